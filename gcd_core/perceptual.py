@@ -1,0 +1,79 @@
+"""LPIPS, the perceptual distance between two images, ready offline."""
+
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gcd_core.errors import GCDError
+
+BACKBONE = Path(__file__).resolve().parent.parent / "checkpoints" / "lpips" / "alexnet.safetensors"
+
+
+class LPIPS:
+    """Learned Perceptual Image Patch Similarity, version 0.1 (Zhang et al., CVPR 2018).
+
+    Parameters
+    ----------
+    net : {"alex", "vgg"}
+        Backbone. AlexNet is bundled with this project; VGG16 is downloaded by torchvision on first
+        use.
+    device : str or torch.device
+        Where it runs.
+
+    Raises
+    ------
+    GCDError
+        If `net` is neither of the two, or the bundled backbone is missing.
+    """
+
+    def __init__(self, net: str = "alex", device: str | torch.device = "cpu") -> None:
+        import lpips
+
+        if net not in ("alex", "vgg"):
+            raise GCDError(f"LPIPS has no backbone {net!r}; choose 'alex' or 'vgg'.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.network = lpips.LPIPS(net=net, pnet_rand=net == "alex", verbose=False)
+        if net == "alex":
+            if not BACKBONE.is_file():
+                raise GCDError(
+                    f"The LPIPS backbone {BACKBONE} is missing; checkpoints/lpips/README.md says "
+                    "how to make it."
+                )
+            state = {name: value.float() for name, value in load_file(BACKBONE).items()}
+            outcome = self.network.load_state_dict(state, strict=False)
+            left = [n for n in outcome.missing_keys if n.startswith("net.")]
+            if left or outcome.unexpected_keys:
+                raise GCDError(f"{BACKBONE} is not the AlexNet of LPIPS; make it again (README.md).")
+        self.network = self.network.eval().requires_grad_(False).to(device)
+        self.device = torch.device(device)
+        self.identity = f"lpips-{net}"
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the distance of each image of `a` to its partner in `b`.
+
+        Parameters
+        ----------
+        a : Tensor (N, C, H, W)
+            Images in [0, 1]; C is 1 or 3.
+        b : Tensor (N, C, H, W) or (1, C, H, W)
+            Images in [0, 1]; a single one is compared with every `a`.
+
+        Returns
+        -------
+        Tensor (N,)
+            Distances, 0 for equal images; float32, on the CPU if `a` is.
+        """
+        a_scaled = self._scaled(a)
+        b_scaled = self._scaled(b)
+        if len(b_scaled) == 1:
+            b_scaled = b_scaled.expand(len(a_scaled), -1, -1, -1)
+        return self.network(a_scaled, b_scaled).flatten().to(a.device)
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        """[0, 1] with 1 or 3 channels to [-1, 1] with 3."""
+        images = images.to(self.device, torch.float32) * 2 - 1
+        return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

@@ -1,0 +1,89 @@
+"""Make a domain's example images: synthetic ones, so that no patient's picture ships."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gcd_core.domains import Domain, load_domain
+from gcd_core.errors import GCDError
+from gcd_core.generators.base import Latent
+from gcd_core.imaging import to_pil
+from gcd_core.training.data import load_split
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `train examples`."""
+    parser.add_argument("--domain", required=True, help="folder of the domain")
+    parser.add_argument("--data", required=True, help="zip file or folder of images")
+    parser.add_argument("--labels", help="CSV with file, split, patient (default: beside the data)")
+    parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--candidates", type=int, default=240)
+    parser.add_argument("--steps", type=int, default=50, help="solver steps to decode with")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", required=True, help="folder for the PNG files")
+    parser.add_argument("--device", default="auto")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Decode blends of two patients' codes from fresh noise; keep the likeliest over all answers."""
+    if not 1 <= args.count <= args.candidates:
+        raise GCDError("--count must be at least 1 and at most --candidates.")
+    domain = load_domain(args.domain, args.device)
+    generator = domain.generator
+    images, _ = load_split(
+        args.data, args.labels, "train", generator.image_size, generator.channels
+    )
+    source = torch.Generator().manual_seed(args.seed)
+    codes = blended_codes(domain, images, args.candidates, source)
+    shape = generator.encode(images[:1].float() / 255, steps=1).z_T.shape[1:]
+    z_T = torch.randn(args.candidates, *shape, generator=source).to(codes.device)
+    pictures = generator.decode(Latent(codes, z_T), solver="ddim", steps=args.steps)
+    chosen = choose(domain, pictures, args.count)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    for number, index in enumerate(chosen, 1):
+        to_pil(pictures[index]).save(out / f"example-{number:02d}.png", optimize=True)
+    logits = domain.classifier(pictures[chosen])
+    for label in domain.labels:
+        values = domain.classifier.probability(logits, label)
+        print(label, [round(v, 2) for v in values.tolist()])
+
+
+def blended_codes(domain: Domain, images: Tensor, count: int, source: torch.Generator) -> Tensor:
+    """Codes (count, D) between two images each, at a random place in the middle half."""
+    pairs = torch.randint(len(images), (2, count), generator=source)
+    first, second = (domain.generator.encode_semantic(images[p].float() / 255) for p in pairs)
+    place = 0.25 + 0.5 * torch.rand(count, 1, generator=source).to(first.device)
+    return torch.lerp(first, second, place)
+
+
+def choose(domain: Domain, pictures: Tensor, count: int) -> list[int]:
+    """Indices of `count` pictures, spread over the first label's probability, most lifelike first.
+
+    Lifelike means near its own reconstruction in LPIPS, as the images are that the generator was
+    trained on. The range of the probability is cut into `count` bands (the middle ones hold the
+    undecided); from each the best picture is taken, from an empty one the nearest left over.
+    """
+    again = domain.generator.decode(domain.generator.encode(pictures))
+    distance = domain.perceptual(again, pictures)
+    logits = domain.classifier(pictures)
+    probability = domain.classifier.probability(logits, domain.labels[0])
+    left = set(range(len(pictures)))
+    chosen = []
+    for band in range(count):
+        centre = (band + 0.5) / count
+        # A band's width in probability costs as much as the whole spread of the distances.
+        spread = (distance - distance.min()) / (distance.max() - distance.min()).clamp(min=1e-9)
+        cost = spread + (probability - centre).abs() * count
+        best = min(left, key=lambda index: cost[index].item())
+        chosen.append(best)
+        left.remove(best)
+    return chosen
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__)
+    add_arguments(arguments)
+    main(arguments.parse_args())

@@ -1,0 +1,77 @@
+"""LPIPS against a second computation of the paper's formula from the same weights."""
+
+from pathlib import Path
+
+import lpips
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from gcd_core.errors import GCDError
+from gcd_core.perceptual import BACKBONE, LPIPS
+
+
+def by_formula(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Zhang et al. 2018, Eq. 1, written out with plain convolutions; images in [0, 1], RGB."""
+    weights = {k: v.float() for k, v in load_file(BACKBONE).items()}
+    linear = torch.load(
+        Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth",
+        map_location="cpu",
+        weights_only=True,
+    )
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    # LPIPS states ImageNet's statistics for [-1, 1], rounded to three digits.
+    shift = torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1)
+    scale = torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1)
+    assert torch.allclose(shift, 2 * mean - 1, atol=2e-3)
+    assert torch.allclose(scale, 2 * std, atol=2e-3)
+    names = ["slice1.0", "slice2.3", "slice3.6", "slice4.8", "slice5.10"]
+    geometry = [(4, 2, False), (1, 2, True), (1, 1, True), (1, 1, False), (1, 1, False)]
+    total = torch.zeros(len(a))
+    x, y = ((2 * image - 1 - shift) / scale for image in (a, b))
+    for layer, (name, (stride, padding, pool)) in enumerate(zip(names, geometry, strict=True)):
+        if pool:
+            x, y = F.max_pool2d(x, 3, 2), F.max_pool2d(y, 3, 2)
+        kernel, bias = weights[f"net.{name}.weight"], weights[f"net.{name}.bias"]
+        x = F.relu(F.conv2d(x, kernel, bias, stride, padding))
+        y = F.relu(F.conv2d(y, kernel, bias, stride, padding))
+        unit_x = x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
+        unit_y = y / (y.square().sum(1, keepdim=True).sqrt() + 1e-10)
+        weighted = (unit_x - unit_y).square() * linear[f"lin{layer}.model.1.weight"]
+        total += weighted.sum(1).mean((1, 2))
+    return total
+
+
+def test_equals_the_formula() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.rand(2, 3, 3, 96, 96, generator=generator)
+    b[1] = 0.9 * a[1] + 0.1 * b[1]
+    found = LPIPS()(a, b)
+    assert torch.allclose(found, by_formula(a, b), rtol=1e-4, atol=1e-6)
+    assert found[1] < found[0]
+
+
+def test_grey_is_rgb_with_equal_channels_and_one_image_serves_for_all() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.rand(3, 1, 64, 64, generator=generator)
+    perceptual = LPIPS()
+    rgb = a.expand(-1, 3, -1, -1)
+    assert torch.allclose(perceptual(a, a[:1]), by_formula(rgb, rgb[:1].expand(3, -1, -1, -1)))
+    assert perceptual(a, a).abs().max() == 0
+
+
+def test_the_backbone_is_a_photograph_network_and_not_random() -> None:
+    """A shift by a pixel is nearer than another picture: holds for trained features alone."""
+    rows = torch.linspace(0, 6.28, 128)
+    stripes = (rows[None, :] * 3).sin() * (rows[:, None] * 2).cos() / 2 + 0.5
+    other = ((rows[None, :] * 9).sin() > 0).float().expand(128, 128)
+    a = stripes.expand(1, 1, 128, 128)
+    perceptual = LPIPS()
+    assert perceptual(a, a.roll(1, -1)) < 0.2 * perceptual(a, other.expand(1, 1, 128, 128))
+
+
+def test_an_unknown_backbone_is_named() -> None:
+    with pytest.raises(GCDError, match="squeeze"):
+        LPIPS("squeeze")
