@@ -1,4 +1,4 @@
-"""The errors that this package raises on purpose; each message says what was wrong and what to do."""
+"""The errors that this package raises on purpose: what was wrong, and what to do."""
 
 
 class GCDError(ValueError):

@@ -47,7 +47,7 @@ class LPIPS:
             outcome = self.network.load_state_dict(state, strict=False)
             left = [n for n in outcome.missing_keys if n.startswith("net.")]
             if left or outcome.unexpected_keys:
-                raise GCDError(f"{BACKBONE} is not the AlexNet of LPIPS; make it again (README.md).")
+                raise GCDError(f"{BACKBONE} is not the AlexNet of LPIPS; see its README.md.")
         self.network = self.network.eval().requires_grad_(False).to(device)
         self.device = torch.device(device)
         self.identity = f"lpips-{net}"

@@ -1,1 +1,1 @@
-"""Training of the three networks of a domain: the codec, the diffusion autoencoder, the classifier."""
+"""Training of a domain's networks: the codec, the diffusion autoencoder, the classifier."""

@@ -10,12 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
-from gcd_core.generators import load_generator
-from gcd_core.generators.base import Latent
 from gcd_core.generators.codec import VAE
-from gcd_core.generators.diffae.checkpoint import save_sharded
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
-from gcd_core.generators.diffae.solvers import linear_alphas_cumprod
+from gcd_core.generators.diffae.solvers import squared_alphas
 from gcd_core.training.data import load_split
 from gcd_core.training.loop import (
     EMA,
@@ -37,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="folder for checkpoint, log, grids, weights")
     parser.add_argument("--codec", help="folder that `train vae` wrote (default: work on pixels)")
     parser.add_argument("--minutes", type=float, default=60, help="training time, resumptions in")
+    parser.add_argument("--steps", type=int, help="stop after so many steps, if sooner")
     parser.add_argument("--size", type=int, default=128, help="side of the images (with no codec)")
     parser.add_argument("--channels", type=int, default=1, choices=(1, 3), help="(with no codec)")
     parser.add_argument("--model-channels", type=int, default=96)
@@ -60,7 +58,7 @@ def main(args: argparse.Namespace) -> None:
     device = pick_device(args.device)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    kept = ("out", "device", "data", "labels", "minutes", "grid_minutes", "codec")
+    kept = ("out", "device", "data", "labels", "minutes", "steps", "grid_minutes", "codec")
     settings = {k: v for k, v in vars(args).items() if k not in kept}
     settings = {k: v for k, v in settings.items() if isinstance(v, int | float | str | list)}
 
@@ -101,8 +99,10 @@ def main(args: argparse.Namespace) -> None:
     model = DiffAEModel(architecture).to(device, memory_format=torch.channels_last)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
     ema = EMA(model, args.ema)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0)
-    alphas_cumprod = linear_alphas_cumprod(1000).float().to(device)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0, fused=True
+    )
+    alphas_cumprod = torch.tensor(squared_alphas(), device=device)
     z_sem_std = torch.ones(args.z_sem, device=device)
 
     step, spent = 0, 0.0
@@ -119,6 +119,8 @@ def main(args: argparse.Namespace) -> None:
         state = {"model": model.state_dict(), "ema": ema.module.state_dict(), "step": step}
         state |= {"optimiser": optimiser.state_dict(), "z_sem_std": z_sem_std}
         save_checkpoint(out / "checkpoint.pt", state | {"spent": clock.spent, "settings": settings})
+        from gcd_core.generators.diffae.checkpoint import save_sharded
+
         weights = {f"ema_model.{k}": v for k, v in ema.module.state_dict().items()}
         (out / "generator.json").write_text(json.dumps(config, indent=1) + "\n")
         save_sharded(weights | codec_state, out, "generator")
@@ -126,6 +128,9 @@ def main(args: argparse.Namespace) -> None:
         save_file(statistics, out / "z_sem_statistics.safetensors")
 
     def draw(minutes: float) -> None:
+        from gcd_core.generators import load_generator
+        from gcd_core.generators.base import Latent
+
         generator = load_generator(
             out / "generator.json", out / "generator.safetensors.index.json", device
         )
@@ -139,7 +144,7 @@ def main(args: argparse.Namespace) -> None:
         save_grid(out / f"samples-{round(minutes):03d}min.png", rows)
 
     drawn, total, count = clock.spent, 0.0, 0
-    while clock.progress < 1:
+    while (progress := clock.progress_or(step, args.steps)) < 1:
         source = torch.Generator().manual_seed(args.seed + step)
         chosen = torch.randint(len(inputs), (args.batch,), generator=source)
         x_0 = inputs[chosen].to(device).float()
@@ -150,7 +155,7 @@ def main(args: argparse.Namespace) -> None:
         x_t = a.sqrt()[:, None, None, None] * x_0 + (1 - a).sqrt()[:, None, None, None] * noise
         x_t = x_t.contiguous(memory_format=torch.channels_last)
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(args.lr, clock.progress)
+            group["lr"] = learning_rate(args.lr, progress)
         with autocast(device):
             z_sem = model.encoder(x_0.contiguous(memory_format=torch.channels_last)).float()
             # A code that says the same after a small move leaves no holes between the codes.

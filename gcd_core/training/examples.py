@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Decode blends of two patients' codes from fresh noise; keep the likeliest over all answers."""
+    """Decode blends of two patients' codes from fresh noise; keep lifelike ones of all answers."""
     if not 1 <= args.count <= args.candidates:
         raise GCDError("--count must be at least 1 and at most --candidates.")
     domain = load_domain(args.domain, args.device)

@@ -103,6 +103,10 @@ class Clock:
         """Share of the limit that is spent, in [0, 1]."""
         return min(1.0, self.spent / self.limit)
 
+    def progress_or(self, step: int, steps: int | None) -> float:
+        """Share of the time or of the steps, whichever ends sooner, in [0, 1]."""
+        return max(self.progress, min(1.0, step / steps)) if steps else self.progress
+
     def __str__(self) -> str:
         left = max(0.0, self.limit - self.spent)
         return f"{self.spent / 60:.1f} min, {left / 60:.1f} to go"

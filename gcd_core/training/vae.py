@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", help="CSV with file, split, patient (default: beside the data)")
     parser.add_argument("--out", required=True, help="folder for checkpoint, log, grids, weights")
     parser.add_argument("--minutes", type=float, default=20, help="training time, resumptions in")
+    parser.add_argument("--steps", type=int, help="stop after so many steps, if sooner")
     parser.add_argument("--size", type=int, default=128, help="side of the images")
     parser.add_argument("--channels", type=int, default=1, choices=(1, 3))
     parser.add_argument("--latent-channels", type=int, default=8)
@@ -50,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     settings = {k: v for k, v in vars(args).items() if k not in ("out", "device", "data", "labels")}
     settings = {k: v for k, v in settings.items() if isinstance(v, int | float | str | list)}
-    settings.pop("minutes")
+    settings = {k: v for k, v in settings.items() if k not in ("minutes", "steps")}
 
     torch.manual_seed(args.seed)
     images, _ = load_split(args.data, args.labels, "train", args.size, args.channels)
@@ -82,12 +83,12 @@ def main(args: argparse.Namespace) -> None:
         save_checkpoint(out / "checkpoint.pt", state)
 
     saved = clock.spent
-    while clock.progress < 1:
+    while (progress := clock.progress_or(step, args.steps)) < 1:
         generator = torch.Generator().manual_seed(args.seed + step)
         chosen = torch.randint(len(images), (args.batch,), generator=generator)
         x = images[chosen].to(device).float() / 255
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(args.lr, clock.progress)
+            group["lr"] = learning_rate(args.lr, progress)
         with autocast(device):
             mean, log_variance = model.posterior(x)
             noise = torch.randn(mean.shape, generator=generator).to(device)

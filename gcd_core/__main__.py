@@ -1,0 +1,66 @@
+"""The command line: `python -m gcd_core find | explain | evaluate | bench | train`."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from gcd_core.errors import Cancelled, GCDError
+
+PROGRAM = "python -m gcd_core"
+# A command's module is imported only when it is asked for, so that --help does not wait for torch.
+# Each has add_arguments(parser) and main(args).
+COMMANDS = {
+    "find": ("gcd_core.cli.find", "find directions from one image"),
+    "explain": ("gcd_core.cli.explain", "explain one image with directions found before"),
+    "evaluate": ("gcd_core.cli.evaluate", "measure directions, or reconstruction, on many images"),
+    "radius": ("gcd_core.cli.radius", "measure the CF loss against the radius of perturbations"),
+    "bench": ("gcd_core.cli.bench", "compare the paper's protocol with the domain's fast settings"),
+    "train diffae": ("gcd_core.training.diffae", "train a diffusion autoencoder"),
+    "train classifier": ("gcd_core.training.classifier", "train a classifier"),
+    "train vae": ("gcd_core.training.vae", "train the codec under a diffusion autoencoder"),
+    "train examples": ("gcd_core.training.examples", "make synthetic example images"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    0: done. 1: something given cannot be used, told in one line. 2: wrong usage. 130: interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = " ".join(arguments[:2]) if arguments[:1] == ["train"] else "".join(arguments[:1])
+    if name not in COMMANDS:
+        return _overview(arguments)
+    module_name, summary = COMMANDS[name]
+    try:
+        module = importlib.import_module(module_name)
+        parser = argparse.ArgumentParser(
+            f"{PROGRAM} {name}", description=f"{summary.capitalize()}."
+        )
+        module.add_arguments(parser)
+        module.main(parser.parse_args(arguments[len(name.split()) :]))
+    except (GCDError, OSError) as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, Cancelled):
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _overview(arguments: list[str]) -> int:
+    """Print what the commands are; an error unless that is what was asked for."""
+    lines = [f"usage: {PROGRAM} COMMAND ...", "", "commands (each has its own --help):"]
+    lines += [f"  {name:18} {summary}" for name, (_, summary) in COMMANDS.items()]
+    asked = arguments[-1:] in (["-h"], ["--help"]) and arguments[:-1] in ([], ["train"])
+    print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
+    if asked:
+        return 0
+    found = f"unknown command {' '.join(arguments)!r}" if arguments else "a command is needed"
+    print(f"{PROGRAM}: {found}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

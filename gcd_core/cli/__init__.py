@@ -1,0 +1,1 @@
+"""The commands of `python -m gcd_core`, one file each: add_arguments(parser) and main(args)."""

@@ -1,0 +1,153 @@
+"""`bench`: what the paper's protocol costs, what ours costs, and whether they say the same."""
+
+import argparse
+from dataclasses import replace
+
+import torch
+from tqdm import tqdm
+
+import gcd_core
+from gcd_core.cli.evaluate import add_images
+from gcd_core.cli.options import add_common, bar, check_at_least, check_writable, write_json
+from gcd_core.domains import Domain
+from gcd_core.errors import GCDError
+from gcd_core.evaluation import bench, speed
+from gcd_core.evaluation.images import ImageFiles
+from gcd_core.evaluation.tables import markdown
+from gcd_core.perturbation import check_label
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `bench`."""
+    add_common(parser)
+    add_images(parser, required=False)
+    parser.add_argument("--label", help="what to explain (default: the domain's first)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=int, help="of our search (default: 1024)")
+    parser.add_argument("--paper-samples", type=int, help="really run, then scaled (default: 128)")
+    parser.add_argument("--paper-images", type=int, help="really walked (default: 2)")
+    parser.add_argument(
+        "--short", action="store_true", help="counts and agreement alone, in small: no seconds"
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run both sides, print tables, and write everything to the JSON file."""
+    check_at_least(1, limit=args.limit, paper_images=args.paper_images)
+    check_at_least(9, samples=args.samples, paper_samples=args.paper_samples)
+    check_at_least(0, seed=args.seed)
+    check_writable(args.json)
+    size = bench.SHORT if args.short else bench.Size()
+    asked = {name: getattr(args, name) for name in ("samples", "paper_samples", "paper_images")}
+    size = replace(size, **{name: value for name, value in asked.items() if value is not None})
+    if size.paper_samples > size.samples:
+        raise GCDError("--paper-samples is a part of --samples; it cannot be more.")
+    if args.images is None and (args.labels or args.split):
+        raise GCDError("--labels and --split choose among --images; give those too.")
+    files = None
+    if args.images is not None:
+        files = ImageFiles(args.images, args.labels, args.split, args.limit or 128)
+    domain = gcd_core.load_domain(args.domain, device=args.device)
+    label = args.label or domain.labels[0]
+    check_label(domain, label)
+    images = read_images(domain, files, args.limit, 2 if args.short else None)
+
+    with bar(what="bench") as shown:
+        result = {
+            "domain": args.domain,
+            "label": label,
+            "short": args.short,
+            "seed": args.seed,
+            "device": describe(domain),
+            **bench.compare(domain, images, label, size, args.seed, shown.set_description),
+            "speed": None if args.short else waiting(args, domain, images, label, size, shown),
+        }
+    if args.short:
+        del result["peak_memory_mib"]
+        for part in ("find", "transfer", "bb_lig"):
+            for side in ("paper", "ours", "ratio"):
+                del result[part][side]["seconds"]
+    show(result)
+    write_json(args.json, result)
+
+
+def read_images(
+    domain: Domain, files: ImageFiles | None, limit: int | None, most: int | None
+) -> torch.Tensor:
+    """The images (N, C, S, S) to measure with: those given, or else the domain's examples."""
+    if files is not None:
+        images = [image for _, image in files.load(domain.load_image)]
+    else:
+        images = [domain.load_image(path) for path in domain.examples[:limit]]
+        if not images:
+            raise GCDError(f"{domain.name} has no example images; give --images.")
+    return torch.cat(images[:most])
+
+
+def waiting(
+    args: argparse.Namespace,
+    domain: Domain,
+    images: torch.Tensor,
+    label: str,
+    size: bench.Size,
+    shown: tqdm,
+) -> dict:
+    """What has no counterpart in the paper: latency, growth, start, use of the machine."""
+    source = images[:1]
+    shown.set_description("growth with samples")
+    grown = bench.growth(domain, source, label, size.growth, args.seed)
+    shown.set_description("slider moves")
+    slider = speed.slider_latency(domain, source)
+    shown.set_description("matrix products")
+    share = speed.matmul_share(domain, source)
+    shown.set_description("start of the page")
+    return {
+        "growth": grown,
+        "slider": slider,
+        "matmul": share,
+        "start_up": speed.start_up(domain) if speed.APP.is_file() else None,
+    }
+
+
+def describe(domain: Domain) -> dict:
+    """The machine that was measured."""
+    kind = torch.device(domain.device).type
+    return {
+        "kind": kind,
+        "name": torch.cuda.get_device_name(domain.device) if kind == "cuda" else "CPU",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def show(result: dict) -> None:
+    """Print the tables."""
+    measures = ["evaluations", "queries"] + ([] if result["short"] else ["seconds"])
+    rows = [
+        {
+            "work": name,
+            **{f"{m}, paper": result[key]["paper"][m] for m in measures},
+            **{f"{m}, ours": result[key]["ours"][m] for m in measures},
+            **{f"{m}, ratio": result[key]["ratio"][m] for m in measures},
+        }
+        for key, name in (
+            ("find", f"find, {result['find']['samples']} samples"),
+            ("transfer", "transfer, an image"),
+            ("bb_lig", "BB-LIG, an image"),
+        )
+    ]
+    columns = [f"{m}, {side}" for m in measures for side in ("paper", "ours", "ratio")]
+    print(
+        f"{result['label']!r} on {result['device']['name']}, {result['device']['threads']} threads"
+    )
+    print(markdown(rows, ["work", *columns]))
+    for key in ("find", "transfer", "bb_lig"):
+        if result[key]["scaled"]:
+            print(f"the paper's {key} is scaled by count: run on {result[key]['measured_on']}")
+    print("\nagreement, paper against ours")
+    for key, values in result["agreement"].items():
+        print(f"  {key}: {values}")
+    if result["speed"]:
+        print(f"\npeak memory after our search: {result['peak_memory_mib']:.0f} MiB")
+        for key, values in result["speed"].items():
+            print(f"  {key}: {values}")

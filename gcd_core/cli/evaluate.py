@@ -1,0 +1,159 @@
+"""`evaluate`: how well directions flip many images, or how well the generator gives them back."""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import gcd_core
+from gcd_core.cli.options import (
+    add_common,
+    bar,
+    check_at_least,
+    check_writable,
+    write_json,
+)
+from gcd_core.directions import Direction, check_generator
+from gcd_core.domains import Domain
+from gcd_core.errors import GCDError
+from gcd_core.evaluation.evaluate import (
+    Sampling,
+    best_h,
+    evaluate_directions,
+    evaluate_reconstruction,
+    summarise,
+)
+from gcd_core.evaluation.images import ImageFiles
+from gcd_core.evaluation.tables import markdown
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `evaluate`."""
+    add_common(parser)
+    add_images(parser, required=True)
+    parser.add_argument("--directions", type=Path, help="what `find` wrote")
+    parser.add_argument("--direction", default="g", help="g, h1, ..., or all (default: g)")
+    parser.add_argument("--batch-size", type=int, default=8, help="images at a time (default: 8)")
+    parser.add_argument("--cout", action="store_true", help="also measure COUT (51 more queries)")
+    parser.add_argument(
+        "--reconstruction", action="store_true", help="measure encoding and decoding alone"
+    )
+    parser.add_argument(
+        "--sampling",
+        action="append",
+        metavar="SOLVER:STEPS",
+        help="with --reconstruction, repeatable; SOLVER:ENCODE/DECODE for unlike steps "
+        "(default: the domain's)",
+    )
+
+
+def add_images(parser: argparse.ArgumentParser, required: bool) -> None:
+    """Add the options that choose images."""
+    parser.add_argument("--images", type=Path, required=required, help="a folder or zip of images")
+    parser.add_argument("--labels", type=Path, help="CSV with the columns file and split")
+    parser.add_argument("--split", help="measure this split of the labels file only")
+    parser.add_argument("--limit", type=int, help="at most so many images, evenly spread")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Measure, print a table, and write everything to the JSON file."""
+    check_at_least(1, limit=args.limit, batch_size=args.batch_size)
+    check_writable(args.json)
+    if args.reconstruction == bool(args.directions):
+        raise GCDError("Give either --directions FILE or --reconstruction.")
+    if args.sampling and not args.reconstruction:
+        raise GCDError("--sampling belongs to --reconstruction; directions use the domain's.")
+    samplings = [parse_sampling(text) for text in args.sampling or []] or [Sampling()]
+    files = ImageFiles(args.images, args.labels, args.split, args.limit)
+    if args.reconstruction:
+        domain = gcd_core.load_domain(args.domain, device=args.device)
+        result = reconstruction(args, domain, files, samplings)
+    else:
+        found = gcd_core.load_directions(args.directions)
+        names = list(found.names) if args.direction == "all" else [args.direction]
+        chosen = [found[name] for name in names]
+        domain = gcd_core.load_domain(args.domain, device=args.device)
+        check_generator(found, domain)
+        result = directions(args, domain, files, chosen)
+    if files.skipped:
+        print(f"skipped {len(files.skipped)} of {len(files.names)} images:", file=sys.stderr)
+        for name, reason in files.skipped.items():
+            print(f"  {name}: {reason}", file=sys.stderr)
+    write_json(args.json, {"domain": args.domain, **result, "skipped": files.skipped})
+
+
+def directions(
+    args: argparse.Namespace, domain: Domain, files: ImageFiles, chosen: list[Direction]
+) -> dict:
+    """Evaluate one direction or all; the figures of g (or of the only one) are on top."""
+    names = [direction.name for direction in chosen]
+    label = chosen[0].label
+    with bar(len(files.names) * len(names), "images x directions") as shown:
+        evaluation = evaluate_directions(
+            domain,
+            files.load(domain.load_image),
+            chosen,
+            label,
+            batch_size=args.batch_size,
+            with_cout=args.cout,
+            progress=shown.update,
+        )
+    figures = {name: summarise(evaluation.outcomes[name], evaluation.costs[name]) for name in names}
+    first = "g" if "g" in names else names[0]
+    best = best_h(figures)
+    columns = ["flip_rate", "oracle_flip_rate", "manifold_lpips", "manifold_ratio", "alpha"]
+    columns += ["lpips", "gini_bb_lig", "gini_difference", "completeness_error"]
+    columns += ["cout"] if args.cout else []
+    rows = [{"direction": name, **figures[name]} for name in names]
+    print(f"{label!r} on {figures[first]['n']} images of {args.images}")
+    print(markdown(rows, ["direction", *columns, "evaluations", "queries", "seconds"]))
+    if best:
+        print(f"best h: {best}, flip rate {figures[best]['flip_rate']:.3f}")
+    if evaluation.diversity is not None:
+        print(f"diversity (LPIPS between one image's counterfactuals): {evaluation.diversity:.3f}")
+    return {
+        "label": label,
+        "direction": first,
+        **figures[first],
+        "best_h": best,
+        "diversity": evaluation.diversity,
+        "directions": figures,
+        "images": {
+            name: [asdict(outcome) for outcome in evaluation.outcomes[name]] for name in names
+        },
+    }
+
+
+def reconstruction(
+    args: argparse.Namespace, domain: Domain, files: ImageFiles, samplings: list[Sampling]
+) -> dict:
+    """Evaluate encoding and decoding, in each way of sampling."""
+    with bar(len(files.names) * len(samplings), "images x samplings") as shown:
+        rows = evaluate_reconstruction(
+            domain,
+            files.load(domain.load_image),
+            samplings,
+            batch_size=args.batch_size,
+            progress=shown.update,
+        )
+    flat = [row | {f"agreement {k}": v for k, v in row["agreement"].items()} for row in rows]
+    columns = ["sampling", "evaluations", "mae", "ssim", "lpips"]
+    columns += [f"agreement {label}" for label in domain.labels]
+    print(f"{rows[0]['n']} images of {args.images}; evaluations and seconds per image")
+    print(markdown(flat, [*columns, "seconds"]))
+    return {"n": rows[0]["n"], "reconstruction": rows}
+
+
+def parse_sampling(text: str) -> Sampling:
+    """Read `solver:steps` or `solver:encode/decode`."""
+    solver, _, steps = text.partition(":")
+    encode, _, decode = steps.partition("/")
+    try:
+        counts = int(encode), int(decode or encode)
+    except ValueError as error:
+        raise GCDError(
+            f"--sampling is SOLVER:STEPS or SOLVER:ENCODE/DECODE, not {text!r}."
+        ) from error
+    if not solver or min(counts) < 2:
+        raise GCDError(f"--sampling needs a solver and 2 steps at least, not {text!r}.")
+    return Sampling(solver, *counts)

@@ -1,0 +1,87 @@
+"""`find`: search one image's neighbourhood for directions and save them."""
+
+import argparse
+from pathlib import Path
+
+import gcd_core
+from gcd_core.cli.options import (
+    StageBars,
+    add_common,
+    add_sampling,
+    check_at_least,
+    check_positive,
+    check_readable,
+    check_writable,
+    write_json,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `find`."""
+    add_common(parser)
+    parser.add_argument("--image", type=Path, required=True, help="the one source image")
+    parser.add_argument("--label", required=True, help="the classifier's label to explain")
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--samples", type=int, help="perturbations (default: the domain's)")
+    parser.add_argument("--seed", type=int, default=0, help="repeats a run (default: 0)")
+    parser.add_argument("--n-h", type=int, help="how many h-directions (default: the domain's)")
+    parser.add_argument("--radius", type=float, help="of the ball of perturbations")
+    parser.add_argument("--lam", type=float, help="weight of LPIPS in the CF loss")
+    parser.add_argument("--batch-size", type=int, help="perturbations decoded at a time")
+    add_sampling(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Find the directions, save them, and tell what they are and what they cost."""
+    check_at_least(1, samples=args.samples, steps=args.steps, batch_size=args.batch_size)
+    check_at_least(0, n_h=args.n_h, lam=args.lam, seed=args.seed)
+    check_positive(radius=args.radius)
+    check_readable(args.image)
+    check_writable(args.out, args.json)
+
+    domain = gcd_core.load_domain(args.domain, device=args.device)
+    image = domain.load_image(args.image)
+    with StageBars() as bars:
+        found = gcd_core.find_directions(
+            domain,
+            image,
+            label=args.label,
+            n_samples=args.samples,
+            n_h=args.n_h,
+            radius=args.radius,
+            lam=args.lam,
+            seed=args.seed,
+            solver=args.solver,
+            steps=args.steps,
+            batch_size=args.batch_size,
+            progress=bars.update,
+        )
+    found.directions.save(args.out)
+
+    logits = domain.classifier(image)
+    result = {
+        "domain": args.domain,
+        "image": args.image.name,
+        "label": args.label,
+        "seed": args.seed,
+        "probability": domain.classifier.probability(logits, args.label).item(),
+        "directions": {
+            name: {"eigenvalue": found.directions[name].eigenvalue}
+            for name in found.directions.names
+        },
+        "samples": len(found.samples.logits),
+        "proxy": {
+            "epochs": len(found.proxy.train_losses),
+            "train_loss": found.proxy.train_losses[-1],
+            "validation_loss": found.proxy.validation_losses[-1],
+        },
+        "evaluations": found.evaluations,
+        "queries": found.queries,
+        "seconds": found.seconds,
+    }
+    write_json(args.json, result)
+    print(
+        f"{args.out}: {', '.join(found.directions.names)} for {args.label!r}, from "
+        f"{result['samples']} samples ({found.evaluations} network evaluations, {found.queries} "
+        f"queries, {found.seconds:.1f} s)"
+    )

@@ -1,0 +1,107 @@
+"""What the commands share: common options, checks before any work, progress bars, JSON files."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from gcd_core.errors import GCDError
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command on a domain has."""
+    parser.add_argument(
+        "--domain", required=True, help="a bundled domain's name, a folder, or hf://owner/repo"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers here")
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the sampler; left out, the domain's fast settings hold."""
+    parser.add_argument("--solver", help="ddim or a faster one (default: the domain's)")
+    parser.add_argument("--steps", type=int, help="network evaluations per image decoded")
+
+
+def check_at_least(minimum: float, **settings: float | None) -> None:
+    """Refuse settings below `minimum`; None stands for the domain's default.
+
+    Raises
+    ------
+    GCDError
+        Naming the option as it is typed.
+    """
+    for name, value in settings.items():
+        if value is not None and not value >= minimum:
+            option = "--" + name.replace("_", "-")
+            raise GCDError(f"{option} must be {minimum} at least, not {value}.")
+
+
+def check_positive(**settings: float | None) -> None:
+    """Refuse settings that are not positive finite numbers; None stands for the default."""
+    for name, value in settings.items():
+        if value is not None and not 0 < value < float("inf"):
+            option = "--" + name.replace("_", "-")
+            raise GCDError(f"{option} must be positive, not {value}.")
+
+
+def check_readable(*paths: Path) -> None:
+    """Refuse files that are not there."""
+    for path in paths:
+        if not path.is_file():
+            raise GCDError(f"{path} is not a file; give one that exists.")
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Refuse files that could not be written once the work is done."""
+    for path in paths:
+        if path is None:
+            continue
+        folder = path.absolute().parent
+        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise GCDError(f"{path} cannot be written; name a file in a folder that exists.")
+
+
+def write_json(path: Path | None, result: dict[str, Any]) -> None:
+    """Write `result` so that a reader meets the old file or the new one, whole; None is no file."""
+    if path is None:
+        return
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def bar(total: int | None = None, what: str = "") -> tqdm:
+    """A progress bar on stderr, shown only if a person is looking at it."""
+    return tqdm(
+        total=total, desc=what, file=sys.stderr, disable=not sys.stderr.isatty(), leave=False
+    )
+
+
+class StageBars:
+    """Turns the stages of a search into progress bars, one after the other.
+
+    Use it as a context, and its `update` as the search's `progress`.
+    """
+
+    def __init__(self) -> None:
+        self._stage: str | None = None
+        self._bar = bar(total=0)
+
+    def __enter__(self) -> "StageBars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def update(self, progress: Any) -> None:
+        """Show a `gcd_core.pipeline.Progress`: its stage, and how much of it is done."""
+        if progress.stage != self._stage:
+            self._bar.close()
+            self._stage = progress.stage
+            self._bar = bar(progress.total, progress.stage)
+        self._bar.update(progress.done - self._bar.n)

@@ -1,0 +1,1 @@
+"""Measuring directions, reconstructions and speed: metrics, evaluation, benchmark."""

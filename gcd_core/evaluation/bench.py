@@ -1,0 +1,298 @@
+"""The paper's protocol and the domain's fast settings side by side: what each costs, and whether
+they agree."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gcd_core.attribution import explain_path
+from gcd_core.counterfactual import Path, walk
+from gcd_core.directions import Direction
+from gcd_core.domains import Domain
+from gcd_core.evaluation import metrics
+from gcd_core.evaluation.evaluate import Cost, Sampling
+from gcd_core.evaluation.speed import peak_memory
+from gcd_core.evaluation.transfer import walk_many
+from gcd_core.generators.base import Generator, Latent
+from gcd_core.pipeline import Found, find_directions
+
+PAPER = Sampling("ddim", 100, 250)
+PAPER_POINTS = 128
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of each side is run.
+
+    Attributes
+    ----------
+    samples : int
+        Perturbations of our search; the paper's cost is scaled to as many.
+    paper_samples : int
+        Perturbations that are really decoded in the paper's way, and in ours for comparison.
+    paper_images : int
+        Images that are walked in the paper's way.
+    paper_points : int
+        Points on those walks that are really decoded, of 128.
+    growth : tuple of int
+        Numbers of samples to time our search with.
+    """
+
+    samples: int = 1024
+    paper_samples: int = 128
+    paper_images: int = 2
+    paper_points: int = PAPER_POINTS
+    growth: tuple[int, ...] = (256, 512, 1024, 2048)
+
+
+SHORT = Size(samples=32, paper_samples=12, paper_images=1, paper_points=8, growth=())
+
+
+class Fixed:
+    """A generator that samples in one way, whatever solver and steps it is asked for."""
+
+    def __init__(self, generator: Generator, sampling: Sampling) -> None:
+        self._generator, self._sampling = generator, sampling
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._generator, name)
+
+    def encode(
+        self,
+        images: Tensor,
+        solver: str | None = None,
+        steps: int | None = None,
+        z_sem: Tensor | None = None,
+    ) -> Latent:
+        return self._generator.encode(
+            images, self._sampling.solver, self._sampling.encode_steps, z_sem
+        )
+
+    def decode(
+        self, latent: Latent, solver: str | None = None, steps: int | None = None, **options: object
+    ) -> Tensor:
+        return self._generator.decode(
+            latent, self._sampling.solver, self._sampling.decode_steps, **options
+        )
+
+
+@torch.inference_mode()
+def compare(
+    domain: Domain,
+    images: Tensor,
+    label: str,
+    size: Size,
+    seed: int = 0,
+    say: Say = lambda text: None,
+) -> dict:
+    """Find, transfer and explain in the paper's way and in ours.
+
+    The first image is searched around. Our g is what both sides walk along, so that what differs
+    is the walk; g's own agreement is measured between searches with the same perturbations,
+    decoded in the two ways.
+
+    Parameters
+    ----------
+    domain : Domain
+    images : Tensor (N, C, S, S)
+        In [0, 1]; all of them are walked along g with our settings.
+    label : str
+    size : Size
+    seed : int
+    say : callable
+        Told what is going on.
+
+    Returns
+    -------
+    dict
+        `find`, `transfer` and `bb_lig`, each with the costs of the `paper` and of `ours` and their
+        `ratio`; `transfer` and `bb_lig` are per image. Where a cost is `scaled`, `measured_on` says
+        what was run. `agreement` compares the answers; `peak_memory_mib` is this process's, after
+        our search.
+    """
+    source = images[:1]
+    slow = replace(domain, generator=Fixed(domain.generator, PAPER))
+
+    say(f"find, our settings, {size.samples} samples")
+    ours = find_directions(domain, source, label, n_samples=size.samples, seed=seed)
+    peak = peak_memory()
+    say(f"find, the paper's sampling, {size.paper_samples} samples")
+    paper = find_directions(slow, source, label, n_samples=size.paper_samples, seed=seed)
+    like = ours
+    if size.paper_samples != size.samples:
+        say(f"find, our settings, the same {size.paper_samples} samples")
+        like = find_directions(domain, source, label, n_samples=size.paper_samples, seed=seed)
+    encoding = Cost()
+    with encoding.measure(domain):
+        slow.generator.encode(source)
+
+    g = ours.directions["g"]
+    walked = images[: size.paper_images]
+    say(f"walk {len(walked)} images, {size.paper_points} points each, the paper's sampling")
+    slow_paths, slow_walks = _walks(slow, walked, g, label, size.paper_points)
+    say(f"walk {len(walked)} images, our settings")
+    fast_paths, fast_walks = _walks(domain, walked, g, label, domain.walk_points)
+    slow_maps = [explain_path(path).map for path in slow_paths]
+    fast_explained = Cost()
+    with fast_explained.measure(domain):
+        fast_maps = [explain_path(path).map for path in fast_paths]
+
+    # What a search or a walk costs beyond the inversion of its image grows with its length.
+    paper_find = _lengthened(
+        _cost(paper),
+        replace(encoding, queries=1),
+        size.samples / size.paper_samples,
+    )
+    paper_walk = _lengthened(
+        _scaled(slow_walks, 1 / len(walked)),
+        replace(encoding, queries=1),
+        PAPER_POINTS / size.paper_points,
+    )
+    decoding = _lengthened(paper_walk, replace(encoding, queries=1), 1, keep=False)
+    return {
+        "find": {
+            "samples": size.samples,
+            **_side_by_side(paper_find, _cost(ours)),
+            "scaled": size.paper_samples != size.samples,
+            "measured_on": f"{size.paper_samples} samples",
+        },
+        "transfer": {
+            **_side_by_side(paper_walk, _scaled(fast_walks, 1 / len(walked))),
+            "scaled": size.paper_points != PAPER_POINTS,
+            "measured_on": f"{len(walked)} images, {size.paper_points} of {PAPER_POINTS} points",
+        },
+        "bb_lig": {
+            **_side_by_side(decoding, _scaled(fast_explained, 1 / len(walked))),
+            "scaled": True,
+            "measured_on": "the decoding of the transfer, which the paper does once more",
+        },
+        "agreement": {
+            "find": _agreement_of_searches(domain, images, label, paper, like, ours, say),
+            "transfer": _agreement_of_paths(domain, slow_paths, fast_paths),
+            "bb_lig": {
+                "images": len(walked),
+                "rank_correlation": _mean(
+                    [
+                        metrics.rank_correlation(a, b)
+                        for a, b in zip(slow_maps, fast_maps, strict=True)
+                    ]
+                ),
+            },
+        },
+        "peak_memory_mib": peak,
+    }
+
+
+def _walks(
+    domain: Domain, images: Tensor, g: Direction, label: str, points: int
+) -> tuple[list[Path], Cost]:
+    """Each image's path, one after the other as a visitor would ask, and their cost."""
+    cost = Cost()
+    with cost.measure(domain):
+        paths = [walk(domain, image[None], g, label, n=points) for image in images]
+    return paths, cost
+
+
+def _agreement_of_searches(
+    domain: Domain, images: Tensor, label: str, paper: Found, like: Found, ours: Found, say: Say
+) -> dict:
+    """The same perturbations decoded in two ways: what the classifier says, and where g points."""
+    say(f"transfer three directions to {len(images)} images, our settings")
+    rates = {
+        name: _flip_rate(domain, images, found.directions["g"], label)
+        for name, found in (("paper", paper), ("ours_same_samples", like), ("ours", ours))
+        if name != "ours_same_samples" or like is not ours
+    }
+    a, b = (found.directions["g"].vector for found in (paper, like))
+    return {
+        "samples": len(paper.samples.logits),
+        "cosine_g": torch.dot(a, b).item(),
+        "logit_rank_correlation": metrics.rank_correlation(
+            paper.samples.logits, like.samples.logits
+        ),
+        "lpips_rank_correlation": metrics.rank_correlation(
+            paper.samples.distances, like.samples.distances
+        ),
+        "images": len(images),
+        "flip_rate_of_g": rates,
+    }
+
+
+def _agreement_of_paths(domain: Domain, slow: Sequence[Path], fast: Sequence[Path]) -> dict:
+    """The same images walked along the same direction in two ways."""
+    pairs = list(zip(slow, fast, strict=True))
+    return {
+        "images": len(pairs),
+        "flip_rate_paper": _mean([float(a.flipped) for a, _ in pairs]),
+        "flip_rate_ours": _mean([float(b.flipped) for _, b in pairs]),
+        "lpips_between_counterfactuals": _mean(
+            [
+                domain.perceptual(
+                    a.images[a.counterfactual][None], b.images[b.counterfactual][None]
+                ).item()
+                for a, b in pairs
+            ]
+        ),
+        "alpha_difference": _mean(
+            [
+                (a.alphas[a.counterfactual] - b.alphas[b.counterfactual]).abs().item()
+                for a, b in pairs
+            ]
+        ),
+    }
+
+
+def _flip_rate(domain: Domain, images: Tensor, g: Direction, label: str) -> float:
+    flipped = [
+        path.flipped for some in images.split(8) for path in walk_many(domain, some, g, label)
+    ]
+    return metrics.flip_rate(torch.tensor(flipped))
+
+
+def _cost(found: Found) -> Cost:
+    return Cost(found.evaluations, found.queries, found.seconds)
+
+
+def _scaled(cost: Cost, factor: float) -> Cost:
+    return Cost(cost.evaluations * factor, cost.queries * factor, cost.seconds * factor)
+
+
+def _lengthened(cost: Cost, fixed: Cost, factor: float, keep: bool = True) -> Cost:
+    """`cost` with everything but its `fixed` part multiplied; that part kept or left out."""
+    return Cost(
+        *(
+            (whole - part) * factor + (part if keep else 0)
+            for whole, part in zip(asdict(cost).values(), asdict(fixed).values(), strict=True)
+        )
+    )
+
+
+def _side_by_side(paper: Cost, ours: Cost) -> dict:
+    ratios = {
+        name: value / asdict(ours)[name] if asdict(ours)[name] else None
+        for name, value in asdict(paper).items()
+    }
+    return {"paper": asdict(paper), "ours": asdict(ours), "ratio": ratios}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+@torch.inference_mode()
+def growth(
+    domain: Domain, image: Tensor, label: str, sizes: Sequence[int], seed: int = 0
+) -> list[dict]:
+    """Cost of our search for each number of samples."""
+    return [
+        {
+            "samples": n,
+            **asdict(_cost(find_directions(domain, image, label, n_samples=n, seed=seed))),
+        }
+        for n in sizes
+    ]

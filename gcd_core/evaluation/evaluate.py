@@ -1,0 +1,368 @@
+"""What directions do to many images, and what encoding and decoding alone does to them."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from gcd_core.attribution import explain_path
+from gcd_core.counterfactual import Path
+from gcd_core.directions import Direction
+from gcd_core.domains import Domain
+from gcd_core.evaluation import metrics
+from gcd_core.evaluation.transfer import walk_many
+from gcd_core.generators.base import Latent
+
+Images = Iterable[tuple[str, Tensor]]
+Progress = Callable[[int], None]
+
+
+@dataclass
+class Cost:
+    """What a piece of work took: network evaluations, classifier queries, seconds."""
+
+    evaluations: float = 0
+    queries: float = 0
+    seconds: float = 0.0
+
+    @contextmanager
+    def measure(self, domain: Domain) -> Iterator[None]:
+        """Add what the block costs."""
+        evaluations, queries = domain.generator.evaluations, domain.classifier.queries
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
+            self.evaluations += domain.generator.evaluations - evaluations
+            self.queries += domain.classifier.queries - queries
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One image along one direction.
+
+    Attributes
+    ----------
+    file : str
+        The image's name.
+    probability, counterfactual_probability : float
+        The classifier's, of the label, before and after.
+    flipped : bool
+        Whether they lie on different sides of the threshold.
+    oracle_before, oracle_after : float or None
+        The oracle's probabilities; None without an oracle that knows the label.
+    alpha : float
+        Where on the direction the counterfactual lies, signed.
+    lpips, l1 : float
+        Perceptual and mean absolute distance of counterfactual and source.
+    reconstruction_lpips : float
+        LPIPS of the source and itself encoded and decoded.
+    manifold_lpips : float
+        LPIPS of the counterfactual and itself encoded and decoded.
+    gini_bb_lig, gini_difference : float
+        Sparseness of the BB-LIG map, and of the absolute difference.
+    completeness_error : float
+        Of the BB-LIG map.
+    baseline_reached : bool
+        Whether BB-LIG found a baseline of the probability that it wants.
+    cout : float or None
+        The counterfactual transition score, if it was asked for.
+    """
+
+    file: str
+    probability: float
+    counterfactual_probability: float
+    flipped: bool
+    oracle_before: float | None
+    oracle_after: float | None
+    alpha: float
+    lpips: float
+    l1: float
+    reconstruction_lpips: float
+    manifold_lpips: float
+    gini_bb_lig: float
+    gini_difference: float
+    completeness_error: float
+    baseline_reached: bool
+    cout: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate_directions` measured.
+
+    Attributes
+    ----------
+    outcomes : dict
+        Name of each direction to its images' `Outcome`s, in order.
+    costs : dict
+        Name of each direction to what encoding, walking and BB-LIG cost, all images together.
+    diversity : float or None
+        Mean LPIPS between one image's counterfactuals along two directions, over the images;
+        None with a single direction.
+    """
+
+    outcomes: dict[str, list[Outcome]]
+    costs: dict[str, Cost]
+    diversity: float | None
+
+
+@torch.inference_mode()
+def evaluate_directions(
+    domain: Domain,
+    images: Images,
+    directions: Sequence[Direction],
+    label: str,
+    batch_size: int = 8,
+    with_cout: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Walk many images along directions and measure their counterfactuals and heat maps.
+
+    Parameters
+    ----------
+    domain : Domain
+    images : iterable of (str, Tensor (1, C, H, W))
+        Names and images in [0, 1]; read as they are needed.
+    directions : sequence of Direction
+    label : str
+        What the counterfactuals flip.
+    batch_size : int
+        Images at a time; the paths of all of them are decoded together.
+    with_cout : bool
+        Whether to measure COUT, which asks the classifier 51 images more for each.
+    progress : callable, optional
+        Told how many images are done along one direction more.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    GCDError
+        If a direction does not fit the domain, or the label is unknown.
+    """
+    names = [direction.name for direction in directions]
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
+    costs = {name: Cost() for name in names}
+    distances_between: list[float] = []
+    oracle = domain.oracle if domain.oracle and label in domain.oracle.labels else None
+    for files, batch in _batches(images, batch_size):
+        encoding = Cost()
+        with encoding.measure(domain):
+            latent = domain.generator.encode(batch)
+        counterfactuals = []
+        for direction in directions:
+            cost = costs[direction.name]
+            cost.evaluations += encoding.evaluations
+            cost.seconds += encoding.seconds
+            with cost.measure(domain):
+                paths = walk_many(domain, batch, direction, label, latent)
+                heats = [explain_path(path, method="bb_lig") for path in paths]
+            found = torch.cat([path.images[path.counterfactual][None] for path in paths])
+            counterfactuals.append(found)
+            moved = domain.perceptual(found, _reconstruct(domain, found)).tolist()
+            before = after = [None] * len(paths)
+            if oracle:
+                before = oracle.probability(oracle(batch), label).tolist()
+                after = oracle.probability(oracle(found), label).tolist()
+            for index, (path, heat) in enumerate(zip(paths, heats, strict=True)):
+                chosen = path.counterfactual
+                outcomes[direction.name].append(
+                    Outcome(
+                        file=files[index],
+                        probability=float(path.source_probability),
+                        counterfactual_probability=path.probabilities[chosen].item(),
+                        flipped=bool(path.flipped),
+                        oracle_before=before[index],
+                        oracle_after=after[index],
+                        alpha=path.alphas[chosen].item(),
+                        lpips=path.distances[chosen].item(),
+                        l1=metrics.mean_absolute_error(found[index][None], path.source).item(),
+                        reconstruction_lpips=path.distances[path.alphas.abs().argmin()].item(),
+                        manifold_lpips=moved[index],
+                        gini_bb_lig=metrics.gini(heat.map),
+                        gini_difference=metrics.gini(explain_path(path, method="difference").map),
+                        completeness_error=float(heat.completeness_error),
+                        baseline_reached=bool(heat.reached),
+                        cout=_cout(domain, path, found[index][None]) if with_cout else None,
+                    )
+                )
+            if progress:
+                progress(len(files))
+        if len(directions) > 1:
+            for ways in torch.stack(counterfactuals, dim=1):
+                distances_between.append(metrics.diversity(ways, domain.perceptual))
+    return Evaluation(outcomes, costs, _mean(distances_between))
+
+
+def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = 0.5) -> dict:
+    """The figures of one direction: rates and means over its images.
+
+    Beside the means of `Outcome`'s numbers: `n`; `flip_rate`, and the same of the images that the
+    classifier gave the label (`flip_rate_positive`) and of the others (`flip_rate_negative`);
+    `oracle_flip_rate` as `metrics.oracle_flip_rate` defines it; `oracle_agreement`, of the
+    counterfactuals that flip the classifier the share that the oracle puts on the same side as the
+    classifier now does; `manifold_ratio`, mean `manifold_lpips` over mean `reconstruction_lpips`.
+    `alpha` is the mean of its absolute value. What cannot be had is None.
+    """
+    flipped = torch.tensor([o.flipped for o in outcomes])
+    positive = torch.tensor([o.probability >= threshold for o in outcomes])
+    figures = {
+        "n": len(outcomes),
+        "flip_rate": metrics.flip_rate(flipped),
+        "flip_rate_positive": metrics.flip_rate(flipped[positive]) if positive.any() else None,
+        "flip_rate_negative": metrics.flip_rate(flipped[~positive]) if not positive.all() else None,
+        "oracle_flip_rate": None,
+        "oracle_agreement": None,
+    }
+    if outcomes[0].oracle_before is not None:
+        before = torch.tensor([o.oracle_before for o in outcomes])
+        after = torch.tensor([o.oracle_after for o in outcomes])
+        figures["oracle_flip_rate"] = metrics.oracle_flip_rate(flipped, before, after, threshold)
+        if flipped.any():
+            agree = (after >= threshold) != positive
+            figures["oracle_agreement"] = agree[flipped].float().mean().item()
+    figures["alpha"] = _mean([abs(o.alpha) for o in outcomes])
+    for name in (
+        "lpips",
+        "l1",
+        "manifold_lpips",
+        "reconstruction_lpips",
+        "gini_bb_lig",
+        "gini_difference",
+        "completeness_error",
+        "baseline_reached",
+        "cout",
+    ):
+        values = [getattr(o, name) for o in outcomes]
+        figures[name] = None if None in values else _mean(values)
+    reconstruction = figures["reconstruction_lpips"]
+    figures["manifold_ratio"] = (
+        figures["manifold_lpips"] / reconstruction if reconstruction else None
+    )
+    return figures | {f.name: getattr(cost, f.name) for f in fields(Cost)}
+
+
+def best_h(figures: dict[str, dict]) -> str | None:
+    """The h-direction of the highest flip rate, of lower LPIPS where they tie; None without one."""
+    names = [name for name in figures if name != "g"]
+    if not names:
+        return None
+    return max(names, key=lambda name: (figures[name]["flip_rate"], -figures[name]["lpips"]))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """A solver and its evaluations per image, to encode and to decode; None: the domain's."""
+
+    solver: str | None = None
+    encode_steps: int | None = None
+    decode_steps: int | None = None
+
+    def __str__(self) -> str:
+        if self.solver is None:
+            return "default"
+        same = self.encode_steps == self.decode_steps
+        steps = self.encode_steps if same else f"{self.encode_steps}/{self.decode_steps}"
+        return f"{self.solver}:{steps}"
+
+
+@torch.inference_mode()
+def evaluate_reconstruction(
+    domain: Domain,
+    images: Images,
+    samplings: Sequence[Sampling],
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> list[dict]:
+    """Compare images with themselves encoded and decoded, for each way of sampling.
+
+    Parameters
+    ----------
+    domain : Domain
+    images : iterable of (str, Tensor (1, C, H, W))
+        Names and images in [0, 1].
+    samplings : sequence of Sampling
+    batch_size : int
+        Images at a time.
+    progress : callable, optional
+        Told how many images are done in one way more.
+
+    Returns
+    -------
+    list of dict
+        For each sampling: `sampling`, `n`, means of `mae`, `ssim`, `lpips`; `agreement`, by label,
+        the share of images whose reconstruction the classifier puts on the image's own side of
+        1/2; `evaluations` and `seconds`, both per image.
+    """
+    columns: list[dict[str, list[Tensor]]] = [{} for _ in samplings]
+    costs = [Cost() for _ in samplings]
+    count = 0
+    labels = domain.labels
+    for files, batch in _batches(images, batch_size):
+        count += len(files)
+        own = _sides(domain, batch)
+        for sampling, column, cost in zip(samplings, columns, costs, strict=True):
+            with cost.measure(domain):
+                again = _reconstruct(domain, batch, sampling)
+            for name, values in {
+                "mae": metrics.mean_absolute_error(batch, again),
+                "ssim": metrics.ssim(batch, again),
+                "lpips": domain.perceptual(again, batch),
+                "agreement": (_sides(domain, again) == own).float(),
+            }.items():
+                column.setdefault(name, []).append(values)
+            if progress:
+                progress(len(files))
+    rows = []
+    for sampling, column, cost in zip(samplings, columns, costs, strict=True):
+        means = {name: torch.cat(values).mean(dim=0) for name, values in column.items()}
+        rows.append(
+            {
+                "sampling": str(sampling),
+                "n": count,
+                "mae": means["mae"].item(),
+                "ssim": means["ssim"].item(),
+                "lpips": means["lpips"].item(),
+                "agreement": dict(zip(labels, means["agreement"].tolist(), strict=True)),
+                "evaluations": cost.evaluations / count,
+                "seconds": cost.seconds / count,
+            }
+        )
+    return rows
+
+
+def _batches(images: Images, size: int) -> Iterator[tuple[list[str], Tensor]]:
+    """Names and images (N, C, H, W), at most `size` at a time."""
+    waiting = iter(images)
+    while chunk := list(islice(waiting, size)):
+        yield [name for name, _ in chunk], torch.cat([image for _, image in chunk])
+
+
+def _reconstruct(domain: Domain, images: Tensor, sampling: Sampling | None = None) -> Tensor:
+    """Images (N, C, H, W) encoded and decoded, on the CPU."""
+    sampling = sampling or Sampling()
+    latent: Latent = domain.generator.encode(images, sampling.solver, sampling.encode_steps)
+    return domain.generator.decode(latent, sampling.solver, sampling.decode_steps).cpu()
+
+
+def _sides(domain: Domain, images: Tensor) -> Tensor:
+    """On which side of 1/2 the classifier puts images, for each label: (N, L), bool."""
+    logits = domain.classifier(images)
+    probabilities = [domain.classifier.probability(logits, label) for label in domain.labels]
+    return torch.stack(probabilities, dim=1) >= 0.5
+
+
+def _cout(domain: Domain, path: Path, counterfactual: Tensor) -> float:
+    return metrics.cout(domain.classifier, path.label, path.source, counterfactual)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

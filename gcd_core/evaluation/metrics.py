@@ -1,0 +1,186 @@
+"""The figures that judge counterfactuals, heat maps and reconstructions, as plain functions."""
+
+import torch
+from scipy import stats
+from torch import Tensor
+from torch.nn import functional as F
+
+from gcd_core.classifiers.base import BlackBox
+from gcd_core.errors import GCDError
+from gcd_core.perceptual import LPIPS
+
+
+def flip_rate(flipped: Tensor) -> float:
+    """Share of True in `flipped` (N,), bool: counterfactuals on the other side of the threshold.
+
+    Raises
+    ------
+    GCDError
+        If there is no counterfactual.
+    """
+    if not len(flipped):
+        raise GCDError("A rate needs one counterfactual at least; there is none.")
+    return flipped.float().mean().item()
+
+
+def oracle_flip_rate(
+    flipped: Tensor, before: Tensor, after: Tensor, threshold: float = 0.5
+) -> float | None:
+    """Of the counterfactuals that flip the classifier, the share that flips the oracle too.
+
+    A counterfactual flips the oracle if the oracle's prediction on it and the oracle's own
+    prediction on the source image lie on different sides of the threshold. What the classifier
+    says of the source plays no part: where the two disagree on it, a flip that brings the
+    classifier to the oracle's first opinion is not a flip of the oracle.
+
+    Parameters
+    ----------
+    flipped : Tensor (N,), bool
+        Whether each counterfactual flips the classifier.
+    before, after : Tensor (N,)
+        The oracle's probability of the label on the source images and on the counterfactuals.
+    threshold : float
+        A probability of at least this counts as the label.
+
+    Returns
+    -------
+    float or None
+        In [0, 1]; None if nothing flips the classifier.
+    """
+    turned = (before >= threshold) != (after >= threshold)
+    return turned[flipped].float().mean().item() if flipped.any() else None
+
+
+def gini(heat: Tensor) -> float:
+    """Sparseness of a heat map (any shape): its Gini index (Chalasani et al., ICML 2020).
+
+    With v the d absolute values in ascending order, G = 1 - 2 sum_k v_k / |v|_1 (d - k + 1/2) / d.
+    A map of equal values has 0, a single lit pixel 1 - 1/d; a map of zeros is given 0.
+    """
+    values = heat.detach().double().abs().flatten().sort().values
+    total = values.sum()
+    if total == 0:
+        return 0.0
+    d = len(values)
+    weights = (d - torch.arange(1, d + 1, dtype=torch.float64, device=values.device) + 0.5) / d
+    return (1 - 2 * (values / total * weights).sum()).item()
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> float | None:
+    """Spearman's correlation of two tensors' values, ties averaged; None if one is constant."""
+    first, second = a.detach().flatten().cpu().numpy(), b.detach().flatten().cpu().numpy()
+    if first.min() == first.max() or second.min() == second.max():
+        return None
+    return float(stats.spearmanr(first, second).statistic)
+
+
+def cout(
+    classifier: BlackBox, label: str, source: Tensor, counterfactual: Tensor, steps: int = 50
+) -> float:
+    """Counterfactual transition score (Khorram & Fuxin, CVPR 2022): is the change to the point?
+
+    Pixels of the source are replaced by the counterfactual's in `steps` equal batches, those that
+    differ most first. COUT is the area under the curve of the target side's probability less that
+    of the side left, both by the trapezoid rule over [0, 1]: near 1 if the first pixels suffice.
+
+    Parameters
+    ----------
+    classifier : BlackBox
+        Asked `steps` + 1 images.
+    label : str
+        The label that the counterfactual flips; the target is the side that it moves toward.
+    source, counterfactual : Tensor (1, C, H, W)
+        Images in [0, 1].
+    steps : int
+        Batches of pixels.
+
+    Returns
+    -------
+    float
+        In [-1, 1].
+    """
+    if steps < 1:
+        raise GCDError(f"COUT needs one step at least, not {steps}.")
+    change = (counterfactual - source).abs().sum(dim=1).flatten()
+    rank = torch.empty_like(change, dtype=torch.long)
+    rank[change.argsort(descending=True, stable=True)] = torch.arange(
+        len(change), device=change.device
+    )
+    shown = torch.linspace(0, len(change), steps + 1, device=change.device).round()
+    masks = rank < shown[:, None]
+    masks = masks.view(-1, 1, *source.shape[-2:])
+    probability = classifier.probability(
+        classifier(torch.where(masks, counterfactual, source)), label
+    )
+    if probability[-1] < probability[0]:
+        probability = 1 - probability
+    area = torch.trapezoid(probability.double(), dx=1 / steps).item()
+    return 2 * area - 1
+
+
+def pairwise_distances(images: Tensor, perceptual: LPIPS) -> Tensor:
+    """Symmetric (N, N) matrix of LPIPS between images (N, C, H, W), zeros on its diagonal."""
+    count = len(images)
+    rows, columns = torch.triu_indices(count, count, offset=1)
+    matrix = torch.zeros(count, count)
+    if count > 1:
+        distances = perceptual(images[rows], images[columns]).float().cpu()
+        matrix[rows, columns] = distances
+        matrix[columns, rows] = distances
+    return matrix
+
+
+def diversity(images: Tensor, perceptual: LPIPS) -> float:
+    """Mean LPIPS over the pairs of images (N, C, H, W): one image's counterfactuals along N ways.
+
+    Raises
+    ------
+    GCDError
+        If there are fewer than two images.
+    """
+    if len(images) < 2:
+        raise GCDError(f"Diversity needs two counterfactuals at least; there is {len(images)}.")
+    count = len(images)
+    return (pairwise_distances(images, perceptual).sum() / (count * (count - 1))).item()
+
+
+def mean_absolute_error(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute difference of each pair of images (N, C, H, W) to (N,)."""
+    return (a - b).abs().flatten(1).mean(dim=1)
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity (Wang et al., IEEE TIP 2004) of images (N, C, H, W) in [0, 1] to (N,).
+
+    Gaussian window of 11 pixels and standard deviation 1.5, K1 = 0.01, K2 = 0.03, averaged over
+    the windows that fit in the image, and over the channels.
+
+    Raises
+    ------
+    GCDError
+        If the shapes differ, or a side is shorter than the window.
+    """
+    if a.shape != b.shape or min(a.shape[-2:]) < 11:
+        raise GCDError(
+            f"SSIM compares images of one shape and of 11 pixels a side at least, not "
+            f"{tuple(a.shape)} and {tuple(b.shape)}."
+        )
+    offsets = torch.arange(11, dtype=torch.float64, device=a.device) - 5
+    window = torch.exp(-(offsets**2) / (2 * 1.5**2))
+    window = window / window.sum()
+    kernel = torch.outer(window, window)[None, None]
+
+    def local_mean(x: Tensor) -> Tensor:
+        return F.conv2d(x, kernel)
+
+    x = a.double().flatten(0, 1)[:, None]
+    y = b.double().flatten(0, 1)[:, None]
+    mean_x, mean_y = local_mean(x), local_mean(y)
+    variance_x = local_mean(x * x) - mean_x**2
+    variance_y = local_mean(y * y) - mean_y**2
+    covariance = local_mean(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
+        (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    )
+    return similarity.view(a.shape[0], -1).mean(dim=1).float()

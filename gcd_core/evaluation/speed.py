@@ -1,0 +1,147 @@
+"""What a person waits for, slider moves and the start of the page; and how busy the machine is."""
+
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from gcd_core.domains import Domain
+
+APP = Path(__file__).resolve().parents[2] / "app.py"
+
+
+@torch.inference_mode()
+def slider_latency(domain: Domain, image: Tensor, moves: int = 100) -> dict:
+    """Milliseconds of slider moves on an opened image: decode one point, ask, measure LPIPS.
+
+    Every position is new, so that no path decoded before can answer; the direction does not matter.
+    """
+    latent = domain.generator.encode(image)
+    random = torch.Generator().manual_seed(0)
+    direction = torch.randn(1, domain.generator.z_sem_size, generator=random).to(latent.z_sem)
+    direction = direction / direction.norm()
+    positions = domain.alpha_max * (2 * torch.rand(moves, generator=random) - 1)
+    taken = []
+    for alpha in [0.0, 0.0, *positions.tolist()]:  # the first two warm up
+        start = time.perf_counter()
+        frame = domain.generator.decode(latent.with_z_sem(latent.z_sem + alpha * direction))
+        domain.classifier(frame).tolist()
+        domain.perceptual(frame, image.to(frame.device)).item()
+        taken.append(1000 * (time.perf_counter() - start))
+    cuts = statistics.quantiles(taken[2:], n=20)
+    return {"moves": moves, "p50_ms": statistics.median(taken[2:]), "p95_ms": cuts[-1]}
+
+
+@torch.inference_mode()
+def matmul_share(domain: Domain, image: Tensor, batch: int = 16) -> dict:
+    """How near decoding comes to the machine's rate of matrix products, measured beside it.
+
+    Returns
+    -------
+    dict
+        `fp32_gflops` and `bf16_gflops` of a square product; `gflop_per_image` and `gflops` of
+        decoding a batch; `share_of_fp32`, `share_of_bf16`.
+    """
+    device = torch.device(domain.device)
+    side = 8192 if device.type == "cuda" else 2048
+    rates = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        rates[name] = 2 * side**3 / _fastest(lambda a=a, b=b: a @ b, device) / 1e9
+    latent = domain.generator.encode(image).repeat(batch)
+    with FlopCounterMode(display=False) as counter:
+        domain.generator.decode(latent, batch_size=batch)
+    work = counter.get_total_flops() / 1e9
+    seconds = _fastest(lambda: domain.generator.decode(latent, batch_size=batch), device, 3)
+    return {
+        "batch": batch,
+        "gflop_per_image": work / batch,
+        "gflops": work / seconds,
+        "fp32_gflops": rates["fp32"],
+        "bf16_gflops": rates["bf16"],
+        "share_of_fp32": work / seconds / rates["fp32"],
+        "share_of_bf16": work / seconds / rates["bf16"],
+    }
+
+
+def _fastest(action: Callable[[], object], device: torch.device, times: int = 5) -> float:
+    """Seconds of the fastest of some runs, after one to warm up."""
+    taken = []
+    for _ in range(times + 1):
+        start = time.perf_counter()
+        action()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - start)
+    return min(taken[1:])
+
+
+def peak_memory() -> float | None:
+    """Peak resident memory of this process so far, in MiB; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if platform.system() == "Darwin" else peak / 2**10
+
+
+def start_up(domain: Domain, app: Path = APP, timeout: float = 120) -> dict | None:
+    """Start the page on a domain, as its operator would, until it answers.
+
+    Returns
+    -------
+    dict or None
+        `seconds` until the first page, and `idle_memory_mib` of the process then (None where the
+        system does not say); None if it does not answer in time.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(app), "--domain", str(domain.folder.resolve())]
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port), "--device", domain.device],
+        cwd=app.parent,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while process.poll() is None and time.perf_counter() - start < timeout:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
+                    page.read()
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.05)
+                continue
+            seconds = time.perf_counter() - start
+            return {"seconds": seconds, "idle_memory_mib": _resident(process.pid)}
+        return None
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _resident(pid: int) -> float | None:
+    """Resident memory of a process in MiB, where /proc tells it."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    kib = next(line.split()[1] for line in lines if line.startswith("VmRSS:"))
+    return int(kib) / 2**10

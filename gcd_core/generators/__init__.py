@@ -1,0 +1,50 @@
+"""Generators: what turns images into a semantic code plus noise, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from gcd_core.generators.base import Generator
+
+
+def load_generator(
+    config: str | Path | Mapping,
+    weights: str | Path,
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+) -> Generator:
+    """Load a Diffusion Autoencoder.
+
+    Parameters
+    ----------
+    config
+        JSON file or mapping: the architecture's keys as the official configuration names them,
+        and optionally ``codec`` (the codec's table), ``sampling`` (default ``solver``,
+        ``encode_steps``, ``decode_steps``) and ``clip_denoised``.
+    weights
+        ``.safetensors``, ``*.safetensors.index.json`` with its shards, or an official ``.ckpt``
+        or ``.pt``.
+    device
+        ``"auto"`` takes the GPU if there is one.
+    precision
+        ``"fp32"``, ``"bf16"`` or ``"auto"``: bf16 where the hardware multiplies it natively.
+
+    Raises
+    ------
+    gcd_core.errors.GCDError
+        If either file is absent, damaged, of another kind, or they do not belong together.
+
+    Examples
+    --------
+    >>> generator = load_generator("config.json", "weights.safetensors")
+    >>> latent = generator.encode(images)                   # images (N, C, S, S) in [0, 1]
+    >>> generator.decode(latent)
+    """
+    from gcd_core.generators.diffae import DiffAE
+
+    return DiffAE.from_files(config, weights, device, precision)

@@ -1,0 +1,405 @@
+"""The Diffusion Autoencoder as a generator: images to codes and back, in batches."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gcd_core.errors import GCDError
+from gcd_core.generators.base import Latent, Progress
+from gcd_core.generators.diffae.checkpoint import load_strictly, read_weights
+from gcd_core.generators.diffae.model import Architecture, DiffAEModel
+from gcd_core.generators.diffae.solvers import T, find_solver
+
+PRECISIONS = ("auto", "fp32", "bf16")
+CPU_BATCH = 32
+MAX_GPU_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Solver and steps where the caller names none (the configuration's ``sampling``)."""
+
+    solver: str = "ddim"
+    encode_steps: int = 20
+    decode_steps: int = 20
+
+    @classmethod
+    def from_config(cls, table: Mapping) -> Sampling:
+        """Check the table; raise :class:`GCDError` naming what is wrong."""
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(table) - set(known))
+        if unknown:
+            raise GCDError(
+                f"The configuration's 'sampling' has the unknown key {unknown[0]!r}; "
+                f"remove it (known: {', '.join(known)})."
+            )
+        find_solver(table.get("solver", cls.solver))
+        return cls(**table)
+
+
+class DiffAE:
+    """Diffusion Autoencoder (Preechakul et al., CVPR 2022), with or without a codec under it.
+
+    An image becomes z_sem, what its semantic encoder sees, and z_T, the noise at the end of the
+    diffusion ODE run from the image under z_sem. Running it back gives the image. With a codec,
+    "image" within this paragraph is the codec's latent.
+
+    Parameters
+    ----------
+    model
+        The network, in float32, on the device to work on.
+    codec
+        ``None``, or a module with ``encode``, ``decode``, ``latent_shape``, ``image_size`` and
+        ``channels``, such as :class:`gcd_core.generators.codec.VAE`.
+    sampling
+        Solver and steps to use where the caller names none.
+    clip_denoised
+        Whether to keep every predicted x_0 in [-1, 1] while solving; by default without a codec
+        only. Clipping keeps few steps stable but no clipped step can be undone exactly.
+    precision
+        Of the U-Net: ``"fp32"``, ``"bf16"``, or ``"auto"``, which is bf16 where the hardware
+        multiplies it faster. Encoder, codec and solver stay in float32.
+
+    Examples
+    --------
+    >>> generator = load_generator("config.json", "weights.safetensors")
+    >>> latent = generator.encode(images, solver="dpm++2m", steps=10)
+    >>> generator.decode(latent, solver="dpm++2m", steps=10)        # nearly the images
+    """
+
+    def __init__(
+        self,
+        model: DiffAEModel,
+        codec: nn.Module | None = None,
+        sampling: Sampling | None = None,
+        clip_denoised: bool | None = None,
+        precision: str = "auto",
+    ) -> None:
+        architecture = model.architecture
+        self.latent_shape = (architecture.in_channels,) + 2 * (architecture.image_size,)
+        if codec is not None and tuple(codec.latent_shape()) != self.latent_shape:
+            raise GCDError(
+                f"The codec's latents are {tuple(codec.latent_shape())} but the DiffAE works on "
+                f"{self.latent_shape}; make 'in_channels' and 'image_size' agree with 'codec'."
+            )
+        self.model = model.eval()
+        self.codec = codec.eval() if codec is not None else None
+        self.sampling = sampling or Sampling()
+        self.clip_denoised = codec is None if clip_denoised is None else clip_denoised
+        self.image_size = codec.image_size if codec is not None else architecture.image_size
+        self.channels = codec.channels if codec is not None else architecture.in_channels
+        self.z_sem_size = architecture.embed_channels
+        self.device = next(model.parameters()).device
+        self.precision = choose_precision(precision, self.device)
+        self._unet = model
+        if self.precision == "bf16":
+            self._unet = copy.deepcopy(model).to(torch.bfloat16)
+            del self._unet.encoder
+        self._evaluations = 0
+        self._counter = threading.Lock()
+
+    @classmethod
+    def from_files(
+        cls,
+        config: str | Path | Mapping,
+        weights: str | Path,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+    ) -> DiffAE:
+        """Build from a configuration and a weights file; see :func:`load_generator`."""
+        config = dict(_read_config(config))
+        codec_config = config.pop("codec", None)
+        sampling = Sampling.from_config(config.pop("sampling", {}))
+        clip_denoised = config.pop("clip_denoised", None)
+        architecture = Architecture.from_config(config)
+        state, codec_state = read_weights(weights)
+        with torch.device("meta"):
+            model = DiffAEModel(architecture)
+        load_strictly(model, state, "DiffAE")
+        codec = None
+        if codec_config is not None:
+            from gcd_core.generators.codec import VAE
+
+            codec = VAE.from_config(codec_config)
+            load_strictly(codec, codec_state, "codec")
+        elif codec_state:
+            raise GCDError(
+                f"{Path(weights).name} holds a codec's weights (codec.*) but the configuration "
+                "describes none; add its 'codec' table."
+            )
+        device = choose_device(device)
+        model = model.to(device).requires_grad_(False)
+        codec = codec.to(device).requires_grad_(False) if codec is not None else None
+        return cls(model, codec, sampling, clip_denoised, precision)
+
+    @property
+    def evaluations(self) -> int:
+        """Images times U-Net passes so far."""
+        return self._evaluations
+
+    @cached_property
+    def identity(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of architecture and weights (codec included).
+
+        It depends on no file format, and not on ``sampling``, device or precision.
+        """
+        digest = hashlib.sha256()
+        facts = self.model.architecture.to_config() | {"clip_denoised": self.clip_denoised}
+        digest.update(json.dumps(facts, sort_keys=True).encode())
+        for module in (self.model, self.codec):
+            for name, tensor in module.state_dict().items() if module is not None else ():
+                digest.update(f"{name} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        return digest.hexdigest()[:16]
+
+    @torch.no_grad()
+    def encode(
+        self,
+        images: Tensor,
+        solver: str | None = None,
+        steps: int | None = None,
+        z_sem: Tensor | None = None,
+    ) -> Latent:
+        """Turn images into latents.
+
+        Parameters
+        ----------
+        images
+            (N, C, S, S), in [0, 1].
+        solver
+            ``"ddim"`` or ``"dpm++2m"``; default: the configuration's.
+        steps
+            Network evaluations an image, at least 1; default: the configuration's.
+        z_sem
+            Semantic codes (N, D) to invert under; default: the images' own.
+
+        Returns
+        -------
+        z_sem (N, D) and z_T (N, Cz, Hz, Wz). Decode it with the same solver and the same number
+        of steps: another pair is not the inverse of this one.
+
+        Raises
+        ------
+        GCDError
+            For images of another shape, an unknown solver, or steps below 1.
+        """
+        ode_encode = find_solver(solver or self.sampling.solver).encode
+        steps = self.sampling.encode_steps if steps is None else steps
+        images = self._checked_images(images)
+        if z_sem is None:
+            z_sem = self.encode_semantic(images)
+        z_sem = self._checked_z_sem(z_sem, len(images))
+
+        def one_batch(images: Tensor, z_sem: Tensor) -> Tensor:
+            x = self._fold(images)
+            return ode_encode(self._noise_model(z_sem), x, steps, self.clip_denoised)
+
+        return Latent(z_sem, self._in_batches(one_batch, (images, z_sem)))
+
+    @torch.no_grad()
+    def encode_semantic(self, images: Tensor) -> Tensor:
+        """Turn images (N, C, S, S) in [0, 1] into semantic codes (N, D)."""
+        images = self._checked_images(images)
+        return self._in_batches(lambda batch: self.model.encoder(self._fold(batch)), (images,))
+
+    @torch.no_grad()
+    def decode(
+        self,
+        latent: Latent,
+        solver: str | None = None,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Turn latents into images.
+
+        Parameters
+        ----------
+        latent
+            Of N images.
+        solver, steps
+            As in :meth:`encode`, and the same as there to get those images back.
+        batch_size
+            Images at a time; by default 32 on a CPU, on a GPU what its free memory suggests. A
+            batch too large for the GPU's memory is halved.
+        progress
+            Called as ``progress(done, total)`` after each batch.
+
+        Returns
+        -------
+        Images (N, C, S, S), in [0, 1].
+        """
+        ode_decode = find_solver(solver or self.sampling.solver).decode
+        steps = self.sampling.decode_steps if steps is None else steps
+        z_sem = self._checked_z_sem(latent.z_sem, len(latent))
+        if latent.z_T.shape[1:] != self.latent_shape:
+            raise GCDError(
+                f"z_T is {tuple(latent.z_T.shape)}; this generator's is (N, "
+                f"{', '.join(map(str, self.latent_shape))}): use a latent that it made itself."
+            )
+
+        def one_batch(z_sem: Tensor, z_T: Tensor) -> Tensor:
+            x = ode_decode(self._noise_model(z_sem), z_T, steps, self.clip_denoised)
+            return self._unfold(x)
+
+        z_T = latent.z_T.to(self.device, torch.float32)
+        return self._in_batches(one_batch, (z_sem, z_T), batch_size, progress)
+
+    @torch.no_grad()
+    def predict_noise(self, x_t: Tensor, t: Tensor | int, z_sem: Tensor) -> Tensor:
+        """Predict the noise in ``x_t``: one network pass.
+
+        Parameters
+        ----------
+        x_t
+            (N, Cz, Hz, Wz), what the diffusion works on (with no codec: images in [-1, 1]).
+        t
+            Time steps, (N,) or one for all, 0 to 999.
+        z_sem
+            Semantic codes (N, D), or (1, D) for all.
+
+        Returns
+        -------
+        The noise, shaped like ``x_t``.
+        """
+        if x_t.shape[1:] != self.latent_shape:
+            raise GCDError(f"x_t is {tuple(x_t.shape)}; expected (N, *{self.latent_shape}).")
+        t = torch.as_tensor(t, device=self.device).expand(len(x_t))
+        if t.is_floating_point() or (len(t) and not 0 <= int(t.min()) <= int(t.max()) < T):
+            raise GCDError(f"Times {t.tolist()[:3]} were given; expected integers 0 to {T - 1}.")
+        x_t = x_t.to(self.device, torch.float32)
+        return self._predict(x_t, t, self._checked_z_sem(z_sem, len(x_t)))
+
+    def _predict(self, x_t: Tensor, t: Tensor, z_sem: Tensor) -> Tensor:
+        with self._counter:
+            self._evaluations += len(x_t)
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        return self._unet(x_t.to(dtype), t, z_sem.to(dtype)).float()
+
+    def _noise_model(self, z_sem: Tensor) -> Callable[[Tensor, int], Tensor]:
+        def noise(x: Tensor, t: int) -> Tensor:
+            return self._predict(x, torch.full((len(x),), t, device=self.device), z_sem)
+
+        return noise
+
+    def _fold(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] to what the diffusion works on."""
+        return self.codec.encode(images) if self.codec is not None else images * 2 - 1
+
+    def _unfold(self, x: Tensor) -> Tensor:
+        """What the diffusion works on to images in [0, 1]."""
+        images = self.codec.decode(x) if self.codec is not None else (x + 1) / 2
+        return images.clamp(0, 1)
+
+    def _in_batches(
+        self,
+        function: Callable[..., Tensor],
+        inputs: tuple[Tensor, ...],
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        total, done, outputs = len(inputs[0]), 0, []
+        size = batch_size or self._batch_size()
+        while done < total:
+            try:
+                outputs.append(function(*(tensor[done : done + size] for tensor in inputs)))
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise GCDError(
+                        "The GPU's memory is too small for one image; free some, or use the CPU."
+                    ) from None
+                size = size // 2
+                torch.cuda.empty_cache()
+                continue
+            done = min(done + size, total)
+            if progress is not None:
+                progress(done, total)
+        return torch.cat(outputs)
+
+    def _batch_size(self) -> int:
+        if self.device.type != "cuda":
+            return CPU_BATCH
+        free, _ = torch.cuda.mem_get_info(self.device)
+        # The feature maps that wait for the U-Net's second half, and its widest layers' own.
+        one_image = 64 * 4 * self.model.architecture.model_channels * self.latent_shape[1] ** 2
+        return min(max(free // one_image, 1), MAX_GPU_BATCH)
+
+    def _checked_images(self, images: Tensor) -> Tensor:
+        expected = (self.channels, self.image_size, self.image_size)
+        if images.ndim != 4 or images.shape[1:] != expected or not len(images):
+            raise GCDError(
+                f"Images of shape {tuple(images.shape)} were given; this generator takes "
+                f"(N, {', '.join(map(str, expected))}): load them through the domain."
+            )
+        if not images.is_floating_point():
+            raise GCDError(f"Images of type {images.dtype} were given; expected floats in [0, 1].")
+        return images.to(self.device, torch.float32)
+
+    def _checked_z_sem(self, z_sem: Tensor, n: int) -> Tensor:
+        if (
+            z_sem.ndim != 2
+            or z_sem.shape[1] != self.z_sem_size
+            or len(z_sem) not in (1, n)
+            or n < 1
+        ):
+            raise GCDError(
+                f"z_sem of shape {tuple(z_sem.shape)} was given for {n} images; "
+                f"expected ({n}, {self.z_sem_size})."
+            )
+        return z_sem.to(self.device, torch.float32).expand(n, -1)
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """Resolve ``"auto"`` to the GPU if there is one, else the CPU; refuse a device that is not."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise GCDError(f"{device!r} is no device; choose 'auto', 'cpu' or 'cuda'.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise GCDError(
+            "The device 'cuda' was asked for but there is no GPU; choose 'cpu' or 'auto'."
+        )
+    return device
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """Resolve ``"auto"`` to ``"bf16"`` where ``device`` multiplies it natively, else ``"fp32"``."""
+    if precision not in PRECISIONS:
+        raise GCDError(f"{precision!r} is no precision; choose one of {', '.join(PRECISIONS)}.")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        native = capabilities.get("amx_bf16", False) or capabilities.get("avx512_bf16", False)
+    return "bf16" if native else "fp32"
+
+
+def _read_config(config: str | Path | Mapping) -> Mapping:
+    if isinstance(config, Mapping):
+        return config
+    path = Path(config)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise GCDError(
+            f"The generator's configuration {path} cannot be read; check the name."
+        ) from None
+    except ValueError:
+        raise GCDError(f"{path.name} is not JSON; give the generator's configuration.") from None
+    if not isinstance(content, dict):
+        raise GCDError(f"{path.name} holds no table; expected a JSON object of architecture keys.")
+    return content

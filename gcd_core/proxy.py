@@ -1,0 +1,193 @@
+"""The proxy: a small network that learns what the classifier and LPIPS say of a semantic code."""
+
+import copy
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gcd_core.counterfactual import Cancel
+from gcd_core.errors import Cancelled, GCDError
+
+HIDDEN = (512, 256, 128, 64)
+BATCH = 128
+LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 1e-2
+VALIDATION_PART = 9  # one part in nine
+PATIENCE = 5  # validation losses whose mean the next one must not exceed
+FEWEST_STEPS = 500
+MOST_EPOCHS = 300
+SIGMOID_GAIN = 4.0  # undoes the slope of a sigmoid at 0, which is 1/4
+FIRST_GAIN = 0.25  # keeps the first sigmoids in their linear part
+
+Report = Callable[[int, int, list[float], list[float]], None]
+
+
+class Proxy(nn.Module):
+    """The paper's proxy: 512-256-128-64-2 with sigmoids between the layers.
+
+    Ours around it: the input is centred on the source and scaled to the ball, the two outputs are
+    scaled to the targets' mean and spread, so that one learning rate suits every domain.
+
+    Parameters
+    ----------
+    z_sem_size : int
+        D, the size of a semantic code.
+    """
+
+    def __init__(self, z_sem_size: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(z_sem_size))
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("mean", torch.zeros(2))
+        self.register_buffer("spread", torch.ones(2))
+        sizes = (z_sem_size, *HIDDEN, 2)
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in itertools.pairwise(sizes):
+            linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+            layers += [linear, nn.Sigmoid()]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw weights with which a deep stack of sigmoids starts as an almost linear function.
+
+        Xavier's normal weights times the gain of a sigmoid, and biases that take away the 1/2 that
+        each sigmoid of the layer before adds.
+        """
+        for i, layer in enumerate(self.layers[::2]):
+            gain = FIRST_GAIN if i == 0 else SIGMOID_GAIN
+            nn.init.xavier_normal_(layer.weight, gain, generator)
+            with torch.no_grad():
+                layer.bias.copy_(-0.5 * layer.weight.sum(1) if i else torch.zeros(HIDDEN[0]))
+
+    def forward(self, z_sem: Tensor) -> Tensor:
+        """Return logit and LPIPS (N, 2) of semantic codes (N, D), in the targets' own units."""
+        return self.layers((z_sem - self.centre) / self.scale) * self.spread + self.mean
+
+
+@dataclass(frozen=True)
+class FittedProxy:
+    """A trained proxy and its loss after each epoch, in units of the logits' variance."""
+
+    proxy: Proxy
+    train_losses: list[float]
+    validation_losses: list[float]
+
+
+def fit_proxy(
+    z_sem: Tensor,
+    logits: Tensor,
+    distances: Tensor,
+    source: Tensor,
+    radius: float,
+    lam: float = 1.0,
+    seed: int = 0,
+    progress: Report | None = None,
+    cancel: Cancel | None = None,
+) -> FittedProxy:
+    """Train a proxy on perturbed codes and what they were taken for (Algorithm 2).
+
+    The loss is ``MSE(logit) + lam * MSE(LPIPS)``; AdamW, batches of 128, one part in nine held back
+    for validation. It stops when the validation loss exceeds the mean of the last five, and keeps
+    the best weights; ours is that it takes 500 steps at least, as the loss rests on plateaus before
+    the curvature is learned.
+
+    Parameters
+    ----------
+    z_sem : Tensor (N, D)
+        Perturbed semantic codes.
+    logits, distances : Tensor (N,)
+        The label's log-odds and LPIPS to the source, for each.
+    source : Tensor (1, D)
+        The source's semantic code.
+    radius : float
+        Of the ball that the codes were drawn from.
+    lam : float
+        Weight of LPIPS in the loss, the paper's lambda_p.
+    seed : int
+        Repeats split, weights and order of the batches.
+    progress : callable, optional
+        Called with (epochs done, epochs at most, training losses, validation losses).
+    cancel : optional
+        Its `is_set()` is asked before each epoch.
+
+    Returns
+    -------
+    FittedProxy
+        Its proxy lies on the CPU.
+
+    Raises
+    ------
+    GCDError
+        If there are fewer than nine samples, a number that is none, or logits all the same.
+    Cancelled
+        If `cancel` is set.
+    """
+    if len(z_sem) < VALIDATION_PART:
+        raise GCDError(
+            f"{len(z_sem)} samples cannot be split into training and validation; take "
+            f"{VALIDATION_PART} or more."
+        )
+    with torch.inference_mode(False), torch.enable_grad():
+        z_sem, source = z_sem.float().cpu().clone(), source.float().cpu().clone()
+        targets = torch.stack([logits, distances], dim=1).float().cpu().clone()
+        if not bool(z_sem.isfinite().all() and targets.isfinite().all()):
+            raise GCDError("A sample's code, logit or LPIPS is no finite number; search again.")
+
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(z_sem), generator=generator)
+        held_back, kept = order.tensor_split([len(z_sem) // VALIDATION_PART])
+        proxy = Proxy(z_sem.shape[1])
+        proxy.initialise(generator)
+        mean, spread = targets[kept].mean(0), targets[kept].std(0)
+        if spread[0] <= 1e-6 * (1 + mean[0].abs()):
+            raise GCDError(
+                "The classifier answers the same for every perturbed image, so there is no "
+                "direction to find; search in a larger radius."
+            )
+        proxy.centre.copy_(source[0])
+        proxy.scale.fill_(radius / math.sqrt(z_sem.shape[1]))
+        proxy.mean.copy_(mean)
+        proxy.spread.copy_(spread.clamp(min=1e-6))
+        weight = torch.tensor([1.0, lam]) / spread[0] ** 2
+
+        def loss(rows: Tensor) -> Tensor:
+            return ((proxy(z_sem[rows]) - targets[rows]).square() * weight).sum(1).mean()
+
+        optimiser = torch.optim.AdamW(
+            proxy.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+        )
+        batches = math.ceil(len(kept) / BATCH)
+        train_losses: list[float] = []
+        validation_losses: list[float] = []
+        best = copy.deepcopy(proxy.state_dict())
+        for epoch in range(MOST_EPOCHS):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled
+            total = 0.0
+            for rows in kept[torch.randperm(len(kept), generator=generator)].split(BATCH):
+                optimiser.zero_grad()
+                batch_loss = loss(rows)
+                batch_loss.backward()
+                optimiser.step()
+                total += batch_loss.item() * len(rows)
+            train_losses.append(total / len(kept))
+            with torch.no_grad():
+                validation_losses.append(loss(held_back).item())
+            if validation_losses[-1] <= min(validation_losses):
+                best = copy.deepcopy(proxy.state_dict())
+            if progress is not None:
+                progress(epoch + 1, MOST_EPOCHS, train_losses, validation_losses)
+            if len(train_losses) * batches >= FEWEST_STEPS and _rising(validation_losses):
+                break
+        proxy.load_state_dict(best)
+    return FittedProxy(proxy.eval().requires_grad_(False), train_losses, validation_losses)
+
+
+def _rising(losses: list[float]) -> bool:
+    """Whether the last loss exceeds the mean of the five before it."""
+    before = losses[-PATIENCE - 1 : -1]
+    return bool(before) and losses[-1] > sum(before) / len(before)

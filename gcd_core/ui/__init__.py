@@ -1,0 +1,1 @@
+"""The page: layout, event handlers, session state, plots."""

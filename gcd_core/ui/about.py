@@ -1,0 +1,108 @@
+"""The About tab: what this is and is not, the method in three pictures, citation, licences."""
+
+from __future__ import annotations
+
+from html import escape
+
+import gradio as gr
+
+CITATIONS = """@inproceedings{sobieski2024global,
+  title     = {Global Counterfactual Directions},
+  author    = {Sobieski, Bartlomiej and Biecek, Przemyslaw},
+  booktitle = {European Conference on Computer Vision (ECCV)},
+  year      = {2024}
+}
+
+@inproceedings{preechakul2022diffusion,
+  title     = {Diffusion Autoencoders: Toward a Meaningful and Decodable Representation},
+  author    = {Preechakul, Konpat and Chatthee, Nattanat and Wizadwongsa, Suttisak and
+               Suwajanakorn, Supasorn},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year      = {2022}
+}"""
+
+PERTURB = """<svg viewBox="0 0 260 150" role="img" aria-label="Perturbing the semantic code">
+<circle class="ball" cx="96" cy="76" r="60"/><circle class="dot you" cx="96" cy="76" r="6"/>
+<g class="dot"><circle cx="70" cy="44" r="3.5"/><circle cx="118" cy="40" r="3.5"/>
+<circle cx="136" cy="82" r="3.5"/><circle cx="112" cy="114" r="3.5"/>
+<circle cx="66" cy="104" r="3.5"/>
+<circle cx="52" cy="72" r="3.5"/><circle cx="92" cy="30" r="3.5"/><circle cx="128" cy="60" r="3.5"/>
+<circle cx="84" cy="124" r="3.5"/><circle cx="74" cy="66" r="3.5"/></g>
+<path class="arrow" d="M164 76h34m-8-6 8 6-8 6"/>
+<rect class="box" x="206" y="44" width="44" height="64" rx="8"/>
+<path class="lungs" d="M226 56v40M222 62c-10 2-12 18-10 30 6 2 9-2 10-6zM230 62c10 2 12 18 10 30-6
+ 2-9-2-10-6z"/></svg>"""
+
+PROXY = """<svg viewBox="0 0 260 150" role="img" aria-label="Fitting the proxy and reading g and h">
+<path class="level" d="M20 120C60 40 110 30 150 20"/>
+<path class="level" d="M40 136C80 70 140 60 186 44"/>
+<path class="level" d="M76 142C110 104 170 94 224 76"/>
+<circle class="dot you" cx="112" cy="82" r="6"/><path class="arrow g" d="M112 82 70 38m0 11V38h11"/>
+<path class="arrow h" d="M112 82l52-20m-11-2 11 2-6 9"/>
+<path class="arrow h" d="M112 82 62 102m11 2-11-2 6-9"/>
+<text x="58" y="34">g</text><text x="170" y="62">h</text></svg>"""
+
+WALK = """<svg viewBox="0 0 260 150" role="img" aria-label="Walking along a direction to the flip">
+<line class="axis" x1="20" x2="244" y1="76" y2="76"/>
+<path class="walk" d="M24 120C90 118 104 96 128 76S180 32 240 28"/>
+<circle class="dot you" cx="40" cy="119" r="6"/>
+<circle class="dot flip" cx="150" cy="56" r="6"/>
+<text x="30" y="142">image</text><text x="162" y="62">counterfactual</text>
+<text x="204" y="92">50 %</text></svg>"""
+
+
+def step(number: int, picture: str, title: str, text: str) -> str:
+    return (
+        f'<article class="gcd-card gcd-step">{picture}<h3><i>{number}</i>{title}</h3>'
+        f"<p>{text}</p></article>"
+    )
+
+
+def about(domain) -> str:
+    """The tab's text for a domain."""
+    steps = (
+        step(
+            1,
+            PERTURB,
+            "Ask about pictures close by",
+            "A diffusion autoencoder turns the image into a short semantic code and a noise map. "
+            "Codes drawn from a ball around it are decoded, and the classifier, a black box, is "
+            "asked about each picture.",
+        )
+        + step(
+            2,
+            PROXY,
+            "Learn a proxy, read off directions",
+            "A small network learns to predict the answers from the code. Its gradient is the "
+            "direction g; the eigenvectors of its Hessian are h1, h2, &hellip; "
+            "One image is enough.",
+        )
+        + step(
+            3,
+            WALK,
+            "Walk until the prediction flips",
+            "The directions are global: moving <em>any</em> image along them changes the "
+            "prediction. The changes that the classifier cared about, summed along the way, are "
+            "the BB-LIG heat map.",
+        )
+    )
+    return f"""<div class="gcd-about">
+<section class="gcd-card gcd-warning"><h3>For research only</h3>
+<p>GCD Explorer shows <em>what a classifier reacts to</em>. It is <b>not a medical device</b>, it
+does not diagnose, and the changed pictures are synthetic: they are no forecast of a patient's
+course. A counterfactual explains this model, not the disease.</p></section>
+<section class="gcd-steps">{steps}</section>
+<div class="gcd-columns"><section class="gcd-card"><h3>This domain</h3>
+<p><b>{escape(domain.title)}</b>. {escape(domain.description)}</p>
+<p>Your images stay in the memory of this server while the page is open and are dropped when you
+leave.</p><h3>Data and licences</h3>
+<p>Chest radiographs of children: Kermany, Zhang, Goldbaum, <em>Labeled Optical Coherence
+Tomography (OCT) and Chest X-Ray Images for Classification</em>,
+Mendeley Data, 2018, CC&nbsp;BY&nbsp;4.0.
+The examples are synthetic. LPIPS: Zhang et al., BSD&nbsp;2-Clause.</p></section>
+<section class="gcd-card"><h3>Citation</h3><pre>{escape(CITATIONS)}</pre></section></div></div>"""
+
+
+def build_about(domain) -> None:
+    """Lays out the tab."""
+    gr.HTML(about(domain), apply_default_css=False)

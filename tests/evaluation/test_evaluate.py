@@ -1,0 +1,226 @@
+"""Evaluation of directions and reconstructions, on a domain whose answers are known."""
+
+import csv
+import io
+import zipfile
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gcd_core.counterfactual import walk
+from gcd_core.directions import Direction
+from gcd_core.errors import GCDError
+from gcd_core.evaluation import metrics
+from gcd_core.evaluation.evaluate import (
+    Sampling,
+    best_h,
+    evaluate_directions,
+    evaluate_reconstruction,
+    summarise,
+)
+from gcd_core.evaluation.images import ImageFiles
+from gcd_core.evaluation.tables import markdown
+from gcd_core.evaluation.transfer import walk_many
+from tests.evaluation.domain import CODE, SIZE, WAY, linear_domain, source_image
+from tests.fakes import unit
+
+
+@pytest.fixture
+def domain():
+    return linear_domain()
+
+
+@pytest.fixture
+def images(domain):
+    return torch.cat([source_image(domain.generator, seed) for seed in range(5)])
+
+
+G = Direction("g", WAY, "a")
+
+
+def across() -> Direction:
+    """A direction that the classifier does not see at all."""
+    vector = unit(CODE, 2) - (unit(CODE, 2) @ WAY) * WAY
+    return Direction("h1", vector / vector.norm(), "a")
+
+
+def test_walk_many_gives_the_paths_of_walk(domain, images):
+    paths = walk_many(domain, images, G, "a", n=6)
+    probabilities = [path.source_probability for path in paths]
+    assert min(probabilities) < 0.5 < max(probabilities), "both ways should be walked"
+    for index, path in enumerate(paths):
+        alone = walk(domain, images[index : index + 1], G, "a", n=6)
+        for name, value in vars(alone).items():
+            if isinstance(value, torch.Tensor):
+                torch.testing.assert_close(getattr(path, name), value, msg=name)
+            else:
+                assert getattr(path, name) == pytest.approx(value), name
+
+
+def test_walk_many_refuses_what_does_not_fit(domain, images):
+    with pytest.raises(GCDError, match="nothing"):
+        walk_many(domain, images, G, "nothing")
+    with pytest.raises(GCDError, match="3 numbers"):
+        walk_many(domain, images, Direction("g", torch.ones(3), "a"), "a")
+
+
+def test_evaluation_tells_a_direction_that_flips_from_one_that_does_not(domain, images):
+    named = [(f"{i}.png", image[None]) for i, image in enumerate(images)]
+    done = []
+    evaluation = evaluate_directions(
+        domain,
+        iter(named),
+        [G, across()],
+        "a",
+        batch_size=2,
+        with_cout=True,
+        progress=done.append,
+    )
+    assert sum(done) == 2 * len(images)
+    g, h = (summarise(evaluation.outcomes[n], evaluation.costs[n]) for n in ("g", "h1"))
+    assert (g["n"], g["flip_rate"], h["flip_rate"]) == (5, 1.0, 0.0)
+    assert h["oracle_flip_rate"] is None and h["oracle_agreement"] is None
+    assert [o.file for o in evaluation.outcomes["g"]] == [name for name, _ in named]
+
+    paths = walk_many(domain, images, G, "a")
+    found = torch.cat([path.images[path.counterfactual][None] for path in paths])
+    before = domain.oracle.probability(domain.oracle(images), "a")
+    after = domain.oracle.probability(domain.oracle(found), "a")
+    flips = ((before >= 0.5) != (after >= 0.5)).float().mean().item()
+    assert g["oracle_flip_rate"] == pytest.approx(flips)
+    sources = torch.tensor([path.source_probability >= 0.5 for path in paths])
+    agrees = ((after >= 0.5) != sources).float().mean().item()
+    assert g["oracle_agreement"] == pytest.approx(agrees)
+    assert g["lpips"] == pytest.approx(domain.perceptual(found, images).mean().item(), abs=1e-6)
+    assert g["l1"] == pytest.approx((found - images).abs().mean().item(), abs=1e-6)
+    assert g["alpha"] == pytest.approx(
+        sum(path.alphas[path.counterfactual].abs().item() for path in paths) / 5
+    )
+    # Encoding is exact and decoding adds 0.1 / 5**2 everywhere, to a counterfactual as to an image.
+    assert g["reconstruction_lpips"] == pytest.approx(0.004, abs=1e-5)
+    assert g["manifold_lpips"] == pytest.approx(0.004, abs=1e-5)
+    assert g["manifold_ratio"] == pytest.approx(1, abs=1e-2)
+    assert -1 <= g["cout"] <= 1 and g["cout"] > h["cout"]
+    assert 0 < g["gini_difference"] < 1 and 0 < g["gini_bb_lig"] < 1
+    assert evaluation.diversity > 0
+
+
+def test_costs_are_those_of_encoding_walking_and_explaining_alone(domain, images):
+    evaluation = evaluate_directions(domain, [("a", images[:1]), ("b", images[1:2])], [G], "a")
+    cost = evaluation.costs["g"]
+    assert cost.evaluations == 2 * (5 + 5 * domain.walk_points)
+    assert cost.queries == 2 * (1 + domain.walk_points)
+    assert cost.seconds > 0
+    assert evaluation.diversity is None
+
+
+def test_without_an_oracle_the_oracles_figures_are_none(domain, images):
+    domain = replace(domain, oracle=None)
+    evaluation = evaluate_directions(domain, [("a", images[:1])], [G], "a")
+    figures = summarise(evaluation.outcomes["g"], evaluation.costs["g"])
+    assert figures["oracle_flip_rate"] is None and figures["flip_rate"] == 1
+
+
+def test_best_h_has_the_highest_flip_rate_then_the_lowest_lpips():
+    figures = {
+        "g": {"flip_rate": 1.0, "lpips": 0.1},
+        "h1": {"flip_rate": 0.5, "lpips": 0.1},
+        "h2": {"flip_rate": 0.9, "lpips": 0.3},
+        "h3": {"flip_rate": 0.9, "lpips": 0.2},
+    }
+    assert best_h(figures) == "h3"
+    assert best_h({"g": figures["g"]}) is None
+
+
+def test_reconstruction_is_measured_for_each_sampling(domain, images):
+    named = [(str(i), image[None]) for i, image in enumerate(images)]
+    ways = [Sampling(), Sampling("ddim", 3, 2)]
+    fast, slow = evaluate_reconstruction(domain, named, ways, batch_size=2)
+    assert (fast["sampling"], slow["sampling"]) == ("default", "ddim:3/2")
+    assert (fast["evaluations"], slow["evaluations"]) == (10, 5)
+    assert fast["mae"] == pytest.approx(0.1 / 25, abs=1e-5)
+    assert slow["mae"] == pytest.approx(0.1 / 4, abs=1e-5)
+    assert fast["lpips"] == pytest.approx(0.1 / 25, abs=1e-5)
+    assert fast["ssim"] == pytest.approx(metrics.ssim(images, images + 0.004).mean().item())
+    assert fast["n"] == 5 and fast["agreement"] == {"a": 1.0, "b": 1.0}
+
+
+def test_images_of_a_folder_and_of_a_zip_are_the_same(domain, tmp_path):
+    folder = tmp_path / "images"
+    (folder / "deep").mkdir(parents=True)
+    linear_domain(folder, 3)
+    (folder / "02.png").rename(folder / "deep" / "02.png")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "._00.png").write_bytes(b"resource fork")
+    archive = tmp_path / "images.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(folder.rglob("*.*")):
+            file.write(path, path.relative_to(folder))
+    for source in (folder, archive):
+        files = ImageFiles(source)
+        loaded = dict(files.load(domain.load_image))
+        assert list(loaded) == ["00.png", "01.png", "deep/02.png"]
+        assert not files.skipped
+        assert all(image.shape == (1, 1, SIZE, SIZE) for image in loaded.values())
+
+
+def test_a_table_and_a_limit_choose_images(domain, tmp_path):
+    linear_domain(tmp_path, 8)
+    table = tmp_path / "table.csv"
+    with open(table, "w", newline="") as file:
+        rows = [(f"{i:02d}.png", "test" if i % 2 else "train") for i in range(8)]
+        csv.writer(file).writerows([("file", "split"), *rows, ("gone.png", "test")])
+    files = ImageFiles(tmp_path, table, "test")
+    assert files.names == ["01.png", "03.png", "05.png", "07.png", "gone.png"]
+    assert len(list(files.load(domain.load_image))) == 4
+    assert "not in" in files.skipped["gone.png"]
+    assert ImageFiles(tmp_path, table, "test", limit=2).names == ["01.png", "05.png"]
+    assert ImageFiles(tmp_path, limit=3).names == ["00.png", "02.png", "05.png"]
+    with pytest.raises(GCDError, match="split"):
+        ImageFiles(tmp_path, split="test")
+    with pytest.raises(GCDError, match="'val'"):
+        ImageFiles(tmp_path, table, "val")
+
+
+def test_unreadable_images_are_listed_and_skipped(domain, tmp_path):
+    linear_domain(tmp_path, 2)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG and no more")
+    files = ImageFiles(tmp_path)
+    assert [name for name, _ in files.load(domain.load_image)] == ["00.png", "01.png"]
+    assert list(files.skipped) == ["broken.png"]
+
+
+def test_a_damaged_zip_member_is_skipped(domain, tmp_path):
+    linear_domain(tmp_path, 2)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.write(tmp_path / "00.png", "00.png")
+        file.write(tmp_path / "01.png", "01.png")
+    content = bytearray(buffer.getvalue())
+    content[content.index(b"IDAT") + 10] ^= 0xFF  # its checksum no longer holds
+    archive = tmp_path / "images.zip"
+    archive.write_bytes(content)
+    files = ImageFiles(archive)
+    assert [name for name, _ in files.load(domain.load_image)] == ["01.png"]
+    assert list(files.skipped) == ["00.png"]
+
+
+def test_no_image_is_an_error(domain, tmp_path):
+    with pytest.raises(GCDError, match="has no image"):
+        ImageFiles(tmp_path)
+    with pytest.raises(GCDError, match="neither a folder nor a zip"):
+        ImageFiles(tmp_path / "nowhere")
+    (tmp_path / "broken.png").write_bytes(b"no")
+    with pytest.raises(GCDError, match="could be read"):
+        list(ImageFiles(tmp_path).load(domain.load_image))
+
+
+def test_markdown_table():
+    rows = [{"name": "g", "n": 245, "rate": 0.98765, "big": 12345.6}, {"name": "h1", "n": 3.0}]
+    assert markdown(rows, ["name", "n", "rate", "big"]).splitlines() == [
+        "| name | n   | rate  | big   |",
+        "|------|-----|-------|-------|",
+        "| g    | 245 | 0.988 | 12346 |",
+        "| h1   | 3   | –     | –     |",
+    ]

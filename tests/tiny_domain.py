@@ -1,0 +1,86 @@
+"""A whole domain in a folder, with random weights: real files, small enough for any machine."""
+
+import json
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from gcd_core.classifiers.network import build_network
+from gcd_core.generators.diffae.checkpoint import save_sharded
+from gcd_core.generators.diffae.model import Architecture, DiffAEModel
+
+ARCHITECTURE = {
+    "image_size": 32,
+    "in_channels": 1,
+    "out_channels": 1,
+    "model_channels": 32,
+    "channel_mult": [1, 1],
+    "enc_channel_mult": [1, 1],
+    "num_res_blocks": 1,
+    "enc_num_res_block": 1,
+    "attention_resolutions": [16],
+    "embed_channels": 16,
+    "enc_out_channels": 16,
+}
+CLASSIFIER = """kind = "safetensors"
+architecture = "resnet"
+weights = "classifier.safetensors"
+labels = ["ill", "old"]
+output = "sigmoid"
+size = 32
+channels = 1
+options = { width = 8, blocks = [1, 1] }
+"""
+DOMAIN = f"""name = "tiny"
+title = "Drawn squares"
+
+[generator]
+config = "generator.json"
+weights = "generator.safetensors.index.json"
+
+[classifier]
+{CLASSIFIER}
+[oracle]
+{CLASSIFIER}
+[labels.ill]
+title = "Illness"
+negative = "well"
+positive = "ill"
+
+[search]
+radius = 2.0
+n_samples = 64
+n_h = 2
+solver = "ddim"
+steps = 2
+
+[walk]
+alpha_max = 3.0
+points = 4
+"""
+
+
+def write_tiny_domain(folder: Path) -> Path:
+    """Write a domain of 32x32 grey images to `folder`; return it."""
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = DiffAEModel(Architecture.from_config(ARCHITECTURE))
+    for parameter in model.parameters():  # the official initialisation leaves some at zero
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    sampling = {"solver": "ddim", "encode_steps": 2, "decode_steps": 2}
+    config = ARCHITECTURE | {"sampling": sampling}
+    (folder / "generator.json").write_text(json.dumps(config))
+    weights = {f"ema_model.{name}": value for name, value in model.state_dict().items()}
+    save_sharded(weights, folder, "generator")
+    network = build_network("resnet", 1, 2, {"width": 8, "blocks": [1, 1]})
+    save_file(network.state_dict(), folder / "classifier.safetensors")
+    (folder / "domain.toml").write_text(DOMAIN)
+    (folder / "examples").mkdir(exist_ok=True)
+    for index in range(2):
+        picture = Image.new("L", (32, 32), 40 + 60 * index)
+        picture.paste(200, (8, 8, 20, 20 + index))
+        picture.save(folder / "examples" / f"example-{index}.png")
+    return folder

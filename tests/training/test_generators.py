@@ -1,0 +1,113 @@
+"""Training codec and DiffAE on drawn pictures: the commands themselves, killed and resumed."""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from gcd_core.errors import GCDError
+from gcd_core.generators import load_generator
+from gcd_core.training import diffae, vae
+from gcd_core.training.data import load_split
+from tests.training.radiographs import write_data_set
+
+
+def run(module, **options: object) -> None:
+    """Run a training command as the command line does."""
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    words = []
+    for name, value in options.items():
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    module.main(parser.parse_args(words))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder with data, a codec and a DiffAE that were trained for a few steps."""
+    folder = tmp_path_factory.mktemp("trained")
+    data = write_data_set(folder, {"train": 16, "val": 12, "test": 4})
+    run(vae, data=data, out=folder / "vae", steps=60, size=32, widths=[8, 16, 16], batch=8)
+    run(
+        diffae,
+        data=data,
+        codec=folder / "vae",
+        out=folder / "diffae",
+        steps=6,
+        model_channels=32,
+        channel_mult=[1, 1],
+        attention=[2],
+        z_sem=32,
+        augmentations=1,
+        batch=8,
+    )
+    return folder
+
+
+def test_the_codec_learns(trained: Path) -> None:
+    metrics = json.loads((trained / "vae" / "metrics.json").read_text())
+    images, _ = load_split(trained / "images.zip", None, "test", 32, 1)
+    blank = (images.float() / 255 - 0.5).abs().mean().item()
+    assert metrics["test"]["mae"] < 0.7 * blank
+
+
+def test_the_generator_that_training_writes_is_one_that_loads(trained: Path) -> None:
+    folder = trained / "diffae"
+    generator = load_generator(
+        folder / "generator.json", folder / "generator.safetensors.index.json", "cpu"
+    )
+    assert (generator.image_size, generator.channels, generator.z_sem_size) == (32, 1, 32)
+    images, _ = load_split(trained / "images.zip", None, "test", 32, 1)
+    latent = generator.encode(images.float() / 255, solver="ddim", steps=4)
+    assert latent.z_T.shape == (4, 8, 4, 4)
+    assert generator.decode(latent, solver="ddim", steps=4).shape == (4, 1, 32, 32)
+    assert list(folder.glob("samples-*.png"))
+
+
+def test_training_goes_on_where_it_stopped(trained: Path) -> None:
+    state = torch.load(trained / "diffae" / "checkpoint.pt", weights_only=True)
+    options = dict(
+        data=trained / "images.zip",
+        codec=trained / "vae",
+        out=trained / "diffae",
+        model_channels=32,
+        channel_mult=[1, 1],
+        attention=[2],
+        z_sem=32,
+        augmentations=1,
+        batch=8,
+    )
+    run(diffae, steps=state["step"] + 3, **options)
+    later = torch.load(trained / "diffae" / "checkpoint.pt", weights_only=True)
+    assert later["step"] == state["step"] + 3
+    assert later["spent"] > state["spent"]
+    with pytest.raises(GCDError, match="batch"):
+        run(diffae, steps=9, **(options | {"batch": 4}))
+
+
+def test_a_log_has_a_row_for_each_report(tmp_path: Path) -> None:
+    from gcd_core.training.loop import Clock, Log
+
+    log = Log(tmp_path / "log.csv")
+    log.write(Clock(1), step=1, loss=0.5)
+    log.write(Clock(1), step=2, loss=0.25)
+    with open(tmp_path / "log.csv", newline="") as file:
+        assert [row["loss"] for row in csv.DictReader(file)] == ["0.5", "0.25"]
+
+
+def test_a_codec_that_is_not_there_is_named(tmp_path: Path) -> None:
+    data = write_data_set(tmp_path, {"train": 2, "val": 2})
+    with pytest.raises(GCDError, match="train vae"):
+        run(diffae, data=data, codec=tmp_path / "none", out=tmp_path / "out")
+
+
+def test_moved_copies_keep_range_and_shape() -> None:
+    x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    moved = diffae._moved(x, torch.Generator().manual_seed(1))
+    assert moved.shape == x.shape
+    assert moved.min() >= 0 and moved.max() <= 1
+    assert not torch.allclose(moved, x, atol=0.05)

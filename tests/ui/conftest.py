@@ -1,0 +1,61 @@
+"""The page served in this process on a drawn domain, and its clients."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+from gcd_core.ui.page import build_page, launch_settings
+from gcd_core.ui.session import Explorer
+from tests.ui.fakes import FakeDomain
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where the page is, and what stands behind it."""
+
+    address: str
+    explorer: Explorer
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture
+def domain(tmp_path: Path) -> FakeDomain:
+    return FakeDomain(tmp_path, examples=3)
+
+
+@pytest.fixture
+def explorer(domain: FakeDomain) -> Iterator[Explorer]:
+    explorer = Explorer(domain)
+    yield explorer
+    explorer.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    domain = FakeDomain(tmp_path_factory.mktemp("domain"), seconds_per_image=0.001)
+    page = build_page(domain)
+    port = free_port()
+    page.launch(
+        server_name="127.0.0.1",
+        server_port=port,
+        prevent_thread_lock=True,
+        quiet=True,
+        **launch_settings(),
+    )
+    yield Served(f"http://127.0.0.1:{port}", page.explorer)
+    page.close()
+    page.explorer.close()

@@ -1,0 +1,173 @@
+"""A small domain with drawn "radiographs" and a known classifier: fast, and the same everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gcd_core.directions import DirectionSet
+from gcd_core.generators.base import Latent
+from gcd_core.imaging import load_image, to_pil
+
+SIZE, CODE = 128, 8
+HAZE, RIGHT, HEART, HEIGHT = range(4)  # what the first numbers of the code do
+
+
+def draw(z_sem: Tensor) -> Tensor:
+    """Two lungs, a heart and a spine (N, 1, SIZE, SIZE), from codes (N, CODE)."""
+    line = torch.linspace(-1, 1, SIZE)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    z = z_sem[:, :, None, None]
+
+    def blob(cx, cy, rx, ry, sharp=9.0):
+        return torch.sigmoid(sharp * (1 - ((x - cx) / rx) ** 2 - ((y - cy) / ry) ** 2))
+
+    drop = 0.04 * z[:, HEIGHT]
+    body = blob(0.0, 0.25, 0.92, 1.25, 12)
+    right, left = blob(-0.4, drop, 0.3, 0.62), blob(0.42, drop, 0.27, 0.6)
+    heart = blob(0.12, 0.32 + drop, 0.24 + 0.03 * z[:, HEART], 0.34, 6)
+    spine = torch.exp(-((x / 0.09) ** 2))
+    ribs = 0.05 * torch.cos(15 * (y + 0.35 * (x.abs() - 0.4) ** 2 * 2)) * (right + left)
+    cloud = 0.5 + 0.25 * torch.sin(7 * x + 3) * torch.sin(6 * y + 1) + 0.25 * torch.sin(13 * x * y)
+    haze = 0.34 * torch.sigmoid(z[:, HAZE]) * cloud * (right + left)
+    patch = 0.3 * torch.sigmoid(z[:, RIGHT] - 1) * blob(-0.38, 0.36, 0.2, 0.22, 4) * right
+    air = 0.42 * (right + left)
+    image = 0.62 * body - air + ribs + haze + patch + 0.2 * heart * body + 0.12 * spine * body
+    return image.clamp(0, 1)[:, None]
+
+
+class FakeGenerator:
+    """Encodes what it can measure, and keeps the rest in z_T."""
+
+    image_size, channels, z_sem_size = SIZE, 1, CODE
+    device = torch.device("cpu")
+    identity = "drawn"
+
+    def __init__(self, seconds_per_image: float = 0.0) -> None:
+        self.seconds_per_image = seconds_per_image
+        self.evaluations = 0
+
+    def encode_semantic(self, images: Tensor) -> Tensor:
+        z_sem = torch.zeros(len(images), CODE)
+        z_sem[:, HAZE] = 20 * (lungs(images) - 0.33)
+        z_sem[:, RIGHT] = 10 * (images[:, 0, 80:100, 30:50].mean((1, 2)) - 0.4)
+        return z_sem
+
+    def encode(self, images: Tensor, solver=None, steps=None, z_sem=None) -> Latent:
+        z_sem = self.encode_semantic(images) if z_sem is None else z_sem
+        self.evaluations += 20 * len(images)
+        return Latent(z_sem, images - draw(z_sem))
+
+    def decode(
+        self, latent: Latent, solver=None, steps=None, batch_size=None, progress=None
+    ) -> Tensor:
+        time.sleep(self.seconds_per_image * len(latent))
+        self.evaluations += 20 * len(latent)
+        return (draw(latent.z_sem) + latent.z_T).clamp(0, 1)
+
+
+def lungs(images: Tensor) -> Tensor:
+    """Mean brightness (N,) where the lungs are."""
+    return (images[:, 0, 36:96, 24:54].mean((1, 2)) + images[:, 0, 36:96, 78:106].mean((1, 2))) / 2
+
+
+class FakeClassifier:
+    """Cloudy lungs are pneumonia; a cloudier right lower lobe is bacterial."""
+
+    labels = ("pneumonia", "bacterial")
+    output, identity = "sigmoid", "brightness"
+
+    def __init__(self) -> None:
+        self.queries = 0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.queries += len(images)
+        patch = images[:, 0, 80:100, 30:50].mean((1, 2))
+        return torch.stack([45 * (lungs(images) - 0.36), 25 * (patch - 0.42)], 1)
+
+    def index(self, label: str) -> int:
+        return self.labels.index(label)
+
+    def logit(self, logits: Tensor, label: str) -> Tensor:
+        return logits[:, self.index(label)]
+
+    def probability(self, logits: Tensor, label: str) -> Tensor:
+        return torch.sigmoid(self.logit(logits, label))
+
+
+class FakeDistance:
+    """A stand-in for LPIPS: the difference of two pictures, coarse and fine."""
+
+    identity = "coarse"
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        coarse = torch.nn.functional.avg_pool2d((a - b).abs(), 8)
+        return coarse.flatten(1).mean(1) * 2
+
+
+@dataclass
+class FakeSearch:
+    radius: float = 3.0
+    n_samples: int = 192
+    n_h: int = 4
+    lam: float = 1.0
+    solver: str = "ddim"
+    steps: int = 20
+    antithetic: bool = False
+
+
+class FakeDomain:
+    """What the page needs of a domain, in a folder of the test's own."""
+
+    name = "drawn-chest"
+    title = "Drawn chest"
+    description = "Drawings, for tests of the page"
+    oracle = None
+    labels = ("pneumonia", "bacterial")
+    label_names: ClassVar = {
+        "pneumonia": ("Normal", "Pneumonia"),
+        "bacterial": ("Viral", "Bacterial"),
+    }
+    alpha_max = 6.0
+    walk_points = 33
+    device = torch.device("cpu")
+
+    def __init__(self, folder: Path, seconds_per_image: float = 0.0, examples: int = 12) -> None:
+        self.folder = folder
+        self.generator = FakeGenerator(seconds_per_image)
+        self.classifier, self.perceptual = FakeClassifier(), FakeDistance()
+        self.search = FakeSearch()
+        self.examples = []
+        noise = torch.Generator().manual_seed(7)
+        for i in range(examples):
+            z_sem = 1.2 * torch.randn(1, CODE, generator=noise)
+            grain = 0.02 * torch.randn(1, 1, SIZE, SIZE, generator=noise)
+            file = folder / f"example-{i:02d}.png"
+            to_pil((draw(z_sem) + grain).clamp(0, 1)).save(file)
+            self.examples.append(file)
+
+    def load_image(self, source) -> Tensor:
+        return load_image(source, SIZE, 1)
+
+    def ready_directions(self, label: str) -> DirectionSet:
+        """The code's own axes, slightly mixed, as directions."""
+        vectors = torch.zeros(5, CODE)
+        main = {"pneumonia": HAZE, "bacterial": RIGHT}[label]
+        vectors[0, main], vectors[0, HEART] = 0.95, 0.1
+        for i, axis in enumerate((RIGHT if main == HAZE else HAZE, HEART, HEIGHT, 5)):
+            vectors[i + 1, axis], vectors[i + 1, main] = 0.9, 0.2
+        vectors = torch.nn.functional.normalize(vectors, dim=1)
+        names = ["g", "h1", "h2", "h3", "h4"]
+        about = {"label": label, "domain": self.name, "generator": self.generator.identity}
+        return DirectionSet(names, vectors, about)
+
+
+def digest(image: Tensor) -> str:
+    """A short name for what a picture (1, C, H, W) looks like."""
+    return hashlib.sha256(to_pil(image).tobytes()).hexdigest()[:12]

@@ -1,0 +1,80 @@
+"""Plots and words, checked against what they must say."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from gcd_core.ui import charts
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [
+        (0.0, "0&thinsp;%"),
+        (0.001, "&lt;&thinsp;1&thinsp;%"),
+        (0.124, "12&thinsp;%"),
+        (0.999, "&gt;&thinsp;99&thinsp;%"),
+        (1.0, "100&thinsp;%"),
+    ],
+)
+def test_percent_never_claims_certainty(probability: float, words: str):
+    assert charts.percent(probability) == words
+
+
+def test_signed():
+    assert charts.signed(0.0) == "0"
+    assert charts.signed(1.5) == "+1.50"
+    assert charts.signed(-1.5) == "\N{MINUS SIGN}1.50"
+
+
+def drawn_curve(**changes) -> ElementTree.Element:
+    settings = {
+        "measured": [(-2, 0.0), (0, 0.5), (2, 1.0)],
+        "proxy": [(-2, 0.1), (2, 0.9)],
+        "current": (0.0, 0.5),
+        "alpha_max": 2.0,
+        "ends": ("Normal", "<b>"),
+        "alone": True,
+    } | changes
+    return ElementTree.fromstring(charts.curve(**settings))
+
+
+def test_the_marker_lies_on_the_threshold_in_the_middle():
+    plot = drawn_curve()
+    marker = plot.find("circle")
+    threshold = next(e for e in plot.iter("line") if e.get("class") == "threshold")
+    assert float(marker.get("cy")) == pytest.approx(float(threshold.get("y1")), abs=0.1)
+    line = next(e for e in plot.iter("polyline") if e.get("class") == "measured")
+    points = [tuple(map(float, p.split(","))) for p in line.get("points").split()]
+    assert (float(marker.get("cx")), float(marker.get("cy"))) == pytest.approx(points[1], abs=0.1)
+    assert points[0][1] > points[1][1] > points[2][1]  # up is more probable
+
+
+def test_the_curve_steps_back_when_other_directions_are_added():
+    classes = [e.get("class") for e in drawn_curve(alone=False).iter("polyline")]
+    assert "measured far" in classes
+
+
+def test_bars_tell_a_flip():
+    rows = [("Normal", "Pneumonia", 0.12, 0.87, True), ("Viral", "Bacterial", 0.6, 0.7, False)]
+    html = charts.bars(rows)
+    assert html.count("prediction flipped") == 1
+    assert re.search(r"12&thinsp;%.*87&thinsp;%", html)
+
+
+def test_losses_need_two_points():
+    assert "svg" not in charts.losses([1.0], [])
+    plot = ElementTree.fromstring(charts.losses([4.0, 2.0, 1.0], [4.0, 3.0, 2.5]))
+    assert len(list(plot.iter("polyline"))) == 2
+
+
+def test_the_matrix_is_deepest_where_it_is_largest():
+    table = charts.matrix(["g", "h1"], [[0, 0.2], [0.2, 0]])
+    assert table.count("--heat:100%") == 2 and table.count("self") == 2
+
+
+def test_what_is_typed_is_shown_and_not_run():
+    assert "<script>" not in charts.meter(0.5, "<script>", "<script>")

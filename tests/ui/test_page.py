@@ -1,0 +1,156 @@
+"""The page as a program sees it: every event by its name, through gradio_client."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from gcd_core.directions import load_directions
+from gcd_core.imaging import to_pil
+from tests.ui.conftest import Served
+from tests.ui.fakes import draw
+
+PATIENT = {"timeout": 120}
+NAMES = {
+    "/open_image",
+    "/move",
+    "/to_flip",
+    "/heatmap",
+    "/find_directions",
+    "/compare",
+    "/save_directions",
+    "/load_directions",
+}
+
+
+@pytest.fixture
+def client(served: Served):
+    client = Client(served.address, verbose=False, httpx_kwargs=PATIENT)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A drawn radiograph that is none of the examples."""
+    import torch
+
+    file = tmp_path / "mine.png"
+    to_pil(draw(torch.tensor([[1.0, 0.5, 0.2, 1.0, 0, 0, 0, 0]]))).resize((300, 260)).save(file)
+    return file
+
+
+def test_every_event_has_its_name(client: Client):
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) >= NAMES
+
+
+def test_open_move_flip_and_map(client: Client, picture: Path):
+    opened = client.predict(handle_file(picture), api_name="/open_image")[0]
+    assert opened["image_name"] == "mine.png"
+    assert opened["directions"] == ["g", "h1", "h2", "h3", "h4"]
+    assert set(opened["before"]) == {"pneumonia", "bacterial"}
+    assert opened["lpips"] == pytest.approx(0, abs=1e-3)
+    moved = client.predict(g=-4.0, h1=1.0, api_name="/move")[0]
+    assert moved["alphas"] == {"g": -4.0, "h1": 1.0, "h2": 0, "h3": 0, "h4": 0}
+    assert moved["after"]["pneumonia"] < opened["after"]["pneumonia"]
+    assert moved["lpips"] > 0.01
+    assert moved["image"].startswith("data:image/png;base64,")
+    flipped = client.predict(direction="g", api_name="/to_flip")[0]
+    assert flipped["flipped"] is True and flipped["alphas"]["h1"] == 0
+    before, after = flipped["before"]["pneumonia"], flipped["after"]["pneumonia"]
+    assert (before >= 0.5) != (after >= 0.5)
+    mapped = client.predict(overlay="bb_lig", opacity=0.5, api_name="/heatmap")[0]
+    assert mapped["map"].startswith("data:image/png") and "completeness_error" in mapped
+    swept = client.predict(api_name="/sweep")
+    assert Image.open(swept[2]).n_frames > 20
+
+
+def test_compare_says_it_for_every_direction(client: Client, picture: Path):
+    client.predict(handle_file(picture), api_name="/open_image")
+    answer = client.predict(api_name="/compare")[0]
+    assert [row["direction"] for row in answer["rows"]] == ["g", "h1", "h2", "h3", "h4"]
+    assert {"flipped", "alpha", "lpips"} <= set(answer["rows"][0])
+    matrix = np.array(answer["lpips"])
+    assert matrix.shape == (5, 5) and (matrix == matrix.T).all() and (matrix.diagonal() == 0).all()
+    assert matrix[0, 1] > 0
+
+
+def test_find_save_and_load(client: Client, picture: Path, tmp_path: Path):
+    client.predict(handle_file(picture), api_name="/open_image")
+    job = client.submit(samples=64, radius=3.0, k=2, api_name="/find_directions")
+    answer = job.result(timeout=300)[0]
+    assert answer["state"] == "done" and answer["directions"] == ["g", "h1", "h2"]
+    assert answer["queries"] >= 64
+    states = [output[0]["state"] for output in job.outputs()]
+    assert "running" in states
+    saved = client.predict(api_name="/save_directions")[0]
+    file = Path(saved["value"] if isinstance(saved, dict) else saved)
+    assert load_directions(file).names == ["g", "h1", "h2"]
+    client.predict(handle_file(picture), api_name="/open_image")
+    loaded = client.predict(handle_file(file), api_name="/load_directions")[0]
+    assert loaded["directions"] == ["g", "h1", "h2"]
+
+
+def test_a_search_can_be_cancelled(served: Served, client: Client, picture: Path):
+    client.predict(handle_file(picture), api_name="/open_image")
+    generator = served.explorer.domain.generator
+    generator.seconds_per_image = 0.02
+    try:
+        job = client.submit(samples=4096, api_name="/find_directions")
+        deadline = time.monotonic() + 60
+        while not any(output[0].get("done") for output in job.outputs()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        client.predict(api_name="/cancel_search")
+        assert job.result(timeout=60)[0]["state"] == "cancelled"
+    finally:
+        generator.seconds_per_image = 0.001
+
+
+@pytest.mark.parametrize("content", [b"not a picture", b"\x89PNG\r\n\x1a\n broken", b""])
+def test_a_bad_file_is_refused_and_nothing_is_lost(
+    client: Client, picture: Path, tmp_path: Path, content: bytes
+):
+    opened = client.predict(handle_file(picture), api_name="/open_image")[0]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(content)
+    with pytest.raises(AppError) as refused:
+        client.predict(handle_file(bad), api_name="/open_image")
+    assert "picture" in str(refused.value) and "Traceback" not in str(refused.value)
+    still = client.predict(g=0, api_name="/move")[0]
+    assert still["image_name"] == "mine.png" and still["before"] == opened["before"]
+
+
+def test_bad_settings_and_files_of_directions_are_refused(
+    client: Client, picture: Path, tmp_path: Path
+):
+    client.predict(handle_file(picture), api_name="/open_image")
+    with pytest.raises(AppError, match="0 samples"):
+        client.predict(samples=0, api_name="/find_directions")
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"nothing")
+    with pytest.raises(AppError, match="not a safetensors file"):
+        client.predict(handle_file(bad), api_name="/load_directions")
+    assert client.predict(g=1.0, api_name="/move")[0]["directions"][0] == "g"
+
+
+def test_visitors_do_not_see_each_other_and_leave_nothing(served: Served, picture: Path):
+    one = Client(served.address, verbose=False, httpx_kwargs=PATIENT)
+    two = Client(served.address, verbose=False, httpx_kwargs=PATIENT)
+    one.predict(handle_file(picture), api_name="/open_image")
+    with pytest.raises(AppError, match="open an image first"):
+        two.predict(g=1.0, api_name="/move")
+    session = served.explorer.session(one.session_hash)
+    folder = session.folder
+    assert session.opened is not None and folder.exists()
+    one.close(), two.close()
+    deadline = time.monotonic() + 60
+    while session.opened is not None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert session.opened is None and not folder.exists()
