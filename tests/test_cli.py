@@ -15,7 +15,7 @@ from gcd_core.__main__ import COMMANDS, main
 from gcd_core.cli.evaluate import parse_sampling
 from gcd_core.cli.options import StageBars, write_json
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.evaluate import Sampling
+from gcd_core.generators.diffae.generator import Sampling
 from tests.evaluation.domain import CODE, WAY, linear_domain
 from tests.fakes import unit
 
@@ -162,6 +162,7 @@ def test_evaluate_reconstruction(domain, tmp_path, capsys):
 def test_parse_sampling():
     assert parse_sampling("ddim:20") == Sampling("ddim", 20, 20)
     assert parse_sampling("ddim:100/250") == Sampling("ddim", 100, 250)
+    assert parse_sampling("dpm++2m:10") == Sampling("dpm++2m", 10, 10)
     for text in ("ddim", "ddim:x", ":20", "ddim:1", "ddim:20/0"):
         with pytest.raises(GCDError, match="--sampling"):
             parse_sampling(text)
@@ -174,9 +175,10 @@ EVALUATE = ["evaluate", "--domain", "linear", "--images", "FOLDER"]
 @pytest.mark.parametrize(
     "command, message",
     [
-        ([*FIND, "--samples", "0"], "--samples must be 1 at least, not 0"),
-        ([*FIND, "--samples", "3"], "samples"),
-        ([*FIND, "--steps", "1"], "take 2 or more"),
+        ([*FIND, "--samples", "0"], "--samples must be 9 at least, not 0"),
+        ([*FIND, "--samples", "3"], "--samples must be 9 at least"),
+        ([*FIND, "--steps", "1"], "--steps must be 2 at least, not 1"),
+        ([*FIND, "--solver", "euler"], "euler"),
         ([*FIND, "--radius", "0"], "--radius must be positive"),
         ([*FIND, "--radius", "nan"], "--radius must be positive"),
         ([*FIND, "--lam", "-1"], "--lam must be 0 at least"),
@@ -189,6 +191,7 @@ EVALUATE = ["evaluate", "--domain", "linear", "--images", "FOLDER"]
         (EVALUATE, "either --directions FILE or --reconstruction"),
         ([*EVALUATE, "--reconstruction", "--limit", "0"], "--limit"),
         ([*EVALUATE, "--reconstruction", "--sampling", "ddim:1"], "2 steps"),
+        ([*EVALUATE, "--reconstruction", "--sampling", "euler:9"], "euler"),
         ([*EVALUATE, "--directions", "IMAGE"], "not a safetensors file"),
         ([*EVALUATE, "--directions", "SET", "--direction", "h7"], "'h7'"),
         ([*EVALUATE, "--directions", "SET", "--sampling", "ddim:20"], "--reconstruction"),

@@ -15,6 +15,7 @@ from gcd_core.evaluation import bench, speed
 from gcd_core.evaluation.images import ImageFiles
 from gcd_core.evaluation.tables import markdown
 from gcd_core.perturbation import check_label
+from gcd_core.proxy import VALIDATION_PART
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run both sides, print tables, and write everything to the JSON file."""
     check_at_least(1, limit=args.limit, paper_images=args.paper_images)
-    check_at_least(9, samples=args.samples, paper_samples=args.paper_samples)
+    check_at_least(VALIDATION_PART, samples=args.samples, paper_samples=args.paper_samples)
     check_at_least(0, seed=args.seed)
     check_writable(args.json)
     size = bench.SHORT if args.short else bench.Size()

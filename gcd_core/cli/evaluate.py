@@ -17,7 +17,6 @@ from gcd_core.directions import Direction, check_generator
 from gcd_core.domains import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.evaluate import (
-    Sampling,
     best_h,
     evaluate_directions,
     evaluate_reconstruction,
@@ -25,6 +24,7 @@ from gcd_core.evaluation.evaluate import (
 )
 from gcd_core.evaluation.images import ImageFiles
 from gcd_core.evaluation.tables import markdown
+from gcd_core.generators.diffae.generator import Sampling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +63,7 @@ def main(args: argparse.Namespace) -> None:
         raise GCDError("Give either --directions FILE or --reconstruction.")
     if args.sampling and not args.reconstruction:
         raise GCDError("--sampling belongs to --reconstruction; directions use the domain's.")
-    samplings = [parse_sampling(text) for text in args.sampling or []] or [Sampling()]
+    samplings = [parse_sampling(text) for text in args.sampling or []] or [None]
     files = ImageFiles(args.images, args.labels, args.split, args.limit)
     if args.reconstruction:
         domain = gcd_core.load_domain(args.domain, device=args.device)
@@ -125,7 +125,7 @@ def directions(
 
 
 def reconstruction(
-    args: argparse.Namespace, domain: Domain, files: ImageFiles, samplings: list[Sampling]
+    args: argparse.Namespace, domain: Domain, files: ImageFiles, samplings: list[Sampling | None]
 ) -> dict:
     """Evaluate encoding and decoding, in each way of sampling."""
     with bar(len(files.names) * len(samplings), "images x samplings") as shown:
@@ -156,4 +156,6 @@ def parse_sampling(text: str) -> Sampling:
         ) from error
     if not solver or min(counts) < 2:
         raise GCDError(f"--sampling needs a solver and 2 steps at least, not {text!r}.")
-    return Sampling(solver, *counts)
+    return Sampling.from_config(
+        {"solver": solver, "encode_steps": counts[0], "decode_steps": counts[1]}
+    )

@@ -14,6 +14,8 @@ from gcd_core.cli.options import (
     check_writable,
     write_json,
 )
+from gcd_core.generators.diffae.solvers import find_solver
+from gcd_core.proxy import VALIDATION_PART
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Find the directions, save them, and tell what they are and what they cost."""
-    check_at_least(1, samples=args.samples, steps=args.steps, batch_size=args.batch_size)
+    check_at_least(VALIDATION_PART, samples=args.samples)
+    check_at_least(2, steps=args.steps)
+    check_at_least(1, batch_size=args.batch_size)
     check_at_least(0, n_h=args.n_h, lam=args.lam, seed=args.seed)
     check_positive(radius=args.radius)
+    if args.solver:
+        find_solver(args.solver)
     check_readable(args.image)
     check_writable(args.out, args.json)
 

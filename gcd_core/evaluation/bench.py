@@ -12,10 +12,11 @@ from gcd_core.counterfactual import Path, walk
 from gcd_core.directions import Direction
 from gcd_core.domains import Domain
 from gcd_core.evaluation import metrics
-from gcd_core.evaluation.evaluate import Cost, Sampling
+from gcd_core.evaluation.evaluate import Cost
 from gcd_core.evaluation.speed import peak_memory
 from gcd_core.evaluation.transfer import walk_many
 from gcd_core.generators.base import Generator, Latent
+from gcd_core.generators.diffae.generator import Sampling
 from gcd_core.pipeline import Found, find_directions
 
 PAPER = Sampling("ddim", 100, 250)

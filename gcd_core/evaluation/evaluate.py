@@ -15,7 +15,7 @@ from gcd_core.directions import Direction
 from gcd_core.domains import Domain
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.transfer import walk_many
-from gcd_core.generators.base import Latent
+from gcd_core.generators.diffae.generator import Sampling
 
 Images = Iterable[tuple[str, Tensor]]
 Progress = Callable[[int], None]
@@ -258,27 +258,11 @@ def best_h(figures: dict[str, dict]) -> str | None:
     return max(names, key=lambda name: (figures[name]["flip_rate"], -figures[name]["lpips"]))
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """A solver and its evaluations per image, to encode and to decode; None: the domain's."""
-
-    solver: str | None = None
-    encode_steps: int | None = None
-    decode_steps: int | None = None
-
-    def __str__(self) -> str:
-        if self.solver is None:
-            return "default"
-        same = self.encode_steps == self.decode_steps
-        steps = self.encode_steps if same else f"{self.encode_steps}/{self.decode_steps}"
-        return f"{self.solver}:{steps}"
-
-
 @torch.inference_mode()
 def evaluate_reconstruction(
     domain: Domain,
     images: Images,
-    samplings: Sequence[Sampling],
+    samplings: Sequence[Sampling | None],
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> list[dict]:
@@ -289,7 +273,8 @@ def evaluate_reconstruction(
     domain : Domain
     images : iterable of (str, Tensor (1, C, H, W))
         Names and images in [0, 1].
-    samplings : sequence of Sampling
+    samplings : sequence of (Sampling or None)
+        Solvers with their steps; None for what the generator does by itself.
     batch_size : int
         Images at a time.
     progress : callable, optional
@@ -326,7 +311,7 @@ def evaluate_reconstruction(
         means = {name: torch.cat(values).mean(dim=0) for name, values in column.items()}
         rows.append(
             {
-                "sampling": str(sampling),
+                "sampling": name_sampling(sampling),
                 "n": count,
                 "mae": means["mae"].item(),
                 "ssim": means["ssim"].item(),
@@ -339,6 +324,14 @@ def evaluate_reconstruction(
     return rows
 
 
+def name_sampling(sampling: Sampling | None) -> str:
+    """As it is typed: `solver:steps`, or `solver:encode/decode`; "default" for None."""
+    if sampling is None:
+        return "default"
+    encode, decode = sampling.encode_steps, sampling.decode_steps
+    return f"{sampling.solver}:{encode}" + ("" if encode == decode else f"/{decode}")
+
+
 def _batches(images: Images, size: int) -> Iterator[tuple[list[str], Tensor]]:
     """Names and images (N, C, H, W), at most `size` at a time."""
     waiting = iter(images)
@@ -348,9 +341,11 @@ def _batches(images: Images, size: int) -> Iterator[tuple[list[str], Tensor]]:
 
 def _reconstruct(domain: Domain, images: Tensor, sampling: Sampling | None = None) -> Tensor:
     """Images (N, C, H, W) encoded and decoded, on the CPU."""
-    sampling = sampling or Sampling()
-    latent: Latent = domain.generator.encode(images, sampling.solver, sampling.encode_steps)
-    return domain.generator.decode(latent, sampling.solver, sampling.decode_steps).cpu()
+    generator = domain.generator
+    if sampling is None:
+        return generator.decode(generator.encode(images)).cpu()
+    latent = generator.encode(images, sampling.solver, sampling.encode_steps)
+    return generator.decode(latent, sampling.solver, sampling.decode_steps).cpu()
 
 
 def _sides(domain: Domain, images: Tensor) -> Tensor:

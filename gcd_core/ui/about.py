@@ -93,7 +93,7 @@ does not diagnose, and the changed pictures are synthetic: they are no forecast 
 course. A counterfactual explains this model, not the disease.</p></section>
 <section class="gcd-steps">{steps}</section>
 <div class="gcd-columns"><section class="gcd-card"><h3>This domain</h3>
-<p><b>{escape(domain.title)}</b>. {escape(domain.description)}</p>
+<p><b>{escape(domain.title)}</b>. {escape(domain.description)} {escape(domain.notice)}</p>
 <p>Your images stay in the memory of this server while the page is open and are dropped when you
 leave.</p><h3>Data and licences</h3>
 <p>Chest radiographs of children: Kermany, Zhang, Goldbaum, <em>Labeled Optical Coherence

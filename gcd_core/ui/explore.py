@@ -28,11 +28,6 @@ NOT_A_RADIOGRAPH = (
 )
 
 
-def inline_pair(pair: tuple[str, str] | None) -> list[dict] | None:
-    """Two data addresses as an image slider's value, so that no picture is left on the disk."""
-    return None if pair is None else [{"url": address} for address in pair]
-
-
 def polite(handler):
     """Turns the library's one-sentence errors into a message; everything on the page stays."""
 
@@ -143,11 +138,13 @@ def map_of(session: Session, kind: str, opacity: float) -> tuple[str | None, str
     return picture, "after minus before", {}
 
 
-def pictures(session: Session, kind: str, opacity: float, sweep: str | None = None) -> str:
-    """Original, counterfactual and map, side by side."""
+def pictures(
+    session: Session, kind: str, opacity: float, view: str, sweep: str | None = None
+) -> str:
+    """Original, counterfactual and map: side by side, or the first two under a divider."""
     opened, current = session.opened, session.current
     if opened is None or current is None:
-        return '<div class="gcd-empty">Open a radiograph to begin.</div>'
+        return '<p class="gcd-quiet">Open a radiograph to begin.</p>'
     _, positive = words(session)
     i = session.index
 
@@ -158,21 +155,19 @@ def pictures(session: Session, kind: str, opacity: float, sweep: str | None = No
     after = "Sweep" if sweep else "Counterfactual" if flipped(session) else "Changed"
     title = after if moved or sweep else "Reconstruction"
     note = f"along {session.moved}" if sweep else verdict(current.probabilities)
-    figures = [
-        figure(
-            "Original",
-            verdict(opened.source.probabilities),
-            image_tag(drawn(opened.image), "the opened radiograph")
-            + (f'<div class="notice">{escape(opened.notice)}</div>' if opened.notice else ""),
-        ),
-        figure(
-            title,
-            note,
-            image_tag(sweep or drawn(current.image), "the changed radiograph"),
-            "flipped" if flipped(session) and not sweep else "",
-        ),
-    ]
-    if kind != "none":
+    source = image_tag(drawn(opened.image), "the opened radiograph")
+    changed = image_tag(sweep or drawn(current.image), "the changed radiograph")
+    warning = f'<div class="notice">{escape(opened.notice)}</div>' if opened.notice else ""
+    css = "flipped" if flipped(session) and not sweep else ""
+    if view == "slide":
+        body = f'{changed}<div class="before">{source}</div>{DIVIDER}{warning}'
+        figures = [figure("Before | after", note, body, f"slide {css}")]
+    else:
+        figures = [
+            figure("Original", verdict(opened.source.probabilities), source + warning),
+            figure(title, note, changed, css),
+        ]
+    if kind != "none" and session.directions is not None:
         picture, caption, _ = map_of(session, kind, opacity)
         title = "BB-LIG heat map" if kind == "bb_lig" else "Difference"
         against_for = ("against", f"for {escape(positive)}")
@@ -185,12 +180,6 @@ def pictures(session: Session, kind: str, opacity: float, sweep: str | None = No
         )
         figures.append(figure(title, caption, body, "map"))
     return f'<div class="gcd-pictures n{len(figures)}">{"".join(figures)}</div>'
-
-
-def before_after(session: Session) -> tuple[str, str] | None:
-    if session.opened is None or session.current is None:
-        return None
-    return drawn(session.opened.image), drawn(session.current.image)
 
 
 def readout(session: Session) -> str:
@@ -235,7 +224,7 @@ def proxy_curve(session: Session) -> list[tuple[float, float]]:
 
 def curve(session: Session) -> str:
     """The probability along the moved direction."""
-    if session.opened is None or session.current is None:
+    if session.opened is None or session.current is None or session.directions is None:
         return ""
     name, i = session.moved, session.index
     path = session.path(name)
@@ -293,8 +282,9 @@ def heading(session: Session) -> str:
     negative, positive = words(session)
     if session.directions is None:
         return (
-            '<div class="gcd-heading"><h3>Directions</h3><p>There are none for this label yet: '
-            "search for some in <b>Find directions</b>, or load a file there.</p></div>"
+            '<div class="gcd-heading"><h3>Directions</h3><div class="gcd-quiet">There are none for '
+            "this label yet: search for some in <b>Find directions</b>, or load a file there."
+            "</div></div>"
         )
     paths = session.paths
     state = ""
@@ -337,9 +327,22 @@ def move_handler(tab: ExploreTab):
     return move
 
 
+DIVIDER = (
+    '<input type="range" class="gcd-divider" min="0" max="100" value="50" '
+    'aria-label="Divider between original and changed"><i></i>'
+)
+# The divider stays where it was put when the pictures under it change.
+KEEP_DIVIDER = """const place = at => element.style.setProperty('--at', at + '%');
+let at = 50; place(at);
+element.addEventListener('input', event => {
+    if (event.target.matches('.gcd-divider')) { at = event.target.value; place(at); }
+});
+watch('value', () => {
+    const divider = element.querySelector('.gcd-divider'); if (divider) divider.value = at;
+});"""
 NEAREST = (
-    ' <abbr title="The walk ends before the classifier is convinced: the map goes as far as the '
-    'most convincing picture.">to the nearest</abbr>'
+    ' <abbr title="The walk ends before the classifier is fully convinced of the other answer: '
+    'the map goes as far as its most convincing picture.">i</abbr>'
 )
 
 
@@ -380,7 +383,7 @@ class ExploreTab:
                 min_width=300,
             )
             self.label = gr.Radio(
-                [(domain.label_names[label][1], label) for label in domain.labels],
+                [(domain.label_info[label].title, label) for label in domain.labels],
                 value=domain.labels[0],
                 label="Explain",
                 container=False,
@@ -406,16 +409,9 @@ class ExploreTab:
                         buttons=[],
                         elem_id="opacity",
                     )
-                self.pictures = gr.HTML(elem_id="pictures", apply_default_css=False)
-                with gr.Column(visible=False) as self.slide_box:
-                    self.slide = gr.ImageSlider(
-                        show_label=False,
-                        container=False,
-                        interactive=False,
-                        buttons=[],
-                        elem_id="slide",
-                    )
-                    self.slide.postprocess = inline_pair
+                self.pictures = gr.HTML(
+                    elem_id="pictures", js_on_load=KEEP_DIVIDER, apply_default_css=False
+                )
                 with gr.Row(elem_id="readout"):
                     self.bars = gr.HTML(elem_id="bars", apply_default_css=False)
                     self.curve = gr.HTML(elem_id="curve", apply_default_css=False)
@@ -460,7 +456,7 @@ class ExploreTab:
     @property
     def shown(self) -> list:
         """The components that a move changes; the first is for machines."""
-        return [self.facts, self.pictures, self.slide, self.bars, self.curve]
+        return [self.facts, self.pictures, self.bars, self.curve]
 
     @property
     def ends(self) -> list:
@@ -487,11 +483,9 @@ class ExploreTab:
 
     def show(self, session: Session, kind: str, opacity: float, view: str) -> tuple:
         """Values of `shown`."""
-        _, _, numbers = map_of(session, kind, opacity) if view == "side" else (None, "", {})
         return (
-            facts(session, **numbers),
-            pictures(session, kind, opacity) if view == "side" else gr.skip(),
-            before_after(session) if view == "slide" else gr.skip(),
+            facts(session),
+            pictures(session, kind, opacity, view),
             readout(session),
             curve(session),
         )
@@ -633,7 +627,7 @@ class ExploreTab:
             session.path_now(session.moved)
         picture, caption, numbers = map_of(session, overlay, opacity)
         answer = facts(session, map=picture, map_caption=caption, **numbers)
-        return answer, pictures(session, overlay, opacity) if view == "side" else gr.skip()
+        return answer, pictures(session, overlay, opacity, view)
 
     def make_sweep(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
         """Plays the moved direction from end to end, and offers the animation as a file."""
@@ -644,21 +638,15 @@ class ExploreTab:
         animation = data_address(file.read_bytes(), "gif")
         return (
             facts(session, frames=len(path.images)),
-            gr.update(value=pictures(session, overlay, opacity, animation), visible=True),
+            pictures(session, overlay, opacity, "side", animation),
             gr.update(value=str(file), interactive=True),
             "side",
-            gr.update(visible=False),
         )
 
-    def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+    def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> str:
         """Side by side, or one picture over the other with a divider to drag."""
         session = self.explorer.session(request.session_hash)
-        side = view == "side"
-        return (
-            gr.update(value=pictures(session, overlay, opacity), visible=side),
-            None if side else before_after(session),
-            gr.update(visible=not side),
-        )
+        return pictures(session, overlay, opacity, view)
 
     def _positions(self, session: Session) -> list:
         return [session.alphas.get(n, 0.0) if n in session.names else gr.skip() for n in SLIDERS]
@@ -754,14 +742,14 @@ class ExploreTab:
         self.view.input(
             polite(self.change_view),
             self.looks,
-            [self.pictures, self.slide, self.slide_box],
+            self.pictures,
             api_name="view",
             **live,
         )
         self.sweep.click(
             polite(self.make_sweep),
             self.looks,
-            [self.facts, self.pictures, self.gif, self.view, self.slide_box],
+            [self.facts, self.pictures, self.gif, self.view],
             api_name="sweep",
             **live,
         )

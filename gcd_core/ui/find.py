@@ -65,7 +65,7 @@ def progress_html(search: Search | None, ahead: int = 0) -> str:
     if search.state == "done":
         return charts.meter(1, "Done: open in Explore", queries)
     if search.state == "cancelled":
-        kept = ", what was asked is kept" if search.samples is not None else ""
+        kept = " \N{MIDDLE DOT} what was asked is kept" if search.samples is not None else ""
         return charts.meter(fraction, f"Cancelled{kept}", queries)
     detail = [queries] if queries else []
     if progress is not None and progress.eta is not None:

@@ -13,7 +13,6 @@ from gcd_core.directions import Direction
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.evaluate import (
-    Sampling,
     best_h,
     evaluate_directions,
     evaluate_reconstruction,
@@ -22,6 +21,7 @@ from gcd_core.evaluation.evaluate import (
 from gcd_core.evaluation.images import ImageFiles
 from gcd_core.evaluation.tables import markdown
 from gcd_core.evaluation.transfer import walk_many
+from gcd_core.generators.diffae.generator import Sampling
 from tests.evaluation.domain import CODE, SIZE, WAY, linear_domain, source_image
 from tests.fakes import unit
 
@@ -135,7 +135,7 @@ def test_best_h_has_the_highest_flip_rate_then_the_lowest_lpips():
 
 def test_reconstruction_is_measured_for_each_sampling(domain, images):
     named = [(str(i), image[None]) for i, image in enumerate(images)]
-    ways = [Sampling(), Sampling("ddim", 3, 2)]
+    ways = [None, Sampling("ddim", 3, 2)]
     fast, slow = evaluate_reconstruction(domain, named, ways, batch_size=2)
     assert (fast["sampling"], slow["sampling"]) == ("default", "ddim:3/2")
     assert (fast["evaluations"], slow["evaluations"]) == (10, 5)

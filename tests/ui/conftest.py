@@ -17,6 +17,10 @@ from gcd_core.ui.session import Explorer
 from tests.ui.fakes import FakeDomain
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "bundled: uses the domain that ships with the project")
+
+
 @dataclass(frozen=True)
 class Served:
     """Where the page is, and what stands behind it."""

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from gcd_core.directions import DirectionSet
+from gcd_core.domains import Label
 from gcd_core.generators.base import Latent
 from gcd_core.imaging import load_image, to_pil
 
-SIZE, CODE = 128, 8
+SIZE, CODE = 128, 10
 HAZE, RIGHT, HEART, HEIGHT = range(4)  # what the first numbers of the code do
 
 
@@ -127,12 +128,16 @@ class FakeDomain:
 
     name = "drawn-chest"
     title = "Drawn chest"
-    description = "Drawings, for tests of the page"
+    description = "Drawings, for tests of the page."
+    notice = "Nothing here is a patient's."
     oracle = None
     labels = ("pneumonia", "bacterial")
+    label_info: ClassVar = {
+        "pneumonia": Label("pneumonia", "Pneumonia", "Normal", "Pneumonia"),
+        "bacterial": Label("bacterial", "Kind of pneumonia", "Viral", "Bacterial"),
+    }
     label_names: ClassVar = {
-        "pneumonia": ("Normal", "Pneumonia"),
-        "bacterial": ("Viral", "Bacterial"),
+        name: (label.negative, label.positive) for name, label in label_info.items()
     }
     alpha_max = 6.0
     walk_points = 33
@@ -156,14 +161,15 @@ class FakeDomain:
         return load_image(source, SIZE, 1)
 
     def ready_directions(self, label: str) -> DirectionSet:
-        """The code's own axes, slightly mixed, as directions."""
-        vectors = torch.zeros(5, CODE)
-        main = {"pneumonia": HAZE, "bacterial": RIGHT}[label]
+        """The code's own axes, slightly mixed: 4 h-directions for pneumonia, 8 for the other."""
+        main, count = {"pneumonia": (HAZE, 4), "bacterial": (RIGHT, 8)}[label]
+        vectors = torch.zeros(count + 1, CODE)
         vectors[0, main], vectors[0, HEART] = 0.95, 0.1
-        for i, axis in enumerate((RIGHT if main == HAZE else HAZE, HEART, HEIGHT, 5)):
+        others = [axis for axis in (HAZE, RIGHT, HEART, HEIGHT, *range(4, CODE)) if axis != main]
+        for i, axis in enumerate(others[:count]):
             vectors[i + 1, axis], vectors[i + 1, main] = 0.9, 0.2
         vectors = torch.nn.functional.normalize(vectors, dim=1)
-        names = ["g", "h1", "h2", "h3", "h4"]
+        names = ["g", *(f"h{i + 1}" for i in range(count))]
         about = {"label": label, "domain": self.name, "generator": self.generator.identity}
         return DirectionSet(names, vectors, about)
 

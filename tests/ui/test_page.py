@@ -13,8 +13,9 @@ from PIL import Image
 
 from gcd_core.directions import load_directions
 from gcd_core.imaging import to_pil
-from tests.ui.conftest import Served
-from tests.ui.fakes import draw
+from gcd_core.ui.page import build_page, launch_settings
+from tests.ui.conftest import Served, free_port
+from tests.ui.fakes import FakeDomain, draw
 
 PATIENT = {"timeout": 120}
 NAMES = {
@@ -154,3 +155,30 @@ def test_visitors_do_not_see_each_other_and_leave_nothing(served: Served, pictur
     while session.opened is not None and time.monotonic() < deadline:
         time.sleep(0.1)
     assert session.opened is None and not folder.exists()
+
+
+def test_a_domain_with_nothing_ready_opens_all_the_same(tmp_path: Path, picture: Path):
+    domain = FakeDomain(tmp_path, examples=0)
+    domain.ready_directions = lambda label: None
+    page = build_page(domain)
+    port = free_port()
+    page.launch(
+        server_name="127.0.0.1",
+        server_port=port,
+        prevent_thread_lock=True,
+        quiet=True,
+        **launch_settings(),
+    )
+    client = Client(f"http://127.0.0.1:{port}", verbose=False, httpx_kwargs=PATIENT)
+    try:
+        arrived = client.predict(api_name="/arrive")
+        assert arrived[0]["directions"] == [] and "Open a radiograph" in arrived[1]
+        opened = client.predict(handle_file(picture), api_name="/open_image")
+        assert opened[0]["image_name"] == "mine.png"
+        for name in ("/compare", "/save_directions"):
+            with pytest.raises(AppError, match="yet"):
+                client.predict(api_name=name)
+    finally:
+        client.close()
+        page.close()
+        page.explorer.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from gcd_core.errors import GCDError
@@ -161,7 +161,7 @@ def save_sharded(
 
     pending = [(folder / f".{file}.part", folder / file) for file in [*names, index.name]]
     for (part, _), shard in zip(pending, shards, strict=False):
-        save_file(shard, part, metadata={"format": "pt"})
+        part.write_bytes(save(shard, metadata={"format": "pt"}))
     text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=1)
     pending[-1][0].write_text(text + "\n", encoding="utf-8")
     for part, final in pending:

@@ -1,0 +1,297 @@
+"""The page in a real browser, as a person uses it; screenshots are kept in tests/artefacts."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gcd_core.domains import bundled_domains, load_domain
+from gcd_core.imaging import to_pil
+from gcd_core.ui.page import build_page, launch_settings
+from tests.ui.conftest import Served, free_port
+from tests.ui.fakes import draw
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+ARTEFACTS = Path(__file__).resolve().parents[1] / "artefacts"
+PATIENCE = 120_000  # milliseconds; a slow machine is no failure
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    ARTEFACTS.mkdir(exist_ok=True)
+    with playwright.sync_playwright() as driver:
+        options = ["--no-sandbox", "--disable-gpu"]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[Callable]:
+    """Opens an address in a window of its own; fails where a page asked another host."""
+    contexts, strangers = [], []
+
+    def visit(address: str, width: int = 1280, height: int = 800, scheme: str = "light"):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        own = (address, "data:", "blob:", address.replace("127.0.0.1", "localhost"))
+        page.on("request", lambda r: None if r.url.startswith(own) else strangers.append(r.url))
+        page.goto(address)
+        page.wait_for_selector("#pictures figure img")
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert not strangers
+
+
+def changed_picture(page) -> str:
+    """The address of the second picture."""
+    return page.locator("#pictures figure").nth(1).locator("img").get_attribute("src")
+
+
+def original(page) -> str:
+    return page.locator("#pictures figure").nth(0).locator("img").get_attribute("src")
+
+
+def marker(page) -> str:
+    return page.locator("#curve circle.here").get_attribute("cx")
+
+
+def wait_until(page, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        page.wait_for_timeout(50)
+
+
+def drag(page, name: str, share: float) -> None:
+    """Drags a direction's slider to a share of its width."""
+    box = page.locator(f"#slider-{name} input[type=range]").bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, y)
+    page.mouse.down()
+    for i in range(1, 9):
+        page.mouse.move(box["x"] + box["width"] * (0.5 + (share - 0.5) * i / 8), y)
+    page.mouse.up()
+
+
+def prepared(page) -> None:
+    """Waits until every path of the opened image is there."""
+    page.wait_for_function(
+        "() => document.querySelectorAll('.gcd-direction:not(.hide) .gcd-thumb img').length >= 10"
+        " && !document.querySelector('.gcd-heading .busy')"
+    )
+
+
+def shoot(page, name: str) -> None:
+    page.screenshot(path=ARTEFACTS / f"{name}.png")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_explore_fits_a_laptop_without_scrolling(served: Served, visit, scheme: str):
+    page = visit(served.address, scheme=scheme)
+    prepared(page)
+    shoot(page, f"explore-{scheme}")
+    page.get_by_text("Kind of pneumonia").click()  # has eight h-directions, as many as fit
+    page.wait_for_selector("#direction-h8 .gcd-thumb img")
+    prepared(page)
+    shoot(page, f"explore-full-{scheme}")
+    height, width = page.evaluate(
+        "[document.documentElement.scrollHeight, document.documentElement.scrollWidth]"
+    )
+    assert height <= 800 and width <= 1280
+
+
+def test_explore_fits_a_tablets_width(served: Served, visit):
+    page = visit(served.address, 834, 1112)
+    prepared(page)
+    page.screenshot(path=ARTEFACTS / "explore-tablet.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 834
+    for i in range(3):  # large enough to look at, and all in one row
+        box = page.locator("#pictures .frame").nth(i).bounding_box()
+        assert box["width"] > 220 and box["y"] < 400
+    assert page.evaluate("document.documentElement.scrollHeight") <= 1112
+
+
+def test_dragging_a_slider_changes_image_and_curve(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    picture, place, source = changed_picture(page), marker(page), original(page)
+    drag(page, "g", 0.95)
+    wait_until(page, lambda: changed_picture(page) != picture and marker(page) != place)
+    assert original(page) == source
+    assert "Reconstruction" not in page.locator("#pictures").inner_text()
+    drag(page, "h2", 0.2)
+    wait_until(page, lambda: "along h2" in page.locator("#curve").inner_text())
+    shoot(page, "moved")
+    page.locator("#reset").click()
+    wait_until(page, lambda: changed_picture(page) == picture)
+
+
+def test_to_flip_before_after_and_sweep(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    page.locator("#flip-g").click()
+    page.wait_for_selector("#pictures .flipped")
+    assert "prediction flipped" in page.locator("#bars").inner_text()
+    page.get_by_text("Before | after").first.click()
+    page.wait_for_selector("#pictures .slide .gcd-divider")
+    page.locator("#pictures .gcd-divider").fill("20")
+    page.wait_for_function(
+        "() => document.querySelector('#pictures [style*=\"--at: 20%\"]') !== null"
+    )
+    shoot(page, "before-after")
+    page.locator("#sweep").click()
+    page.wait_for_selector("#pictures img[src^='data:image/gif']")
+    with page.expect_download() as download:
+        page.locator("#gif").click()
+    assert download.value.suggested_filename == "sweep-pneumonia-g.gif"
+
+
+def test_the_map_can_be_changed_and_taken_away(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    assert "BB-LIG heat map" in page.locator("#pictures").inner_text()
+    page.locator("#overlay").get_by_text("Difference").click()
+    wait_until(page, lambda: "after minus before" in page.locator("#pictures").inner_text())
+    page.locator("#overlay").get_by_text("None").click()
+    wait_until(page, lambda: page.locator("#pictures figure").count() == 2)
+
+
+def test_upload_and_a_bad_file(served: Served, visit, tmp_path: Path):
+    import torch
+
+    page = visit(served.address)
+    prepared(page)
+    before = original(page)
+    good, bad = tmp_path / "mine.png", tmp_path / "bad.png"
+    to_pil(draw(torch.tensor([[1.5, 0.5, 1.0, 2.0, 0, 0, 0, 0]]))).save(good)
+    bad.write_text("not a picture")
+    page.locator("#source input[type=file]").set_input_files(good)
+    wait_until(page, lambda: original(page) != before)
+    mine = original(page)
+    page.locator("#source input[type=file]").set_input_files(bad)
+    message = page.locator(".toast-wrap").get_by_text("not a picture that can be opened")
+    message.wait_for()
+    shoot(page, "bad-file")
+    assert original(page) == mine
+    assert "Traceback" not in page.locator("body").inner_text()
+    drag(page, "g", 0.1)
+    wait_until(page, lambda: "Reconstruction" not in page.locator("#pictures").inner_text())
+
+
+def test_a_pasted_picture_opens(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    before = original(page)
+    page.evaluate(
+        """async () => {
+            const canvas = new OffscreenCanvas(64, 64);
+            const context = canvas.getContext('2d');
+            context.fillStyle = '#777'; context.fillRect(8, 8, 40, 40);
+            const blob = await canvas.convertToBlob({ type: 'image/png' });
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([blob], 'pasted.png', { type: 'image/png' }));
+            document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: transfer }));
+        }"""
+    )
+    wait_until(page, lambda: original(page) != before)
+
+
+def test_finding_directions_opens_them_in_explore(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    assert page.locator("#direction-h4").is_visible()
+    page.get_by_role("tab", name="Find directions").click()
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("Samples").fill("64")
+    page.get_by_label("h-directions (k)").fill("2")
+    page.locator("#start").click()
+    page.wait_for_selector(".gcd-newest img")
+    shoot(page, "find")
+    page.wait_for_selector("#work", state="visible")
+    page.wait_for_function(
+        "() => document.querySelectorAll('.gcd-direction:not(.hide) .gcd-thumb img').length === 6"
+    )
+    assert not page.locator("#direction-h4").is_visible()
+    assert page.locator("#curve polyline.proxy").count() == 1
+    shoot(page, "found")
+
+
+def test_a_search_can_be_cancelled_while_the_page_stays_usable(served: Served, visit):
+    generator = served.explorer.domain.generator
+    page = visit(served.address)
+    prepared(page)
+    generator.seconds_per_image = 0.02
+    try:
+        page.get_by_role("tab", name="Find directions").click()
+        page.get_by_role("button", name="Settings").click()
+        page.get_by_label("Samples").fill("4096")
+        page.locator("#start").click()
+        page.wait_for_selector(".gcd-newest img")
+        page.get_by_role("tab", name="Explore").click()
+        picture = changed_picture(page)
+        drag(page, "g", 0.9)
+        wait_until(page, lambda: changed_picture(page) != picture)
+        page.get_by_role("tab", name="Find directions").click()
+        page.locator("#cancel").click()
+        wait_until(page, lambda: "Cancelled" in page.locator("#progress").inner_text())
+        wait_until(page, lambda: page.locator("#start").is_enabled())
+        shoot(page, "cancelled")
+    finally:
+        generator.seconds_per_image = 0.001
+
+
+def test_compare_and_about(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    page.get_by_role("tab", name="Compare directions").click()
+    page.wait_for_selector("#matrix table")
+    assert page.locator("#cards article").count() == 5
+    assert page.locator("#matrix td").count() == 25
+    shoot(page, "compare")
+    page.get_by_role("tab", name="About").click()
+    page.get_by_text("not a medical device").last.wait_for()
+    shoot(page, "about")
+
+
+@pytest.mark.bundled
+@pytest.mark.skipif("chest-xray" not in bundled_domains(), reason="no chest-xray domain here")
+def test_the_bundled_domain_and_the_readmes_picture(visit):
+    page = build_page(load_domain("chest-xray", device="cpu"))
+    port = free_port()
+    page.launch(
+        server_name="127.0.0.1",
+        server_port=port,
+        prevent_thread_lock=True,
+        quiet=True,
+        **launch_settings(),
+    )
+    try:
+        window = visit(f"http://127.0.0.1:{port}")
+        window.wait_for_selector("#direction-g .gcd-thumb img")
+        picture = changed_picture(window)
+        window.locator("#flip-g").click()
+        wait_until(window, lambda: changed_picture(window) != picture)
+        prepared(window)
+        shoot(window, "readme")
+        assert window.locator("#pictures .flipped").count() == 1
+        assert window.evaluate("document.documentElement.scrollHeight") <= 800
+    finally:
+        page.close()
+        page.explorer.close()
