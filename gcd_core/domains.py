@@ -11,6 +11,7 @@ from gcd_core.classifiers import BlackBox, load_classifier
 from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
 from gcd_core.generators.base import Generator
+from gcd_core.generators.diffae.generator import choose_device
 from gcd_core.imaging import load_image
 from gcd_core.perceptual import LPIPS
 
@@ -172,7 +173,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         raise GCDError(f"{path}: [walk] needs a positive alpha_max and 2 points at least.")
     search = _search(path, table["search"])
     labels = _labels(path, table["labels"])
-    device = _device(device)
+    device = str(choose_device(device))
     generator = load_generator(
         _inside(folder, table["generator"]["config"]),
         _inside(folder, table["generator"]["weights"]),
@@ -243,18 +244,6 @@ def _inside(folder: Path, name: str) -> Path:
     if not path.is_file():
         raise GCDError(f"{path}, which domain.toml names, does not exist.")
     return path
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise GCDError(f"The device {name!r} cannot be used here: {error}") from error
-    return name
 
 
 def _search(path: Path, table: dict[str, Any]) -> Search:

@@ -228,7 +228,7 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = 0.5) -
         figures["oracle_flip_rate"] = metrics.oracle_flip_rate(flipped, before, after, threshold)
         if flipped.any():
             agree = (after >= threshold) != positive
-            figures["oracle_agreement"] = agree[flipped].float().mean().item()
+            figures["oracle_agreement"] = agree[flipped].double().mean().item()
     figures["alpha"] = _mean([abs(o.alpha) for o in outcomes])
     for name in (
         "lpips",

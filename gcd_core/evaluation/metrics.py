@@ -20,7 +20,7 @@ def flip_rate(flipped: Tensor) -> float:
     """
     if not len(flipped):
         raise GCDError("A rate needs one counterfactual at least; there is none.")
-    return flipped.float().mean().item()
+    return flipped.double().mean().item()
 
 
 def oracle_flip_rate(
@@ -48,7 +48,7 @@ def oracle_flip_rate(
         In [0, 1]; None if nothing flips the classifier.
     """
     turned = (before >= threshold) != (after >= threshold)
-    return turned[flipped].float().mean().item() if flipped.any() else None
+    return turned[flipped].double().mean().item() if flipped.any() else None
 
 
 def gini(heat: Tensor) -> float:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from gcd_core.classifiers import Classifier, load_classifier
 from gcd_core.classifiers.network import ARCHITECTURES, build_network
 from gcd_core.errors import GCDError
+from gcd_core.generators.diffae.generator import choose_device
 from gcd_core.training.data import load_split
 from gcd_core.training.loop import (
     EMA,
@@ -27,7 +28,6 @@ from gcd_core.training.loop import (
     autocast,
     learning_rate,
     load_checkpoint,
-    pick_device,
     save_checkpoint,
 )
 
@@ -170,7 +170,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def main(args: argparse.Namespace) -> None:
     """Train until the time is up; calibrate, export and measure the best averaged weights."""
-    device = pick_device(args.device)
+    device = choose_device(args.device)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     tasks = [Task.parse(text) for text in args.label or LABELS]

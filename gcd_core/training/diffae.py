@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
 from gcd_core.generators.codec import VAE
+from gcd_core.generators.diffae.generator import choose_device
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
 from gcd_core.generators.diffae.solvers import squared_alphas
 from gcd_core.training.data import load_split
@@ -21,7 +22,6 @@ from gcd_core.training.loop import (
     autocast,
     learning_rate,
     load_checkpoint,
-    pick_device,
     save_checkpoint,
     save_grid,
 )
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Train until the time is up, writing the generator's files every few minutes."""
-    device = pick_device(args.device)
+    device = choose_device(args.device)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     kept = ("out", "device", "data", "labels", "minutes", "steps", "grid_minutes", "codec")

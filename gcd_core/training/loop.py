@@ -14,13 +14,6 @@ from torch import Tensor, nn
 from gcd_core.errors import GCDError
 
 
-def pick_device(name: str = "auto") -> torch.device:
-    """CUDA where there is one, unless `name` says otherwise."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
 def autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Context of bf16 arithmetic where the machine has it in hardware, else of none."""
     if device.type == "cuda":

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gcd_core.generators.codec import VAE
+from gcd_core.generators.diffae.generator import choose_device
 from gcd_core.perceptual import LPIPS
 from gcd_core.training.data import load_split
 from gcd_core.training.loop import (
@@ -19,7 +20,6 @@ from gcd_core.training.loop import (
     autocast,
     learning_rate,
     load_checkpoint,
-    pick_device,
     save_checkpoint,
     save_grid,
 )
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Train until the time is up, then write `codec.safetensors` and `metrics.json`."""
-    device = pick_device(args.device)
+    device = choose_device(args.device)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     settings = {k: v for k, v in vars(args).items() if k not in ("out", "device", "data", "labels")}

@@ -423,9 +423,8 @@ class ExploreTab:
                 with gr.Row(elem_id="actions"):
                     self.reset = gr.Button("Reset", size="sm", elem_id="reset")
                     self.sweep = gr.Button("Sweep", size="sm", elem_id="sweep")
-                    self.gif = gr.DownloadButton(
-                        "Save GIF", size="sm", interactive=False, elem_id="gif"
-                    )
+                    with gr.Column(visible=False, min_width=60) as self.gif_box:
+                        self.gif = gr.DownloadButton("Save GIF", size="sm", elem_id="gif")
 
     def _build_row(self, name: str) -> None:
         limit = self.explorer.domain.alpha_max
@@ -524,8 +523,8 @@ class ExploreTab:
             )
         rows = [gr.update(visible=name in session.names) for name in SLIDERS]
         example = -1 if session.example is None else session.example
-        gif = gr.update(value=None, interactive=False)
-        return (*shown, *ends, *rows, session.label, example, None, gif)
+        no_gif = gr.update(visible=False)
+        return (*shown, *ends, *rows, session.label, example, None, no_gif)
 
     # -- handlers ---------------------------------------------------------------------------
 
@@ -639,8 +638,9 @@ class ExploreTab:
         return (
             facts(session, frames=len(path.images)),
             pictures(session, overlay, opacity, "side", animation),
-            gr.update(value=str(file), interactive=True),
+            str(file),
             "side",
+            gr.update(visible=True),
         )
 
     def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> str:
@@ -749,7 +749,7 @@ class ExploreTab:
         self.sweep.click(
             polite(self.make_sweep),
             self.looks,
-            [self.facts, self.pictures, self.gif, self.view],
+            [self.facts, self.pictures, self.gif, self.view, self.gif_box],
             api_name="sweep",
             **live,
         )

@@ -130,9 +130,8 @@ class FindTab:
                         file_types=[".safetensors"],
                         elem_id="load",
                     )
-                self.file = gr.File(
-                    label="Directions", visible=False, interactive=False, elem_id="file"
-                )
+                with gr.Column(visible=False) as self.file_box:
+                    self.file = gr.File(label="Directions", interactive=False, elem_id="file")
             with gr.Column(elem_id="find-progress", min_width=420):
                 self.progress = gr.HTML(
                     progress_html(None), elem_id="progress", apply_default_css=False
@@ -212,7 +211,7 @@ class FindTab:
             raise GCDError("There are no directions to save yet: find or load some first.")
         file = session.folder / f"{self.explorer.domain.name}-{session.label}.safetensors"
         session.directions.save(file)
-        return gr.update(value=str(file), visible=True), facts(session)
+        return str(file), facts(session), gr.update(visible=True)
 
     def load_directions(
         self, file: str, overlay: str, opacity: float, view: str, request: gr.Request
@@ -284,7 +283,7 @@ class FindTab:
         self.save.click(
             polite(self.save_directions),
             None,
-            [self.file, self.explore.facts],
+            [self.file, self.explore.facts, self.file_box],
             api_name="save_directions",
             **quiet,
         ).success(

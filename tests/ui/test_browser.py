@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gcd_core.directions import load_directions
 from gcd_core.domains import bundled_domains, load_domain
 from gcd_core.imaging import to_pil
 from gcd_core.ui.page import build_page, launch_settings
@@ -213,7 +214,7 @@ def test_a_pasted_picture_opens(served: Served, visit):
     wait_until(page, lambda: original(page) != before)
 
 
-def test_finding_directions_opens_them_in_explore(served: Served, visit):
+def test_finding_directions_opens_them_in_explore(served: Served, visit, tmp_path: Path):
     page = visit(served.address)
     prepared(page)
     assert page.locator("#direction-h4").is_visible()
@@ -229,6 +230,13 @@ def test_finding_directions_opens_them_in_explore(served: Served, visit):
         "() => document.querySelectorAll('.gcd-direction:not(.hide) .gcd-thumb img').length === 6"
     )
     assert not page.locator("#direction-h4").is_visible()
+    page.get_by_role("tab", name="Find directions").click()
+    with page.expect_download() as download:
+        page.locator("#save").click()
+    saved = tmp_path / download.value.suggested_filename
+    download.value.save_as(saved)
+    assert load_directions(saved).names == ["g", "h1", "h2"]
+    page.get_by_role("tab", name="Explore").click()
     assert page.locator("#curve polyline.proxy").count() == 1
     shoot(page, "found")
 

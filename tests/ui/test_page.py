@@ -90,8 +90,7 @@ def test_find_save_and_load(client: Client, picture: Path, tmp_path: Path):
     assert answer["queries"] >= 64
     states = [output[0]["state"] for output in job.outputs()]
     assert "running" in states
-    saved = client.predict(api_name="/save_directions")[0]
-    file = Path(saved["value"] if isinstance(saved, dict) else saved)
+    file = Path(client.predict(api_name="/save_directions")[0])
     assert load_directions(file).names == ["g", "h1", "h2"]
     client.predict(handle_file(picture), api_name="/open_image")
     loaded = client.predict(handle_file(file), api_name="/load_directions")[0]
