@@ -1,10 +1,11 @@
-"""The proxy: a small network that learns what the classifier and LPIPS say of a semantic code."""
+"""The proxy: small networks that learn what the classifier and LPIPS say of a semantic code."""
 
 import copy
 import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from gcd_core.counterfactual import Cancel
 from gcd_core.errors import Cancelled, GCDError
 
 HIDDEN = (512, 256, 128, 64)
+NETWORKS = 3  # whose mean is the proxy
 BATCH = 128
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-2
@@ -27,10 +29,12 @@ Report = Callable[[int, int, list[float], list[float]], None]
 
 
 class Proxy(nn.Module):
-    """The paper's proxy: 512-256-128-64-2 with sigmoids between the layers.
+    """The paper's proxy, 512-256-128-64-2 with sigmoids between the layers, three times averaged.
 
-    Ours around it: the input is centred on the source and scaled to the ball, the two outputs are
-    scaled to the targets' mean and spread, so that one learning rate suits every domain.
+    Ours around it: the networks differ in weights and validation part, so that the chance in one
+    network's training weighs less in the gradient of their mean; the input is centred on the source
+    and scaled to the ball, and the two outputs are scaled to the targets' mean and spread, so that
+    one learning rate suits every domain.
 
     Parameters
     ----------
@@ -44,12 +48,7 @@ class Proxy(nn.Module):
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("mean", torch.zeros(2))
         self.register_buffer("spread", torch.ones(2))
-        sizes = (z_sem_size, *HIDDEN, 2)
-        layers: list[nn.Module] = []
-        for fan_in, fan_out in itertools.pairwise(sizes):
-            linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
-            layers += [linear, nn.Sigmoid()]
-        self.layers = nn.Sequential(*layers[:-1])
+        self.networks = nn.ModuleList(_network(z_sem_size) for _ in range(NETWORKS))
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw weights with which a deep stack of sigmoids starts as an almost linear function.
@@ -57,20 +56,36 @@ class Proxy(nn.Module):
         Xavier's normal weights times the gain of a sigmoid, and biases that take away the 1/2 that
         each sigmoid of the layer before adds.
         """
-        for i, layer in enumerate(self.layers[::2]):
-            gain = FIRST_GAIN if i == 0 else SIGMOID_GAIN
-            nn.init.xavier_normal_(layer.weight, gain, generator)
-            with torch.no_grad():
-                layer.bias.copy_(-0.5 * layer.weight.sum(1) if i else torch.zeros(HIDDEN[0]))
+        for network in self.networks:
+            for i, layer in enumerate(network[::2]):
+                gain = SIGMOID_GAIN if i else FIRST_GAIN
+                nn.init.xavier_normal_(layer.weight, gain, generator)
+                with torch.no_grad():
+                    layer.bias.copy_(-0.5 * layer.weight.sum(1) if i else torch.zeros(HIDDEN[0]))
+
+    def one(self, network: nn.Module, z_sem: Tensor) -> Tensor:
+        """Return what one of the networks says (N, 2) of semantic codes (N, D)."""
+        return network((z_sem - self.centre) / self.scale) * self.spread + self.mean
 
     def forward(self, z_sem: Tensor) -> Tensor:
         """Return logit and LPIPS (N, 2) of semantic codes (N, D), in the targets' own units."""
-        return self.layers((z_sem - self.centre) / self.scale) * self.spread + self.mean
+        return torch.stack([self.one(network, z_sem) for network in self.networks]).mean(0)
+
+
+def _network(z_sem_size: int) -> nn.Sequential:
+    """The paper's layers, with no weights yet."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in itertools.pairwise((z_sem_size, *HIDDEN, 2)):
+        layers += [nn.utils.skip_init(nn.Linear, fan_in, fan_out), nn.Sigmoid()]
+    return nn.Sequential(*layers[:-1])
 
 
 @dataclass(frozen=True)
 class FittedProxy:
-    """A trained proxy and its loss after each epoch, in units of the logits' variance."""
+    """A trained proxy and its loss after each epoch, in units of the logits' variance.
+
+    The losses are means over the networks, of those that have stopped their last.
+    """
 
     proxy: Proxy
     train_losses: list[float]
@@ -91,9 +106,9 @@ def fit_proxy(
     """Train a proxy on perturbed codes and what they were taken for (Algorithm 2).
 
     The loss is ``MSE(logit) + lam * MSE(LPIPS)``; AdamW, batches of 128, one part in nine held back
-    for validation. It stops when the validation loss exceeds the mean of the last five, and keeps
-    the best weights; ours is that it takes 500 steps at least, as the loss rests on plateaus before
-    the curvature is learned.
+    for validation (another one for each network). A network stops when its validation loss exceeds
+    the mean of the last five, and keeps its best weights; ours is that it takes 500 steps at least,
+    as the loss rests on plateaus before the curvature is learned.
 
     Parameters
     ----------
@@ -136,58 +151,93 @@ def fit_proxy(
         targets = torch.stack([logits, distances], dim=1).float().cpu().clone()
         if not bool(z_sem.isfinite().all() and targets.isfinite().all()):
             raise GCDError("A sample's code, logit or LPIPS is no finite number; search again.")
-
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(z_sem), generator=generator)
-        held_back, kept = order.tensor_split([len(z_sem) // VALIDATION_PART])
-        proxy = Proxy(z_sem.shape[1])
-        proxy.initialise(generator)
-        mean, spread = targets[kept].mean(0), targets[kept].std(0)
+        mean, spread = targets.mean(0), targets.std(0)
         if spread[0] <= 1e-6 * (1 + mean[0].abs()):
             raise GCDError(
                 "The classifier answers the same for every perturbed image, so there is no "
                 "direction to find; search in a larger radius."
             )
+
+        generator = torch.Generator().manual_seed(seed)
+        parts = torch.randperm(len(z_sem), generator=generator).tensor_split(VALIDATION_PART)
+        proxy = Proxy(z_sem.shape[1])
+        proxy.initialise(generator)
         proxy.centre.copy_(source[0])
         proxy.scale.fill_(radius / math.sqrt(z_sem.shape[1]))
         proxy.mean.copy_(mean)
         proxy.spread.copy_(spread.clamp(min=1e-6))
         weight = torch.tensor([1.0, lam]) / spread[0] ** 2
+        lessons = []
+        for i, network in enumerate(proxy.networks):
 
-        def loss(rows: Tensor) -> Tensor:
-            return ((proxy(z_sem[rows]) - targets[rows]).square() * weight).sum(1).mean()
+            def loss(rows: Tensor, network: nn.Module = network) -> Tensor:
+                error = proxy.one(network, z_sem[rows]) - targets[rows]
+                return (error.square() * weight).sum(1).mean()
 
-        optimiser = torch.optim.AdamW(
-            proxy.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
-        )
-        batches = math.ceil(len(kept) / BATCH)
+            kept = torch.cat(parts[:i] + parts[i + 1 :])
+            lessons.append(_Lessons(network, loss, kept, parts[i], generator))
+
         train_losses: list[float] = []
         validation_losses: list[float] = []
-        best = copy.deepcopy(proxy.state_dict())
         for epoch in range(MOST_EPOCHS):
             if cancel is not None and cancel.is_set():
                 raise Cancelled
-            total = 0.0
-            for rows in kept[torch.randperm(len(kept), generator=generator)].split(BATCH):
-                optimiser.zero_grad()
-                batch_loss = loss(rows)
-                batch_loss.backward()
-                optimiser.step()
-                total += batch_loss.item() * len(rows)
-            train_losses.append(total / len(kept))
-            with torch.no_grad():
-                validation_losses.append(loss(held_back).item())
-            if validation_losses[-1] <= min(validation_losses):
-                best = copy.deepcopy(proxy.state_dict())
+            for lesson in lessons:
+                lesson.epoch()
+            train_losses.append(fmean(lesson.train[-1] for lesson in lessons))
+            validation_losses.append(fmean(lesson.validation[-1] for lesson in lessons))
             if progress is not None:
                 progress(epoch + 1, MOST_EPOCHS, train_losses, validation_losses)
-            if len(train_losses) * batches >= FEWEST_STEPS and _rising(validation_losses):
+            if all(lesson.over for lesson in lessons):
                 break
-        proxy.load_state_dict(best)
+        for lesson in lessons:
+            lesson.network.load_state_dict(lesson.best)
     return FittedProxy(proxy.eval().requires_grad_(False), train_losses, validation_losses)
+
+
+class _Lessons:
+    """The training of one network: its rows, its losses, its best weights, whether it is over."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Callable[[Tensor], Tensor],
+        kept: Tensor,
+        held_back: Tensor,
+        generator: torch.Generator,
+    ) -> None:
+        self.network, self.over = network, False
+        self.train: list[float] = []
+        self.validation: list[float] = []
+        self.best = copy.deepcopy(network.state_dict())
+        self._loss, self._kept, self._held_back = loss, kept, held_back
+        self._generator = generator
+        self._fewest = FEWEST_STEPS / math.ceil(len(kept) / BATCH)
+        self._optimiser = torch.optim.AdamW(
+            network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+        )
+
+    def epoch(self) -> None:
+        """Go through the kept rows once, unless it is over."""
+        if self.over:
+            return
+        order = torch.randperm(len(self._kept), generator=self._generator)
+        total = 0.0
+        for rows in self._kept[order].split(BATCH):
+            self._optimiser.zero_grad()
+            loss = self._loss(rows)
+            loss.backward()
+            self._optimiser.step()
+            total += loss.item() * len(rows)
+        self.train.append(total / len(self._kept))
+        with torch.no_grad():
+            self.validation.append(self._loss(self._held_back).item())
+        if self.validation[-1] <= min(self.validation):
+            self.best = copy.deepcopy(self.network.state_dict())
+        self.over = len(self.train) >= self._fewest and _rising(self.validation)
 
 
 def _rising(losses: list[float]) -> bool:
     """Whether the last loss exceeds the mean of the five before it."""
     before = losses[-PATIENCE - 1 : -1]
-    return bool(before) and losses[-1] > sum(before) / len(before)
+    return bool(before) and losses[-1] > fmean(before)

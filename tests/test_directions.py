@@ -175,7 +175,7 @@ NAN[1, 1] = torch.nan
         ({"tensors": {"vectors": AXES[0].clone()}}, r"\(12,\) for 3 names"),
         ({"tensors": {"vectors": None}}, "vectors"),
         ({"tensors": {"z_sem": torch.zeros(1, 5)}}, "source code"),
-        ({"tensors": {"proxy.layers.0.weight": torch.zeros(2, 2)}}, "layers"),
+        ({"tensors": {"proxy.networks.0.0.weight": torch.zeros(2, 2)}}, "layers"),
         ({"tensors": {"proxy.more": torch.zeros(2)}}, "layers"),
         ({"about": {"names": ["g", "h1", "<b>"]}}, "names"),
         ({"about": {"names": ["g", "h1", "h1"]}}, "names"),

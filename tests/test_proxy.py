@@ -37,10 +37,20 @@ def fit(n=180, noise=0.0, **options):
 
 
 def test_the_papers_layers():
-    layers = Proxy(256).layers
-    linear = [(layer.in_features, layer.out_features) for layer in layers[::2]]
-    assert linear == [(256, 512), (512, 256), (256, 128), (128, 64), (64, 2)]
-    assert all(isinstance(layer, nn.Sigmoid) for layer in layers[1::2])
+    for network in Proxy(256).networks:
+        linear = [(layer.in_features, layer.out_features) for layer in network[::2]]
+        assert linear == [(256, 512), (512, 256), (256, 128), (128, 64), (64, 2)]
+        assert all(isinstance(layer, nn.Sigmoid) for layer in network[1::2])
+
+
+def test_the_proxy_is_the_mean_of_different_networks():
+    proxy = Proxy(D)
+    proxy.initialise(torch.Generator().manual_seed(0))
+    x = torch.randn(4, D, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        each = [proxy.one(network, x) for network in proxy.networks]
+        torch.testing.assert_close(proxy(x), sum(each) / 3)
+    assert not torch.allclose(each[0], each[1])
 
 
 def test_starts_almost_linear():
@@ -70,17 +80,16 @@ def test_learns_both_targets(monkeypatch):
 def test_keeps_the_best_weights_and_stops_when_validation_rises(monkeypatch):
     fewest_steps = 90
     monkeypatch.setattr(proxy_module, "FEWEST_STEPS", fewest_steps)
+    monkeypatch.setattr(proxy_module, "NETWORKS", 1)
     n, seed = 180, 4
     fitted = fit(n, noise=1.0, seed=seed)
     z_sem, logits, distances, _ = samples(n, noise=1.0)
     held_back = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[: n // 9]
     targets = torch.stack([logits, distances], 1)
-    kept = torch.ones(n, dtype=torch.bool)
-    kept[held_back] = False
     with torch.no_grad():
         error = (fitted.proxy(z_sem[held_back]) - targets[held_back]).square().sum(1).mean()
     losses = fitted.validation_losses
-    assert float(error / logits[kept].var()) == pytest.approx(min(losses), rel=1e-4)
+    assert float(error / logits.var()) == pytest.approx(min(losses), rel=1e-4)
     assert min(losses) < losses[-1]  # it had begun to fit the noise
     steps_an_epoch = math.ceil(160 / BATCH)
     fewest = math.ceil(fewest_steps / steps_an_epoch)

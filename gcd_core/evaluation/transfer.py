@@ -10,8 +10,6 @@ from gcd_core.errors import GCDError
 from gcd_core.generators.base import Latent
 from gcd_core.perturbation import ask, check_label
 
-BATCH = 64  # points decoded together; on a CPU a fifth faster than a walk's own batches
-
 
 @torch.inference_mode()
 def walk_many(
@@ -24,7 +22,7 @@ def walk_many(
 ) -> list[Path]:
     """Walk each image toward its flip; the same paths as `walk` gives, one image after the other.
 
-    The points of all images are decoded in common batches, which is faster than image by image.
+    The points of all images are decoded in common batches, so that a GPU has enough to do.
 
     Parameters
     ----------
@@ -66,7 +64,7 @@ def walk_many(
     points = Latent(
         (latent.z_sem[:, None] + steps).flatten(0, 1), latent.z_T.repeat_interleave(count, dim=0)
     )
-    decoded = domain.generator.decode(points, batch_size=BATCH)
+    decoded = domain.generator.decode(points)
     paths = []
     for index, some in enumerate(decoded.split(count)):
         source = images[index : index + 1].float().cpu()

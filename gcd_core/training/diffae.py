@@ -5,15 +5,19 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
+from gcd_core.generators import load_generator
+from gcd_core.generators.base import Latent
 from gcd_core.generators.codec import VAE
+from gcd_core.generators.diffae.checkpoint import save_sharded
 from gcd_core.generators.diffae.generator import choose_device
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
 from gcd_core.generators.diffae.solvers import squared_alphas
+from gcd_core.generators.diffae.whitening import Whitening
 from gcd_core.training.data import load_split
 from gcd_core.training.loop import (
     EMA,
@@ -86,7 +90,8 @@ def main(args: argparse.Namespace) -> None:
             "dropout": args.dropout,
         }
     )
-    config = architecture.to_config()
+    config = architecture.to_config() | {"whiten_z_sem": True}
+    config["sampling"] = {"solver": "dpm++2m", "encode_steps": 8, "decode_steps": 8}
     if codec_config:
         config["codec"] = codec_config
 
@@ -96,7 +101,7 @@ def main(args: argparse.Namespace) -> None:
     held_inputs = _inputs(held_out, codec, 0, args.seed, device)
     print(f"{len(images)} images, {len(inputs)} inputs of shape {tuple(inputs.shape[1:])}")
 
-    model = DiffAEModel(architecture).to(device, memory_format=torch.channels_last)
+    model = DiffAEModel(architecture).to(device)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
     ema = EMA(model, args.ema)
     optimiser = torch.optim.AdamW(
@@ -119,28 +124,25 @@ def main(args: argparse.Namespace) -> None:
         state = {"model": model.state_dict(), "ema": ema.module.state_dict(), "step": step}
         state |= {"optimiser": optimiser.state_dict(), "z_sem_std": z_sem_std}
         save_checkpoint(out / "checkpoint.pt", state | {"spent": clock.spent, "settings": settings})
-        from gcd_core.generators.diffae.checkpoint import save_sharded
-
         weights = {f"ema_model.{k}": v for k, v in ema.module.state_dict().items()}
+        codes = _codes(ema.module, inputs[: len(images)], device)
+        noise = codes.var(0).mean().item() * args.z_sem_noise**2
+        whitening = Whitening.of(codes, floor=noise)
+        weights |= {f"whitening.{k}": v for k, v in whitening.state_dict().items()}
         (out / "generator.json").write_text(json.dumps(config, indent=1) + "\n")
         save_sharded(weights | codec_state, out, "generator")
-        statistics = _z_sem_statistics(ema.module, inputs[: len(images)], device)
-        save_file(statistics, out / "z_sem_statistics.safetensors")
 
     def draw(minutes: float) -> None:
-        from gcd_core.generators import load_generator
-        from gcd_core.generators.base import Latent
-
         generator = load_generator(
             out / "generator.json", out / "generator.safetensors.index.json", device
         )
         x = held_out[:: len(held_out) // 10][:10].to(device).float() / 255
-        latent = generator.encode(x, solver="ddim", steps=20)
+        latent = generator.encode(x, solver="dpm++2m", steps=16)
         fresh = torch.Generator().manual_seed(0)
         z_T = torch.randn(latent.z_T.shape, generator=fresh).to(device)
         swapped = Latent(latent.z_sem.roll(1, 0), latent.z_T)
         codes = [latent, Latent(latent.z_sem, z_T), swapped]
-        rows = [x] + [generator.decode(c, solver="ddim", steps=20) for c in codes]
+        rows = [x] + [generator.decode(c, solver="dpm++2m", steps=16) for c in codes]
         save_grid(out / f"samples-{round(minutes):03d}min.png", rows)
 
     drawn, total, count = clock.spent, 0.0, 0
@@ -153,11 +155,10 @@ def main(args: argparse.Namespace) -> None:
         jitter = torch.randn(args.batch, args.z_sem, generator=source).to(device)
         a = alphas_cumprod[t.to(device)]
         x_t = a.sqrt()[:, None, None, None] * x_0 + (1 - a).sqrt()[:, None, None, None] * noise
-        x_t = x_t.contiguous(memory_format=torch.channels_last)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(args.lr, progress)
         with autocast(device):
-            z_sem = model.encoder(x_0.contiguous(memory_format=torch.channels_last)).float()
+            z_sem = model.encoder(x_0).float()
             # A code that says the same after a small move leaves no holes between the codes.
             predicted = model(x_t, t.to(device), z_sem + args.z_sem_noise * z_sem_std * jitter)
         errors = F.mse_loss(predicted.float(), noise, reduction="none").mean((1, 2, 3))
@@ -227,12 +228,9 @@ def _moved(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @torch.inference_mode()
-def _z_sem_statistics(
-    model: DiffAEModel, inputs: Tensor, device: torch.device
-) -> dict[str, Tensor]:
-    """Mean and standard deviation of z_sem over the training images."""
-    codes = torch.cat([model.encoder(b.to(device).float()) for b in inputs.split(256)])
-    return {"mean": codes.mean(0).cpu(), "std": codes.std(0).cpu()}
+def _codes(model: DiffAEModel, inputs: Tensor, device: torch.device) -> Tensor:
+    """The semantic codes (N, D) of the inputs, on the CPU."""
+    return torch.cat([model.encoder(b.to(device).float()).cpu() for b in inputs.split(256)])
 
 
 @torch.inference_mode()

@@ -423,8 +423,9 @@ class ExploreTab:
                 with gr.Row(elem_id="actions"):
                     self.reset = gr.Button("Reset", size="sm", elem_id="reset")
                     self.sweep = gr.Button("Sweep", size="sm", elem_id="sweep")
-                    with gr.Column(visible=False, min_width=60) as self.gif_box:
-                        self.gif = gr.DownloadButton("Save GIF", size="sm", elem_id="gif")
+                    self.gif = gr.DownloadButton(
+                        "Save GIF", size="sm", interactive=False, elem_id="gif"
+                    )
 
     def _build_row(self, name: str) -> None:
         limit = self.explorer.domain.alpha_max
@@ -523,7 +524,7 @@ class ExploreTab:
             )
         rows = [gr.update(visible=name in session.names) for name in SLIDERS]
         example = -1 if session.example is None else session.example
-        no_gif = gr.update(visible=False)
+        no_gif = gr.update(value=None, interactive=False)
         return (*shown, *ends, *rows, session.label, example, None, no_gif)
 
     # -- handlers ---------------------------------------------------------------------------
@@ -636,11 +637,10 @@ class ExploreTab:
         save_gif(path.images, file, size=256)
         animation = data_address(file.read_bytes(), "gif")
         return (
-            facts(session, frames=len(path.images)),
+            facts(session, frames=len(path.images), gif=animation),
             pictures(session, overlay, opacity, "side", animation),
-            str(file),
+            gr.update(value=str(file), interactive=True),
             "side",
-            gr.update(visible=True),
         )
 
     def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> str:
@@ -749,7 +749,7 @@ class ExploreTab:
         self.sweep.click(
             polite(self.make_sweep),
             self.looks,
-            [self.facts, self.pictures, self.gif, self.view, self.gif_box],
+            [self.facts, self.pictures, self.gif, self.view],
             api_name="sweep",
             **live,
         )

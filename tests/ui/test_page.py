@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import time
 from pathlib import Path
 
@@ -68,8 +70,9 @@ def test_open_move_flip_and_map(client: Client, picture: Path):
     assert (before >= 0.5) != (after >= 0.5)
     mapped = client.predict(overlay="bb_lig", opacity=0.5, api_name="/heatmap")[0]
     assert mapped["map"].startswith("data:image/png") and "completeness_error" in mapped
-    swept = client.predict(api_name="/sweep")
-    assert Image.open(swept[2]).n_frames > 20
+    swept = client.predict(api_name="/sweep")[0]
+    animation = base64.b64decode(swept["gif"].removeprefix("data:image/gif;base64,"))
+    assert Image.open(io.BytesIO(animation)).n_frames > 20
 
 
 def test_compare_says_it_for_every_direction(client: Client, picture: Path):

@@ -19,14 +19,14 @@ from gcd_core.errors import GCDError
 INDEX_SUFFIX = ".safetensors.index.json"
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".pkl")
 EMA = "ema_model."
-CODEC = "codec."
+PARTS = ("codec.", "whitening.")  # what may lie beside the DiffAE's own weights
 # What an official checkpoint holds beside its averaged weights.
 BESIDE_EMA = ("model.", "x_T", "conds_mean", "conds_std")
 
 MAX_SHARD_BYTES = 10 * 2**20 - 2**16
 
 
-def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], ...]:
     """Read a weights file.
 
     Parameters
@@ -38,9 +38,9 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]
 
     Returns
     -------
-    The DiffAE's weights and the codec's (names that began with ``codec.``), without prefixes,
-    float32. If there are averaged weights (``ema_model.*``), these are the DiffAE's; the raw
-    ``model.*`` and ``x_T`` beside them are left.
+    The DiffAE's weights, the codec's and the whitening's (names that began with ``codec.`` and
+    ``whitening.``), without prefixes, float32. If there are averaged weights (``ema_model.*``),
+    these are the DiffAE's; the raw ``model.*`` and ``x_T`` beside them are left.
 
     Raises
     ------
@@ -55,11 +55,14 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]
             raise GCDError(
                 f"{path.name} holds {kind} under {name!r}; expected a state dict of float tensors."
             )
-    codec = {k.removeprefix(CODEC): v.float() for k, v in state.items() if k.startswith(CODEC)}
-    rest = {k: v for k, v in state.items() if not k.startswith(CODEC)}
+    parts = [
+        {k.removeprefix(part): v.float() for k, v in state.items() if k.startswith(part)}
+        for part in PARTS
+    ]
+    rest = {k: v for k, v in state.items() if not k.startswith(PARTS)}
     if any(name.startswith(EMA) for name in rest):
         rest = {k: v for k, v in rest.items() if k.startswith(EMA) or not k.startswith(BESIDE_EMA)}
-    return {k.removeprefix(EMA): v.float() for k, v in rest.items()}, codec
+    return {k.removeprefix(EMA): v.float() for k, v in rest.items()}, *parts
 
 
 def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:

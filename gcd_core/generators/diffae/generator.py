@@ -19,6 +19,7 @@ from gcd_core.generators.base import Latent, Progress
 from gcd_core.generators.diffae.checkpoint import load_strictly, read_weights
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
 from gcd_core.generators.diffae.solvers import T, find_solver
+from gcd_core.generators.diffae.whitening import Whitening
 
 PRECISIONS = ("auto", "fp32", "bf16")
 CPU_BATCH = 32
@@ -66,6 +67,9 @@ class DiffAE:
     clip_denoised
         Whether to keep every predicted x_0 in [-1, 1] while solving; by default without a codec
         only. Clipping keeps few steps stable but no clipped step can be undone exactly.
+    whitening
+        ``None``, or the coordinates in which z_sem is given and taken (with fewer numbers, as they
+        may be, than the network's own).
     precision
         Of the U-Net: ``"fp32"``, ``"bf16"``, or ``"auto"``, which is bf16 where the hardware
         multiplies it faster. Encoder, codec and solver stay in float32.
@@ -84,6 +88,7 @@ class DiffAE:
         sampling: Sampling | None = None,
         clip_denoised: bool | None = None,
         precision: str = "auto",
+        whitening: Whitening | None = None,
     ) -> None:
         architecture = model.architecture
         self.latent_shape = (architecture.in_channels,) + 2 * (architecture.image_size,)
@@ -94,11 +99,14 @@ class DiffAE:
             )
         self.model = model.eval()
         self.codec = codec.eval() if codec is not None else None
+        self.whitening = whitening
         self.sampling = sampling or Sampling()
         self.clip_denoised = codec is None if clip_denoised is None else clip_denoised
         self.image_size = codec.image_size if codec is not None else architecture.image_size
         self.channels = codec.channels if codec is not None else architecture.in_channels
-        self.z_sem_size = architecture.embed_channels
+        self.z_sem_size = (
+            architecture.embed_channels if whitening is None else whitening.basis.shape[1]
+        )
         self.device = next(model.parameters()).device
         self.precision = choose_precision(precision, self.device)
         self._unet = model
@@ -121,8 +129,9 @@ class DiffAE:
         codec_config = config.pop("codec", None)
         sampling = Sampling.from_config(config.pop("sampling", {}))
         clip_denoised = config.pop("clip_denoised", None)
+        whiten = config.pop("whiten_z_sem", False)
         architecture = Architecture.from_config(config)
-        state, codec_state = read_weights(weights)
+        state, codec_state, whitening_state = read_weights(weights)
         with torch.device("meta"):
             model = DiffAEModel(architecture)
         load_strictly(model, state, "DiffAE")
@@ -137,10 +146,22 @@ class DiffAE:
                 f"{Path(weights).name} holds a codec's weights (codec.*) but the configuration "
                 "describes none; add its 'codec' table."
             )
+        if bool(whiten) != bool(whitening_state):
+            held = "holds" if whitening_state else "lacks"
+            raise GCDError(
+                f"{Path(weights).name} {held} a whitening of z_sem (whitening.*) but the "
+                f"configuration's 'whiten_z_sem' is {whiten!r}; make them agree."
+            )
+        whitening = None
+        if whiten:
+            kept = whitening_state["basis"].shape[-1] if "basis" in whitening_state else 1
+            whitening = Whitening(architecture.embed_channels, kept)
+            load_strictly(whitening, whitening_state, "whitening")
         device = choose_device(device)
+        whitening = whitening.to(device) if whitening is not None else None
         model = model.to(device).requires_grad_(False)
         codec = codec.to(device).requires_grad_(False) if codec is not None else None
-        return cls(model, codec, sampling, clip_denoised, precision)
+        return cls(model, codec, sampling, clip_denoised, precision, whitening)
 
     @property
     def evaluations(self) -> int:
@@ -156,7 +177,7 @@ class DiffAE:
         digest = hashlib.sha256()
         facts = self.model.architecture.to_config() | {"clip_denoised": self.clip_denoised}
         digest.update(json.dumps(facts, sort_keys=True).encode())
-        for module in (self.model, self.codec):
+        for module in (self.model, self.codec, self.whitening):
             for name, tensor in module.state_dict().items() if module is not None else ():
                 digest.update(f"{name} {tuple(tensor.shape)}".encode())
                 digest.update(tensor.detach().cpu().contiguous().numpy().data)
@@ -210,7 +231,8 @@ class DiffAE:
     def encode_semantic(self, images: Tensor) -> Tensor:
         """Turn images (N, C, S, S) in [0, 1] into semantic codes (N, D)."""
         images = self._checked_images(images)
-        return self._in_batches(lambda batch: self.model.encoder(self._fold(batch)), (images,))
+        raw = self._in_batches(lambda batch: self.model.encoder(self._fold(batch)), (images,))
+        return raw if self.whitening is None else self.whitening(raw)
 
     @torch.no_grad()
     def decode(
@@ -278,7 +300,7 @@ class DiffAE:
         if t.is_floating_point() or (len(t) and not 0 <= int(t.min()) <= int(t.max()) < T):
             raise GCDError(f"Times {t.tolist()[:3]} were given; expected integers 0 to {T - 1}.")
         x_t = x_t.to(self.device, torch.float32)
-        return self._predict(x_t, t, self._checked_z_sem(z_sem, len(x_t)))
+        return self._predict(x_t, t, self._raw(self._checked_z_sem(z_sem, len(x_t))))
 
     def _predict(self, x_t: Tensor, t: Tensor, z_sem: Tensor) -> Tensor:
         with self._counter:
@@ -286,7 +308,13 @@ class DiffAE:
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         return self._unet(x_t.to(dtype), t, z_sem.to(dtype)).float()
 
+    def _raw(self, z_sem: Tensor) -> Tensor:
+        """Semantic codes as the network knows them."""
+        return z_sem if self.whitening is None else self.whitening.undo(z_sem)
+
     def _noise_model(self, z_sem: Tensor) -> Callable[[Tensor, int], Tensor]:
+        z_sem = self._raw(z_sem)
+
         def noise(x: Tensor, t: int) -> Tensor:
             return self._predict(x, torch.full((len(x),), t, device=self.device), z_sem)
 
