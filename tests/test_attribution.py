@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gcd_core.attribution import bb_lig, explain_path, integrate
+from gcd_core.attribution import bb_lig, explain_path, integrate, quantise, refine
 from gcd_core.counterfactual import Path
 from gcd_core.errors import GCDError
 
@@ -77,15 +77,13 @@ def test_integrate_is_equation_6():
     images = torch.randint(0, 6, (5, 2, 3, 3), generator=generator) / 255
     values = torch.randn(5, generator=generator)
     expected = torch.zeros(2, 3, 3, dtype=torch.float64)
-    for pixel in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(3)).tolist():
-        c, y, x = pixel
-        total = 0.0
-        for j in range(4):
-            moved = int((images[j + 1] != images[j]).sum())
+    for j in range(4):
+        terms = torch.zeros(2, 3, 3, dtype=torch.float64)  # (x_0 - baseline) / dx, 0 where dx is 0
+        for c, y, x in torch.cartesian_prod(*map(torch.arange, (2, 3, 3))).tolist():
             dx = float(images[j + 1, c, y, x] - images[j, c, y, x])
             if dx != 0:
-                total += float(values[j + 1] - values[j]) / moved / dx / 4
-        expected[c, y, x] = total * float(images[0, c, y, x] - images[-1, c, y, x])
+                terms[c, y, x] = float(images[0, c, y, x] - images[-1, c, y, x]) / dx
+        expected += float(values[j + 1] - values[j]) * terms / terms.abs().sum()
     torch.testing.assert_close(integrate(images, values).double(), expected, atol=1e-5, rtol=1e-4)
 
 
@@ -100,6 +98,26 @@ def test_zero_rule_and_quantisation():
     noise = 0.4 / 255 * (torch.rand(images.shape, generator=torch.Generator().manual_seed(0)) - 0.5)
     noisy = explain_path(make_path(images + noise, logits)).map
     torch.testing.assert_close(noisy, heat)
+
+
+def test_refining_keeps_the_decoded_points_and_fills_in_lines():
+    images, values = straight(5), torch.tensor([3.0, 1.0, 0.0, 0.5, -2.0])
+    fine, f_of_fine = refine(images, values, steps=10)
+    assert len(fine) == len(f_of_fine) == 13  # 3 steps for each of 4: 10 at least
+    torch.testing.assert_close(fine[::3], images)
+    torch.testing.assert_close(f_of_fine[::3], values)
+    torch.testing.assert_close(fine[1], images[0] + (images[1] - images[0]) / 3)
+    assert refine(images, values, steps=4)[0] is images
+
+
+def test_fine_steps_favour_large_changes():
+    """Of two pixels on a straight way, one that changes twice as much gets four times as much."""
+    start = torch.full((1, 1, 1, 2), 50 / 255)
+    change = torch.tensor([16.0, 32.0]).view(1, 1, 1, 2) / 255
+    images = torch.cat([start + k / 2 * change for k in range(3)])
+    heat = explain_path(make_path(images, [2.0, 0.0, -2.0])).map.flatten()
+    assert float(heat[1] / heat[0]) == pytest.approx(4, rel=0.15)
+    assert float(heat.sum()) == pytest.approx(4, abs=1e-4)
 
 
 @pytest.mark.parametrize("sign", [-1, +1])
@@ -136,8 +154,10 @@ def test_bb_ig_of_a_linear_classifier_on_the_straight_line():
     classifier = Linear(torch.ones(3, 4, 5))
     path = make_path(bent, [3.0, 2.0, 1.0, 0.0, -1.0])
     explained = explain_path(path, method="bb_ig", classifier=classifier)
-    values = classifier(images)[:, 0]
-    torch.testing.assert_close(explained.map, integrate(images, values).sum(0))
+    line = torch.lerp(images[:1], images[-1:], torch.linspace(0, 1, 5)[:, None, None, None])
+    values = classifier(quantise(line))[:, 0]
+    fine, f_of_fine = refine(line, values)
+    torch.testing.assert_close(explained.map, integrate(quantise(fine), f_of_fine).sum(0))
     assert abs(explained.completeness_error) < 1e-4
     as_probability = explain_path(path, "bb_ig", f="probability", classifier=classifier)
     change = values.sigmoid()

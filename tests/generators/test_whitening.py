@@ -1,4 +1,4 @@
-"""z_sem in principal coordinates: unit covariance, exact where something is kept, files that fit."""
+"""z_sem in principal coordinates: unit covariance, exact where kept, files that fit."""
 
 import json
 from pathlib import Path
