@@ -1,0 +1,9 @@
+"""What every test gets: the same random numbers each time."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
