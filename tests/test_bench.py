@@ -160,6 +160,6 @@ def test_short_form_on_the_bundled_domain(tmp_path):
     assert result["transfer"]["paper"]["evaluations"] == 32_100
     assert result["bb_lig"]["ours"]["evaluations"] == 0
     assert result["find"]["ratio"]["evaluations"] > 10
-    assert result["agreement"]["find"]["logit_rank_correlation"] > 0.7
+    assert result["agreement"]["find"]["logit_rank_correlation"] > 0.8
     assert result["agreement"]["transfer"]["lpips_between_counterfactuals"] < 0.1
-    assert result["agreement"]["bb_lig"]["rank_correlation"] > 0.3
+    assert result["agreement"]["bb_lig"]["rank_correlation"] > 0.5

@@ -50,7 +50,7 @@ class Size:
     growth: tuple[int, ...] = (256, 512, 1024, 2048)
 
 
-SHORT = Size(samples=32, paper_samples=12, paper_images=1, paper_points=6, growth=())
+SHORT = Size(samples=32, paper_samples=9, paper_images=1, paper_points=5, growth=())
 
 
 class Fixed:
