@@ -18,14 +18,15 @@ def load_generator(
     device: str | torch.device = "auto",
     precision: str = "auto",
 ) -> Generator:
-    """Load a Diffusion Autoencoder.
+    """Load a generator: a Diffusion Autoencoder, or a plain autoencoder with a flat latent.
 
     Parameters
     ----------
     config
         JSON file or mapping: the architecture's keys as the official configuration names them,
         and optionally ``codec`` (the codec's table), ``sampling`` (default ``solver``,
-        ``encode_steps``, ``decode_steps``) and ``clip_denoised``.
+        ``encode_steps``, ``decode_steps``) and ``clip_denoised``. With ``"kind": "vae"`` it is an
+        autoencoder's, as ``train vae --generator`` writes it.
     weights
         ``.safetensors``, ``*.safetensors.index.json`` with its shards, or an official ``.ckpt``
         or ``.pt``.
@@ -45,6 +46,19 @@ def load_generator(
     >>> latent = generator.encode(images)                   # images (N, C, S, S) in [0, 1]
     >>> generator.decode(latent)
     """
+    from gcd_core.generators.base import read_config
+
+    config = dict(read_config(config))
+    kind = config.get("kind", "diffae")
+    if kind == "vae":
+        from gcd_core.generators.autoencoder import Autoencoder
+
+        return Autoencoder.from_files(config, weights, device)
+    if kind != "diffae":
+        from gcd_core.errors import GCDError
+
+        raise GCDError(f"There is no generator of the kind {kind!r}; there are 'diffae' and 'vae'.")
+    config.pop("kind", None)
     from gcd_core.generators.diffae import DiffAE
 
     return DiffAE.from_files(config, weights, device, precision)

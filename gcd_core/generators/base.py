@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gcd_core.errors import GCDError
 
@@ -102,3 +105,89 @@ class Generator(Protocol):
     ) -> Tensor: ...
 
     def predict_noise(self, x_t: Tensor, t: Tensor | int, z_sem: Tensor) -> Tensor: ...
+
+
+def identify(facts: Mapping, *modules: nn.Module | None) -> str:
+    """16 hexadecimal digits of the SHA-256 of facts that JSON can hold and of modules' weights.
+
+    It depends on no file format, device or precision of computing.
+    """
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for module in modules:
+        for name, tensor in module.state_dict().items() if module is not None else ():
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def in_batches(
+    function: Callable[..., Tensor],
+    inputs: tuple[Tensor, ...],
+    size: int,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Apply ``function`` to the inputs, ``size`` rows of each at a time, and join what it gives.
+
+    A batch too large for the GPU's memory is halved, and so are those that follow.
+
+    Raises
+    ------
+    GCDError
+        If the memory is too small for a single row.
+    """
+    total, done, outputs = len(inputs[0]), 0, []
+    while done < total:
+        try:
+            outputs.append(function(*(tensor[done : done + size] for tensor in inputs)))
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise GCDError(
+                    "The GPU's memory is too small for one image; free some, or use the CPU."
+                ) from None
+            size = size // 2
+            torch.cuda.empty_cache()
+            continue
+        done = min(done + size, total)
+        if progress is not None:
+            progress(done, total)
+    return torch.cat(outputs)
+
+
+def checked_images(images: Tensor, channels: int, size: int) -> Tensor:
+    """Return the images (N, C, S, S) as float32; refuse another shape, or integers."""
+    expected = (channels, size, size)
+    if images.ndim != 4 or images.shape[1:] != expected or not len(images):
+        raise GCDError(
+            f"Images of shape {tuple(images.shape)} were given; this generator takes "
+            f"(N, {', '.join(map(str, expected))}): load them through the domain."
+        )
+    if not images.is_floating_point():
+        raise GCDError(f"Images of type {images.dtype} were given; expected floats in [0, 1].")
+    return images.float()
+
+
+def checked_z_sem(z_sem: Tensor, size: int, n: int) -> Tensor:
+    """Return semantic codes as float32 (n, D); refuse another shape than that or (1, D)."""
+    if z_sem.ndim != 2 or z_sem.shape[1] != size or len(z_sem) not in (1, n) or n < 1:
+        raise GCDError(
+            f"z_sem of shape {tuple(z_sem.shape)} was given for {n} images; expected ({n}, {size})."
+        )
+    return z_sem.float().expand(n, -1)
+
+
+def read_config(config: str | Path | Mapping) -> Mapping:
+    """Return a generator's configuration, read from its JSON file unless it is a mapping."""
+    if isinstance(config, Mapping):
+        return config
+    path = Path(config)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise GCDError(
+            f"The generator's configuration {path} cannot be read; check the name."
+        ) from None
+    except ValueError:
+        raise GCDError(f"{path.name} is not JSON; give the generator's configuration.") from None
+    if not isinstance(content, dict):
+        raise GCDError(f"{path.name} holds no table; expected a JSON object of architecture keys.")
+    return content

@@ -43,7 +43,8 @@ class VAE(nn.Module):
         Channels at each resolution, from image_size / 2 down; the latent has the last one's
         resolution, image_size / 2**len(widths).
     encoder_blocks, decoder_blocks : sequence of int
-        Residual blocks at each resolution, as many entries as `widths`.
+        Residual blocks at each resolution, as many entries as `widths`; by default one in the
+        encoder and two in the decoder, at the finest resolution none and one.
     """
 
     def __init__(
@@ -52,10 +53,13 @@ class VAE(nn.Module):
         channels: int = 1,
         latent_channels: int = 8,
         widths: Sequence[int] = (32, 96, 160),
-        encoder_blocks: Sequence[int] = (0, 1, 1),
-        decoder_blocks: Sequence[int] = (1, 2, 2),
+        encoder_blocks: Sequence[int] | None = None,
+        decoder_blocks: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        deeper = len(widths) - 1
+        encoder_blocks = (0, *[1] * deeper) if encoder_blocks is None else encoder_blocks
+        decoder_blocks = (1, *[2] * deeper) if decoder_blocks is None else decoder_blocks
         if not len(widths) == len(encoder_blocks) == len(decoder_blocks):
             raise GCDError("A codec's widths, encoder_blocks and decoder_blocks differ in length.")
         self.image_size = image_size

@@ -17,7 +17,7 @@ from gcd_core.generators.diffae.checkpoint import save_sharded
 from gcd_core.generators.diffae.generator import choose_device
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
 from gcd_core.generators.diffae.solvers import squared_alphas
-from gcd_core.generators.diffae.whitening import Whitening
+from gcd_core.generators.whitening import Whitening
 from gcd_core.training.data import load_split
 from gcd_core.training.loop import (
     EMA,

@@ -8,7 +8,7 @@ import torch
 
 from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
-from gcd_core.generators.diffae.whitening import Whitening
+from gcd_core.generators.whitening import Whitening
 from tests.tiny_domain import write_tiny_domain
 
 

@@ -15,11 +15,11 @@ from gcd_core.training.data import load_split
 from tests.training.radiographs import write_data_set
 
 
-def run(module, **options: object) -> None:
+def run(module, *flags: str, **options: object) -> None:
     """Run a training command as the command line does."""
     parser = argparse.ArgumentParser()
     module.add_arguments(parser)
-    words = []
+    words = list(flags)
     for name, value in options.items():
         values = value if isinstance(value, list) else [value]
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
@@ -113,3 +113,44 @@ def test_moved_copies_keep_range_and_shape() -> None:
     assert moved.shape == x.shape
     assert moved.min() >= 0 and moved.max() <= 1
     assert not torch.allclose(moved, x, atol=0.05)
+
+
+def test_training_the_decoder_alone_keeps_the_latents_and_mends_the_pictures(
+    trained: Path,
+) -> None:
+    data = trained / "images.zip"
+    run(vae, data=data, out=trained / "again", decoder_of=trained / "diffae", steps=60, size=32)
+    folders = [trained / "diffae", trained / "again"]
+    before, after = (
+        load_generator(
+            folder / "generator.json", folder / "generator.safetensors.index.json", precision="fp32"
+        )
+        for folder in folders
+    )
+    images = load_split(data, None, "train", 32, 1)[0].float() / 255
+    latents = before.codec.encode(images)
+    torch.testing.assert_close(after.codec.encode(images), latents)
+    torch.testing.assert_close(after.encode_semantic(images), before.encode_semantic(images))
+    errors = [(g.codec.decode(latents) - images).abs().mean() for g in (before, after)]
+    assert errors[1] < errors[0]
+
+
+def test_an_autoencoder_becomes_a_generator(trained: Path) -> None:
+    data, out = trained / "images.zip", trained / "autoencoder"
+    run(
+        vae,
+        "--generator",
+        data=data,
+        out=out,
+        steps=60,
+        size=32,
+        widths=[8, 16, 16],
+        batch=8,
+        latent_channels=2,
+    )
+    generator = load_generator(out / "generator.json", out / "generator.safetensors.index.json")
+    images = load_split(data, None, "train", 32, 1)[0].float() / 255
+    codes = generator.encode_semantic(images)
+    assert 0 < generator.z_sem_size <= 2 * 4 * 4
+    torch.testing.assert_close(codes.mean(0), torch.zeros(generator.z_sem_size), atol=0.05, rtol=0)
+    torch.testing.assert_close(codes.std(0), torch.ones(generator.z_sem_size), atol=0.05, rtol=0)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -15,11 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from gcd_core.errors import GCDError
-from gcd_core.generators.base import Latent, Progress
+from gcd_core.generators.base import (
+    Latent,
+    Progress,
+    checked_images,
+    checked_z_sem,
+    identify,
+    in_batches,
+    read_config,
+)
 from gcd_core.generators.diffae.checkpoint import load_strictly, read_weights
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
 from gcd_core.generators.diffae.solvers import T, find_solver
-from gcd_core.generators.diffae.whitening import Whitening
+from gcd_core.generators.whitening import Whitening
 
 PRECISIONS = ("auto", "fp32", "bf16")
 CPU_BATCH = 32
@@ -125,7 +131,7 @@ class DiffAE:
         precision: str = "auto",
     ) -> DiffAE:
         """Build from a configuration and a weights file; see :func:`load_generator`."""
-        config = dict(_read_config(config))
+        config = dict(read_config(config))
         codec_config = config.pop("codec", None)
         sampling = Sampling.from_config(config.pop("sampling", {}))
         clip_denoised = config.pop("clip_denoised", None)
@@ -174,14 +180,8 @@ class DiffAE:
 
         It depends on no file format, and not on ``sampling``, device or precision.
         """
-        digest = hashlib.sha256()
         facts = self.model.architecture.to_config() | {"clip_denoised": self.clip_denoised}
-        digest.update(json.dumps(facts, sort_keys=True).encode())
-        for module in (self.model, self.codec, self.whitening):
-            for name, tensor in module.state_dict().items() if module is not None else ():
-                digest.update(f"{name} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().numpy().data)
-        return digest.hexdigest()[:16]
+        return identify(facts, self.model, self.codec, self.whitening)
 
     @torch.no_grad()
     def encode(
@@ -336,23 +336,7 @@ class DiffAE:
         batch_size: int | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
-        total, done, outputs = len(inputs[0]), 0, []
-        size = batch_size or self._batch_size()
-        while done < total:
-            try:
-                outputs.append(function(*(tensor[done : done + size] for tensor in inputs)))
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise GCDError(
-                        "The GPU's memory is too small for one image; free some, or use the CPU."
-                    ) from None
-                size = size // 2
-                torch.cuda.empty_cache()
-                continue
-            done = min(done + size, total)
-            if progress is not None:
-                progress(done, total)
-        return torch.cat(outputs)
+        return in_batches(function, inputs, batch_size or self._batch_size(), progress)
 
     def _batch_size(self) -> int:
         if self.device.type != "cuda":
@@ -363,28 +347,10 @@ class DiffAE:
         return min(max(free // one_image, 1), MAX_GPU_BATCH)
 
     def _checked_images(self, images: Tensor) -> Tensor:
-        expected = (self.channels, self.image_size, self.image_size)
-        if images.ndim != 4 or images.shape[1:] != expected or not len(images):
-            raise GCDError(
-                f"Images of shape {tuple(images.shape)} were given; this generator takes "
-                f"(N, {', '.join(map(str, expected))}): load them through the domain."
-            )
-        if not images.is_floating_point():
-            raise GCDError(f"Images of type {images.dtype} were given; expected floats in [0, 1].")
-        return images.to(self.device, torch.float32)
+        return checked_images(images, self.channels, self.image_size).to(self.device)
 
     def _checked_z_sem(self, z_sem: Tensor, n: int) -> Tensor:
-        if (
-            z_sem.ndim != 2
-            or z_sem.shape[1] != self.z_sem_size
-            or len(z_sem) not in (1, n)
-            or n < 1
-        ):
-            raise GCDError(
-                f"z_sem of shape {tuple(z_sem.shape)} was given for {n} images; "
-                f"expected ({n}, {self.z_sem_size})."
-            )
-        return z_sem.to(self.device, torch.float32).expand(n, -1)
+        return checked_z_sem(z_sem, self.z_sem_size, n).to(self.device)
 
 
 def choose_device(device: str | torch.device) -> torch.device:
@@ -414,20 +380,3 @@ def choose_precision(precision: str, device: torch.device) -> str:
         capabilities = getattr(torch.cpu, "get_capabilities", dict)()
         native = capabilities.get("amx_bf16", False) or capabilities.get("avx512_bf16", False)
     return "bf16" if native else "fp32"
-
-
-def _read_config(config: str | Path | Mapping) -> Mapping:
-    if isinstance(config, Mapping):
-        return config
-    path = Path(config)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise GCDError(
-            f"The generator's configuration {path} cannot be read; check the name."
-        ) from None
-    except ValueError:
-        raise GCDError(f"{path.name} is not JSON; give the generator's configuration.") from None
-    if not isinstance(content, dict):
-        raise GCDError(f"{path.name} holds no table; expected a JSON object of architecture keys.")
-    return content
