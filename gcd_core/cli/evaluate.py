@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reconstruction", action="store_true", help="measure encoding and decoding alone"
     )
     parser.add_argument(
+        "--off-distribution",
+        action="store_true",
+        help="measure which of the images the domain takes for none of its own",
+    )
+    parser.add_argument(
         "--sampling",
         action="append",
         metavar="SOLVER:STEPS",
@@ -59,8 +64,8 @@ def main(args: argparse.Namespace) -> None:
     """Measure, print a table, and write everything to the JSON file."""
     check_at_least(1, limit=args.limit, batch_size=args.batch_size)
     check_writable(args.json)
-    if args.reconstruction == bool(args.directions):
-        raise GCDError("Give either --directions FILE or --reconstruction.")
+    if sum([args.reconstruction, args.off_distribution, bool(args.directions)]) != 1:
+        raise GCDError("Give one of --directions FILE, --reconstruction and --off-distribution.")
     if args.sampling and not args.reconstruction:
         raise GCDError("--sampling belongs to --reconstruction; directions use the domain's.")
     samplings = [parse_sampling(text) for text in args.sampling or []] or [None]
@@ -68,6 +73,9 @@ def main(args: argparse.Namespace) -> None:
     if args.reconstruction:
         domain = gcd_core.load_domain(args.domain, device=args.device)
         result = reconstruction(args, domain, files, samplings)
+    elif args.off_distribution:
+        domain = gcd_core.load_domain(args.domain, device=args.device)
+        result = off_distribution(domain, files)
     else:
         found = gcd_core.load_directions(args.directions)
         names = list(found.names) if args.direction == "all" else [args.direction]
@@ -142,6 +150,22 @@ def reconstruction(
     print(f"{rows[0]['n']} images of {args.images}; evaluations and seconds per image")
     print(markdown(flat, [*columns, "seconds"]))
     return {"n": rows[0]["n"], "reconstruction": rows}
+
+
+def off_distribution(domain: Domain, files: ImageFiles) -> dict:
+    """Score every image, and count those that the page would warn of."""
+    off = domain.off_distribution
+    if off is None:
+        raise GCDError(f"{domain.name} has no calibration; make one with `calibrate`.")
+    scores = {}
+    with bar(len(files.names), "images") as shown:
+        for name, image in files.load(domain.load_image):
+            scores[name] = off.score(domain, image).item()
+            shown.update()
+    flagged = [name for name, score in scores.items() if score > off.threshold]
+    share = len(flagged) / len(scores)
+    print(f"{len(flagged)} of {len(scores)} images ({share:.1%}) score above {off.threshold:.2f}")
+    return {"n": len(scores), "flagged": share, "threshold": off.threshold, "scores": scores}
 
 
 def parse_sampling(text: str) -> Sampling:

@@ -1,0 +1,53 @@
+"""`calibrate`: from where on the page warns that an image is none of the domain's."""
+
+import argparse
+from pathlib import Path
+
+import gcd_core
+from gcd_core.cli.options import add_common, bar, check_writable, write_json
+from gcd_core.off_distribution import calibrate
+from gcd_core.training.data import load_split
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `calibrate`."""
+    add_common(parser)
+    parser.add_argument("--data", required=True, help="zip file or folder of the domain's images")
+    parser.add_argument("--labels", help="CSV with file, split, patient (default: beside the data)")
+    parser.add_argument(
+        "--false-alarms",
+        type=float,
+        default=0.04,
+        help="share of the validation images to warn of (default: 0.04)",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the file that domain.toml's off_distribution names"
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Measure the splits `train` and `val`, and write the calibration."""
+    check_writable(args.out, args.json)
+    domain = gcd_core.load_domain(args.domain, device=args.device)
+    form = domain.generator.image_size, domain.generator.channels
+    train, _ = load_split(args.data, args.labels, "train", *form)
+    validation, _ = load_split(args.data, args.labels, "val", *form)
+    with bar(len(train) + len(validation), "images") as shown:
+        off = calibrate(
+            domain,
+            train,
+            validation,
+            args.false_alarms,
+            lambda done, _: shown.update(done - shown.n),
+        )
+    off.save(args.out)
+    figures = {
+        "n_train": len(train),
+        "n_validation": len(validation),
+        "false_alarms": args.false_alarms,
+        "threshold": off.threshold,
+        "centre": off.centre.tolist(),
+        "spread": off.spread.tolist(),
+    }
+    write_json(args.json, figures)
+    print(f"{args.out}: warn from a score of {off.threshold:.2f} on ({len(validation)} images)")
