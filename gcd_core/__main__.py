@@ -15,7 +15,11 @@ COMMANDS = {
     "explain": ("gcd_core.cli.explain", "explain one image with directions found before"),
     "evaluate": ("gcd_core.cli.evaluate", "measure directions, or reconstruction, on many images"),
     "radius": ("gcd_core.cli.radius", "measure the CF loss against the radius of perturbations"),
+    "calibrate": ("gcd_core.cli.calibrate", "set from where on to warn of a foreign image"),
     "bench": ("gcd_core.cli.bench", "compare the paper's protocol with the domain's fast settings"),
+    "check-domain": ("gcd_core.cli.check_domain", "list everything that is wrong with a domain"),
+    "push": ("gcd_core.cli.push", "share directions or a domain on the Hugging Face hub"),
+    "pull": ("gcd_core.cli.pull", "bring directions or a domain from the Hugging Face hub"),
     "train diffae": ("gcd_core.training.diffae", "train a diffusion autoencoder"),
     "train classifier": ("gcd_core.training.classifier", "train a classifier"),
     "train vae": ("gcd_core.training.vae", "train the codec under a diffusion autoencoder"),
@@ -35,9 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     module_name, summary = COMMANDS[name]
     try:
         module = importlib.import_module(module_name)
-        parser = argparse.ArgumentParser(
-            f"{PROGRAM} {name}", description=f"{summary.capitalize()}."
-        )
+        description = f"{summary[0].upper()}{summary[1:]}."
+        parser = argparse.ArgumentParser(f"{PROGRAM} {name}", description=description)
         module.add_arguments(parser)
         module.main(parser.parse_args(arguments[len(name.split()) :]))
     except (GCDError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import tempfile
@@ -22,6 +23,7 @@ from gcd_core.proxy import Proxy
 
 if TYPE_CHECKING:
     from gcd_core.domains import Domain
+    from gcd_core.generators.base import Generator
 
 FORMAT = "gcd-directions-1"
 LARGEST_FILE = 64 * 1024**2
@@ -63,7 +65,8 @@ class DirectionSet:
     vectors : Tensor (k, D)
         One unit vector per name, float32, on the CPU.
     metadata : dict
-        What JSON can hold: domain, label, identities of generator and classifier, seed, settings.
+        What JSON can hold: domain, label, identities of generator and classifier, seed, settings,
+        and `figures`, numbers by name: what the search cost, and the proxy's validation loss.
     eigenvalues : list of (float or None)
         One per name.
     z_sem : Tensor (1, D) or None
@@ -259,13 +262,24 @@ def load_directions(path: str | Path, domain: Domain | None = None) -> Direction
 
 def check_generator(directions: DirectionSet, domain: Domain) -> None:
     """Refuse directions that were found with another generator than the domain's."""
-    found, here = directions.metadata.get("generator"), domain.generator.identity
-    size, size_here = directions.vectors.shape[1], domain.generator.z_sem_size
+    check_made_with(directions, domain.generator, domain.name)
+
+
+def check_made_with(directions: DirectionSet, generator: Generator, name: str) -> None:
+    """Refuse directions that were found with another generator than this one, the domain `name`'s.
+
+    Raises
+    ------
+    GCDError
+        Naming both generators.
+    """
+    found, here = directions.metadata.get("generator"), generator.identity
+    size, size_here = directions.vectors.shape[1], generator.z_sem_size
     if size != size_here or found != here:
         raise GCDError(
             f"These directions belong to the generator {found} of "
             f"{directions.metadata.get('domain')} (semantic codes of {size} numbers); "
-            f"{domain.name} has the generator {here} ({size_here} numbers). Find them again here."
+            f"{name} has the generator {here} ({size_here} numbers). Find them again here."
         )
 
 
@@ -287,6 +301,8 @@ def _directions(file: str, header: dict[str, str], tensors: dict[str, Tensor]) -
         raise GCDError(damaged.format("its label or names are not text as expected"))
     if not _are_eigenvalues(eigenvalues, len(names)):
         raise GCDError(damaged.format("its eigenvalues are not one number or null per direction"))
+    if not _are_figures(about.get("figures", {})):
+        raise GCDError(damaged.format("its figures are not numbers"))
     for name, value in tensors.items():
         if value.dtype != torch.float32 or not bool(value.isfinite().all()):
             raise GCDError(damaged.format(f"{name[:80]} is not made of finite float32 numbers"))
@@ -321,3 +337,11 @@ def _are_eigenvalues(values: Any, n: int) -> bool:
     if not isinstance(values, list) or len(values) != n:
         return False
     return all(value is None or type(value) in (int, float) for value in values)
+
+
+def _are_figures(figures: Any) -> bool:
+    """Whether these are numbers by name."""
+    if not isinstance(figures, dict):
+        return False
+    numbers = (type(value) in (int, float) and math.isfinite(value) for value in figures.values())
+    return all(numbers)

@@ -1,52 +1,37 @@
 """A domain: one folder with a generator, its classifiers, examples and ready-made directions."""
 
-import tomllib
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from gcd_core.classifiers import BlackBox, load_classifier
+from gcd_core.domain_file import (
+    DOMAIN_FILE,
+    Label,
+    Search,
+    example_files,
+    find_problems,
+    read_domain_file,
+    sources_of,
+)
 from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
-from gcd_core.generators.base import Generator
+from gcd_core.generators.base import Generator, read_config
+from gcd_core.generators.diffae.checkpoint import load_latent_statistics
 from gcd_core.generators.diffae.generator import choose_device
 from gcd_core.imaging import load_image
+from gcd_core.off_distribution import OffDistribution, load_off_distribution
 from gcd_core.perceptual import LPIPS
+from gcd_core.sources import Source, inside
 
 if TYPE_CHECKING:
     from gcd_core.directions import DirectionSet
 
 BUNDLED = Path(__file__).resolve().parent.parent / "checkpoints"
-
-
-@dataclass(frozen=True)
-class Search:
-    """Defaults of `find_directions` in a domain (the `[search]` table).
-
-    `radius` is that of the n-ball in z_sem; `lam` the weight of LPIPS in the CF loss (Eq. 1);
-    `solver` and `steps` decode the perturbations.
-    """
-
-    radius: float
-    n_samples: int = 1024
-    n_h: int = 8
-    lam: float = 1.0
-    solver: str = "ddim"
-    steps: int = 20
-    antithetic: bool = True
-
-
-@dataclass(frozen=True)
-class Label:
-    """One label to explain (a `[labels.NAME]` table): what to call it and its two answers."""
-
-    name: str
-    title: str
-    negative: str
-    positive: str
-    directions: str | None = None
+HUB = "hf://"
 
 
 @dataclass(frozen=True)
@@ -70,6 +55,11 @@ class Domain:
         How far a walk goes along a unit direction in z_sem before it may leave the manifold.
     walk_points : int
         Images that a walk decodes by default, its start included.
+    z_sem_statistics : tuple of Tensor (D,), or None
+        Mean and standard deviation of z_sem over the generator's training images, where the domain
+        has them.
+    off_distribution : OffDistribution or None
+        What tells a foreign image from the domain's own, if that was calibrated.
     """
 
     name: str
@@ -87,6 +77,8 @@ class Domain:
     walk_points: int
     device: str
     notice: str = ""
+    z_sem_statistics: tuple[Tensor, Tensor] | None = None
+    off_distribution: OffDistribution | None = None
     _ready: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -109,21 +101,27 @@ class Domain:
 
     def ready_directions(self, label: str) -> "DirectionSet | None":
         """Return the ready-made directions of a label, or None if the domain ships none."""
-        from gcd_core.directions import load_directions
-
         if label not in self.label_info:
             raise GCDError(f"{self.name} has no label {label!r}; its labels are {self.labels}.")
         file = self.label_info[label].directions
         if file is None:
             return None
         if label not in self._ready:
-            self._ready[label] = load_directions(self.folder / file, domain=self)
+            self._ready[label] = open_directions(
+                self.folder / file, label, self.generator, self.name
+            )
         return self._ready[label]
 
 
 def bundled_domains() -> list[str]:
-    """Names of the domains that come with this project."""
-    return sorted(path.parent.name for path in BUNDLED.glob("*/domain.toml"))
+    """Names of the domains that come with this project; first those whose weights do too."""
+
+    def order(folder: Path) -> tuple[bool, str]:
+        sections = [s for s in read_domain_file(folder).values() if isinstance(s, dict)]
+        return any(sources_of(section) for section in sections), folder.name
+
+    folders = [path.parent for path in BUNDLED.glob(f"*/{DOMAIN_FILE}")]
+    return [folder.name for folder in sorted(folders, key=order)]
 
 
 def load_domain(name: str | Path, device: str = "auto") -> Domain:
@@ -133,7 +131,8 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
     ----------
     name : str or Path
         A bundled name, such as "chest-xray", a folder that holds a `domain.toml`, or
-        "hf://owner/repo", a repository of the Hugging Face hub with such a folder's contents.
+        "hf://owner/repo[@revision][/path]", such a folder's contents on the Hugging Face hub.
+        Weights that the domain names on the hub are downloaded when it is first opened.
     device : {"auto", "cpu", "cuda", ...}
         Where the networks run; "auto" takes CUDA where there is one.
 
@@ -144,8 +143,8 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
     Raises
     ------
     GCDError
-        If there is no such domain, or its `domain.toml` has a key missing, unknown or of the wrong
-        type (the message names it).
+        If there is no such domain, or there is something wrong with its `domain.toml` or its files
+        (the message names it; `check_domain` lists everything).
 
     Examples
     --------
@@ -153,37 +152,18 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
     >>> domain.labels
     ('pneumonia', 'bacterial')
     """
-    folder = _folder(name)
-    path = folder / "domain.toml"
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GCDError(f"{path} is not valid TOML: {error}") from error
-    _check_keys(
-        path,
-        "the top level",
-        table,
-        {"name": str, "title": str, "generator": dict, "classifier": dict}
-        | {"search": dict, "walk": dict, "labels": dict},
-        {"description": str, "notice": str, "oracle": dict, "examples": str},
-    )
-    _check_keys(path, "[generator]", table["generator"], {"config": str, "weights": str}, {})
-    _check_keys(path, "[walk]", table["walk"], {"alpha_max": float, "points": int}, {})
-    if table["walk"]["alpha_max"] <= 0 or table["walk"]["points"] < 2:
-        raise GCDError(f"{path}: [walk] needs a positive alpha_max and 2 points at least.")
-    search = _search(path, table["search"])
-    labels = _labels(path, table["labels"])
+    folder, from_hub = find_domain(name)
+    table = read_domain_file(folder)
+    problems = [p for some in find_problems(folder, table, from_hub).values() for p in some]
+    if problems:
+        raise GCDError(f"{folder / DOMAIN_FILE}: {' '.join(problems)}")
+    labels = {name: Label(name, **label) for name, label in table["labels"].items()}
     device = str(choose_device(device))
-    generator = load_generator(
-        _inside(folder, table["generator"]["config"]),
-        _inside(folder, table["generator"]["weights"]),
-        device,
-    )
-    classifier = load_classifier(table["classifier"], folder, device)
-    for label in labels:
-        classifier.index(label)
-    oracle = load_classifier(table["oracle"], folder, device) if "oracle" in table else None
-    examples = folder / table.get("examples", "examples")
+    classifier = open_classifier(folder, table["classifier"], device)
+    for problem in label_problems(labels, classifier):
+        raise GCDError(problem)
+    oracle = open_classifier(folder, table["oracle"], device) if "oracle" in table else None
+    generator = open_generator(folder, table["generator"], device)
     return Domain(
         name=table["name"],
         title=table["title"],
@@ -195,110 +175,109 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         oracle=oracle,
         perceptual=LPIPS(device=device),
         label_info=labels,
-        examples=tuple(sorted(p for p in examples.glob("*.png") if p.is_file())),
-        search=search,
+        examples=example_files(folder, table),
+        search=Search(**table["search"]),
         alpha_max=float(table["walk"]["alpha_max"]),
         walk_points=table["walk"]["points"],
+        z_sem_statistics=open_statistics(folder, table["generator"], generator),
+        off_distribution=open_calibration(folder, table, generator),
         device=device,
     )
 
 
-def _folder(name: str | Path) -> Path:
-    """Where a domain lies: bundled, on disk, or fetched from the hub into its cache."""
-    if isinstance(name, str) and name.startswith("hf://"):
-        return _from_hub(name.removeprefix("hf://"))
+def find_domain(name: str | Path) -> tuple[Path, bool]:
+    """Find a domain's folder, fetched into the hub's cache if it is there, and say if it was.
+
+    Raises
+    ------
+    GCDError
+        If there is none.
+    """
+    if str(name).startswith(HUB):
+        from gcd_core.hub import Place, fetch_domain
+
+        return fetch_domain(Place.parse(str(name))), True
     for folder in (Path(name), BUNDLED / str(name)):
-        if (folder / "domain.toml").is_file():
-            return folder
+        if (folder / DOMAIN_FILE).is_file():
+            return folder, False
     raise GCDError(
-        f"There is no domain {str(name)!r}: it is neither a folder with a domain.toml nor one of "
+        f"There is no domain {str(name)!r}: it is neither a folder with a {DOMAIN_FILE} nor one of "
         f"the bundled {bundled_domains()}."
     )
 
 
-def _from_hub(repository: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+def open_generator(folder: Path, section: Mapping[str, Any], device: str) -> Generator:
+    """Open the generator of a `[generator]` table without problems."""
+    config = read_config(inside(folder, section["config"]))
+    if "kind" in section:
+        config = {**config, "kind": section["kind"]}
+    return load_generator(config, Source.read(section["weights"]).open(folder), device)
 
-    try:
-        folder = Path(
-            snapshot_download(
-                repository,
-                allow_patterns=["*.toml", "*.json", "*.safetensors", "*.md", "examples/*.png"],
-            )
-        )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+
+def open_statistics(
+    folder: Path, section: Mapping[str, Any], generator: Generator
+) -> tuple[Tensor, Tensor] | None:
+    """Open the mean and standard deviation of z_sem, if a `[generator]` table names them.
+
+    Raises
+    ------
+    GCDError
+        If they cannot be read or are not those of this generator.
+    """
+    if "latent_statistics" not in section:
+        return None
+    path = Source.read(section["latent_statistics"]).open(folder)
+    mean, std = load_latent_statistics(path)
+    size = generator.z_sem_size
+    if not mean.shape == std.shape == (size,):
         raise GCDError(
-            f"hf://{repository} could not be fetched; check the name and the network: {error}"
-        ) from error
-    if not (folder / "domain.toml").is_file():
-        raise GCDError(f"hf://{repository} holds no domain.toml, so it is no domain.")
-    return folder
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """The path of a file that the domain names; it must lie in the domain's folder."""
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()) and not path.is_symlink():
-        raise GCDError(f"{folder / 'domain.toml'} names {name!r}, which is outside its folder.")
-    if not path.is_file():
-        raise GCDError(f"{path}, which domain.toml names, does not exist.")
-    return path
-
-
-def _search(path: Path, table: dict[str, Any]) -> Search:
-    kinds: dict[str, type] = {
-        "radius": float,
-        "n_samples": int,
-        "n_h": int,
-        "lam": float,
-        "solver": str,
-        "steps": int,
-        "antithetic": bool,
-    }
-    optional = {f.name: kinds[f.name] for f in fields(Search) if f.name != "radius"}
-    _check_keys(path, "[search]", table, {"radius": float}, optional)
-    if table["radius"] <= 0:
-        raise GCDError(f"{path}: [search] needs a positive radius, not {table['radius']}.")
-    return Search(**table)
-
-
-def _labels(path: Path, tables: dict[str, Any]) -> dict[str, Label]:
-    if not tables:
-        raise GCDError(f"{path} has no [labels.NAME] table; name what can be explained.")
-    labels = {}
-    for name, table in tables.items():
-        where = f"[labels.{name}]"
-        if not isinstance(table, dict):
-            raise GCDError(f"{path}: {where} is not a table.")
-        _check_keys(
-            path,
-            where,
-            table,
-            {"title": str, "negative": str, "positive": str},
-            {"directions": str},
+            f"{path} holds a mean of {len(mean)} and a deviation of {len(std)} numbers; this "
+            f"generator's z_sem has {size}."
         )
-        if "directions" in table:
-            _inside(path.parent, table["directions"])
-        labels[name] = Label(name, **table)
-    return labels
+    if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
+        raise GCDError(f"{path} holds statistics that are not finite, or deviations of 0 or less.")
+    return mean, std
 
 
-def _check_keys(
-    path: Path,
-    where: str,
-    table: dict[str, Any],
-    required: dict[str, type],
-    optional: dict[str, type],
-) -> None:
-    """Refuse a table with a key missing, unknown or of the wrong type, naming the key."""
-    for key in required:
-        if key not in table:
-            raise GCDError(f"{path}: {where} lacks the key {key!r}; add it.")
-    known = required | optional
-    for key, value in table.items():
-        if key not in known:
-            raise GCDError(f"{path}: {where} has no key {key!r}; it knows {sorted(known)}.")
-        wanted = (int, float) if known[key] is float else known[key]
-        if not isinstance(value, wanted) or (isinstance(value, bool) and known[key] is not bool):
-            raise GCDError(f"{path}: {key!r} in {where} must be a {known[key].__name__}.")
+def open_calibration(
+    folder: Path, table: Mapping[str, Any], generator: Generator
+) -> OffDistribution | None:
+    """Open what `calibrate` wrote, if a domain names it."""
+    if "off_distribution" not in table:
+        return None
+    return load_off_distribution(inside(folder, table["off_distribution"]), generator.identity)
+
+
+def open_classifier(folder: Path, section: Mapping[str, Any], device: str) -> BlackBox:
+    """Open the classifier of a `[classifier]` or `[oracle]` table without problems."""
+    files = {
+        key: source.open(folder).relative_to(folder).as_posix()
+        for key, source in sources_of(section).items()
+    }
+    return load_classifier({**section, **files}, folder, device)
+
+
+def open_directions(path: Path, label: str, generator: Generator, name: str) -> "DirectionSet":
+    """Open a domain's ready-made directions of a label.
+
+    Raises
+    ------
+    GCDError
+        If they cannot be read, or were found for another label or with another generator.
+    """
+    from gcd_core.directions import check_made_with, load_directions
+
+    directions = load_directions(path)
+    if directions.label != label:
+        raise GCDError(f"{path} holds directions for {directions.label!r}, not for {label!r}.")
+    check_made_with(directions, generator, name)
+    return directions
+
+
+def label_problems(labels: Mapping[str, Any], classifier: BlackBox) -> Iterator[str]:
+    """Name the labels to explain that the classifier does not have."""
+    for label in labels:
+        try:
+            classifier.index(label)
+        except GCDError as error:
+            yield f"[labels.{label}]: {error}"

@@ -183,6 +183,8 @@ NAN[1, 1] = torch.nan
         ({"about": {"label": 3}}, "label"),
         ({"about": {"eigenvalues": [None]}}, "eigenvalues"),
         ({"about": {"eigenvalues": [None, "x", 1.0]}}, "eigenvalues"),
+        ({"about": {"figures": [1]}}, "figures"),
+        ({"about": {"figures": {"flip_rate": "high"}}}, "figures"),
         ({"header": {"about": "{"}}, "metadata"),
         ({"header": {"about": "[]"}}, "metadata"),
         ({"header": {"format": "other"}}, "format is 'other'"),

@@ -1,12 +1,16 @@
 """The BlackBox protocol, what every classifier shares, and where a domain's classifier comes from.
 
 A kind of classifier is one file with a function `load(table, folder, device)`, named in `KINDS`.
+Whatever the kind, each image shown is counted, a budget can cap the count, and answers can be kept
+on disk, so that none is paid for twice.
 """
 
 import hashlib
 import importlib
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
 from typing import Any, Protocol
@@ -15,11 +19,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gcd_core.classifiers.cache import AnswerCache, fingerprint
 from gcd_core.errors import GCDError
 
-KINDS = {"safetensors": "gcd_core.classifiers.network"}
+KINDS = {
+    "torch": "gcd_core.classifiers.checkpoint",
+    "safetensors": "gcd_core.classifiers.checkpoint",
+    "torchscript": "gcd_core.classifiers.torchscript",
+    "exported": "gcd_core.classifiers.exported",
+    "onnx": "gcd_core.classifiers.onnx",
+    "transformers": "gcd_core.classifiers.transformers",
+    "python": "gcd_core.classifiers.python",
+    "http": "gcd_core.classifiers.http",
+    "hf-inference": "gcd_core.classifiers.inference_api",
+}
+RUNS_CODE = frozenset({"python", "torchscript", "exported"})  # kinds whose files are programs
 OUTPUTS = ("sigmoid", "softmax", "probabilities")
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's "L"
+
+
+class NoAnswer(GCDError):
+    """The classifier did not answer: it is away, refuses, or may not be asked any more."""
+
+
+class BudgetExceeded(NoAnswer):
+    """More images than the classifier's budget allows were to be asked; none of them was."""
 
 
 class BlackBox(Protocol):
@@ -35,12 +59,18 @@ class BlackBox(Protocol):
         Changes when the weights or the settings do.
     queries : int
         Images asked so far.
+    cache_hits : int
+        Images answered without asking, from what had been answered before.
+    budget : int or None
+        The most that `queries` may become, where there is a limit.
     """
 
     labels: tuple[str, ...]
     output: str
     identity: str
     queries: int
+    cache_hits: int
+    budget: int | None
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits (N, L), float32, of images (N, C, H, W) in [0, 1]."""
@@ -68,17 +98,36 @@ class Classifier(ABC):
     identity : str
         Changes when the weights or the settings do.
 
+    Attributes
+    ----------
+    remote : bool
+        Whether asking may cost money or time at another's machine; answers are kept by default.
+    batch_size : int or None
+        Images per request or forward pass; None is any number.
+    queries : int
+        Images that the model answered in this process. A request that failed and was repeated
+        counts once.
+    cache_hits : int
+        Images answered without asking the model.
+    budget : int or None
+        The most that `queries` may become.
+    cache : AnswerCache or None
+        Where answers are kept; None asks about every image, every time.
+
     Raises
     ------
     GCDError
         If a label is repeated or missing, or `output` is not one of the three.
     """
 
+    remote = False
+    batch_size: int | None = None
+
     def __init__(self, labels: tuple[str, ...], output: str, identity: str) -> None:
-        if not labels or len(set(labels)) != len(labels):
-            raise GCDError(f"A classifier needs labels, each once, not {list(labels)}.")
         if not all(isinstance(label, str) for label in labels):
             raise GCDError(f"A classifier's labels are names, not {list(labels)}.")
+        if not labels or len(set(labels)) != len(labels):
+            raise GCDError(f"A classifier needs labels, each once, not {list(labels)}.")
         if output not in OUTPUTS:
             raise GCDError(f"A classifier's output is one of {OUTPUTS}, not {output!r}.")
         if output == "softmax" and len(labels) < 2:
@@ -86,12 +135,19 @@ class Classifier(ABC):
         self.labels = tuple(labels)
         self.output = output
         self.identity = identity
-        self.queries = 0
-        self._lock = threading.Lock()
+        self.queries = self.cache_hits = 0
+        self.budget: int | None = None
+        self.cache: AnswerCache | None = None
+        self._lock = threading.Lock()  # for the counters
+        self._asking = threading.Lock()  # so that two threads do not pay for the same answer
 
     @abstractmethod
     def answer(self, images: Tensor) -> Tensor:
-        """The raw output (N, L) for images (N, C, H, W) in [0, 1]."""
+        """The raw output (N, L) for `batch_size` images at most, as `shown` returned them."""
+
+    def shown(self, images: Tensor) -> Tensor:
+        """What the model sees of images (N, C, H, W) in [0, 1]; answers are kept by this."""
+        return images
 
     def __call__(self, images: Tensor) -> Tensor:
         """Ask the classifier.
@@ -111,12 +167,55 @@ class Classifier(ABC):
         ------
         GCDError
             If the shape of the images or of the answer is not as above, or an answer is no number.
+        BudgetExceeded
+            If the images that no answer is known for are more than the budget leaves; before any
+            of them is asked.
         """
         if images.ndim != 4:
             raise GCDError(f"A classifier expects images (N, C, H, W), not {tuple(images.shape)}.")
-        raw = self.answer(images).float().to(images.device)
+        if not len(images):
+            return torch.empty(0, len(self.labels), device=images.device)
+        shown = self.shown(images)
+        raw = self._all(shown) if self.cache is None else self._missing(shown, self.cache)
+        raw = raw.to(images.device)
+        return raw.clamp(1e-6, 1 - 1e-6).logit() if self.output == "probabilities" else raw
+
+    def _all(self, images: Tensor) -> Tensor:
+        """Ask about every image."""
+        self._check_budget(len(images))
+        parts = images.split(self.batch_size or len(images))
+        return torch.cat([self._ask(part) for part in parts])
+
+    def _missing(self, images: Tensor, cache: AnswerCache) -> Tensor:
+        """Ask about the images whose answers are not known; keep each batch's before the next."""
+        keys = fingerprint(images)
+        known = cache.get(self.identity, keys, len(self.labels))
+        missing = {key: image for key, image in zip(keys, images, strict=True) if key not in known}
+        asked, names = 0, list(missing)
+        size = self.batch_size or len(images)
+        try:
+            self._check_budget(len(missing))
+            for start in range(0, len(names), size):
+                some = names[start : start + size]
+                with self._asking:  # another thread may have asked since
+                    known |= cache.get(self.identity, some, len(self.labels))
+                    some = [key for key in some if key not in known]
+                    if some:
+                        rows = self._ask(torch.stack([missing[key] for key in some])).cpu()
+                        fresh = dict(zip(some, rows, strict=True))
+                        cache.put(self.identity, fresh)
+                        known |= fresh
+                        asked += len(some)
+        except NoAnswer as error:
+            raise type(error)(f"{error} {cache.assurance}") from error
         with self._lock:
-            self.queries += len(images)
+            self.cache_hits += len(images) - asked
+        return torch.stack([known[key] for key in keys])
+
+    def _ask(self, images: Tensor) -> Tensor:
+        """Ask about a batch, count it, and check the answer: (N, L), float32."""
+        with self._counted(len(images)):
+            raw = self.answer(images).float()
         if raw.shape != (len(images), len(self.labels)):
             raise GCDError(
                 f"The classifier answered {tuple(raw.shape)} to {len(images)} images; its "
@@ -124,7 +223,28 @@ class Classifier(ABC):
             )
         if not raw.isfinite().all():
             raise GCDError("The classifier answered something that is no number (NaN or infinite).")
-        return raw.clamp(1e-6, 1 - 1e-6).logit() if self.output == "probabilities" else raw
+        return raw
+
+    @contextmanager
+    def _counted(self, count: int) -> Iterator[None]:
+        """Reserve `count` queries; give them back where the model does not answer."""
+        with self._lock:
+            self._check_budget(count)
+            self.queries += count
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self.queries -= count
+            raise
+
+    def _check_budget(self, count: int) -> None:
+        if self.budget is not None and self.queries + count > self.budget:
+            raise BudgetExceeded(
+                f"The classifier may be asked about {self.budget} images each time the program "
+                f"runs; {self.queries} were asked, and {count} more are wanted. To ask more, raise "
+                "'budget' in the classifier's table of domain.toml."
+            )
 
     def index(self, label: str) -> int:
         """The column of `label`; a GCDError names the labels there are."""
@@ -183,6 +303,12 @@ class TorchClassifier(Classifier):
         self.device = torch.device(device)
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()
         self.network.requires_grad_(False)
+        check_batch_size(batch_size)
+        if size < 1 or channels not in (1, 3):
+            raise GCDError(
+                f"A classifier's size is 1 or more and its channels 1 or 3, not {size} and "
+                f"{channels}."
+            )
         self.size, self.channels, self.batch_size = size, channels, batch_size
         self.mean = _per_channel("mean", mean, channels).to(self.device)
         self.std = _per_channel("std", std, channels).to(self.device)
@@ -191,27 +317,45 @@ class TorchClassifier(Classifier):
 
     @torch.inference_mode()
     def answer(self, images: Tensor) -> Tensor:
-        """Run the network over the images, a batch at a time."""
-        answers = [self.network(self._prepared(batch)) for batch in images.split(self.batch_size)]
-        return torch.cat(answers)
+        """Run the network over one batch."""
+        return self.network(self._prepared(images))
 
     def _prepared(self, images: Tensor) -> Tensor:
         """Colour, size and normalisation that the network was trained with."""
         images = images.to(self.device, torch.float32)
-        if images.shape[1] == 3 and self.channels == 1:
-            images = (images * images.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        elif images.shape[1] == 1 and self.channels == 3:
-            images = images.expand(-1, 3, -1, -1)
-        elif images.shape[1] != self.channels:
-            raise GCDError(
-                f"The classifier sees {self.channels} channels; the image has {images.shape[1]}."
-            )
-        if images.shape[-2:] != (self.size, self.size):
-            images = F.interpolate(
-                images, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False
-            )
-        images = (images - self.mean) / self.std
+        images = (fit_images(images, self.size, self.channels) - self.mean) / self.std
         return images.contiguous(memory_format=torch.channels_last)
+
+
+def fit_images(images: Tensor, size: int | None, channels: int | None) -> Tensor:
+    """Bring images to a classifier's size and colour.
+
+    Parameters
+    ----------
+    images : Tensor (N, C, H, W)
+        Floats in [0, 1].
+    size : int or None
+        Resize to (size, size): bilinear, antialiased. None keeps the size.
+    channels : int or None
+        Grey is repeated to RGB, colour reduced to its luminance. None keeps the colour.
+
+    Raises
+    ------
+    GCDError
+        If the images' channels cannot become the classifier's.
+    """
+    found = images.shape[1]
+    if found == 3 and channels == 1:
+        images = (images * images.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    elif found == 1 and channels == 3:
+        images = images.expand(-1, 3, -1, -1)
+    elif channels is not None and found != channels:
+        raise GCDError(f"The classifier sees {channels} channels; the image has {found}.")
+    if size is not None and images.shape[-2:] != (size, size):
+        images = F.interpolate(
+            images, (size, size), mode="bilinear", antialias=True, align_corners=False
+        )
+    return images
 
 
 def load_classifier(
@@ -223,6 +367,8 @@ def load_classifier(
     ----------
     table : dict
         The `[classifier]` (or `[oracle]`) table of a domain.toml; its `kind` decides the rest.
+        Every kind may have `budget`, the most images that it is asked each time the program runs,
+        and `cache`, whether its answers are kept on disk (by default those of remote kinds are).
     folder : str or Path
         The domain's folder, where the files that the table names lie.
     device : str or torch.device
@@ -236,25 +382,47 @@ def load_classifier(
     kind = table.get("kind")
     if kind not in KINDS:
         raise GCDError(f"The classifier's kind is one of {sorted(KINDS)}, not {kind!r}.")
-    return importlib.import_module(KINDS[kind]).load(table, Path(folder), device)
+    common = {key: value for key, value in table.items() if key in ("budget", "cache")}
+    own = {key: value for key, value in table.items() if key not in common}
+    check_keys(common, {}, {"budget": int, "cache": bool})
+    if common.get("budget", 0) < 0:
+        raise GCDError(f"A classifier's budget is 0 or more images, not {common['budget']}.")
+    classifier = importlib.import_module(KINDS[kind]).load(own, Path(folder), device)
+    classifier.budget = common.get("budget")
+    if common.get("cache", classifier.remote):
+        classifier.cache = AnswerCache()
+    return classifier
 
 
 def check_keys(
     table: dict[str, Any],
     required: dict[str, type | UnionType],
     optional: dict[str, type | UnionType],
+    where: str = "table",
 ) -> None:
-    """Refuse a table with a key missing, unknown or of the wrong type, naming the key."""
-    known = {"kind": str} | required | optional
+    """Refuse a table with a key missing, unknown or of the wrong type, naming the key.
+
+    `where` names a table inside the classifier's, which has no `kind` of its own.
+    """
+    known = ({"kind": str} if where == "table" else {}) | required | optional
     for key in required:
         if key not in table:
-            raise GCDError(f"The classifier's table lacks the key {key!r}; add it.")
+            raise GCDError(f"The classifier's {where} lacks the key {key!r}; add it.")
     for key, value in table.items():
         if key not in known:
-            raise GCDError(f"The classifier's table has no key {key!r}; it knows {sorted(known)}.")
-        if not isinstance(value, known[key]) or isinstance(value, bool):
+            raise GCDError(
+                f"The classifier's {where} has no key {key!r}; it knows {sorted(known)}."
+            )
+        truth = isinstance(value, bool)
+        if not isinstance(value, known[key]) or (truth and known[key] is not bool):
             name = getattr(known[key], "__name__", str(known[key]))
             raise GCDError(f"The classifier's key {key!r} must be {name}, not {value!r}.")
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse batches of no image."""
+    if batch_size < 1:
+        raise GCDError(f"A classifier's batch_size is 1 or more, not {batch_size}.")
 
 
 def identify(*parts: bytes) -> str:

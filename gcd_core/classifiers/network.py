@@ -1,30 +1,15 @@
-"""Kind "safetensors": an architecture known here, and its weights in a safetensors file."""
+"""The architectures that this project trains: a DenseNet and a ResNet of any width and depth."""
 
 import inspect
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as read_safetensors
 from torch import nn
 from torchvision.models import DenseNet
 from torchvision.models.resnet import BasicBlock
 
-from gcd_core.classifiers.base import TorchClassifier, check_keys, identify
 from gcd_core.errors import GCDError
-
-KEYS = {
-    "architecture": str,
-    "weights": str,
-    "labels": list,
-    "output": str,
-    "size": int,
-    "channels": int,
-}
-OPTIONAL_KEYS = {"options": dict, "mean": int | float | list, "std": int | float | list}
 
 
 def densenet(
@@ -125,54 +110,3 @@ def build_network(
                 f"{sorted(known)}."
             )
     return build(channels, outputs, **options)
-
-
-def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> TorchClassifier:
-    """Build the network that `table` describes and load its weights, strictly by name.
-
-    Weights kept in half precision are cast to float32. See `load_classifier`.
-    """
-    check_keys(table, KEYS, OPTIONAL_KEYS)
-    path = folder / table["weights"]
-    if not path.is_file():
-        raise GCDError(f"The classifier's weights {path} do not exist.")
-    data = path.read_bytes()
-    try:
-        state = read_safetensors(data)
-    except SafetensorError as error:
-        raise GCDError(f"{path} is not a whole safetensors file: {error}") from error
-    network = build_network(
-        table["architecture"], table["channels"], len(table["labels"]), table.get("options")
-    )
-    load_state(network, state, path)
-    return TorchClassifier(
-        network,
-        tuple(table["labels"]),
-        table["output"],
-        identify(json.dumps(table, sort_keys=True).encode(), data),
-        table["size"],
-        table["channels"],
-        table.get("mean", 0.5),
-        table.get("std", 0.5),
-        device,
-    )
-
-
-def load_state(network: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
-    """Load a state dict strictly; a GCDError says which names or shapes differ."""
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    problems = [f"lacks {name}" for name in sorted(expected.keys() - found.keys())]
-    problems += [f"has an unknown {name}" for name in sorted(found.keys() - expected.keys())]
-    problems += [
-        f"has {name} of shape {found[name]}, not {expected[name]}"
-        for name in sorted(expected.keys() & found.keys())
-        if found[name] != expected[name]
-    ]
-    if problems:
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise GCDError(
-            f"{path} does not fit the architecture: it {', '.join(problems[:3])}{more}; check "
-            "'architecture', 'options', 'channels' and 'labels'."
-        )
-    network.load_state_dict(state)

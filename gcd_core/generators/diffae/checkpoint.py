@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,9 +13,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from gcd_core.errors import GCDError
+from gcd_core.pickles import PICKLE_SUFFIXES, read_pickle
 
 INDEX_SUFFIX = ".safetensors.index.json"
-PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".pkl")
 EMA = "ema_model."
 PARTS = ("codec.", "whitening.")  # what may lie beside the DiffAE's own weights
 # What an official checkpoint holds beside its averaged weights.
@@ -95,22 +93,30 @@ def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], what: str) ->
 
 
 def load_latent_statistics(path: str | Path) -> tuple[Tensor, Tensor]:
-    """Read the mean and standard deviation (D,) of z_sem from an official ``latent.pkl``.
+    """Read the mean and standard deviation (D,) of z_sem.
+
+    Parameters
+    ----------
+    path
+        ``.safetensors`` with the tensors ``mean`` and ``std``, or an official ``latent.pkl``, where
+        they are ``conds_mean`` and ``conds_std``; each kind of file may have either names.
 
     Raises
     ------
     GCDError
-        If the file cannot be read safely or lacks ``conds_mean`` or ``conds_std``.
+        If the file cannot be read safely or lacks one of the two.
     """
     path = Path(path)
-    table = _read_pickle(path)
-    statistics = []
-    for name in ("conds_mean", "conds_std"):
-        value = table.get(name)
-        if not isinstance(value, Tensor):
-            raise GCDError(f"{path.name} holds {_some(table)}; expected the tensor {name!r} too.")
-        statistics.append(value.float().flatten())
-    return statistics[0], statistics[1]
+    table: Mapping = _read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
+    official = [table.get(name) for name in ("conds_mean", "conds_std")]
+    ours = [table.get(name) for name in ("mean", "std")]
+    for statistics in (official, ours):
+        if all(isinstance(value, Tensor) for value in statistics):
+            return statistics[0].float().flatten(), statistics[1].float().flatten()
+    raise GCDError(
+        f"{path.name} holds {_some(table)}; expected the tensors 'conds_mean' and 'conds_std', or "
+        "'mean' and 'std'."
+    )
 
 
 def save_sharded(
@@ -188,7 +194,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix in PICKLE_SUFFIXES:
-        state = _read_pickle(path)
+        state = read_pickle(path)
         inner = state.get("state_dict", state)
         if not isinstance(inner, Mapping):
             raise GCDError(f"{path.name} holds no state dict under 'state_dict'; give one.")
@@ -241,47 +247,3 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
             raise GCDError(f"The shard {file} is missing beside {index.name}; fetch it too.")
         state |= _read_safetensors(index.parent / file, names)
     return state
-
-
-class _Inert:
-    """Stands in for a Lightning class that a checkpoint mentions; does nothing."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        pass
-
-
-def _read_pickle(path: Path) -> dict:
-    """Read a pickle of tensors and plain containers, nothing else.
-
-    Checkpoints of old Lightning versions mention classes of its own (as keys of callback states);
-    an inert class stands in for each. Any other class is refused by PyTorch's restricted reader.
-    """
-    if not path.is_file():
-        raise GCDError(f"There is no file {path}; check the name.")
-    mentioned = []
-    try:
-        if zipfile.is_zipfile(path):  # older formats cannot be asked, and need not be Lightning's
-            mentioned = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        lightning = [
-            (type("Inert", (_Inert,), {}), name)
-            for name in mentioned
-            if name.split(".")[0] in ("pytorch_lightning", "lightning")
-        ]
-        with torch.serialization.safe_globals(lightning):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can raise anything
-        refused = re.search(r"GLOBAL (\S+)", str(error))
-        if refused:
-            raise GCDError(
-                f"{path.name} holds Python objects ({refused[1]}) beside tensors, which could run "
-                "code when read; save its state dict alone, or as .safetensors."
-            ) from None
-        raise GCDError(
-            f"{path.name} is not a readable checkpoint: it is cut short or another kind of file; "
-            "fetch it again, or give .safetensors, .ckpt or .pt."
-        ) from None
-    if not isinstance(content, Mapping):
-        raise GCDError(
-            f"{path.name} holds a {type(content).__name__}; expected a dictionary of tensors."
-        )
-    return dict(content)

@@ -1,0 +1,237 @@
+"""Kind "torch" (or "safetensors"): an architecture known by name, and its weights in a file.
+
+A file is read as tensors only, so that nothing in it can run; one exception is a torchxrayvision
+model whose file the table does not name: that library fetches and unpickles its own release.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_safetensors
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gcd_core.classifiers.base import TorchClassifier, check_keys, identify
+from gcd_core.classifiers.function import BATCH
+from gcd_core.classifiers.published import Architecture, architecture
+from gcd_core.errors import GCDError
+from gcd_core.pickles import PICKLE_SUFFIXES, read_pickle
+
+KEYS = {
+    "architecture": str,
+    "weights": str,
+    "labels": list,
+    "output": str,
+    "size": int,
+    "channels": int,
+}
+OPTIONAL_KEYS = {
+    "options": dict,
+    "prefix": str,
+    "mean": int | float | list,
+    "std": int | float | list,
+    "batch_size": int,
+}
+STATE_KEYS = ("state_dict", "model_state_dict", "model")  # where training checkpoints keep it
+DIVE_KEYS = ("feat_extract", "classifier")  # two state dicts, beside the optimiser's
+OPERATING_POINTS = "op_threshs"  # torchxrayvision's buffer
+
+
+def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> TorchClassifier:
+    """Build the network that `table` describes and load its weights, strictly by name.
+
+    Weights kept in half precision are cast to float32. An output whose label is "" is left out.
+    Where a torchxrayvision checkpoint holds operating points, a logit of 0 is at these, as in the
+    library. See `load_classifier`, and `architecture` for the names there are.
+    """
+    name = table.get("architecture")
+    known = architecture(name) if isinstance(name, str) else None
+    defaults = known.defaults if known else {}
+    required = {key: kind for key, kind in KEYS.items() if key not in defaults}
+    if known and known.download:
+        required.pop("weights", None)
+    check_keys(table, required, KEYS | OPTIONAL_KEYS)
+    settings = defaults | table
+    labels = settings["labels"]
+    network = known.build(settings["channels"], len(labels), settings.get("options", {}))
+    if "weights" in settings:
+        path = folder / settings["weights"]
+        data, state = read_state(path)
+    else:
+        path, state = Path(name), known.download()
+        data = b"".join(
+            key.encode() + value.numpy().tobytes() for key, value in sorted(state.items())
+        )
+    state = fitted(state, network, known, settings.get("prefix"))
+    thresholds = state.pop(OPERATING_POINTS, (None, None))[1]
+    load_state(network, state, path)
+    if thresholds is not None:
+        if thresholds.shape != (len(labels),):
+            raise GCDError(
+                f"{path} has {OPERATING_POINTS} of shape {tuple(thresholds.shape)}; there are "
+                f"{len(labels)} labels."
+            )
+        network = AtOperatingPoints(network, thresholds)
+    if "" in labels:
+        if settings["output"] == "softmax":
+            raise GCDError("The outputs of a softmax depend on each other; give each a label.")
+        network = Columns(network, [i for i, label in enumerate(labels) if label != ""])
+    return TorchClassifier(
+        network,
+        tuple(label for label in labels if label != ""),
+        settings["output"],
+        identify(json.dumps(settings, sort_keys=True).encode(), data),
+        settings["size"],
+        settings["channels"],
+        settings.get("mean", 0.5),
+        settings.get("std", 0.5),
+        device,
+        settings.get("batch_size", BATCH),
+    )
+
+
+def read_state(path: Path) -> tuple[bytes, dict[str, Tensor]]:
+    """The bytes of a weights file, and the state dict in it, floats as float32.
+
+    A training checkpoint holds it as "state_dict", "model_state_dict" or "model", or in two parts,
+    "feat_extract" and "classifier"; what is beside it is left.
+
+    Raises
+    ------
+    GCDError
+        If the file is absent, of another kind, damaged, or its state dict holds anything but
+        tensors.
+    """
+    if not path.is_file():
+        raise GCDError(f"The classifier's weights {path} do not exist.")
+    data = path.read_bytes()
+    if path.suffix == ".safetensors":
+        try:
+            state = read_safetensors(data)
+        except SafetensorError as error:
+            raise GCDError(f"{path} is not a whole safetensors file: {error}") from error
+    elif path.suffix in PICKLE_SUFFIXES:
+        state = _state_within(read_pickle(path))
+    else:
+        raise GCDError(
+            f"{path} is no kind of weights file that is known; give .safetensors, "
+            f"{', '.join(PICKLE_SUFFIXES)}."
+        )
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise GCDError(
+                f"{path} holds a {type(value).__name__} under {str(name)!r}; expected a state dict "
+                f"of tensors, alone or under one of {', '.join(STATE_KEYS)}."
+            )
+    floats = {str(k): v.float() if v.is_floating_point() else v for k, v in state.items()}
+    return data, floats
+
+
+def _state_within(content: Mapping[str, Any]) -> dict[str, Any]:
+    for key in STATE_KEYS:
+        if isinstance(content.get(key), Mapping):
+            return dict(content[key])
+    if all(isinstance(content.get(key), Mapping) for key in DIVE_KEYS):
+        return {f"{key}.{name}": v for key in DIVE_KEYS for name, v in content[key].items()}
+    return dict(content)
+
+
+def fitted(
+    state: Mapping[str, Tensor], network: nn.Module, known: Architecture, prefix: str | None
+) -> dict[str, tuple[str, Tensor]]:
+    """The state under the network's names, each with the name it has in the file.
+
+    Of a state dict with `prefix`, only the names that begin so are taken, without it. Otherwise, a
+    prefix that all names share ("module.", "model.") goes if the rest is the network's.
+    """
+    if prefix:
+        state = {k: v for k, v in state.items() if k.startswith(prefix)}
+        if not state:
+            raise GCDError(f"The weights have no name that begins with the prefix {prefix!r}.")
+    expected = set(network.state_dict())
+
+    def renamed(cut: int) -> dict[str, tuple[str, Tensor]]:
+        found = {}
+        for name, value in state.items():
+            own = name[cut:]
+            for pattern, replacement in known.names:
+                own = re.sub(pattern, replacement, own)
+            found[own] = (name, value)
+        return found
+
+    cuts = {len(prefix or ""), _shared(state)}
+    return max((renamed(cut) for cut in sorted(cuts)), key=lambda found: len(expected & set(found)))
+
+
+def _shared(names: Iterable[str]) -> int:
+    """Length of the modules' names ("model.encoder.") that all these names begin with."""
+    shared = 0
+    for parts in zip(*(name.split(".")[:-1] for name in names), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared += len(parts[0]) + 1
+    return shared
+
+
+def load_state(network: nn.Module, state: Mapping[str, tuple[str, Tensor]], path: Path) -> None:
+    """Load what `fitted` gave, strictly; a GCDError says which names or shapes differ."""
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, (_, value) in state.items()}
+    lacking = [f"lacks {name}" for name in sorted(expected.keys() - found)]
+    unknown = [f"has an unknown {state[name][0]}" for name in sorted(found.keys() - expected)]
+    other = [
+        f"has {state[name][0]} of shape {found[name]}, not {expected[name]}"
+        for name in sorted(expected.keys() & found)
+        if found[name] != expected[name]
+    ]
+    some = [problem for problems in (lacking, unknown, other) for problem in problems[:2]]
+    rest = len(lacking + unknown + other) - len(some)
+    if some:
+        raise GCDError(
+            f"{path} does not fit the architecture: it {', '.join(some)}"
+            f"{f' (and {rest} more)' if rest else ''}; check 'architecture', 'options', 'prefix', "
+            "'channels' and 'labels'."
+        )
+    network.load_state_dict({name: value for name, (_, value) in state.items()})
+
+
+class AtOperatingPoints(nn.Module):
+    """A network's logits moved so that each label's operating point is at 0.
+
+    The probability p becomes p / 2t below the threshold t and 1 - (1 - p) / 2(1 - t) above it, as
+    torchxrayvision has it; its log-odds are computed from the logit, so that they do not saturate.
+    A label without a threshold (NaN) gets 0, as there.
+    """
+
+    def __init__(self, network: nn.Module, thresholds: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("thresholds", thresholds.float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, L) of normalised images."""
+        logits, t = self.network(x), self.thresholds
+        low = F.logsigmoid(logits) - (2 * t).log()  # log of the new probability
+        high = F.logsigmoid(-logits) - (2 * (1 - t)).log()  # and of its complement
+        below = logits.sigmoid() < t
+        nearer = torch.where(below, low, high)  # of the two, the one that is at most a half
+        odds = nearer - torch.log1p(-nearer.exp())
+        return torch.where(t.isnan(), 0.0, torch.where(below, odds, -odds))
+
+
+class Columns(nn.Module):
+    """Some of a network's outputs."""
+
+    def __init__(self, network: nn.Module, columns: list[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.columns = columns
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The chosen columns of the logits (N, L) of normalised images."""
+        return self.network(x)[:, self.columns]

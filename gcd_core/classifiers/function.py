@@ -1,0 +1,126 @@
+"""A function in a network's place: what an exported, scripted or hand-written model needs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gcd_core.errors import GCDError
+
+# The keys of a table that names a model in a file.
+KEYS = {"labels": list, "output": str}
+OPTIONAL_KEYS = {
+    "size": int,
+    "channels": int,
+    "mean": int | float | list,
+    "std": int | float | list,
+    "batch_size": int,
+}
+BATCH = 64  # images at once where the table and the model leave it open
+MOST_WORDS = 400  # characters of another's error
+
+
+class Function(nn.Module):
+    """A function as a network whose failures are told in the function's own words.
+
+    Parameters
+    ----------
+    function : callable
+        Images (N, C, H, W) to a Tensor (N, L).
+    name : str
+        What an error calls it.
+    least, most : int, optional
+        How many images it takes at once. Fewer are filled up with copies of the last one, whose
+        answers are dropped; more are split.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        name: str,
+        least: int = 1,
+        most: int | None = None,
+    ) -> None:
+        super().__init__()
+        self._ask = lambda images: function(images)  # a Module here would become a part of this one
+        self._name, self._least, self._most = name, least, most
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The answers (N, L) to images (N, C, H, W)."""
+        return torch.cat([self._answer(part) for part in images.split(self._most or len(images))])
+
+    def _answer(self, images: Tensor) -> Tensor:
+        count = len(images)
+        if count < self._least:
+            images = torch.cat([images, images[-1:].expand(self._least - count, -1, -1, -1)])
+        try:
+            answer = self._ask(images)
+        except GCDError:
+            raise
+        except Exception as error:  # whatever the operator's model raises
+            raise GCDError(
+                f"{self._name} failed on images {tuple(images.shape)}: {in_words(error)}"
+            ) from error
+        if not isinstance(answer, Tensor):
+            raise GCDError(f"{self._name} answered a {type(answer).__name__}, not a tensor.")
+        if answer.shape[:1] != (len(images),):
+            raise GCDError(
+                f"{self._name} answered {tuple(answer.shape)} to {len(images)} images; it should "
+                "answer one row for each."
+            )
+        return answer[:count]
+
+
+def in_words(error: BaseException) -> str:
+    """What an exception says, on one line; of a traceback that it quotes, the end."""
+    name = type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if any(line.startswith("Traceback") for line in lines):
+        said = lines[-1]
+    else:
+        said = f"{name}: {' '.join(lines)}" if lines else name
+    return said if len(said) <= MOST_WORDS else f"{said[:MOST_WORDS]}..."
+
+
+def channels_and_size(
+    table: Mapping[str, Any], path: Path, shape: Sequence[int | None]
+) -> tuple[int, int]:
+    """What a model sees: from the shape (N, C, H, W) that its file states, or else from the table.
+
+    Parameters
+    ----------
+    table : mapping
+        The classifier's table, with "channels" and "size" where the file leaves them open.
+    path : Path
+        The file, for errors.
+    shape : sequence of int or None
+        Of the model's input; None is open.
+
+    Raises
+    ------
+    GCDError
+        If the model takes no square images, both are silent, or they contradict each other.
+    """
+    if len(shape) != 4 or (None not in shape[2:] and shape[2] != shape[3]):
+        shown = tuple("any" if side is None else side for side in shape)
+        raise GCDError(f"{path} takes inputs {shown}, not square images (N, C, H, W).")
+    channels, size = shape[1], shape[2] or shape[3]
+    return _agreed(table, path, "channels", channels), _agreed(table, path, "size", size)
+
+
+def _agreed(table: Mapping[str, Any], path: Path, key: str, stated: int | None) -> int:
+    if key not in table and stated is None:
+        raise GCDError(f"The classifier's table lacks the key {key!r}, which {path} leaves open.")
+    if stated is not None and table.get(key, stated) != stated:
+        raise GCDError(f"{path} takes {key} = {stated}, not {table[key]}, as the table says.")
+    return table.get(key, stated)
+
+
+def read_model(folder: Path, name: str) -> tuple[Path, bytes]:
+    """The path and the bytes of a model's file; a GCDError if there is none."""
+    path = folder / name
+    if not path.is_file():
+        raise GCDError(f"The classifier's model {path} does not exist.")
+    return path, path.read_bytes()

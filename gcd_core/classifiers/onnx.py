@@ -1,0 +1,115 @@
+"""Kind "onnx": a network in an ONNX file, run by ONNX Runtime."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gcd_core.classifiers.base import TorchClassifier, check_keys, identify
+from gcd_core.classifiers.function import (
+    BATCH,
+    KEYS,
+    OPTIONAL_KEYS,
+    Function,
+    channels_and_size,
+    in_words,
+    read_model,
+)
+from gcd_core.errors import GCDError
+
+FLOATS = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+}
+
+
+def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> TorchClassifier:
+    """Load the file that the table's `model` names; see `load_classifier`.
+
+    The model's own input says how many images it takes at once, and mostly `size` and `channels`;
+    both (N, C, H, W) and (N, H, W, C) are understood. Of several outputs, `answer` names the one.
+    On a CUDA device, CUDA is used where this ONNX Runtime has it.
+    """
+    check_keys(table, {"model": str} | KEYS, OPTIONAL_KEYS | {"answer": str})
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise GCDError(
+            f'A classifier of kind "onnx" needs ONNX Runtime ({error}): pip install onnxruntime.'
+        ) from error
+    path, data = read_model(folder, table["model"])
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # errors are told here
+    options.intra_op_num_threads = torch.get_num_threads()
+    wanted = ["CPUExecutionProvider"]
+    if torch.device(device).type == "cuda":
+        wanted.insert(0, ("CUDAExecutionProvider", {"device_id": torch.device(device).index or 0}))
+    available = ort.get_available_providers()
+    providers = [p for p in wanted if (p if isinstance(p, str) else p[0]) in available]
+    try:
+        session = ort.InferenceSession(path, options, providers)
+    except Exception as error:  # of several unrelated classes
+        raise GCDError(
+            f"{path} is not an ONNX file that ONNX Runtime {ort.__version__} can run: "
+            f"{in_words(error)}"
+        ) from error
+    source, last, shape = _input(session, path)
+    target = _output(session, path, table.get("answer"))
+    channels, size = channels_and_size(table, path, shape)
+
+    def ask(images: Tensor) -> Tensor:
+        if last:
+            images = images.permute(0, 2, 3, 1)
+        pixels = np.ascontiguousarray(images.cpu().numpy(), dtype=FLOATS[source.type])
+        return torch.from_numpy(session.run([target], {source.name: pixels})[0])
+
+    fixed = shape[0]
+    return TorchClassifier(
+        Function(ask, str(path), fixed or 1, fixed),
+        tuple(table["labels"]),
+        table["output"],
+        identify(json.dumps(table, sort_keys=True).encode(), data, *_beside(path, data)),
+        size,
+        channels,
+        table.get("mean", 0.5),
+        table.get("std", 0.5),
+        device,
+        max(table.get("batch_size", BATCH), fixed or 1),
+    )
+
+
+def _input(session: Any, path: Path) -> tuple[Any, bool, list[int | None]]:
+    """The model's input, whether its channels come last, and its shape (N, C, H, W)."""
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        names = [node.name for node in inputs]
+        raise GCDError(f"{path} takes {len(inputs)} inputs ({names}), not one batch of images.")
+    if inputs[0].type not in FLOATS:
+        raise GCDError(
+            f"{path} takes {inputs[0].type}; a classifier's images are one of {', '.join(FLOATS)}."
+        )
+    shape = [side if isinstance(side, int) else None for side in inputs[0].shape]
+    last = len(shape) == 4 and shape[1] not in (1, 3) and shape[3] in (1, 3)
+    if last:
+        shape = [shape[0], shape[3], shape[1], shape[2]]
+    return inputs[0], last, shape
+
+
+def _output(session: Any, path: Path, name: str | None) -> str:
+    names = [node.name for node in session.get_outputs()]
+    if name is None and len(names) == 1:
+        return names[0]
+    if name not in names:
+        said = "no 'answer'" if name is None else f"answer = {name!r}"
+        raise GCDError(f"{path} has the outputs {names}, and the table {said}; name one of them.")
+    return name
+
+
+def _beside(path: Path, data: bytes) -> list[bytes]:
+    """The files next to the model that it names: its weights, where they are kept apart."""
+    files = sorted(p for p in path.parent.iterdir() if p.is_file() and p.name != path.name)
+    return [file.read_bytes() for file in files if file.name.encode() in data]

@@ -1,0 +1,46 @@
+"""Kind "torchscript": a network saved with `torch.jit.save`.
+
+Such a file is a program: only the operator may choose it, as any other code that runs here.
+"""
+
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gcd_core.classifiers.base import TorchClassifier, check_keys, identify
+from gcd_core.classifiers.function import BATCH, KEYS, OPTIONAL_KEYS, Function, read_model
+from gcd_core.errors import GCDError
+
+REQUIRED = {"model": str, "size": int, "channels": int} | KEYS
+
+
+def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> TorchClassifier:
+    """Load the file that the table's `model` names; see `load_classifier`."""
+    check_keys(table, REQUIRED, OPTIONAL_KEYS)
+    path, data = read_model(folder, table["model"])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the format is old, and still about
+            program = torch.jit.load(io.BytesIO(data), map_location=torch.device(device))
+    except RuntimeError as error:
+        raise GCDError(
+            f"{path} is not a whole TorchScript file; save the network with torch.jit.save, or use "
+            'kind = "torch" for a state dict.'
+        ) from error
+    program.eval()
+    return TorchClassifier(
+        Function(program, str(path)),
+        tuple(table["labels"]),
+        table["output"],
+        identify(json.dumps(table, sort_keys=True).encode(), data),
+        table["size"],
+        table["channels"],
+        table.get("mean", 0.5),
+        table.get("std", 0.5),
+        device,
+        table.get("batch_size", BATCH),
+    )

@@ -1,0 +1,97 @@
+"""Functions in a network's place: batches of the size they take, failures in their own words."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gcd_core.classifiers import TorchClassifier
+from gcd_core.classifiers.function import Function, channels_and_size, in_words
+from gcd_core.errors import GCDError
+
+
+def means(images: torch.Tensor) -> torch.Tensor:
+    return torch.stack([images.mean((1, 2, 3)), images.amax((1, 2, 3))], 1)
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "seen"),
+    [(1, None, [7]), (4, 4, [4, 4]), (1, 3, [3, 3, 1]), (2, 3, [3, 3, 2]), (9, None, [9])],
+)
+def test_every_batch_has_a_size_that_the_function_takes(least, most, seen):
+    sizes = []
+
+    def spy(images):
+        sizes.append(len(images))
+        return means(images)
+
+    images = torch.rand(7, 1, 4, 4)
+    assert torch.equal(Function(spy, "spy", least, most)(images), means(images))
+    assert sizes == seen
+
+
+def test_a_network_inside_stays_a_black_box():
+    layer = torch.nn.Conv2d(1, 2, 4)
+    function = Function(layer, "convolution")
+    assert not list(function.parameters())
+    box = TorchClassifier(Function(means, "means"), ("mean", "top"), "sigmoid", "", 4, 1, 0.5, 0.25)
+    images = torch.rand(3, 1, 8, 8)
+    assert box(images).shape == (3, 2) and box.queries == 3
+
+
+def fails(images):
+    raise ValueError("no   lungs\n in this picture")
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (fails, r"^model\.ts failed on images \(2, 1, 4, 4\): ValueError: no   lungs in this"),
+        (lambda images: means(images).tolist(), "answered a list, not a tensor"),
+        (lambda images: means(images)[:1], r"answered \(1, 2\) to 2 images"),
+        (lambda images: torch.tensor(1.0), r"answered \(\) to 2 images"),
+    ],
+)
+def test_failures_are_told_in_one_sentence(function, message):
+    with pytest.raises(GCDError, match=message) as caught:
+        Function(function, "model.ts")(torch.zeros(2, 1, 4, 4))
+    assert "\n" not in str(caught.value)
+
+
+def test_of_a_quoted_traceback_the_last_line_is_told():
+    text = "It failed.\nTraceback of TorchScript (most recent call last):\n  x\nRuntimeError: odd\n"
+    assert in_words(RuntimeError(text)) == "RuntimeError: odd"
+    assert in_words(KeyError()) == "KeyError"
+    assert len(in_words(ValueError("x" * 10_000))) < 500
+
+
+MODEL = Path("model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("table", "shape"),
+    [
+        ({}, [None, 3, 32, 32]),
+        ({"size": 32}, [4, 3, None, None]),
+        ({"channels": 3}, [4, None, 32, None]),
+        ({"size": 32, "channels": 3}, [None] * 4),
+    ],
+)
+def test_file_and_table_together_say_what_is_seen(table, shape):
+    assert channels_and_size(table, MODEL, shape) == (3, 32)
+
+
+@pytest.mark.parametrize(
+    ("table", "shape", "message"),
+    [
+        ({}, [None, 3, None, None], "lacks the key 'size', which model.onnx leaves open"),
+        ({"size": 32}, [None, None, 32, 32], "lacks the key 'channels'"),
+        ({"size": 64}, [None, 3, 32, 32], "takes size = 32, not 64"),
+        ({"channels": 1}, [None, 3, 32, 32], "takes channels = 3, not 1"),
+        ({}, [None, 3, 32, 48], r"'any', 3, 32, 48\), not square images"),
+        ({}, [None, 1024], "not square images"),
+    ],
+)
+def test_what_contradicts_or_is_open_is_named(table, shape, message):
+    with pytest.raises(GCDError, match=message):
+        channels_and_size(table, MODEL, shape)
