@@ -172,6 +172,7 @@ def find_directions(
     progress: Callable[[Progress], None] | None = None,
     cancel: Cancel | None = None,
     resume: Samples | None = None,
+    settle: float | None = None,
 ) -> Found:
     """Find global counterfactual directions from one image (Algorithms 1 and 2, Eqs. 3 and 4).
 
@@ -208,7 +209,11 @@ def find_directions(
         Such as a `threading.Event`: its `is_set()` is asked before each batch and epoch.
     resume : Samples, optional
         Samples of an earlier search of the same image with the same settings; only what is missing
-        from them is asked. `n_samples`, `n_h`, `lam` and `batch_size` may differ.
+        from them is asked. `n_samples`, `n_h`, `lam`, `batch_size` and `settle` may differ.
+    settle : float, optional
+        Stop before `n_samples` once g has settled: a proxy is fitted to 128, 256, 512, ... samples,
+        and the search ends when the cosine between one's gradient and the one's before reaches
+        this number. It spares queries of g; the h-directions take longer to settle than g does.
 
     Returns
     -------
@@ -236,7 +241,7 @@ def find_directions(
     solver = search.solver if solver is None else solver
     steps = search.steps if steps is None else steps
     antithetic = search.antithetic if antithetic is None else antithetic
-    _check_settings(domain, n_samples, n_h, radius, lam, seed)
+    _check_settings(domain, n_samples, n_h, radius, lam, seed, settle)
     check_label(domain, label)
     check_sampling(steps, batch_size)
     check_image(domain, image)
@@ -256,11 +261,18 @@ def find_directions(
 
     run = _Run(domain, progress, cancel, samples=resume)
     try:
-        samples = run.sample(image, question, n_samples, batch_size or default_batch_size(domain))
-        fitted = run.fit(samples, lam)
-        run.stop_if_cancelled()
-        z_sem = samples.latent.z_sem.cpu()
-        sign = cf_sign(samples.source_probability)
+        gradient, batch_size = None, batch_size or default_batch_size(domain)
+        for n in [n_samples] if settle is None else _doublings(n_samples):
+            samples = run.sample(image, question, n, batch_size)
+            fitted = run.fit(samples, lam)
+            run.stop_if_cancelled()
+            z_sem = samples.latent.z_sem.cpu()
+            sign = cf_sign(samples.source_probability)
+            if settle is not None:
+                before = gradient
+                _, (gradient,), _ = derive_directions(fitted.proxy, z_sem, sign, lam, 0, radius)
+                if before is not None and before @ gradient >= settle:
+                    break
         names, vectors, eigenvalues = derive_directions(fitted.proxy, z_sem, sign, lam, n_h, radius)
         run.report("directions", len(names), len(names))
     except BaseException as error:
@@ -275,13 +287,18 @@ def find_directions(
         "seed": seed,
         "source_probability": samples.source_probability,
         "settings": {
-            "n_samples": n_samples,
+            "n_samples": len(samples),
             "n_h": n_h,
             "radius": float(radius),
             "lam": float(lam),
             "solver": solver,
             "steps": steps,
             "antithetic": antithetic,
+        },
+        "figures": {
+            "evaluations": run.evaluations,
+            "queries": run.queries,
+            "proxy_validation_loss": min(fitted.validation_losses),
         },
     }
     return Found(
@@ -403,6 +420,14 @@ def _encoded(domain: Domain, image: Tensor, question: Question) -> Samples:
     return Samples(question, image, latent, probability, z_sem, logits=none, distances=none)
 
 
+def _doublings(n: int) -> list[int]:
+    """128, 256, 512, ... and at last n."""
+    sizes = [BLOCK]
+    while sizes[-1] < n:
+        sizes.append(2 * sizes[-1])
+    return [*sizes[:-1], n]
+
+
 def _perturbations(question: Question, n: int, dim: int) -> Tensor:
     """The first n perturbations (n, D) of a seed; more of them begin with the same ones."""
     generator = torch.Generator().manual_seed(question.seed)
@@ -414,9 +439,17 @@ def _perturbations(question: Question, n: int, dim: int) -> Tensor:
 
 
 def _check_settings(
-    domain: Domain, n_samples: int, n_h: int, radius: float, lam: float, seed: int
+    domain: Domain,
+    n_samples: int,
+    n_h: int,
+    radius: float,
+    lam: float,
+    seed: int,
+    settle: float | None,
 ) -> None:
     """Refuse what no search can be made with."""
+    if settle is not None and not 0 < settle < 1:
+        raise GCDError(f"settle is a cosine between 0 and 1 to reach, such as 0.99, not {settle}.")
     for name, value in {"n_samples": n_samples, "n_h": n_h, "seed": seed}.items():
         if not isinstance(value, int) or isinstance(value, bool):
             raise GCDError(f"{name} is {value!r}; give a whole number.")

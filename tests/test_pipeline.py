@@ -221,3 +221,27 @@ def test_public_names():
         assert getattr(gcd_core, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute"):
         gcd_core.nonsense  # noqa: B018
+
+
+def test_a_search_ends_once_g_has_settled():
+    w = unit(8, seed=5)
+    domain = LinearDomain(lambda z: 10 * z @ w, 8)
+    found = find_directions(domain, domain.image(), "a", n_samples=2000, n_h=0, settle=0.98)
+    asked = len(found.samples)
+    assert asked in (256, 512, 1024) and found.queries == asked + 1
+    assert found.directions.metadata["settings"]["n_samples"] == asked
+    assert float(found.directions["g"].vector @ w) >= 0.99
+
+
+def test_a_search_that_does_not_settle_takes_all_samples(brief):
+    domain = linear()
+    found = find_directions(domain, domain.image(), "a", n_samples=300, n_h=0, settle=1 - 1e-12)
+    assert len(found.samples) == 300
+
+
+@pytest.mark.parametrize("settle", [0, 1, -0.5, math.nan])
+def test_settle_is_a_cosine(settle):
+    domain = linear()
+    with pytest.raises(GCDError, match="cosine"):
+        find_directions(domain, domain.image(), "a", settle=settle)
+    assert domain.classifier.queries == 0

@@ -30,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--radius", type=float, help="of the ball of perturbations")
     parser.add_argument("--lam", type=float, help="weight of LPIPS in the CF loss")
     parser.add_argument("--batch-size", type=int, help="perturbations decoded at a time")
+    parser.add_argument(
+        "--settle",
+        type=float,
+        metavar="COSINE",
+        help="stop before --samples once g turns no more (such as 0.99): fewer queries",
+    )
     add_sampling(parser)
 
 
@@ -60,17 +66,18 @@ def main(args: argparse.Namespace) -> None:
             solver=args.solver,
             steps=args.steps,
             batch_size=args.batch_size,
+            settle=args.settle,
             progress=bars.update,
         )
     found.directions.save(args.out)
 
-    logits = domain.classifier(image)
+    classifier = domain.classifier
     result = {
         "domain": args.domain,
         "image": args.image.name,
         "label": args.label,
         "seed": args.seed,
-        "probability": domain.classifier.probability(logits, args.label).item(),
+        "probability": found.samples.source_probability,
         "directions": {
             name: {"eigenvalue": found.directions[name].eigenvalue}
             for name in found.directions.names
@@ -83,11 +90,18 @@ def main(args: argparse.Namespace) -> None:
         },
         "evaluations": found.evaluations,
         "queries": found.queries,
+        "cache_hits": classifier.cache_hits,
+        "budget": classifier.budget,
         "seconds": found.seconds,
     }
     write_json(args.json, result)
+    queries = f"{found.queries} queries"
+    if classifier.cache_hits:
+        queries += f" and {classifier.cache_hits} answers known from before"
+    if classifier.budget is not None:
+        queries += f", {classifier.budget - classifier.queries} left of the budget"
     print(
         f"{args.out}: {', '.join(found.directions.names)} for {args.label!r}, from "
-        f"{result['samples']} samples ({found.evaluations} network evaluations, {found.queries} "
-        f"queries, {found.seconds:.1f} s)"
+        f"{result['samples']} samples ({found.evaluations} network evaluations, {queries}, "
+        f"{found.seconds:.1f} s)"
     )

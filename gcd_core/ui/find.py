@@ -8,8 +8,10 @@ from pathlib import Path as FilePath
 
 import gradio as gr
 
+from gcd_core.classifiers import BlackBox
 from gcd_core.directions import load_directions
 from gcd_core.errors import GCDError
+from gcd_core.pipeline import Progress
 from gcd_core.ui import charts
 from gcd_core.ui.explore import ExploreTab, drawn, facts, image_tag, polite, thumbnail, words
 from gcd_core.ui.session import MAX_H, Explorer, Search, Session
@@ -48,7 +50,17 @@ def settings_of(
     }
 
 
-def progress_html(search: Search | None, ahead: int = 0) -> str:
+def asked(progress: Progress, classifier: BlackBox) -> str:
+    """What a search asked of the classifier, and what may still be asked."""
+    words = f"{progress.queries} queries"
+    if classifier.cache_hits:
+        words += f" \N{MIDDLE DOT} {classifier.cache_hits} answers known from before"
+    if classifier.budget is not None:
+        words += f" \N{MIDDLE DOT} {classifier.budget - classifier.queries} left of the budget"
+    return words
+
+
+def progress_html(search: Search | None, classifier: BlackBox, ahead: int = 0) -> str:
     """The bar with its words."""
     if search is None:
         return charts.meter(0, "Ready", "nothing is running")
@@ -61,7 +73,7 @@ def progress_html(search: Search | None, ahead: int = 0) -> str:
     low, high = SHARE.get(getattr(progress, "stage", "encode"), (0.0, 1.0))
     done, total = (progress.done, max(progress.total, 1)) if progress else (0, 1)
     fraction = low + (high - low) * done / total
-    queries = f"{progress.queries} queries" if progress else ""
+    queries = asked(progress, classifier) if progress else ""
     if search.state == "done":
         return charts.meter(1, "Done: open in Explore", queries)
     if search.state == "cancelled":
@@ -134,7 +146,9 @@ class FindTab:
                     self.file = gr.File(label="Directions", interactive=False, elem_id="file")
             with gr.Column(elem_id="find-progress", min_width=420):
                 self.progress = gr.HTML(
-                    progress_html(None), elem_id="progress", apply_default_css=False
+                    progress_html(None, self.explorer.domain.classifier),
+                    elem_id="progress",
+                    apply_default_css=False,
                 )
                 self.newest = gr.HTML(
                     gallery_html(None, ""), elem_id="newest", apply_default_css=False
@@ -243,13 +257,15 @@ class FindTab:
                 "eta": progress.eta,
                 "queries": progress.queries,
                 "evaluations": progress.evaluations,
+                "cache_hits": self.explorer.domain.classifier.cache_hits,
+                "budget": self.explorer.domain.classifier.budget,
             }
         return answer
 
     def _show(self, session: Session, search: Search) -> tuple:
         ahead = self.explorer.place_in_line(search) if search.state == "waiting" else 0
         return (
-            progress_html(search, ahead),
+            progress_html(search, self.explorer.domain.classifier, ahead),
             gallery_html(search, words(session, search.label)[1]),
             self._losses(search),
             gr.update(interactive=not search.running),

@@ -38,6 +38,11 @@ EXAMPLE_PATHS_KEPT = 24
 SESSIONS_KEPT = 64
 IDLE_SECONDS = 3600.0
 
+UNLIKE = (
+    "This does not look like the images that the models learned from, so the answers may mean "
+    "nothing for it (off-distribution score {:.1f}, usual up to {:.1f})."
+)
+
 Alphas = dict[str, float]
 
 
@@ -56,13 +61,17 @@ class Frame:
 
 @dataclass(frozen=True)
 class Opened:
-    """An opened image: its pixels, its latent, and the frame of the untouched picture."""
+    """An opened image: its pixels, its latent, and the frame of the untouched picture.
+
+    notice: words of warning; foreign: its off-distribution score, where the domain has one.
+    """
 
     name: str
     image: Tensor
     latent: Latent
     source: Frame
     notice: str = ""
+    foreign: float | None = None
 
 
 class LiveFirst:
@@ -444,6 +453,7 @@ class Explorer:
             search.samples = getattr(stopped, "samples", None)
             search.state = "cancelled"
         except GCDError as error:
+            search.samples = getattr(error, "samples", None)
             search.message, search.state = str(error), "failed"
         except Exception as error:  # whatever it is, the page must say that the search is over
             LOG.exception("A search failed.")
@@ -478,8 +488,18 @@ class Session:
     # -- opening ----------------------------------------------------------------------------
 
     def open_image(self, image: Tensor, name: str, notice: str = "") -> None:
-        """Opens a visitor's own image (1, C, H, W), with a word of warning where there is one."""
+        """Opens a visitor's own image (1, C, H, W), with a word of warning where there is one.
+
+        An image that is unlike the domain's own is opened too, and has a notice that says so.
+        """
         self._show(replace(self.explorer.open(image, name), notice=notice), None)
+        off, opened = self.explorer.domain.off_distribution, self.opened
+        if off is not None:
+            distance = torch.tensor([self._frames[()].distance])
+            score = float(off.score_of(distance, opened.latent))
+            if score > off.threshold and not notice:
+                notice = UNLIKE.format(score, off.threshold)
+            self.opened = replace(opened, notice=notice, foreign=score)
 
     def open_example(self, index: int) -> None:
         """Opens one of the domain's examples."""

@@ -85,7 +85,7 @@ class FakeClassifier:
     output, identity = "sigmoid", "brightness"
 
     def __init__(self) -> None:
-        self.queries = 0
+        self.queries, self.cache_hits, self.budget = 0, 0, None
 
     def __call__(self, images: Tensor) -> Tensor:
         self.queries += len(images)
@@ -131,6 +131,7 @@ class FakeDomain:
     description = "Drawings, for tests of the page."
     notice = "Nothing here is a patient's."
     oracle = None
+    off_distribution = None
     labels = ("pneumonia", "bacterial")
     label_info: ClassVar = {
         "pneumonia": Label("pneumonia", "Pneumonia", "Normal", "Pneumonia"),

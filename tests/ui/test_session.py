@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gcd_core.errors import GCDError
+from gcd_core.off_distribution import calibrate
 from gcd_core.ui import session as module
 from gcd_core.ui.session import POINTS, Explorer, Search, Session, alpha_grid
 
@@ -318,3 +319,22 @@ def test_background_work_gives_way_to_a_move():
         assert waited.is_alive()
     waited.join(5)
     assert 0.2 < time.monotonic() - began < 3
+
+
+def test_a_foreign_image_is_opened_with_a_warning_and_the_domains_own_without(
+    explorer: Explorer,
+) -> None:
+    domain = explorer.domain
+    own = torch.cat([domain.load_image(file) for file in domain.examples]).repeat(10, 1, 1, 1)
+    noise = torch.Generator().manual_seed(0)
+    own = (own + 0.02 * torch.randn(own.shape, generator=noise)).clamp(0, 1)
+    domain.off_distribution = calibrate(domain, own, own)
+    session = explorer.session("a")
+    session.open_image(own[:1], "own.png")
+    assert (
+        session.opened.notice == "" and session.opened.foreign <= domain.off_distribution.threshold
+    )
+    session.open_image(torch.rand(1, 1, 128, 128, generator=noise), "noise.png")
+    assert session.opened.foreign > domain.off_distribution.threshold
+    assert "off-distribution score" in session.opened.notice
+    assert session.move({"g": 1.0}) is not None  # it still works if the visitor insists
