@@ -16,6 +16,7 @@ from gcd_core.domain_file import (
 from gcd_core.domains import (
     find_domain,
     label_problems,
+    open_calibration,
     open_classifier,
     open_directions,
     open_generator,
@@ -108,6 +109,9 @@ def inspect_domain(path: str | Path, device: str = "cpu", download: bool = False
         generator = _inspect_generator(report, folder, sound["generator"], device, download)
     _inspect_classifiers(report, folder, sound, device)
     if generator is not None:
+        if not found["file"]:
+            where = "off_distribution"
+            report.attempt(where, lambda: open_calibration(folder, table, generator))
         most = sound.get("search", {}).get("n_h", 0)
         if most > generator.z_sem_size:
             report.problems.append(

@@ -132,6 +132,9 @@ def find_problems(
         "search", "walk", "labels", "examples". A list is empty where nothing is wrong.
     """
     found = {"file": [*_key_problems("the file", table, *TOP)]}
+    if isinstance(table.get("off_distribution"), str):
+        where = "'off_distribution' in the file"
+        found["file"] += _file_problems(folder, where, table["off_distribution"])
     sections: dict[str, Callable[[Any], Iterator[str]]] = {
         "generator": lambda section: _generator_problems(folder, section),
         "classifier": lambda section: _classifier_problems(folder, "classifier", section, from_hub),

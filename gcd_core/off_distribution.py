@@ -24,6 +24,10 @@ SHAPES = {"mean": 1, "std": 1, "centre": 1, "spread": 1, "threshold": 0}
 FEATURES = 3
 BATCH = 16
 FEWEST_IMAGES = 20
+UNLIKE = (
+    "This does not look like the images that the models learned from, so the answers may mean "
+    "nothing for it (off-distribution score {:.1f}, usual up to {:.1f})."
+)
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def calibrate(
     domain: Domain,
     train: Tensor,
     validation: Tensor,
-    false_alarms: float = 0.04,
+    false_alarms: float = 0.03,
     progress: Callable[[int, int], None] | None = None,
 ) -> OffDistribution:
     """Measure a domain's own images.

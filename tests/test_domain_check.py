@@ -14,6 +14,7 @@ from gcd_core.domain_check import check_domain, inspect_domain
 from gcd_core.domain_file import files_of, find_problems, read_domain_file
 from gcd_core.domains import load_domain
 from gcd_core.errors import GCDError
+from gcd_core.off_distribution import OffDistribution
 from tests.tiny_domain import write_tiny_domain
 
 
@@ -263,3 +264,19 @@ def test_a_local_domain_may_run_its_operators_code(folder: Path) -> None:
     table = read_domain_file(folder)
     assert find_problems(folder, table)["classifier"] == []
     assert len(find_problems(folder, table, from_hub=True)["classifier"]) == 1
+
+
+def test_a_calibration_is_opened_and_must_be_the_generators_own(folder: Path) -> None:
+    identity, size = load_domain(folder, device="cpu").generator.identity, 16
+    line = 'title = "Drawn squares"\n'
+    edit(folder, (line, line + 'off_distribution = "off.safetensors"\n'))
+    assert any("off.safetensors" in problem for problem in check_domain(folder))
+    numbers = [torch.zeros(size), torch.ones(size), torch.zeros(3), torch.ones(3), 2.0]
+    OffDistribution(*numbers, generator=identity).save(folder / "off.safetensors")
+    assert check_domain(folder) == []
+    assert load_domain(folder, device="cpu").off_distribution.threshold == 2.0
+    OffDistribution(*numbers, generator="another").save(folder / "off.safetensors")
+    (problem,) = check_domain(folder)
+    assert "calibrate" in problem
+    with pytest.raises(GCDError, match="calibrate"):
+        load_domain(folder, device="cpu")

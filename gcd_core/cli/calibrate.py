@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--false-alarms",
         type=float,
-        default=0.04,
-        help="share of the validation images to warn of (default: 0.04)",
+        default=0.03,
+        help="share of the validation images to warn of (default: 0.03)",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="the file that domain.toml's off_distribution names"

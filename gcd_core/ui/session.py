@@ -24,6 +24,7 @@ from gcd_core.directions import Direction, DirectionSet
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.generators.base import Latent
 from gcd_core.imaging import difference
+from gcd_core.off_distribution import UNLIKE
 from gcd_core.pipeline import Progress, Samples, find_directions
 from gcd_core.ui.hosting import CALLS_BACK, gpu
 
@@ -37,11 +38,6 @@ FRAMES_KEPT = 256
 EXAMPLE_PATHS_KEPT = 24
 SESSIONS_KEPT = 64
 IDLE_SECONDS = 3600.0
-
-UNLIKE = (
-    "This does not look like the images that the models learned from, so the answers may mean "
-    "nothing for it (off-distribution score {:.1f}, usual up to {:.1f})."
-)
 
 Alphas = dict[str, float]
 
