@@ -1,6 +1,7 @@
 """Pixels in, pixels out: files of every sort to tensors, tensors to pictures, heat maps, sweeps."""
 
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,12 @@ MAX_BYTES = 50 * 2**20
 MAX_PIXELS = 64 * 10**6
 MAX_SIDE = 20_000
 BIT_DEPTHS = (8, 10, 12, 14, 16, 24, 32)
+DICOM_GROUPS = (b"\x02\x00", b"\x08\x00")  # with which a file without preamble begins
+NIFTI = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}  # where its header names the format
 WHITE_IS_ZERO = (262, 0)  # TIFF: the tag PhotometricInterpretation, and the value that inverts
+NOT_A_RADIOGRAPH = (
+    "This looks like a colour photograph, not a radiograph, so the answers mean nothing for it."
+)
 NEGATIVE = torch.tensor([[0.45, 0.75, 1.0], [0.10, 0.45, 1.0]])  # faint to strong
 POSITIVE = torch.tensor([[1.0, 0.60, 0.40], [1.0, 0.12, 0.10]])
 
@@ -37,14 +43,15 @@ def load_image(source: Source, size: int, channels: int) -> Tensor:
     601) where the domain is grey. Pictures of more than 8 bits keep their range: they are divided
     by the largest number of their bit depth (8, 10, 12, 14, 16, 24 or 32; the least that holds the
     brightest pixel), fractions in [0, 1] are left alone, and where there are negative numbers, the
-    range is stretched from the least to the greatest. The whole frame is resized to a square, as
-    the training images were.
+    range is stretched from the least to the greatest. Of colour or transparency in 16 bits, 8 are
+    kept. DICOM goes through its own look-up tables and windows (`gcd_core.dicom.read_dicom`). The
+    whole frame is resized to a square, as the training images were.
 
     Parameters
     ----------
     source : str, Path, bytes, PIL image or binary file
-        A PNG, JPEG, BMP, TIFF, WEBP or GIF of at most 50 MB and 64 million pixels, no side longer
-        than 20,000.
+        A PNG, JPEG, BMP, TIFF, WEBP, GIF or DICOM of at most 50 MB and 64 million pixels, no side
+        longer than 20,000.
     size : int
         Side of the result.
     channels : {1, 3}
@@ -58,8 +65,8 @@ def load_image(source: Source, size: int, channels: int) -> Tensor:
     Raises
     ------
     ImageError
-        If the picture cannot be opened whole, is too large, or is of a colour mode without a
-        conversion.
+        If the picture cannot be opened whole, is too large, is of a colour mode without a
+        conversion, or is one of several frames or slices (of DICOM and NIfTI).
     """
     with _opened(source) as image:
         deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
@@ -90,6 +97,12 @@ def looks_like_photograph(source: Source) -> bool:
     return bool((chroma > 0.12).mean() > 0.05)
 
 
+def shown_name(name: str, source: Source) -> str:
+    """A file's name where others may see it; not of DICOM files, which often have the patient's."""
+    data = _read(source) if not isinstance(source, Image.Image) else b""
+    return "DICOM" if _is_dicom(data) else name
+
+
 def resize(image: Image.Image, size: int) -> Image.Image:
     """Resize the whole frame to (size, size) with Lanczos's antialiasing filter.
 
@@ -105,7 +118,7 @@ def _opened(source: Source) -> Iterator[Image.Image]:
     """The picture's first frame, decoded within the limits and turned upright."""
     try:
         image = source if isinstance(source, Image.Image) else _open_file(_read(source))
-        _check_size(*image.size)
+        check_size(*image.size)
         upright = ImageOps.exif_transpose(image)
         tag, inverted = WHITE_IS_ZERO
         upright.info["white is zero"] = getattr(image, "tag_v2", {}).get(tag) == inverted
@@ -140,7 +153,16 @@ def _read(source: str | Path | bytes | BinaryIO) -> bytes:
 
 
 def _open_file(data: bytes) -> Image.Image:
-    """Read the header only; decoding waits until the size has been checked."""
+    """Read the header only, of all but DICOM; decoding waits until the size has been checked."""
+    if _is_dicom(data):
+        from gcd_core.dicom import read_dicom  # pydicom takes half a second to import
+
+        return read_dicom(data)
+    if _is_nifti(data):
+        raise ImageError(
+            "NIfTI volumes are out of scope: they are stacks of slices; export one slice or a "
+            "radiograph as DICOM or PNG."
+        )
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -151,11 +173,30 @@ def _open_file(data: bytes) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         raise ImageError(
             "The file is not a picture that can be opened here; save it as PNG, JPEG, TIFF, WEBP, "
-            "BMP or GIF."
+            "BMP, GIF or DICOM."
         ) from error
 
 
-def _check_size(width: int, height: int) -> None:
+def _is_dicom(data: bytes) -> bool:
+    """Whether a file says so after its preamble, or begins like one that lacks the preamble."""
+    if data[128:132] == b"DICM":
+        return True
+    value_representation, length = data[4:6], int.from_bytes(data[4:8], "little")
+    explicit = value_representation.isalpha() and value_representation.isupper()
+    return data[:2] in DICOM_GROUPS and (explicit or 0 < length < len(data))
+
+
+def _is_nifti(data: bytes) -> bool:
+    """Whether a file, or what it is the gzip of, has NIfTI's header."""
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = zlib.decompressobj(31).decompress(data, 352)  # 31: with gzip's own header
+        except zlib.error:
+            return False
+    return any(data[at : at + 4] in names for at, names in NIFTI.items())
+
+
+def check_size(width: int, height: int) -> None:
     """Refuse what would take too much memory, or has no pixels."""
     if width < 1 or height < 1:
         raise ImageError("The picture has no pixels; export it again.")

@@ -18,6 +18,7 @@ from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.generator import Sampling
 from tests.evaluation.domain import CODE, WAY, linear_domain
 from tests.fakes import unit
+from tests.scans import SECRETS, dicom
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,6 +56,9 @@ def test_find_writes_directions_and_numbers(domain, tmp_path, capsys):
     assert (settings["n_samples"], settings["steps"], found.metadata["seed"]) == (300, 4, 5)
     result = json.loads(numbers.read_text())
     assert result["evaluations"] == 4 + 4 * 300 and result["queries"] == 1 + 300
+    figures = found.metadata["figures"]
+    assert (figures["evaluations"], figures["queries"]) == (4 + 4 * 300, 1 + 300)
+    assert 0 < figures["proxy_validation_loss"] <= result["proxy"]["validation_loss"]
     assert list(result["directions"]) == found.names
     printed = capsys.readouterr()
     assert "1204 network evaluations" in printed.out
@@ -80,8 +84,11 @@ def test_explain_writes_pictures_and_numbers(domain, directions, tmp_path):
     assert {file.name for file in out.iterdir()} == {
         *(f"{name}.png" for name in names),
         "sweep.gif",
+        "report.pdf",
+        "report.png",
         "result.json",
     }
+    assert (out / "report.pdf").read_bytes().startswith(b"%PDF")
     for name in names - {"curve"}:
         with Image.open(out / f"{name}.png") as picture:
             assert picture.size == (16, 16)
@@ -100,6 +107,28 @@ def test_explain_writes_pictures_and_numbers(domain, directions, tmp_path):
     assert result["path"]["probabilities"] == pytest.approx(path.probabilities.tolist())
     assert (result["probability"] >= 0.5) != (result["counterfactual_probability"] >= 0.5)
     assert abs(result["bb_lig"]["completeness_error"]) < 1
+
+
+def test_explain_takes_dicom_and_keeps_its_name_to_itself(domain, directions, tmp_path, capsys):
+    scan, out = tmp_path / "Musterfrau_Erika.dcm", tmp_path / "out"
+    pixels = (domain.load_image(domain.examples[1])[0, 0] * 255).round().byte().numpy()
+    scan.write_bytes(dicom(pixels))
+    command = ["explain", "--domain", "linear", "--image", str(scan), "--out", str(out)]
+    assert main([*command, "--directions", str(directions)]) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert result["image"] == "DICOM" and result["flipped"] is True and result["warnings"] == []
+    written = b"".join(file.read_bytes() for file in out.iterdir())
+    said = capsys.readouterr()
+    assert not any(s.encode() in written or s in said.out + said.err for s in SECRETS)
+
+
+def test_explain_warns_of_photographs(domain, directions, tmp_path, capsys):
+    photograph, out = tmp_path / "cat.png", tmp_path / "out"
+    Image.new("RGB", (16, 16), (210, 140, 60)).save(photograph)
+    command = ["explain", "--domain", "linear", "--image", str(photograph), "--out", str(out)]
+    assert main([*command, "--directions", str(directions)]) == 0
+    assert "colour photograph" in capsys.readouterr().err
+    assert "colour photograph" in json.loads((out / "result.json").read_text())["warnings"][0]
 
 
 def test_explain_can_ask_about_another_label(domain, directions, tmp_path):
@@ -188,7 +217,7 @@ EVALUATE = ["evaluate", "--domain", "linear", "--images", "FOLDER"]
         ([*FIND, "--image", "FOLDER"], "is not a file"),
         ([*FIND, "--out", "FOLDER/nowhere/d.safetensors"], "cannot be written"),
         ([*FIND, "--json", "FOLDER"], "cannot be written"),
-        (EVALUATE, "either --directions FILE or --reconstruction"),
+        (EVALUATE, "one of --directions FILE, --reconstruction"),
         ([*EVALUATE, "--reconstruction", "--limit", "0"], "--limit"),
         ([*EVALUATE, "--reconstruction", "--sampling", "ddim:1"], "2 steps"),
         ([*EVALUATE, "--reconstruction", "--sampling", "euler:9"], "euler"),
@@ -255,7 +284,9 @@ def test_every_command_has_help(name, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*name.split(), "--help"])
     assert stopped.value.code == 0
-    assert "--device" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"python -m gcd_core {name}" in printed
+    assert "--device" in printed or name in ("push", "pull"), "those two open no network"
 
 
 def test_help_does_not_wait_for_torch():

@@ -28,16 +28,39 @@ def grey(values: np.ndarray = RAMP) -> Image.Image:
     return Image.fromarray((values * 255).round().astype(np.uint8))
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that promises these dimensions and holds no pixels."""
+def png(width: int, height: int, bits: int, colour: int, pixels: bytes) -> bytes:
+    """A PNG by its specification; `colour` is 0 for grey, 2 for RGB, 4 for grey with alpha."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return (
             struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         )
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(pixels))
+    return b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b"")
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that promises these dimensions and holds no pixels."""
+    return png(width, height, 8, 0, b"")
+
+
+def deep_png(values: np.ndarray, colour: int) -> bytes:
+    """A PNG of 16 bits (rows, columns, samples)."""
+    rows = [b"\0" + row.astype(">u2").tobytes() for row in values]
+    return png(values.shape[1], values.shape[0], 16, colour, b"".join(rows))
+
+
+def tiff(values: np.ndarray, order: str) -> bytes:
+    """A grey TIFF of 16 bits; `order` is "<" or ">"."""
+    height, width = values.shape
+    tags = [(256, width), (257, height), (258, 16), (259, 1), (262, 1), (273, 8)]
+    tags += [(277, 1), (278, height), (279, values.size * 2)]
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags)
+    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 8 + 2 * values.size)
+    pixels = values.astype(f"{order}u2").tobytes()
+    return start + pixels + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
 
 
 def expected_ramp() -> torch.Tensor:
@@ -97,6 +120,23 @@ def test_sixteen_bit_pictures_keep_their_range(bits, file_format):
     deep = Image.fromarray((RAMP * (2**bits - 1)).round().astype(np.uint16))
     image = load_image(encoded(deep, format=file_format), 64, 1)
     assert (image - expected_ramp()).abs().max() <= 0.5 / (2**bits - 1) + 1e-6
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_sixteen_bit_files_of_other_programs_are_exact(bits):
+    values = np.arange(4096).reshape(64, 64) * (2**bits // 4096) + 2**bits // 4096 - 1
+    exact = torch.from_numpy(values / (2**bits - 1))[None, None]
+    for data in (deep_png(values[..., None], 0), tiff(values, "<"), tiff(values, ">")):
+        assert (load_image(data, 64, 1) - exact).abs().max() < 1e-7
+
+
+def test_of_sixteen_bit_colour_eight_are_kept():
+    values = np.stack([RAMP, RAMP.T, 1 - RAMP], -1) * 65535
+    image = load_image(deep_png(values, 2), 64, 3)[0].permute(1, 2, 0)
+    assert torch.equal(image, torch.from_numpy(values.astype(int) // 256).float() / 255)
+    assert (image - torch.from_numpy(values / 65535)).abs().max() < 1 / 255
+    veiled = deep_png(np.stack([RAMP * 65535, 65535 + 0 * RAMP], -1), 4)
+    assert (load_image(veiled, 64, 1) - expected_ramp()).abs().max() < 1 / 255
 
 
 def test_more_than_eight_bits_survive():

@@ -1,15 +1,38 @@
-"""`explain`: walk one image along a saved direction; pictures, curve, sweep and numbers."""
+"""`explain`: walk one image along a saved direction; pictures, curve, sweep, report and numbers."""
 
 import argparse
+import datetime
+import sys
 from pathlib import Path as FilePath
 
+import torch
+from torch import Tensor
+
 import gcd_core
-from gcd_core.attribution import explain_path
+from gcd_core.attribution import Attribution, explain_path
 from gcd_core.cli.options import add_common, bar, check_readable, check_writable, write_json
 from gcd_core.counterfactual import Path
-from gcd_core.directions import check_generator
-from gcd_core.imaging import difference, overlay, save_gif, to_pil
+from gcd_core.directions import DirectionSet, check_generator
+from gcd_core.domains import Domain
+from gcd_core.imaging import (
+    NOT_A_RADIOGRAPH,
+    difference,
+    looks_like_photograph,
+    overlay,
+    save_gif,
+    shown_name,
+    to_pil,
+)
+from gcd_core.off_distribution import UNLIKE
 from gcd_core.perturbation import check_label
+from gcd_core.report import (
+    Curve,
+    LabelChange,
+    Report,
+    identities_of,
+    settings_of,
+    write_report,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Write source.png, counterfactual.png, difference.png, heatmap.png, curve.png, sweep.gif and
-    result.json."""
+    """Write source.png, counterfactual.png, difference.png, heatmap.png, curve.png, sweep.gif,
+    report.pdf, report.png and result.json."""
     check_readable(args.image, args.directions)
     check_writable(args.json)
     found = gcd_core.load_directions(args.directions)
@@ -53,11 +76,18 @@ def main(args: argparse.Namespace) -> None:
     overlay(path.source, heat.map).save(args.out / "heatmap.png")
     save_gif(path.images, args.out / "sweep.gif")
     save_curve(path, args.out / "curve.png")
+    warnings = warnings_about(domain, args.image, image)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    report = report_of(domain, found, path, heat, warnings)
+    for file_format in ("pdf", "png"):
+        write_report(args.out / f"report.{file_format}", report, file_format)
 
     index = path.counterfactual
     result = {
         "domain": args.domain,
-        "image": args.image.name,
+        "image": shown_name(args.image.name, args.image),
+        "warnings": warnings,
         "label": label,
         "direction": direction.name,
         "flipped": bool(path.flipped),
@@ -88,6 +118,52 @@ def main(args: argparse.Namespace) -> None:
         f"{args.out}: {label!r} {outcome}, {path.source_probability:.3f} to "
         f"{result['counterfactual_probability']:.3f} at alpha {result['alpha']:+.2f} along "
         f"{direction.name} (LPIPS {result['lpips']:.3f})"
+    )
+
+
+def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
+    """The sentence that a reader of the results must know first, if there is one."""
+    if domain.generator.channels == 1 and looks_like_photograph(file):
+        return [NOT_A_RADIOGRAPH]
+    off = domain.off_distribution
+    if off is not None:
+        score = off.score(domain, image).item()
+        if score > off.threshold:
+            return [UNLIKE.format(score, off.threshold)]
+    return []
+
+
+@torch.inference_mode()
+def report_of(
+    domain: Domain, found: DirectionSet, path: Path, heat: Attribution, warnings: list[str]
+) -> Report:
+    """The page about a walk's counterfactual; the classifier is asked once about the source."""
+    index = path.counterfactual
+    logits = domain.classifier(path.source)
+    before = {label: float(domain.classifier.probability(logits, label)) for label in domain.labels}
+    after = dict(zip(path.labels, path.all_probabilities[index].tolist(), strict=True))
+    alphas = [(path.direction_name, path.alphas[index].item())]
+    points = list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
+    return Report(
+        title=domain.label_info[path.label].title,
+        domain=domain.title,
+        labels=[
+            LabelChange(*domain.label_names[label], before[label], after[label])
+            for label in domain.labels
+        ],
+        explained=domain.labels.index(path.label),
+        source=path.source,
+        changed=path.images[index][None],
+        heat=heat.map,
+        alphas=alphas,
+        distance=path.distances[index].item(),
+        curve=Curve(path.direction_name, points, (), points[index], threshold=path.threshold),
+        completeness_error=heat.completeness_error,
+        settings=settings_of(domain, path.label, found, alphas),
+        identities=identities_of(domain, found),
+        warnings=warnings,
+        notice=domain.notice,
+        date=datetime.date.today(),
     )
 
 

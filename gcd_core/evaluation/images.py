@@ -9,8 +9,10 @@ from torch import Tensor
 
 from gcd_core.errors import GCDError
 from gcd_core.imaging import MAX_BYTES
-from gcd_core.training.data import SUFFIXES, read_table
+from gcd_core.training.data import SUFFIXES as PICTURES
+from gcd_core.training.data import read_table
 
+SUFFIXES = PICTURES | {".dcm"}
 UNREADABLE = (GCDError, OSError, zipfile.BadZipFile, zlib.error, RuntimeError)
 
 

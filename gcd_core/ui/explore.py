@@ -17,15 +17,20 @@ from torch import Tensor
 
 from gcd_core.attribution import Attribution
 from gcd_core.errors import GCDError
-from gcd_core.imaging import encode_png, looks_like_photograph, overlay, save_gif
+from gcd_core.imaging import (
+    NOT_A_RADIOGRAPH,
+    encode_png,
+    looks_like_photograph,
+    overlay,
+    save_gif,
+    shown_name,
+)
 from gcd_core.ui import charts
 from gcd_core.ui.session import POINTS, SLIDERS, Explorer, Session, alpha_grid
+from gcd_core.ui.take_home import save_report
 
 OVERLAYS = [("BB-LIG", "bb_lig"), ("Difference", "difference"), ("None", "none")]
 VIEWS = [("Side by side", "side"), ("Before | after", "slide")]
-NOT_A_RADIOGRAPH = (
-    "This looks like a colour photograph, not a radiograph, so the answers mean nothing for it."
-)
 
 
 def polite(handler):
@@ -92,6 +97,7 @@ def facts(session: Session, **more: object) -> dict:
         answer |= {
             "image_name": opened.name,
             "notice": opened.notice,
+            "off_distribution": opened.foreign,
             "alphas": {n: session.alphas.get(n, 0.0) for n in session.names},
             "moved": session.moved,
             "before": dict(zip(labels, opened.source.probabilities, strict=True)),
@@ -340,6 +346,7 @@ element.addEventListener('input', event => {
 watch('value', () => {
     const divider = element.querySelector('.gcd-divider'); if (divider) divider.value = at;
 });"""
+DOWNLOAD = "() => setTimeout(() => document.querySelector('#report-file')?.click(), 300)"
 NEAREST = (
     ' <abbr title="The walk ends before the classifier is fully convinced of the other answer: '
     'the map goes as far as its most convincing picture.">i</abbr>'
@@ -360,6 +367,7 @@ class ExploreTab:
         thumbs = [thumbnail(domain.load_image(path)) for path in domain.examples]
         self.facts = gr.JSON(visible=False, elem_id="facts")
         self.direction = gr.Textbox("g", label="direction", visible=False)
+        self.file_format = gr.Textbox("pdf", label="file_format", visible=False)
         with gr.Row(elem_id="strip"):
             self.source = gr.File(
                 show_label=False, container=False, buttons=[], elem_id="source", min_width=150
@@ -426,6 +434,9 @@ class ExploreTab:
                     self.gif = gr.DownloadButton(
                         "Save GIF", size="sm", interactive=False, elem_id="gif"
                     )
+                    self.report_pdf = gr.Button("Report PDF", size="sm", elem_id="report-pdf")
+                    self.report_png = gr.Button("PNG", size="sm", elem_id="report-png")
+                self.report_file = gr.DownloadButton(visible="hidden", elem_id="report-file")
 
     def _build_row(self, name: str) -> None:
         limit = self.explorer.domain.alpha_max
@@ -539,11 +550,13 @@ class ExploreTab:
         path = FilePath(image)
         data = path.read_bytes()
         path.unlink(missing_ok=True)  # a visitor's picture lives in the session only
-        tensor = self.explorer.domain.load_image(data)
-        notice = NOT_A_RADIOGRAPH if looks_like_photograph(data) else ""
-        session.open_image(tensor, path.name, notice)
-        if notice:
-            gr.Warning(notice, title="Not a radiograph?")
+        domain = self.explorer.domain
+        tensor = domain.load_image(data)
+        grey = domain.generator.channels == 1
+        notice = NOT_A_RADIOGRAPH if grey and looks_like_photograph(data) else ""
+        session.open_image(tensor, shown_name(path.name, data), notice)
+        if session.opened.notice:
+            gr.Warning(session.opened.notice, title="Unusual image")
         return self.show_everything(session, overlay, opacity, view)
 
     def open_example(
@@ -643,6 +656,12 @@ class ExploreTab:
             "side",
         )
 
+    def report(self, file_format: str, request: gr.Request) -> tuple:
+        """Writes what is on screen to a page to take home, as `pdf` or `png`."""
+        session = self.explorer.session(request.session_hash)
+        file = save_report(session, proxy_curve(session), file_format)
+        return facts(session, report=file_format), str(file)
+
     def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> str:
         """Side by side, or one picture over the other with a divider to drag."""
         session = self.explorer.session(request.session_hash)
@@ -739,6 +758,16 @@ class ExploreTab:
             trigger_mode="always_last",
             **live,
         )
+        for file_format, button in (("pdf", self.report_pdf), ("png", self.report_png)):
+            button.click(
+                polite(self.report),
+                self.file_format,
+                [self.facts, self.report_file],
+                js=f"() => '{file_format}'",
+                api_name="report" if file_format == "pdf" else "report_png",
+                api_visibility="public" if file_format == "pdf" else "private",
+                **live,
+            ).success(None, None, None, js=DOWNLOAD)
         self.view.input(
             polite(self.change_view),
             self.looks,

@@ -635,6 +635,23 @@ class Session:
         alpha = float(path.alphas[path.counterfactual])
         return self.move({name: alpha}, name), bool(path.flipped)
 
+    def still(self, patience: float = 20.0) -> tuple[Frame, Alphas]:
+        """The current picture and where it is, once no move is under way.
+
+        Raises
+        ------
+        GCDError
+            Where that takes longer than `patience` seconds.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            frame, alphas = self.current, dict(self.alphas)
+            if frame is not None and self._frames.get(tuple(sorted(alphas.items()))) is frame:
+                return frame, alphas
+            if time.monotonic() > deadline:
+                raise GCDError("The picture is still being decoded: try again in a moment.")
+            time.sleep(0.02)
+
     # -- maps -------------------------------------------------------------------------------
 
     def heat(self, kind: str) -> Attribution | Tensor | None:

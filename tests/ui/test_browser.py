@@ -164,6 +164,17 @@ def test_to_flip_before_after_and_sweep(served: Served, visit):
     assert download.value.suggested_filename == "sweep-pneumonia-g.gif"
 
 
+@pytest.mark.parametrize("file_format, begin", [("pdf", b"%PDF"), ("png", b"\x89PNG")])
+def test_a_report_to_take_home(served: Served, visit, file_format: str, begin: bytes):
+    page = visit(served.address)
+    prepared(page)
+    drag(page, "g", 0.9)
+    with page.expect_download() as download:
+        page.locator(f"#report-{file_format}").click()
+    assert download.value.suggested_filename == f"report-pneumonia.{file_format}"
+    assert Path(download.value.path()).read_bytes().startswith(begin)
+
+
 def test_the_map_can_be_changed_and_taken_away(served: Served, visit):
     page = visit(served.address)
     prepared(page)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -16,6 +17,7 @@ from PIL import Image
 from gcd_core.directions import load_directions
 from gcd_core.imaging import to_pil
 from gcd_core.ui.page import build_page, launch_settings
+from tests.scans import SECRETS, dicom
 from tests.ui.conftest import Served, free_port
 from tests.ui.fakes import FakeDomain, draw
 
@@ -42,8 +44,6 @@ def client(served: Served):
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     """A drawn radiograph that is none of the examples."""
-    import torch
-
     file = tmp_path / "mine.png"
     to_pil(draw(torch.tensor([[1.0, 0.5, 0.2, 1.0, 0, 0, 0, 0]]))).resize((300, 260)).save(file)
     return file
@@ -73,6 +73,47 @@ def test_open_move_flip_and_map(client: Client, picture: Path):
     swept = client.predict(api_name="/sweep")[0]
     animation = base64.b64decode(swept["gif"].removeprefix("data:image/gif;base64,"))
     assert Image.open(io.BytesIO(animation)).n_frames > 20
+
+
+def test_a_dicom_file_opens_and_its_name_is_not_shown(client: Client, tmp_path: Path):
+    scan = tmp_path / "Musterfrau_Erika"  # as archives write them: no extension
+    drawing = np.asarray(to_pil(draw(torch.tensor([[1.0, 0.5, 0.2, 1.0, 0, 0, 0, 0]]))))
+    inverse = (4095 - drawing.astype(np.uint16) * 16).astype(np.uint16)
+    shown = {"BitsStored": 12, "WindowCenter": 2048, "WindowWidth": 4096}
+    scan.write_bytes(dicom(inverse, PhotometricInterpretation="MONOCHROME1", **shown))
+    answer = client.predict(handle_file(scan), api_name="/open_image")
+    assert answer[0]["image_name"] == "DICOM"
+    assert not any(secret in str(answer) for secret in SECRETS)
+    plain = tmp_path / "plain.png"
+    Image.fromarray(drawing).save(plain)
+    same = client.predict(handle_file(plain), api_name="/open_image")[0]
+    assert answer[0]["before"] == pytest.approx(same["before"], abs=0.02)
+    film = tmp_path / "film.dcm"
+    film.write_bytes(dicom(np.concatenate([inverse] * 3), NumberOfFrames=3, Rows=len(inverse)))
+    with pytest.raises(AppError, match="3 frames"):
+        client.predict(handle_file(film), api_name="/open_image")
+
+
+def test_a_report_of_what_is_on_screen(client: Client, picture: Path):
+    with pytest.raises(AppError, match="nothing to report"):
+        client.predict(api_name="/report")
+    client.predict(handle_file(picture), api_name="/open_image")
+    moved = client.predict(g=-4.0, h1=1.0, api_name="/move")[0]
+    facts, file = client.predict(api_name="/report")
+    assert facts["report"] == "pdf" and Path(file).name == "report-pneumonia.pdf"
+    data = Path(file).read_bytes()
+    assert data.startswith(b"%PDF") and b"mine" not in data
+    _, png = client.predict(file_format="png", api_name="/report")
+    assert Image.open(png).size[0] == pytest.approx(1654, abs=1)
+    with pytest.raises(AppError, match="written as one of"):
+        client.predict(file_format="../x", api_name="/report")
+    pypdf = pytest.importorskip("pypdf", reason="the package pypdf is missing")
+    text = " ".join(pypdf.PdfReader(file).pages[0].extract_text().split())
+    before, after = (round(100 * moved[when]["pneumonia"]) for when in ("before", "after"))
+    assert f"{before} % for Pneumonia" in text and f", {after} %: the prediction" in text
+    assert "changed along g by −4.00 and h1 by +1.00" in text and "mine" not in text
+    assert f"LPIPS {moved['lpips']:.3f}" in text
+    assert "Drawn chest" in text and "brightness" in text and "Not a medical device" in text
 
 
 def test_compare_says_it_for_every_direction(client: Client, picture: Path):

@@ -1,0 +1,172 @@
+"""DICOM files and lossless JPEG streams, written plainly, for tests of how they are read."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image
+from pydicom import uid
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+
+PATIENT = "Musterfrau^Erika"  # in every file, and never to be seen again
+SECRETS = ("Musterfrau", "Erika", "4711-0815", "19640812", "Klinikum", "Sommerfeld")
+
+
+def dicom(
+    pixels: np.ndarray,
+    syntax: uid.UID = uid.ExplicitVRLittleEndian,
+    preamble: bool = True,
+    frame: bytes | None = None,
+    **elements: object,
+) -> bytes:
+    """A file of these stored values; `frame` is their compressed form where the test makes it."""
+    colour = pixels.ndim == 3
+    bits = 8 * pixels.itemsize
+    dataset = Dataset()
+    dataset.PatientName = PATIENT
+    dataset.PatientID = "4711-0815"
+    dataset.PatientBirthDate = "19640812"
+    dataset.InstitutionName = "Klinikum am Park"
+    dataset.ReferringPhysicianName = "Sommerfeld^Jo"
+    dataset.SOPClassUID = uid.DigitalXRayImageStorageForPresentation
+    dataset.SOPInstanceUID = "1.2.3.4"
+    dataset.Modality = "DX"
+    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.SamplesPerPixel = 3 if colour else 1
+    dataset.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+    if colour:
+        dataset.PlanarConfiguration = 0
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    if "HighBit" not in elements:
+        dataset.HighBit = max(dataset.BitsStored - 1, 0)
+    order = ">" if syntax == uid.ExplicitVRBigEndian else "<"
+    dataset.PixelData = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    if frame is not None:
+        dataset.PixelData = encapsulate([frame])
+    elif syntax.is_encapsulated:
+        dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+        dataset.compress(syntax, generate_instance_uid=False)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset.save_as(
+            buffer,
+            implicit_vr=syntax == uid.ImplicitVRLittleEndian,
+            little_endian=order == "<",
+            enforce_file_format=preamble,
+        )
+    return buffer.getvalue()
+
+
+def table(entries: list[int], first: int, bits: int) -> list[Dataset]:
+    """A LUT sequence of one item."""
+    item = Dataset()
+    item.LUTDescriptor = [len(entries) % 2**16, first, bits]
+    item["LUTDescriptor"].VR = "US" if first >= 0 else "SS"
+    item.LUTData = entries
+    item["LUTData"].VR = "US"
+    return [item]
+
+
+def jpeg_2000(pixels: np.ndarray) -> bytes:
+    """A lossless codestream."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG2000", irreversible=False, no_jp2=True)
+    return buffer.getvalue()
+
+
+def jpeg(pixels: np.ndarray, **options: object) -> bytes:
+    """Baseline JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95, **options)
+    return buffer.getvalue()
+
+
+def lossless_jpeg(
+    samples: np.ndarray,
+    bits: int = 16,
+    predictor: int = 1,
+    transform: int = 0,
+    band: int = 0,
+    own_tables: bool = False,
+    one_scan: bool = True,
+) -> bytes:
+    """Samples (rows, columns, components) by T.81, Annex H; `band`: rows from restart to restart.
+
+    Every category has a code of 5 bits (of 6 in the second table), which is all that is asked of
+    a Huffman table.
+    """
+    rows, columns, components = samples.shape
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2) + body
+
+    def table_of(component: int) -> int:
+        return component % 2 if own_tables else 0
+
+    def huffman(number: int) -> bytes:
+        counts = [0] * 16
+        counts[4 + number] = 17
+        return segment(0xC4, bytes([number, *counts, *range(17)]))
+
+    def coded(difference: int, component: int) -> str:
+        value = (difference + 32767) % 65536 - 32767  # -32767 to 32768
+        category = abs(value).bit_length()
+        code = f"{category:0{5 + table_of(component)}b}"
+        if category in (0, 16):
+            return code
+        return code + f"{value if value > 0 else value + 2**category - 1:0{category}b}"
+
+    def scan(which: list[int]) -> bytes:
+        chosen = b"".join(bytes([c + 1, table_of(c) << 4]) for c in which)
+        out = segment(0xDA, bytes([len(which)]) + chosen + bytes([predictor, 0, transform]))
+        step = band or rows
+        for part, top in enumerate(range(0, rows, step)):
+            text = []
+            for y in range(top, min(top + step, rows)):
+                for x in range(columns):
+                    for c in which:
+                        text.append(coded(*difference(y, x, c, top)))
+            stuffed = "".join(text)
+            stuffed += "1" * (-len(stuffed) % 8)
+            data = int(stuffed, 2).to_bytes(len(stuffed) // 8)
+            if part:
+                out += bytes([0xFF, 0xD0 + (part - 1) % 8])
+            out += data.replace(b"\xff", b"\xff\x00")
+        return out
+
+    def difference(y: int, x: int, c: int, top: int) -> tuple[int, int]:
+        def at(y: int, x: int) -> int:
+            return int(samples[y, x, c]) >> transform
+
+        if y == top and x == 0:
+            guess = 1 << (bits - transform - 1)
+        elif y == top:
+            guess = at(y, x - 1)
+        elif x == 0:
+            guess = at(y - 1, x)
+        else:
+            a, b, d = at(y, x - 1), at(y - 1, x), at(y - 1, x - 1)
+            guess = [a, b, d, a + b - d, a + ((b - d) >> 1), b + ((a - d) >> 1), (a + b) >> 1][
+                predictor - 1
+            ]
+        return at(y, x) - guess, c
+
+    header = bytes([bits]) + rows.to_bytes(2) + columns.to_bytes(2) + bytes([components])
+    header += b"".join(bytes([c + 1, 0x11, 0]) for c in range(components))
+    stream = b"\xff\xd8" + segment(0xC3, header)
+    stream += b"".join(huffman(number) for number in range(1 + own_tables))
+    if band:
+        stream += segment(0xDD, (band * columns).to_bytes(2))
+    every = list(range(components))
+    scans = [every] if one_scan else [[c] for c in every]
+    return stream + b"".join(scan(which) for which in scans) + b"\xff\xd9"

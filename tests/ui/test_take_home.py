@@ -1,0 +1,84 @@
+"""The report of a session: what is on screen, all of it of one moment."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+
+import pytest
+import torch
+
+from gcd_core.attribution import explain_path
+from gcd_core.errors import GCDError
+from gcd_core.ui.session import Explorer, Session
+from gcd_core.ui.take_home import report_of, save_report
+
+
+@pytest.fixture
+def session(explorer: Explorer) -> Session:
+    session = explorer.session("somebody")
+    image = explorer.domain.load_image(explorer.domain.examples[1])
+    session.open_image(image, "Musterfrau.png", "A word of warning.")
+    return session
+
+
+def test_it_holds_what_is_on_screen(session: Session):
+    frame = session.move({"g": -3.0, "h2": 1.0}, "g")
+    report = report_of(session, [(-6.0, 0.1), (6.0, 0.9)])
+    assert report.changed is frame.image and report.source is session.opened.image
+    assert [label.after for label in report.labels] == list(frame.probabilities)
+    assert [label.before for label in report.labels] == list(session.opened.source.probabilities)
+    assert [label.positive for label in report.labels] == ["Pneumonia", "Bacterial"]
+    assert report.alphas == [("g", -3.0), ("h2", 1.0)] and report.distance == frame.distance
+    assert report.curve.here == (-3.0, frame.probabilities[0]) and not report.curve.alone
+    assert report.curve.proxy == [(-6.0, 0.1), (6.0, 0.9)]
+    attribution = explain_path(session.path_now("g"))
+    assert torch.equal(report.heat, attribution.map)
+    assert report.completeness_error == attribution.completeness_error
+    assert report.warnings == ["A word of warning."] and report.date == datetime.date.today()
+    assert "Musterfrau" not in repr(report)
+
+
+def test_one_direction_alone_and_none_at_all(session: Session):
+    assert report_of(session, []).alphas == []
+    session.move({"h1": 2.0})
+    report = report_of(session, [])
+    assert report.curve.direction == "h1" and report.curve.alone
+    assert report.curve.measured[0][0] == -6.0 and report.curve.measured[-1][0] == 6.0
+
+
+def test_it_waits_for_a_move_that_is_under_way(session: Session, monkeypatch: pytest.MonkeyPatch):
+    session.path_now("g")
+    decode, entered, released = session.explorer.decode, threading.Event(), threading.Event()
+
+    def slow(*args):
+        entered.set()
+        assert released.wait(60)
+        return decode(*args)
+
+    monkeypatch.setattr(session.explorer, "decode", slow)
+    mover = threading.Thread(target=session.move, args=({"g": -1.234}, "g"))
+    mover.start()
+    assert entered.wait(60)
+    with pytest.raises(GCDError, match="still being decoded"):
+        session.still(patience=0.1)
+    reports: list = []
+    reader = threading.Thread(target=lambda: reports.append(report_of(session, [])))
+    reader.start()
+    released.set()
+    reader.join(60), mover.join(60)
+    assert reports[0].alphas == [("g", -1.234)]
+    assert reports[0].changed is session.current.image
+
+
+def test_it_is_written_to_the_sessions_own_folder(session: Session):
+    file = save_report(session, [], "pdf")
+    assert file.parent == session.folder and file.read_bytes().startswith(b"%PDF")
+    session.close()
+    assert not file.exists()
+
+
+def test_there_is_nothing_to_report_without_an_image_or_directions(explorer: Explorer):
+    session = explorer.session("somebody")
+    with pytest.raises(GCDError, match="nothing to report"):
+        report_of(session, [])
