@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from gcd_core.domains import bundled_domains, load_domain
+from gcd_core.errors import GCDError
 from gcd_core.ui.page import build_page, launch_settings
 
 
@@ -19,7 +21,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=None)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    domain = load_domain(arguments.domain or bundled_domains()[0], device=arguments.device)
+    try:
+        domain = load_domain(arguments.domain or bundled_domains()[0], device=arguments.device)
+    except GCDError as error:
+        sys.exit(f"error: {error}")
     page = build_page(domain)
     try:
         page.launch(server_name=arguments.host, server_port=arguments.port, **launch_settings())

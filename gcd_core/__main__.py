@@ -60,7 +60,10 @@ def _overview(arguments: list[str]) -> int:
     print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
     if asked:
         return 0
-    found = f"unknown command {' '.join(arguments)!r}" if arguments else "a command is needed"
+    if arguments == ["train"]:
+        found = "train needs what to train: diffae, classifier, vae or examples"
+    else:
+        found = f"unknown command {' '.join(arguments)!r}" if arguments else "a command is needed"
     print(f"{PROGRAM}: {found}", file=sys.stderr)
     return 2
 

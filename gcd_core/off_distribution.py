@@ -25,8 +25,8 @@ FEATURES = 3
 BATCH = 16
 FEWEST_IMAGES = 20
 UNLIKE = (
-    "This does not look like the images that the models learned from, so the answers may mean "
-    "nothing for it (off-distribution score {:.1f}, usual up to {:.1f})."
+    "Unlike the images that the models learned from: the answers may mean nothing "
+    "(off-distribution score {:.1f}, usual up to {:.1f})."
 )
 
 

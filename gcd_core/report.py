@@ -212,11 +212,14 @@ def settings_of(
 def identities_of(domain: Domain, directions: DirectionSet) -> list[tuple[str, str]]:
     """What tells the models and directions of a report from others."""
     made_with = directions.metadata.get("classifier")
+    found_for = str(made_with)[:64] if made_with else "not recorded"
+    if made_with == domain.classifier.identity:
+        found_for = "this classifier"
     return [
         ("Generator", domain.generator.identity),
         ("Classifier", domain.classifier.identity),
         ("Perceptual distance", domain.perceptual.identity),
-        ("Directions found for", str(made_with)[:64] if made_with else "not recorded"),
+        ("Directions found for", found_for),
     ]
 
 
@@ -409,10 +412,7 @@ def _head(page: _Page, report: Report) -> float:
     steps = [f"{name} by {signed(alpha)}" for name, alpha in report.alphas]
     listed = " and ".join(filter(None, (", ".join(steps[:-1]), *steps[-1:])))
     how = f"changed along {listed}" if steps else "encoded and decoded without a change"
-    finding = (
-        f"The classifier gives this image {percent(label.before)} for {label.positive} and, "
-        f"{how}, {percent(label.after)}: {outcome}."
-    )
+    finding = f"{label.positive} {percent(label.before)}; {how}, {percent(label.after)}: {outcome}."
     y = page.paragraph(MARGIN, 46, finding, INNER, 10, INK, 4.8, most=3)
     y += 1 if report.warnings else 0
     for warning in report.warnings[:2]:

@@ -135,7 +135,7 @@ def test_the_pdf_says_what_is_on_screen():
     text = text_of(example(2, warnings=["This is a colour photograph."]))
     for words in (
         "Pneumonia: what would change the classifier's mind",
-        "90 % for Pneumonia and, changed along g by −1.50, 25 %: the prediction flips.",
+        "Pneumonia 90 %; changed along g by −1.50, 25 %: the prediction flips.",
         "This is a colour photograph.",
         "Counterfactual",
         "BB-LIG heat map",

@@ -400,23 +400,28 @@ def check_keys(
     optional: dict[str, type | UnionType],
     where: str = "table",
 ) -> None:
-    """Refuse a table with a key missing, unknown or of the wrong type, naming the key.
+    """Refuse a table with keys missing, unknown or of the wrong type, naming each of them.
 
     `where` names a table inside the classifier's, which has no `kind` of its own.
     """
     known = ({"kind": str} if where == "table" else {}) | required | optional
-    for key in required:
-        if key not in table:
-            raise GCDError(f"The classifier's {where} lacks the key {key!r}; add it.")
+    problems = [
+        f"The classifier's {where} lacks the key {key!r}; add it."
+        for key in required
+        if key not in table
+    ]
     for key, value in table.items():
         if key not in known:
-            raise GCDError(
+            problems.append(
                 f"The classifier's {where} has no key {key!r}; it knows {sorted(known)}."
             )
+            continue
         truth = isinstance(value, bool)
         if not isinstance(value, known[key]) or (truth and known[key] is not bool):
             name = getattr(known[key], "__name__", str(known[key]))
-            raise GCDError(f"The classifier's key {key!r} must be {name}, not {value!r}.")
+            problems.append(f"The classifier's key {key!r} must be {name}, not {value!r}.")
+    if problems:
+        raise GCDError(" ".join(problems))
 
 
 def check_batch_size(batch_size: int) -> None:

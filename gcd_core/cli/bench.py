@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
     add_images(parser, required=False)
     parser.add_argument("--label", help="what to explain (default: the domain's first)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="repeats a run (default: 0)")
     parser.add_argument("--samples", type=int, help="of our search (default: 1024)")
     parser.add_argument("--paper-samples", type=int, help="really run, then scaled (default: 128)")
     parser.add_argument("--paper-images", type=int, help="really walked (default: 2)")

@@ -19,10 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
     add_images(parser, required=True)
     parser.add_argument("--image", type=Path, required=True, help="the image to search from")
-    parser.add_argument("--label", required=True)
+    parser.add_argument("--label", required=True, help="the classifier's label to explain")
     parser.add_argument("--radii", type=float, nargs="+", required=True)
-    parser.add_argument("--samples", type=int)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=int, help="perturbations (default: the domain's)")
+    parser.add_argument("--seed", type=int, default=0, help="repeats a run (default: 0)")
 
 
 def main(args: argparse.Namespace) -> None:

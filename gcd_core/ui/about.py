@@ -82,8 +82,9 @@ def about(domain) -> str:
             WALK,
             "Walk until the prediction flips",
             "The directions are global: moving <em>any</em> image along them changes the "
-            "prediction. The changes that the classifier cared about, summed along the way, are "
-            "the BB-LIG heat map.",
+            "prediction. The counterfactual is the point of the walk with the lowest loss, often "
+            "well past the threshold, where the flip is plain. The changes that the classifier "
+            "cared about, summed along the way, are the BB-LIG heat map.",
         )
     )
     return f"""<div class="gcd-about">

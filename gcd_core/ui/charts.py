@@ -68,11 +68,6 @@ def curve(
             f'<text class="tick" x="{x:.1f}" y="{y + 16:.1f}" text-anchor="{anchor}">'
             f"{signed(alpha)}</text>"
         )
-    _, half = at(0, 0.5)
-    parts.append(
-        f'<text class="note" x="{width - right - 4}" y="{half - 5:.1f}" text-anchor="end">'
-        f"threshold</text>"
-    )
     if proxy:
         parts.append(polyline([at(*p) for p in proxy], "proxy"))
     if measured:
@@ -83,6 +78,11 @@ def curve(
             f'<line class="here" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{height - bottom}"/>'
             f'<circle class="here" cx="{x:.1f}" cy="{y:.1f}" r="5.5"/>'
         )
+    _, half = at(0, 0.5)
+    parts.append(
+        f'<text class="note" x="{width - right - 4}" y="{half - 5:.1f}" text-anchor="end">'
+        f"threshold</text>"
+    )
     low, high = (escape(word) for word in ends)
     return (
         f'<svg class="gcd-plot" viewBox="0 0 {width} {height}" role="img" '
@@ -91,11 +91,14 @@ def curve(
     )
 
 
-def bars(rows: Sequence[tuple[str, str, float, float, bool]]) -> str:
-    """Before and after, for each label: (negative word, positive word, before, after, chosen)."""
+def bars(rows: Sequence[tuple[str, str, float, float, bool]], moved: bool = True) -> str:
+    """Before and after, for each label: (negative word, positive word, before, after, chosen).
+
+    Without a move nothing is said to be flipped.
+    """
     parts = []
     for negative, positive, before, after, chosen in rows:
-        flipped = (before >= 0.5) != (after >= 0.5)
+        flipped = moved and (before >= 0.5) != (after >= 0.5)
         parts.append(
             f'<div class="gcd-bar{" chosen" if chosen else ""}">'
             f'<div class="words"><b>{escape(positive)}</b>'

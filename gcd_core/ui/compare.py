@@ -40,7 +40,7 @@ def card(session: Session, numbers: dict, path: Path, heat: Attribution) -> str:
     positive = words(session)[1]
     image = drawn(counterfactual_image(path))
     heated = drawn(overlay(session.opened.image, heat.map, 0.65))
-    verdict = "flips" if numbers["flipped"] else "no flip"
+    verdict = "flips" if numbers["flipped"] else "no flip: nearest point"
     return (
         f'<article class="gcd-card gcd-direction-card {"yes" if numbers["flipped"] else "no"}">'
         f"<header><b>{escape(numbers['direction'])}</b><em>{verdict}</em></header>"

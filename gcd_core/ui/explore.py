@@ -110,7 +110,13 @@ def facts(session: Session, **more: object) -> dict:
 
 
 def flipped(session: Session) -> bool:
-    """Whether the current picture's prediction is the other side of the source's."""
+    """Whether a move took the prediction to the other side of the source's.
+
+    A reconstruction alone may do so too, of an image that the generator does not know; that is no
+    counterfactual.
+    """
+    if not session.alphas:
+        return False
     i = session.index
     before, after = session.opened.source, session.current
     return (before.probabilities[i] >= 0.5) != (after.probabilities[i] >= 0.5)
@@ -204,7 +210,7 @@ def readout(session: Session) -> str:
     ]
     return (
         '<div class="gcd-card"><h3>Prediction <small>before &rarr; after</small></h3>'
-        f"{charts.bars(rows)}"
+        f"{charts.bars(rows, moved=bool(session.alphas))}"
         '<div class="gcd-number"><span>Perceptual change (LPIPS)</span>'
         f"<b>{current.distance:.3f}</b></div></div>"
     )
@@ -338,6 +344,9 @@ DIVIDER = (
     'aria-label="Divider between original and changed"><i></i>'
 )
 # The divider stays where it was put when the pictures under it change.
+# The pictures fade while another image is on its way; the new ones arrive without that class.
+FADE = "(...values) => (document.querySelector('.gcd-pictures')?.classList.add('busy'), values)"
+
 KEEP_DIVIDER = """const place = at => element.style.setProperty('--at', at + '%');
 let at = 50; place(at);
 element.addEventListener('input', event => {
@@ -704,6 +713,7 @@ class ExploreTab:
                 polite(self.open_example),
                 [self.examples, *self.looks],
                 self.everything,
+                js=FADE,
                 api_name="open_example",
                 **live,
             ),
@@ -714,6 +724,7 @@ class ExploreTab:
                 polite(self.explain),
                 [self.label, *self.looks],
                 self.everything,
+                js=FADE,
                 api_name="explain",
                 **live,
             ),

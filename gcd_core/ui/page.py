@@ -21,7 +21,8 @@ CACHE_SECONDS = 3600
 def header(domain) -> str:
     return (
         '<div class="gcd-header"><h1>GCD Explorer</h1>'
-        f"<span>{escape(domain.title)}</span>"
+        f"<span>{escape(domain.title)}<i>What would change the classifier&rsquo;s mind? "
+        "Drag a slider and see.</i></span>"
         "<em>Research use only &middot; not a medical device</em>"
         '<button id="theme" type="button" title="Light or dark" aria-label="Light or dark">'
         "</button></div>"

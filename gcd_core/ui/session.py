@@ -580,8 +580,12 @@ class Session:
 
     def path_now(self, name: str) -> Path:
         """The path along a direction, waited for."""
-        if self.paths is None or name not in self.names:
-            raise GCDError(f"There is no direction {name!r} to follow: open an image first.")
+        if self.paths is None:
+            raise GCDError("There is no direction to follow yet: open an image first.")
+        if name not in self.names:
+            raise GCDError(
+                f"There is no direction {name!r} to follow: choose one of {', '.join(self.names)}."
+            )
         return self.paths.wanted(name)
 
     def move(self, alphas: Alphas, moved: str | None = None) -> Frame | None:
