@@ -38,7 +38,14 @@ TOP: tuple[Keys, Keys] = (
         "walk": dict,
         "labels": dict,
     },
-    {"description": str, "notice": str, "oracle": dict, "examples": str, "off_distribution": str},
+    {
+        "description": str,
+        "credit": str,
+        "notice": str,
+        "oracle": dict,
+        "examples": str,
+        "off_distribution": str,
+    },
 )
 GENERATOR: tuple[Keys, Keys] = (
     {"config": str, "weights": str | dict},

@@ -77,6 +77,7 @@ class Domain:
     walk_points: int
     device: str
     notice: str = ""
+    credit: str = ""
     z_sem_statistics: tuple[Tensor, Tensor] | None = None
     off_distribution: OffDistribution | None = None
     _ready: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -169,6 +170,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         title=table["title"],
         description=table.get("description", ""),
         notice=table.get("notice", ""),
+        credit=table.get("credit", ""),
         folder=folder,
         generator=generator,
         classifier=classifier,

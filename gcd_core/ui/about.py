@@ -97,10 +97,7 @@ course. A counterfactual explains this model, not the disease.</p></section>
 <p><b>{escape(domain.title)}</b>. {escape(domain.description)} {escape(domain.notice)}</p>
 <p>Your images stay in the memory of this server while the page is open and are dropped when you
 leave.</p><h3>Data and licences</h3>
-<p>Chest radiographs of children: Kermany, Zhang, Goldbaum, <em>Labeled Optical Coherence
-Tomography (OCT) and Chest X-Ray Images for Classification</em>,
-Mendeley Data, 2018, CC&nbsp;BY&nbsp;4.0.
-The examples are synthetic. LPIPS: Zhang et al., BSD&nbsp;2-Clause.</p></section>
+<p>{escape(domain.credit)} LPIPS: Zhang et al., BSD&nbsp;2-Clause.</p></section>
 <section class="gcd-card"><h3>Citation</h3><pre>{escape(CITATIONS)}</pre></section></div></div>"""
 
 

@@ -130,6 +130,7 @@ class FakeDomain:
     title = "Drawn chest"
     description = "Drawings, for tests of the page."
     notice = "Nothing here is a patient's."
+    credit = "Drawn by this test."
     oracle = None
     off_distribution = None
     labels = ("pneumonia", "bacterial")
