@@ -49,6 +49,7 @@ class LPIPS:
             if left or outcome.unexpected_keys:
                 raise GCDError(f"{BACKBONE} is not the AlexNet of LPIPS; see its README.md.")
         self.network = self.network.eval().requires_grad_(False).to(device)
+        self._normalised = lpips.normalize_tensor
         self.device = torch.device(device)
         self.identity = f"lpips-{net}"
 
@@ -67,11 +68,14 @@ class LPIPS:
         Tensor (N,)
             Distances, 0 for equal images; float32, on the CPU if `a` is.
         """
-        a_scaled = self._scaled(a)
-        b_scaled = self._scaled(b)
-        if len(b_scaled) == 1:
-            b_scaled = b_scaled.expand(len(a_scaled), -1, -1, -1)
-        return self.network(a_scaled, b_scaled).flatten().to(a.device)
+        layers = zip(self._features(a), self._features(b), self.network.lins, strict=True)
+        distances = [lin((x - y).square()).mean((1, 2, 3)) for x, y, lin in layers]
+        return torch.stack(distances).sum(0).to(a.device)
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        """The five maps of the backbone (N, C, h, w), each pixel of unit length."""
+        maps = self.network.net(self.network.scaling_layer(self._scaled(images)))
+        return [self._normalised(features) for features in maps]
 
     def _scaled(self, images: Tensor) -> Tensor:
         """[0, 1] with 1 or 3 channels to [-1, 1] with 3."""
