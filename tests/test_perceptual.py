@@ -75,3 +75,13 @@ def test_the_backbone_is_a_photograph_network_and_not_random() -> None:
 def test_an_unknown_backbone_is_named() -> None:
     with pytest.raises(GCDError, match="squeeze"):
         LPIPS("squeeze")
+
+
+def test_it_is_the_packages_own_distance() -> None:
+    perceptual, random = LPIPS(), torch.Generator().manual_seed(0)
+    images = torch.rand(3, 1, 64, 64, generator=random)
+    source = torch.rand(1, 1, 64, 64, generator=random)
+    pairs = [(2 * x - 1).expand(3, 3, -1, -1) for x in (images, source)]
+    with torch.no_grad():
+        expected = perceptual.network(*pairs).flatten()
+    torch.testing.assert_close(perceptual(images, source), expected)
