@@ -122,6 +122,19 @@ def test_explain_takes_dicom_and_keeps_its_name_to_itself(domain, directions, tm
     assert not any(s.encode() in written or s in said.out + said.err for s in SECRETS)
 
 
+def test_find_keeps_a_scans_name_to_itself(domain, tmp_path, capsys):
+    scan, numbers = tmp_path / "Musterfrau_Erika.dcm", tmp_path / "d.json"
+    pixels = (domain.load_image(domain.examples[1])[0, 0] * 255).round().byte().numpy()
+    scan.write_bytes(dicom(pixels))
+    command = ["find", "--domain", "linear", "--image", str(scan), "--label", "a", "--samples", "9"]
+    out = str(tmp_path / "d.safetensors")
+    assert main([*command, "--n-h", "1", "--out", out, "--json", str(numbers)]) == 0
+    written = numbers.read_text() + (tmp_path / "d.safetensors").read_bytes().decode("latin-1")
+    said = capsys.readouterr()
+    assert json.loads(numbers.read_text())["image"] == "DICOM"
+    assert not any(secret in written + said.out + said.err for secret in SECRETS)
+
+
 def test_explain_warns_of_photographs(domain, directions, tmp_path, capsys):
     photograph, out = tmp_path / "cat.png", tmp_path / "out"
     Image.new("RGB", (16, 16), (210, 140, 60)).save(photograph)

@@ -15,6 +15,7 @@ from gcd_core.cli.options import (
     write_json,
 )
 from gcd_core.generators.diffae.solvers import find_solver
+from gcd_core.imaging import shown_name
 from gcd_core.proxy import VALIDATION_PART
 
 
@@ -74,7 +75,7 @@ def main(args: argparse.Namespace) -> None:
     classifier = domain.classifier
     result = {
         "domain": args.domain,
-        "image": args.image.name,
+        "image": shown_name(args.image.name, args.image),
         "label": args.label,
         "seed": args.seed,
         "probability": found.samples.source_probability,

@@ -16,6 +16,7 @@ from gcd_core.generators.base import (
     Progress,
     checked_images,
     checked_z_sem,
+    checked_z_T,
     identify,
     in_batches,
 )
@@ -133,17 +134,12 @@ class Autoencoder:
         ``progress(done, total)`` is called after each batch.
         """
         z_sem = checked_z_sem(latent.z_sem, self.z_sem_size, len(latent)).to(self.device)
-        if latent.z_T.shape[1:] != self.latent_shape:
-            raise GCDError(
-                f"z_T is {tuple(latent.z_T.shape)}; this generator's is (N, "
-                f"{', '.join(map(str, self.latent_shape))}): use a latent that it made itself."
-            )
+        z_T = checked_z_T(latent.z_T, self.latent_shape).to(self.device)
 
         def one_batch(z_sem: Tensor, z_T: Tensor) -> Tensor:
             self._count(len(z_sem))
             return self.vae.decode(self.whitening.undo(z_sem).view_as(z_T) + z_T)
 
-        z_T = latent.z_T.to(self.device, torch.float32)
         return in_batches(one_batch, (z_sem, z_T), batch_size or BATCH, progress)
 
     def predict_noise(self, x_t: Tensor, t: Tensor | int, z_sem: Tensor) -> Tensor:

@@ -175,6 +175,16 @@ def checked_z_sem(z_sem: Tensor, size: int, n: int) -> Tensor:
     return z_sem.float().expand(n, -1)
 
 
+def checked_z_T(z_T: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return noise codes (N, *shape) as float32; refuse another shape."""
+    if z_T.shape[1:] != shape:
+        raise GCDError(
+            f"z_T is {tuple(z_T.shape)}; this generator's is (N, {', '.join(map(str, shape))}): "
+            "use a latent that it made itself."
+        )
+    return z_T.float()
+
+
 def read_config(config: str | Path | Mapping) -> Mapping:
     """Return a generator's configuration, read from its JSON file unless it is a mapping."""
     if isinstance(config, Mapping):

@@ -18,6 +18,7 @@ from gcd_core.generators.base import (
     Progress,
     checked_images,
     checked_z_sem,
+    checked_z_T,
     identify,
     in_batches,
     read_config,
@@ -264,17 +265,12 @@ class DiffAE:
         ode_decode = find_solver(solver or self.sampling.solver).decode
         steps = self.sampling.decode_steps if steps is None else steps
         z_sem = self._checked_z_sem(latent.z_sem, len(latent))
-        if latent.z_T.shape[1:] != self.latent_shape:
-            raise GCDError(
-                f"z_T is {tuple(latent.z_T.shape)}; this generator's is (N, "
-                f"{', '.join(map(str, self.latent_shape))}): use a latent that it made itself."
-            )
+        z_T = checked_z_T(latent.z_T, self.latent_shape).to(self.device)
 
         def one_batch(z_sem: Tensor, z_T: Tensor) -> Tensor:
             x = ode_decode(self._noise_model(z_sem), z_T, steps, self.clip_denoised)
             return self._unfold(x)
 
-        z_T = latent.z_T.to(self.device, torch.float32)
         return self._in_batches(one_batch, (z_sem, z_T), batch_size, progress)
 
     @torch.no_grad()
