@@ -68,6 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Train until the time is up, then write the codec (or the generator) and `metrics.json`."""
+    if args.generator and args.decoder_of:
+        raise GCDError("Give --generator or --decoder-of, not both.")
     device = choose_device(args.device)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
