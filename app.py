@@ -7,14 +7,9 @@ import os
 import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-# The page computes in several threads, each with OpenMP workers of its own. GNU's OpenMP then lets
-# them sleep at almost every barrier, which made decoding take up to twice as long; with these they
-# wait a moment longer. Read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "active")
-os.environ.setdefault("GOMP_SPINCOUNT", "300000")
-
 from gcd_core.domains import bundled_domains, load_domain
 from gcd_core.errors import GCDError
+from gcd_core.ui.compute import leave_the_cores_to
 from gcd_core.ui.page import build_page, launch_settings
 
 
@@ -31,6 +26,7 @@ def main() -> None:
     except GCDError as error:
         sys.exit(f"error: {error}")
     page = build_page(domain)
+    leave_the_cores_to(page.explorer.compute)
     try:
         page.launch(server_name=arguments.host, server_port=arguments.port, **launch_settings())
     finally:

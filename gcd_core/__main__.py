@@ -21,6 +21,7 @@ COMMANDS = {
     "push": ("gcd_core.cli.push", "share directions or a domain on the Hugging Face hub"),
     "pull": ("gcd_core.cli.pull", "bring directions or a domain from the Hugging Face hub"),
     "train diffae": ("gcd_core.training.diffae", "train a diffusion autoencoder"),
+    "train distilled": ("gcd_core.training.distilled", "distil a decoder of a few steps"),
     "train classifier": ("gcd_core.training.classifier", "train a classifier"),
     "train vae": ("gcd_core.training.vae", "train the codec under a diffusion autoencoder"),
     "train examples": ("gcd_core.training.examples", "make synthetic example images"),

@@ -13,7 +13,7 @@ from typing import Any
 from gcd_core.classifiers.base import KINDS, RUNS_CODE
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.checkpoint import INDEX_SUFFIX
-from gcd_core.generators.diffae.solvers import find_solver
+from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.perturbation import check_radius, check_sampling
 from gcd_core.proxy import VALIDATION_PART
 from gcd_core.sources import KEYS as SOURCE_KEYS
@@ -276,7 +276,7 @@ def _search_problems(section: Mapping[str, Any]) -> Iterator[str]:
         "n_samples": lambda n: _least("n_samples", n, VALIDATION_PART),
         "n_h": lambda n: _least("n_h", n, 0),
         "lam": lambda weight: _least("lam", weight, 0),
-        "solver": find_solver,
+        "solver": check_solver,
         "steps": lambda steps: check_sampling(steps, None),
     }
     kinds = SEARCH[0] | SEARCH[1]

@@ -16,6 +16,7 @@ class LinearGenerator:
     """image = 1/2 + size_of_step * basis @ z_sem + z_T, the basis being orthonormal."""
 
     channels = 1
+    live_solver = None
     device = torch.device("cpu")
     identity = "linear"
 

@@ -14,7 +14,7 @@ from gcd_core.cli.options import (
     check_writable,
     write_json,
 )
-from gcd_core.generators.diffae.solvers import find_solver
+from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.imaging import shown_name
 from gcd_core.proxy import VALIDATION_PART
 
@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
     check_at_least(0, n_h=args.n_h, lam=args.lam, seed=args.seed)
     check_positive(radius=args.radius)
     if args.solver:
-        find_solver(args.solver)
+        check_solver(args.solver)
     check_readable(args.image)
     check_writable(args.out, args.json)
 

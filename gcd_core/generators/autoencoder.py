@@ -50,6 +50,8 @@ class Autoencoder:
     >>> generator.decode(latent)
     """
 
+    live_solver = None
+
     def __init__(self, vae: VAE, whitening: Whitening) -> None:
         self.vae, self.whitening = vae.eval(), whitening
         self.image_size, self.channels = vae.image_size, vae.channels
@@ -65,7 +67,7 @@ class Autoencoder:
     ) -> Autoencoder:
         """Build from a configuration and a weights file; see :func:`load_generator`."""
         vae = VAE.from_config(dict(config))
-        diffae_state, vae_state, whitening_state = read_weights(weights)
+        diffae_state, vae_state, whitening_state, _ = read_weights(weights)
         if diffae_state:
             raise GCDError(
                 f"{Path(weights).name} holds the weights of a DiffAE but the configuration's "

@@ -73,7 +73,8 @@ class Generator(Protocol):
     """An image generator with a semantic code: images (N, C, S, S) in [0, 1] at every boundary.
 
     ``image_size`` and ``channels`` are the picture's, ``z_sem_size`` is D, ``identity`` a short
-    hash of configuration and weights, ``evaluations`` the images times network passes so far.
+    hash of configuration and weights, ``evaluations`` the images times network passes so far,
+    ``live_solver`` the solver to decode with while somebody waits; None: there is no faster one.
     """
 
     image_size: int
@@ -81,6 +82,7 @@ class Generator(Protocol):
     z_sem_size: int
     device: torch.device
     evaluations: int
+    live_solver: str | None
 
     @property
     def identity(self) -> str: ...

@@ -207,12 +207,12 @@ def _inputs(
         for batch in images.split(64):
             x = batch.to(device).float() / 255
             if copy:
-                x = _moved(x, generator)
+                x = moved(x, generator)
             chunks.append((codec.encode(x) if codec else x * 2 - 1).to(torch.bfloat16).cpu())
     return torch.cat(chunks).clone()
 
 
-def _moved(x: Tensor, generator: torch.Generator) -> Tensor:
+def moved(x: Tensor, generator: torch.Generator) -> Tensor:
     """Turn by up to 5 degrees, shift by up to 4 %, scale by up to 6 %, change contrast a little."""
     n = len(x)
 

@@ -175,16 +175,17 @@ def _codec_of(folder: Path, size: int, channels: int) -> VAE:
             f"The codec in {folder} works on {codec.channels} x {codec.image_size}² images; give "
             f"--size {codec.image_size} --channels {codec.channels}."
         )
-    _, weights, _ = read_weights(folder / WEIGHTS)
+    _, weights, *_ = read_weights(folder / WEIGHTS)
     codec.load_state_dict(weights)
     return codec
 
 
 def _write_generator(codec: VAE, folder: Path, out: Path) -> None:
     """Write the generator of `folder` with this codec in the place of its own."""
-    diffae, _, whitening = read_weights(folder / WEIGHTS)
+    diffae, _, whitening, distilled = read_weights(folder / WEIGHTS)
     weights = {f"ema_model.{k}": v for k, v in diffae.items()}
     weights |= {f"whitening.{k}": v for k, v in whitening.items()}
+    weights |= {f"distilled.{k}": v for k, v in distilled.items()}
     weights |= {f"codec.{k}": v for k, v in codec.state_dict().items()}
     shutil.copyfile(folder / "generator.json", out / "generator.json")
     save_sharded(weights, out, "generator")

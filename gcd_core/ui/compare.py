@@ -14,6 +14,7 @@ from gcd_core.counterfactual import Path
 from gcd_core.errors import GCDError
 from gcd_core.imaging import overlay
 from gcd_core.ui import charts
+from gcd_core.ui.compute import Urgency
 from gcd_core.ui.explore import drawn, image_tag, polite, words
 from gcd_core.ui.session import Explorer, Session
 
@@ -103,7 +104,8 @@ class CompareTab:
             heat = explain_path(path, method="bb_lig")
             cards.append(card(session, rows[-1], path, heat))
             images.append(counterfactual_image(path))
-        values = distances(self.explorer.domain.perceptual, torch.cat(images))
+        perceptual = self.explorer.domain.perceptual
+        values = self.explorer.in_turn(Urgency.LIVE, distances, perceptual, torch.cat(images))
         table = (
             '<div class="gcd-card"><h3>Diversity<small>LPIPS between counterfactuals</small></h3>'
             f"{charts.matrix(names, values)}"

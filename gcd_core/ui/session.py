@@ -11,8 +11,8 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path as FilePath
 
 import torch
@@ -26,6 +26,8 @@ from gcd_core.generators.base import Latent
 from gcd_core.imaging import difference
 from gcd_core.off_distribution import UNLIKE
 from gcd_core.pipeline import Progress, Samples, find_directions
+from gcd_core.ui.ahead import Ahead
+from gcd_core.ui.compute import Compute, Urgency
 from gcd_core.ui.hosting import CALLS_BACK, gpu
 
 LOG = logging.getLogger(__name__)
@@ -33,7 +35,7 @@ LOG = logging.getLogger(__name__)
 POINTS = 25  # decoded pictures on a path, both ways and the middle
 MAX_H = 8  # h-directions that the page has room for
 SLIDERS = ("g", *(f"h{i}" for i in range(1, MAX_H + 1)))
-BACKGROUND_BATCH = 5  # on a CPU, so that background work can soon give way to a live move
+BACKGROUND_BATCH = 2  # on a CPU, so that background work can soon give way to a live move
 FRAMES_KEPT = 256
 EXAMPLE_PATHS_KEPT = 24
 SESSIONS_KEPT = 64
@@ -68,35 +70,6 @@ class Opened:
     source: Frame
     notice: str = ""
     foreign: float | None = None
-
-
-class LiveFirst:
-    """Lets background work stand back while somebody is moving a slider."""
-
-    def __init__(self, quiet: float = 0.15, patience: float = 2.0) -> None:
-        self._quiet, self._patience = quiet, patience
-        self._moving, self._last = 0, float("-inf")
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def moving(self) -> Iterator[None]:
-        """Marks a live move for as long as the block runs."""
-        with self._lock:
-            self._moving += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._moving -= 1
-                self._last = time.monotonic()
-
-    def give_way(self) -> None:
-        """Waits for a quiet moment, but never longer than the patience."""
-        deadline = time.monotonic() + self._patience
-        while time.monotonic() < deadline:
-            if not self._moving and time.monotonic() - self._last > self._quiet:
-                return
-            time.sleep(0.02)
 
 
 class Paths:
@@ -245,7 +218,8 @@ class Explorer:
 
     def __init__(self, domain, searches: int = 1) -> None:
         self.domain = domain
-        self.live = LiveFirst()
+        self.compute = Compute()
+        self.ahead = Ahead()
         self._seat = threading.Lock()
         self._search_seats = threading.BoundedSemaphore(searches)
         self._line: list[Search] = []
@@ -300,6 +274,8 @@ class Explorer:
             search.thread.join()
         for paths in list(self._paths):
             paths.stop()
+        self.ahead.close()
+        self.compute.close()
 
     @property
     def visitors(self) -> int:
@@ -324,8 +300,8 @@ class Explorer:
         return Opened(name, image, latent, self.frame(image, image))
 
     @torch.inference_mode()
-    def _decode_latent(self, latent: Latent, source: Tensor) -> Frame:
-        return self.frame(self.domain.generator.decode(latent), source)
+    def _decode_latent(self, latent: Latent, source: Tensor, solver: str | None) -> Frame:
+        return self.frame(self.domain.generator.decode(latent, solver), source)
 
     def _decode_path(self, opened: Opened, direction: Direction, label: str, progress, cancel):
         on_gpu = "cuda" in str(self.domain.device)
@@ -344,15 +320,26 @@ class Explorer:
     def _find_directions(self, image: Tensor, label: str, settings: dict, **hooks) -> DirectionSet:
         return find_directions(self.domain, image, label, **settings, **hooks).directions
 
+    def in_turn(self, urgency: Urgency, function: Callable, *args):
+        """Runs a function of the models when its turn has come."""
+        if not CALLS_BACK:  # a process of its own each, that the host starts
+            return function(*args)
+        return self.compute.run(urgency, function, *args)
+
     def open(self, image: Tensor, name: str) -> Opened:
         """Encodes an image (1, C, H, W)."""
-        with self.live.moving():
-            return self._encode(image, name)
+        return self.in_turn(Urgency.LIVE, self._encode, image, name)
 
     def decode(self, latent: Latent, source: Tensor) -> Frame:
-        """Decodes one latent for somebody who waits."""
-        with self.live.moving():
-            return self._decode(latent, source)
+        """Decodes one latent as well as the generator can."""
+        return self.in_turn(Urgency.LIVE, self._decode, latent, source, None)
+
+    def decode_live(
+        self, latent: Latent, source: Tensor, urgency: Urgency = Urgency.LIVE
+    ) -> Frame:
+        """Decodes one latent fast: by the distilled decoder, where there is one."""
+        solver = self.domain.generator.live_solver
+        return self.in_turn(urgency, self._decode, latent, source, solver)
 
     def open_example(self, index: int) -> Opened:
         """An example image; encoded once for all visitors, as it belongs to none of them."""
@@ -375,11 +362,13 @@ class Explorer:
     ) -> Paths:
         """Starts decoding an image's paths along every direction, both ways."""
 
+        def report(*_: int) -> None:
+            self.compute.give_way(Urgency.PATH)
+
         def make(name: str, cancel: threading.Event) -> Path:
-            self.live.give_way()
-            report = (lambda *_: self.live.give_way()) if CALLS_BACK else None
-            return self._walk(
-                opened, directions[name], label, report, cancel if CALLS_BACK else None
+            hooks = (report, cancel) if CALLS_BACK else (None, None)
+            return self.in_turn(
+                Urgency.PATH, self._walk, opened, directions[name], label, *hooks
             )
 
         paths = Paths(make, shown_names(directions), self._seat, kept)
@@ -429,7 +418,7 @@ class Explorer:
 
     def _run_search(self, search: Search) -> None:
         def report(progress: Progress) -> None:
-            self.live.give_way()
+            self.compute.give_way(Urgency.SEARCH)
             search.progress = progress
             if progress.images is not None and progress.probabilities is not None:
                 newest = zip(progress.images, progress.probabilities, strict=True)
@@ -441,8 +430,12 @@ class Explorer:
         search.state = "running"
         try:
             hooks = {"progress": report, "cancel": search.cancel, "resume": search.samples}
-            search.directions = self._find(
-                search.image, search.label, search.settings, **(hooks if CALLS_BACK else {})
+            search.directions = self.in_turn(
+                Urgency.SEARCH,
+                partial(self._find, **(hooks if CALLS_BACK else {})),
+                search.image,
+                search.label,
+                search.settings,
             )
             search.state = "done"
         except Cancelled as stopped:
@@ -480,6 +473,7 @@ class Session:
         self._tickets = itertools.count(1)
         self._newest = 0
         self._decoding = threading.Lock()
+        self._keeping = threading.Lock()
 
     # -- opening ----------------------------------------------------------------------------
 
@@ -592,9 +586,9 @@ class Session:
         """Goes to z_sem + sum of alpha_i v_i; None where a newer position came meanwhile."""
         if self.opened is None or self.directions is None:
             raise GCDError("There is nothing to move yet: open an image first.")
-        opened, directions = self.opened, self.directions
+        opened = self.opened
         ticket = self._newest = next(self._tickets)
-        wanted = {n: round(float(a), 4) for n, a in alphas.items() if n in self.names and a}
+        wanted = rounded(alphas, self.names)
         changed = [n for n in self.names if wanted.get(n, 0.0) != self.alphas.get(n, 0.0)]
         if moved or changed:
             self.moved = moved or changed[0]
@@ -605,15 +599,45 @@ class Session:
             with self._decoding:
                 if ticket != self._newest:
                     return None
-                z_sem = opened.latent.z_sem
-                for name, alpha in wanted.items():
-                    z_sem = z_sem + alpha * directions[name].vector.to(z_sem)
-                frame = self.explorer.decode(opened.latent.with_z_sem(z_sem), opened.image)
+                frame = self.explorer.decode_live(self._latent_at(wanted), opened.image)
         if ticket != self._newest:
             return None
         self._keep(key, frame)
         self.current = frame
+        self.explorer.ahead.follow(self, self._neighbours(ticket))
         return frame
+
+    def _latent_at(self, alphas: Alphas) -> Latent:
+        """The latent at z_sem + sum of alpha_i v_i."""
+        latent = self.opened.latent
+        z_sem = latent.z_sem
+        for name, alpha in alphas.items():
+            z_sem = z_sem + alpha * self.directions[name].vector.to(z_sem)
+        return latent.with_z_sem(z_sem)
+
+    def _neighbours(self, ticket: int) -> Iterator[None]:
+        """Decodes the positions one stop from the current one, a step at a time, while it is that.
+
+        First come those of the slider that was moved last.
+        """
+        opened, here = self.opened, self.alphas
+        if opened is None:
+            return
+        limit = self.explorer.domain.alpha_max
+        stop = limit / (POINTS // 2)
+        for name in sorted(self.names, key=lambda name: name != self.moved):
+            for alpha in (here.get(name, 0.0) + stop, here.get(name, 0.0) - stop):
+                alphas = rounded(here | {name: max(-limit, min(limit, alpha))}, self.names)
+                key = tuple(sorted(alphas.items()))
+                if ticket != self._newest:
+                    return
+                if key in self._frames or self._on_path(alphas) is not None:
+                    continue
+                latent = self._latent_at(alphas)
+                frame = self.explorer.decode_live(latent, opened.image, Urgency.NEXT)
+                if ticket == self._newest:
+                    self._keep(key, frame)
+                yield
 
     def _on_path(self, alphas: Alphas) -> Frame | None:
         if len(alphas) != 1:
@@ -628,10 +652,11 @@ class Session:
         return path_frame(path, i, self.explorer.domain.labels)
 
     def _keep(self, key: tuple, frame: Frame) -> None:
-        self._frames[key] = frame
-        self._frames.move_to_end(key)
-        while len(self._frames) > FRAMES_KEPT:
-            self._frames.popitem(last=False)
+        with self._keeping:
+            self._frames[key] = frame
+            self._frames.move_to_end(key)
+            while len(self._frames) > FRAMES_KEPT:
+                self._frames.popitem(last=False)
 
     def to_flip(self, name: str) -> tuple[Frame | None, bool]:
         """Goes to a direction's counterfactual; says whether the prediction flipped there."""
@@ -683,6 +708,12 @@ class Session:
         self._maps.clear()
         self.found.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def rounded(alphas: Alphas, names: list[str]) -> Alphas:
+    """Positions as they are compared and kept: of known directions, without zeros."""
+    near = {name: round(float(alphas[name]), 4) for name in names if name in alphas}
+    return {name: alpha for name, alpha in near.items() if alpha}
 
 
 def alpha_grid(alpha_max: float) -> list[float]:

@@ -46,7 +46,7 @@ def same(found, expected):
 def test_every_official_kind_gives_the_same_weights(tmp_path, name, content):
     write = save_file if name.endswith("safetensors") else torch.save
     write(content, tmp_path / name)
-    weights, codec, _ = read_weights(tmp_path / name)
+    weights, codec, *_ = read_weights(tmp_path / name)
     assert same(weights, WEIGHTS) and not codec
 
 
@@ -57,7 +57,7 @@ def test_the_format_before_zip_is_read(tmp_path):
 
 def test_codec_weights_are_told_apart(tmp_path):
     save_file(EMA | {"codec.decoder.bias": torch.ones(2)}, tmp_path / "both.safetensors")
-    weights, codec, _ = read_weights(tmp_path / "both.safetensors")
+    weights, codec, *_ = read_weights(tmp_path / "both.safetensors")
     assert same(weights, WEIGHTS) and same(codec, {"decoder.bias": torch.ones(2)})
 
 

@@ -109,7 +109,7 @@ def test_a_codec_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_moved_copies_keep_range_and_shape() -> None:
     x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    moved = diffae._moved(x, torch.Generator().manual_seed(1))
+    moved = diffae.moved(x, torch.Generator().manual_seed(1))
     assert moved.shape == x.shape
     assert moved.min() >= 0 and moved.max() <= 1
     assert not torch.allclose(moved, x, atol=0.05)

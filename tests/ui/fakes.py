@@ -49,6 +49,7 @@ class FakeGenerator:
     image_size, channels, z_sem_size = SIZE, 1, CODE
     device = torch.device("cpu")
     identity = "drawn"
+    live_solver = None
 
     def __init__(self, seconds_per_image: float = 0.0) -> None:
         self.seconds_per_image = seconds_per_image

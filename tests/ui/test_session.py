@@ -93,14 +93,14 @@ def test_the_moved_direction_is_the_one_that_changed(session: Session):
 
 def test_a_stale_move_is_dropped(session: Session, monkeypatch: pytest.MonkeyPatch):
     finished(session)
-    decode, started, go_on = session.explorer.decode, threading.Event(), threading.Event()
+    decode, started, go_on = session.explorer.decode_live, threading.Event(), threading.Event()
 
     def slow(*args):
         started.set()
         assert go_on.wait(30)
         return decode(*args)
 
-    monkeypatch.setattr(session.explorer, "decode", slow)
+    monkeypatch.setattr(session.explorer, "decode_live", slow)
     answers = {}
 
     def move(name: str, alphas: dict) -> threading.Thread:
@@ -126,6 +126,55 @@ def test_only_so_many_frames_are_kept(session: Session, monkeypatch: pytest.Monk
     for i in range(1, 8):
         session.move({"g": 0.1 * i, "h1": 1.0})
     assert len(session._frames) == 3
+
+
+def test_the_neighbours_of_a_position_are_decoded_ahead(session: Session):
+    finished(session)
+    stop = alpha_grid(6.0)[-1] - alpha_grid(6.0)[-2]
+    session.move({"g": 1.0, "h2": -6.0})
+    near = [{"g": 1.0 + stop, "h2": -6.0}, {"g": 1.0, "h2": stop - 6.0}]
+    near += [{"g": 1.0, "h2": -6.0, "h1": alpha} for alpha in (stop, -stop)]
+    keys = [tuple(sorted(module.rounded(alphas, session.names).items())) for alphas in near]
+    wait_for(lambda: all(key in session._frames for key in keys))
+    domain, kept = session.explorer.domain, session._frames[keys[0]]
+    frame = session.move(near[0])
+    assert frame is kept
+    z_sem = session.opened.latent.z_sem + near[0]["g"] * session.directions["g"].vector
+    expected = domain.generator.decode(
+        session.opened.latent.with_z_sem(z_sem - 6 * session.directions["h2"].vector)
+    )
+    assert torch.allclose(frame.image, expected, atol=1e-4)
+    assert max(abs(alpha) for key in session._frames for _, alpha in key) <= 6.0
+
+
+def test_nothing_is_decoded_ahead_for_a_position_that_was_left(session: Session):
+    finished(session)
+    session.move({"g": 1.0, "h1": 1.0})
+    work = session._neighbours(session._newest)
+    next(work)
+    session.move({"g": 2.0, "h1": 1.0})
+    with pytest.raises(StopIteration):
+        next(work)
+
+
+def test_who_waits_gets_the_live_solver_and_who_looks_the_full_one(
+    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+):
+    generator, solvers = explorer.domain.generator, []
+    decode = generator.decode
+
+    def noting(latent, solver=None, *args, **options):
+        solvers.append(solver)
+        return decode(latent, solver, *args, **options)
+
+    monkeypatch.setattr(generator, "decode", noting)
+    monkeypatch.setattr(generator, "live_solver", "distilled", raising=False)
+    session = explorer.session("somebody")
+    session.open_example(0)
+    finished(session)
+    assert solvers and set(solvers) == {None}
+    session.move({"g": 1.0, "h1": 1.0})
+    assert "distilled" in solvers
 
 
 def test_to_flip_goes_to_the_counterfactual(session: Session):
@@ -307,18 +356,6 @@ def test_bad_settings_end_a_search_with_a_sentence(session: Session):
     session.explorer.start_search(search)
     search.thread.join(30)
     assert search.state == "failed" and "samples" in search.message
-
-
-def test_background_work_gives_way_to_a_move():
-    live = module.LiveFirst(quiet=0.05, patience=5)
-    with live.moving():
-        began = time.monotonic()
-        waited = threading.Thread(target=live.give_way)
-        waited.start()
-        time.sleep(0.2)
-        assert waited.is_alive()
-    waited.join(5)
-    assert 0.2 < time.monotonic() - began < 3
 
 
 def test_a_foreign_image_is_opened_with_a_warning_and_the_domains_own_without(

@@ -17,7 +17,7 @@ from gcd_core.pickles import PICKLE_SUFFIXES, read_pickle
 
 INDEX_SUFFIX = ".safetensors.index.json"
 EMA = "ema_model."
-PARTS = ("codec.", "whitening.")  # what may lie beside the DiffAE's own weights
+PARTS = ("codec.", "whitening.", "distilled.")  # what may lie beside the DiffAE's own weights
 # What an official checkpoint holds beside its averaged weights.
 BESIDE_EMA = ("model.", "x_T", "conds_mean", "conds_std")
 
@@ -36,8 +36,8 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], ...]:
 
     Returns
     -------
-    The DiffAE's weights, the codec's and the whitening's (names that began with ``codec.`` and
-    ``whitening.``), without prefixes, float32. If there are averaged weights (``ema_model.*``),
+    The DiffAE's weights, the codec's, the whitening's and the distilled decoder's (names that began
+    with ``codec.``, ``whitening.`` and ``distilled.``), without prefixes, float32. If there are averaged weights (``ema_model.*``),
     these are the DiffAE's; the raw ``model.*`` and ``x_T`` beside them are left.
 
     Raises

@@ -25,7 +25,14 @@ from gcd_core.generators.base import (
 )
 from gcd_core.generators.diffae.checkpoint import load_strictly, read_weights
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
-from gcd_core.generators.diffae.solvers import T, find_solver
+from gcd_core.generators.diffae.solvers import (
+    DISTILLED,
+    SOLVERS,
+    T,
+    check_solver,
+    ddim,
+    find_solver,
+)
 from gcd_core.generators.whitening import Whitening
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -51,8 +58,40 @@ class Sampling:
                 f"The configuration's 'sampling' has the unknown key {unknown[0]!r}; "
                 f"remove it (known: {', '.join(known)})."
             )
-        find_solver(table.get("solver", cls.solver))
+        check_solver(table.get("solver", cls.solver))
         return cls(**table)
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What a distilled decoder stands in for, and when it acts (the configuration's ``distilled``).
+
+    ``times`` are those of its DDIM steps, descending; it was trained to arrive where ``solver``
+    does in as many ``steps``, from the z_T which that solver's inversion gives.
+    """
+
+    times: tuple[int, ...]
+    solver: str
+    steps: int
+
+    @classmethod
+    def from_config(cls, table: Mapping) -> Distilled:
+        """Check the table; raise :class:`GCDError` naming what is wrong."""
+        names = [field.name for field in fields(cls)]
+        if not isinstance(table, Mapping) or sorted(table) != sorted(names):
+            raise GCDError(
+                f"The configuration's 'distilled' is {table!r:.60}; it needs {', '.join(names)}."
+            )
+        find_solver(table["solver"])
+        times = table["times"]
+        whole = isinstance(times, (list, tuple)) and all(type(t) is int for t in times)
+        if not whole or not times or sorted(set(times), reverse=True) != list(times):
+            raise GCDError(f"The 'times' of 'distilled' are {times!r}; give whole numbers, descending.")
+        if not 0 <= times[-1] <= times[0] < T:
+            raise GCDError(f"The 'times' of 'distilled' are {times!r}; they lie from 0 to {T - 1}.")
+        if type(table["steps"]) is not int or table["steps"] < 1:
+            raise GCDError(f"The 'steps' of 'distilled' are {table['steps']!r}; give 1 or more.")
+        return cls(tuple(times), table["solver"], table["steps"])
 
 
 class DiffAE:
@@ -77,8 +116,11 @@ class DiffAE:
     whitening
         ``None``, or the coordinates in which z_sem is given and taken (with fewer numbers, as they
         may be, than the network's own).
+    distilled
+        ``None``, or a student U-Net (without an encoder) and what it stands in for: the decoder of
+        the solver ``"distilled"``.
     precision
-        Of the U-Net: ``"fp32"``, ``"bf16"``, or ``"auto"``, which is bf16 where the hardware
+        Of the U-Nets: ``"fp32"``, ``"bf16"``, or ``"auto"``, which is bf16 where the hardware
         multiplies it faster. Encoder, codec and solver stay in float32.
 
     Examples
@@ -96,6 +138,7 @@ class DiffAE:
         clip_denoised: bool | None = None,
         precision: str = "auto",
         whitening: Whitening | None = None,
+        distilled: tuple[nn.Module, Distilled] | None = None,
     ) -> None:
         architecture = model.architecture
         self.latent_shape = (architecture.in_channels,) + 2 * (architecture.image_size,)
@@ -116,10 +159,14 @@ class DiffAE:
         )
         self.device = next(model.parameters()).device
         self.precision = choose_precision(precision, self.device)
-        self._unet = model
+        self._unet = model.to(memory_format=torch.channels_last)
         if self.precision == "bf16":
             self._unet = copy.deepcopy(model).to(torch.bfloat16)
             del self._unet.encoder
+        self._student, self.distilled = distilled if distilled is not None else (None, None)
+        if self._student is not None:
+            dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+            self._student = self._student.eval().to(dtype, memory_format=torch.channels_last)
         self._evaluations = 0
         self._counter = threading.Lock()
 
@@ -137,8 +184,10 @@ class DiffAE:
         sampling = Sampling.from_config(config.pop("sampling", {}))
         clip_denoised = config.pop("clip_denoised", None)
         whiten = config.pop("whiten_z_sem", False)
+        distilled = config.pop("distilled", None)
+        distilled = Distilled.from_config(distilled) if distilled is not None else None
         architecture = Architecture.from_config(config)
-        state, codec_state, whitening_state = read_weights(weights)
+        state, codec_state, whitening_state, distilled_state = read_weights(weights)
         with torch.device("meta"):
             model = DiffAEModel(architecture)
         load_strictly(model, state, "DiffAE")
@@ -164,16 +213,36 @@ class DiffAE:
             kept = whitening_state["basis"].shape[-1] if "basis" in whitening_state else 1
             whitening = Whitening(architecture.embed_channels, kept)
             load_strictly(whitening, whitening_state, "whitening")
+        if (distilled is None) != (not distilled_state):
+            held = "holds" if distilled_state else "lacks"
+            raise GCDError(
+                f"{Path(weights).name} {held} a distilled decoder (distilled.*) but the "
+                f"configuration's 'distilled' is {'absent' if distilled is None else 'there'}; "
+                "make them agree."
+            )
         device = choose_device(device)
+        student = None
+        if distilled is not None:
+            with torch.device("meta"):
+                student = DiffAEModel(architecture)
+            del student.encoder
+            load_strictly(student, distilled_state, "distilled decoder")
+            student = student.to(device).requires_grad_(False)
         whitening = whitening.to(device) if whitening is not None else None
         model = model.to(device).requires_grad_(False)
         codec = codec.to(device).requires_grad_(False) if codec is not None else None
-        return cls(model, codec, sampling, clip_denoised, precision, whitening)
+        quick = (student, distilled) if distilled is not None else None
+        return cls(model, codec, sampling, clip_denoised, precision, whitening, quick)
 
     @property
     def evaluations(self) -> int:
         """Images times U-Net passes so far."""
         return self._evaluations
+
+    @property
+    def live_solver(self) -> str | None:
+        """The distilled decoder's name where there is one."""
+        return DISTILLED if self.distilled is not None else None
 
     @cached_property
     def identity(self) -> str:
@@ -199,9 +268,11 @@ class DiffAE:
         images
             (N, C, S, S), in [0, 1].
         solver
-            ``"ddim"`` or ``"dpm++2m"``; default: the configuration's.
+            ``"ddim"``, ``"dpm++2m"``, or ``"distilled"`` where there is a distilled decoder (which
+            decodes what its teacher's solver encoded); default: the configuration's.
         steps
-            Network evaluations an image, at least 1; default: the configuration's.
+            Network evaluations an image, at least 1; default: the configuration's. With
+            ``"distilled"``, those of its decoding.
         z_sem
             Semantic codes (N, D) to invert under; default: the images' own.
 
@@ -213,9 +284,14 @@ class DiffAE:
         Raises
         ------
         GCDError
-            For images of another shape, an unknown solver, or steps below 1.
+            For images of another shape, an unknown solver, or steps below 1 (of the distilled
+            decoder, other than it takes).
         """
-        ode_encode = find_solver(solver or self.sampling.solver).encode
+        solver = solver or self.sampling.solver
+        if solver == DISTILLED:
+            quick = self._checked_distilled(steps)
+            solver, steps = quick.solver, quick.steps
+        ode_encode = find_solver(solver).encode
         steps = self.sampling.encode_steps if steps is None else steps
         images = self._checked_images(images)
         if z_sem is None:
@@ -223,8 +299,8 @@ class DiffAE:
         z_sem = self._checked_z_sem(z_sem, len(images))
 
         def one_batch(images: Tensor, z_sem: Tensor) -> Tensor:
-            x = self._fold(images)
-            return ode_encode(self._noise_model(z_sem), x, steps, self.clip_denoised)
+            x = self.fold(images)
+            return ode_encode(self.noise_model(z_sem), x, steps, self.clip_denoised)
 
         return Latent(z_sem, self._in_batches(one_batch, (images, z_sem)))
 
@@ -232,7 +308,7 @@ class DiffAE:
     def encode_semantic(self, images: Tensor) -> Tensor:
         """Turn images (N, C, S, S) in [0, 1] into semantic codes (N, D)."""
         images = self._checked_images(images)
-        raw = self._in_batches(lambda batch: self.model.encoder(self._fold(batch)), (images,))
+        raw = self._in_batches(lambda batch: self.model.encoder(self.fold(batch)), (images,))
         return raw if self.whitening is None else self.whitening(raw)
 
     @torch.no_grad()
@@ -262,14 +338,18 @@ class DiffAE:
         -------
         Images (N, C, S, S), in [0, 1].
         """
-        ode_decode = find_solver(solver or self.sampling.solver).decode
+        solver = solver or self.sampling.solver
+        quick = self._checked_distilled(steps) if solver == DISTILLED else None
+        ode_decode = find_solver(solver).decode if quick is None else None
         steps = self.sampling.decode_steps if steps is None else steps
         z_sem = self._checked_z_sem(latent.z_sem, len(latent))
         z_T = checked_z_T(latent.z_T, self.latent_shape).to(self.device)
 
         def one_batch(z_sem: Tensor, z_T: Tensor) -> Tensor:
-            x = ode_decode(self._noise_model(z_sem), z_T, steps, self.clip_denoised)
-            return self._unfold(x)
+            if quick is not None:
+                return self.unfold(ddim(self.noise_model(z_sem, self._student), z_T, quick.times))
+            x = ode_decode(self.noise_model(z_sem), z_T, steps, self.clip_denoised)
+            return self.unfold(x)
 
         return self._in_batches(one_batch, (z_sem, z_T), batch_size, progress)
 
@@ -296,32 +376,49 @@ class DiffAE:
         if t.is_floating_point() or (len(t) and not 0 <= int(t.min()) <= int(t.max()) < T):
             raise GCDError(f"Times {t.tolist()[:3]} were given; expected integers 0 to {T - 1}.")
         x_t = x_t.to(self.device, torch.float32)
-        return self._predict(x_t, t, self._raw(self._checked_z_sem(z_sem, len(x_t))))
+        return self._predict(x_t, t, self.raw(self._checked_z_sem(z_sem, len(x_t))))
 
-    def _predict(self, x_t: Tensor, t: Tensor, z_sem: Tensor) -> Tensor:
+    def _predict(
+        self, x_t: Tensor, t: Tensor, z_sem: Tensor, unet: nn.Module | None = None
+    ) -> Tensor:
         with self._counter:
             self._evaluations += len(x_t)
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        return self._unet(x_t.to(dtype), t, z_sem.to(dtype)).float()
+        return (unet or self._unet)(x_t.to(dtype), t, z_sem.to(dtype)).float()
 
-    def _raw(self, z_sem: Tensor) -> Tensor:
+    def _checked_distilled(self, steps: int | None) -> Distilled:
+        """The distilled decoder's description; refused where there is none, or for other steps."""
+        if self.distilled is None:
+            raise GCDError(
+                f"This generator has no distilled decoder; choose one of {', '.join(SOLVERS)}, or "
+                "make one with `train distilled`."
+            )
+        n = len(self.distilled.times)
+        if steps not in (None, n):
+            raise GCDError(f"The distilled decoder takes {n} steps, not {steps!r}; leave them out.")
+        return self.distilled
+
+    def raw(self, z_sem: Tensor) -> Tensor:
         """Semantic codes as the network knows them."""
         return z_sem if self.whitening is None else self.whitening.undo(z_sem)
 
-    def _noise_model(self, z_sem: Tensor) -> Callable[[Tensor, int], Tensor]:
-        z_sem = self._raw(z_sem)
+    def noise_model(
+        self, z_sem: Tensor, unet: nn.Module | None = None
+    ) -> Callable[[Tensor, int], Tensor]:
+        """The noise in x (N, Cz, Hz, Wz) at time t under codes (N, D), as the solvers ask for it."""
+        z_sem = self.raw(z_sem)
 
         def noise(x: Tensor, t: int) -> Tensor:
-            return self._predict(x, torch.full((len(x),), t, device=self.device), z_sem)
+            return self._predict(x, torch.full((len(x),), t, device=self.device), z_sem, unet)
 
         return noise
 
-    def _fold(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] to what the diffusion works on."""
+    def fold(self, images: Tensor) -> Tensor:
+        """Images (N, C, S, S) in [0, 1] to what the diffusion works on, (N, Cz, Hz, Wz)."""
         return self.codec.encode(images) if self.codec is not None else images * 2 - 1
 
-    def _unfold(self, x: Tensor) -> Tensor:
-        """What the diffusion works on to images in [0, 1]."""
+    def unfold(self, x: Tensor) -> Tensor:
+        """What the diffusion works on, (N, Cz, Hz, Wz), to images (N, C, S, S) in [0, 1]."""
         images = self.codec.decode(x) if self.codec is not None else (x + 1) / 2
         return images.clamp(0, 1)
 

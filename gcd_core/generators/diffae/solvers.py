@@ -71,18 +71,25 @@ def _split(noise_model: NoiseModel, x: Tensor, t: int, clip: bool) -> tuple[Tens
     return x_0, eps
 
 
-def ddim_decode(noise_model: NoiseModel, x: Tensor, steps: int, clip: bool = False) -> Tensor:
-    """Noise to image by DDIM (Song et al., 2021, Eq. 12 with sigma = 0).
+def ddim(
+    noise_model: NoiseModel, x: Tensor, times: Sequence[int], clip: bool = False
+) -> Tensor:
+    """Noise to image along descending ``times`` by DDIM (Song et al., 2021, Eq. 12, sigma = 0).
 
-    x_s = alpha_s x_0(x_t) + sigma_s eps(x_t) from each time t to the one before, s, and at last to
-    the predicted x_0 itself. ``clip`` keeps every predicted x_0 in [-1, 1].
+    ``x`` stands for the first time's. x_s = alpha_s x_0(x_t) + sigma_s eps(x_t) from each time t to
+    the next, s, and at last to the predicted x_0 itself. ``clip`` keeps every predicted x_0 in
+    [-1, 1].
     """
-    times = strided_timesteps(steps)
-    for t, s in zip(reversed(times), [*reversed(times[:-1]), None], strict=True):
+    for t, s in pairwise([*times, None]):
         x_0, eps = _split(noise_model, x, t, clip)
         alpha, sigma = (1.0, 0.0) if s is None else alpha_sigma(s)
         x = alpha * x_0 + sigma * eps
     return x
+
+
+def ddim_decode(noise_model: NoiseModel, x: Tensor, steps: int, clip: bool = False) -> Tensor:
+    """Noise to image by :func:`ddim` along :func:`strided_timesteps`."""
+    return ddim(noise_model, x, strided_timesteps(steps)[::-1], clip)
 
 
 def ddim_encode(noise_model: NoiseModel, x: Tensor, steps: int, clip: bool = False) -> Tensor:
@@ -145,8 +152,18 @@ SOLVERS = {
 }
 
 
+DISTILLED = "distilled"  # a generator's own few-step decoder, where it has one
+
+
 def find_solver(name: str) -> Solver:
     """Return the solver called ``name``; raise :class:`GCDError` if there is none."""
     if name not in SOLVERS:
         raise GCDError(f"There is no solver {name!r}; choose one of {', '.join(SOLVERS)}.")
     return SOLVERS[name]
+
+
+def check_solver(name: str) -> None:
+    """Refuse a name that is neither a solver's nor ``"distilled"``."""
+    if name != DISTILLED and name not in SOLVERS:
+        known = ", ".join([*SOLVERS, DISTILLED])
+        raise GCDError(f"There is no solver {name!r}; choose one of {known}.")

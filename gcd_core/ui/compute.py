@@ -1,0 +1,123 @@
+"""The one thread in which the page's networks run, and who goes first in it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from enum import IntEnum
+from typing import Any
+
+import torch
+
+
+class Urgency(IntEnum):
+    """How long a piece of work can wait, the most urgent first."""
+
+    LIVE = 0  # somebody looks at the page and waits
+    NEXT = 1  # somebody may ask for it next
+    PATH = 2  # will be looked at soon
+    SEARCH = 3  # is known to take a minute
+
+
+class Compute:
+    """Runs all work in one thread, for that is fastest: each thread that computes has a team of
+    workers of its own, and on few cores two teams more than halve each other's speed.
+
+    Long work calls `give_way` between its batches: whatever is more urgent then runs in between,
+    in the same thread.
+
+    Parameters
+    ----------
+    quiet : float
+        Seconds without live work after which other work goes on; people move sliders in bursts.
+    patience : float
+        Seconds after which it goes on in any case.
+    """
+
+    def __init__(self, quiet: float = 0.15, patience: float = 2.0) -> None:
+        self._quiet, self._patience = quiet, patience
+        self._waiting: dict[Urgency, deque[tuple[Future, Callable[[], Any]]]] = {
+            urgency: deque() for urgency in Urgency
+        }
+        self._last_live = float("-inf")
+        self._news, self._closed = threading.Condition(), False
+        self._threads = torch.get_num_threads()
+        self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
+        self._thread.start()
+
+    def run(self, urgency: Urgency, function: Callable[..., Any], *args: Any) -> Any:
+        """Return what the function returns, or raise what it raises, when its turn has come."""
+        if threading.current_thread() is self._thread:
+            return function(*args)
+        outcome: Future = Future()
+        with self._news:
+            if self._closed:
+                raise RuntimeError("The page is being closed.")
+            self._waiting[urgency].append((outcome, lambda: function(*args)))
+            self._news.notify_all()
+        return outcome.result()
+
+    def give_way(self, urgency: Urgency) -> None:
+        """Run what is more urgent than this; elsewhere than in the thread, do nothing.
+
+        All live work runs first, and the pause until the next of a burst is waited for; of other
+        work one piece at a time, so that this work is not put off for ever.
+        """
+        if threading.current_thread() is not self._thread:
+            return
+        others, deadline = 0, time.monotonic() + self._patience
+        while True:
+            if self._run_next(Urgency.LIVE):
+                continue
+            pause = min(self._last_live + self._quiet, deadline) - time.monotonic()
+            if pause > 0:
+                with self._news:
+                    if not self._waiting[Urgency.LIVE]:
+                        self._news.wait(pause)
+                continue
+            between = [u for u in Urgency if Urgency.LIVE < u < urgency]
+            if others or not any(self._run_next(u) for u in between):
+                return
+            others += 1
+
+    def close(self) -> None:
+        """End the thread, once all work that waits is done."""
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
+        self._thread.join()
+
+    def _run_next(self, urgency: Urgency) -> bool:
+        """Run one piece of work of an urgency; False where none waits."""
+        with self._news:
+            if not self._waiting[urgency]:
+                return False
+            outcome, work = self._waiting[urgency].popleft()
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+        if urgency == Urgency.LIVE:
+            self._last_live = time.monotonic()
+        return True
+
+    def _work(self) -> None:
+        torch.set_num_threads(self._threads)
+        while True:
+            if any(self._run_next(urgency) for urgency in Urgency):
+                continue
+            with self._news:
+                if any(self._waiting.values()):
+                    continue
+                if self._closed:
+                    return
+                self._news.wait()
+
+
+def leave_the_cores_to(compute: Compute) -> None:
+    """Let threads that start from now on, the page's handlers, compute without helpers."""
+    compute.run(Urgency.LIVE, torch.get_num_threads)
+    torch.set_num_threads(1)

@@ -1,0 +1,207 @@
+"""The page's one computing thread: who goes first in it, and what comes back from it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from gcd_core.ui.ahead import Ahead
+from gcd_core.ui.compute import Compute, Urgency, leave_the_cores_to
+
+PATIENCE = 30
+
+
+@pytest.fixture
+def compute() -> Iterator[Compute]:
+    compute = Compute(quiet=0, patience=PATIENCE)
+    yield compute
+    compute.close()
+
+
+class Work:
+    """Work that notes its turns, and once has begun goes on when told to."""
+
+    def __init__(self, compute: Compute, order: list[str]) -> None:
+        self.compute, self.order = compute, order
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.threads: list[threading.Thread] = []
+
+    def start(self, name: str, urgency: Urgency, batches: int = 1, hold: bool = False) -> None:
+        """Submit work of some batches; wait until it waits (or, to be held, has begun)."""
+
+        def work() -> None:
+            for batch in range(batches):
+                if hold and not batch:
+                    self.begun.set()
+                    assert self.go_on.wait(PATIENCE)
+                if batch:
+                    self.compute.give_way(urgency)
+                self.order.append(name)
+
+        thread = threading.Thread(target=self.compute.run, args=(urgency, work))
+        before = sum(map(len, self.compute._waiting.values()))
+        thread.start()
+        self.threads.append(thread)
+        if hold:
+            assert self.begun.wait(PATIENCE)
+            return
+        while sum(map(len, self.compute._waiting.values())) == before:
+            threading.Event().wait(0.001)
+
+    def finish(self) -> list[str]:
+        self.go_on.set()
+        for thread in self.threads:
+            thread.join(PATIENCE)
+        return self.order
+
+
+def test_all_work_runs_in_one_thread_and_answers(compute: Compute):
+    threads = {compute.run(urgency, threading.get_ident) for urgency in Urgency}
+    assert len(threads) == 1 and threading.get_ident() not in threads
+    assert compute.run(Urgency.LIVE, pow, 2, 5) == 32
+    # Work may ask for more work, which runs at once.
+    assert compute.run(Urgency.PATH, compute.run, Urgency.SEARCH, max, 1, 2) == 2
+
+
+def test_what_work_raises_reaches_who_asked(compute: Compute):
+    with pytest.raises(ZeroDivisionError):
+        compute.run(Urgency.LIVE, divmod, 1, 0)
+    assert compute.run(Urgency.LIVE, abs, -1) == 1
+
+
+def test_the_most_urgent_goes_first_and_equals_in_their_order(compute: Compute):
+    work = Work(compute, [])
+    work.start("first", Urgency.SEARCH, hold=True)
+    for name, urgency in (
+        ("search", Urgency.SEARCH),
+        ("path", Urgency.PATH),
+        ("next", Urgency.NEXT),
+        ("live 1", Urgency.LIVE),
+        ("live 2", Urgency.LIVE),
+    ):
+        work.start(name, urgency)
+    assert work.finish() == ["first", "live 1", "live 2", "next", "path", "search"]
+
+
+def test_between_batches_all_live_work_and_one_other_piece_go_first(compute: Compute):
+    work = Work(compute, [])
+    work.start("search", Urgency.SEARCH, batches=3, hold=True)
+    for name, urgency in (
+        ("path 1", Urgency.PATH),
+        ("path 2", Urgency.PATH),
+        ("live 1", Urgency.LIVE),
+        ("live 2", Urgency.LIVE),
+        ("search 2", Urgency.SEARCH),
+    ):
+        work.start(name, urgency)
+    expected = ["search", "live 1", "live 2", "path 1", "search", "path 2", "search", "search 2"]
+    assert work.finish() == expected
+
+
+def test_nothing_less_urgent_comes_between_batches(compute: Compute):
+    work = Work(compute, [])
+    work.start("path", Urgency.PATH, batches=2, hold=True)
+    work.start("path 2", Urgency.PATH)
+    work.start("search", Urgency.SEARCH)
+    assert work.finish() == ["path", "path", "path 2", "search"]
+
+
+def test_a_burst_of_live_work_is_waited_for(compute: Compute):
+    compute._quiet, order, begun = PATIENCE, [], threading.Event()
+    compute.run(Urgency.LIVE, order.append, "live")
+
+    def background() -> None:
+        begun.set()
+        compute.give_way(Urgency.PATH)
+        order.append("background")
+
+    def last() -> None:
+        order.append("live")
+        compute._quiet = 0
+
+    thread = threading.Thread(target=compute.run, args=(Urgency.PATH, background))
+    thread.start()
+    assert begun.wait(PATIENCE)
+    compute.run(Urgency.LIVE, last)
+    thread.join(PATIENCE)
+    assert order == ["live", "live", "background"]
+
+
+def test_giving_way_elsewhere_does_nothing(compute: Compute):
+    compute.give_way(Urgency.SEARCH)
+
+
+def test_closing_ends_the_waiting_work_first_and_takes_no_more():
+    compute = Compute()
+    work = Work(compute, [])
+    work.start("first", Urgency.PATH, hold=True)
+    work.start("second", Urgency.PATH)
+    closing = threading.Thread(target=compute.close)
+    closing.start()
+    assert work.finish() == ["first", "second"]
+    closing.join(PATIENCE)
+    with pytest.raises(RuntimeError, match="closed"):
+        compute.run(Urgency.LIVE, abs, 1)
+
+
+def test_handlers_leave_the_cores_to_the_networks():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    compute = Compute()
+    try:
+        leave_the_cores_to(compute)
+        told = []
+        handler = threading.Thread(target=lambda: told.append(torch.get_num_threads()))
+        handler.start()
+        handler.join(PATIENCE)
+        assert told == [1]
+        assert compute.run(Urgency.LIVE, torch.get_num_threads) == 2
+    finally:
+        compute.close()
+        torch.set_num_threads(before)
+
+
+def test_foresight_takes_turns_and_the_newest_of_each_visitor_counts():
+    ahead, order, done, begin = Ahead(), [], threading.Event(), threading.Event()
+
+    def held() -> Iterator[None]:
+        assert begin.wait(PATIENCE)
+        yield
+
+    def steps(name: str, count: int) -> Iterator[None]:
+        for _ in range(count):
+            order.append(name)
+            yield
+        if name == "last":
+            done.set()
+
+    ahead.follow("door", held())
+    ahead.follow("one", steps("stale", 3))
+    ahead.follow("two", steps("two", 2))
+    ahead.follow("one", steps("one", 2))
+    ahead.follow("three", steps("last", 3))
+    begin.set()
+    assert done.wait(PATIENCE)
+    ahead.close()
+    assert order == ["one", "two", "last", "one", "two", "last", "last"]
+
+
+def test_foresight_that_fails_harms_no_other(caplog: pytest.LogCaptureFixture):
+    ahead, done = Ahead(), threading.Event()
+
+    def broken() -> Iterator[None]:
+        raise ZeroDivisionError
+        yield
+
+    def good() -> Iterator[None]:
+        done.set()
+        yield
+
+    ahead.follow("one", broken())
+    ahead.follow("two", good())
+    assert done.wait(PATIENCE)
+    ahead.close()
+    assert "ahead failed" in caplog.text
