@@ -21,6 +21,7 @@ from gcd_core.domains import (
     open_directions,
     open_generator,
     open_statistics,
+    search_problems,
 )
 from gcd_core.errors import GCDError
 from gcd_core.generators.base import Generator
@@ -112,11 +113,7 @@ def inspect_domain(path: str | Path, device: str = "cpu", download: bool = False
         if not found["file"]:
             where = "off_distribution"
             report.attempt(where, lambda: open_calibration(folder, table, generator))
-        most = sound.get("search", {}).get("n_h", 0)
-        if most > generator.z_sem_size:
-            report.problems.append(
-                f"[search]: n_h is {most}, but z_sem has {generator.z_sem_size} directions."
-            )
+        report.problems.extend(search_problems(sound.get("search", {}), generator))
         _inspect_directions(report, folder, labels, generator, str(table.get("name")))
     if not found["examples"]:
         _inspect_examples(report, folder, table, generator)

@@ -22,6 +22,7 @@ from gcd_core.generators import load_generator
 from gcd_core.generators.base import Generator, read_config
 from gcd_core.generators.diffae.checkpoint import load_latent_statistics
 from gcd_core.generators.diffae.generator import choose_device
+from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.imaging import load_image
 from gcd_core.off_distribution import OffDistribution, load_off_distribution
 from gcd_core.perceptual import LPIPS
@@ -165,6 +166,8 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         raise GCDError(problem)
     oracle = open_classifier(folder, table["oracle"], device) if "oracle" in table else None
     generator = open_generator(folder, table["generator"], device)
+    for problem in search_problems(table["search"], generator):
+        raise GCDError(problem)
     return Domain(
         name=table["name"],
         title=table["title"],
@@ -274,6 +277,21 @@ def open_directions(path: Path, label: str, generator: Generator, name: str) -> 
         raise GCDError(f"{path} holds directions for {directions.label!r}, not for {label!r}.")
     check_made_with(directions, generator, name)
     return directions
+
+
+def search_problems(section: Mapping[str, Any], generator: Generator) -> Iterator[str]:
+    """Name what a `[search]` table asks for that the generator does not have."""
+    most, size = section.get("n_h", 0), generator.z_sem_size
+    if most > size:
+        yield f"[search]: n_h is {most}, but z_sem has {size} directions."
+    if section.get("solver") != DISTILLED:
+        return
+    if generator.live_solver != DISTILLED:
+        yield "[search]: the solver is 'distilled', but the generator has no distilled decoder."
+        return
+    own = len(generator.distilled.times)
+    if section.get("steps") != own:
+        yield f"[search]: the distilled decoder takes {own} steps; set steps = {own}."
 
 
 def label_problems(labels: Mapping[str, Any], classifier: BlackBox) -> Iterator[str]:

@@ -75,6 +75,26 @@ def test_equal_answers_agree(result):
     assert agreement["bb_lig"]["rank_correlation"] > 0.7
 
 
+def test_the_live_decoder_is_compared_with_the_full_one(domain, result):
+    live = result["agreement"]["live"]
+    assert (live["images"], live["points"]) == (3, 3 * 7)
+    assert (live["evaluations_full"], live["evaluations_live"]) == (5, 2)
+    off = 0.1 / 2**2 - 0.1 / 5**2  # of brightness, everywhere
+    assert live["mae"] == pytest.approx(off, abs=1e-4)
+    assert live["lpips"] == pytest.approx(off, abs=1e-4)
+    generator, classifier = domain.generator, domain.classifier
+    changed = classifier(torch.full((1, 1, 16, 16), 0.5 + off))[0, 0]
+    same = classifier(torch.full((1, 1, 16, 16), 0.5))[0, 0]
+    assert live["logit_difference"] == pytest.approx(abs(changed - same).item(), abs=1e-3)
+    assert live["logit_rank_correlation"] > 0.999
+    generator.live_solver = None
+    try:
+        images = domain.load_image(domain.examples[0])
+        assert bench._agreement_of_decoders(domain, images, None, "a") is None
+    finally:
+        del generator.live_solver
+
+
 def test_what_is_not_scaled_says_so(domain):
     images = domain.load_image(domain.examples[0])
     size = bench.Size(samples=16, paper_samples=16, paper_images=1, growth=())
@@ -98,7 +118,9 @@ def test_growth_counts_every_size(domain):
 def test_slider_latency_is_in_milliseconds_and_in_order(domain):
     latency = speed.slider_latency(domain, domain.load_image(domain.examples[0]), moves=20)
     assert latency["moves"] == 20
-    assert 0 < latency["p50_ms"] <= latency["p95_ms"]
+    for name in ("full", "live"):
+        assert 0 < latency[name]["p50_ms"] <= latency[name]["p95_ms"]
+    assert latency["ratio"] == latency["full"]["p50_ms"] / latency["live"]["p50_ms"]
 
 
 def test_matmul_share_counts_the_work_of_decoding(domain):

@@ -170,6 +170,23 @@ def test_more_h_directions_than_numbers_in_z_sem_are_a_problem(folder: Path) -> 
     assert check_domain(folder) == ["[search]: n_h is 17, but z_sem has 16 directions."]
 
 
+def test_a_search_may_ask_for_the_distilled_decoder_where_there_is_one(
+    folder: Path, tmp_path: Path
+) -> None:
+    edit(folder, ('solver = "ddim"', 'solver = "distilled"'))
+    expected = "[search]: the solver is 'distilled', but the generator has no distilled decoder."
+    assert check_domain(folder) == [expected]
+    with pytest.raises(GCDError, match="no distilled decoder"):
+        load_domain(folder, device="cpu")
+    quick = write_tiny_domain(tmp_path / "quick", times=[700, 400, 150])
+    assert check_domain(quick) == []
+    edit(quick, ('solver = "ddim"', 'solver = "distilled"'))
+    expected = "[search]: the distilled decoder takes 3 steps; set steps = 3."
+    assert check_domain(quick) == [expected]
+    edit(quick, ("steps = 2", "steps = 3"))
+    assert check_domain(quick) == []
+
+
 def test_a_file_to_fetch_by_hand_is_described(folder: Path) -> None:
     named = '{ file = ["mine.pt", "mine.ckpt"], by_hand = "the weights on the authors\' page" }'
     edit(folder, ('"generator.safetensors.index.json"', named))

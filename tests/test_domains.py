@@ -55,6 +55,21 @@ def test_a_folder_is_a_domain(folder: Path) -> None:
     assert domain.classifier(image).shape == domain.oracle(image).shape == (1, 2)
 
 
+def test_a_search_may_use_the_distilled_decoder(tmp_path: Path) -> None:
+    folder = write_tiny_domain(tmp_path / "quick", times=[650, 250])
+    file = folder / "domain.toml"
+    file.write_text(file.read_text().replace('"ddim"', '"distilled"'))
+    domain = load_domain(folder, device="cpu")
+    image = domain.load_image(domain.examples[0])
+    found = gcd.find_directions(domain, image, "ill", n_samples=16, n_h=1)
+    assert found.evaluations == 2 + 2 * 16  # its teacher's two steps to encode, two each to decode
+    assert found.directions.metadata["settings"]["solver"] == "distilled"
+    full = gcd.find_directions(domain, image, "ill", n_samples=16, n_h=1, solver="ddim", steps=3)
+    assert full.evaluations == 3 + 3 * 16
+    with pytest.raises(gcd.GCDError, match="takes 2 steps"):
+        gcd.find_directions(domain, image, "ill", n_samples=16, steps=3)
+
+
 def test_directions_found_in_it_are_its_ready_ones_once_named(folder: Path) -> None:
     domain = load_domain(folder, device="cpu")
     image = domain.load_image(domain.examples[0])

@@ -62,8 +62,11 @@ points = 4
 """
 
 
-def write_tiny_domain(folder: Path) -> Path:
-    """Write a domain of 32x32 grey images to `folder`; return it."""
+def write_tiny_domain(folder: Path, times: list[int] | None = None) -> Path:
+    """Write a domain of 32x32 grey images to `folder`; return it.
+
+    With `times`, its generator has a distilled decoder of those.
+    """
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
     model = DiffAEModel(Architecture.from_config(ARCHITECTURE))
@@ -72,8 +75,12 @@ def write_tiny_domain(folder: Path) -> Path:
             torch.nn.init.normal_(parameter, std=0.05)
     sampling = {"solver": "ddim", "encode_steps": 2, "decode_steps": 2}
     config = ARCHITECTURE | {"sampling": sampling}
-    (folder / "generator.json").write_text(json.dumps(config))
     weights = {f"ema_model.{name}": value for name, value in model.state_dict().items()}
+    if times is not None:
+        config |= {"distilled": {"times": times, "solver": "ddim", "steps": 2}}
+        unet = {k: v for k, v in model.state_dict().items() if not k.startswith("encoder.")}
+        weights |= {f"distilled.{name}": 1.02 * value for name, value in unet.items()}
+    (folder / "generator.json").write_text(json.dumps(config))
     save_sharded(weights, folder, "generator")
     network = build_network("resnet", 1, 2, {"width": 8, "blocks": [1, 1]})
     save_file(network.state_dict(), folder / "classifier.safetensors")

@@ -41,6 +41,8 @@ class Size:
         Points on those walks that are really decoded, of 128.
     growth : tuple of int
         Numbers of samples to time our search with.
+    live_images : int
+        Images walked to compare the decoder for live moves with the full one.
     """
 
     samples: int = 1024
@@ -48,9 +50,10 @@ class Size:
     paper_images: int = 2
     paper_points: int = PAPER_POINTS
     growth: tuple[int, ...] = (256, 512, 1024, 2048)
+    live_images: int = 32
 
 
-SHORT = Size(samples=32, paper_samples=9, paper_images=1, paper_points=5, growth=())
+SHORT = Size(samples=32, paper_samples=9, paper_images=1, paper_points=5, growth=(), live_images=2)
 
 
 class Fixed:
@@ -174,6 +177,7 @@ def compare(
         "agreement": {
             "find": _agreement_of_searches(domain, images, label, paper, like, ours, say),
             "transfer": _agreement_of_paths(domain, slow_paths, fast_paths),
+            "live": _agreement_of_decoders(domain, images[: size.live_images], g, label),
             "bb_lig": {
                 "images": len(walked),
                 "rank_correlation": _mean(
@@ -244,6 +248,47 @@ def _agreement_of_paths(domain: Domain, slow: Sequence[Path], fast: Sequence[Pat
                 for a, b in pairs
             ]
         ),
+    }
+
+
+def _agreement_of_decoders(
+    domain: Domain, images: Tensor, g: Direction, label: str
+) -> dict | None:
+    """The decoder for live moves against the full one, at the same points of walks along g.
+
+    `p95` are over the points; `same_side` is the share of points on the same side of the
+    classifier's threshold.
+    """
+    generator = domain.generator
+    if generator.live_solver is None:
+        return None
+    latent = generator.encode(images)
+    alphas = torch.linspace(-domain.alpha_max, domain.alpha_max, domain.walk_points)
+    away = (alphas[:, None] * g.vector).repeat(len(images), 1).to(latent.z_sem)
+    points = latent[torch.arange(len(images)).repeat_interleave(len(alphas))]
+    points = points.with_z_sem(points.z_sem + away)
+    frames, evaluations, logits = {}, {}, {}
+    for name, solver in (("full", None), ("live", generator.live_solver)):
+        before = generator.evaluations
+        frames[name] = generator.decode(points, solver)
+        evaluations[name] = (generator.evaluations - before) / len(points)
+        logits[name] = domain.classifier.logit(domain.classifier(frames[name]), label)
+    full, live = frames["full"].split(32), frames["live"].split(32)
+    distances = torch.cat([domain.perceptual(a, b) for a, b in zip(live, full, strict=True)])
+    changes = (logits["live"] - logits["full"]).abs()
+    sides = [some >= 0 for some in logits.values()]
+    return {
+        "images": len(images),
+        "points": len(points),
+        "evaluations_full": evaluations["full"],
+        "evaluations_live": evaluations["live"],
+        "mae": (frames["live"] - frames["full"]).abs().mean().item(),
+        "lpips": distances.mean().item(),
+        "lpips_p95": distances.quantile(0.95).item(),
+        "logit_difference": changes.mean().item(),
+        "logit_difference_p95": changes.quantile(0.95).item(),
+        "logit_rank_correlation": metrics.rank_correlation(logits["live"], logits["full"]),
+        "same_side": (sides[0] == sides[1]).float().mean().item(),
     }
 
 

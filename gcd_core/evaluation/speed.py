@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from gcd_core.domains import Domain
+from gcd_core.generators.diffae.generator import choose_precision
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 
@@ -25,21 +26,35 @@ def slider_latency(domain: Domain, image: Tensor, moves: int = 100) -> dict:
     """Milliseconds of slider moves on an opened image: decode one point, ask, measure LPIPS.
 
     Every position is new, so that no path decoded before can answer; the direction does not matter.
+    Each is decoded by the default solver and by the one for live moves, in turn, where that is
+    another.
+
+    Returns
+    -------
+    dict
+        `moves`; `full` and `live`, each with `p50_ms` and `p95_ms`; and `ratio`, of the medians.
     """
     latent = domain.generator.encode(image)
     random = torch.Generator().manual_seed(0)
     direction = torch.randn(1, domain.generator.z_sem_size, generator=random).to(latent.z_sem)
     direction = direction / direction.norm()
     positions = domain.alpha_max * (2 * torch.rand(moves, generator=random) - 1)
-    taken = []
+    solvers = {"full": None, "live": domain.generator.live_solver}
+    taken: dict[str, list[float]] = {name: [] for name in solvers}
     for alpha in [0.0, 0.0, *positions.tolist()]:  # the first two warm up
-        start = time.perf_counter()
-        frame = domain.generator.decode(latent.with_z_sem(latent.z_sem + alpha * direction))
-        domain.classifier(frame).tolist()
-        domain.perceptual(frame, image.to(frame.device)).item()
-        taken.append(1000 * (time.perf_counter() - start))
-    cuts = statistics.quantiles(taken[2:], n=20)
-    return {"moves": moves, "p50_ms": statistics.median(taken[2:]), "p95_ms": cuts[-1]}
+        point = latent.with_z_sem(latent.z_sem + alpha * direction)
+        for name, solver in solvers.items():
+            start = time.perf_counter()
+            frame = domain.generator.decode(point, solver)
+            domain.classifier(frame).tolist()
+            domain.perceptual(frame, image.to(frame.device)).item()
+            taken[name].append(1000 * (time.perf_counter() - start))
+    result: dict = {"moves": moves}
+    for name, times in taken.items():
+        cuts = statistics.quantiles(times[2:], n=20)
+        result[name] = {"p50_ms": statistics.median(times[2:]), "p95_ms": cuts[-1]}
+    result["ratio"] = result["full"]["p50_ms"] / result["live"]["p50_ms"]
+    return result
 
 
 @torch.inference_mode()
@@ -49,13 +64,16 @@ def matmul_share(domain: Domain, image: Tensor, batch: int = 16) -> dict:
     Returns
     -------
     dict
-        `fp32_gflops` and `bf16_gflops` of a square product; `gflop_per_image` and `gflops` of
+        `fp32_gflops` and `bf16_gflops` of a square product (of a smaller one in bf16 where the
+        hardware has none, as it then takes a thousand times as long); `gflop_per_image` and `gflops` of
         decoding a batch; `share_of_fp32`, `share_of_bf16`.
     """
     device = torch.device(domain.device)
-    side = 8192 if device.type == "cuda" else 2048
+    whole = 8192 if device.type == "cuda" else 2048
+    native = choose_precision("auto", device) == "bf16"
     rates = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        side = whole if native or dtype == torch.float32 else 256
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
         rates[name] = 2 * side**3 / _fastest(lambda a=a, b=b: a @ b, device) / 1e9
     latent = domain.generator.encode(image).repeat(batch)

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gcd_core.cli.options import check_at_least
 from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
 from gcd_core.generators.diffae.checkpoint import read_weights, save_sharded
-from gcd_core.generators.diffae.generator import DiffAE, choose_device
+from gcd_core.generators.diffae.generator import DiffAE, Distilled, choose_device
 from gcd_core.generators.diffae.solvers import ddim, find_solver
 from gcd_core.perturbation import check_radius
 from gcd_core.training.data import load_split
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Train until the time is up, writing the generator with its student every few minutes."""
     check_radius(args.radius)
+    check_at_least(1, batch=args.batch, reuse=args.reuse)
     device, folder, out = choose_device(args.device), Path(args.of), Path(args.out)
     teacher = load_generator(folder / CONFIG, folder / WEIGHTS, device)
     if not isinstance(teacher, DiffAE):
@@ -78,6 +80,7 @@ def main(args: argparse.Namespace) -> None:
         "solver": teacher.sampling.solver,
         "steps": teacher.sampling.decode_steps,
     }
+    Distilled.from_config(table)
     out.mkdir(parents=True, exist_ok=True)
     names = ("times", "radius", "reuse", "batch", "lr", "ema", "seed")
     settings = {name: getattr(args, name) for name in names} | {"teacher": teacher.identity}
@@ -87,7 +90,8 @@ def main(args: argparse.Namespace) -> None:
     images, _ = load_split(args.data, args.labels, "train", size, channels)
     held_out, _ = load_split(args.data, args.labels, "val", size, channels)
     held_out = held_out[:: max(1, len(held_out) // HELD_OUT)][:HELD_OUT]
-    test = Lesson.of(teacher, held_out, args.radius, torch.Generator().manual_seed(0), table)
+    fixed = torch.Generator().manual_seed(0)
+    test = Lesson.of(teacher, held_out.float() / 255, args.radius, fixed, table)
 
     student = copy.deepcopy(teacher.model).train()
     del student.encoder
@@ -159,13 +163,13 @@ class Lesson:
     def of(
         cls, teacher: DiffAE, images: Tensor, radius: float, source: torch.Generator, table: dict
     ) -> "Lesson":
-        """Ask the teacher: each image's own codes give the image, perturbed ones what it decodes.
+        """Ask the teacher about images (N, C, S, S) in [0, 1] and the codes around theirs.
 
-        A perturbation is a step of uniform length, up to `radius`, in a random direction: denser
+        Each image's own codes give the image itself, perturbed ones what they decode to. A
+        perturbation is a step of uniform length, up to `radius`, in a random direction: denser
         near the image than points of the ball, as walks are.
         """
-        images = images.to(teacher.device).float()
-        images = images / 255 if images.max() > 1 else images
+        images = images.to(teacher.device)
         latent = teacher.encode(images)
         shape = (CODES * len(images), teacher.z_sem_size)
         away = F.normalize(torch.randn(shape, generator=source), dim=1)

@@ -26,8 +26,8 @@ class Compute:
     """Runs all work in one thread, for that is fastest: each thread that computes has a team of
     workers of its own, and on few cores two teams more than halve each other's speed.
 
-    Long work calls `give_way` between its batches: whatever is more urgent then runs in between,
-    in the same thread.
+    Live work runs at once, other work in a pause of it. Long work calls `give_way` between its
+    batches: whatever is more urgent then runs in between, in the same thread.
 
     Parameters
     ----------
@@ -68,20 +68,9 @@ class Compute:
         """
         if threading.current_thread() is not self._thread:
             return
-        others, deadline = 0, time.monotonic() + self._patience
-        while True:
-            if self._run_next(Urgency.LIVE):
-                continue
-            pause = min(self._last_live + self._quiet, deadline) - time.monotonic()
-            if pause > 0:
-                with self._news:
-                    if not self._waiting[Urgency.LIVE]:
-                        self._news.wait(pause)
-                continue
-            between = [u for u in Urgency if Urgency.LIVE < u < urgency]
-            if others or not any(self._run_next(u) for u in between):
-                return
-            others += 1
+        self._run_live()
+        if any(self._run_next(u) for u in Urgency if Urgency.LIVE < u < urgency):
+            self._run_live()
 
     def close(self) -> None:
         """End the thread, once all work that waits is done."""
@@ -89,6 +78,19 @@ class Compute:
             self._closed = True
             self._news.notify_all()
         self._thread.join()
+
+    def _run_live(self) -> None:
+        """Run live work until there is a pause in it, or patience ends."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            if self._run_next(Urgency.LIVE):
+                continue
+            pause = min(self._last_live + self._quiet, deadline) - time.monotonic()
+            if pause <= 0:
+                return
+            with self._news:
+                if not self._waiting[Urgency.LIVE]:
+                    self._news.wait(pause)
 
     def _run_next(self, urgency: Urgency) -> bool:
         """Run one piece of work of an urgency; False where none waits."""
@@ -107,6 +109,7 @@ class Compute:
     def _work(self) -> None:
         torch.set_num_threads(self._threads)
         while True:
+            self._run_live()
             if any(self._run_next(urgency) for urgency in Urgency):
                 continue
             with self._news:

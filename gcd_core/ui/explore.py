@@ -104,6 +104,7 @@ def facts(session: Session, **more: object) -> dict:
             "after": dict(zip(labels, current.probabilities, strict=True)),
             "flipped": flipped(session),
             "lpips": current.distance,
+            "settled": not current.live,
             "image": drawn(current.image),
         }
     return answer | more
@@ -621,6 +622,13 @@ class ExploreTab:
             return tuple(gr.skip() for _ in self.shown)
         return self.show(session, overlay, opacity, view)
 
+    def settle(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+        """Draws the position in full, once no newer one comes, where a move drew it quickly."""
+        session = self.explorer.session(request.session_hash)
+        if session.settle() is None:
+            return tuple(gr.skip() for _ in self.shown)
+        return self.show(session, overlay, opacity, view)
+
     def to_flip(
         self, direction: str, overlay: str, opacity: float, view: str, request: gr.Request
     ) -> tuple:
@@ -734,7 +742,7 @@ class ExploreTab:
             page.load(polite(self.arrive), self.looks, self.everything, api_name="arrive", **live),
             "arrive",
         )
-        gr.on(
+        moved = gr.on(
             [slider.input for slider in self.sliders],
             polite(move_handler(self)),
             [*self.sliders, *self.looks],
@@ -743,6 +751,10 @@ class ExploreTab:
             trigger_mode="always_last",
             **live,
         )
+        if self.explorer.domain.generator.live_solver is not None:
+            moved.success(
+                polite(self.settle), self.looks, self.shown, api_name="settle", **live
+            )
         for name, flip in zip(SLIDERS, self.flips, strict=True):
             flip.click(
                 polite(self.to_flip),

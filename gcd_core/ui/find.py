@@ -11,6 +11,7 @@ import gradio as gr
 from gcd_core.classifiers import BlackBox
 from gcd_core.directions import load_directions
 from gcd_core.errors import GCDError
+from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.pipeline import Progress
 from gcd_core.ui import charts
 from gcd_core.ui.explore import ExploreTab, drawn, facts, image_tag, polite, thumbnail, words
@@ -22,6 +23,7 @@ STAGES = {
     "proxy": "Fitting the proxy",
     "directions": "Reading the directions off the proxy",
 }
+SETTLED = 0.99  # cosine between one g and the next, of twice the samples
 SHARE = {
     "encode": (0.0, 0.02),
     "perturb": (0.02, 0.9),
@@ -37,10 +39,17 @@ def duration(seconds: float) -> str:
 
 
 def settings_of(
-    samples: int, radius: float, lam: float, k: int, steps: int, seed: int
+    domain, samples: int, radius: float, lam: float, k: int, steps: int, seed: int, settle: bool
 ) -> dict[str, object]:
-    """The search's settings by the names that the library gives them."""
+    """The search's settings by the names that the library gives them.
+
+    Where the domain's searches use its distilled decoder, other steps than that takes are the full
+    decoder's.
+    """
+    other = domain.search.solver == DISTILLED and int(steps) != domain.search.steps
     return {
+        "solver": domain.generator.sampling.solver if other else None,
+        "settle": SETTLED if settle else None,
         "n_samples": int(samples),
         "radius": float(radius),
         "lam": float(lam),
@@ -125,8 +134,14 @@ class FindTab:
                         self.k = number(min(defaults.n_h, MAX_H), "h-directions (k)", precision=0)
                         self.lam = number(defaults.lam, "\N{GREEK SMALL LETTER LAMDA} of LPIPS")
                     with gr.Row():
-                        self.steps = number(defaults.steps, "Steps", precision=0)
+                        self.steps = number(defaults.steps, "Decoding steps", precision=0)
                         self.seed = number(0, "Seed", precision=0)
+                    self.settle = gr.Checkbox(
+                        False,
+                        label="Stop early, once g has settled",
+                        info="Spares queries; the h-directions take longer to settle than g.",
+                        elem_id="settle",
+                    )
                 with gr.Row():
                     self.start = gr.Button(
                         "Find directions", variant="primary", size="md", elem_id="start"
@@ -181,6 +196,7 @@ class FindTab:
         overlay: str,
         opacity: float,
         view: str,
+        settle: bool,
         request: gr.Request,
     ) -> Iterator[tuple]:
         """Searches in the background, streaming progress; the result opens in Explore."""
@@ -189,7 +205,8 @@ class FindTab:
             raise GCDError("There is nothing to search from yet: open an image first.")
         if session.search is not None and session.search.running:
             raise GCDError("A search is running already: cancel it or wait for it to end.")
-        settings = settings_of(samples, radius, lam, k, steps, seed)
+        domain = self.explorer.domain
+        settings = settings_of(domain, samples, radius, lam, k, steps, seed, settle)
         search = Search(session.opened.image, session.opened.name, session.label, settings)
         last = session.search
         if last is not None and last.samples is not None and same_question(last, search):
@@ -280,7 +297,7 @@ class FindTab:
         settings = [self.samples, self.radius, self.lam, self.k, self.steps, self.seed]
         found = self.start.click(
             polite(self.find_directions),
-            [*settings, *looks],
+            [*settings, *looks, self.settle],
             [
                 self.explore.facts,
                 *shown,

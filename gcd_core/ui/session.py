@@ -49,12 +49,13 @@ class Frame:
     """One picture and what the models say of it.
 
     image: (1, C, H, W) in [0, 1]; probabilities: one per label, in the domain's order;
-    distance: LPIPS to the opened image.
+    distance: LPIPS to the opened image; live: whether a faster decoder than the full one drew it.
     """
 
     image: Tensor
     probabilities: tuple[float, ...]
     distance: float
+    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -301,7 +302,8 @@ class Explorer:
 
     @torch.inference_mode()
     def _decode_latent(self, latent: Latent, source: Tensor, solver: str | None) -> Frame:
-        return self.frame(self.domain.generator.decode(latent, solver), source)
+        frame = self.frame(self.domain.generator.decode(latent, solver), source)
+        return replace(frame, live=solver is not None)
 
     def _decode_path(self, opened: Opened, direction: Direction, label: str, progress, cancel):
         on_gpu = "cuda" in str(self.domain.device)
@@ -333,6 +335,16 @@ class Explorer:
     def decode(self, latent: Latent, source: Tensor) -> Frame:
         """Decodes one latent as well as the generator can."""
         return self.in_turn(Urgency.LIVE, self._decode, latent, source, None)
+
+    def decode_later(
+        self, latent: Latent, source: Tensor, wanted: Callable[[], bool]
+    ) -> Frame | None:
+        """Does so in a pause of live moves; None where it is not wanted any more then."""
+
+        def decode() -> Frame | None:
+            return self._decode(latent, source, None) if wanted() else None
+
+        return self.in_turn(Urgency.NEXT, decode)
 
     def decode_live(
         self, latent: Latent, source: Tensor, urgency: Urgency = Urgency.LIVE
@@ -664,8 +676,25 @@ class Session:
         alpha = float(path.alphas[path.counterfactual])
         return self.move({name: alpha}, name), bool(path.flipped)
 
+    def settle(self) -> Frame | None:
+        """Decodes the current picture in full, where the live decoder drew it, in a pause of moves.
+
+        None where it is full already, or a newer position came meanwhile.
+        """
+        ticket, opened, frame, alphas = self._newest, self.opened, self.current, self.alphas
+        if opened is None or frame is None or not frame.live:
+            return None
+        full = self.explorer.decode_later(
+            self._latent_at(alphas), opened.image, lambda: ticket == self._newest
+        )
+        if full is None or ticket != self._newest:
+            return None
+        self._keep(tuple(sorted(alphas.items())), full)
+        self.current = full
+        return full
+
     def still(self, patience: float = 20.0) -> tuple[Frame, Alphas]:
-        """The current picture and where it is, once no move is under way.
+        """The current picture, decoded in full, and where it is, once no move is under way.
 
         Raises
         ------
@@ -676,7 +705,10 @@ class Session:
         while True:
             frame, alphas = self.current, dict(self.alphas)
             if frame is not None and self._frames.get(tuple(sorted(alphas.items()))) is frame:
-                return frame, alphas
+                if not frame.live:
+                    return frame, alphas
+                self.settle()
+                continue
             if time.monotonic() > deadline:
                 raise GCDError("The picture is still being decoded: try again in a moment.")
             time.sleep(0.02)

@@ -10,7 +10,10 @@ import torch
 
 from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
-from gcd_core.training import diffae, vae
+from gcd_core.generators.base import Latent
+from gcd_core.generators.diffae import DiffAE
+from gcd_core.generators.diffae.solvers import ddim
+from gcd_core.training import diffae, distilled, vae
 from gcd_core.training.data import load_split
 from tests.training.radiographs import write_data_set
 
@@ -133,6 +136,91 @@ def test_training_the_decoder_alone_keeps_the_latents_and_mends_the_pictures(
     torch.testing.assert_close(after.encode_semantic(images), before.encode_semantic(images))
     errors = [(g.codec.decode(latents) - images).abs().mean() for g in (before, after)]
     assert errors[1] < errors[0]
+
+
+@pytest.fixture(scope="module")
+def distilled_options(trained: Path) -> dict[str, object]:
+    return dict(
+        of=trained / "diffae",
+        data=trained / "images.zip",
+        out=trained / "distilled",
+        radius=2,
+        batch=8,
+        reuse=4,
+        lr=1e-3,
+        ema=0.9,
+    )
+
+
+def load(folder: Path, **options: object) -> DiffAE:
+    files = folder / "generator.json", folder / "generator.safetensors.index.json"
+    return load_generator(*files, "cpu", **options)
+
+
+def test_a_distilled_decoder_comes_nearer_its_teacher_than_the_teacher_in_as_few_steps(
+    trained: Path, distilled_options: dict[str, object]
+) -> None:
+    run(distilled, steps=60, **distilled_options)
+    before, after = (
+        load(trained / name, precision="fp32") for name in ("diffae", "distilled")
+    )
+    assert after.identity == before.identity and before.live_solver is None
+    images = load_split(trained / "images.zip", None, "val", 32, 1)[0].float() / 255
+    latent = after.encode(images, "distilled")
+    noise = torch.Generator().manual_seed(5)
+    latent = latent.with_z_sem(latent.z_sem + torch.randn(latent.z_sem.shape, generator=noise))
+    full = before.decode(latent, "dpm++2m", 8)
+    assert torch.equal(after.decode(latent, "dpm++2m", 8), full)
+    untrained = before.unfold(ddim(before.noise_model(latent.z_sem), latent.z_T, [650, 250]))
+    errors = [(some - full).abs().mean() for some in (after.decode(latent, "distilled"), untrained)]
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_distilling_goes_on_where_it_stopped_and_keeps_its_lessons(
+    trained: Path, distilled_options: dict[str, object]
+) -> None:
+    checkpoint = trained / "distilled" / "checkpoint.pt"
+    if not checkpoint.is_file():
+        run(distilled, steps=4, **distilled_options)
+    state = torch.load(checkpoint, weights_only=True)
+    run(distilled, steps=state["step"] + 1, **distilled_options)
+    later = torch.load(checkpoint, weights_only=True)
+    assert later["step"] == state["step"] + 1
+    assert torch.equal(later["x_0"][: len(state["x_0"])], state["x_0"])
+    with pytest.raises(GCDError, match="radius"):
+        run(distilled, steps=9, **(distilled_options | {"radius": 3}))
+
+
+def test_the_lessons_are_what_the_teacher_decodes(trained: Path) -> None:
+    teacher = load(trained / "diffae", precision="fp32")
+    images = load_split(trained / "images.zip", None, "val", 32, 1)[0].float() / 255
+    source, table = torch.Generator().manual_seed(0), {"solver": "dpm++2m", "steps": 8}
+    lesson = distilled.Lesson.of(teacher, images, 2.0, source, table)
+    count, copies = len(images), distilled.CODES
+    assert len(lesson) == (1 + copies) * count
+    own = teacher.encode(images)
+    assert torch.allclose(lesson.x_0[:count], teacher.fold(images), atol=1e-5)
+    assert torch.allclose(lesson.z_T[:count], own.z_T, atol=1e-4)
+    assert torch.allclose(lesson.z_sem[:count], teacher.raw(own.z_sem), atol=1e-4)
+    codes = teacher.whitening(lesson.z_sem[count:])
+    lengths = (codes - own.z_sem.repeat(copies, 1)).norm(dim=1)
+    assert lengths.max() <= 2.01 and lengths.min() < 1 < lengths.max()
+    decoded = teacher.decode(Latent(codes, lesson.z_T[count:]))
+    assert torch.allclose(teacher.unfold(lesson.x_0[count:]), decoded, atol=1e-3)
+
+
+def test_only_a_diffae_is_distilled(trained: Path, distilled_options: dict[str, object]) -> None:
+    out = trained / "plain"
+    data = trained / "images.zip"
+    options = dict(size=32, widths=[8, 16, 16], batch=8, latent_channels=2, steps=2)
+    run(vae, "--generator", data=data, out=out, **options)
+    with pytest.raises(GCDError, match="no DiffAE"):
+        run(distilled, steps=1, **(distilled_options | {"of": out, "out": trained / "none"}))
+    assert not (trained / "none").exists()
+    for wrong in ({"times": [250, 650]}, {"radius": 0}, {"batch": 0}, {"reuse": 0}):
+        with pytest.raises(GCDError):
+            run(distilled, steps=1, **(distilled_options | wrong | {"out": trained / "none"}))
+    assert not (trained / "none").exists()
 
 
 def test_an_autoencoder_becomes_a_generator(trained: Path) -> None:

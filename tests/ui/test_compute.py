@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ class Work:
         self.threads: list[threading.Thread] = []
 
     def start(self, name: str, urgency: Urgency, batches: int = 1, hold: bool = False) -> None:
-        """Submit work of some batches; wait until it waits (or, to be held, has begun)."""
+        """Submit work of some batches, the first of which may be held; it must then be first."""
 
         def work() -> None:
             for batch in range(batches):
@@ -41,14 +41,20 @@ class Work:
                     self.compute.give_way(urgency)
                 self.order.append(name)
 
-        thread = threading.Thread(target=self.compute.run, args=(urgency, work))
-        before = sum(map(len, self.compute._waiting.values()))
-        thread.start()
-        self.threads.append(thread)
         if hold:
+            self.threads.append(threading.Thread(target=self.compute.run, args=(urgency, work)))
+            self.threads[-1].start()
             assert self.begun.wait(PATIENCE)
-            return
-        while sum(map(len, self.compute._waiting.values())) == before:
+        else:
+            self.submit(urgency, work)
+
+    def submit(self, urgency: Urgency, work: Callable[[], None]) -> None:
+        """Submit work while other work is held, and wait until it is in the line."""
+        line = self.compute._waiting[urgency]
+        before = len(line)
+        self.threads.append(threading.Thread(target=self.compute.run, args=(urgency, work)))
+        self.threads[-1].start()
+        while len(line) == before:
             threading.Event().wait(0.001)
 
     def finish(self) -> list[str]:
@@ -110,24 +116,23 @@ def test_nothing_less_urgent_comes_between_batches(compute: Compute):
 
 
 def test_a_burst_of_live_work_is_waited_for(compute: Compute):
-    compute._quiet, order, begun = PATIENCE, [], threading.Event()
-    compute.run(Urgency.LIVE, order.append, "live")
+    work, first = Work(compute, []), threading.Event()
 
-    def background() -> None:
-        begun.set()
-        compute.give_way(Urgency.PATH)
-        order.append("background")
+    def begin() -> None:
+        compute._quiet = PATIENCE
+        work.order.append("live")
+        first.set()
 
-    def last() -> None:
-        order.append("live")
+    def end() -> None:
         compute._quiet = 0
+        work.order.append("live")
 
-    thread = threading.Thread(target=compute.run, args=(Urgency.PATH, background))
-    thread.start()
-    assert begun.wait(PATIENCE)
-    compute.run(Urgency.LIVE, last)
-    thread.join(PATIENCE)
-    assert order == ["live", "live", "background"]
+    work.start("background", Urgency.PATH, batches=2, hold=True)
+    work.submit(Urgency.LIVE, begin)
+    work.go_on.set()
+    assert first.wait(PATIENCE)
+    compute.run(Urgency.LIVE, end)
+    assert work.finish() == ["background", "live", "live", "background"]
 
 
 def test_giving_way_elsewhere_does_nothing(compute: Compute):

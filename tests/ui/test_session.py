@@ -173,8 +173,34 @@ def test_who_waits_gets_the_live_solver_and_who_looks_the_full_one(
     session.open_example(0)
     finished(session)
     assert solvers and set(solvers) == {None}
+    solvers.clear()
+    quick = session.move({"g": 1.0, "h1": 1.0})
+    assert solvers[0] == "distilled" and quick.live
+    full = session.settle()
+    assert None in solvers and not full.live and session.current is full
+    assert session.move({"g": 1.0, "h1": 1.0}) is full and session.settle() is None
+    session.move({"g": 2.0, "h1": 1.0})
+    assert session.still() == (session.current, {"g": 2.0, "h1": 1.0})
+    assert not session.current.live
+
+
+def test_a_position_that_was_left_is_not_decoded_in_full(
+    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(explorer.domain.generator, "live_solver", "distilled", raising=False)
+    session = explorer.session("somebody")
+    session.open_example(0)
+    finished(session)
     session.move({"g": 1.0, "h1": 1.0})
-    assert "distilled" in solvers
+    later = explorer.decode_later
+
+    def meanwhile(*args):
+        session.move({"g": 2.0, "h1": 1.0})
+        return later(*args)
+
+    monkeypatch.setattr(explorer, "decode_later", meanwhile)
+    assert session.settle() is None
+    assert session.current.live and session.alphas == {"g": 2.0, "h1": 1.0}
 
 
 def test_to_flip_goes_to_the_counterfactual(session: Session):
