@@ -37,7 +37,7 @@ class Compute:
         Seconds after which it goes on in any case.
     """
 
-    def __init__(self, quiet: float = 0.15, patience: float = 2.0) -> None:
+    def __init__(self, quiet: float = 0.4, patience: float = 2.0) -> None:
         self._quiet, self._patience = quiet, patience
         self._waiting: dict[Urgency, deque[tuple[Future, Callable[[], Any]]]] = {
             urgency: deque() for urgency in Urgency

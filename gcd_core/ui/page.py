@@ -98,6 +98,9 @@ def launch_settings() -> dict:
         "css_paths": [ASSETS / "page.css"],
         "max_file_size": MAX_UPLOAD,
         "footer_links": ["api"],
+        # Else the browser keeps every event's pictures on disk, after the visitor has left too,
+        # and writes all of them anew with each move.
+        "run_history": False,
         "ssr_mode": False,
         "show_error": False,
         "_frontend": False,  # skips one check only, which gives up where a machine takes 3 seconds

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from gcd_core.directions import load_directions
 from gcd_core.domains import bundled_domains, load_domain
@@ -186,8 +187,6 @@ def test_the_map_can_be_changed_and_taken_away(served: Served, visit):
 
 
 def test_upload_and_a_bad_file(served: Served, visit, tmp_path: Path):
-    import torch
-
     page = visit(served.address)
     prepared(page)
     before = original(page)
@@ -205,6 +204,20 @@ def test_upload_and_a_bad_file(served: Served, visit, tmp_path: Path):
     assert "Traceback" not in page.locator("body").inner_text()
     drag(page, "g", 0.1)
     wait_until(page, lambda: "Reconstruction" not in page.locator("#pictures").inner_text())
+
+
+def test_no_picture_stays_in_the_browser(served: Served, visit, tmp_path: Path):
+    page = visit(served.address)
+    file = tmp_path / "mine.png"
+    to_pil(draw(torch.tensor([[1.0, 0.5, 0.2, 1.0, 0, 0, 0, 0]]))).save(file)
+    source = original(page)
+    page.locator("#source input[type=file]").set_input_files(file)
+    wait_until(page, lambda: original(page) != source)
+    picture = changed_picture(page)
+    drag(page, "g", 0.9)
+    wait_until(page, lambda: changed_picture(page) != picture)
+    kept = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
+    assert "data:" not in kept and "mine" not in kept and len(kept) < 10_000
 
 
 def test_a_pasted_picture_opens(served: Served, visit):
