@@ -7,7 +7,7 @@ import os
 import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-# Gradio sums up all events so far after each one, unless told to wait for more.
+# Gradio sums up all events so far after each one, unless told to wait for more; and to keep few.
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 from gcd_core.domains import bundled_domains, load_domain
@@ -29,7 +29,8 @@ def main() -> None:
     except GCDError as error:
         sys.exit(f"error: {error}")
     page = build_page(domain)
-    leave_the_cores_to(page.explorer.compute)
+    if page.explorer.one_thread:
+        leave_the_cores_to(page.explorer.compute)
     try:
         page.launch(server_name=arguments.host, server_port=arguments.port, **launch_settings())
     finally:

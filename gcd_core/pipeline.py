@@ -14,6 +14,7 @@ from torch import Tensor
 from gcd_core.counterfactual import Cancel, cf_sign
 from gcd_core.directions import DirectionSet, derive_directions
 from gcd_core.errors import Cancelled, GCDError
+from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.perturbation import (
     Answers,
     ask,
@@ -198,7 +199,8 @@ def find_directions(
     seed : int
         Repeats a search.
     solver, steps : optional
-        Of the generator, for the inversion and the perturbations alike.
+        Of the generator, for the inversion and the perturbations alike; "distilled" with its own
+        steps where there is a distilled decoder.
     batch_size : int, optional
         Perturbations decoded at a time; how long a cancel may take.
     antithetic : bool, optional
@@ -238,8 +240,11 @@ def find_directions(
     n_h = search.n_h if n_h is None else n_h
     radius = search.radius if radius is None else radius
     lam = search.lam if lam is None else lam
+    if steps is None and (
+        solver in (None, search.solver) or DISTILLED not in (solver, search.solver)
+    ):
+        steps = search.steps  # else the distilled decoder's own, or the full one's
     solver = search.solver if solver is None else solver
-    steps = search.steps if steps is None else steps
     antithetic = search.antithetic if antithetic is None else antithetic
     _check_settings(domain, n_samples, n_h, radius, lam, seed, settle)
     check_label(domain, label)

@@ -52,7 +52,7 @@ class CodeClassifier:
     labels = ("a", "b")
     output = "sigmoid"
     identity = "code"
-    cache_hits, budget = 0, None
+    cache_hits, budget, remote = 0, None, False
 
     def __init__(self, generator: LinearGenerator, logit: Callable[[Tensor], Tensor]) -> None:
         self.generator, self.function, self.queries = generator, logit, 0

@@ -23,7 +23,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Add the options of the sampler; left out, the domain's fast settings hold."""
-    parser.add_argument("--solver", help="ddim or dpm++2m (default: the domain's)")
+    parser.add_argument("--solver", help="ddim, dpm++2m or distilled (default: the domain's)")
     parser.add_argument("--steps", type=int, help="network evaluations per image decoded")
 
 

@@ -251,9 +251,7 @@ def _agreement_of_paths(domain: Domain, slow: Sequence[Path], fast: Sequence[Pat
     }
 
 
-def _agreement_of_decoders(
-    domain: Domain, images: Tensor, g: Direction, label: str
-) -> dict | None:
+def _agreement_of_decoders(domain: Domain, images: Tensor, g: Direction, label: str) -> dict | None:
     """The decoder for live moves against the full one, at the same points of walks along g.
 
     `p95` are over the points; `same_side` is the share of points on the same side of the

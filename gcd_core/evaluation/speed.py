@@ -26,13 +26,13 @@ def slider_latency(domain: Domain, image: Tensor, moves: int = 100) -> dict:
     """Milliseconds of slider moves on an opened image: decode one point, ask, measure LPIPS.
 
     Every position is new, so that no path decoded before can answer; the direction does not matter.
-    Each is decoded by the default solver and by the one for live moves, in turn, where that is
-    another.
+    Each is decoded by the default solver and, where there is one, by that for live moves, in turn.
 
     Returns
     -------
     dict
         `moves`; `full` and `live`, each with `p50_ms` and `p95_ms`; and `ratio`, of the medians.
+        Without a solver for live moves, `live` is `full`.
     """
     latent = domain.generator.encode(image)
     random = torch.Generator().manual_seed(0)
@@ -40,6 +40,8 @@ def slider_latency(domain: Domain, image: Tensor, moves: int = 100) -> dict:
     direction = direction / direction.norm()
     positions = domain.alpha_max * (2 * torch.rand(moves, generator=random) - 1)
     solvers = {"full": None, "live": domain.generator.live_solver}
+    if solvers["live"] is None:
+        del solvers["live"]
     taken: dict[str, list[float]] = {name: [] for name in solvers}
     for alpha in [0.0, 0.0, *positions.tolist()]:  # the first two warm up
         point = latent.with_z_sem(latent.z_sem + alpha * direction)
@@ -53,23 +55,33 @@ def slider_latency(domain: Domain, image: Tensor, moves: int = 100) -> dict:
     for name, times in taken.items():
         cuts = statistics.quantiles(times[2:], n=20)
         result[name] = {"p50_ms": statistics.median(times[2:]), "p95_ms": cuts[-1]}
+    result.setdefault("live", result["full"])
     result["ratio"] = result["full"]["p50_ms"] / result["live"]["p50_ms"]
     return result
 
 
 @torch.inference_mode()
-def matmul_share(domain: Domain, image: Tensor, batch: int = 16) -> dict:
+def matmul_share(domain: Domain, image: Tensor, batch: int | None = None) -> dict:
     """How near decoding comes to the machine's rate of matrix products, measured beside it.
+
+    Parameters
+    ----------
+    domain : Domain
+    image : Tensor (1, C, S, S)
+        In [0, 1].
+    batch : int, optional
+        Images decoded at once; by default 16, on a GPU 64.
 
     Returns
     -------
     dict
         `fp32_gflops` and `bf16_gflops` of a square product (of a smaller one in bf16 where the
-        hardware has none, as it then takes a thousand times as long); `gflop_per_image` and `gflops` of
-        decoding a batch; `share_of_fp32`, `share_of_bf16`.
+        hardware has none, as it then takes a thousand times as long); `gflop_per_image` and
+        `gflops` of decoding a batch; `share_of_fp32`, `share_of_bf16`.
     """
     device = torch.device(domain.device)
     whole = 8192 if device.type == "cuda" else 2048
+    batch = batch or (64 if device.type == "cuda" else 16)
     native = choose_precision("auto", device) == "bf16"
     rates = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):

@@ -67,8 +67,8 @@ class Autoencoder:
     ) -> Autoencoder:
         """Build from a configuration and a weights file; see :func:`load_generator`."""
         vae = VAE.from_config(dict(config))
-        diffae_state, vae_state, whitening_state, _ = read_weights(weights)
-        if diffae_state:
+        diffae_state, vae_state, whitening_state, distilled_state = read_weights(weights)
+        if diffae_state or distilled_state:
             raise GCDError(
                 f"{Path(weights).name} holds the weights of a DiffAE but the configuration's "
                 "'kind' is 'vae'; give the configuration that belongs to these weights."

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from gcd_core.cli.options import check_at_least
 from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
+from gcd_core.generators.base import in_batches
 from gcd_core.generators.diffae.checkpoint import read_weights, save_sharded
 from gcd_core.generators.diffae.generator import DiffAE, Distilled, choose_device
 from gcd_core.generators.diffae.solvers import ddim, find_solver
@@ -36,7 +37,7 @@ from gcd_core.training.loop import (
 )
 
 CONFIG, WEIGHTS = "generator.json", "generator.safetensors.index.json"
-IMAGES, CODES = 16, 2  # images that a lesson is drawn from, and perturbed codes of each
+IMAGES, CODES = 16, 2  # images that fresh rows come from, and perturbed codes of each
 HELD_OUT = 32
 
 
@@ -58,9 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--minutes", type=float, default=60, help="training time, resumptions in")
     parser.add_argument("--steps", type=int, help="stop after so many steps, if sooner")
-    parser.add_argument("--reuse", type=int, default=8, help="training steps to a fresh lesson")
+    parser.add_argument("--kept", type=int, default=16384, help="most rows to learn from at a time")
+    parser.add_argument(
+        "--reuse", type=int, default=8, help="training steps to each draw of images"
+    )
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--ema", type=float, default=0.995)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--export-minutes", type=float, default=10, help="time between exports")
@@ -70,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Train until the time is up, writing the generator with its student every few minutes."""
     check_radius(args.radius)
-    check_at_least(1, batch=args.batch, reuse=args.reuse)
+    check_at_least(1, batch=args.batch, reuse=args.reuse, kept=args.kept)
     device, folder, out = choose_device(args.device), Path(args.of), Path(args.out)
     teacher = load_generator(folder / CONFIG, folder / WEIGHTS, device)
     if not isinstance(teacher, DiffAE):
@@ -91,7 +95,7 @@ def main(args: argparse.Namespace) -> None:
     held_out, _ = load_split(args.data, args.labels, "val", size, channels)
     held_out = held_out[:: max(1, len(held_out) // HELD_OUT)][:HELD_OUT]
     fixed = torch.Generator().manual_seed(0)
-    test = Lesson.of(teacher, held_out.float() / 255, args.radius, fixed, table)
+    test = Examples.of(teacher, held_out.float() / 255, args.radius, fixed, table)
 
     student = copy.deepcopy(teacher.model).train()
     del student.encoder
@@ -106,7 +110,7 @@ def main(args: argparse.Namespace) -> None:
         student.load_state_dict(state["student"])
         ema.module.load_state_dict(state["ema"])
         optimiser.load_state_dict(state["optimiser"])
-        pool = Lesson(*(state[name].float() for name in ("z_sem", "z_T", "x_0")))
+        pool = Examples(*(state[name].float() for name in ("z_sem", "z_T", "x_0")))
         step, spent = state["step"], state["spent"]
         print(f"resumed at step {step}")
     clock, log = Clock(args.minutes, spent), Log(out / "log.csv")
@@ -128,7 +132,9 @@ def main(args: argparse.Namespace) -> None:
         if step % args.reuse == 0 or not len(pool):
             chosen = torch.randint(len(images), (IMAGES,), generator=source)
             fresh = moved(images[chosen].float() / 255, source)
-            pool = pool.joined(Lesson.of(teacher, fresh, args.radius, source, table))
+            pool = pool.joined(Examples.of(teacher, fresh, args.radius, source, table))[
+                -args.kept :
+            ]
         some = pool[torch.randint(len(pool), (args.batch,), generator=source)]
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(args.lr, progress)
@@ -144,7 +150,7 @@ def main(args: argparse.Namespace) -> None:
         total, count = total + loss.item(), count + 1
         if step % 50 == 0:
             error = (predict(ema.module, test, args.times, device) - test.x_0).abs().mean().item()
-            log.write(clock, step=step, lessons=len(pool), loss=total / count, held_out_mae=error)
+            log.write(clock, step=step, rows=len(pool), loss=total / count, held_out_mae=error)
             total, count = 0.0, 0
         if clock.spent - exported > args.export_minutes * 60:
             export()
@@ -152,7 +158,7 @@ def main(args: argparse.Namespace) -> None:
     export()
 
 
-class Lesson:
+class Examples:
     """Codes z_sem (N, D) of the network, z_T (N, Cz, Hz, Wz), and the x_0 that they decode to."""
 
     def __init__(self, z_sem: Tensor, z_T: Tensor, x_0: Tensor) -> None:
@@ -162,7 +168,7 @@ class Lesson:
     @torch.no_grad()
     def of(
         cls, teacher: DiffAE, images: Tensor, radius: float, source: torch.Generator, table: dict
-    ) -> "Lesson":
+    ) -> "Examples":
         """Ask the teacher about images (N, C, S, S) in [0, 1] and the codes around theirs.
 
         Each image's own codes give the image itself, perturbed ones what they decode to. A
@@ -170,15 +176,19 @@ class Lesson:
         near the image than points of the ball, as walks are.
         """
         images = images.to(teacher.device)
-        latent = teacher.encode(images)
+        latent = teacher.encode(images, table["solver"], table["steps"])
         shape = (CODES * len(images), teacher.z_sem_size)
         away = F.normalize(torch.randn(shape, generator=source), dim=1)
         length = radius * torch.rand(len(away), 1, generator=source)
         z_sem = latent.z_sem.repeat(CODES, 1) + (length * away).to(teacher.device)
         z_T = latent.z_T.repeat(CODES, 1, 1, 1)
         solve = find_solver(table["solver"]).decode
-        model = teacher.noise_model(z_sem)
-        reached = solve(model, z_T, table["steps"], teacher.clip_denoised)
+
+        def reach(z_sem: Tensor, z_T: Tensor) -> Tensor:
+            model = teacher.noise_model(z_sem)
+            return solve(model, z_T, table["steps"], teacher.clip_denoised)
+
+        reached = in_batches(reach, (z_sem, z_T), IMAGES * CODES)
         codes = teacher.raw(torch.cat([latent.z_sem, z_sem]))
         x_0 = torch.cat([teacher.fold(images), reached])
         return cls(*(t.cpu() for t in (codes, torch.cat([latent.z_T, z_T]), x_0)))
@@ -186,17 +196,17 @@ class Lesson:
     def __len__(self) -> int:
         return len(self.z_sem)
 
-    def __getitem__(self, some: slice | Tensor) -> "Lesson":
+    def __getitem__(self, some: slice | Tensor) -> "Examples":
         """Some of the rows."""
-        return Lesson(self.z_sem[some], self.z_T[some], self.x_0[some])
+        return Examples(self.z_sem[some], self.z_T[some], self.x_0[some])
 
-    def joined(self, other: "Lesson") -> "Lesson":
+    def joined(self, other: "Examples") -> "Examples":
         """These rows, then the other's."""
         pairs = ((self.z_sem, other.z_sem), (self.z_T, other.z_T), (self.x_0, other.x_0))
-        return Lesson(*(torch.cat(pair) for pair in pairs))
+        return Examples(*(torch.cat(pair) for pair in pairs))
 
 
-def run(model: torch.nn.Module, some: Lesson, times: list[int], device: torch.device) -> Tensor:
+def run(model: torch.nn.Module, some: Examples, times: list[int], device: torch.device) -> Tensor:
     """The x_0 (N, Cz, Hz, Wz) that the student reaches, float32."""
     z_sem = some.z_sem.to(device)
 
@@ -207,7 +217,9 @@ def run(model: torch.nn.Module, some: Lesson, times: list[int], device: torch.de
 
 
 @torch.no_grad()
-def predict(model: torch.nn.Module, some: Lesson, times: list[int], device: torch.device) -> Tensor:
+def predict(
+    model: torch.nn.Module, some: Examples, times: list[int], device: torch.device
+) -> Tensor:
     """The same without gradients, in batches; on the CPU."""
     rows = torch.arange(len(some)).split(32)
     return torch.cat([run(model, some[index], times, device).cpu() for index in rows])

@@ -7,6 +7,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 
+from gcd_core.errors import GCDError
+
 LOG = logging.getLogger(__name__)
 
 
@@ -43,7 +45,10 @@ class Ahead:
                 next(work)
             except StopIteration:
                 continue
-            except Exception:  # nobody asked for it, so nobody is told
+            except GCDError as error:  # nobody asked for it, so nobody is told
+                LOG.warning("Decoding ahead failed: %s", error)
+                continue
+            except Exception:
                 LOG.exception("Decoding ahead failed.")
                 continue
             with self._news:

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
+from gcd_core.errors import GCDError
+
 
 class Urgency(IntEnum):
     """How long a piece of work can wait, the most urgent first."""
 
     LIVE = 0  # somebody looks at the page and waits
-    NEXT = 1  # somebody may ask for it next
+    NEXT = 1  # somebody looks at something like it, or may ask for it next
     PATH = 2  # will be looked at soon
     SEARCH = 3  # is known to take a minute
 
@@ -49,13 +51,19 @@ class Compute:
         self._thread.start()
 
     def run(self, urgency: Urgency, function: Callable[..., Any], *args: Any) -> Any:
-        """Return what the function returns, or raise what it raises, when its turn has come."""
+        """Return what the function returns, or raise what it raises, when its turn has come.
+
+        Raises
+        ------
+        GCDError
+            If the page is being closed.
+        """
         if threading.current_thread() is self._thread:
             return function(*args)
         outcome: Future = Future()
         with self._news:
             if self._closed:
-                raise RuntimeError("The page is being closed.")
+                raise GCDError("The page is being closed: open it again in a moment.")
             self._waiting[urgency].append((outcome, lambda: function(*args)))
             self._news.notify_all()
         return outcome.result()
@@ -83,7 +91,7 @@ class Compute:
         """Run live work until there is a pause in it, or patience ends."""
         deadline = time.monotonic() + self._patience
         while True:
-            if self._run_next(Urgency.LIVE):
+            if self._run_next(Urgency.LIVE) and time.monotonic() < deadline:
                 continue
             pause = min(self._last_live + self._quiet, deadline) - time.monotonic()
             if pause <= 0:

@@ -104,7 +104,7 @@ def facts(session: Session, **more: object) -> dict:
             "after": dict(zip(labels, current.probabilities, strict=True)),
             "flipped": flipped(session),
             "lpips": current.distance,
-            "settled": not current.live,
+            "in_full": not current.live,
             "image": drawn(current.image),
         }
     return answer | more
@@ -618,16 +618,20 @@ class ExploreTab:
     ) -> tuple:
         """Goes to a combination of directions; skips where a newer position came meanwhile."""
         session = self.explorer.session(request.session_hash)
+        session.looks = (overlay, opacity, view)
         if session.move(dict(zip(SLIDERS, alphas, strict=True))) is None:
             return tuple(gr.skip() for _ in self.shown)
         return self.show(session, overlay, opacity, view)
 
-    def settle(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+    def draw_in_full(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
         """Draws the position in full, once no newer one comes, where a move drew it quickly."""
         session = self.explorer.session(request.session_hash)
-        if session.settle() is None:
+        session.looks = session.looks or (overlay, opacity, view)
+        frame = session.draw_in_full()
+        # What was chosen meanwhile holds: another map or view, or a sweep, which is not replaced.
+        if frame is None or session.looks is None:
             return tuple(gr.skip() for _ in self.shown)
-        return self.show(session, overlay, opacity, view)
+        return self.show(session, *session.looks)
 
     def to_flip(
         self, direction: str, overlay: str, opacity: float, view: str, request: gr.Request
@@ -653,6 +657,7 @@ class ExploreTab:
         session = self.explorer.session(request.session_hash)
         if session.opened is None:
             raise GCDError("There is nothing to map yet: open an image first.")
+        session.looks = (overlay, opacity, view)
         if overlay == "bb_lig":
             session.path_now(session.moved)
         picture, caption, numbers = map_of(session, overlay, opacity)
@@ -663,6 +668,7 @@ class ExploreTab:
         """Plays the moved direction from end to end, and offers the animation as a file."""
         session = self.explorer.session(request.session_hash)
         path = session.path_now(session.moved)
+        session.looks = None
         file = session.folder / f"sweep-{session.label}-{session.moved}.gif"
         save_gif(path.images, file, size=256)
         animation = data_address(file.read_bytes(), "gif")
@@ -682,6 +688,7 @@ class ExploreTab:
     def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> str:
         """Side by side, or one picture over the other with a divider to drag."""
         session = self.explorer.session(request.session_hash)
+        session.looks = (overlay, opacity, view)
         return pictures(session, overlay, opacity, view)
 
     def _positions(self, session: Session) -> list:
@@ -753,7 +760,12 @@ class ExploreTab:
         )
         if self.explorer.domain.generator.live_solver is not None:
             moved.success(
-                polite(self.settle), self.looks, self.shown, api_name="settle", **live
+                polite(self.draw_in_full),
+                self.looks,
+                self.shown,
+                api_name="draw_in_full",
+                trigger_mode="always_last",
+                **live,
             )
         for name, flip in zip(SLIDERS, self.flips, strict=True):
             flip.click(

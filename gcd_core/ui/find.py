@@ -82,6 +82,9 @@ def progress_html(search: Search | None, classifier: BlackBox, ahead: int = 0) -
     low, high = SHARE.get(getattr(progress, "stage", "encode"), (0.0, 1.0))
     done, total = (progress.done, max(progress.total, 1)) if progress else (0, 1)
     fraction = low + (high - low) * done / total
+    if search.settings.get("settle") and search.running:  # sampling and fitting take turns
+        low, high = SHARE["perturb"]
+        fraction = low + (high - low) * search.asked / search.settings["n_samples"]
     queries = asked(progress, classifier) if progress else ""
     if search.state == "done":
         return charts.meter(1, "Done: open in Explore", queries)
@@ -228,7 +231,7 @@ class FindTab:
         yield (answer, *self._show(session, search), *values[1:], gr.Tabs(selected="explore"))
 
     def stop(self, request: gr.Request) -> dict:
-        """Cancels the running search within one batch; what was asked is kept."""
+        """Cancels the running search before its next batch; what was asked is kept."""
         session = self.explorer.session(request.session_hash)
         if session.search is None or not session.search.running:
             raise GCDError("No search is running: there is nothing to cancel.")

@@ -12,7 +12,6 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path as FilePath
 
 import torch
@@ -36,7 +35,9 @@ POINTS = 25  # decoded pictures on a path, both ways and the middle
 MAX_H = 8  # h-directions that the page has room for
 SLIDERS = ("g", *(f"h{i}" for i in range(1, MAX_H + 1)))
 BACKGROUND_BATCH = 4  # on a CPU, so that background work can soon give way to a live move
+QUIET = 0.4  # seconds without a move that make a pause
 FRAMES_KEPT = 256
+FRAME_BYTES_KEPT = 2**24
 EXAMPLE_PATHS_KEPT = 24
 SESSIONS_KEPT = 64
 IDLE_SECONDS = 3600.0
@@ -201,6 +202,7 @@ class Search:
     cancel: threading.Event = field(default_factory=threading.Event)
     state: str = "waiting"  # waiting | running | done | cancelled | failed
     progress: Progress | None = None
+    asked: int = 0
     gallery: list[tuple[Tensor, float]] = field(default_factory=list)
     train_losses: list[float] = field(default_factory=list)
     validation_losses: list[float] = field(default_factory=list)
@@ -219,7 +221,7 @@ class Explorer:
 
     def __init__(self, domain, searches: int = 1) -> None:
         self.domain = domain
-        self.compute = Compute()
+        self.compute = Compute(QUIET)
         self.ahead = Ahead()
         self._seat = threading.Lock()
         self._search_seats = threading.BoundedSemaphore(searches)
@@ -322,9 +324,23 @@ class Explorer:
     def _find_directions(self, image: Tensor, label: str, settings: dict, **hooks) -> DirectionSet:
         return find_directions(self.domain, image, label, **settings, **hooks).directions
 
+    @property
+    def one_thread(self) -> bool:
+        """Whether the models run in one thread.
+
+        They do not where the host starts a process for each call, nor where a classifier is asked
+        over a network: while one visitor waits for its answer, the others need not.
+        """
+        return CALLS_BACK and not self.domain.classifier.remote
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether to decode what nobody asked for yet: not where that could cost money or a GPU."""
+        return self.one_thread and self.domain.classifier.budget is None and not self._line
+
     def in_turn(self, urgency: Urgency, function: Callable, *args):
         """Runs a function of the models when its turn has come."""
-        if not CALLS_BACK:  # a process of its own each, that the host starts
+        if not self.one_thread:
             return function(*args)
         return self.compute.run(urgency, function, *args)
 
@@ -344,11 +360,11 @@ class Explorer:
         def decode() -> Frame | None:
             return self._decode(latent, source, None) if wanted() else None
 
+        if not self.one_thread:
+            time.sleep(QUIET)
         return self.in_turn(Urgency.NEXT, decode)
 
-    def decode_live(
-        self, latent: Latent, source: Tensor, urgency: Urgency = Urgency.LIVE
-    ) -> Frame:
+    def decode_live(self, latent: Latent, source: Tensor, urgency: Urgency = Urgency.LIVE) -> Frame:
         """Decodes one latent fast: by the distilled decoder, where there is one."""
         solver = self.domain.generator.live_solver
         return self.in_turn(urgency, self._decode, latent, source, solver)
@@ -379,9 +395,7 @@ class Explorer:
 
         def make(name: str, cancel: threading.Event) -> Path:
             hooks = (report, cancel) if CALLS_BACK else (None, None)
-            return self.in_turn(
-                Urgency.PATH, self._walk, opened, directions[name], label, *hooks
-            )
+            return self.in_turn(Urgency.PATH, self._walk, opened, directions[name], label, *hooks)
 
         paths = Paths(make, shown_names(directions), self._seat, kept)
         self._paths.add(paths)
@@ -430,25 +444,26 @@ class Explorer:
 
     def _run_search(self, search: Search) -> None:
         def report(progress: Progress) -> None:
-            self.compute.give_way(Urgency.SEARCH)
             search.progress = progress
+            if progress.stage == "perturb":
+                search.asked = progress.done
             if progress.images is not None and progress.probabilities is not None:
                 newest = zip(progress.images, progress.probabilities, strict=True)
                 search.gallery = ([(i, float(p)) for i, p in newest] + search.gallery)[:12]
             if progress.train_losses is not None:
                 search.train_losses = list(progress.train_losses)
                 search.validation_losses = list(progress.validation_losses or [])
+            self.compute.give_way(Urgency.SEARCH)
 
-        search.state = "running"
-        try:
-            hooks = {"progress": report, "cancel": search.cancel, "resume": search.samples}
-            search.directions = self.in_turn(
-                Urgency.SEARCH,
-                partial(self._find, **(hooks if CALLS_BACK else {})),
-                search.image,
-                search.label,
-                search.settings,
+        def work() -> DirectionSet:
+            search.state = "running"
+            return self._find(
+                search.image, search.label, search.settings, **(hooks if CALLS_BACK else {})
             )
+
+        hooks = {"progress": report, "cancel": search.cancel, "resume": search.samples}
+        try:
+            search.directions = self.in_turn(Urgency.SEARCH, work)
             search.state = "done"
         except Cancelled as stopped:
             search.samples = getattr(stopped, "samples", None)
@@ -483,6 +498,7 @@ class Session:
         self._frames: OrderedDict[tuple, Frame] = OrderedDict()
         self._maps: dict[tuple[str, str], Attribution] = {}
         self._tickets = itertools.count(1)
+        self.looks: tuple | None = None
         self._newest = 0
         self._decoding = threading.Lock()
         self._keeping = threading.Lock()
@@ -543,20 +559,23 @@ class Session:
 
     def _prepare(self) -> None:
         """Starts afresh with the current image, label and directions."""
-        self._newest = next(self._tickets)
         self._leave_paths()
         explorer, label = self.explorer, self.label
         found = self.found.get(label)
-        self.directions = found if found is not None else explorer.ready_directions(label)
-        self._frames.clear()
+        with self._keeping:
+            ticket = self._newest = next(self._tickets)
+            self.directions = found if found is not None else explorer.ready_directions(label)
+            self._frames.clear()
+            self.alphas = {}
         self._maps.clear()
-        self.alphas = {}
         self.moved = self.names[0] if self.names else "g"
         self.current = None
         if self.opened is None:
             return
-        self._keep((), explorer.decode(self.opened.latent, self.opened.image))
-        self.current = self._frames[()]
+        rest = explorer.decode(self.opened.latent, self.opened.image)
+        if not self._keep((), rest, ticket):
+            return
+        self.current = rest
         if self.directions is not None:
             if self.example is not None and found is None:
                 paths = explorer.example_paths(self.example, label, self.directions)
@@ -598,57 +617,50 @@ class Session:
         """Goes to z_sem + sum of alpha_i v_i; None where a newer position came meanwhile."""
         if self.opened is None or self.directions is None:
             raise GCDError("There is nothing to move yet: open an image first.")
-        opened = self.opened
-        ticket = self._newest = next(self._tickets)
+        opened, directions = self.opened, self.directions
         wanted = rounded(alphas, self.names)
-        changed = [n for n in self.names if wanted.get(n, 0.0) != self.alphas.get(n, 0.0)]
-        if moved or changed:
-            self.moved = moved or changed[0]
-        self.alphas = wanted
+        with self._keeping:
+            ticket = self._newest = next(self._tickets)
+            changed = [n for n in self.names if wanted.get(n, 0.0) != self.alphas.get(n, 0.0)]
+            if moved or changed:
+                self.moved = moved or changed[0]
+            self.alphas = wanted
         key = tuple(sorted(wanted.items()))
-        frame = self._frames.get(key) or self._on_path(wanted)
+        frame = self._on_path(wanted) or self._frames.get(key)
         if frame is None:
             with self._decoding:
                 if ticket != self._newest:
                     return None
-                frame = self.explorer.decode_live(self._latent_at(wanted), opened.image)
-        if ticket != self._newest:
+                latent = latent_at(opened, directions, wanted)
+                frame = self.explorer.decode_live(latent, opened.image)
+        if not self._keep(key, frame, ticket):
             return None
-        self._keep(key, frame)
         self.current = frame
-        self.explorer.ahead.follow(self, self._neighbours(ticket))
+        if self.explorer.looks_ahead:
+            work = self._neighbours(opened, directions, wanted, ticket)
+            self.explorer.ahead.follow(self, work)
         return frame
 
-    def _latent_at(self, alphas: Alphas) -> Latent:
-        """The latent at z_sem + sum of alpha_i v_i."""
-        latent = self.opened.latent
-        z_sem = latent.z_sem
-        for name, alpha in alphas.items():
-            z_sem = z_sem + alpha * self.directions[name].vector.to(z_sem)
-        return latent.with_z_sem(z_sem)
-
-    def _neighbours(self, ticket: int) -> Iterator[None]:
-        """Decodes the positions one stop from the current one, a step at a time, while it is that.
+    def _neighbours(
+        self, opened: Opened, directions: DirectionSet, here: Alphas, ticket: int
+    ) -> Iterator[None]:
+        """Decodes the stops next to a position, one at a time, while it is the current one.
 
         First come those of the slider that was moved last.
         """
-        opened, here = self.opened, self.alphas
-        if opened is None:
-            return
-        limit = self.explorer.domain.alpha_max
-        stop = limit / (POINTS // 2)
+        stops = alpha_grid(self.explorer.domain.alpha_max)
         for name in sorted(self.names, key=lambda name: name != self.moved):
-            for alpha in (here.get(name, 0.0) + stop, here.get(name, 0.0) - stop):
-                alphas = rounded(here | {name: max(-limit, min(limit, alpha))}, self.names)
+            at = min(range(POINTS), key=lambda i: abs(stops[i] - here.get(name, 0.0)))
+            for alpha in (stops[i] for i in (at + 1, at - 1) if 0 <= i < POINTS):
+                alphas = rounded(here | {name: alpha}, self.names)
                 key = tuple(sorted(alphas.items()))
-                if ticket != self._newest:
+                if ticket != self._newest or not self.explorer.looks_ahead:
                     return
                 if key in self._frames or self._on_path(alphas) is not None:
                     continue
-                latent = self._latent_at(alphas)
+                latent = latent_at(opened, directions, alphas)
                 frame = self.explorer.decode_live(latent, opened.image, Urgency.NEXT)
-                if ticket == self._newest:
-                    self._keep(key, frame)
+                self._keep(key, frame, ticket)
                 yield
 
     def _on_path(self, alphas: Alphas) -> Frame | None:
@@ -663,12 +675,19 @@ class Session:
             return None
         return path_frame(path, i, self.explorer.domain.labels)
 
-    def _keep(self, key: tuple, frame: Frame) -> None:
+    def _keep(self, key: tuple, frame: Frame, ticket: int) -> bool:
+        """Remembers a frame unless a newer position has come; says whether it did."""
         with self._keeping:
+            if ticket != self._newest:
+                return False
             self._frames[key] = frame
             self._frames.move_to_end(key)
-            while len(self._frames) > FRAMES_KEPT:
+            if () in self._frames:  # the picture at rest stays
+                self._frames.move_to_end(())
+            most = min(FRAMES_KEPT, max(2, FRAME_BYTES_KEPT // frame.image.nbytes))
+            while len(self._frames) > most:
                 self._frames.popitem(last=False)
+            return True
 
     def to_flip(self, name: str) -> tuple[Frame | None, bool]:
         """Goes to a direction's counterfactual; says whether the prediction flipped there."""
@@ -676,20 +695,23 @@ class Session:
         alpha = float(path.alphas[path.counterfactual])
         return self.move({name: alpha}, name), bool(path.flipped)
 
-    def settle(self) -> Frame | None:
+    def draw_in_full(self) -> Frame | None:
         """Decodes the current picture in full, where the live decoder drew it, in a pause of moves.
 
         None where it is full already, or a newer position came meanwhile.
         """
-        ticket, opened, frame, alphas = self._newest, self.opened, self.current, self.alphas
-        if opened is None or frame is None or not frame.live:
+        with self._keeping:
+            opened, directions, frame = self.opened, self.directions, self.current
+            ticket, alphas = self._newest, self.alphas
+        if opened is None or directions is None or frame is None or not frame.live:
             return None
-        full = self.explorer.decode_later(
-            self._latent_at(alphas), opened.image, lambda: ticket == self._newest
+        full = self._on_path(alphas) or self.explorer.decode_later(
+            latent_at(opened, directions, alphas),
+            opened.image,
+            lambda: ticket == self._newest and self.current is frame,
         )
-        if full is None or ticket != self._newest:
+        if full is None or not self._keep(tuple(sorted(alphas.items())), full, ticket):
             return None
-        self._keep(tuple(sorted(alphas.items())), full)
         self.current = full
         return full
 
@@ -704,14 +726,15 @@ class Session:
         deadline = time.monotonic() + patience
         while True:
             frame, alphas = self.current, dict(self.alphas)
-            if frame is not None and self._frames.get(tuple(sorted(alphas.items()))) is frame:
-                if not frame.live:
-                    return frame, alphas
-                self.settle()
-                continue
+            at_rest = self._frames.get(tuple(sorted(alphas.items()))) is frame
+            if frame is not None and at_rest and not frame.live:
+                return frame, alphas
             if time.monotonic() > deadline:
                 raise GCDError("The picture is still being decoded: try again in a moment.")
-            time.sleep(0.02)
+            if frame is not None and at_rest:
+                self.draw_in_full()
+            else:
+                time.sleep(0.02)
 
     # -- maps -------------------------------------------------------------------------------
 
@@ -731,15 +754,24 @@ class Session:
 
     def close(self) -> None:
         """Stops this visitor's work and drops what was theirs."""
-        self._newest = next(self._tickets)
         if self.search is not None:
             self.search.cancel.set()
         self._leave_paths()
-        self.opened = self.current = self.directions = None
-        self._frames.clear()
+        with self._keeping:
+            self._newest = next(self._tickets)
+            self.opened = self.current = self.directions = None
+            self._frames.clear()
         self._maps.clear()
         self.found.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def latent_at(opened: Opened, directions: DirectionSet, alphas: Alphas) -> Latent:
+    """The latent at z_sem + sum of alpha_i v_i."""
+    z_sem = opened.latent.z_sem
+    for name, alpha in alphas.items():
+        z_sem = z_sem + alpha * directions[name].vector.to(z_sem)
+    return opened.latent.with_z_sem(z_sem)
 
 
 def rounded(alphas: Alphas, names: list[str]) -> Alphas:

@@ -161,9 +161,7 @@ def test_a_distilled_decoder_comes_nearer_its_teacher_than_the_teacher_in_as_few
     trained: Path, distilled_options: dict[str, object]
 ) -> None:
     run(distilled, steps=60, **distilled_options)
-    before, after = (
-        load(trained / name, precision="fp32") for name in ("diffae", "distilled")
-    )
+    before, after = (load(trained / name, precision="fp32") for name in ("diffae", "distilled"))
     assert after.identity == before.identity and before.live_solver is None
     images = load_split(trained / "images.zip", None, "val", 32, 1)[0].float() / 255
     latent = after.encode(images, "distilled")
@@ -176,7 +174,7 @@ def test_a_distilled_decoder_comes_nearer_its_teacher_than_the_teacher_in_as_few
     assert errors[0] < 0.7 * errors[1]
 
 
-def test_distilling_goes_on_where_it_stopped_and_keeps_its_lessons(
+def test_distilling_goes_on_where_it_stopped_and_keeps_its_examples(
     trained: Path, distilled_options: dict[str, object]
 ) -> None:
     checkpoint = trained / "distilled" / "checkpoint.pt"
@@ -191,22 +189,22 @@ def test_distilling_goes_on_where_it_stopped_and_keeps_its_lessons(
         run(distilled, steps=9, **(distilled_options | {"radius": 3}))
 
 
-def test_the_lessons_are_what_the_teacher_decodes(trained: Path) -> None:
+def test_the_examples_are_what_the_teacher_decodes(trained: Path) -> None:
     teacher = load(trained / "diffae", precision="fp32")
     images = load_split(trained / "images.zip", None, "val", 32, 1)[0].float() / 255
     source, table = torch.Generator().manual_seed(0), {"solver": "dpm++2m", "steps": 8}
-    lesson = distilled.Lesson.of(teacher, images, 2.0, source, table)
+    examples = distilled.Examples.of(teacher, images, 2.0, source, table)
     count, copies = len(images), distilled.CODES
-    assert len(lesson) == (1 + copies) * count
+    assert len(examples) == (1 + copies) * count
     own = teacher.encode(images)
-    assert torch.allclose(lesson.x_0[:count], teacher.fold(images), atol=1e-5)
-    assert torch.allclose(lesson.z_T[:count], own.z_T, atol=1e-4)
-    assert torch.allclose(lesson.z_sem[:count], teacher.raw(own.z_sem), atol=1e-4)
-    codes = teacher.whitening(lesson.z_sem[count:])
+    assert torch.allclose(examples.x_0[:count], teacher.fold(images), atol=1e-5)
+    assert torch.allclose(examples.z_T[:count], own.z_T, atol=1e-4)
+    assert torch.allclose(examples.z_sem[:count], teacher.raw(own.z_sem), atol=1e-4)
+    codes = teacher.whitening(examples.z_sem[count:])
     lengths = (codes - own.z_sem.repeat(copies, 1)).norm(dim=1)
     assert lengths.max() <= 2.01 and lengths.min() < 1 < lengths.max()
-    decoded = teacher.decode(Latent(codes, lesson.z_T[count:]))
-    assert torch.allclose(teacher.unfold(lesson.x_0[count:]), decoded, atol=1e-3)
+    decoded = teacher.decode(Latent(codes, examples.z_T[count:]))
+    assert torch.allclose(teacher.unfold(examples.x_0[count:]), decoded, atol=1e-3)
 
 
 def test_only_a_diffae_is_distilled(trained: Path, distilled_options: dict[str, object]) -> None:

@@ -83,7 +83,7 @@ class FakeClassifier:
     """Cloudy lungs are pneumonia; a cloudier right lower lobe is bacterial."""
 
     labels = ("pneumonia", "bacterial")
-    output, identity = "sigmoid", "brightness"
+    output, identity, remote = "sigmoid", "brightness", False
 
     def __init__(self) -> None:
         self.queries, self.cache_hits, self.budget = 0, 0, None

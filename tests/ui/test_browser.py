@@ -13,9 +13,10 @@ import torch
 from gcd_core.directions import load_directions
 from gcd_core.domains import bundled_domains, load_domain
 from gcd_core.imaging import to_pil
+from gcd_core.ui.explore import drawn
 from gcd_core.ui.page import build_page, launch_settings
 from tests.ui.conftest import Served, free_port
-from tests.ui.fakes import draw
+from tests.ui.fakes import FakeDomain, draw
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
 
@@ -300,6 +301,29 @@ def test_compare_and_about(served: Served, visit):
     page.get_by_role("tab", name="About").click()
     page.get_by_text("not a medical device").last.wait_for()
     shoot(page, "about")
+
+
+def test_what_a_drag_drew_quickly_is_drawn_in_full_when_it_rests(visit, tmp_path: Path):
+    domain = FakeDomain(tmp_path, seconds_per_image=0.005, examples=2)
+    domain.generator.live_solver = "quick"
+    page = build_page(domain)
+    port = free_port()
+    place = {"server_name": "127.0.0.1", "server_port": port}
+    page.launch(**place, prevent_thread_lock=True, quiet=True, **launch_settings())
+    try:
+        window = visit(f"http://127.0.0.1:{port}")
+        prepared(window)
+        (session,) = page.explorer._sessions.values()
+        drag(window, "g", 0.7)
+        for share in (0.9, 0.1, 0.8):
+            drag(window, "h2", share)
+        wait_until(window, lambda: set(session.alphas) == {"g", "h2"} and session.alphas["h2"] > 3)
+        wait_until(window, lambda: not session.current.live)
+        full = drawn(session.current.image)
+        wait_until(window, lambda: changed_picture(window) == full)
+    finally:
+        page.close()
+        page.explorer.close()
 
 
 @pytest.mark.bundled

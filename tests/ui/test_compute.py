@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from gcd_core.errors import GCDError
 from gcd_core.ui.ahead import Ahead
 from gcd_core.ui.compute import Compute, Urgency, leave_the_cores_to
 
@@ -148,7 +149,7 @@ def test_closing_ends_the_waiting_work_first_and_takes_no_more():
     closing.start()
     assert work.finish() == ["first", "second"]
     closing.join(PATIENCE)
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(GCDError, match="closed"):
         compute.run(Urgency.LIVE, abs, 1)
 
 

@@ -11,6 +11,7 @@ import torch
 from gcd_core.errors import GCDError
 from gcd_core.off_distribution import calibrate
 from gcd_core.ui import session as module
+from gcd_core.ui.compute import Urgency
 from gcd_core.ui.session import POINTS, Explorer, Search, Session, alpha_grid
 
 
@@ -55,7 +56,10 @@ def test_opening_shows_the_reconstruction_at_rest(session: Session):
     assert session.current.distance == pytest.approx(0, abs=1e-4)
 
 
-def test_a_single_move_comes_from_the_decoded_path(session: Session):
+def test_a_single_move_comes_from_the_decoded_path(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(session.explorer.ahead, "follow", lambda *_: None)
     finished(session)
     alpha = alpha_grid(6.0)[-3]
     before = session.explorer.domain.generator.evaluations
@@ -70,7 +74,10 @@ def test_a_single_move_comes_from_the_decoded_path(session: Session):
     assert session.moved == "g"
 
 
-def test_a_combined_move_adds_the_directions_and_is_remembered(session: Session):
+def test_a_combined_move_adds_the_directions_and_is_remembered(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(session.explorer.ahead, "follow", lambda *_: None)
     finished(session)
     domain, latent = session.explorer.domain, session.opened.latent
     frame = session.move({"g": 1.0, "h2": -2.0, "h3": 0.0})
@@ -137,6 +144,7 @@ def test_the_neighbours_of_a_position_are_decoded_ahead(session: Session):
     keys = [tuple(sorted(module.rounded(alphas, session.names).items())) for alphas in near]
     wait_for(lambda: all(key in session._frames for key in keys))
     domain, kept = session.explorer.domain, session._frames[keys[0]]
+    assert max(abs(alpha) for key in list(session._frames) for _, alpha in key) <= 6.0
     frame = session.move(near[0])
     assert frame is kept
     z_sem = session.opened.latent.z_sem + near[0]["g"] * session.directions["g"].vector
@@ -144,17 +152,97 @@ def test_the_neighbours_of_a_position_are_decoded_ahead(session: Session):
         session.opened.latent.with_z_sem(z_sem - 6 * session.directions["h2"].vector)
     )
     assert torch.allclose(frame.image, expected, atol=1e-4)
-    assert max(abs(alpha) for key in session._frames for _, alpha in key) <= 6.0
 
 
-def test_nothing_is_decoded_ahead_for_a_position_that_was_left(session: Session):
+def test_nothing_is_decoded_ahead_for_a_position_that_was_left(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
     finished(session)
+    monkeypatch.setattr(session.explorer.ahead, "follow", lambda *_: None)
     session.move({"g": 1.0, "h1": 1.0})
-    work = session._neighbours(session._newest)
+    here = session.opened, session.directions, session.alphas
+    work = session._neighbours(*here, session._newest)
     next(work)
     session.move({"g": 2.0, "h1": 1.0})
     with pytest.raises(StopIteration):
         next(work)
+
+
+def test_nothing_is_decoded_ahead_where_that_costs_queries(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    finished(session)
+    explorer, classifier = session.explorer, session.explorer.domain.classifier
+    assert explorer.looks_ahead
+    monkeypatch.setattr(
+        explorer.ahead, "follow", lambda *_: pytest.fail("asked what nobody asked for")
+    )
+    for name, value, alpha in (("budget", 1000, 0.3), ("remote", True, 0.7)):
+        with monkeypatch.context() as patch:
+            patch.setattr(classifier, name, value)
+            queries = classifier.queries
+            session.move({"g": 1.0, "h1": alpha})
+            assert classifier.queries == queries + 1
+
+
+def test_a_remote_classifier_holds_nobody_else_up(
+    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(explorer.domain.classifier, "remote", True)
+    held, release = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        held.set()
+        assert release.wait(30)
+
+    slow = threading.Thread(target=explorer.in_turn, args=(Urgency.LIVE, wait))
+    slow.start()
+    assert held.wait(30)
+    session = explorer.session("somebody")
+    session.open_example(0)
+    assert session.move({"g": 1.0, "h1": 1.0}) is not None
+    release.set()
+    slow.join(30)
+
+
+def test_the_picture_at_rest_is_kept_and_full(session: Session, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "FRAMES_KEPT", 4)
+    rest = session.current
+    for i in range(1, 8):
+        session.move({"g": 0.1 * i, "h1": 1.0})
+    assert session.move({}) is rest
+
+
+def test_large_pictures_are_kept_by_their_size(session: Session, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(session.explorer.ahead, "follow", lambda *_: None)
+    monkeypatch.setattr(module, "FRAME_BYTES_KEPT", 3 * 128 * 128 * 4)
+    for i in range(1, 8):
+        session.move({"g": 0.1 * i, "h1": 1.0})
+    assert len(session._frames) == 3
+
+
+def test_a_decoded_path_takes_the_place_of_what_was_drawn_live(
+    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(explorer.domain.generator, "live_solver", "distilled", raising=False)
+    session = explorer.session("somebody")
+    hold, alpha = threading.Event(), alpha_grid(6.0)[-3]
+    walk = explorer._walk
+    monkeypatch.setattr(explorer, "_walk", lambda *args: hold.wait(30) and walk(*args))
+    monkeypatch.setattr(explorer, "in_turn", lambda urgency, function, *args: function(*args))
+    session.open_example(0)
+    assert session.move({"g": alpha}).live
+    hold.set()
+    finished(session)
+    assert not session.draw_in_full().live and not session.move({"g": alpha}).live
+    assert not session.current.live
+
+
+def test_a_frame_of_an_image_that_was_left_is_not_kept(session: Session):
+    ticket, frame = session._newest, session.current
+    session.open_example(1)
+    assert not session._keep((("g", 1.0),), frame, ticket)
+    assert (("g", 1.0),) not in session._frames
 
 
 def test_who_waits_gets_the_live_solver_and_who_looks_the_full_one(
@@ -176,9 +264,9 @@ def test_who_waits_gets_the_live_solver_and_who_looks_the_full_one(
     solvers.clear()
     quick = session.move({"g": 1.0, "h1": 1.0})
     assert solvers[0] == "distilled" and quick.live
-    full = session.settle()
+    full = session.draw_in_full()
     assert None in solvers and not full.live and session.current is full
-    assert session.move({"g": 1.0, "h1": 1.0}) is full and session.settle() is None
+    assert session.move({"g": 1.0, "h1": 1.0}) is full and session.draw_in_full() is None
     session.move({"g": 2.0, "h1": 1.0})
     assert session.still() == (session.current, {"g": 2.0, "h1": 1.0})
     assert not session.current.live
@@ -199,7 +287,7 @@ def test_a_position_that_was_left_is_not_decoded_in_full(
         return later(*args)
 
     monkeypatch.setattr(explorer, "decode_later", meanwhile)
-    assert session.settle() is None
+    assert session.draw_in_full() is None
     assert session.current.live and session.alphas == {"g": 2.0, "h1": 1.0}
 
 

@@ -49,14 +49,14 @@ def test_one_direction_alone_and_none_at_all(session: Session):
 
 def test_it_waits_for_a_move_that_is_under_way(session: Session, monkeypatch: pytest.MonkeyPatch):
     session.path_now("g")
-    decode, entered, released = session.explorer.decode, threading.Event(), threading.Event()
+    decode, entered, released = session.explorer.decode_live, threading.Event(), threading.Event()
 
     def slow(*args):
         entered.set()
         assert released.wait(60)
         return decode(*args)
 
-    monkeypatch.setattr(session.explorer, "decode", slow)
+    monkeypatch.setattr(session.explorer, "decode_live", slow)
     mover = threading.Thread(target=session.move, args=({"g": -1.234}, "g"))
     mover.start()
     assert entered.wait(60)

@@ -36,9 +36,10 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], ...]:
 
     Returns
     -------
-    The DiffAE's weights, the codec's, the whitening's and the distilled decoder's (names that began
-    with ``codec.``, ``whitening.`` and ``distilled.``), without prefixes, float32. If there are averaged weights (``ema_model.*``),
-    these are the DiffAE's; the raw ``model.*`` and ``x_T`` beside them are left.
+    The DiffAE's weights, the codec's, the whitening's and the distilled decoder's (names that
+    began with ``codec.``, ``whitening.`` and ``distilled.``), without prefixes, float32. If there
+    are averaged weights (``ema_model.*``), these are the DiffAE's; the raw ``model.*`` and ``x_T``
+    beside them are left.
 
     Raises
     ------

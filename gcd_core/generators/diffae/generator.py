@@ -66,8 +66,9 @@ class Sampling:
 class Distilled:
     """What a distilled decoder stands in for, and when it acts (the configuration's ``distilled``).
 
-    ``times`` are those of its DDIM steps, descending; it was trained to arrive where ``solver``
-    does in as many ``steps``, from the z_T which that solver's inversion gives.
+    ``times`` are those of its DDIM steps, descending, two or more; it was trained to arrive where
+    ``solver`` does in as many ``steps`` (for an image's own code: at the image), from the z_T which
+    that solver's inversion gives.
     """
 
     times: tuple[int, ...]
@@ -82,11 +83,14 @@ class Distilled:
             raise GCDError(
                 f"The configuration's 'distilled' is {table!r:.60}; it needs {', '.join(names)}."
             )
-        find_solver(table["solver"])
+        find_solver(str(table["solver"]))
         times = table["times"]
         whole = isinstance(times, (list, tuple)) and all(type(t) is int for t in times)
-        if not whole or not times or sorted(set(times), reverse=True) != list(times):
-            raise GCDError(f"The 'times' of 'distilled' are {times!r}; give whole numbers, descending.")
+        if not whole or len(times) < 2 or sorted(set(times), reverse=True) != list(times):
+            raise GCDError(
+                f"The 'times' of 'distilled' are {times!r}; give 2 whole numbers or more, "
+                "descending."
+            )
         if not 0 <= times[-1] <= times[0] < T:
             raise GCDError(f"The 'times' of 'distilled' are {times!r}; they lie from 0 to {T - 1}.")
         if type(table["steps"]) is not int or table["steps"] < 1:
@@ -164,6 +168,11 @@ class DiffAE:
             self._unet = copy.deepcopy(model).to(torch.bfloat16)
             del self._unet.encoder
         self._student, self.distilled = distilled if distilled is not None else (None, None)
+        if self.sampling.solver == DISTILLED and self.distilled is None:
+            raise GCDError(
+                "The configuration's 'sampling' names the solver 'distilled', but there is no "
+                f"distilled decoder; choose one of {', '.join(SOLVERS)}."
+            )
         if self._student is not None:
             dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
             self._student = self._student.eval().to(dtype, memory_format=torch.channels_last)
@@ -395,17 +404,23 @@ class DiffAE:
             )
         n = len(self.distilled.times)
         if steps not in (None, n):
-            raise GCDError(f"The distilled decoder takes {n} steps, not {steps!r}; leave them out.")
+            raise GCDError(
+                f"The distilled decoder takes {n} steps, not {steps!r}; leave them out, or choose "
+                "another solver."
+            )
         return self.distilled
 
     def raw(self, z_sem: Tensor) -> Tensor:
-        """Semantic codes as the network knows them."""
+        """Semantic codes (N, D) as the network knows them, (N, embed_channels)."""
         return z_sem if self.whitening is None else self.whitening.undo(z_sem)
 
     def noise_model(
         self, z_sem: Tensor, unet: nn.Module | None = None
     ) -> Callable[[Tensor, int], Tensor]:
-        """The noise in x (N, Cz, Hz, Wz) at time t under codes (N, D), as the solvers ask for it."""
+        """The noise in x (N, Cz, Hz, Wz) at time t under codes (N, D), as the solvers ask for it.
+
+        ``unet`` predicts it in the place of the model's own.
+        """
         z_sem = self.raw(z_sem)
 
         def noise(x: Tensor, t: int) -> Tensor:

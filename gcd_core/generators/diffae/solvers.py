@@ -71,9 +71,7 @@ def _split(noise_model: NoiseModel, x: Tensor, t: int, clip: bool) -> tuple[Tens
     return x_0, eps
 
 
-def ddim(
-    noise_model: NoiseModel, x: Tensor, times: Sequence[int], clip: bool = False
-) -> Tensor:
+def ddim(noise_model: NoiseModel, x: Tensor, times: Sequence[int], clip: bool = False) -> Tensor:
     """Noise to image along descending ``times`` by DDIM (Song et al., 2021, Eq. 12, sigma = 0).
 
     ``x`` stands for the first time's. x_s = alpha_s x_0(x_t) + sigma_s eps(x_t) from each time t to
