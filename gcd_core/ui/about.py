@@ -51,6 +51,11 @@ WALK = """<svg viewBox="0 0 260 150" role="img" aria-label="Walking along a dire
 <text x="204" y="92">50 %</text></svg>"""
 
 
+QUICKLY = (
+    " While a slider moves, a decoder of few steps draws the picture; once it rests, the full one."
+)
+
+
 def step(number: int, picture: str, title: str, text: str) -> str:
     return (
         f'<article class="gcd-card gcd-step">{picture}<h3><i>{number}</i>{title}</h3>'
@@ -84,7 +89,8 @@ def about(domain) -> str:
             "The directions are global: moving <em>any</em> image along them changes the "
             "prediction. The counterfactual is the point of the walk with the lowest loss, often "
             "well past the threshold, where the flip is plain. The changes that the classifier "
-            "cared about, summed along the way, are the BB-LIG heat map.",
+            "cared about, summed along the way, are the BB-LIG heat map."
+            + (QUICKLY if domain.generator.live_solver else ""),
         )
     )
     return f"""<div class="gcd-about">

@@ -137,7 +137,9 @@ class FindTab:
                         self.k = number(min(defaults.n_h, MAX_H), "h-directions (k)", precision=0)
                         self.lam = number(defaults.lam, "\N{GREEK SMALL LETTER LAMDA} of LPIPS")
                     with gr.Row():
-                        self.steps = number(defaults.steps, "Decoding steps", precision=0)
+                        own = f" ({defaults.steps}: distilled)"
+                        words = "Steps" + (own if defaults.solver == DISTILLED else "")
+                        self.steps = number(defaults.steps, words, precision=0)
                         self.seed = number(0, "Seed", precision=0)
                     self.settle = gr.Checkbox(
                         False,
