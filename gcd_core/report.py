@@ -42,7 +42,6 @@ GAP = 4.0
 COLUMN = (INNER - 3 * GAP) / 2
 ROW, LEAST_ROW, WIDE_ROW = 8.6, 7.6, 11.6  # one label's bars
 HEAD_OF_BARS = 11.0
-HINTING = 1.03  # letters may be set this much wider, to fit a PNG's pixels
 FOOT, NOTICE_LINE = 238.0, 277.0  # where the settings and the notice begin
 INK, SOFT, FAINT, LINE, WELL = "#1b2229", "#59646e", "#98a2ab", "#d8dde2", "#eceff2"
 BEFORE, ACCENT = "#a9b3bc", "#0b72a8"
@@ -159,7 +158,10 @@ def write_report(target: str | Path | BinaryIO, report: Report, file_format: str
     if file_format not in FORMATS:
         raise GCDError(f"A report is written as one of {FORMATS}, not {file_format!r}.")
     buffer = io.BytesIO()
-    with _DRAWING:
+    from matplotlib import rc_context
+
+    # Hinted letters of a PNG would be set wider or narrower than `_Page.width` says.
+    with _DRAWING, rc_context({"text.hinting": "none"}):
         page = _Page(vectors=file_format == "pdf")
         _draw(page, report)
         about = {"Creator": "GCD Explorer", "Producer": None, "CreationDate": None}
@@ -280,7 +282,7 @@ class _Page:
     def width(self, text: str, size: float, bold: bool = False) -> float:
         """How long a line of text is."""
         ems = sum(_advance(character, self.family, bold) for character in text)
-        return ems * size / 72 * 25.4 * HINTING
+        return ems * size / 72 * 25.4
 
     def fitted(self, text: str, room: float, size: float, bold: bool = False) -> str:
         """A line of text, cut with an ellipsis where it is longer than the room there is."""

@@ -618,10 +618,11 @@ class Session:
         if self.opened is None or self.directions is None:
             raise GCDError("There is nothing to move yet: open an image first.")
         opened, directions = self.opened, self.directions
-        wanted = rounded(alphas, self.names)
+        names = shown_names(directions)
+        wanted = rounded(alphas, names)
         with self._keeping:
             ticket = self._newest = next(self._tickets)
-            changed = [n for n in self.names if wanted.get(n, 0.0) != self.alphas.get(n, 0.0)]
+            changed = [n for n in names if wanted.get(n, 0.0) != self.alphas.get(n, 0.0)]
             if moved or changed:
                 self.moved = moved or changed[0]
             self.alphas = wanted
@@ -648,11 +649,11 @@ class Session:
 
         First come those of the slider that was moved last.
         """
-        stops = alpha_grid(self.explorer.domain.alpha_max)
-        for name in sorted(self.names, key=lambda name: name != self.moved):
+        stops, names = alpha_grid(self.explorer.domain.alpha_max), shown_names(directions)
+        for name in sorted(names, key=lambda name: name != self.moved):
             at = min(range(POINTS), key=lambda i: abs(stops[i] - here.get(name, 0.0)))
             for alpha in (stops[i] for i in (at + 1, at - 1) if 0 <= i < POINTS):
-                alphas = rounded(here | {name: alpha}, self.names)
+                alphas = rounded(here | {name: alpha}, names)
                 key = tuple(sorted(alphas.items()))
                 if ticket != self._newest or not self.explorer.looks_ahead:
                     return
