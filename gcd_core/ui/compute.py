@@ -14,6 +14,8 @@ import torch
 
 from gcd_core.errors import GCDError
 
+LONG = 0.05  # seconds that make a piece of work a long one
+
 
 class Urgency(IntEnum):
     """How long a piece of work can wait, the most urgent first."""
@@ -44,7 +46,7 @@ class Compute:
         self._waiting: dict[Urgency, deque[tuple[Future, Callable[[], Any]]]] = {
             urgency: deque() for urgency in Urgency
         }
-        self._last_live = float("-inf")
+        self._last_live = self._others_from = float("-inf")
         self._news, self._closed = threading.Condition(), False
         self._threads = torch.get_num_threads()
         self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
@@ -72,12 +74,18 @@ class Compute:
         """Run what is more urgent than this; elsewhere than in the thread, do nothing.
 
         All live work runs first, and the pause until the next of a burst is waited for; of other
-        work one piece at a time, so that this work is not put off for ever.
+        work one piece at a time, and after a long one this work goes on for as long as that took.
         """
         if threading.current_thread() is not self._thread:
             return
         self._run_live()
+        began = time.monotonic()
+        if began < self._others_from:
+            return
         if any(self._run_next(u) for u in Urgency if Urgency.LIVE < u < urgency):
+            taken = time.monotonic() - began
+            if taken > LONG:
+                self._others_from = began + 2 * taken
             self._run_live()
 
     def close(self) -> None:

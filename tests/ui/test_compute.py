@@ -108,6 +108,15 @@ def test_between_batches_all_live_work_and_one_other_piece_go_first(compute: Com
     assert work.finish() == expected
 
 
+def test_after_a_long_piece_the_work_between_goes_on(compute: Compute):
+    work = Work(compute, [])
+    work.start("search", Urgency.SEARCH, batches=3, hold=True)
+    work.start("path", Urgency.PATH)
+    work.start("live", Urgency.LIVE)
+    compute._others_from = float("inf")  # as if a long one had just run
+    assert work.finish() == ["search", "live", "search", "search", "path"]
+
+
 def test_nothing_less_urgent_comes_between_batches(compute: Compute):
     work = Work(compute, [])
     work.start("path", Urgency.PATH, batches=2, hold=True)
