@@ -10,7 +10,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # Gradio sums up all events so far after each one, unless told to wait for more; and to keep few.
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
-from gcd_core.domains import bundled_domains, load_domain
+from gcd_core.domains.finding import bundled_domains
+from gcd_core.domains.opening import load_domain
 from gcd_core.errors import GCDError
 from gcd_core.ui.compute import leave_the_cores_to
 from gcd_core.ui.page import build_page, launch_settings

@@ -7,24 +7,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gcd_core.attribution import Attribution, bb_lig, explain_path
-    from gcd_core.counterfactual import Path, walk
-    from gcd_core.directions import Direction, DirectionSet, load_directions
-    from gcd_core.domains import Domain, load_domain
+    from gcd_core.domains.opening import Domain, load_domain
     from gcd_core.errors import Cancelled, GCDError
     from gcd_core.generators import load_generator
     from gcd_core.generators.base import Latent
-    from gcd_core.pipeline import Found, Progress, Samples, find_directions
+    from gcd_core.method.attribution import Attribution, bb_lig, explain_path
+    from gcd_core.method.directions import Direction, DirectionSet, load_directions
+    from gcd_core.method.search import Found, Progress, Samples, find_directions
+    from gcd_core.method.settings import Settings
+    from gcd_core.method.walk import Path, walk
 
 _HOME = {
-    "attribution": ("Attribution", "bb_lig", "explain_path"),
-    "counterfactual": ("Path", "walk"),
-    "directions": ("Direction", "DirectionSet", "load_directions"),
-    "domains": ("Domain", "load_domain"),
-    "errors": ("Cancelled", "GCDError"),
-    "generators": ("load_generator",),
-    "generators.base": ("Latent",),
-    "pipeline": ("Found", "Progress", "Samples", "find_directions"),
+    "gcd_core.domains.opening": ("Domain", "load_domain"),
+    "gcd_core.errors": ("Cancelled", "GCDError"),
+    "gcd_core.generators": ("load_generator",),
+    "gcd_core.generators.base": ("Latent",),
+    "gcd_core.method.attribution": ("Attribution", "bb_lig", "explain_path"),
+    "gcd_core.method.directions": ("Direction", "DirectionSet", "load_directions"),
+    "gcd_core.method.search": ("Found", "Progress", "Samples", "find_directions"),
+    "gcd_core.method.settings": ("Settings",),
+    "gcd_core.method.walk": ("Path", "walk"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -40,6 +42,7 @@ __all__ = [
     "Path",
     "Progress",
     "Samples",
+    "Settings",
     "bb_lig",
     "explain_path",
     "find_directions",
@@ -53,7 +56,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE[name]}"), name)
+    return getattr(importlib.import_module(_MODULE[name]), name)
 
 
 def __dir__() -> list[str]:

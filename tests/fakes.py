@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gcd_core.generators.base import Latent
+from gcd_core.method.settings import Settings
 
 
 class LinearGenerator:
     """image = 1/2 + size_of_step * basis @ z_sem + z_T, the basis being orthonormal."""
 
     channels = 1
-    live_solver = None
+    sampling = distilled = live_solver = None
     device = torch.device("cpu")
     identity = "linear"
 
@@ -84,17 +84,6 @@ class RootMeanSquare:
         return (a - b).flatten(1).square().mean(1).sqrt()
 
 
-@dataclass(frozen=True)
-class Search:
-    radius: float = 2.0
-    n_samples: int = 64
-    n_h: int = 2
-    lam: float = 1.0
-    solver: str = "ddim"
-    steps: int = 5
-    antithetic: bool = False
-
-
 class LinearDomain:
     """What the method needs of a domain, in closed form."""
 
@@ -104,7 +93,7 @@ class LinearDomain:
     oracle = None
     alpha_max = 3.0
     walk_points = 7
-    search = Search()
+    search = Settings(radius=2.0, n_samples=64, n_h=2, solver="ddim", steps=5, antithetic=False)
 
     def __init__(
         self, logit: Callable[[Tensor], Tensor], z_sem_size: int = 8, image_size: int = 8

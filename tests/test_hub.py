@@ -13,11 +13,14 @@ from safetensors.torch import load_file
 
 from gcd_core import hub
 from gcd_core.__main__ import main
-from gcd_core.directions import DirectionSet, load_directions
-from gcd_core.domains import load_domain
+from gcd_core.domains import sharing
+from gcd_core.domains.finding import fetch_domain
+from gcd_core.domains.opening import load_domain
+from gcd_core.domains.sharing import pull, push
+from gcd_core.domains.sources import Source
 from gcd_core.errors import GCDError
-from gcd_core.hub import NotOnHub, Place, fetch, fetch_domain, pull, push
-from gcd_core.sources import Source
+from gcd_core.hub import HubPath, NotOnHub, fetch
+from gcd_core.method.directions import DirectionSet, load_directions
 from tests.hub_server import HubServer
 from tests.tiny_domain import write_tiny_domain
 
@@ -69,15 +72,15 @@ def directions(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("hf://a/b", Place("a/b")),
-        ("hf://a/b/", Place("a/b")),
-        ("hf://a/b.c/d/e.toml", Place("a/b.c", "d/e.toml")),
-        ("hf://a/b@v1.0/d", Place("a/b", "d", "v1.0")),
+        ("hf://a/b", HubPath("a/b")),
+        ("hf://a/b/", HubPath("a/b")),
+        ("hf://a/b.c/d/e.toml", HubPath("a/b.c", "d/e.toml")),
+        ("hf://a/b@v1.0/d", HubPath("a/b", "d", "v1.0")),
     ],
 )
-def test_a_place_is_read_and_written(text: str, place: Place) -> None:
-    assert Place.parse(text) == place
-    assert Place.parse(str(place)) == place
+def test_a_place_is_read_and_written(text: str, place: HubPath) -> None:
+    assert HubPath.parse(text) == place
+    assert HubPath.parse(str(place)) == place
 
 
 @pytest.mark.parametrize(
@@ -85,23 +88,23 @@ def test_a_place_is_read_and_written(text: str, place: Place) -> None:
 )
 def test_what_is_no_place_is_refused(text: str) -> None:
     with pytest.raises(GCDError, match="hf://OWNER/REPOSITORY"):
-        Place.parse(text)
+        HubPath.parse(text)
 
 
 @pytest.mark.parametrize("name", ["large.safetensors", "notes/small.json"])
 def test_a_file_arrives_once_and_is_kept(server: HubServer, name: str) -> None:
     data = content(5 * PART + 17)
     server.repos[REPO][name] = data
-    path = fetch(Place(REPO, name))
+    path = fetch(HubPath(REPO, name))
     assert path.read_bytes() == data and path.name == Path(name).name
     gets = [seen for seen in server.seen if seen.method == "GET"]
-    assert fetch(Place(REPO, name)) == path
+    assert fetch(HubPath(REPO, name)) == path
     assert [seen for seen in server.seen if seen.method == "GET"] == gets, "it came again"
 
 
 def test_the_token_is_shown_to_the_hub_and_to_nobody_else(server: HubServer) -> None:
     server.repos[REPO]["a.safetensors"] = b"x" * PART
-    fetch(Place(REPO, "a.safetensors"))
+    fetch(HubPath(REPO, "a.safetensors"))
     assert {seen.token for seen in server.asked("HEAD", "/resolve/")} == {"Bearer hf_of_this_test"}
     elsewhere = server.asked("GET", "/elsewhere/")
     assert elsewhere and {seen.token for seen in elsewhere} == {None}
@@ -111,7 +114,7 @@ def test_a_connection_lost_half_way_is_taken_up_again(server: HubServer) -> None
     data = content(10 * PART)
     server.repos[REPO]["a.safetensors"] = data
     server.cut["a.safetensors"] = [4 * PART + 100, 2 * PART]
-    assert fetch(Place(REPO, "a.safetensors")).read_bytes() == data
+    assert fetch(HubPath(REPO, "a.safetensors")).read_bytes() == data
     ranges = [seen.range for seen in server.asked("GET", "/elsewhere/")]
     assert ranges == [None, f"bytes={4 * PART}-", f"bytes={6 * PART}-"]
 
@@ -136,9 +139,9 @@ def test_a_download_that_was_ended_goes_on_the_next_time(server: HubServer, monk
     with monkeypatch.context() as patch:
         patch.setattr(hub, "http_get", lambda url, file, **rest: real(url, Ended(file), **rest))
         with pytest.raises(KeyboardInterrupt):
-            fetch(Place(REPO, "a.safetensors"))
+            fetch(HubPath(REPO, "a.safetensors"))
     server.seen.clear()
-    assert fetch(Place(REPO, "a.safetensors")).read_bytes() == data
+    assert fetch(HubPath(REPO, "a.safetensors")).read_bytes() == data
     assert [seen.range for seen in server.asked("GET", "/elsewhere/")] == [f"bytes={3 * PART}-"]
 
 
@@ -147,9 +150,9 @@ def test_a_connection_that_stays_away_is_told_and_nothing_is_lost(server: HubSer
     server.repos[REPO]["a.safetensors"] = data
     server.cut["a.safetensors"] = [3 * PART] + 5 * [0]
     with pytest.raises(GCDError, match="what has arrived is kept"):
-        fetch(Place(REPO, "a.safetensors"))
+        fetch(HubPath(REPO, "a.safetensors"))
     server.seen.clear()
-    assert fetch(Place(REPO, "a.safetensors")).read_bytes() == data
+    assert fetch(HubPath(REPO, "a.safetensors")).read_bytes() == data
     assert [seen.range for seen in server.asked("GET", "/elsewhere/")] == [f"bytes={3 * PART}-"]
 
 
@@ -159,38 +162,38 @@ def test_what_is_not_as_announced_is_refused_and_forgotten(server: HubServer, na
     server.repos[REPO][name] = data
     server.altered.add(name)
     with pytest.raises(GCDError, match="its hash differs"):
-        fetch(Place(REPO, name))
+        fetch(HubPath(REPO, name))
     server.altered.clear()
-    assert fetch(Place(REPO, name)).read_bytes() == data
+    assert fetch(HubPath(REPO, name)).read_bytes() == data
 
 
 def test_without_a_network_what_is_there_is_used(server: HubServer) -> None:
     server.repos[REPO]["a.json"] = b"{}"
-    path = fetch(Place(REPO, "a.json"))
+    path = fetch(HubPath(REPO, "a.json"))
     server.fails = 1
-    assert fetch(Place(REPO, "a.json")) == path
+    assert fetch(HubPath(REPO, "a.json")) == path
     server.stop()
-    assert fetch(Place(REPO, "a.json")) == path
+    assert fetch(HubPath(REPO, "a.json")) == path
     with pytest.raises(GCDError, match="cannot be reached"):
-        fetch(Place(REPO, "b.json"))
+        fetch(HubPath(REPO, "b.json"))
 
 
 def test_a_new_version_replaces_the_old_one(server: HubServer) -> None:
     server.repos[REPO]["a.json"] = b"1"
-    assert fetch(Place(REPO, "a.json")).read_bytes() == b"1"
+    assert fetch(HubPath(REPO, "a.json")).read_bytes() == b"1"
     old = server.commit(REPO)
     server.repos[REPO]["a.json"] = b"2"
-    assert fetch(Place(REPO, "a.json")).read_bytes() == b"2"
-    assert fetch(Place(REPO, "a.json", old)).read_bytes() == b"1", "a commit is what it was"
+    assert fetch(HubPath(REPO, "a.json")).read_bytes() == b"2"
+    assert fetch(HubPath(REPO, "a.json", old)).read_bytes() == b"1", "a commit is what it was"
 
 
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        (Place("no/body", "a"), "there is no repository no/body"),
-        (Place(REPO, "b.json"), "has no file 'b.json'"),
-        (Place(REPO, "a.json", "v9"), "no revision 'v9'"),
-        (Place("bad--name/x", "a"), "could not be fetched"),
+        (HubPath("no/body", "a"), "there is no repository no/body"),
+        (HubPath(REPO, "b.json"), "has no file 'b.json'"),
+        (HubPath(REPO, "a.json", "v9"), "no revision 'v9'"),
+        (HubPath("bad--name/x", "a"), "could not be fetched"),
     ],
 )
 def test_what_is_not_there_is_told_in_a_sentence(server: HubServer, place, message) -> None:
@@ -293,7 +296,7 @@ def test_a_domain_of_the_hub_runs_no_code_and_sends_nothing_away(
     with pytest.raises(GCDError, match=refusal):
         load_domain(f"hf://{REPO}", device="cpu")
     with pytest.raises(GCDError, match=refusal):
-        pull(Place(REPO), tiny.parent / "mine")
+        pull(HubPath(REPO), tiny.parent / "mine")
     assert not (tiny.parent / "mine").exists()
     monkeypatch.setenv("GCD_TRUST_CODE", "1")
     with pytest.raises(GCDError) as error:  # as the rest of the table belongs to another kind
@@ -313,17 +316,17 @@ def test_a_domain_of_the_hub_reads_no_file_but_its_own(server: HubServer, tiny: 
 def test_a_repository_without_a_domain_is_none(server: HubServer) -> None:
     server.repos[REPO]["README.md"] = b"nothing"
     with pytest.raises(GCDError, match=r"holds no domain\.toml"):
-        fetch_domain(Place(REPO))
+        fetch_domain(HubPath(REPO))
 
 
 def test_directions_go_to_the_hub_and_come_back(
     server: HubServer, directions: Path, tmp_path: Path
 ) -> None:
-    assert push(directions, Place(REPO, "shared")) == f"hf://{REPO}/shared/ill.safetensors"
+    assert push(directions, HubPath(REPO, "shared")) == f"hf://{REPO}/shared/ill.safetensors"
     assert list(server.repos[REPO]) == ["shared/ill.safetensors"]
     created = server.asked("POST", "/api/repos/create")
     assert [seen.token for seen in created] == ["Bearer hf_of_this_test"]
-    pull(Place(REPO, "shared/ill.safetensors"), tmp_path / "back.safetensors")
+    pull(HubPath(REPO, "shared/ill.safetensors"), tmp_path / "back.safetensors")
     assert (tmp_path / "back.safetensors").read_bytes() == directions.read_bytes()
     assert load_directions(tmp_path / "back.safetensors").names == ["g", "h1"]
 
@@ -334,11 +337,11 @@ def test_what_is_no_directions_neither_goes_nor_comes(
     other = tmp_path / "other.safetensors"
     other.write_bytes(directions.read_bytes()[:-8])
     with pytest.raises(GCDError, match="cut short"):
-        push(other, Place(REPO))
+        push(other, HubPath(REPO))
     assert not server.seen
     server.repos[REPO]["other.safetensors"] = other.read_bytes()
     with pytest.raises(GCDError, match="cut short"):
-        pull(Place(REPO, "other.safetensors"), tmp_path / "out.safetensors")
+        pull(HubPath(REPO, "other.safetensors"), tmp_path / "out.safetensors")
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"cache", "ill.safetensors", "other.safetensors"}
 
@@ -346,22 +349,22 @@ def test_what_is_no_directions_neither_goes_nor_comes(
 def test_a_domain_goes_to_the_hub_and_comes_back(server: HubServer, tiny: Path, tmp_path) -> None:
     (tiny / "notes [x].txt").write_text("not the domain's")
     (tiny / "README.md").write_text("# tiny")
-    push(tiny, Place(REPO))
+    push(tiny, HubPath(REPO))
     assert "notes [x].txt" not in server.repos[REPO]
     expected = {p.relative_to(tiny).as_posix() for p in tiny.rglob("*") if p.is_file()}
     assert set(server.repos[REPO]) == expected - {"notes [x].txt"}
-    pull(Place(REPO), tmp_path / "back")
+    pull(HubPath(REPO), tmp_path / "back")
     for name in server.repos[REPO]:
         assert (tmp_path / "back" / name).read_bytes() == (tiny / name).read_bytes()
     load_domain(tmp_path / "back", device="cpu")
     with pytest.raises(GCDError, match="there already"):
-        pull(Place(REPO), tmp_path / "back")
+        pull(HubPath(REPO), tmp_path / "back")
 
 
 def test_a_domain_with_problems_is_not_shared(server: HubServer, tiny: Path) -> None:
     (tiny / "classifier.safetensors").unlink()
     with pytest.raises(GCDError, match="not ready to be shared"):
-        push(tiny, Place(REPO))
+        push(tiny, HubPath(REPO))
     assert not server.seen
 
 
@@ -381,14 +384,14 @@ def test_push_and_pull_as_commands(server: HubServer, directions: Path, tmp_path
 def test_a_missing_file_is_its_own_kind_of_error(server: HubServer) -> None:
     server.repos[REPO] = {}
     with pytest.raises(NotOnHub):
-        fetch(Place(REPO, "a"))
+        fetch(HubPath(REPO, "a"))
 
 
 def test_names_with_signs_are_meant_literally(tmp_path: Path) -> None:
     from fnmatch import fnmatch
 
     for name in ("a[1].png", "b*.png", "c?.png"):
-        assert fnmatch(name, hub._literal(name))
+        assert fnmatch(name, sharing._literal(name))
         assert not fnmatch(name.replace("1", "2").replace("*", "x").replace("?", "x"), "none")
-    assert not fnmatch("a1.png", hub._literal("a[1].png"))
-    assert not fnmatch("bx.png", hub._literal("b*.png"))
+    assert not fnmatch("a1.png", sharing._literal("a[1].png"))
+    assert not fnmatch("bx.png", sharing._literal("b*.png"))

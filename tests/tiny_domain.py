@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from gcd_core.classifiers.network import build_network
-from gcd_core.generators.diffae.checkpoint import save_sharded
+from gcd_core.classifiers.architectures import build_network
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
+from gcd_core.generators.weights import save_sharded
 
 ARCHITECTURE = {
     "image_size": 32,

@@ -1,39 +1,20 @@
-"""The BlackBox protocol, what every classifier shares, and where a domain's classifier comes from.
-
-A kind of classifier is one file with a function `load(table, folder, device)`, named in `KINDS`.
-Whatever the kind, each image shown is counted, a budget can cap the count, and answers can be kept
-on disk, so that none is paid for twice.
-"""
+"""The BlackBox protocol, and what every classifier shares: counting, a budget, kept answers."""
 
 import hashlib
-import importlib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import UnionType
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from gcd_core.classifiers.cache import AnswerCache, fingerprint
 from gcd_core.errors import GCDError
 
-KINDS = {
-    "torch": "gcd_core.classifiers.checkpoint",
-    "safetensors": "gcd_core.classifiers.checkpoint",
-    "torchscript": "gcd_core.classifiers.torchscript",
-    "exported": "gcd_core.classifiers.exported",
-    "onnx": "gcd_core.classifiers.onnx",
-    "transformers": "gcd_core.classifiers.transformers",
-    "python": "gcd_core.classifiers.python",
-    "http": "gcd_core.classifiers.http",
-    "hf-inference": "gcd_core.classifiers.inference_api",
-}
-RUNS_CODE = frozenset({"python", "torchscript", "exported"})  # kinds whose files are programs
 OUTPUTS = ("sigmoid", "softmax", "probabilities")
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's "L"
 
@@ -47,42 +28,52 @@ class BudgetExceeded(NoAnswer):
 
 
 class BlackBox(Protocol):
-    """What the method may know of a classifier.
+    """What the method may know of a classifier: images in, logits out.
 
-    Attributes
-    ----------
-    labels : tuple of str
-        What the columns of the logits stand for.
-    output : {"sigmoid", "softmax", "probabilities"}
-        How logits become probabilities; the classifier of the last kind gave probabilities only.
-    identity : str
-        Changes when the weights or the settings do.
-    queries : int
-        Images asked so far.
-    cache_hits : int
-        Images answered without asking, from what had been answered before.
-    budget : int or None
-        The most that `queries` may become, where there is a limit.
+    Every error that a caller can mend is a `GCDError`; `NoAnswer` where the model is away, refuses,
+    or may not be asked any more, and then nothing that was answered before is lost.
     """
 
-    labels: tuple[str, ...]
-    output: str
-    identity: str
-    queries: int
-    cache_hits: int
-    budget: int | None
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the columns of the logits stand for."""
+
+    @property
+    def output(self) -> str:
+        """How logits become probabilities: "sigmoid", "softmax", or "probabilities" where the model
+        gave probabilities only."""
+
+    @property
+    def identity(self) -> str:
+        """Changes when the weights or the settings do."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether asking may cost money or time at another's machine."""
+
+    @property
+    def queries(self) -> int:
+        """Images asked so far; it only grows."""
+
+    @property
+    def cache_hits(self) -> int:
+        """Images answered without asking, from what had been answered before."""
+
+    @property
+    def budget(self) -> int | None:
+        """The most that `queries` may become, where there is a limit."""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits (N, L), float32, of images (N, C, H, W) in [0, 1]."""
+        """Logits (N, L), float32, of images (N, C, H, W) in [0, 1]; on the device of `images`."""
 
     def index(self, label: str) -> int:
-        """The column of `label`."""
+        """The column of `label`; a GCDError names the labels there are."""
 
     def logit(self, logits: Tensor, label: str) -> Tensor:
         """The log-odds (N,) of `label`."""
 
     def probability(self, logits: Tensor, label: str) -> Tensor:
-        """The probability (N,) of `label`."""
+        """The probability (N,) of `label`, in [0, 1]."""
 
 
 class Classifier(ABC):
@@ -266,67 +257,6 @@ class Classifier(ABC):
         return self.logit(logits, label).sigmoid()
 
 
-class TorchClassifier(Classifier):
-    """A PyTorch network as a black box.
-
-    Parameters
-    ----------
-    network : nn.Module
-        Maps normalised images (N, channels, size, size) to (N, L).
-    labels, output, identity
-        As for `Classifier`.
-    size, channels : int
-        What the network sees; images of another size are resized (bilinear, antialiased), grey
-        ones repeated to RGB, colour ones reduced to their luminance.
-    mean, std : float or sequence of float
-        The network sees (image - mean) / std; one number, or one per channel.
-    device : str or torch.device
-        Where the network runs.
-    batch_size : int
-        Images per forward pass.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        labels: tuple[str, ...],
-        output: str,
-        identity: str,
-        size: int,
-        channels: int,
-        mean: float | list[float] = 0.5,
-        std: float | list[float] = 0.5,
-        device: str | torch.device = "cpu",
-        batch_size: int = 64,
-    ) -> None:
-        super().__init__(labels, output, identity)
-        self.device = torch.device(device)
-        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
-        self.network.requires_grad_(False)
-        check_batch_size(batch_size)
-        if size < 1 or channels not in (1, 3):
-            raise GCDError(
-                f"A classifier's size is 1 or more and its channels 1 or 3, not {size} and "
-                f"{channels}."
-            )
-        self.size, self.channels, self.batch_size = size, channels, batch_size
-        self.mean = _per_channel("mean", mean, channels).to(self.device)
-        self.std = _per_channel("std", std, channels).to(self.device)
-        if (self.std <= 0).any():
-            raise GCDError(f"A classifier's std is positive, not {std}.")
-
-    @torch.inference_mode()
-    def answer(self, images: Tensor) -> Tensor:
-        """Run the network over one batch."""
-        return self.network(self._prepared(images))
-
-    def _prepared(self, images: Tensor) -> Tensor:
-        """Colour, size and normalisation that the network was trained with."""
-        images = images.to(self.device, torch.float32)
-        images = (fit_images(images, self.size, self.channels) - self.mean) / self.std
-        return images.contiguous(memory_format=torch.channels_last)
-
-
 def fit_images(images: Tensor, size: int | None, channels: int | None) -> Tensor:
     """Bring images to a classifier's size and colour.
 
@@ -356,42 +286,6 @@ def fit_images(images: Tensor, size: int | None, channels: int | None) -> Tensor
             images, (size, size), mode="bilinear", antialias=True, align_corners=False
         )
     return images
-
-
-def load_classifier(
-    table: dict[str, Any], folder: str | Path, device: str | torch.device = "cpu"
-) -> BlackBox:
-    """Build the classifier that a domain describes.
-
-    Parameters
-    ----------
-    table : dict
-        The `[classifier]` (or `[oracle]`) table of a domain.toml; its `kind` decides the rest.
-        Every kind may have `budget`, the most images that it is asked each time the program runs,
-        and `cache`, whether its answers are kept on disk (by default those of remote kinds are).
-    folder : str or Path
-        The domain's folder, where the files that the table names lie.
-    device : str or torch.device
-        Where it runs.
-
-    Raises
-    ------
-    GCDError
-        If a key is missing or unknown (the message names it), or a file does not fit.
-    """
-    kind = table.get("kind")
-    if kind not in KINDS:
-        raise GCDError(f"The classifier's kind is one of {sorted(KINDS)}, not {kind!r}.")
-    common = {key: value for key, value in table.items() if key in ("budget", "cache")}
-    own = {key: value for key, value in table.items() if key not in common}
-    check_keys(common, {}, {"budget": int, "cache": bool})
-    if common.get("budget", 0) < 0:
-        raise GCDError(f"A classifier's budget is 0 or more images, not {common['budget']}.")
-    classifier = importlib.import_module(KINDS[kind]).load(own, Path(folder), device)
-    classifier.budget = common.get("budget")
-    if common.get("cache", classifier.remote):
-        classifier.cache = AnswerCache()
-    return classifier
 
 
 def check_keys(
@@ -430,17 +324,9 @@ def check_batch_size(batch_size: int) -> None:
         raise GCDError(f"A classifier's batch_size is 1 or more, not {batch_size}.")
 
 
-def identify(*parts: bytes) -> str:
+def digest_of(*parts: bytes) -> str:
     """A short name of these bytes: the first 16 hexadecimal digits of their SHA-256."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:16]
-
-
-def _per_channel(name: str, value: float | list[float], channels: int) -> Tensor:
-    """One number, or one per channel, as (1, channels or 1, 1, 1)."""
-    values = torch.as_tensor(value, dtype=torch.float32).flatten()
-    if len(values) not in (1, channels):
-        raise GCDError(f"A classifier's {name} is one number or {channels}, not {value}.")
-    return values.view(1, -1, 1, 1)

@@ -16,9 +16,10 @@ from safetensors.torch import load as read_safetensors
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gcd_core.classifiers.base import TorchClassifier, check_keys, identify
+from gcd_core.classifiers.base import check_keys, digest_of
 from gcd_core.classifiers.function import BATCH
-from gcd_core.classifiers.published import Architecture, architecture
+from gcd_core.classifiers.network import TorchClassifier
+from gcd_core.classifiers.published import PublishedArchitecture, architecture
 from gcd_core.errors import GCDError
 from gcd_core.pickles import PICKLE_SUFFIXES, read_pickle
 
@@ -85,7 +86,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
         network,
         tuple(label for label in labels if label != ""),
         settings["output"],
-        identify(json.dumps(settings, sort_keys=True).encode(), data),
+        digest_of(json.dumps(settings, sort_keys=True).encode(), data),
         settings["size"],
         settings["channels"],
         settings.get("mean", 0.5),
@@ -142,7 +143,10 @@ def _state_within(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fitted(
-    state: Mapping[str, Tensor], network: nn.Module, known: Architecture, prefix: str | None
+    state: Mapping[str, Tensor],
+    network: nn.Module,
+    known: PublishedArchitecture,
+    prefix: str | None,
 ) -> dict[str, tuple[str, Tensor]]:
     """The state under the network's names, each with the name it has in the file.
 

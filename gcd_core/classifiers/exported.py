@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from gcd_core.classifiers.base import TorchClassifier, check_keys, identify
+from gcd_core.classifiers.base import check_keys, digest_of
 from gcd_core.classifiers.function import (
     BATCH,
     KEYS,
@@ -23,6 +23,7 @@ from gcd_core.classifiers.function import (
     channels_and_size,
     read_model,
 )
+from gcd_core.classifiers.network import TorchClassifier
 from gcd_core.errors import GCDError
 
 
@@ -49,7 +50,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
         Function(program.module(), str(path), least, most),
         tuple(table["labels"]),
         table["output"],
-        identify(json.dumps(table, sort_keys=True).encode(), data),
+        digest_of(json.dumps(table, sort_keys=True).encode(), data),
         size,
         channels,
         table.get("mean", 0.5),

@@ -1,112 +1,76 @@
-"""The architectures that this project trains: a DenseNet and a ResNet of any width and depth."""
-
-import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+"""A PyTorch network as a black box."""
 
 import torch
-from torch import nn
-from torchvision.models import DenseNet
-from torchvision.models.resnet import BasicBlock
+from torch import Tensor, nn
 
+from gcd_core.classifiers.base import Classifier, check_batch_size, fit_images
 from gcd_core.errors import GCDError
 
 
-def densenet(
-    channels: int,
-    outputs: int,
-    growth_rate: int = 32,
-    block_config: Sequence[int] = (3, 6, 12, 8),
-    width: int = 32,
-    bn_size: int = 2,
-) -> nn.Module:
-    """DenseNet (Huang et al., CVPR 2017), by default of 1.2 M parameters.
+class TorchClassifier(Classifier):
+    """A PyTorch network as a black box.
 
-    `width` is the stem's, `bn_size` the bottlenecks' in units of `growth_rate`; (32, (6, 12, 24,
-    16), 64, 4) is DenseNet-121. The last layer is `classifier`.
-    """
-    network = DenseNet(growth_rate, tuple(block_config), width, bn_size, num_classes=outputs)
-    network.features.conv0 = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
-    nn.init.kaiming_normal_(network.features.conv0.weight)
-    return network
-
-
-class ResNet(nn.Module):
-    """ResNet (He et al., CVPR 2016) of basic blocks, by default a ResNet-18 of half the width.
-
-    Each stage after the first halves the picture and doubles the width. The last layer is
-    `classifier`.
+    Parameters
+    ----------
+    network : nn.Module
+        Maps normalised images (N, channels, size, size) to (N, L).
+    labels, output, identity
+        As for `Classifier`.
+    size, channels : int
+        What the network sees; images of another size are resized (bilinear, antialiased), grey
+        ones repeated to RGB, colour ones reduced to their luminance.
+    mean, std : float or sequence of float
+        The network sees (image - mean) / std; one number, or one per channel.
+    device : str or torch.device
+        Where the network runs.
+    batch_size : int
+        Images per forward pass.
     """
 
     def __init__(
         self,
+        network: nn.Module,
+        labels: tuple[str, ...],
+        output: str,
+        identity: str,
+        size: int,
         channels: int,
-        outputs: int,
-        width: int = 32,
-        blocks: Sequence[int] = (2, 2, 2, 2),
+        mean: float | list[float] = 0.5,
+        std: float | list[float] = 0.5,
+        device: str | torch.device = "cpu",
+        batch_size: int = 64,
     ) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, stride=2, padding=1),
-        )
-        layers, wide = [], width
-        for stage, count in enumerate(blocks):
-            for block in range(count):
-                stride = 2 if stage and not block else 1
-                planes = width * 2**stage
-                shortcut = None
-                if stride != 1 or wide != planes:
-                    shortcut = nn.Sequential(
-                        nn.Conv2d(wide, planes, 1, stride, bias=False), nn.BatchNorm2d(planes)
-                    )
-                layers.append(BasicBlock(wide, planes, stride, shortcut))
-                wide = planes
-        self.stages = nn.Sequential(*layers)
-        self.classifier = nn.Linear(wide, outputs)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (N, outputs) of normalised images (N, channels, H, W)."""
-        return self.classifier(self.stages(self.stem(x)).mean((2, 3)))
-
-
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"densenet": densenet, "resnet": ResNet}
-
-
-def build_network(
-    architecture: str, channels: int, outputs: int, options: dict[str, Any] | None = None
-) -> nn.Module:
-    """Build a network by name, with random weights.
-
-    Parameters
-    ----------
-    architecture : {"densenet", "resnet"}
-    channels, outputs : int
-        Channels of the images, and number of labels.
-    options : dict, optional
-        The architecture's own keyword arguments (widths, depths).
-
-    Raises
-    ------
-    GCDError
-        If the architecture or one of its options is unknown.
-    """
-    if architecture not in ARCHITECTURES:
-        raise GCDError(
-            f"There is no classifier architecture {architecture!r}; choose from "
-            f"{sorted(ARCHITECTURES)}."
-        )
-    build, options = ARCHITECTURES[architecture], options or {}
-    known = set(inspect.signature(build).parameters) - {"channels", "outputs"}
-    for name in options:
-        if name not in known:
+        super().__init__(labels, output, identity)
+        self.device = torch.device(device)
+        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
+        self.network.requires_grad_(False)
+        check_batch_size(batch_size)
+        if size < 1 or channels not in (1, 3):
             raise GCDError(
-                f"The architecture {architecture!r} has no option {name!r}; it knows "
-                f"{sorted(known)}."
+                f"A classifier's size is 1 or more and its channels 1 or 3, not {size} and "
+                f"{channels}."
             )
-    return build(channels, outputs, **options)
+        self.size, self.channels, self.batch_size = size, channels, batch_size
+        self.mean = _per_channel("mean", mean, channels).to(self.device)
+        self.std = _per_channel("std", std, channels).to(self.device)
+        if (self.std <= 0).any():
+            raise GCDError(f"A classifier's std is positive, not {std}.")
+
+    @torch.inference_mode()
+    def answer(self, images: Tensor) -> Tensor:
+        """Run the network over one batch."""
+        return self.network(self._prepared(images))
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        """Colour, size and normalisation that the network was trained with."""
+        images = images.to(self.device, torch.float32)
+        images = (fit_images(images, self.size, self.channels) - self.mean) / self.std
+        return images.contiguous(memory_format=torch.channels_last)
+
+
+def _per_channel(name: str, value: float | list[float], channels: int) -> Tensor:
+    """One number, or one per channel, as (1, channels or 1, 1, 1)."""
+    values = torch.as_tensor(value, dtype=torch.float32).flatten()
+    if len(values) not in (1, channels):
+        raise GCDError(f"A classifier's {name} is one number or {channels}, not {value}.")
+    return values.view(1, -1, 1, 1)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcd_core.classifiers.base import TorchClassifier, check_keys, identify
+from gcd_core.classifiers.base import check_keys, digest_of
 from gcd_core.classifiers.function import (
     BATCH,
     KEYS,
@@ -18,6 +18,7 @@ from gcd_core.classifiers.function import (
     in_words,
     read_model,
 )
+from gcd_core.classifiers.network import TorchClassifier
 from gcd_core.errors import GCDError
 
 FLOATS = {
@@ -72,7 +73,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
         Function(ask, str(path), fixed or 1, fixed),
         tuple(table["labels"]),
         table["output"],
-        identify(json.dumps(table, sort_keys=True).encode(), data, *_beside(path, data)),
+        digest_of(json.dumps(table, sort_keys=True).encode(), data, *_beside(path, data)),
         size,
         channels,
         table.get("mean", 0.5),

@@ -11,8 +11,8 @@ from typing import Any
 import torchvision
 from torch import Tensor, nn
 
+from gcd_core.classifiers.architectures import ARCHITECTURES, build_network, densenet
 from gcd_core.classifiers.function import in_words
-from gcd_core.classifiers.network import ARCHITECTURES, build_network, densenet
 from gcd_core.errors import GCDError
 
 DENSENETS = {  # growth rate, layers per block, width of the stem
@@ -118,7 +118,7 @@ XRV_IMAGES = {  # [0, 1] becomes [-1024, 1024], the library's range
 
 
 @dataclass(frozen=True)
-class Architecture:
+class PublishedArchitecture:
     """A network, and what is known of it before a table says more.
 
     Attributes
@@ -139,7 +139,7 @@ class Architecture:
     download: Callable[[], dict[str, Tensor]] | None = None
 
 
-def architecture(name: str) -> Architecture:
+def architecture(name: str) -> PublishedArchitecture:
     """What is known of an architecture.
 
     Parameters
@@ -160,14 +160,14 @@ def architecture(name: str) -> Architecture:
         If there is none of that name, or torchxrayvision is not installed and its labels are asked.
     """
     if name in ARCHITECTURES:
-        return Architecture(partial(build_network, name))
+        return PublishedArchitecture(partial(build_network, name))
     if name in PAPER:
         return PAPER[name]
     library, _, model = name.partition("-")
     if library == "torchvision":
         return _of_torchvision(model)
     if library == "monai" and model in DENSENETS:
-        return Architecture(partial(_densenet, model), names=DENSENET_NAMES)
+        return PublishedArchitecture(partial(_densenet, model), names=DENSENET_NAMES)
     if library == "torchxrayvision":
         return _of_torchxrayvision(model)
     known = [*ARCHITECTURES, *PAPER, "torchvision-NAME", *(f"monai-{name}" for name in DENSENETS)]
@@ -184,7 +184,7 @@ def _densenet(name: str, channels: int, outputs: int, options: dict[str, Any]) -
     return densenet(channels, outputs, growth_rate, block_config, width, bn_size=4)
 
 
-def _of_torchvision(name: str) -> Architecture:
+def _of_torchvision(name: str) -> PublishedArchitecture:
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         close = difflib.get_close_matches(name, known) or known[:3]
@@ -204,13 +204,13 @@ def _of_torchvision(name: str) -> Architecture:
             raise GCDError(f"torchvision's {name} refuses these options: {error}.") from error
 
     names = DENSENET_NAMES if name.startswith("densenet") else ()
-    return Architecture(build, names=names)
+    return PublishedArchitecture(build, names=names)
 
 
-def _of_torchxrayvision(name: str) -> Architecture:
+def _of_torchxrayvision(name: str) -> PublishedArchitecture:
     build = partial(_densenet, "densenet121")
     if name == "densenet121":
-        return Architecture(build, XRV_IMAGES | {"labels": XRV_LABELS}, DENSENET_NAMES)
+        return PublishedArchitecture(build, XRV_IMAGES | {"labels": XRV_LABELS}, DENSENET_NAMES)
     try:
         from torchxrayvision.models import DenseNet, model_urls
     except ImportError as error:
@@ -237,19 +237,19 @@ def _of_torchxrayvision(name: str) -> Architecture:
             ) from error
 
     labels = list(model_urls[name]["labels"])
-    return Architecture(build, XRV_IMAGES | {"labels": labels}, DENSENET_NAMES, download)
+    return PublishedArchitecture(build, XRV_IMAGES | {"labels": labels}, DENSENET_NAMES, download)
 
 
 PAPER = {
-    "celeba-densenet121": Architecture(
+    "celeba-densenet121": PublishedArchitecture(
         partial(_densenet, "densenet121"), HALF | {"labels": CELEBA, "size": 128}, DENSENET_NAMES
     ),
-    "celebahq-densenet121": Architecture(
+    "celebahq-densenet121": PublishedArchitecture(
         partial(_densenet, "densenet121"),
         HALF | {"labels": ["Male", "Smile", "Young"], "size": 256},
         DENSENET_NAMES,
     ),
-    "chexpert-densenet264": Architecture(
+    "chexpert-densenet264": PublishedArchitecture(
         partial(_densenet, "densenet264"), HALF | {"labels": CHEXPERT, "size": 224}, DENSENET_NAMES
     ),
 }

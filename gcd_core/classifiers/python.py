@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcd_core.classifiers.base import TorchClassifier, check_keys, identify
+from gcd_core.classifiers.base import check_keys, digest_of
 from gcd_core.classifiers.function import BATCH, KEYS, OPTIONAL_KEYS, Function, in_words
+from gcd_core.classifiers.network import TorchClassifier
 from gcd_core.errors import GCDError
 
 REQUIRED = {"callable": str, "size": int, "channels": int} | KEYS
@@ -41,7 +42,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
         Function(lambda images: torch.as_tensor(function(images)), table["callable"]),
         tuple(table["labels"]),
         table["output"],
-        identify(
+        digest_of(
             json.dumps(table, sort_keys=True).encode(),
             Path(source).read_bytes() if source else b"",
         ),

@@ -9,16 +9,10 @@ from urllib.parse import quote, urlsplit
 import torch
 from torch import Tensor
 
-from gcd_core.classifiers.base import (
-    Classifier,
-    NoAnswer,
-    check_batch_size,
-    fit_images,
-    identify,
-)
+from gcd_core.classifiers.base import Classifier, NoAnswer, check_batch_size, digest_of, fit_images
 from gcd_core.classifiers.retry import Failure, Patience
 from gcd_core.errors import GCDError
-from gcd_core.imaging import encode_png
+from gcd_core.images.drawing import encode_png
 
 WORDS = 300  # characters of an endpoint's own words that a message repeats
 HIDDEN = "***"
@@ -141,7 +135,7 @@ class RemoteClassifier(Classifier):
 def identify_table(table: dict[str, Any]) -> str:
     """A classifier's identity: whatever decides its answers. Environment variables do not."""
     deciding = {key: value for key, value in table.items() if key not in HANDLING}
-    return identify(json.dumps(deciding, sort_keys=True, default=str).encode())
+    return digest_of(json.dumps(deciding, sort_keys=True, default=str).encode())
 
 
 def patience_of(table: dict[str, Any]) -> Patience:

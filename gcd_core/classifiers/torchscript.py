@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from gcd_core.classifiers.base import TorchClassifier, check_keys, identify
+from gcd_core.classifiers.base import check_keys, digest_of
 from gcd_core.classifiers.function import BATCH, KEYS, OPTIONAL_KEYS, Function, read_model
+from gcd_core.classifiers.network import TorchClassifier
 from gcd_core.errors import GCDError
 
 REQUIRED = {"model": str, "size": int, "channels": int} | KEYS
@@ -36,7 +37,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
         Function(program, str(path)),
         tuple(table["labels"]),
         table["output"],
-        identify(json.dumps(table, sort_keys=True).encode(), data),
+        digest_of(json.dumps(table, sort_keys=True).encode(), data),
         table["size"],
         table["channels"],
         table.get("mean", 0.5),

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gcd_core.classifiers.base import TorchClassifier, check_keys, identify
+from gcd_core.classifiers.base import check_keys, digest_of
 from gcd_core.classifiers.function import BATCH, OPTIONAL_KEYS, in_words
+from gcd_core.classifiers.network import TorchClassifier
 from gcd_core.errors import GCDError
 
 OWN_KEYS = {"labels": list, "output": str, "revision": str}
@@ -85,7 +86,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
         Logits(model),
         tuple(settings["labels"]),
         settings["output"],
-        identify(
+        digest_of(
             json.dumps(settings, sort_keys=True).encode(),
             _architecture(model.config),
             *_bytes(model.state_dict()),

@@ -7,15 +7,16 @@ import torch
 from tqdm import tqdm
 
 import gcd_core
+from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
-from gcd_core.cli.options import add_common, bar, check_at_least, check_writable, write_json
-from gcd_core.domains import Domain
+from gcd_core.cli.options import add_common, bar, check_writable, write_json
+from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import bench, speed
 from gcd_core.evaluation.images import ImageFiles
 from gcd_core.evaluation.tables import markdown
-from gcd_core.perturbation import check_label
-from gcd_core.proxy import VALIDATION_PART
+from gcd_core.method.perturbation import check_label
+from gcd_core.method.settings import VALIDATION_PART
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

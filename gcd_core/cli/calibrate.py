@@ -5,8 +5,8 @@ from pathlib import Path
 
 import gcd_core
 from gcd_core.cli.options import add_common, bar, check_writable, write_json
-from gcd_core.off_distribution import calibrate
-from gcd_core.training.data import load_split
+from gcd_core.images.dataset import load_split
+from gcd_core.method.off_distribution import calibrate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

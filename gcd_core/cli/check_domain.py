@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from gcd_core.cli.options import check_writable, write_json
-from gcd_core.domain_check import inspect_domain
+from gcd_core.domains.check import inspect_domain
 from gcd_core.errors import GCDError
 
 

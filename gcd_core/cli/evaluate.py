@@ -6,15 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import gcd_core
-from gcd_core.cli.options import (
-    add_common,
-    bar,
-    check_at_least,
-    check_writable,
-    write_json,
-)
-from gcd_core.directions import Direction, check_generator
-from gcd_core.domains import Domain
+from gcd_core.checks import check_at_least
+from gcd_core.cli.options import add_common, bar, check_writable, write_json
+from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.evaluate import (
     best_h,
@@ -24,7 +18,8 @@ from gcd_core.evaluation.evaluate import (
 )
 from gcd_core.evaluation.images import ImageFiles
 from gcd_core.evaluation.tables import markdown
-from gcd_core.generators.diffae.generator import Sampling
+from gcd_core.generators.sampling import Sampling
+from gcd_core.method.directions import Direction, check_generator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,30 +9,17 @@ import torch
 from torch import Tensor
 
 import gcd_core
-from gcd_core.attribution import Attribution, explain_path
 from gcd_core.cli.options import add_common, bar, check_readable, check_writable, write_json
-from gcd_core.counterfactual import Path
-from gcd_core.directions import DirectionSet, check_generator
-from gcd_core.domains import Domain
-from gcd_core.imaging import (
-    NOT_A_RADIOGRAPH,
-    difference,
-    looks_like_photograph,
-    overlay,
-    save_gif,
-    shown_name,
-    to_pil,
-)
-from gcd_core.off_distribution import UNLIKE
-from gcd_core.perturbation import check_label
-from gcd_core.report import (
-    Curve,
-    LabelChange,
-    Report,
-    identities_of,
-    settings_of,
-    write_report,
-)
+from gcd_core.domains.opening import Domain
+from gcd_core.images.drawing import difference, overlay, save_gif, to_pil
+from gcd_core.images.reading import NOT_A_RADIOGRAPH, looks_like_photograph, shown_name
+from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.directions import DirectionSet, check_generator
+from gcd_core.method.off_distribution import UNLIKE
+from gcd_core.method.perturbation import check_label
+from gcd_core.method.walk import Path
+from gcd_core.report.content import Curve, LabelChange, Report, identity_rows, settings_rows
+from gcd_core.report.page import write_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -159,8 +146,8 @@ def report_of(
         distance=path.distances[index].item(),
         curve=Curve(path.direction_name, points, (), points[index], threshold=path.threshold),
         completeness_error=heat.completeness_error,
-        settings=settings_of(domain, path.label, found, alphas),
-        identities=identities_of(domain, found),
+        settings=settings_rows(domain, path.label, found, alphas),
+        identities=identity_rows(domain, found),
         warnings=warnings,
         notice=domain.notice,
         date=datetime.date.today(),

@@ -4,19 +4,18 @@ import argparse
 from pathlib import Path
 
 import gcd_core
+from gcd_core.checks import check_at_least, check_positive
 from gcd_core.cli.options import (
     StageBars,
     add_common,
     add_sampling,
-    check_at_least,
-    check_positive,
     check_readable,
     check_writable,
     write_json,
 )
 from gcd_core.generators.diffae.solvers import check_solver
-from gcd_core.imaging import shown_name
-from gcd_core.proxy import VALIDATION_PART
+from gcd_core.images.reading import shown_name
+from gcd_core.method.settings import VALIDATION_PART
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

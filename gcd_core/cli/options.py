@@ -27,28 +27,6 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="network evaluations per image decoded")
 
 
-def check_at_least(minimum: float, **settings: float | None) -> None:
-    """Refuse settings below `minimum`; None stands for the domain's default.
-
-    Raises
-    ------
-    GCDError
-        Naming the option as it is typed.
-    """
-    for name, value in settings.items():
-        if value is not None and not value >= minimum:
-            option = "--" + name.replace("_", "-")
-            raise GCDError(f"{option} must be {minimum} at least, not {value}.")
-
-
-def check_positive(**settings: float | None) -> None:
-    """Refuse settings that are not positive finite numbers; None stands for the default."""
-    for name, value in settings.items():
-        if value is not None and not 0 < value < float("inf"):
-            option = "--" + name.replace("_", "-")
-            raise GCDError(f"{option} must be positive, not {value}.")
-
-
 def check_readable(*paths: Path) -> None:
     """Refuse files that are not there."""
     for path in paths:
@@ -99,7 +77,7 @@ class StageBars:
         self._bar.close()
 
     def update(self, progress: Any) -> None:
-        """Show a `gcd_core.pipeline.Progress`: its stage, and how much of it is done."""
+        """Show a `gcd_core.method.search.Progress`: its stage, and how much of it is done."""
         if progress.stage != self._stage:
             self._bar.close()
             self._stage = progress.stage

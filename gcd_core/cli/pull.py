@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
+from gcd_core.domains.sharing import pull
 from gcd_core.errors import GCDError
-from gcd_core.hub import Place, pull
+from gcd_core.hub import HubPath
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Fetch it, check it, and put it in its place."""
-    place = Place.parse(args.place)
+    place = HubPath.parse(args.place)
     if not args.out.absolute().parent.is_dir():
         raise GCDError(f"{args.out} cannot be written; name one in a folder that exists.")
     pull(place, args.out)

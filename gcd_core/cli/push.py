@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
+from gcd_core.domains.sharing import push
 from gcd_core.errors import GCDError
-from gcd_core.hub import Place, push
+from gcd_core.hub import HubPath
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Check what is to be shared, then send it."""
-    place = Place.parse(args.place)
+    place = HubPath.parse(args.place)
     if not args.source.exists():
         raise GCDError(f"{args.source} is neither a file nor a folder; give one that exists.")
     print(f"{args.source} is at {push(args.source, place)}")

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 import gcd_core
+from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
-from gcd_core.cli.options import add_common, check_at_least, check_writable, write_json
+from gcd_core.cli.options import add_common, check_writable, write_json
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.images import ImageFiles
 from gcd_core.evaluation.radius import measure_radii

@@ -7,17 +7,16 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from gcd_core.attribution import explain_path
-from gcd_core.counterfactual import Path, walk
-from gcd_core.directions import Direction
-from gcd_core.domains import Domain
+from gcd_core.domains.opening import Domain
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.evaluate import Cost
 from gcd_core.evaluation.speed import peak_memory
-from gcd_core.evaluation.transfer import walk_many
 from gcd_core.generators.base import Generator, Latent
-from gcd_core.generators.diffae.generator import Sampling
-from gcd_core.pipeline import Found, find_directions
+from gcd_core.generators.sampling import Sampling
+from gcd_core.method.attribution import explain_path
+from gcd_core.method.directions import Direction
+from gcd_core.method.search import Found, find_directions
+from gcd_core.method.walk import Path, walk, walk_many
 
 PAPER = Sampling("ddim", 100, 250)
 PAPER_POINTS = 128

@@ -9,13 +9,12 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from gcd_core.attribution import explain_path
-from gcd_core.counterfactual import Path
-from gcd_core.directions import Direction
-from gcd_core.domains import Domain
+from gcd_core.domains.opening import Domain
 from gcd_core.evaluation import metrics
-from gcd_core.evaluation.transfer import walk_many
-from gcd_core.generators.diffae.generator import Sampling
+from gcd_core.generators.sampling import Sampling
+from gcd_core.method.attribution import explain_path
+from gcd_core.method.directions import Direction
+from gcd_core.method.walk import Path, walk_many
 
 Images = Iterable[tuple[str, Tensor]]
 Progress = Callable[[int], None]

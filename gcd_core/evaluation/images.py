@@ -8,9 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.imaging import MAX_BYTES
-from gcd_core.training.data import SUFFIXES as PICTURES
-from gcd_core.training.data import read_table
+from gcd_core.images.dataset import SUFFIXES as PICTURES
+from gcd_core.images.dataset import read_table
+from gcd_core.images.limits import MAX_BYTES
 
 SUFFIXES = PICTURES | {".dcm"}
 UNREADABLE = (GCDError, OSError, zipfile.BadZipFile, zlib.error, RuntimeError)

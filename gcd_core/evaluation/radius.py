@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from gcd_core.domains import Domain
-from gcd_core.evaluation.transfer import walk_many
-from gcd_core.pipeline import find_directions
+from gcd_core.domains.opening import Domain
+from gcd_core.method.search import find_directions
+from gcd_core.method.walk import walk_many
 
 
 def measure_radii(

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from gcd_core.domains import Domain
-from gcd_core.generators.diffae.generator import choose_precision
+from gcd_core.domains.opening import Domain
+from gcd_core.generators.device import choose_precision
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 

@@ -59,6 +59,6 @@ def load_generator(
 
         raise GCDError(f"There is no generator of the kind {kind!r}; there are 'diffae' and 'vae'.")
     config.pop("kind", None)
-    from gcd_core.generators.diffae import DiffAE
+    from gcd_core.generators.diffae.generator import DiffAE
 
     return DiffAE.from_files(config, weights, device, precision)

@@ -12,17 +12,17 @@ from torch import Tensor
 
 from gcd_core.errors import GCDError
 from gcd_core.generators.base import (
+    BatchProgress,
     Latent,
-    Progress,
     checked_images,
     checked_z_sem,
     checked_z_T,
-    identify,
     in_batches,
+    weights_identity,
 )
 from gcd_core.generators.codec import VAE
-from gcd_core.generators.diffae.checkpoint import load_strictly, read_weights
-from gcd_core.generators.diffae.generator import choose_device
+from gcd_core.generators.device import choose_device
+from gcd_core.generators.weights import load_strictly, read_weights
 from gcd_core.generators.whitening import Whitening
 
 BATCH = 64
@@ -50,7 +50,7 @@ class Autoencoder:
     >>> generator.decode(latent)
     """
 
-    live_solver = None
+    sampling = distilled = live_solver = None
 
     def __init__(self, vae: VAE, whitening: Whitening) -> None:
         self.vae, self.whitening = vae.eval(), whitening
@@ -91,7 +91,7 @@ class Autoencoder:
     def identity(self) -> str:
         """16 hexadecimal digits of the SHA-256 of shape and weights."""
         facts = {"kind": "vae", "image_size": self.image_size}
-        return identify(facts, self.vae, self.whitening)
+        return weights_identity(facts, self.vae, self.whitening)
 
     @torch.no_grad()
     def encode(
@@ -129,7 +129,7 @@ class Autoencoder:
         solver: str | None = None,
         steps: int | None = None,
         batch_size: int | None = None,
-        progress: Progress | None = None,
+        progress: BatchProgress | None = None,
     ) -> Tensor:
         """Turn latents of N images into images (N, C, S, S) in [0, 1].
 
@@ -143,16 +143,6 @@ class Autoencoder:
             return self.vae.decode(self.whitening.undo(z_sem).view_as(z_T) + z_T)
 
         return in_batches(one_batch, (z_sem, z_T), batch_size or BATCH, progress)
-
-    def predict_noise(self, x_t: Tensor, t: Tensor | int, z_sem: Tensor) -> Tensor:
-        """Refuse: there is no diffusion here.
-
-        Raises
-        ------
-        GCDError
-            Always.
-        """
-        raise GCDError("An autoencoder predicts no noise; only a DiffAE does.")
 
     def _latents(self, images: Tensor) -> Tensor:
         """The normalised latents (N, c, h, w) of images."""

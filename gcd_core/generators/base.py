@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from gcd_core.errors import GCDError
+from gcd_core.generators.sampling import Distilled, Sampling
 
-Progress = Callable[[int, int], None]
+BatchProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -70,22 +71,47 @@ class Latent:
 
 
 class Generator(Protocol):
-    """An image generator with a semantic code: images (N, C, S, S) in [0, 1] at every boundary.
+    """An image generator with a semantic code.
 
-    ``image_size`` and ``channels`` are the picture's, ``z_sem_size`` is D, ``identity`` a short
-    hash of configuration and weights, ``evaluations`` the images times network passes so far,
-    ``live_solver`` the solver to decode with while somebody waits; None: there is no faster one.
+    Every error that a caller can mend is a `GCDError`. Tensors may come from any device; codes and
+    images are returned on the generator's own.
     """
 
-    image_size: int
-    channels: int
-    z_sem_size: int
-    device: torch.device
-    evaluations: int
-    live_solver: str | None
+    @property
+    def image_size(self) -> int:
+        """S, the side of its pictures in pixels."""
 
     @property
-    def identity(self) -> str: ...
+    def channels(self) -> int:
+        """C, 1 (grey) or 3 (RGB)."""
+
+    @property
+    def z_sem_size(self) -> int:
+        """D, the numbers of a semantic code."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it works."""
+
+    @property
+    def identity(self) -> str:
+        """A short hash of configuration and weights: codes of another one mean nothing here."""
+
+    @property
+    def evaluations(self) -> int:
+        """Images times network passes so far; it only grows."""
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """Solver and steps where a caller names none; None where there are no steps to take."""
+
+    @property
+    def distilled(self) -> Distilled | None:
+        """What its decoder of few steps stands in for, where it has one."""
+
+    @property
+    def live_solver(self) -> str | None:
+        """The solver to decode with while somebody waits; None where there is no faster one."""
 
     def encode(
         self,
@@ -93,9 +119,14 @@ class Generator(Protocol):
         solver: str | None = None,
         steps: int | None = None,
         z_sem: Tensor | None = None,
-    ) -> Latent: ...
+    ) -> Latent:
+        """Turn images (N, C, S, S) in [0, 1] into latents, under given codes (N, D) or their own.
 
-    def encode_semantic(self, images: Tensor) -> Tensor: ...
+        A GCDError for images or codes of another shape, or a solver or steps that it has not.
+        """
+
+    def encode_semantic(self, images: Tensor) -> Tensor:
+        """Turn images (N, C, S, S) in [0, 1] into semantic codes (N, D)."""
 
     def decode(
         self,
@@ -103,13 +134,16 @@ class Generator(Protocol):
         solver: str | None = None,
         steps: int | None = None,
         batch_size: int | None = None,
-        progress: Progress | None = None,
-    ) -> Tensor: ...
+        progress: BatchProgress | None = None,
+    ) -> Tensor:
+        """Turn latents of N images into images (N, C, S, S) in [0, 1], float32.
 
-    def predict_noise(self, x_t: Tensor, t: Tensor | int, z_sem: Tensor) -> Tensor: ...
+        `progress(done, total)` is called after each batch. Solver and steps are to be those of the
+        encoding. A GCDError for codes of another shape, or a solver or steps that it has not.
+        """
 
 
-def identify(facts: Mapping, *modules: nn.Module | None) -> str:
+def weights_identity(facts: Mapping, *modules: nn.Module | None) -> str:
     """16 hexadecimal digits of the SHA-256 of facts that JSON can hold and of modules' weights.
 
     It depends on no file format, device or precision of computing.
@@ -126,7 +160,7 @@ def in_batches(
     function: Callable[..., Tensor],
     inputs: tuple[Tensor, ...],
     size: int,
-    progress: Progress | None = None,
+    progress: BatchProgress | None = None,
 ) -> Tensor:
     """Apply ``function`` to the inputs, ``size`` rows of each at a time, and join what it gives.
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gcd_core.classifiers import Classifier, load_classifier
-from gcd_core.classifiers.network import ARCHITECTURES, build_network
+from gcd_core.classifiers.architectures import ARCHITECTURES, build_network
 from gcd_core.errors import GCDError
-from gcd_core.generators.diffae.generator import choose_device
-from gcd_core.training.data import load_split
+from gcd_core.generators.device import choose_device
+from gcd_core.images.dataset import load_split
 from gcd_core.training.loop import (
     EMA,
     Clock,
@@ -258,7 +258,7 @@ def main(args: argparse.Namespace) -> None:
             save_checkpoint(out / "checkpoint.pt", state | {"settings": settings})
 
     ema.module.load_state_dict(best["state"])
-    calibrate(ema.module, predict(ema.module, held_out, device), held_out_targets)
+    scale_to_calibrate(ema.module, predict(ema.module, held_out, device), held_out_targets)
     domain_table = export(ema.module, out, settings, tasks, options)
     classifier = load_classifier(domain_table, out, device)
     test, test_table = load_split(args.data, args.labels, "test", args.size, args.channels)
@@ -305,7 +305,7 @@ def predict(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def calibrate(network: nn.Module, logits: Tensor, targets: Tensor) -> None:
+def scale_to_calibrate(network: nn.Module, logits: Tensor, targets: Tensor) -> None:
     """Fold into the last layer the scale and bias per label that fit the held-out targets best.
 
     Platt scaling: a * logit + b minimising the cross-entropy, found by Newton's method.

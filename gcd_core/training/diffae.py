@@ -13,12 +13,12 @@ from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
 from gcd_core.generators.base import Latent
 from gcd_core.generators.codec import VAE
-from gcd_core.generators.diffae.checkpoint import save_sharded
-from gcd_core.generators.diffae.generator import choose_device
+from gcd_core.generators.device import choose_device
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
 from gcd_core.generators.diffae.solvers import squared_alphas
+from gcd_core.generators.weights import save_sharded
 from gcd_core.generators.whitening import Whitening
-from gcd_core.training.data import load_split
+from gcd_core.images.dataset import load_split
 from gcd_core.training.loop import (
     EMA,
     Clock,

@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcd_core.cli.options import check_at_least
+from gcd_core.checks import check_at_least
 from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
 from gcd_core.generators.base import in_batches
-from gcd_core.generators.diffae.checkpoint import read_weights, save_sharded
-from gcd_core.generators.diffae.generator import DiffAE, Distilled, choose_device
+from gcd_core.generators.device import choose_device
+from gcd_core.generators.diffae.generator import DiffAE
 from gcd_core.generators.diffae.solvers import ddim, find_solver
-from gcd_core.perturbation import check_radius
-from gcd_core.training.data import load_split
+from gcd_core.generators.sampling import Distilled
+from gcd_core.generators.weights import read_weights, save_sharded
+from gcd_core.images.dataset import load_split
+from gcd_core.method.settings import check_radius
 from gcd_core.training.diffae import moved
 from gcd_core.training.loop import (
     EMA,

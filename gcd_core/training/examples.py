@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gcd_core.domains import Domain, load_domain
+from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.errors import GCDError
 from gcd_core.generators.base import Latent
-from gcd_core.imaging import to_pil
-from gcd_core.training.data import load_split
+from gcd_core.images.dataset import load_split
+from gcd_core.images.drawing import to_pil
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
 from gcd_core.generators.codec import VAE
-from gcd_core.generators.diffae.checkpoint import read_weights, save_sharded
-from gcd_core.generators.diffae.generator import choose_device
+from gcd_core.generators.device import choose_device
+from gcd_core.generators.weights import read_weights, save_sharded
 from gcd_core.generators.whitening import Whitening
+from gcd_core.images.dataset import load_split
 from gcd_core.perceptual import LPIPS
-from gcd_core.training.data import load_split
 from gcd_core.training.loop import (
     EMA,
     Clock,

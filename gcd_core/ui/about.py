@@ -49,8 +49,6 @@ WALK = """<svg viewBox="0 0 260 150" role="img" aria-label="Walking along a dire
 <circle class="dot flip" cx="150" cy="56" r="6"/>
 <text x="30" y="142">image</text><text x="162" y="62">counterfactual</text>
 <text x="204" y="92">50 %</text></svg>"""
-
-
 QUICKLY = (
     " While a slider moves, a decoder of few steps draws the picture; once it rests, the full one."
 )

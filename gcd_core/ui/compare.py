@@ -9,10 +9,10 @@ import gradio as gr
 import torch
 from torch import Tensor
 
-from gcd_core.attribution import Attribution, explain_path
-from gcd_core.counterfactual import Path
 from gcd_core.errors import GCDError
-from gcd_core.imaging import overlay
+from gcd_core.images.drawing import overlay
+from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.walk import Path
 from gcd_core.ui import charts
 from gcd_core.ui.compute import Urgency
 from gcd_core.ui.explore import drawn, image_tag, polite, words

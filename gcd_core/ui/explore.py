@@ -15,16 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gcd_core.attribution import Attribution
 from gcd_core.errors import GCDError
-from gcd_core.imaging import (
-    NOT_A_RADIOGRAPH,
-    encode_png,
-    looks_like_photograph,
-    overlay,
-    save_gif,
-    shown_name,
-)
+from gcd_core.images.drawing import encode_png, overlay, save_gif
+from gcd_core.images.reading import NOT_A_RADIOGRAPH, looks_like_photograph, shown_name
+from gcd_core.method.attribution import Attribution
 from gcd_core.ui import charts
 from gcd_core.ui.session import POINTS, SLIDERS, Explorer, Session, alpha_grid
 from gcd_core.ui.take_home import save_report

@@ -9,10 +9,10 @@ from pathlib import Path as FilePath
 import gradio as gr
 
 from gcd_core.classifiers import BlackBox
-from gcd_core.directions import load_directions
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
-from gcd_core.pipeline import Progress
+from gcd_core.method.directions import load_directions
+from gcd_core.method.search import Progress
 from gcd_core.ui import charts
 from gcd_core.ui.explore import ExploreTab, drawn, facts, image_tag, polite, thumbnail, words
 from gcd_core.ui.session import MAX_H, Explorer, Search, Session
@@ -38,7 +38,7 @@ def duration(seconds: float) -> str:
     return f"{seconds} s" if seconds < 90 else f"{seconds // 60} min {seconds % 60:02d} s"
 
 
-def settings_of(
+def search_settings(
     domain, samples: int, radius: float, lam: float, k: int, steps: int, seed: int, settle: bool
 ) -> dict[str, object]:
     """The search's settings by the names that the library gives them.
@@ -211,7 +211,7 @@ class FindTab:
         if session.search is not None and session.search.running:
             raise GCDError("A search is running already: cancel it or wait for it to end.")
         domain = self.explorer.domain
-        settings = settings_of(domain, samples, radius, lam, k, steps, seed, settle)
+        settings = search_settings(domain, samples, radius, lam, k, steps, seed, settle)
         search = Search(session.opened.image, session.opened.name, session.label, settings)
         last = session.search
         if last is not None and last.samples is not None and same_question(last, search):

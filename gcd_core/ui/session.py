@@ -17,14 +17,14 @@ from pathlib import Path as FilePath
 import torch
 from torch import Tensor
 
-from gcd_core.attribution import Attribution, explain_path
-from gcd_core.counterfactual import Path, walk
-from gcd_core.directions import Direction, DirectionSet
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.generators.base import Latent
-from gcd_core.imaging import difference
-from gcd_core.off_distribution import UNLIKE
-from gcd_core.pipeline import Progress, Samples, find_directions
+from gcd_core.images.drawing import difference
+from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.directions import Direction, DirectionSet
+from gcd_core.method.off_distribution import UNLIKE
+from gcd_core.method.search import Progress, Samples, find_directions
+from gcd_core.method.walk import Path, walk
 from gcd_core.ui.ahead import Ahead
 from gcd_core.ui.compute import Compute, Urgency
 from gcd_core.ui.hosting import CALLS_BACK, gpu

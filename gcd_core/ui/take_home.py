@@ -6,16 +6,10 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 
-from gcd_core.attribution import explain_path
 from gcd_core.errors import GCDError
-from gcd_core.report import (
-    Curve,
-    LabelChange,
-    Report,
-    identities_of,
-    settings_of,
-    write_report,
-)
+from gcd_core.method.attribution import explain_path
+from gcd_core.report.content import Curve, LabelChange, Report, identity_rows, settings_rows
+from gcd_core.report.page import write_report
 from gcd_core.ui.session import Session
 
 
@@ -61,8 +55,8 @@ def report_of(session: Session, proxy: Sequence[tuple[float, float]]) -> Report:
             threshold=path.threshold,
         ),
         completeness_error=heat.completeness_error,
-        settings=settings_of(domain, label, session.directions, alphas),
-        identities=identities_of(domain, session.directions),
+        settings=settings_rows(domain, label, session.directions, alphas),
+        identities=identity_rows(domain, session.directions),
         warnings=[opened.notice] if opened.notice else [],
         notice=domain.notice,
         date=datetime.date.today(),

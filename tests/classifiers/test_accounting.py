@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 from gcd_core.classifiers import load_classifier
+from gcd_core.classifiers.architectures import build_network
 from gcd_core.classifiers.base import BudgetExceeded, Classifier, NoAnswer
 from gcd_core.classifiers.cache import AnswerCache
-from gcd_core.classifiers.network import build_network
 from gcd_core.errors import GCDError
 
 

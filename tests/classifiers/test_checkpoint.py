@@ -12,8 +12,8 @@ from torch import nn
 from torchvision.models import densenet121
 
 from gcd_core.classifiers import load_classifier
+from gcd_core.classifiers.architectures import ARCHITECTURES, build_network
 from gcd_core.classifiers.checkpoint import AtOperatingPoints
-from gcd_core.classifiers.network import ARCHITECTURES, build_network
 from gcd_core.classifiers.published import CHEXPERT, DENSENETS, XRV_LABELS
 from gcd_core.errors import GCDError
 

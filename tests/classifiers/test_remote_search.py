@@ -16,7 +16,7 @@ from gcd_core.__main__ import main
 from gcd_core.classifiers import load_classifier
 from gcd_core.classifiers.base import BudgetExceeded, NoAnswer
 from gcd_core.classifiers.retry import Patience
-from gcd_core.pipeline import find_directions
+from gcd_core.method.search import find_directions
 from tests.classifiers.endpoint import FAULTS, Endpoint
 from tests.fakes import LinearDomain, unit
 from tests.tiny_domain import CLASSIFIER, write_tiny_domain
@@ -28,7 +28,7 @@ SLOPE = unit(8)
 @pytest.fixture(autouse=True, scope="module")
 def _short_training():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gcd_core.proxy.MOST_EPOCHS", 3)
+        patch.setattr("gcd_core.method.proxy.MOST_EPOCHS", 3)
         yield
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gcd_core.domains import Domain, Label, Search
-from gcd_core.imaging import to_pil
+from gcd_core.domains.file import Label
+from gcd_core.domains.opening import Domain
+from gcd_core.images.drawing import to_pil
+from gcd_core.method.settings import Settings
 from tests.fakes import CodeClassifier, LinearGenerator, RootMeanSquare, unit
 
 CODE, SIZE = 8, 16
@@ -54,7 +56,7 @@ def linear_domain(folder: Path = Path(), examples: int = 0) -> Domain:
         perceptual=RootMeanSquare(),
         label_info={name: Label(name, name, "no", "yes") for name in ("a", "b")},
         examples=tuple(files),
-        search=Search(radius=2.0, n_samples=64, n_h=2, steps=5),
+        search=Settings(radius=2.0, n_samples=64, n_h=2, steps=5),
         alpha_max=3.0,
         walk_points=7,
         device="cpu",

@@ -8,8 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gcd_core.counterfactual import walk
-from gcd_core.directions import Direction
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.evaluate import (
@@ -20,8 +18,9 @@ from gcd_core.evaluation.evaluate import (
 )
 from gcd_core.evaluation.images import ImageFiles
 from gcd_core.evaluation.tables import markdown
-from gcd_core.evaluation.transfer import walk_many
-from gcd_core.generators.diffae.generator import Sampling
+from gcd_core.generators.sampling import Sampling
+from gcd_core.method.directions import Direction
+from gcd_core.method.walk import walk, walk_many
 from tests.evaluation.domain import CODE, SIZE, WAY, linear_domain, source_image
 from tests.fakes import unit
 
@@ -61,7 +60,7 @@ def test_walk_many_gives_the_paths_of_walk(domain, images):
 def test_walk_many_refuses_what_does_not_fit(domain, images):
     with pytest.raises(GCDError, match="nothing"):
         walk_many(domain, images, G, "nothing")
-    with pytest.raises(GCDError, match="3 numbers"):
+    with pytest.raises(GCDError, match="shape \\(3,\\)"):
         walk_many(domain, images, Direction("g", torch.ones(3), "a"), "a")
 
 

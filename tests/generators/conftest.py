@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gcd_core.generators.diffae import DiffAE
+from gcd_core.generators.diffae.generator import DiffAE
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 
 import gcd_core as gcd
 from gcd_core.errors import GCDError
-from gcd_core.generators.diffae import DiffAE, Sampling
-from gcd_core.generators.diffae.generator import Distilled
+from gcd_core.generators.diffae.generator import DiffAE
 from gcd_core.generators.diffae.solvers import alpha_sigma
+from gcd_core.generators.sampling import Distilled, Sampling
 
 from .conftest import SMALL, small_model
 

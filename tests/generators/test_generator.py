@@ -11,8 +11,9 @@ import gcd_core as gcd
 from gcd_core.errors import GCDError
 from gcd_core.generators.base import Latent
 from gcd_core.generators.codec import VAE
-from gcd_core.generators.diffae import DiffAE, Sampling
-from gcd_core.generators.diffae.generator import choose_device, choose_precision
+from gcd_core.generators.device import choose_device, choose_precision
+from gcd_core.generators.diffae.generator import DiffAE
+from gcd_core.generators.sampling import Sampling
 
 from .conftest import GOLDEN, SMALL, golden_config, small_model
 

@@ -87,7 +87,7 @@ def test_calibration_is_folded_into_the_last_layer():
     x, targets = torch.randn(400, 3), torch.randint(0, 2, (400, 2)).float()
     targets[::3, 1] = NAN
     before = network.classifier(x).detach()
-    training.calibrate(network, before, targets)
+    training.scale_to_calibrate(network, before, targets)
     after = network.classifier(x).detach()
     for i in range(2):
         counts = ~targets[:, i].isnan()

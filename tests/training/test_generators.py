@@ -11,10 +11,10 @@ import torch
 from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
 from gcd_core.generators.base import Latent
-from gcd_core.generators.diffae import DiffAE
+from gcd_core.generators.diffae.generator import DiffAE
 from gcd_core.generators.diffae.solvers import ddim
+from gcd_core.images.dataset import load_split
 from gcd_core.training import diffae, distilled, vae
-from gcd_core.training.data import load_split
 from tests.training.radiographs import write_data_set
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from gcd_core.directions import DirectionSet
-from gcd_core.domains import Label
+from gcd_core.domains.opening import Label
 from gcd_core.generators.base import Latent
-from gcd_core.imaging import load_image, to_pil
+from gcd_core.images.drawing import to_pil
+from gcd_core.images.reading import load_image
+from gcd_core.method.directions import DirectionSet
+from gcd_core.method.settings import Settings
 
 SIZE, CODE = 128, 10
 HAZE, RIGHT, HEART, HEIGHT = range(4)  # what the first numbers of the code do
@@ -49,7 +50,7 @@ class FakeGenerator:
     image_size, channels, z_sem_size = SIZE, 1, CODE
     device = torch.device("cpu")
     identity = "drawn"
-    live_solver = None
+    sampling = distilled = live_solver = None
 
     def __init__(self, seconds_per_image: float = 0.0) -> None:
         self.seconds_per_image = seconds_per_image
@@ -113,17 +114,6 @@ class FakeDistance:
         return coarse.flatten(1).mean(1) * 2
 
 
-@dataclass
-class FakeSearch:
-    radius: float = 3.0
-    n_samples: int = 192
-    n_h: int = 4
-    lam: float = 1.0
-    solver: str = "ddim"
-    steps: int = 20
-    antithetic: bool = False
-
-
 class FakeDomain:
     """What the page needs of a domain, in a folder of the test's own."""
 
@@ -150,7 +140,7 @@ class FakeDomain:
         self.folder = folder
         self.generator = FakeGenerator(seconds_per_image)
         self.classifier, self.perceptual = FakeClassifier(), FakeDistance()
-        self.search = FakeSearch()
+        self.search = Settings(radius=3.0, n_samples=192, n_h=4, antithetic=False)
         self.examples = []
         noise = torch.Generator().manual_seed(7)
         for i in range(examples):

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from gcd_core.directions import load_directions
-from gcd_core.domains import bundled_domains, load_domain
-from gcd_core.imaging import to_pil
+from gcd_core.domains.finding import bundled_domains
+from gcd_core.domains.opening import load_domain
+from gcd_core.images.drawing import to_pil
+from gcd_core.method.directions import load_directions
 from gcd_core.ui.explore import drawn
 from gcd_core.ui.page import build_page, launch_settings
 from tests.ui.conftest import Served, free_port

@@ -14,8 +14,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from gcd_core.directions import load_directions
-from gcd_core.imaging import to_pil
+from gcd_core.images.drawing import to_pil
+from gcd_core.method.directions import load_directions
 from gcd_core.ui.page import build_page, launch_settings
 from tests.scans import SECRETS, dicom
 from tests.ui.conftest import Served, free_port

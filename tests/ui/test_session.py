@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gcd_core.errors import GCDError
-from gcd_core.off_distribution import calibrate
+from gcd_core.method.off_distribution import calibrate
 from gcd_core.ui import session as module
 from gcd_core.ui.compute import Urgency
 from gcd_core.ui.session import POINTS, Explorer, Search, Session, alpha_grid

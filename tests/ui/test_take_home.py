@@ -8,8 +8,8 @@ import threading
 import pytest
 import torch
 
-from gcd_core.attribution import explain_path
 from gcd_core.errors import GCDError
+from gcd_core.method.attribution import explain_path
 from gcd_core.ui.session import Explorer, Session
 from gcd_core.ui.take_home import report_of, save_report
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -14,88 +13,30 @@ from torch import Tensor, nn
 
 from gcd_core.errors import GCDError
 from gcd_core.generators.base import (
+    BatchProgress,
     Latent,
-    Progress,
     checked_images,
     checked_z_sem,
     checked_z_T,
-    identify,
     in_batches,
     read_config,
+    weights_identity,
 )
-from gcd_core.generators.diffae.checkpoint import load_strictly, read_weights
+from gcd_core.generators.device import choose_device, choose_precision
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
 from gcd_core.generators.diffae.solvers import (
     DISTILLED,
     SOLVERS,
     T,
-    check_solver,
     ddim,
     find_solver,
 )
+from gcd_core.generators.sampling import Distilled, Sampling
+from gcd_core.generators.weights import load_strictly, read_weights
 from gcd_core.generators.whitening import Whitening
 
-PRECISIONS = ("auto", "fp32", "bf16")
 CPU_BATCH = 32
 MAX_GPU_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Solver and steps where the caller names none (the configuration's ``sampling``)."""
-
-    solver: str = "ddim"
-    encode_steps: int = 20
-    decode_steps: int = 20
-
-    @classmethod
-    def from_config(cls, table: Mapping) -> Sampling:
-        """Check the table; raise :class:`GCDError` naming what is wrong."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(table) - set(known))
-        if unknown:
-            raise GCDError(
-                f"The configuration's 'sampling' has the unknown key {unknown[0]!r}; "
-                f"remove it (known: {', '.join(known)})."
-            )
-        check_solver(table.get("solver", cls.solver))
-        return cls(**table)
-
-
-@dataclass(frozen=True)
-class Distilled:
-    """What a distilled decoder stands in for, and when it acts (the configuration's ``distilled``).
-
-    ``times`` are those of its DDIM steps, descending, two or more; it was trained to arrive where
-    ``solver`` does in as many ``steps`` (for an image's own code: at the image), from the z_T which
-    that solver's inversion gives.
-    """
-
-    times: tuple[int, ...]
-    solver: str
-    steps: int
-
-    @classmethod
-    def from_config(cls, table: Mapping) -> Distilled:
-        """Check the table; raise :class:`GCDError` naming what is wrong."""
-        names = [field.name for field in fields(cls)]
-        if not isinstance(table, Mapping) or sorted(table) != sorted(names):
-            raise GCDError(
-                f"The configuration's 'distilled' is {table!r:.60}; it needs {', '.join(names)}."
-            )
-        find_solver(str(table["solver"]))
-        times = table["times"]
-        whole = isinstance(times, (list, tuple)) and all(type(t) is int for t in times)
-        if not whole or len(times) < 2 or sorted(set(times), reverse=True) != list(times):
-            raise GCDError(
-                f"The 'times' of 'distilled' are {times!r}; give 2 whole numbers or more, "
-                "descending."
-            )
-        if not 0 <= times[-1] <= times[0] < T:
-            raise GCDError(f"The 'times' of 'distilled' are {times!r}; they lie from 0 to {T - 1}.")
-        if type(table["steps"]) is not int or table["steps"] < 1:
-            raise GCDError(f"The 'steps' of 'distilled' are {table['steps']!r}; give 1 or more.")
-        return cls(tuple(times), table["solver"], table["steps"])
 
 
 class DiffAE:
@@ -260,7 +201,7 @@ class DiffAE:
         It depends on no file format, and not on ``sampling``, device or precision.
         """
         facts = self.model.architecture.to_config() | {"clip_denoised": self.clip_denoised}
-        return identify(facts, self.model, self.codec, self.whitening)
+        return weights_identity(facts, self.model, self.codec, self.whitening)
 
     @torch.no_grad()
     def encode(
@@ -327,7 +268,7 @@ class DiffAE:
         solver: str | None = None,
         steps: int | None = None,
         batch_size: int | None = None,
-        progress: Progress | None = None,
+        progress: BatchProgress | None = None,
     ) -> Tensor:
         """Turn latents into images.
 
@@ -442,7 +383,7 @@ class DiffAE:
         function: Callable[..., Tensor],
         inputs: tuple[Tensor, ...],
         batch_size: int | None = None,
-        progress: Progress | None = None,
+        progress: BatchProgress | None = None,
     ) -> Tensor:
         return in_batches(function, inputs, batch_size or self._batch_size(), progress)
 
@@ -459,32 +400,3 @@ class DiffAE:
 
     def _checked_z_sem(self, z_sem: Tensor, n: int) -> Tensor:
         return checked_z_sem(z_sem, self.z_sem_size, n).to(self.device)
-
-
-def choose_device(device: str | torch.device) -> torch.device:
-    """Resolve ``"auto"`` to the GPU if there is one, else the CPU; refuse a device that is not."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(device)
-    except RuntimeError:
-        raise GCDError(f"{device!r} is no device; choose 'auto', 'cpu' or 'cuda'.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise GCDError(
-            "The device 'cuda' was asked for but there is no GPU; choose 'cpu' or 'auto'."
-        )
-    return device
-
-
-def choose_precision(precision: str, device: torch.device) -> str:
-    """Resolve ``"auto"`` to ``"bf16"`` where ``device`` multiplies it natively, else ``"fp32"``."""
-    if precision not in PRECISIONS:
-        raise GCDError(f"{precision!r} is no precision; choose one of {', '.join(PRECISIONS)}.")
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-        native = capabilities.get("amx_bf16", False) or capabilities.get("avx512_bf16", False)
-    return "bf16" if native else "fp32"

@@ -148,8 +148,6 @@ SOLVERS = {
     "ddim": Solver(ddim_encode, ddim_decode),
     "dpm++2m": Solver(dpm_solver_pp_2m_encode, dpm_solver_pp_2m_decode),
 }
-
-
 DISTILLED = "distilled"  # a generator's own few-step decoder, where it has one
 
 

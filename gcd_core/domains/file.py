@@ -1,0 +1,340 @@
+"""domain.toml: what it may hold, what is wrong with it, and which files it needs."""
+
+import math
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import UnionType
+from typing import Any
+
+from gcd_core.classifiers.registry import KINDS, RUNS_CODE
+from gcd_core.domains.sources import KEYS as SOURCE_KEYS
+from gcd_core.domains.sources import Source, inside
+from gcd_core.errors import GCDError
+from gcd_core.generators.diffae.solvers import check_solver
+from gcd_core.generators.weights import INDEX_SUFFIX
+from gcd_core.method.settings import VALIDATION_PART, check_radius, check_sampling
+
+DOMAIN_FILE = "domain.toml"
+LARGEST_FILE = 2**20
+EXAMPLES = "examples"
+CLASSIFIERS = ("classifier", "oracle")
+# Kinds of classifier that send images, and what a domain.toml asks of the environment, elsewhere.
+REACHES_OUT = frozenset({"http", "hf-inference"})
+TRUST = "GCD_TRUST_CODE"
+Keys = dict[str, type | UnionType]
+TOP: tuple[Keys, Keys] = (
+    {
+        "name": str,
+        "title": str,
+        "generator": dict,
+        "classifier": dict,
+        "search": dict,
+        "walk": dict,
+        "labels": dict,
+    },
+    {
+        "description": str,
+        "credit": str,
+        "notice": str,
+        "oracle": dict,
+        "examples": str,
+        "off_distribution": str,
+    },
+)
+GENERATOR: tuple[Keys, Keys] = (
+    {"config": str, "weights": str | dict},
+    {"kind": str, "latent_statistics": str | dict},
+)
+SEARCH: tuple[Keys, Keys] = (
+    {"radius": float},
+    {
+        "n_samples": int,
+        "n_h": int,
+        "lam": float,
+        "solver": str,
+        "steps": int,
+        "antithetic": bool,
+    },
+)
+WALK: tuple[Keys, Keys] = ({"alpha_max": float, "points": int}, {})
+LABEL: tuple[Keys, Keys] = (
+    {"title": str, "negative": str, "positive": str},
+    {"directions": str},
+)
+WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+WORDS |= {dict: "a table", str | dict: "a file's name or its table"}
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label to explain (a `[labels.NAME]` table): what to call it and its two answers."""
+
+    name: str
+    title: str
+    negative: str
+    positive: str
+    directions: str | None = None
+
+
+def read_domain_file(folder: Path) -> dict[str, Any]:
+    """Read the table in a folder's domain.toml.
+
+    Raises
+    ------
+    GCDError
+        If there is none, or it is larger than 1 MiB or not valid TOML.
+    """
+    path = folder / DOMAIN_FILE
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise GCDError(f"{path} is larger than 1 MiB, so it is another kind of file.")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise GCDError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise GCDError(f"{path} is not valid TOML: {error}") from error
+
+
+def find_problems(
+    folder: Path, table: Mapping[str, Any], from_hub: bool = False
+) -> dict[str, list[str]]:
+    """Find what is wrong with a domain.toml, as far as can be told without opening a network.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files that it names should lie.
+    table : mapping
+        What `read_domain_file` returned.
+    from_hub : bool
+        Whether the domain is another's, fetched by hf://, so that it may run no code here.
+
+    Returns
+    -------
+    dict
+        Sentences by section: "file" (the top level), "generator", "classifier", "oracle",
+        "search", "walk", "labels", "examples". A list is empty where nothing is wrong.
+    """
+    found = {"file": [*_key_problems("the file", table, *TOP)]}
+    if isinstance(table.get("off_distribution"), str):
+        where = "'off_distribution' in the file"
+        found["file"] += _file_problems(folder, where, table["off_distribution"])
+    sections: dict[str, Callable[[Any], Iterator[str]]] = {
+        "generator": lambda section: _generator_problems(folder, section),
+        "classifier": lambda section: _classifier_problems(folder, "classifier", section, from_hub),
+        "oracle": lambda section: _classifier_problems(folder, "oracle", section, from_hub),
+        "search": _search_problems,
+        "walk": _walk_problems,
+        "labels": lambda section: _label_problems(folder, section),
+    }
+    for name, problems in sections.items():
+        fits = isinstance(table.get(name), dict)
+        found[name] = [*problems(table[name])] if fits else []
+    found["examples"] = [*_example_problems(folder, table)]
+    return found
+
+
+def check_trust(table: Mapping[str, Any]) -> None:
+    """Refuse another's domain whose classifiers run code here, send images and secrets away, or
+    read files beside the domain's.
+
+    An operator who has read that domain sets `GCD_TRUST_CODE=1` in the environment.
+    """
+    for name in CLASSIFIERS:
+        section = table.get(name)
+        if isinstance(section, dict):
+            for problem in _trust_problems(name, section):
+                raise GCDError(problem)
+
+
+def sources_of(section: Mapping[str, Any]) -> dict[str, Source]:
+    """The files that a section gives as a table (`{ file = ..., ... }`), by key.
+
+    Other tables, such as a classifier's `options`, are left alone.
+    """
+    found = {}
+    for key, value in section.items():
+        if isinstance(value, dict) and "file" in value and not set(value) - set(SOURCE_KEYS):
+            with suppress(GCDError):
+                found[key] = Source.read(value)
+    return found
+
+
+def files_of(table: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """Those of a folder's files that belong to the domain.
+
+    They are domain.toml, README.md, the pictures of the examples, and whatever a value in
+    domain.toml names: a file, all of a folder, an index of shards with the shards, or the module
+    of a `module:function`.
+
+    Parameters
+    ----------
+    table : mapping
+        What `read_domain_file` returned.
+    names : iterable of str
+        Of the files in the folder, relative to it, with "/" between the parts.
+    """
+    wanted = {os.path.normpath(value) for value in _texts(table)}
+    wanted |= {f"{t.split(':')[0].replace('.', '/')}.py" for t in _texts(table) if ":" in t}
+    stems = [text.removesuffix(INDEX_SUFFIX) for text in wanted if text.endswith(INDEX_SUFFIX)]
+    examples = os.path.normpath(str(table.get("examples", EXAMPLES)))
+
+    def belongs(name: str) -> bool:
+        path = PurePosixPath(name)
+        folders = {str(parent) for parent in path.parents} - {"."}
+        shard = path.suffix == ".safetensors" and any(name.startswith(f"{s}-") for s in stems)
+        picture = str(path.parent) == examples and path.suffix == ".png"
+        named = name in wanted or bool(folders & (wanted - {examples}))
+        return name in (DOMAIN_FILE, "README.md") or named or shard or picture
+
+    return [name for name in names if belongs(name)]
+
+
+def example_files(folder: Path, table: Mapping[str, Any]) -> tuple[Path, ...]:
+    """The domain's example images, by name."""
+    examples = table.get("examples", EXAMPLES)
+    examples = inside(folder, examples if isinstance(examples, str) else EXAMPLES)
+    return tuple(sorted(path for path in examples.glob("*.png") if path.is_file()))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a table."""
+    if isinstance(value, str) and value:
+        yield value
+    elif isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
+
+
+def _generator_problems(folder: Path, section: Mapping[str, Any]) -> Iterator[str]:
+    where = "[generator]"
+    yield from _key_problems(where, section, *GENERATOR)
+    for key in ("config", "weights", "latent_statistics"):
+        if isinstance(section.get(key), (str, dict)):
+            yield from _file_problems(folder, f"{key!r} in {where}", section[key])
+
+
+def _classifier_problems(
+    folder: Path, name: str, section: Mapping[str, Any], from_hub: bool
+) -> Iterator[str]:
+    where = f"[{name}]"
+    if section.get("kind") not in KINDS:
+        yield f"{where} needs a kind, one of {', '.join(sorted(KINDS))}."
+    if from_hub:
+        yield from _trust_problems(name, section)
+    for key, source in sources_of(section).items():
+        yield from source.problems(folder)
+        if source.repo is not None:
+            yield f"{key!r} in {where}: only the generator's files are fetched from the hub."
+
+
+def _trust_problems(name: str, section: Mapping[str, Any]) -> Iterator[str]:
+    if os.environ.get(TRUST) == "1":
+        return
+    kind, does = section.get("kind"), None
+    if kind in RUNS_CODE | REACHES_OUT:
+        way = "runs code" if kind in RUNS_CODE else "sends images elsewhere"
+        does = f"is of kind {kind!r}, which {way}"
+    for text in _texts(section):
+        if os.path.isabs(text) or os.path.normpath(text).split(os.sep)[0] == os.pardir:
+            does = f"names {text!r}, which is outside its folder"
+    if does:
+        yield (
+            f"[{name}] {does}; a domain from the hub may not. If you have read it and trust its "
+            f"author, set {TRUST}=1 in the environment."
+        )
+
+
+def _search_problems(section: Mapping[str, Any]) -> Iterator[str]:
+    where = "[search]"
+    yield from _key_problems(where, section, *SEARCH)
+    checks: dict[str, Callable[[Any], Any]] = {
+        "radius": check_radius,
+        "n_samples": lambda n: _least("n_samples", n, VALIDATION_PART),
+        "n_h": lambda n: _least("n_h", n, 0),
+        "lam": lambda weight: _least("lam", weight, 0),
+        "solver": check_solver,
+        "steps": lambda steps: check_sampling(steps, None),
+    }
+    kinds = SEARCH[0] | SEARCH[1]
+    for key, check in checks.items():
+        if key in section and _is(section[key], kinds[key]):
+            try:
+                check(section[key])
+            except GCDError as error:
+                yield f"{where}: {error}"
+
+
+def _least(name: str, value: float, least: float) -> None:
+    if not (math.isfinite(value) and value >= least):
+        raise GCDError(f"{name} is {value}; take {least} or more.")
+
+
+def _walk_problems(section: Mapping[str, Any]) -> Iterator[str]:
+    where = "[walk]"
+    yield from _key_problems(where, section, *WALK)
+    alpha, points = section.get("alpha_max"), section.get("points")
+    if _is(alpha, float) and not (math.isfinite(alpha) and alpha > 0):
+        yield f"{where} needs a positive alpha_max, not {alpha}."
+    if _is(points, int) and points < 2:
+        yield f"{where} needs 2 points at least, not {points}."
+
+
+def _label_problems(folder: Path, section: Mapping[str, Any]) -> Iterator[str]:
+    if not section:
+        yield "There is no [labels.NAME] table; name what can be explained."
+    for name, label in section.items():
+        where = f"[labels.{name}]"
+        if not isinstance(label, dict):
+            yield f"{where} is not a table."
+            continue
+        yield from _key_problems(where, label, *LABEL)
+        if isinstance(label.get("directions"), str):
+            yield from _file_problems(folder, f"'directions' in {where}", label["directions"])
+
+
+def _example_problems(folder: Path, table: Mapping[str, Any]) -> Iterator[str]:
+    if not isinstance(table.get("examples"), str):
+        return
+    try:
+        if not inside(folder, table["examples"]).is_dir():
+            yield f"{folder / table['examples']}, the folder of examples, does not exist."
+    except GCDError as error:
+        yield str(error)
+
+
+def _file_problems(folder: Path, where: str, value: str | dict) -> Iterator[str]:
+    try:
+        source = Source.read(value)
+    except GCDError as error:
+        yield f"{where}: {error}"
+        return
+    yield from source.problems(folder)
+
+
+def _key_problems(
+    where: str, table: Mapping[str, Any], required: Keys, optional: Keys
+) -> Iterator[str]:
+    """Name every key that is missing, unknown or of the wrong type."""
+    for key in required:
+        if key not in table:
+            yield f"{where} lacks the key {key!r}; add it."
+    known = required | optional
+    for key, value in table.items():
+        if key not in known:
+            yield f"{where} has no key {key!r}; it knows {', '.join(sorted(known))}."
+        elif not _is(value, known[key]):
+            yield f"{key!r} in {where} must be {WORDS[known[key]]}, not {value!r:.60}."
+
+
+def _is(value: Any, kind: type | UnionType) -> bool:
+    """Whether the value is of a kind, where whole numbers are numbers, but true is not 1."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)

@@ -1,0 +1,267 @@
+"""A domain: one folder with a generator, its classifiers, examples and ready-made directions."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from gcd_core.classifiers import BlackBox, load_classifier
+from gcd_core.domains.file import (
+    DOMAIN_FILE,
+    Label,
+    example_files,
+    find_problems,
+    read_domain_file,
+    sources_of,
+)
+from gcd_core.domains.finding import find_domain
+from gcd_core.domains.sources import Source, inside
+from gcd_core.errors import GCDError
+from gcd_core.generators import load_generator
+from gcd_core.generators.base import Generator, read_config
+from gcd_core.generators.device import choose_device
+from gcd_core.generators.diffae.solvers import DISTILLED
+from gcd_core.generators.weights import load_latent_statistics
+from gcd_core.images.reading import load_image
+from gcd_core.method.directions import DirectionSet
+from gcd_core.method.off_distribution import OffDistribution, load_off_distribution
+from gcd_core.method.settings import Settings
+from gcd_core.perceptual import LPIPS
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Everything that the method needs for one kind of image; `load_domain` builds it.
+
+    Attributes
+    ----------
+    generator : Generator
+    classifier : BlackBox
+        The one being explained.
+    oracle : BlackBox or None
+        A second opinion that no search asks; it judges whether a flip means something.
+    perceptual : LPIPS
+    label_info : dict
+        Name of each label to its `Label`.
+    examples : tuple of Path
+        Images to begin with.
+    search : Settings
+    alpha_max : float
+        How far a walk goes along a unit direction in z_sem before it may leave the manifold.
+    walk_points : int
+        Images that a walk decodes by default, its start included.
+    z_sem_statistics : tuple of Tensor (D,), or None
+        Mean and standard deviation of z_sem over the generator's training images, where the domain
+        has them.
+    off_distribution : OffDistribution or None
+        What tells a foreign image from the domain's own, if that was calibrated.
+    """
+
+    name: str
+    title: str
+    description: str
+    folder: Path
+    generator: Generator
+    classifier: BlackBox
+    oracle: BlackBox | None
+    perceptual: LPIPS
+    label_info: dict[str, Label]
+    examples: tuple[Path, ...]
+    search: Settings
+    alpha_max: float
+    walk_points: int
+    device: str
+    notice: str = ""
+    credit: str = ""
+    z_sem_statistics: tuple[Tensor, Tensor] | None = None
+    off_distribution: OffDistribution | None = None
+    _ready: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels that can be explained."""
+        return tuple(self.label_info)
+
+    @property
+    def label_names(self) -> dict[str, tuple[str, str]]:
+        """Words for the negative and the positive answer of each label."""
+        return {name: (label.negative, label.positive) for name, label in self.label_info.items()}
+
+    def load_image(self, source: Any) -> Tensor:
+        """Read an image as this domain sees it: (1, C, H, W), float32, in [0, 1].
+
+        `source` is a path, bytes, a file object or a Pillow image; a GCDError says what is wrong
+        with it.
+        """
+        return load_image(source, self.generator.image_size, self.generator.channels)
+
+    def ready_directions(self, label: str) -> "DirectionSet | None":
+        """Return the ready-made directions of a label, or None if the domain ships none."""
+        if label not in self.label_info:
+            raise GCDError(f"{self.name} has no label {label!r}; its labels are {self.labels}.")
+        file = self.label_info[label].directions
+        if file is None:
+            return None
+        if label not in self._ready:
+            self._ready[label] = open_directions(
+                self.folder / file, label, self.generator, self.name
+            )
+        return self._ready[label]
+
+
+def load_domain(name: str | Path, device: str = "auto") -> Domain:
+    """Open a domain.
+
+    Parameters
+    ----------
+    name : str or Path
+        A bundled name, such as "chest-xray", a folder that holds a `domain.toml`, or
+        "hf://owner/repo[@revision][/path]", such a folder's contents on the Hugging Face hub.
+        Weights that the domain names on the hub are downloaded when it is first opened.
+    device : {"auto", "cpu", "cuda", ...}
+        Where the networks run; "auto" takes CUDA where there is one.
+
+    Returns
+    -------
+    Domain
+
+    Raises
+    ------
+    GCDError
+        If there is no such domain, or there is something wrong with its `domain.toml` or its files
+        (the message names it; `check_domain` lists everything).
+
+    Examples
+    --------
+    >>> domain = load_domain("chest-xray")
+    >>> domain.labels
+    ('pneumonia', 'bacterial')
+    """
+    folder, from_hub = find_domain(name)
+    table = read_domain_file(folder)
+    problems = [p for some in find_problems(folder, table, from_hub).values() for p in some]
+    if problems:
+        raise GCDError(f"{folder / DOMAIN_FILE}: {' '.join(problems)}")
+    labels = {name: Label(name, **label) for name, label in table["labels"].items()}
+    device = str(choose_device(device))
+    classifier = open_classifier(folder, table["classifier"], device)
+    for problem in label_problems(labels, classifier):
+        raise GCDError(problem)
+    oracle = open_classifier(folder, table["oracle"], device) if "oracle" in table else None
+    generator = open_generator(folder, table["generator"], device)
+    for problem in search_problems(table["search"], generator):
+        raise GCDError(problem)
+    return Domain(
+        name=table["name"],
+        title=table["title"],
+        description=table.get("description", ""),
+        notice=table.get("notice", ""),
+        credit=table.get("credit", ""),
+        folder=folder,
+        generator=generator,
+        classifier=classifier,
+        oracle=oracle,
+        perceptual=LPIPS(device=device),
+        label_info=labels,
+        examples=example_files(folder, table),
+        search=Settings(**table["search"]),
+        alpha_max=float(table["walk"]["alpha_max"]),
+        walk_points=table["walk"]["points"],
+        z_sem_statistics=open_statistics(folder, table["generator"], generator),
+        off_distribution=open_calibration(folder, table, generator),
+        device=device,
+    )
+
+
+def open_generator(folder: Path, section: Mapping[str, Any], device: str) -> Generator:
+    """Open the generator of a `[generator]` table without problems."""
+    config = read_config(inside(folder, section["config"]))
+    if "kind" in section:
+        config = {**config, "kind": section["kind"]}
+    return load_generator(config, Source.read(section["weights"]).open(folder), device)
+
+
+def open_statistics(
+    folder: Path, section: Mapping[str, Any], generator: Generator
+) -> tuple[Tensor, Tensor] | None:
+    """Open the mean and standard deviation of z_sem, if a `[generator]` table names them.
+
+    Raises
+    ------
+    GCDError
+        If they cannot be read or are not those of this generator.
+    """
+    if "latent_statistics" not in section:
+        return None
+    path = Source.read(section["latent_statistics"]).open(folder)
+    mean, std = load_latent_statistics(path)
+    size = generator.z_sem_size
+    if not mean.shape == std.shape == (size,):
+        raise GCDError(
+            f"{path} holds a mean of {len(mean)} and a deviation of {len(std)} numbers; this "
+            f"generator's z_sem has {size}."
+        )
+    if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
+        raise GCDError(f"{path} holds statistics that are not finite, or deviations of 0 or less.")
+    return mean, std
+
+
+def open_calibration(
+    folder: Path, table: Mapping[str, Any], generator: Generator
+) -> OffDistribution | None:
+    """Open what `calibrate` wrote, if a domain names it."""
+    if "off_distribution" not in table:
+        return None
+    return load_off_distribution(inside(folder, table["off_distribution"]), generator.identity)
+
+
+def open_classifier(folder: Path, section: Mapping[str, Any], device: str) -> BlackBox:
+    """Open the classifier of a `[classifier]` or `[oracle]` table without problems."""
+    files = {
+        key: source.open(folder).relative_to(folder).as_posix()
+        for key, source in sources_of(section).items()
+    }
+    return load_classifier({**section, **files}, folder, device)
+
+
+def open_directions(path: Path, label: str, generator: Generator, name: str) -> "DirectionSet":
+    """Open a domain's ready-made directions of a label.
+
+    Raises
+    ------
+    GCDError
+        If they cannot be read, or were found for another label or with another generator.
+    """
+    from gcd_core.method.directions import check_made_with, load_directions
+
+    directions = load_directions(path)
+    if directions.label != label:
+        raise GCDError(f"{path} holds directions for {directions.label!r}, not for {label!r}.")
+    check_made_with(directions, generator, name)
+    return directions
+
+
+def search_problems(section: Mapping[str, Any], generator: Generator) -> Iterator[str]:
+    """Name what a `[search]` table asks for that the generator does not have."""
+    most, size = section.get("n_h", 0), generator.z_sem_size
+    if most > size:
+        yield f"[search]: n_h is {most}, but z_sem has {size} directions."
+    if section.get("solver") != DISTILLED:
+        return
+    if generator.live_solver != DISTILLED:
+        yield "[search]: the solver is 'distilled', but the generator has no distilled decoder."
+        return
+    own = len(generator.distilled.times)
+    if section.get("steps") != own:
+        yield f"[search]: the distilled decoder takes {own} steps; set steps = {own}."
+
+
+def label_problems(labels: Mapping[str, Any], classifier: BlackBox) -> Iterator[str]:
+    """Name the labels to explain that the classifier does not have."""
+    for label in labels:
+        try:
+            classifier.index(label)
+        except GCDError as error:
+            yield f"[labels.{label}]: {error}"

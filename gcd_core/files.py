@@ -1,0 +1,39 @@
+"""Files that appear whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gcd_core.errors import GCDError
+
+
+@contextmanager
+def written_whole(path: str | Path, make_folder: bool = False) -> Iterator[Path]:
+    """Give a place to write a file or folder to, and move it to `path` once that is done.
+
+    A reader meets what was at `path` before or what was written, whole; where the block raises,
+    nothing at `path` has changed and nothing is left beside it. With `make_folder`, folders that
+    are missing on the way to it are made.
+
+    Raises
+    ------
+    GCDError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> with written_whole("result.json") as place:
+    ...     place.write_text("{}")
+    """
+    path = Path(path)
+    try:
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".gcd-") as folder:
+            place = Path(folder) / path.name
+            yield place
+            os.replace(place, path)
+    except OSError as error:
+        raise GCDError(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -1,0 +1,1 @@
+"""Pixels in, pixels out: limits, reading, DICOM, drawing, data sets."""

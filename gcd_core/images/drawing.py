@@ -1,0 +1,140 @@
+"""Tensors to pictures: PNG, heat maps, overlays, sweeps."""
+
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gcd_core.images.limits import ImageError
+
+NEGATIVE = torch.tensor([[0.45, 0.75, 1.0], [0.10, 0.45, 1.0]])  # faint to strong
+POSITIVE = torch.tensor([[1.0, 0.60, 0.40], [1.0, 0.12, 0.10]])
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """A tensor (1, C, H, W) or (C, H, W) in [0, 1], C = 1 or 3, as a grey or RGB picture."""
+    if image.ndim == 4 and len(image) == 1:
+        image = image[0]
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ImageError(
+            f"One image (C, H, W) of 1 or 3 channels was expected, not {tuple(image.shape)}."
+        )
+    levels = (image.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).squeeze(-1).contiguous().numpy())
+
+
+def from_pil(image: Image.Image) -> Tensor:
+    """A grey or RGB picture as a tensor (1, C, H, W), float32 in [0, 1], size unchanged."""
+    if image.mode not in ("L", "RGB"):
+        raise ImageError(f"A picture of mode L or RGB was expected, not {image.mode}.")
+    array = np.asarray(image, dtype=np.float32) / 255
+    return torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1)[None].contiguous()
+
+
+def encode_png(image: Tensor) -> bytes:
+    """A tensor (1, C, H, W) or (C, H, W) in [0, 1] as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    to_pil(image).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def difference(a: Tensor, b: Tensor) -> Tensor:
+    """a - b, averaged over channels: (H, W), signed; a and b are (1, C, H, W) or (C, H, W)."""
+    if a.shape != b.shape:
+        raise ImageError(f"Images of one shape were expected, not {(*a.shape,)} and {(*b.shape,)}.")
+    return (a - b).reshape(-1, *a.shape[-2:]).mean(0)
+
+
+def heat_colours(heat: Tensor, scale: float | None = None) -> Tensor:
+    """Colour a signed map: blue below zero, red above, clear at zero.
+
+    Parameters
+    ----------
+    heat : Tensor (H, W)
+    scale : float, optional
+        The |heat| of full strength. Default: its 99th percentile, so that single pixels do not
+        hide the rest.
+
+    Returns
+    -------
+    Tensor (4, H, W)
+        RGBA in [0, 1].
+    """
+    heat = heat.detach().float().cpu()
+    if scale is None:
+        scale = torch.quantile(heat.abs().flatten(), 0.99).item() or heat.abs().max().item()
+    strength = (heat.abs() / max(scale, 1e-12)).clamp(0, 1)
+    ends = torch.where((heat < 0)[..., None, None], NEGATIVE, POSITIVE)
+    colours = torch.lerp(ends[..., 0, :], ends[..., 1, :], strength[..., None])
+    return torch.cat([colours.permute(2, 0, 1), strength[None]])
+
+
+def overlay(image: Tensor, heat: Tensor, opacity: float = 0.7) -> Image.Image:
+    """Lay a heat map over an image.
+
+    Parameters
+    ----------
+    image : Tensor (1, C, H, W) or (C, H, W)
+        In [0, 1].
+    heat : Tensor (H, W)
+        Signed; see `heat_colours`.
+    opacity : float
+        Of the strongest heat, in [0, 1].
+
+    Raises
+    ------
+    ImageError
+        If the two differ in size.
+    """
+    image = image.detach().float().cpu().reshape(-1, *image.shape[-2:])
+    if heat.shape != image.shape[-2:]:
+        raise ImageError(
+            f"The heat map is {tuple(heat.shape)}, the image {tuple(image.shape[-2:])}; they must "
+            "be of one size."
+        )
+    colours = heat_colours(heat)
+    return to_pil(image.expand(3, -1, -1).lerp(colours[:3], colours[3:] * opacity))
+
+
+def save_gif(
+    images: Tensor,
+    target: str | Path | BinaryIO,
+    seconds: float = 3.0,
+    ping_pong: bool = True,
+    size: int | None = None,
+) -> None:
+    """Write a sweep as an endless animation.
+
+    Parameters
+    ----------
+    images : Tensor (n, C, H, W)
+        The frames, in [0, 1].
+    target : str, Path or binary file
+        Where to.
+    seconds : float
+        Duration of one pass through the images.
+    ping_pong : bool
+        Whether the animation also goes back, frame by frame, instead of jumping to its start.
+    size : int, optional
+        Enlarge the frames to this side.
+    """
+    if images.ndim != 4 or len(images) < 1:
+        raise ImageError(f"A sweep needs images (n, C, H, W), not {tuple(images.shape)}.")
+    frames = [to_pil(image) for image in images]
+    if size is not None:
+        frames = [frame.resize((size, size), Image.Resampling.BICUBIC) for frame in frames]
+    duration = max(20, round(seconds * 100 / len(frames)) * 10)  # a GIF counts in 10 ms
+    if ping_pong:
+        frames += frames[-2:0:-1]
+    frames[0].save(
+        target,
+        format="GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=duration,
+        loop=0,
+    )

@@ -1,0 +1,23 @@
+"""How large a picture may be, and the error of one that cannot be used."""
+
+from gcd_core.errors import GCDError
+
+MAX_BYTES = 50 * 2**20
+MAX_PIXELS = 64 * 10**6
+MAX_SIDE = 20_000
+
+
+class ImageError(GCDError):
+    """A picture cannot be used; the message says why, and what to do."""
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse what would take too much memory, or has no pixels."""
+    if width < 1 or height < 1:
+        raise ImageError("The picture has no pixels; export it again.")
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise ImageError(
+            f"The picture is {width:,} x {height:,} pixels, more than {MAX_SIDE:,} on a side or "
+            f"{MAX_PIXELS // 10**6} million in all; shrink it, 2,000 on the longer side are "
+            "plenty, and open it again."
+        )

@@ -1,0 +1,215 @@
+"""Pictures of every sort to tensors: files checked, decoded, turned upright, resized."""
+
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from gcd_core.images.limits import MAX_BYTES, MAX_PIXELS, ImageError, check_size
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
+BIT_DEPTHS = (8, 10, 12, 14, 16, 24, 32)
+DICOM_GROUPS = (b"\x02\x00", b"\x08\x00")  # with which a file without preamble begins
+NIFTI = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}  # where its header names the format
+WHITE_IS_ZERO = (262, 0)  # TIFF: the tag PhotometricInterpretation, and the value that inverts
+NOT_A_RADIOGRAPH = (
+    "This looks like a colour photograph, not a radiograph, so the answers mean nothing for it."
+)
+ImageSource = str | Path | bytes | Image.Image | BinaryIO
+
+
+def load_image(source: ImageSource, size: int, channels: int) -> Tensor:
+    """Open a picture and bring it to the form a domain expects.
+
+    The first frame of an animation and the first page of a document are used; the orientation in
+    the file's metadata is applied; transparent parts are black; colour becomes luminance (ITU-R
+    601) where the domain is grey. Pictures of more than 8 bits keep their range: they are divided
+    by the largest number of their bit depth (8, 10, 12, 14, 16, 24 or 32; the least that holds the
+    brightest pixel), fractions in [0, 1] are left alone, and where there are negative numbers, the
+    range is stretched from the least to the greatest. Of colour or transparency in 16 bits, 8 are
+    kept. DICOM goes through its own look-up tables and windows (`gcd_core.dicom.read_dicom`). The
+    whole frame is resized to a square, as the training images were.
+
+    Parameters
+    ----------
+    source : str, Path, bytes, PIL image or binary file
+        A PNG, JPEG, BMP, TIFF, WEBP, GIF or DICOM of at most 50 MB and 64 million pixels, no side
+        longer than 20,000.
+    size : int
+        Side of the result.
+    channels : {1, 3}
+        Grey or RGB.
+
+    Returns
+    -------
+    Tensor (1, channels, size, size)
+        float32 in [0, 1].
+
+    Raises
+    ------
+    ImageError
+        If the picture cannot be opened whole, is too large, is of a colour mode without a
+        conversion, or is one of several frames or slices (of DICOM and NIfTI).
+    """
+    with _opened(source) as image:
+        deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
+        pixels = _deep_to_float(image) if deep else _flat(image, "L" if channels == 1 else "RGB")
+        array = np.asarray(resize(pixels, size), dtype=np.float32)
+    tensor = torch.from_numpy(array / (1 if deep else 255)).clamp(0, 1)
+    if deep:
+        return tensor.expand(1, channels, size, size).contiguous()
+    return tensor.reshape(1, size, size, channels).permute(0, 3, 1, 2).contiguous()
+
+
+def looks_like_photograph(source: ImageSource) -> bool:
+    """Whether a picture has colour that a person would notice, as a radiograph has not.
+
+    That is: in more than 5 % of its pixels the channels differ by more than 12 % of the range, so
+    that neither a coloured marker nor JPEG's noise counts.
+
+    Raises
+    ------
+    ImageError
+        As `load_image`.
+    """
+    with _opened(source) as image:
+        if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16"):
+            return False
+        pixels = np.asarray(resize(_flat(image, "RGB"), 128), dtype=np.float32) / 255
+    chroma = pixels.max(-1) - pixels.min(-1)
+    return bool((chroma > 0.12).mean() > 0.05)
+
+
+def shown_name(name: str, source: ImageSource) -> str:
+    """A file's name where others may see it; not of DICOM files, which often have the patient's."""
+    data = _read(source) if not isinstance(source, Image.Image) else b""
+    return "DICOM" if _is_dicom(data) else name
+
+
+def resize(image: Image.Image, size: int) -> Image.Image:
+    """Resize the whole frame to (size, size) with Lanczos's antialiasing filter.
+
+    Training and exploring share this function, so that they see the same pixels.
+    """
+    if image.size == (size, size):
+        return image
+    return image.resize((size, size), Image.Resampling.LANCZOS)
+
+
+@contextmanager
+def _opened(source: ImageSource) -> Iterator[Image.Image]:
+    """The picture's first frame, decoded within the limits and turned upright."""
+    try:
+        image = source if isinstance(source, Image.Image) else _open_file(_read(source))
+        check_size(*image.size)
+        upright = ImageOps.exif_transpose(image)
+        tag, inverted = WHITE_IS_ZERO
+        upright.info["white is zero"] = getattr(image, "tag_v2", {}).get(tag) == inverted
+    except ImageError:
+        raise
+    except Exception as error:  # what Pillow's decoders raise on broken files is of every type
+        raise ImageError(
+            "The picture is damaged or incomplete and cannot be decoded; export or download it "
+            "again."
+        ) from error
+    yield upright
+
+
+def _read(source: str | Path | bytes | BinaryIO) -> bytes:
+    """The file's bytes, within the limit."""
+    if isinstance(source, str | Path):
+        try:
+            with open(source, "rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except (OSError, ValueError) as error:
+            raise ImageError(
+                f"{source} cannot be read as a file; give the path of a picture."
+            ) from error
+    else:
+        data = source if isinstance(source, bytes) else source.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ImageError(
+            f"The file is larger than {MAX_BYTES // 2**20} MB; save the picture as JPEG or with "
+            "fewer pixels."
+        )
+    return data
+
+
+def _open_file(data: bytes) -> Image.Image:
+    """Read the header only, of all but DICOM; decoding waits until the size has been checked."""
+    if _is_dicom(data):
+        from gcd_core.images.dicom import read_dicom
+
+        return read_dicom(data)
+    if _is_nifti(data):
+        raise ImageError(
+            "NIfTI volumes are out of scope: they are stacks of slices; export one slice or a "
+            "radiograph as DICOM or PNG."
+        )
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            f"The picture has more than {MAX_PIXELS // 10**6} million pixels; shrink it to fewer, "
+            "2,000 on the longer side are plenty, and open it again."
+        ) from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(
+            "The file is not a picture that can be opened here; save it as PNG, JPEG, TIFF, WEBP, "
+            "BMP, GIF or DICOM."
+        ) from error
+
+
+def _is_dicom(data: bytes) -> bool:
+    """Whether a file says so after its preamble, or begins like one that lacks the preamble."""
+    if data[128:132] == b"DICM":
+        return True
+    value_representation, length = data[4:6], int.from_bytes(data[4:8], "little")
+    explicit = value_representation.isalpha() and value_representation.isupper()
+    return data[:2] in DICOM_GROUPS and (explicit or 0 < length < len(data))
+
+
+def _is_nifti(data: bytes) -> bool:
+    """Whether a file, or what it is the gzip of, has NIfTI's header."""
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = zlib.decompressobj(31).decompress(data, 352)  # 31: with gzip's own header
+        except zlib.error:
+            return False
+    return any(data[at : at + 4] in names for at, names in NIFTI.items())
+
+
+def _flat(image: Image.Image, mode: str) -> Image.Image:
+    """8 bits, opaque, in `mode` ("L" or "RGB"); transparent parts over black."""
+    try:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+            image = Image.alpha_composite(black, image).convert("RGB")
+        return image.convert(mode)
+    except ValueError as error:
+        raise ImageError(
+            f"The picture's colour mode {image.mode} cannot be converted; save it as grey or RGB."
+        ) from error
+
+
+def _deep_to_float(image: Image.Image) -> Image.Image:
+    """A grey picture of more than 8 bits, or of fractions, as mode "F" in [0, 1]."""
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise ImageError("Some pixels of the picture are no numbers (NaN); export it again.")
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high >= 2 ** BIT_DEPTHS[-1]:
+        values = (values.astype(np.float64) - low) / max(high - low, 1e-12)
+    elif image.mode != "F" or high > 1:
+        values = values / (2 ** next(bits for bits in BIT_DEPTHS if high < 2**bits) - 1)
+    if image.info["white is zero"]:  # Pillow inverts these up to 8 bits, no deeper ones
+        values = 1 - values
+    return Image.fromarray(values.astype(np.float32))

@@ -1,0 +1,1 @@
+"""The paper: what it needs of the models, and its algorithms and equations in their order."""

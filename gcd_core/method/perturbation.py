@@ -1,0 +1,132 @@
+"""Perturbing a semantic code inside an n-ball, and what the models say of a perturbed image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gcd_core.errors import GCDError
+from gcd_core.method.models import Models
+from gcd_core.method.settings import check_radius
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the classifier and LPIPS say of some images, on the CPU.
+
+    Attributes
+    ----------
+    images : Tensor (N, C, H, W)
+        The images asked about, in [0, 1].
+    logits : Tensor (N,)
+        The label's log-odds.
+    probabilities : Tensor (N, L)
+        One column per label of the classifier.
+    distances : Tensor (N,)
+        LPIPS to the source image.
+    """
+
+    images: Tensor
+    logits: Tensor
+    probabilities: Tensor
+    distances: Tensor
+
+
+def sample_ball(
+    n: int, dim: int, radius: float, generator: torch.Generator, antithetic: bool = False
+) -> Tensor:
+    """Draw points uniformly from an n-ball around the origin (the paper's Algorithm 1).
+
+    A Gaussian direction, at the distance ``radius * u ** (1 / dim)`` with u uniform in [0, 1].
+
+    Parameters
+    ----------
+    n : int
+        How many points.
+    dim : int
+        The size of the space, D.
+    radius : float
+        The radius of the ball.
+    generator : torch.Generator
+        Where the randomness comes from.
+    antithetic : bool
+        Whether each second point is the negative of the one before it, so that whatever is even
+        around the centre cannot pull a gradient aside.
+
+    Returns
+    -------
+    Tensor (n, dim)
+        float32, on the generator's device.
+
+    Raises
+    ------
+    GCDError
+        If `n` or `dim` is below 1 or `radius` is not a positive number.
+    """
+    if n < 1 or dim < 1:
+        raise GCDError(
+            f"{n} points of {dim} dimensions cannot be drawn; ask for 1 of each or more."
+        )
+    check_radius(radius)
+    if antithetic:
+        half = sample_ball(math.ceil(n / 2), dim, radius, generator)
+        return torch.stack([half, -half], dim=1).flatten(0, 1)[:n]
+    direction = torch.randn(n, dim, generator=generator, device=generator.device)
+    direction = direction / direction.norm(dim=1, keepdim=True)
+    share = torch.rand(n, 1, generator=generator, device=generator.device)
+    return radius * share ** (1 / dim) * direction
+
+
+@torch.inference_mode()
+def ask(domain: Models, images: Tensor, source: Tensor, label: str) -> Answers:
+    """Ask the classifier about images, and LPIPS how far they are from the source.
+
+    Parameters
+    ----------
+    domain : Models
+    images : Tensor (N, C, H, W)
+        In [0, 1].
+    source : Tensor (1, C, H, W)
+        The image that distances are measured to.
+    label : str
+        Whose log-odds are wanted.
+    """
+    classifier = domain.classifier
+    logits = classifier(images)
+    each = [classifier.probability(logits, name) for name in classifier.labels]
+    return Answers(
+        images.float().cpu(),
+        classifier.logit(logits, label).float().cpu(),
+        torch.stack(each, dim=1).float().cpu(),
+        domain.perceptual(images, source.to(images.device)).float().cpu(),
+    )
+
+
+def default_batch_size(domain: Models) -> int:
+    """Images to decode at a time: few on a CPU, where a batch is how long a cancel may take."""
+    return 16 if torch.device(domain.device).type == "cpu" else 64
+
+
+def check_label(domain: Models, label: str) -> None:
+    """Refuse a label that the domain does not explain, naming those that it does."""
+    if label not in domain.labels:
+        raise GCDError(
+            f"{domain.name} has no label {label!r}; choose one of {list(domain.labels)}."
+        )
+
+
+def check_image(domain: Models, image: Tensor) -> None:
+    """Refuse anything but one image as the domain sees it, (1, C, S, S) in [0, 1]."""
+    size, channels = domain.generator.image_size, domain.generator.channels
+    wanted = (1, channels, size, size)
+    if not isinstance(image, Tensor) or tuple(image.shape) != wanted:
+        found = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise GCDError(
+            f"{domain.name} expects one image {wanted}, not {found}; open it with "
+            "domain.load_image."
+        )
+    if not image.is_floating_point() or not bool(((image >= 0) & (image <= 1)).all()):
+        raise GCDError("The image has values outside [0, 1]; open it with domain.load_image.")

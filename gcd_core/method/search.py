@@ -1,0 +1,462 @@
+"""find_directions: perturb one image, ask the classifier, fit the proxy, take its derivatives."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor
+
+from gcd_core.errors import Cancel, Cancelled, GCDError
+from gcd_core.generators.base import Latent
+from gcd_core.method.directions import DirectionSet, derive_directions
+from gcd_core.method.loss import cf_sign
+from gcd_core.method.models import Models
+from gcd_core.method.perturbation import (
+    Answers,
+    ask,
+    check_image,
+    check_label,
+    default_batch_size,
+    sample_ball,
+)
+from gcd_core.method.proxy import FittedProxy, fit_proxy
+from gcd_core.method.settings import (
+    SettingChanges,
+    Settings,
+)
+
+BLOCK = 128  # perturbations drawn at a time, so that more samples begin with the same ones
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a search stands.
+
+    Attributes
+    ----------
+    stage : {"encode", "perturb", "proxy", "directions"}
+    done, total : int
+        Images encoded, samples asked about, epochs (of at most `total`), or directions.
+    eta : float or None
+        Seconds that the stage will take at its present rate; None where that is not known.
+    evaluations, queries : int
+        The generator's network evaluations and the classifier's queries of this search so far.
+    images : Tensor (N, C, H, W) or None
+        The newest perturbed images; with their `probabilities` (N,) of the label and
+        `distances` (N,) to the source.
+    train_losses, validation_losses : list of float or None
+        The proxy's so far.
+    """
+
+    stage: str
+    done: int
+    total: int
+    eta: float | None
+    evaluations: int
+    queries: int
+    images: Tensor | None = None
+    probabilities: Tensor | None = None
+    distances: Tensor | None = None
+    train_losses: list[float] | None = None
+    validation_losses: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What decides every sample's answer: two searches that agree in it can share samples."""
+
+    label: str
+    radius: float
+    seed: int
+    antithetic: bool
+    solver: str | None
+    steps: int | None
+    generator: str
+    classifier: str
+    perceptual: str
+
+    @classmethod
+    def of(cls, domain: Models, label: str, settings: Settings) -> Question:
+        """The question that a search with these settings asks."""
+        return cls(
+            label=label,
+            radius=float(settings.radius),
+            seed=settings.seed,
+            antithetic=settings.antithetic,
+            solver=settings.solver,
+            steps=settings.steps,
+            generator=domain.generator.identity,
+            classifier=domain.classifier.identity,
+            perceptual=domain.perceptual.identity,
+        )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a search has asked so far; pass it as `resume` to go on without asking again.
+
+    Attributes
+    ----------
+    question : Question
+    image : Tensor (1, C, H, W)
+        The source.
+    latent : Latent
+        The source's codes.
+    source_probability : float
+        The classifier's for the source image.
+    z_sem : Tensor (N, D)
+        The perturbed codes asked about.
+    logits, distances : Tensor (N,)
+        The label's log-odds, and LPIPS to the source.
+    """
+
+    question: Question
+    image: Tensor
+    latent: Latent
+    source_probability: float
+    z_sem: Tensor
+    logits: Tensor
+    distances: Tensor
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def __getitem__(self, some: slice) -> Samples:
+        """Return some of the samples."""
+        return replace(
+            self,
+            z_sem=self.z_sem[some],
+            logits=self.logits[some],
+            distances=self.distances[some],
+        )
+
+    def joined(self, z_sem: Tensor, answers: Answers) -> Samples:
+        """Return the samples with a batch more."""
+        return replace(
+            self,
+            z_sem=torch.cat([self.z_sem, z_sem]),
+            logits=torch.cat([self.logits, answers.logits]),
+            distances=torch.cat([self.distances, answers.distances]),
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found, and what it cost.
+
+    Attributes
+    ----------
+    directions : DirectionSet
+    samples : Samples
+        For another search with more samples, or other `lam` and `n_h`.
+    proxy : FittedProxy
+    latent : Latent
+        The source's codes.
+    evaluations, queries : int
+        Network evaluations of the generator and queries of the classifier.
+    seconds : float
+    """
+
+    directions: DirectionSet
+    samples: Samples
+    proxy: FittedProxy
+    latent: Latent
+    evaluations: int
+    queries: int
+    seconds: float
+
+
+def find_directions(
+    domain: Models,
+    image: Tensor,
+    label: str,
+    n_samples: int | None = None,
+    *,
+    settings: Settings | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    cancel: Cancel | None = None,
+    resume: Samples | None = None,
+    **changes: Unpack[SettingChanges],
+) -> Found:
+    """Find global counterfactual directions from one image (Algorithms 1 and 2, Eqs. 3 and 4).
+
+    The same seed and settings give the same directions, bit for bit, on the same machine.
+
+    Parameters
+    ----------
+    domain : Models
+        Left as it is, but for its counters.
+    image : Tensor (1, C, S, S)
+        The one source image, in [0, 1].
+    label : str
+        The label of the classifier to explain.
+    n_samples : int, optional
+        Perturbations to decode and ask about; at least 9. By default the settings'.
+    settings : Settings, optional
+        By default the domain's.
+    progress : callable, optional
+        Called with a `Progress` after each batch and epoch.
+    cancel : optional
+        Such as a `threading.Event`: its `is_set()` is asked before each batch and epoch.
+    resume : Samples, optional
+        Samples of an earlier search of the same image with the same settings; only what is missing
+        from them is asked. `n_samples`, `n_h`, `lam`, `batch_size` and `settle` may differ.
+    **changes
+        Settings by name, in the place of those of `settings`: `n_h`, `radius`, `lam`, `seed`,
+        `solver`, `steps`, `batch_size`, `antithetic`, `settle`; see `Settings`. None changes
+        nothing.
+
+    Returns
+    -------
+    Found
+
+    Raises
+    ------
+    GCDError
+        If a setting does not fit, before any work is done.
+    Cancelled
+        If `cancel` is set. This and every other exception that ends the search on its way carries
+        what was asked until then as `samples`, for `resume`; or None.
+
+    Examples
+    --------
+    >>> found = find_directions(domain, image, label="pneumonia", n_samples=1024, n_h=8, seed=0)
+    >>> found.directions.names
+    ['g', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'h7', 'h8']
+    """
+    settings = (settings or domain.search).changed(n_samples=n_samples, **changes)
+    settings.check(domain.generator.z_sem_size)
+    check_label(domain, label)
+    check_image(domain, image)
+    question = Question.of(domain, label, settings)
+    if resume is not None:
+        _check_resume(resume, question, image)
+
+    run = _Run(domain, progress, cancel, samples=resume)
+    try:
+        samples, fitted = run.settled(image, question, settings)
+        names, vectors, eigenvalues = run.derive(samples, fitted, settings, settings.n_h)
+        run.report("directions", len(names), len(names))
+    except BaseException as error:
+        error.samples = run.samples  # type: ignore[attr-defined]
+        raise
+    metadata = _metadata(domain, question, settings, samples, fitted, run)
+    z_sem = samples.latent.z_sem.cpu()
+    return Found(
+        directions=DirectionSet(names, vectors, metadata, eigenvalues, z_sem, fitted.proxy),
+        samples=samples,
+        proxy=fitted,
+        latent=samples.latent,
+        evaluations=run.evaluations,
+        queries=run.queries,
+        seconds=run.seconds,
+    )
+
+
+class _Run:
+    """One search under way: what it has asked, what it cost, whom it tells."""
+
+    def __init__(
+        self,
+        domain: Models,
+        progress: Callable[[Progress], None] | None,
+        cancel: Cancel | None,
+        samples: Samples | None,
+    ) -> None:
+        self.domain, self.samples = domain, samples
+        self._progress, self._cancel = progress, cancel
+        self._began = time.perf_counter()
+        self._evaluations = domain.generator.evaluations
+        self._queries = domain.classifier.queries
+
+    @property
+    def evaluations(self) -> int:
+        return self.domain.generator.evaluations - self._evaluations
+
+    @property
+    def queries(self) -> int:
+        return self.domain.classifier.queries - self._queries
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    def stop_if_cancelled(self) -> None:
+        if self._cancel is not None and self._cancel.is_set():
+            raise Cancelled
+
+    def report(
+        self, stage: str, done: int, total: int, eta: float | None = None, **news: Any
+    ) -> None:
+        if self._progress is not None:
+            self._progress(
+                Progress(stage, done, total, eta, self.evaluations, self.queries, **news)
+            )
+
+    def sample(self, image: Tensor, question: Question, n: int, batch_size: int) -> Samples:
+        """Encode, perturb and ask, as far as that has not been done (Algorithm 1)."""
+        if self.samples is None:
+            self.stop_if_cancelled()
+            self.report("encode", 0, 1)
+            self.samples = _encoded(self.domain, image, question)
+            self.report("encode", 1, 1)
+        latent = self.samples.latent.to(self.domain.device)
+        centre = latent.z_sem.cpu()
+        z_sem = centre + _perturbations(question, n, centre.shape[1])
+        already, began = len(self.samples), time.perf_counter()
+        for start in range(already, n, batch_size):
+            self.stop_if_cancelled()
+            some = z_sem[start : min(start + batch_size, n)]
+            codes = latent.with_z_sem(some.to(latent.z_sem))
+            images = self.domain.generator.decode(codes, question.solver, question.steps)
+            answers = ask(self.domain, images, image, question.label)
+            self.samples = self.samples.joined(some, answers)
+            done = len(self.samples)
+            pace = (time.perf_counter() - began) / (done - already)
+            self.report(
+                "perturb",
+                done,
+                n,
+                pace * (n - done),
+                images=answers.images,
+                probabilities=answers.probabilities[
+                    :, self.domain.classifier.index(question.label)
+                ],
+                distances=answers.distances,
+            )
+        return self.samples[:n]
+
+    def settled(
+        self, image: Tensor, question: Question, settings: Settings
+    ) -> tuple[Samples, FittedProxy]:
+        """The samples and the proxy that the directions are read off.
+
+        All samples are asked at once; or in doublings, until g has settled.
+        """
+        batch_size = settings.batch_size or default_batch_size(self.domain)
+        before = None
+        for n in _stages(settings):
+            samples = self.sample(image, question, n, batch_size)
+            fitted = self.fit(samples, settings.lam)
+            self.stop_if_cancelled()
+            if settings.settle is not None:
+                _, (g,), _ = self.derive(samples, fitted, settings, n_h=0)
+                if before is not None and before @ g >= settings.settle:
+                    break
+                before = g
+        return samples, fitted
+
+    @staticmethod
+    def derive(
+        samples: Samples, fitted: FittedProxy, settings: Settings, n_h: int
+    ) -> tuple[list[str], Tensor, list[float | None]]:
+        """Names, vectors and eigenvalues of g and `n_h` h-directions (Eqs. 3 and 4)."""
+        z_sem, sign = samples.latent.z_sem.cpu(), cf_sign(samples.source_probability)
+        radius = samples.question.radius
+        return derive_directions(fitted.proxy, z_sem, sign, settings.lam, n_h, radius)
+
+    def fit(self, samples: Samples, lam: float) -> FittedProxy:
+        """Train the proxy (Algorithm 2)."""
+
+        def report(done: int, total: int, train: list[float], validation: list[float]) -> None:
+            self.report(
+                "proxy",
+                done,
+                total,
+                train_losses=list(train),
+                validation_losses=list(validation),
+            )
+
+        return fit_proxy(
+            samples.z_sem,
+            samples.logits,
+            samples.distances,
+            samples.latent.z_sem,
+            samples.question.radius,
+            lam,
+            samples.question.seed,
+            report,
+            self._cancel,
+        )
+
+
+def _encoded(domain: Models, image: Tensor, question: Question) -> Samples:
+    """The source image's codes and probability, with no sample yet."""
+    latent = domain.generator.encode(image, question.solver, question.steps)
+    logits = domain.classifier(image)
+    probability = float(domain.classifier.probability(logits, question.label))
+    none = torch.empty(0)
+    z_sem = torch.empty(0, latent.z_sem.shape[1])
+    return Samples(question, image, latent, probability, z_sem, logits=none, distances=none)
+
+
+def _stages(settings: Settings) -> list[int]:
+    """How many samples to have, time after time: all, or 128, 256, 512, ... and at last all."""
+    if settings.settle is None:
+        return [settings.n_samples]
+    sizes = [BLOCK]
+    while sizes[-1] < settings.n_samples:
+        sizes.append(2 * sizes[-1])
+    return [*sizes[:-1], settings.n_samples]
+
+
+def _metadata(
+    domain: Models,
+    question: Question,
+    settings: Settings,
+    samples: Samples,
+    fitted: FittedProxy,
+    run: _Run,
+) -> dict[str, Any]:
+    """What a file of directions says of the search that found them; JSON can hold it."""
+    return {
+        "domain": domain.name,
+        "label": question.label,
+        "generator": question.generator,
+        "classifier": question.classifier,
+        "perceptual": question.perceptual,
+        "seed": settings.seed,
+        "source_probability": samples.source_probability,
+        "settings": {
+            "n_samples": len(samples),
+            "n_h": settings.n_h,
+            "radius": question.radius,
+            "lam": float(settings.lam),
+            "solver": question.solver,
+            "steps": question.steps,
+            "antithetic": question.antithetic,
+        },
+        "figures": {
+            "evaluations": run.evaluations,
+            "queries": run.queries,
+            "proxy_validation_loss": min(fitted.validation_losses),
+        },
+    }
+
+
+def _perturbations(question: Question, n: int, dim: int) -> Tensor:
+    """The first n perturbations (n, D) of a seed; more of them begin with the same ones."""
+    generator = torch.Generator().manual_seed(question.seed)
+    blocks = [
+        sample_ball(BLOCK, dim, question.radius, generator, question.antithetic)
+        for _ in range(math.ceil(n / BLOCK))
+    ]
+    return torch.cat(blocks)[:n]
+
+
+def _check_resume(resume: Samples, question: Question, image: Tensor) -> None:
+    """Refuse samples that answer another question."""
+    then, now = asdict(resume.question), asdict(question)
+    for name, value in now.items():
+        if then[name] != value:
+            raise GCDError(
+                f"These samples were asked with {name} {then[name]!r}, not {value!r}; resume with "
+                "the same, or search anew."
+            )
+    if not torch.equal(resume.image.cpu(), image.cpu()):
+        raise GCDError("These samples belong to another image; resume with that, or search anew.")

@@ -1,0 +1,133 @@
+"""The settings of a search: one place for their names, defaults and limits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import TypedDict
+
+from gcd_core.errors import GCDError
+from gcd_core.generators.diffae.solvers import DISTILLED
+
+VALIDATION_PART = 9  # one part in nine of the samples validates the proxy: as many at least
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How `find_directions` searches; a domain's are its `[search]` table.
+
+    Attributes
+    ----------
+    radius : float
+        Of the n-ball of perturbations in z_sem.
+    n_samples : int
+        Perturbations to decode and ask about; at least 9.
+    n_h : int
+        Eigenvectors of the Hessian to keep, 0 to the size of z_sem.
+    lam : float
+        Weight of LPIPS, both in the CF loss (Eq. 1) and in the proxy's loss.
+    solver : str or None
+        Of the generator, for the inversion and the perturbations alike; "distilled" where there is
+        a distilled decoder. None is the generator's own.
+    steps : int or None
+        Network evaluations to decode one image with; None are the solver's own.
+    antithetic : bool
+        Whether each second perturbation mirrors the one before it.
+    seed : int
+        Repeats a search.
+    batch_size : int or None
+        Perturbations decoded at a time, which is how long a cancel may take; None suits the device.
+    settle : float or None
+        Stop before `n_samples` once g has settled: a proxy is fitted to 128, 256, 512, ... samples,
+        and the search ends when the cosine between one's gradient and the one's before reaches
+        this number. It spares queries of g; the h-directions take longer to settle than g does.
+    """
+
+    radius: float
+    n_samples: int = 1024
+    n_h: int = 8
+    lam: float = 1.0
+    solver: str | None = "ddim"
+    steps: int | None = 20
+    antithetic: bool = True
+    seed: int = 0
+    batch_size: int | None = None
+    settle: float | None = None
+
+    def changed(self, **changes: object) -> Settings:
+        """Return the settings with those changes that are not None.
+
+        Another solver than these settings' own brings its own steps where one of the two is the
+        distilled decoder, whose steps are no other solver's.
+
+        Raises
+        ------
+        TypeError
+            If there is no setting of a name.
+        """
+        known = {field.name for field in fields(self)}
+        if unknown := sorted(set(changes) - known):
+            raise TypeError(f"There is no setting {unknown[0]!r}; there are {', '.join(known)}.")
+        given = {name: value for name, value in changes.items() if value is not None}
+        solver = given.get("solver", self.solver)
+        if "steps" not in given and solver != self.solver and DISTILLED in (solver, self.solver):
+            return replace(self, **given, steps=None)
+        return replace(self, **given)
+
+    def check(self, z_sem_size: int) -> None:
+        """Refuse what no search can be made with, for semantic codes of `z_sem_size` numbers.
+
+        Raises
+        ------
+        GCDError
+            Naming the first setting that does not fit, and what would.
+        """
+        if self.settle is not None and not 0 < self.settle < 1:
+            raise GCDError(
+                f"settle is a cosine between 0 and 1 to reach, such as 0.99, not {self.settle}."
+            )
+        for name in ("n_samples", "n_h", "seed"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise GCDError(f"{name} is {value!r}; give a whole number.")
+        if self.n_samples < VALIDATION_PART:
+            raise GCDError(
+                f"{self.n_samples} samples cannot train a proxy and validate it; take "
+                f"{VALIDATION_PART} or more (1,024 are usual)."
+            )
+        if not 0 <= self.n_h <= z_sem_size:
+            raise GCDError(f"{self.n_h} h-directions are not to be had; take 0 to {z_sem_size}.")
+        if not 0 <= self.seed < 2**63:
+            raise GCDError(f"The seed {self.seed} is out of range; take 0 or more, below 2**63.")
+        if not (math.isfinite(self.lam) and self.lam >= 0):
+            raise GCDError(f"The weight of LPIPS, lam, is {self.lam}; give 0 or a positive number.")
+        check_radius(self.radius)
+        check_sampling(self.steps, self.batch_size)
+
+
+class SettingChanges(TypedDict, total=False):
+    """Settings of a search by name, as `find_directions` takes them beside `n_samples`."""
+
+    n_h: int | None
+    radius: float | None
+    lam: float | None
+    seed: int | None
+    solver: str | None
+    steps: int | None
+    batch_size: int | None
+    antithetic: bool | None
+    settle: float | None
+
+
+def check_radius(radius: float) -> None:
+    """Refuse a radius that is not a positive number."""
+    if not (math.isfinite(radius) and radius > 0):
+        raise GCDError(f"The radius {radius} is no size of a ball; give a positive number.")
+
+
+def check_sampling(steps: int | None, batch_size: int | None) -> None:
+    """Refuse fewer than 2 solver steps, or an empty batch."""
+    if steps is not None and steps < 2:
+        raise GCDError(f"{steps} solver step(s) cannot invert an image; take 2 or more.")
+    if batch_size is not None and batch_size < 1:
+        raise GCDError(f"A batch of {batch_size} images holds nothing; take 1 or more.")

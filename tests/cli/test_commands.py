@@ -1,0 +1,345 @@
+"""The command line end to end on a small domain: files, figures, exit codes, errors in one line."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import gcd_core
+from gcd_core.__main__ import COMMANDS, main
+from gcd_core.cli.evaluate import parse_sampling
+from gcd_core.cli.options import StageBars, write_json
+from gcd_core.errors import GCDError
+from gcd_core.generators.sampling import Sampling
+from tests.evaluation.domain import CODE, WAY, linear_domain
+from tests.fakes import unit
+from tests.scans import SECRETS, dicom
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def domain(tmp_path, monkeypatch):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    made = linear_domain(folder, examples=4)
+    monkeypatch.setattr(gcd_core, "load_domain", lambda name, device: made, raising=False)
+    return made
+
+
+@pytest.fixture
+def directions(domain, tmp_path):
+    """A file of directions: g is what the classifier reads, h1 and h2 are across and aslant."""
+    across = unit(CODE, 2) - (unit(CODE, 2) @ WAY) * WAY
+    across = across / across.norm()
+    vectors = torch.stack([WAY, across, 0.6 * WAY + 0.8 * across])
+    metadata = {"label": "a", "domain": "linear", "generator": domain.generator.identity}
+    file = tmp_path / "d.safetensors"
+    gcd_core.DirectionSet(["g", "h1", "h2"], vectors, metadata).save(file)
+    return file
+
+
+def test_find_writes_directions_and_numbers(domain, tmp_path, capsys):
+    out, numbers = tmp_path / "d.safetensors", tmp_path / "d.json"
+    command = ["find", "--domain", "linear", "--image", str(domain.examples[0]), "--label", "a"]
+    command += ["--samples", "300", "--n-h", "3", "--seed", "5", "--steps", "4"]
+    assert main([*command, "--out", str(out), "--json", str(numbers)]) == 0
+    found = gcd_core.load_directions(out)
+    assert found.names == ["g", "h1", "h2", "h3"] and found.label == "a"
+    assert torch.dot(found["g"].vector, WAY) > 0.95
+    settings = found.metadata["settings"]
+    assert (settings["n_samples"], settings["steps"], found.metadata["seed"]) == (300, 4, 5)
+    result = json.loads(numbers.read_text())
+    assert result["evaluations"] == 4 + 4 * 300 and result["queries"] == 1 + 300
+    figures = found.metadata["figures"]
+    assert (figures["evaluations"], figures["queries"]) == (4 + 4 * 300, 1 + 300)
+    assert 0 < figures["proxy_validation_loss"] <= result["proxy"]["validation_loss"]
+    assert list(result["directions"]) == found.names
+    printed = capsys.readouterr()
+    assert "1204 network evaluations" in printed.out
+    assert printed.err == "", "no progress bar where nobody looks"
+
+
+def test_find_is_repeatable_from_its_seed(domain, tmp_path):
+    command = ["find", "--domain", "linear", "--image", str(domain.examples[0]), "--label", "a"]
+    vectors = []
+    for name, seed in (("one", "7"), ("two", "7"), ("three", "8")):
+        out = tmp_path / f"{name}.safetensors"
+        assert main([*command, "--samples", "32", "--seed", seed, "--out", str(out)]) == 0
+        vectors.append(gcd_core.load_directions(out).vectors)
+    assert torch.equal(vectors[0], vectors[1]) and not torch.equal(vectors[0], vectors[2])
+
+
+def test_explain_writes_pictures_and_numbers(domain, directions, tmp_path):
+    out, numbers = tmp_path / "out", tmp_path / "e.json"
+    command = ["explain", "--domain", "linear", "--image", str(domain.examples[1])]
+    command += ["--directions", str(directions), "--out", str(out), "--json", str(numbers)]
+    assert main(command) == 0
+    names = {"source", "counterfactual", "difference", "heatmap", "curve"}
+    assert {file.name for file in out.iterdir()} == {
+        *(f"{name}.png" for name in names),
+        "sweep.gif",
+        "report.pdf",
+        "report.png",
+        "result.json",
+    }
+    assert (out / "report.pdf").read_bytes().startswith(b"%PDF")
+    for name in names - {"curve"}:
+        with Image.open(out / f"{name}.png") as picture:
+            assert picture.size == (16, 16)
+    with Image.open(out / "sweep.gif") as sweep:
+        assert sweep.n_frames >= domain.walk_points
+    result = json.loads((out / "result.json").read_text())
+    assert result == json.loads(numbers.read_text())
+    path = gcd_core.walk(
+        domain,
+        domain.load_image(domain.examples[1]),
+        gcd_core.load_directions(directions)["g"],
+        label="a",
+    )
+    assert result["flipped"] is True and result["label"] == "a"
+    assert result["alpha"] == pytest.approx(path.alphas[path.counterfactual].item())
+    assert result["path"]["probabilities"] == pytest.approx(path.probabilities.tolist())
+    assert (result["probability"] >= 0.5) != (result["counterfactual_probability"] >= 0.5)
+    assert abs(result["bb_lig"]["completeness_error"]) < 1
+
+
+def test_explain_takes_dicom_and_keeps_its_name_to_itself(domain, directions, tmp_path, capsys):
+    scan, out = tmp_path / "Musterfrau_Erika.dcm", tmp_path / "out"
+    pixels = (domain.load_image(domain.examples[1])[0, 0] * 255).round().byte().numpy()
+    scan.write_bytes(dicom(pixels))
+    command = ["explain", "--domain", "linear", "--image", str(scan), "--out", str(out)]
+    assert main([*command, "--directions", str(directions)]) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert result["image"] == "DICOM" and result["flipped"] is True and result["warnings"] == []
+    written = b"".join(file.read_bytes() for file in out.iterdir())
+    said = capsys.readouterr()
+    assert not any(s.encode() in written or s in said.out + said.err for s in SECRETS)
+
+
+def test_find_keeps_a_scans_name_to_itself(domain, tmp_path, capsys):
+    scan, numbers = tmp_path / "Musterfrau_Erika.dcm", tmp_path / "d.json"
+    pixels = (domain.load_image(domain.examples[1])[0, 0] * 255).round().byte().numpy()
+    scan.write_bytes(dicom(pixels))
+    command = ["find", "--domain", "linear", "--image", str(scan), "--label", "a", "--samples", "9"]
+    out = str(tmp_path / "d.safetensors")
+    assert main([*command, "--n-h", "1", "--out", out, "--json", str(numbers)]) == 0
+    written = numbers.read_text() + (tmp_path / "d.safetensors").read_bytes().decode("latin-1")
+    said = capsys.readouterr()
+    assert json.loads(numbers.read_text())["image"] == "DICOM"
+    assert not any(secret in written + said.out + said.err for secret in SECRETS)
+
+
+def test_explain_warns_of_photographs(domain, directions, tmp_path, capsys):
+    photograph, out = tmp_path / "cat.png", tmp_path / "out"
+    Image.new("RGB", (16, 16), (210, 140, 60)).save(photograph)
+    command = ["explain", "--domain", "linear", "--image", str(photograph), "--out", str(out)]
+    assert main([*command, "--directions", str(directions)]) == 0
+    assert "colour photograph" in capsys.readouterr().err
+    assert "colour photograph" in json.loads((out / "result.json").read_text())["warnings"][0]
+
+
+def test_explain_can_ask_about_another_label(domain, directions, tmp_path):
+    command = ["explain", "--domain", "linear", "--image", str(domain.examples[1])]
+    command += ["--directions", str(directions), "--out", str(tmp_path / "out")]
+    assert main([*command, "--label", "b"]) == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["label"] == "b" and result["flipped"] is False
+    assert main([*command, "--label", "c"]) == 1
+
+
+def test_evaluate_one_direction(domain, directions, tmp_path, capsys):
+    numbers = tmp_path / "out.json"
+    folder = domain.folder
+    (folder / "broken.png").write_bytes(b"no picture")
+    command = ["evaluate", "--domain", "linear", "--images", str(folder)]
+    command += ["--directions", str(directions), "--direction", "g", "--json", str(numbers)]
+    assert main(command) == 0
+    result = json.loads(numbers.read_text())
+    assert result["n"] == 4 and result["flip_rate"] == 1
+    assert 0 <= result["oracle_flip_rate"] <= 1
+    assert list(result["skipped"]) == ["broken.png"]
+    assert [row["file"] for row in result["images"]["g"]] == [
+        "00.png",
+        "01.png",
+        "02.png",
+        "03.png",
+    ]
+    printed = capsys.readouterr()
+    assert "skipped 1 of 5" in printed.err and "broken.png" in printed.err
+    assert "| g " in printed.out
+
+
+def test_evaluate_all_directions(domain, directions, tmp_path, capsys):
+    numbers = tmp_path / "out.json"
+    command = ["evaluate", "--domain", "linear", "--images", str(domain.folder), "--limit", "2"]
+    command += ["--directions", str(directions), "--direction", "all", "--cout"]
+    assert main([*command, "--json", str(numbers)]) == 0
+    result = json.loads(numbers.read_text())
+    assert list(result["directions"]) == ["g", "h1", "h2"]
+    assert result["best_h"] == "h2" and result["direction"] == "g"
+    assert result["directions"]["h1"]["flip_rate"] == 0
+    assert result["flip_rate"] == result["directions"]["g"]["flip_rate"]
+    assert result["n"] == 2 and result["diversity"] > 0 and -1 <= result["cout"] <= 1
+    assert "best h" in capsys.readouterr().out
+
+
+def test_evaluate_reconstruction(domain, tmp_path, capsys):
+    numbers = tmp_path / "out.json"
+    command = ["evaluate", "--domain", "linear", "--images", str(domain.folder), "--reconstruction"]
+    command += ["--sampling", "ddim:2", "--sampling", "ddim:3/10", "--json", str(numbers)]
+    assert main(command) == 0
+    rows = json.loads(numbers.read_text())["reconstruction"]
+    assert [row["sampling"] for row in rows] == ["ddim:2", "ddim:3/10"]
+    assert [row["evaluations"] for row in rows] == [4, 13]
+    assert rows[0]["mae"] > rows[1]["mae"]
+    assert "ddim:3/10" in capsys.readouterr().out
+
+
+def test_parse_sampling():
+    assert parse_sampling("ddim:20") == Sampling("ddim", 20, 20)
+    assert parse_sampling("ddim:100/250") == Sampling("ddim", 100, 250)
+    assert parse_sampling("dpm++2m:10") == Sampling("dpm++2m", 10, 10)
+    for text in ("ddim", "ddim:x", ":20", "ddim:1", "ddim:20/0"):
+        with pytest.raises(GCDError, match="--sampling"):
+            parse_sampling(text)
+
+
+FIND = ["find", "--domain", "linear", "--image", "IMAGE", "--label", "a", "--out", "OUT"]
+EVALUATE = ["evaluate", "--domain", "linear", "--images", "FOLDER"]
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        ([*FIND, "--samples", "0"], "--samples must be 9 at least, not 0"),
+        ([*FIND, "--samples", "3"], "--samples must be 9 at least"),
+        ([*FIND, "--steps", "1"], "--steps must be 2 at least, not 1"),
+        ([*FIND, "--solver", "euler"], "euler"),
+        ([*FIND, "--radius", "0"], "--radius must be positive"),
+        ([*FIND, "--radius", "nan"], "--radius must be positive"),
+        ([*FIND, "--lam", "-1"], "--lam must be 0 at least"),
+        ([*FIND, "--n-h", "9"], "h-directions"),
+        ([*FIND, "--batch-size", "0"], "--batch-size"),
+        ([*FIND, "--label", "nothing"], "'nothing'"),
+        ([*FIND, "--image", "FOLDER"], "is not a file"),
+        ([*FIND, "--out", "FOLDER/nowhere/d.safetensors"], "cannot be written"),
+        ([*FIND, "--json", "FOLDER"], "cannot be written"),
+        (EVALUATE, "one of --directions FILE, --reconstruction"),
+        ([*EVALUATE, "--reconstruction", "--limit", "0"], "--limit"),
+        ([*EVALUATE, "--reconstruction", "--sampling", "ddim:1"], "2 steps"),
+        ([*EVALUATE, "--reconstruction", "--sampling", "euler:9"], "euler"),
+        ([*EVALUATE, "--directions", "IMAGE"], "not a safetensors file"),
+        ([*EVALUATE, "--directions", "SET", "--direction", "h7"], "'h7'"),
+        ([*EVALUATE, "--directions", "SET", "--sampling", "ddim:20"], "--reconstruction"),
+        ([*EVALUATE, "--directions", "SET", "--split", "test"], "--labels"),
+        ([*EVALUATE[:-1], "NOWHERE", "--reconstruction"], "neither a folder nor a zip"),
+    ],
+)
+def test_errors_are_one_line(domain, directions, tmp_path, capsys, command, message):
+    places = {
+        "IMAGE": str(domain.examples[0]),
+        "OUT": str(tmp_path / "out.safetensors"),
+        "SET": str(directions),
+        "FOLDER/nowhere/d.safetensors": str(domain.folder / "nowhere" / "d.safetensors"),
+        "FOLDER": str(domain.folder),
+    }
+    evaluations = domain.generator.evaluations
+    assert main([places.get(word, word) for word in command]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ") and message in printed.err
+    assert printed.err.count("\n") == 1 and printed.out == ""
+    assert domain.generator.evaluations == evaluations, "refused before any work"
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_directions_of_another_generator_are_refused(domain, directions, tmp_path, capsys):
+    domain.generator.identity = "another"
+    command = ["--domain", "linear", "--directions", str(directions)]
+    assert main(["evaluate", *command, "--images", str(domain.folder)]) == 1
+    out = ["--image", str(domain.examples[0]), "--out", str(tmp_path / "out")]
+    assert main(["explain", *command, *out]) == 1
+    assert capsys.readouterr().err.count("Find them again here") == 2
+
+
+def test_interrupted(domain, tmp_path, monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gcd_core, "find_directions", stopped, raising=False)
+    command = ["find", "--domain", "linear", "--image", str(domain.examples[0]), "--label", "a"]
+    assert main([*command, "--out", str(tmp_path / "d.safetensors")]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if not name.startswith("train")])
+def test_wrong_usage_is_code_2(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*name.split(), "--no-such-option"])
+    assert stopped.value.code == 2
+    assert f"gcd_core {name}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [[], ["fnd"], ["train"], ["train", "unet"]])
+def test_unknown_commands_are_code_2(argv, capsys):
+    assert main(argv) == 2
+    printed = capsys.readouterr()
+    assert "train diffae" in printed.err and printed.out == ""
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*name.split(), "--help"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert f"python -m gcd_core {name}" in printed
+    assert "--device" in printed or name in ("push", "pull"), "those two open no network"
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; from gcd_core.__main__ import main; assert main(['--help']) == 0"
+    code += "; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "out.json"
+    write_json(file, {"n": 1})
+    with pytest.raises(TypeError):
+        write_json(file, {"n": object()})
+    assert json.loads(file.read_text()) == {"n": 1}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_progress_bars_follow_the_stages():
+    class News:
+        def __init__(self, stage, done, total):
+            self.stage, self.done, self.total = stage, done, total
+
+    with StageBars() as bars:
+        for done in (16, 32):
+            bars.update(News("perturb", done, 32))
+        assert (bars._bar.total, bars._stage) == (32, "perturb")
+        bars.update(News("proxy", 1, 100))
+        assert (bars._bar.total, bars._stage) == (100, "proxy")
+
+
+def test_readme_begins_with_what_a_space_needs_and_has_the_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    front = re.match(r"---\n(.*?)\n---\n\n!\[", text, re.DOTALL).group(1)
+    keys = dict(line.split(": ", 1) for line in front.splitlines())
+    assert (keys["sdk"], keys["app_file"], keys["license"]) == ("gradio", "app.py", "mit")
+    assert keys["python_version"] == '"3.11"' and len(keys["short_description"]) <= 60
+    requirements = (ROOT / "requirements.txt").read_text()
+    lowest = re.search(r"^gradio>=([\d.]+)", requirements, re.MULTILINE).group(1)
+    assert keys["sdk_version"].startswith(lowest)
+    for command in ("python app.py", "python -m pytest"):
+        assert f"\npip install -r requirements.txt && {command}\n" in text

@@ -1,0 +1,109 @@
+"""Tensors to pictures: exact pixels, heat maps by their colours, sweeps frame by frame."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gcd_core.images.drawing import (
+    difference,
+    encode_png,
+    from_pil,
+    heat_colours,
+    overlay,
+    save_gif,
+    to_pil,
+)
+from gcd_core.images.limits import ImageError
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pil_and_back(channels):
+    image = torch.randint(0, 256, (1, channels, 9, 7)) / 255
+    picture = to_pil(image)
+    assert picture.size == (7, 9) and picture.mode == {1: "L", 3: "RGB"}[channels]
+    assert torch.equal(from_pil(picture), image)
+    assert torch.equal(from_pil(to_pil(image[0])), image)
+    again = Image.open(io.BytesIO(encode_png(image)))
+    assert torch.equal(from_pil(again), image)
+
+
+def test_to_pil_rounds_and_clamps():
+    image = torch.tensor([-1.0, 0.4 / 255, 0.6 / 255, 2.0]).view(1, 1, 1, 4)
+    assert list(to_pil(image).tobytes()) == [0, 0, 1, 255]
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 4, 4), (2, 4, 4), (4, 4)])
+def test_to_pil_refuses_other_shapes(shape):
+    with pytest.raises(ImageError, match="channels"):
+        to_pil(torch.zeros(shape))
+    with pytest.raises(ImageError, match="mode"):
+        from_pil(Image.new("CMYK", (4, 4)))
+
+
+def test_difference_is_signed_and_averaged_over_channels():
+    a, b = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
+    a[0, 0, 0, 0], b[0, 1, 1, 1] = 0.9, 0.3
+    assert torch.allclose(difference(a, b), torch.tensor([[0.3, 0], [0, -0.1]]))
+    with pytest.raises(ImageError, match="shape"):
+        difference(a, b[..., :1])
+
+
+def test_heat_is_red_above_blue_below_and_clear_at_zero():
+    heat = torch.tensor([[2.0, -2.0], [0.0, 1.0]])
+    rgba = heat_colours(heat, scale=2.0)
+    red, blue = rgba[:3, 0, 0], rgba[:3, 0, 1]
+    assert red[0] > red[2] + 0.5 and blue[2] > blue[0] + 0.5
+    assert torch.allclose(rgba[3], torch.tensor([[1, 1], [0, 0.5]]))
+
+
+def test_one_hot_pixel_does_not_hide_the_rest():
+    heat = torch.full((32, 32), 0.1)
+    heat[0, 0] = 100
+    assert heat_colours(heat)[3].min() > 0.9
+    alone = torch.zeros(32, 32)
+    alone[0, 0] = 3.0
+    assert heat_colours(alone)[3, 0, 0] == 1
+    assert heat_colours(torch.zeros(4, 4))[3].max() == 0
+
+
+def test_overlay_blends_by_strength_and_opacity():
+    image = torch.full((1, 1, 4, 4), 0.5)
+    heat = torch.zeros(4, 4)
+    heat[0, 0], heat[1, 1] = 1.0, -1.0
+    picture = np.asarray(overlay(image, heat, opacity=0.5), dtype=np.float32) / 255
+    strong = heat_colours(heat, scale=1.0)[:3]
+    assert np.allclose(picture[0, 0], 0.25 + 0.5 * strong[:, 0, 0].numpy(), atol=0.01)
+    assert np.allclose(picture[1, 1], 0.25 + 0.5 * strong[:, 1, 1].numpy(), atol=0.01)
+    assert np.allclose(picture[2, 2], 0.5, atol=0.01)
+    clear = np.asarray(overlay(image, heat, opacity=0.0))
+    assert (clear == 128).all()
+    with pytest.raises(ImageError, match="size"):
+        overlay(image, heat[:2])
+
+
+@pytest.mark.parametrize("ping_pong, count", [(True, 8), (False, 5)])
+def test_the_sweep_plays_every_frame(tmp_path, ping_pong, count):
+    levels = torch.linspace(0, 1, 5)
+    images = levels.view(5, 1, 1, 1).expand(5, 1, 16, 16)
+    path = tmp_path / "sweep.gif"
+    save_gif(images, path, seconds=0.5, ping_pong=ping_pong, size=24)
+    with Image.open(path) as gif:
+        assert gif.n_frames == count and gif.size == (24, 24) and gif.info["loop"] == 0
+        seen = []
+        for frame in range(count):
+            gif.seek(frame)
+            assert gif.info["duration"] == 100
+            seen.append(np.asarray(gif.convert("L")).mean() / 255)
+    wanted = [*levels.tolist(), *levels[1:-1].flip(0).tolist()][:count]
+    assert seen == pytest.approx(wanted, abs=0.005)
+
+
+def test_the_sweep_in_colour_to_a_buffer():
+    buffer = io.BytesIO()
+    save_gif(torch.rand(2, 3, 8, 8), buffer)
+    assert Image.open(io.BytesIO(buffer.getvalue())).n_frames == 2
+    with pytest.raises(ImageError, match="sweep"):
+        save_gif(torch.rand(3, 8, 8), buffer)

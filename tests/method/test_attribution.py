@@ -1,0 +1,199 @@
+"""BB-LIG against its definition, its zero rule and its sum, where all three are known."""
+
+import pytest
+import torch
+
+from gcd_core.errors import GCDError
+from gcd_core.method.attribution import bb_lig, explain_path, integrate, quantise, refine
+from gcd_core.method.walk import Path
+
+
+def make_path(images, logits, alphas=None, sign=-1):
+    """A path of images (n, C, H, W) with logits (n,), from alpha 0 on."""
+    logits = torch.as_tensor(logits, dtype=torch.float32)
+    n = len(logits)
+    alphas = sign * torch.linspace(0, 1, n) if alphas is None else torch.tensor(alphas)
+    probabilities = logits.sigmoid()
+    return Path(
+        alphas=alphas,
+        images=images,
+        logits=logits,
+        probabilities=probabilities,
+        all_probabilities=probabilities[:, None],
+        distances=torch.zeros(n),
+        losses=-sign * logits,
+        label="a",
+        labels=("a",),
+        direction_name="g",
+        source=images[:1],
+        source_probability=0.9 if sign < 0 else 0.1,
+        sign=sign,
+    )
+
+
+class Linear:
+    """A linear classifier of the pixels."""
+
+    labels = ("a",)
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def __call__(self, images):
+        return (images * self.weight).flatten(1).sum(1, keepdim=True)
+
+    def logit(self, logits, label):
+        return logits[:, 0]
+
+    def probability(self, logits, label):
+        return logits[:, 0].sigmoid()
+
+
+def straight(n=9, channels=3, seed=0):
+    """Images on a straight line whose steps are whole grey levels; some pixels stay."""
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randint(100, 150, (1, channels, 4, 5), generator=generator)
+    step = torch.randint(-3, 4, (1, channels, 4, 5), generator=generator)
+    levels = start + torch.arange(n)[:, None, None, None] * step
+    return levels / 255
+
+
+def test_straight_path_of_a_linear_classifier_sums_to_the_change_of_f():
+    images = straight()
+    classifier = Linear(torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(1)))
+    logits = classifier(images)[:, 0]
+    logits = 4 * (logits - logits.mean()) * (logits[0] - logits[-1]).sign()  # falls on the way
+    explained = explain_path(make_path(images, logits))
+    change = float(logits[0] - logits[explained.baseline_index])
+    assert abs(change) > 0.1
+    assert explained.map.shape == (4, 5)
+    assert float(explained.map.sum()) == pytest.approx(change, rel=1e-4)
+    assert abs(explained.completeness_error) < 1e-4 * change
+    assert torch.equal(bb_lig(make_path(images, logits)), explained.map)
+
+
+def test_integrate_is_equation_6():
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 6, (5, 2, 3, 3), generator=generator) / 255
+    values = torch.randn(5, generator=generator)
+    expected = torch.zeros(2, 3, 3, dtype=torch.float64)
+    for j in range(4):
+        terms = torch.zeros(2, 3, 3, dtype=torch.float64)  # (x_0 - baseline) / dx, 0 where dx is 0
+        for c, y, x in torch.cartesian_prod(*map(torch.arange, (2, 3, 3))).tolist():
+            dx = float(images[j + 1, c, y, x] - images[j, c, y, x])
+            if dx != 0:
+                terms[c, y, x] = float(images[0, c, y, x] - images[-1, c, y, x]) / dx
+        expected += float(values[j + 1] - values[j]) * terms / terms.abs().sum()
+    torch.testing.assert_close(integrate(images, values).double(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_zero_rule_and_quantisation():
+    images = straight(channels=1)
+    still = images[0] == images[-1]
+    assert still.any()
+    logits = torch.linspace(4, -6, 9)
+    heat = explain_path(make_path(images, logits)).map
+    assert (heat[still[0]] == 0).all()
+    assert (heat[~still[0]] != 0).all()
+    noise = 0.4 / 255 * (torch.rand(images.shape, generator=torch.Generator().manual_seed(0)) - 0.5)
+    noisy = explain_path(make_path(images + noise, logits)).map
+    torch.testing.assert_close(noisy, heat)
+
+
+def test_refining_keeps_the_decoded_points_and_fills_in_lines():
+    images, values = straight(5), torch.tensor([3.0, 1.0, 0.0, 0.5, -2.0])
+    fine, f_of_fine = refine(images, values, steps=10)
+    assert len(fine) == len(f_of_fine) == 13  # 3 steps for each of 4: 10 at least
+    torch.testing.assert_close(fine[::3], images)
+    torch.testing.assert_close(f_of_fine[::3], values)
+    torch.testing.assert_close(fine[1], images[0] + (images[1] - images[0]) / 3)
+    assert refine(images, values, steps=4)[0] is images
+
+
+def test_fine_steps_favour_large_changes():
+    """Of two pixels on a straight way, one that changes twice as much gets four times as much."""
+    start = torch.full((1, 1, 1, 2), 50 / 255)
+    change = torch.tensor([16.0, 32.0]).view(1, 1, 1, 2) / 255
+    images = torch.cat([start + k / 2 * change for k in range(3)])
+    heat = explain_path(make_path(images, [2.0, 0.0, -2.0])).map.flatten()
+    assert float(heat[1] / heat[0]) == pytest.approx(4, rel=0.15)
+    assert float(heat.sum()) == pytest.approx(4, abs=1e-4)
+
+
+@pytest.mark.parametrize("sign", [-1, +1])
+def test_baseline_is_the_first_convinced_point(sign):
+    images = straight(6)
+    logits = torch.tensor([2.0, 0.0, -4.0, -4.7, -9.0, 3.0])  # sigmoid(-4.7) < 0.01 < sigmoid(-4)
+    path = make_path(images, -sign * logits, sign=sign)
+    explained = explain_path(path)
+    assert (explained.baseline_index, explained.reached) == (3, True)
+    assert explained.baseline_probability == pytest.approx(0.0090133, abs=1e-6)
+
+
+def test_baseline_not_reached_is_the_lowest_and_says_so():
+    explained = explain_path(make_path(straight(4), [2.0, 1.0, -1.0, 0.5]))
+    assert (explained.baseline_index, explained.reached) == (2, False)
+    assert explained.baseline_probability == pytest.approx(torch.tensor(-1.0).sigmoid().item())
+
+
+def test_only_the_way_from_zero_to_the_flip_counts():
+    images = straight(5)
+    one_way = make_path(images[2:], [1.0, 0.0, -1.0], alphas=[0.0, -1.0, -2.0])
+    both = make_path(
+        images.flip(0), [-1.0, 0.0, 1.0, 7.0, -9.0], alphas=[-2.0, -1.0, 0.0, 1.0, 2.0]
+    )
+    explained = explain_path(both)
+    assert explained.baseline_index == 0
+    assert torch.equal(explained.map, explain_path(one_way).map)
+
+
+def test_bb_ig_of_a_linear_classifier_on_the_straight_line():
+    images = straight(5)
+    bent = images.clone()
+    bent[1:4] = straight(5, seed=9)[1:4]  # somewhere else on the way
+    classifier = Linear(torch.ones(3, 4, 5))
+    path = make_path(bent, [3.0, 2.0, 1.0, 0.0, -1.0])
+    explained = explain_path(path, method="bb_ig", classifier=classifier)
+    line = torch.lerp(images[:1], images[-1:], torch.linspace(0, 1, 5)[:, None, None, None])
+    values = classifier(quantise(line))[:, 0]
+    fine, f_of_fine = refine(line, values)
+    torch.testing.assert_close(explained.map, integrate(quantise(fine), f_of_fine).sum(0))
+    assert abs(explained.completeness_error) < 1e-4
+    as_probability = explain_path(path, "bb_ig", f="probability", classifier=classifier)
+    change = values.sigmoid()
+    assert float(as_probability.map.sum()) == pytest.approx(float(change[0] - change[-1]), abs=1e-4)
+
+
+def test_probability_and_difference():
+    images = straight(4)
+    path = make_path(images, [2.0, 1.0, 0.0, -1.0])
+    explained = explain_path(path, f="probability")
+    change = path.probabilities[0] - path.probabilities[-1]
+    assert float(explained.map.sum()) == pytest.approx(float(change), rel=1e-4)
+    difference = explain_path(path, method="difference")
+    torch.testing.assert_close(difference.map, (images[-1] - images[0]).sum(0))
+
+
+def test_never_anything_but_numbers():
+    generator = torch.Generator().manual_seed(0)
+    wild = torch.rand(20, 1, 8, 8, generator=generator)
+    wild[5] = wild[6] = wild[7]  # nothing moves
+    logits = 50 * torch.randn(20, generator=generator)
+    for method in ("bb_lig", "difference"):
+        assert explain_path(make_path(wild, logits), method).map.isfinite().all()
+    stands = explain_path(make_path(wild[:1].repeat(3, 1, 1, 1), [2.0, 2.5, 3.0]))
+    assert stands.baseline_index == 0
+    assert not stands.map.any()
+    assert stands.completeness_error == 0
+
+
+def test_refusals():
+    path = make_path(straight(3), [1.0, 0.0, -1.0])
+    with pytest.raises(GCDError, match=r"saliency.*bb_lig"):
+        explain_path(path, method="saliency")
+    with pytest.raises(GCDError, match=r"entropy.*logit"):
+        explain_path(path, f="entropy")
+    with pytest.raises(GCDError, match="pass classifier="):
+        explain_path(path, method="bb_ig")
+    with pytest.raises(GCDError, match="1 point"):
+        explain_path(make_path(straight(3), [1.0, 0.0, -1.0], alphas=[0.0, 1.0, 2.0]))

@@ -1,0 +1,320 @@
+"""The page to take home: what stands on it, where, and what never does."""
+
+import datetime
+import functools
+import io
+import re
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gcd_core.errors import GCDError
+from gcd_core.report import page as pages
+from gcd_core.report.content import (
+    Curve,
+    LabelChange,
+    Report,
+    identity_rows,
+    position,
+    settings_rows,
+)
+from gcd_core.report.page import NOTICE, shown_labels, write_report
+from gcd_core.wording import percent, signed
+
+ALPHAS = [i / 8 - 2 for i in range(33)]
+LONG = "Enlarged cardiomediastinum with an extraordinarily long name that no line can hold at all"
+
+
+def example(count: int = 2, channels: int = 1, **changes: object) -> Report:
+    """A report of `count` labels on an image whose left half is white."""
+    source = torch.zeros(1, channels, 32, 32)
+    source[..., :16] = 1
+    if channels == 3:
+        source[:, 1:] = 0
+    labels = [LabelChange("Normal", "Pneumonia", 0.9, 0.25)]
+    labels += [
+        LabelChange("no", f"Finding {i}", i / 50, (i * 7 % 50) / 50) for i in range(1, count)
+    ]
+    curve = Curve("g", [(a, 1 / (1 + 2 ** (-3 * a))) for a in ALPHAS], (), (-1.5, 0.25))
+    return replace(
+        Report(
+            title="Pneumonia",
+            domain="Chest radiographs",
+            labels=labels,
+            explained=0,
+            source=source,
+            changed=source.flip(-1),
+            heat=torch.randn(32, 32, generator=torch.Generator().manual_seed(0)),
+            alphas=[("g", -1.5)],
+            distance=0.1234,
+            curve=curve,
+            completeness_error=-0.0456,
+            settings=[("Domain", "chest-xray"), ("Solver", "ddim, 20 steps")],
+            identities=[("Generator", "c752ec85f18120cc"), ("Classifier", "596d0f406d29c0d5")],
+            notice="Nothing here is a patient's.",
+            date=datetime.date(2026, 3, 7),
+        ),
+        **changes,
+    )
+
+
+def crowded(count: int, channels: int = 1) -> Report:
+    """One with everything too long and too many."""
+    plain = example(count, channels)
+    return replace(
+        plain,
+        title=LONG,
+        domain=LONG * 2,
+        labels=[replace(label, positive=f"{LONG} {label.positive}") for label in plain.labels],
+        alphas=[(f"h{i}", 1.25 * i) for i in range(1, 9)],
+        warnings=["This looks like a colour photograph.", f"{LONG}: {LONG}, {LONG}."],
+        settings=[(LONG, LONG)] * 5,
+        identities=[("Generator", "c" * 300)] * 4,
+        notice=LONG * 2,
+    )
+
+
+def drawn(report: Report) -> np.ndarray:
+    """The PNG's pixels (rows, columns, 3)."""
+    buffer = io.BytesIO()
+    write_report(buffer, report, "png")
+    return np.asarray(Image.open(buffer).convert("RGB")).astype(int)
+
+
+def pdf(report: Report) -> bytes:
+    buffer = io.BytesIO()
+    write_report(buffer, report)
+    return buffer.getvalue()
+
+
+@functools.cache
+def plain_pdf() -> bytes:
+    """The PDF of `example()`."""
+    return pdf(example())
+
+
+def text_of(report: Report) -> str:
+    """What a reader of the PDF can search, white space made even."""
+    pypdf = pytest.importorskip("pypdf", reason="the package pypdf is missing")
+    document = pypdf.PdfReader(io.BytesIO(pdf(report)))
+    assert len(document.pages) == 1
+    return " ".join(document.pages[0].extract_text().split()).replace(
+        "\N{RIGHT SINGLE QUOTATION MARK}", "'"
+    )
+
+
+def millimetres(image: np.ndarray, x: float, y: float) -> np.ndarray:
+    """The pixel at a place on the page."""
+    return image[round(y / 297 * len(image)), round(x / 210 * image.shape[1])]
+
+
+def near(image: np.ndarray, colour: str) -> np.ndarray:
+    """Which pixels (rows, columns) have a colour."""
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return (np.abs(image - wanted) <= 2).all(-1)
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_the_pdf_is_one_a4_page_of_vectors(count):
+    data = pdf(example(count))
+    assert data.startswith(b"%PDF-1.") and data.rstrip().endswith(b"%%EOF")
+    assert b"/Count 1 " in data or re.search(rb"/Count 1\b", data)
+    box = re.search(rb"/MediaBox \[ ?([\d. ]+) ?\]", data).group(1).split()
+    assert [float(n) / 72 * 25.4 for n in box] == pytest.approx([0, 0, 210, 297], abs=0.1)
+    assert data.count(b"/Subtype /Image") <= 6, "text, bars and curves are not pictures"
+
+
+def test_the_pdf_says_what_is_on_screen():
+    text = text_of(example(2, warnings=["This is a colour photograph."]))
+    for words in (
+        "Pneumonia: what would change the classifier's mind",
+        "Pneumonia 90 %; changed along g by −1.50, 25 %: the prediction flips.",
+        "This is a colour photograph.",
+        "Counterfactual",
+        "BB-LIG heat map",
+        "Finding 1",
+        "90 % → 25 % · flips",
+        "LPIPS 0.123",
+        "Completeness error −0.046",
+        "c752ec85f18120cc",
+        "596d0f406d29c0d5",
+        "ddim, 20 steps",
+        "threshold",
+        "7 March 2026",
+        "Research use only. Not a medical device",
+        "Nothing here is a patient's.",
+    ):
+        assert words in text
+    assert NOTICE.split(":")[0] in text
+
+
+def test_a_prediction_that_stays_is_not_called_a_counterfactual():
+    labels = [LabelChange("Normal", "Pneumonia", 0.9, 0.6)]
+    text = text_of(example(1, labels=labels, alphas=[("g", -0.5), ("h2", 1.0), ("h3", -0.25)]))
+    assert "the prediction stays as it was" in text and "Counterfactual Pneumonia" not in text
+    assert "changed along g by −0.50, h2 by +1.00 and h3 by −0.25" in text
+    assert "encoded and decoded without a change" in text_of(example(1, alphas=[]))
+
+
+def test_directions_that_add_up_are_said_to():
+    curve = replace(example().curve, alone=False, proxy=[(-2, 0.1), (2, 0.9)])
+    text = text_of(example(curve=curve, alphas=[("g", -1.5), ("h1", 1.0)]))
+    assert "classifier, g alone" in text and "proxy" in text
+
+
+def test_the_png_is_a4_at_200_dpi():
+    assert drawn(example()).shape[:2] == pytest.approx((2339, 1654), abs=1)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        example(5, 3),
+        example(14, warnings=["One."]),
+        crowded(2),
+        crowded(5, 3),
+        crowded(40),
+    ],
+    ids=["5", "14", "crowded 2", "crowded 5", "crowded 40"],
+)
+def test_nothing_leaves_the_margins_or_runs_into_the_foot(report, monkeypatch):
+    monkeypatch.setattr(pages, "DPI", 100)
+    ink = (drawn(report) < 250).any(-1)
+    height, width = ink.shape
+    inside = slice(round(15 / 210 * width), round(195 / 210 * width))
+    rows = slice(round(12 / 297 * height), round(291 / 297 * height))
+    assert not ink[:, : inside.start].any() and not ink[:, inside.stop :].any()
+    assert not ink[: rows.start].any() and not ink[rows.stop :].any()
+    above_foot = slice(*(round(y / 297 * height) for y in (pages.FOOT - 2, pages.FOOT - 0.5)))
+    assert not ink[above_foot].any()
+    above_notice = slice(*(round(y / 297 * height) for y in (275.5, 276.5)))
+    assert not ink[above_notice].any()
+    gutter = slice(*(round(x / 210 * width) for x in (102, 109)))
+    middle = slice(*(round(y / 297 * height) for y in (185, pages.FOOT - 0.5)))
+    assert not ink[middle, gutter].any(), "the columns keep apart"
+
+
+def test_pictures_are_the_images():
+    image = drawn(example())
+    side = (pages.INNER - 3 * pages.GAP) / 4
+    top = next(
+        y for y in np.arange(45, 60, 0.1) if millimetres(image, pages.MARGIN + 35, y).max() < 9
+    )
+    for place, left, right in ((0, 255, 0), (1, 0, 255)):
+        x = pages.MARGIN + place * (side + pages.GAP)
+        assert (millimetres(image, x + 0.2 * side, top + side / 2) == left).all()
+        assert (millimetres(image, x + 0.8 * side, top + side / 2) == right).all()
+    x = pages.MARGIN + 2 * (side + pages.GAP)  # the left half grew darker, the right half brighter
+    red, _, blue = np.moveaxis(
+        np.array([millimetres(image, x + s * side, top + 20) for s in (0.2, 0.8)]), 1, 0
+    )
+    assert blue[0] > red[0] and red[1] > blue[1]
+
+
+def test_colour_stays():
+    image = drawn(example(channels=3))
+    assert near(image, "#ff0000").sum() > 10_000
+
+
+@pytest.mark.parametrize("before, after", [(0.9, 0.25), (0.1, 1.0)])
+def test_bars_are_as_long_as_probabilities(before, after):
+    image = drawn(example(1, labels=[LabelChange("no", "yes", before, after)]))
+    column = slice(0, round((pages.MARGIN + pages.COLUMN + 1) / 210 * image.shape[1]))
+    for colour, share in ((pages.BEFORE, before), (pages.ACCENT, after)):
+        longest = near(image[:, column], colour).sum(1).max()
+        wanted = share * pages.COLUMN / 210 * image.shape[1]
+        assert longest == pytest.approx(wanted, abs=4)  # the threshold's tick covers some pixels
+
+
+def test_too_many_labels_are_cut_to_those_that_change_most():
+    report = example(40)
+    shown = shown_labels(report)
+    assert shown[0] == 0 and len(set(shown)) == 12
+    change = [abs(label.after - label.before) for label in report.labels]
+    left_out = set(range(40)) - set(shown)
+    assert min(change[i] for i in shown[1:]) >= max(change[i] for i in left_out)
+    assert shown_labels(example(12)) == list(range(12))
+    moved = replace(report, explained=31)
+    assert shown_labels(moved)[0] == 31
+    assert "12 of 40 labels" in text_of(report)
+
+
+def test_long_names_are_cut_where_they_end():
+    text = text_of(crowded(40))
+    assert re.search(r"\b(9|10|11) of 40 labels", text), "warnings take room"
+    assert text.count("…") > 5
+    assert ": what would change the classifier's mind" in text
+
+
+def test_names_are_text_and_no_formulas():
+    name = r"$\frac{1}{0}$ & 50 % <b>#_^{"
+    report = example(2, labels=[LabelChange(name, name, 0.9, 0.1)], title=name)
+    assert name in text_of(report)
+
+
+def test_the_same_report_is_the_same_file():
+    assert pdf(example()) == plain_pdf(), "no time, no random number"
+    about = re.findall(rb"/(?:Author|CreationDate|ModDate|Title|Producer)\b", plain_pdf())
+    assert about == []
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
+    file = tmp_path / "r.pdf"
+    write_report(file, example())
+    assert file.read_bytes() == plain_pdf()
+    with pytest.raises(GCDError, match="'exe'"):
+        write_report(tmp_path / "r.exe", example(), "exe")
+    with pytest.raises(GCDError, match="cannot be written"):
+        write_report(tmp_path / "nowhere" / "r.pdf", example())
+    monkeypatch.setattr(pages, "_foot", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_report(file, example())
+    assert [path.name for path in tmp_path.iterdir()] == ["r.pdf"]
+    assert file.read_bytes().startswith(b"%PDF")
+
+
+def test_threads_do_not_disturb_each_other():
+    wanted, results = plain_pdf(), []
+    threads = [threading.Thread(target=lambda: results.append(pdf(example()))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [wanted] * 2
+
+
+def test_words_for_numbers():
+    assert [percent(p) for p in (0.0, 0.001, 0.5, 0.994, 0.999, 1.0)] == [
+        "0 %",
+        "< 1 %",
+        "50 %",
+        "99 %",
+        "> 99 %",
+        "100 %",
+    ]
+    assert [signed(a) for a in (-1.5, 0.001, 2.0)] == ["−1.50", "0", "+2.00"]
+    assert position([("g", -1.5), ("h2", 0.25)]) == "−1.50 g, +0.25 h2"
+
+
+def test_settings_and_identities(tmp_path):
+    from gcd_core.generators.sampling import Sampling
+    from gcd_core.method.directions import DirectionSet
+    from tests.evaluation.domain import CODE, linear_domain
+
+    domain = linear_domain(tmp_path)
+    about = {"label": "a", "seed": 5, "settings": {"n_samples": 300, "radius": 8.0, "lam": 1.0}}
+    found = DirectionSet(["g"], torch.eye(1, CODE), about | {"classifier": "abc"})
+    rows = dict(settings_rows(domain, "a", found, [("g", -1.5)]))
+    assert rows["Domain"] == "linear" and rows["Position"] == "−1.50 g" and "Solver" not in rows
+    assert rows["Directions found by"] == "samples 300, radius 8, λ 1, seed 5"
+    domain.generator.sampling = Sampling("ddim", 100, 250)
+    assert dict(settings_rows(domain, "a", found, []))["Solver"].startswith("ddim, 100 steps")
+    identities = dict(identity_rows(domain, found))
+    assert identities["Generator"] == domain.generator.identity
+    assert identities["Directions found for"] == "abc"
+    strange = DirectionSet(["g"], torch.eye(1, CODE), {"label": "a", "settings": "x", "seed": "y"})
+    assert dict(settings_rows(domain, "a", strange, []))["Directions found by"] == "not recorded"

@@ -1,0 +1,94 @@
+"""The house as its imports show it: one way up, no circle."""
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# Rooms by floor, the lowest first; a module imports from its own floor and from those below.
+FLOORS = (
+    ("errors", "checks", "files", "wording", "pickles"),
+    ("images",),
+    ("generators", "classifiers", "perceptual", "hub"),
+    ("method",),
+    ("domains",),
+    ("__init__", "report", "training", "evaluation"),
+    ("ui", "cli"),
+    ("__main__", "app"),
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def module_name(path: Path) -> str:
+    """The dotted name of a file, of a package's `__init__.py` the package's own."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = {module_name(path): path for path in [*ROOT.glob("gcd_core/**/*.py"), ROOT / "app.py"]}
+
+
+def imports_of(name: str, text: str) -> set[str]:
+    """The project's modules that a module's text names: everywhere in it, and in strings too.
+
+    That includes imports within functions and under TYPE_CHECKING, and what `importlib` is given.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name} imports relatively"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & FILES.keys()) or {str(node.module)}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+    return (found & FILES.keys()) - {name}
+
+
+GRAPH = {name: imports_of(name, path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+
+
+def room(name: str) -> str:
+    """The room of a module: the folder or file right under the package."""
+    parts = name.split(".")
+    return parts[0] if parts[0] == "app" else (parts[1] if len(parts) > 1 else "__init__")
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """The modules of a circle, or none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_there_is_no_circle() -> None:
+    assert circle_in(GRAPH) == []
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_module_imports_from_no_higher_floor(name: str) -> None:
+    floor = FLOOR_OF[room(name)]
+    higher = [other for other in GRAPH[name] if FLOOR_OF[room(other)] > floor]
+    assert higher == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from gcd_core.ui.page import build_page",
+        "from gcd_core.ui import page",
+        "if TYPE_CHECKING:\n    from gcd_core.ui.page import build_page",
+        "def f():\n    import gcd_core.ui.page",
+        'KINDS = {"page": "gcd_core.ui.page"}',
+    ],
+)
+def test_every_way_to_import_is_seen(text: str) -> None:
+    assert imports_of("gcd_core.method.walk", text) == {"gcd_core.ui.page"}
+
+
+def test_a_circle_would_be_found() -> None:
+    assert set(circle_in(GRAPH | {"gcd_core.errors": {"gcd_core.ui.page"}})) >= {"gcd_core.errors"}
