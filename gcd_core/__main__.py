@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from gcd_core.errors import Cancelled, GCDError
+from gcd_core.training import TRAININGS
 
 PROGRAM = "python -m gcd_core"
 # A command's module is imported only when it is asked for, so that --help does not wait for torch.
@@ -20,12 +21,8 @@ COMMANDS = {
     "check-domain": ("gcd_core.cli.check_domain", "list everything that is wrong with a domain"),
     "push": ("gcd_core.cli.push", "share directions or a domain on the Hugging Face hub"),
     "pull": ("gcd_core.cli.pull", "bring directions or a domain from the Hugging Face hub"),
-    "train diffae": ("gcd_core.training.diffae", "train a diffusion autoencoder"),
-    "train distilled": ("gcd_core.training.distilled", "distil a decoder of a few steps"),
-    "train classifier": ("gcd_core.training.classifier", "train a classifier"),
-    "train vae": ("gcd_core.training.vae", "train the codec under a diffusion autoencoder"),
-    "train examples": ("gcd_core.training.examples", "make synthetic example images"),
 }
+COMMANDS |= {f"train {name}": training for name, training in TRAININGS.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +59,8 @@ def _overview(arguments: list[str]) -> int:
     if asked:
         return 0
     if arguments == ["train"]:
-        found = "train needs what to train: diffae, classifier, vae or examples"
+        *names, last = TRAININGS
+        found = f"train needs what to train: {', '.join(names)} or {last}"
     else:
         found = f"unknown command {' '.join(arguments)!r}" if arguments else "a command is needed"
     print(f"{PROGRAM}: {found}", file=sys.stderr)

@@ -37,3 +37,12 @@ def written_whole(path: str | Path, make_folder: bool = False) -> Iterator[Path]
             os.replace(place, path)
     except OSError as error:
         raise GCDError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def bundled(folder: str) -> Path:
+    """The folder of what comes with this project: "assets" or "checkpoints".
+
+    It lies beside the package in a checkout, and inside of it where the package is installed.
+    """
+    inside = Path(__file__).resolve().parent / folder
+    return inside if inside.is_dir() else inside.parents[1] / folder

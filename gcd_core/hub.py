@@ -71,7 +71,7 @@ class HubPath:
         return f"{SCHEME}{self.repo}{revision}" + (f"/{self.path}" if self.path else "")
 
 
-def fetch(place: HubPath) -> Path:
+def fetch(hub_path: HubPath) -> Path:
     """Bring one file into the hub's cache, and return where it lies there.
 
     A download goes on where an earlier one stopped, shows its progress where a person is looking,
@@ -85,25 +85,25 @@ def fetch(place: HubPath) -> Path:
     GCDError
         If it cannot be fetched, or what arrives is not what the hub announced.
     """
-    if GIT_SHA1.fullmatch(place.revision or ""):  # a commit never changes
-        cached = try_to_load_from_cache(place.repo, place.path, revision=place.revision)
+    if GIT_SHA1.fullmatch(hub_path.revision or ""):  # a commit never changes
+        cached = try_to_load_from_cache(hub_path.repo, hub_path.path, revision=hub_path.revision)
         if isinstance(cached, str):
             return Path(cached)
-    with in_one_sentence(place):
+    with in_one_sentence(hub_path):
         try:
-            _complete_blob(place)
-            away = False
+            _complete_blob(hub_path)
+            offline = False
         except (HTTPError, OfflineModeIsEnabled) as error:
             if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
                 raise
-            away = True
+            offline = True
         return Path(
             hf_hub_download(
-                place.repo,
-                place.path,
-                revision=place.revision,
+                hub_path.repo,
+                hub_path.path,
+                revision=hub_path.revision,
                 endpoint=endpoint(),
-                local_files_only=away,
+                local_files_only=offline,
             )
         )
 
@@ -113,21 +113,21 @@ def sha256_of(path: Path) -> str:
     return _digest(path, hashlib.sha256())
 
 
-def _complete_blob(place: HubPath) -> None:
+def _complete_blob(hub_path: HubPath) -> None:
     """Put the file's content where `hf_hub_download` looks for it, verified.
 
     Left to itself, that function forgets what had arrived when it is interrupted, and compares no
     hashes. Finding the content in the cache, it has only to link it.
     """
-    address = _address(place)
+    address = _address(hub_path)
     announced = get_hf_file_metadata(address, endpoint=endpoint())
     etag, size = announced.etag or "", announced.size
     if announced.commit_hash:
-        address = _address(replace(place, revision=announced.commit_hash))
+        address = _address(replace(hub_path, revision=announced.commit_hash))
     if not (SHA256.fullmatch(etag) or GIT_SHA1.fullmatch(etag)):
         return
     cache = Path(constants.HF_HUB_CACHE)
-    folder = repo_folder_name(repo_id=place.repo, repo_type="model")
+    folder = repo_folder_name(repo_id=hub_path.repo, repo_type="model")
     blob, partial = (cache / folder / "blobs" / name for name in (etag, f"{etag}.incomplete"))
     lock = cache / ".locks" / folder / f"{etag}.lock"
     blob.parent.mkdir(parents=True, exist_ok=True)
@@ -144,12 +144,12 @@ def _complete_blob(place: HubPath) -> None:
                 resume_size=file.tell(),
                 headers=build_hf_headers() | {"Accept-Encoding": "identity"},
                 expected_size=size,
-                displayed_filename=PurePosixPath(place.path).name,
+                displayed_filename=PurePosixPath(hub_path.path).name,
             )
         if _etag_of(partial, etag) != etag:
             partial.unlink()
             raise GCDError(
-                f"{place} did not arrive as the hub has it: its hash differs; fetch it again."
+                f"{hub_path} did not arrive as the hub has it: its hash differs; fetch it again."
             )
         os.replace(partial, blob)
 
@@ -169,8 +169,8 @@ def _digest(path: Path, digest: "hashlib._Hash") -> str:
     return digest.hexdigest()
 
 
-def _address(place: HubPath) -> str:
-    return hf_hub_url(place.repo, place.path, revision=place.revision, endpoint=endpoint())
+def _address(hub_path: HubPath) -> str:
+    return hf_hub_url(hub_path.repo, hub_path.path, revision=hub_path.revision, endpoint=endpoint())
 
 
 def endpoint() -> str | None:
@@ -179,27 +179,27 @@ def endpoint() -> str | None:
 
 
 @contextmanager
-def in_one_sentence(place: HubPath, done: str = "fetched") -> Iterator[None]:
+def in_one_sentence(hub_path: HubPath, done: str = "fetched") -> Iterator[None]:
     """Turn what the hub's library raises into one sentence."""
-    start = f"{place} could not be {done}"
+    start = f"{hub_path} could not be {done}"
     try:
         yield
     except GCDError:
         raise
     except RepositoryNotFoundError as error:
         raise GCDError(
-            f"{start}: there is no repository {place.repo}, or it is not open to you; check the "
+            f"{start}: there is no repository {hub_path.repo}, or it is not open to you; check the "
             "name, or log in with `hf auth login`."
         ) from error
     except RevisionNotFoundError as error:
-        raise GCDError(f"{start}: the repository has no revision {place.revision!r}.") from error
+        raise GCDError(f"{start}: the repository has no revision {hub_path.revision!r}.") from error
     except LocalEntryNotFoundError as error:
         raise GCDError(
             f"{start}: the hub cannot be reached and the file is not in the cache; check the "
             "network and try again, what has arrived is kept."
         ) from error
     except EntryNotFoundError as error:
-        raise NotOnHub(f"{start}: the repository has no file {place.path!r}.") from error
+        raise NotOnHub(f"{start}: the repository has no file {hub_path.path!r}.") from error
     except (HTTPError, HFValidationError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise GCDError(f"{start}: {reason or type(error).__name__}") from error

@@ -1,15 +1,16 @@
 """LPIPS, the perceptual distance between two images, ready offline."""
 
 import warnings
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from gcd_core.errors import GCDError
+from gcd_core.files import bundled
 
-BACKBONE = Path(__file__).resolve().parent.parent / "checkpoints" / "lpips" / "alexnet.safetensors"
+BACKBONE = bundled("checkpoints") / "lpips" / "alexnet.safetensors"
 
 
 class LPIPS:
@@ -38,16 +39,7 @@ class LPIPS:
             warnings.simplefilter("ignore")
             self.network = lpips.LPIPS(net=net, pnet_rand=net == "alex", verbose=False)
         if net == "alex":
-            if not BACKBONE.is_file():
-                raise GCDError(
-                    f"The LPIPS backbone {BACKBONE} is missing; checkpoints/lpips/README.md says "
-                    "how to make it."
-                )
-            state = {name: value.float() for name, value in load_file(BACKBONE).items()}
-            outcome = self.network.load_state_dict(state, strict=False)
-            left = [n for n in outcome.missing_keys if n.startswith("net.")]
-            if left or outcome.unexpected_keys:
-                raise GCDError(f"{BACKBONE} is not the AlexNet of LPIPS; see its README.md.")
+            _load_backbone(self.network)
         self.network = self.network.eval().requires_grad_(False).to(device)
         self._normalised = lpips.normalize_tensor
         self.device = torch.device(device)
@@ -81,3 +73,42 @@ class LPIPS:
         """[0, 1] with 1 or 3 channels to [-1, 1] with 3."""
         images = images.to(self.device, torch.float32) * 2 - 1
         return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+
+def _load_backbone(network: nn.Module) -> None:
+    """Give LPIPS the bundled AlexNet; its own package has the linear layers on top alone."""
+    if not BACKBONE.is_file():
+        raise GCDError(
+            f"The LPIPS backbone {BACKBONE} is missing; checkpoints/lpips/README.md says how to "
+            "make it."
+        )
+    state = {name: value.float() for name, value in load_file(BACKBONE).items()}
+    keys = network.load_state_dict(state, strict=False)
+    if keys.unexpected_keys or any(name.startswith("net.") for name in keys.missing_keys):
+        raise GCDError(f"{BACKBONE} is not the AlexNet of LPIPS; see its README.md.")
+
+
+@torch.inference_mode()
+def pairwise_distances(images: Tensor, perceptual: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Return the distance between every two of N images, such as one image's counterfactuals.
+
+    Parameters
+    ----------
+    images : Tensor (N, C, H, W)
+        In [0, 1].
+    perceptual : callable
+        `LPIPS`, or any other symmetric distance of its form.
+
+    Returns
+    -------
+    Tensor (N, N)
+        Symmetric, with zeros on its diagonal; float32, on the CPU.
+    """
+    count = len(images)
+    rows, columns = torch.triu_indices(count, count, offset=1)
+    matrix = torch.zeros(count, count)
+    if count > 1:
+        distances = perceptual(images[rows], images[columns]).float().cpu()
+        matrix[rows, columns] = distances
+        matrix[columns, rows] = distances
+    return matrix

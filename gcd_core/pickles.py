@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,11 @@ def read_pickle(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise GCDError(f"There is no file {path}; check the name.")
-    mentioned = []
+    mentioned: list[str] = []
     try:
         if zipfile.is_zipfile(path):  # older formats cannot be asked, and need not be Lightning's
             mentioned = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        lightning = [
+        lightning: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
             (type("Inert", (_Inert,), {}), name)
             for name in mentioned
             if name.split(".")[0] in ("pytorch_lightning", "lightning")

@@ -7,6 +7,7 @@ their SHA-256, and served from another address, to which the hub redirects.
 import base64
 import hashlib
 import json
+import random
 import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -15,6 +16,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 LARGE = (".safetensors", ".pt")
+REPO = "someone/things"
+PART = 1000  # bytes that the library takes at once, in tests
+
+
+def content(size: int) -> bytes:
+    """Bytes for a file, the same for one size each time."""
+    return random.Random(size).randbytes(size)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -91,82 +93,94 @@ def jpeg(pixels: np.ndarray, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def lossless_jpeg(
-    samples: np.ndarray,
-    bits: int = 16,
-    predictor: int = 1,
-    transform: int = 0,
-    band: int = 0,
-    own_tables: bool = False,
-    one_scan: bool = True,
-) -> bytes:
-    """Samples (rows, columns, components) by T.81, Annex H; `band`: rows from restart to restart.
+def lossless_jpeg(samples: np.ndarray, *options: int, **named: int) -> bytes:
+    """Samples (rows, columns, components) by T.81, Annex H; the options are `LosslessJpeg`'s."""
+    return LosslessJpeg(samples, *options, **named).stream()
+
+
+@dataclass(frozen=True)
+class LosslessJpeg:
+    """An encoder; `band`: rows from restart to restart.
 
     Every category has a code of 5 bits (of 6 in the second table), which is all that is asked of
     a Huffman table.
     """
-    rows, columns, components = samples.shape
 
-    def segment(marker: int, body: bytes) -> bytes:
-        return bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2) + body
+    samples: np.ndarray
+    bits: int = 16
+    predictor: int = 1
+    transform: int = 0
+    band: int = 0
+    own_tables: bool = False
+    one_scan: bool = True
 
-    def table_of(component: int) -> int:
-        return component % 2 if own_tables else 0
+    def stream(self) -> bytes:
+        rows, columns, components = self.samples.shape
+        header = bytes([self.bits]) + rows.to_bytes(2) + columns.to_bytes(2) + bytes([components])
+        header += b"".join(bytes([c + 1, 0x11, 0]) for c in range(components))
+        stream = b"\xff\xd8" + _segment(0xC3, header)
+        stream += b"".join(_huffman_table(number) for number in range(1 + self.own_tables))
+        if self.band:
+            stream += _segment(0xDD, (self.band * columns).to_bytes(2))
+        every = list(range(components))
+        scans = [every] if self.one_scan else [[c] for c in every]
+        return stream + b"".join(self._scan(components) for components in scans) + b"\xff\xd9"
 
-    def huffman(number: int) -> bytes:
-        counts = [0] * 16
-        counts[4 + number] = 17
-        return segment(0xC4, bytes([number, *counts, *range(17)]))
-
-    def coded(difference: int, component: int) -> str:
-        value = (difference + 32767) % 65536 - 32767  # -32767 to 32768
-        category = abs(value).bit_length()
-        code = f"{category:0{5 + table_of(component)}b}"
-        if category in (0, 16):
-            return code
-        return code + f"{value if value > 0 else value + 2**category - 1:0{category}b}"
-
-    def scan(which: list[int]) -> bytes:
-        chosen = b"".join(bytes([c + 1, table_of(c) << 4]) for c in which)
-        out = segment(0xDA, bytes([len(which)]) + chosen + bytes([predictor, 0, transform]))
-        step = band or rows
-        for part, top in enumerate(range(0, rows, step)):
-            text = []
-            for y in range(top, min(top + step, rows)):
-                for x in range(columns):
-                    for c in which:
-                        text.append(coded(*difference(y, x, c, top)))
-            stuffed = "".join(text)
-            stuffed += "1" * (-len(stuffed) % 8)
-            data = int(stuffed, 2).to_bytes(len(stuffed) // 8)
+    def _scan(self, components: list[int]) -> bytes:
+        chosen = b"".join(bytes([c + 1, self._table(c) << 4]) for c in components)
+        head = bytes([len(components)]) + chosen + bytes([self.predictor, 0, self.transform])
+        out = _segment(0xDA, head)
+        rows = len(self.samples)
+        for part, top in enumerate(range(0, rows, self.band or rows)):
             if part:
                 out += bytes([0xFF, 0xD0 + (part - 1) % 8])
-            out += data.replace(b"\xff", b"\xff\x00")
+            out += self._band(components, top, min(top + (self.band or rows), rows))
         return out
 
-    def difference(y: int, x: int, c: int, top: int) -> tuple[int, int]:
-        def at(y: int, x: int) -> int:
-            return int(samples[y, x, c]) >> transform
+    def _band(self, components: list[int], top: int, end: int) -> bytes:
+        """The entropy-coded data of the rows from `top` to `end`."""
+        places = itertools.product(range(top, end), range(self.samples.shape[1]), components)
+        text = "".join(
+            _coded(self._at(y, x, c) - self._guess(y, x, c, top), 5 + self._table(c))
+            for y, x, c in places
+        )
+        text += "1" * (-len(text) % 8)
+        return int(text, 2).to_bytes(len(text) // 8).replace(b"\xff", b"\xff\x00")
 
+    def _table(self, component: int) -> int:
+        return component % 2 if self.own_tables else 0
+
+    def _at(self, y: int, x: int, c: int) -> int:
+        return int(self.samples[y, x, c]) >> self.transform
+
+    def _guess(self, y: int, x: int, c: int, top: int) -> int:
+        """The prediction of a sample (T.81, Table H.1)."""
         if y == top and x == 0:
-            guess = 1 << (bits - transform - 1)
-        elif y == top:
-            guess = at(y, x - 1)
-        elif x == 0:
-            guess = at(y - 1, x)
-        else:
-            a, b, d = at(y, x - 1), at(y - 1, x), at(y - 1, x - 1)
-            guess = [a, b, d, a + b - d, a + ((b - d) >> 1), b + ((a - d) >> 1), (a + b) >> 1][
-                predictor - 1
-            ]
-        return at(y, x) - guess, c
+            return 1 << (self.bits - self.transform - 1)
+        if y == top:
+            return self._at(y, x - 1, c)
+        if x == 0:
+            return self._at(y - 1, x, c)
+        a, b, d = self._at(y, x - 1, c), self._at(y - 1, x, c), self._at(y - 1, x - 1, c)
+        guesses = (a, b, d, a + b - d, a + ((b - d) >> 1), b + ((a - d) >> 1), (a + b) >> 1)
+        return guesses[self.predictor - 1]
 
-    header = bytes([bits]) + rows.to_bytes(2) + columns.to_bytes(2) + bytes([components])
-    header += b"".join(bytes([c + 1, 0x11, 0]) for c in range(components))
-    stream = b"\xff\xd8" + segment(0xC3, header)
-    stream += b"".join(huffman(number) for number in range(1 + own_tables))
-    if band:
-        stream += segment(0xDD, (band * columns).to_bytes(2))
-    every = list(range(components))
-    scans = [every] if one_scan else [[c] for c in every]
-    return stream + b"".join(scan(which) for which in scans) + b"\xff\xd9"
+
+def _segment(marker: int, body: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2) + body
+
+
+def _huffman_table(number: int) -> bytes:
+    counts = [0] * 16
+    counts[4 + number] = 17
+    return _segment(0xC4, bytes([number, *counts, *range(17)]))
+
+
+def _coded(difference: int, code_length: int) -> str:
+    """The bits of a difference: its category's code, then the difference within the category."""
+    value = (difference + 32767) % 65536 - 32767  # -32767 to 32768
+    category = abs(value).bit_length()
+    code = f"{category:0{code_length}b}"
+    if category in (0, 16):
+        return code
+    return code + f"{value if value > 0 else value + 2**category - 1:0{category}b}"

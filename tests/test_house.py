@@ -92,3 +92,22 @@ def test_every_way_to_import_is_seen(text: str) -> None:
 
 def test_a_circle_would_be_found() -> None:
     assert set(circle_in(GRAPH | {"gcd_core.errors": {"gcd_core.ui.page"}})) >= {"gcd_core.errors"}
+
+
+LONGEST = {ast.FunctionDef: 60, ast.ClassDef: 250}  # lines, without the docstring
+LAYOUT = ("gcd_core.ui.",)  # where functions that only lay out components may be longer
+
+
+def lines_of(node: ast.FunctionDef | ast.ClassDef) -> int:
+    """How many lines a definition has, its own docstring apart."""
+    first = node.body[0]
+    docstring = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) else 0
+    return node.end_lineno - node.lineno + 1 - docstring
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_nothing_is_too_long_to_read(name: str) -> None:
+    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
+        if type(node) in LONGEST:
+            layout = name.startswith(LAYOUT) and node.name.startswith(("_build", "build"))
+            assert layout or lines_of(node) <= LONGEST[type(node)], node.name

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
-from gcd_core.perceptual import BACKBONE, LPIPS
+from gcd_core.perceptual import BACKBONE, LPIPS, pairwise_distances
 
 
 def by_formula(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -85,3 +85,13 @@ def test_it_is_the_packages_own_distance() -> None:
     with torch.no_grad():
         expected = perceptual.network(*pairs).flatten()
     torch.testing.assert_close(perceptual(images, source), expected)
+
+
+def test_pairwise_distances_are_a_symmetric_matrix() -> None:
+    def absolute(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a - b).abs().mean(dim=(1, 2, 3))
+
+    images = torch.tensor([0.0, 0.25, 1.0]).view(3, 1, 1, 1).expand(3, 1, 2, 2)
+    expected = torch.tensor([[0, 0.25, 1], [0.25, 0, 0.75], [1, 0.75, 0]])
+    assert torch.equal(pairwise_distances(images, absolute), expected)
+    assert pairwise_distances(images[:1], absolute).tolist() == [[0.0]]

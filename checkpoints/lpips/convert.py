@@ -23,6 +23,7 @@ class ArrayUnpickler(pickle.Unpickler):
     """Reads NumPy arrays and refuses every other class."""
 
     def find_class(self, module: str, name: str) -> type:
+        """Return one of the few classes that NumPy arrays are made of."""
         allowed = {"_reconstruct", "ndarray", "dtype"}
         if module.split(".")[0] != "numpy" or name not in allowed:
             raise pickle.UnpicklingError(f"{module}.{name} is not a NumPy array")

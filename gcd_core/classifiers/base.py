@@ -1,9 +1,10 @@
 """The BlackBox protocol, and what every classifier shares: counting, a budget, kept answers."""
 
 import hashlib
+import json
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import UnionType
 from typing import Any, Protocol
@@ -15,6 +16,10 @@ from torch.nn import functional as F
 from gcd_core.classifiers.cache import AnswerCache, fingerprint
 from gcd_core.errors import GCDError
 
+Keys = dict[str, type | UnionType]  # what a table may hold, and of which type
+
+ANSWER_KEYS: Keys = {"labels": list, "output": str}  # what a classifier answers
+IMAGE_KEYS: Keys = {"size": int, "channels": int}  # what it sees
 OUTPUTS = ("sigmoid", "softmax", "probabilities")
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's "L"
 
@@ -40,8 +45,10 @@ class BlackBox(Protocol):
 
     @property
     def output(self) -> str:
-        """How logits become probabilities: "sigmoid", "softmax", or "probabilities" where the model
-        gave probabilities only."""
+        """How logits become probabilities: "sigmoid", "softmax" or "probabilities".
+
+        The last is where the model gave probabilities only.
+        """
 
     @property
     def identity(self) -> str:
@@ -182,21 +189,21 @@ class Classifier(ABC):
         keys = fingerprint(images)
         known = cache.get(self.identity, keys, len(self.labels))
         missing = {key: image for key, image in zip(keys, images, strict=True) if key not in known}
-        asked, names = 0, list(missing)
+        asked, keys_missing = 0, list(missing)
         size = self.batch_size or len(images)
         try:
             self._check_budget(len(missing))
-            for start in range(0, len(names), size):
-                some = names[start : start + size]
+            for start in range(0, len(keys_missing), size):
+                batch = keys_missing[start : start + size]
                 with self._asking:  # another thread may have asked since
-                    known |= cache.get(self.identity, some, len(self.labels))
-                    some = [key for key in some if key not in known]
-                    if some:
-                        rows = self._ask(torch.stack([missing[key] for key in some])).cpu()
-                        fresh = dict(zip(some, rows, strict=True))
+                    known |= cache.get(self.identity, batch, len(self.labels))
+                    batch = [key for key in batch if key not in known]
+                    if batch:
+                        rows = self._ask(torch.stack([missing[key] for key in batch])).cpu()
+                        fresh = dict(zip(batch, rows, strict=True))
                         cache.put(self.identity, fresh)
                         known |= fresh
-                        asked += len(some)
+                        asked += len(batch)
         except NoAnswer as error:
             raise type(error)(f"{error} {cache.assurance}") from error
         with self._lock:
@@ -289,16 +296,17 @@ def fit_images(images: Tensor, size: int | None, channels: int | None) -> Tensor
 
 
 def check_keys(
-    table: dict[str, Any],
-    required: dict[str, type | UnionType],
-    optional: dict[str, type | UnionType],
+    table: Mapping[str, Any],
+    required: Keys,
+    optional: Keys,
     where: str = "table",
 ) -> None:
     """Refuse a table with keys missing, unknown or of the wrong type, naming each of them.
 
     `where` names a table inside the classifier's, which has no `kind` of its own.
     """
-    known = ({"kind": str} if where == "table" else {}) | required | optional
+    own: Keys = {"kind": str} if where == "table" else {}
+    known = own | required | optional
     problems = [
         f"The classifier's {where} lacks the key {key!r}; add it."
         for key in required
@@ -324,9 +332,9 @@ def check_batch_size(batch_size: int) -> None:
         raise GCDError(f"A classifier's batch_size is 1 or more, not {batch_size}.")
 
 
-def digest_of(*parts: bytes) -> str:
-    """A short name of these bytes: the first 16 hexadecimal digits of their SHA-256."""
+def digest_of(table: Mapping[str, Any], *parts: bytes) -> str:
+    """A classifier's identity: 16 hexadecimal digits of its table's and its files' SHA-256."""
     digest = hashlib.sha256()
-    for part in parts:
+    for part in (json.dumps(table, sort_keys=True, default=str).encode(), *parts):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:16]

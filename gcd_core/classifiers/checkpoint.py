@@ -4,7 +4,6 @@ A file is read as tensors only, so that nothing in it can run; one exception is 
 model whose file the table does not name: that library fetches and unpickles its own release.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,28 +15,14 @@ from safetensors.torch import load as read_safetensors
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gcd_core.classifiers.base import check_keys, digest_of
-from gcd_core.classifiers.function import BATCH
-from gcd_core.classifiers.network import TorchClassifier
+from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys, digest_of
+from gcd_core.classifiers.network import RUN_KEYS, TorchClassifier
 from gcd_core.classifiers.published import PublishedArchitecture, architecture
 from gcd_core.errors import GCDError
 from gcd_core.pickles import PICKLE_SUFFIXES, read_pickle
 
-KEYS = {
-    "architecture": str,
-    "weights": str,
-    "labels": list,
-    "output": str,
-    "size": int,
-    "channels": int,
-}
-OPTIONAL_KEYS = {
-    "options": dict,
-    "prefix": str,
-    "mean": int | float | list,
-    "std": int | float | list,
-    "batch_size": int,
-}
+KEYS: Keys = {"architecture": str, "weights": str} | ANSWER_KEYS | IMAGE_KEYS
+OPTIONAL_KEYS: Keys = {"options": dict, "prefix": str} | RUN_KEYS
 STATE_KEYS = ("state_dict", "model_state_dict", "model")  # where training checkpoints keep it
 DIVE_KEYS = ("feat_extract", "classifier")  # two state dicts, beside the optimiser's
 OPERATING_POINTS = "op_threshs"  # torchxrayvision's buffer
@@ -57,19 +42,13 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
     if known and known.download:
         required.pop("weights", None)
     check_keys(table, required, KEYS | OPTIONAL_KEYS)
+    assert known is not None  # a table without the name of an architecture was refused
     settings = defaults | table
     labels = settings["labels"]
     network = known.build(settings["channels"], len(labels), settings.get("options", {}))
-    if "weights" in settings:
-        path = folder / settings["weights"]
-        data, state = read_state(path)
-    else:
-        path, state = Path(name), known.download()
-        data = b"".join(
-            key.encode() + value.numpy().tobytes() for key, value in sorted(state.items())
-        )
-    state = fitted(state, network, known, settings.get("prefix"))
-    thresholds = state.pop(OPERATING_POINTS, (None, None))[1]
+    path, data, weights = _weights(settings, folder, known)
+    state = fitted(weights, network, known, settings.get("prefix"))
+    _, thresholds = state.pop(OPERATING_POINTS, ("", None))
     load_state(network, state, path)
     if thresholds is not None:
         if thresholds.shape != (len(labels),):
@@ -82,18 +61,21 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
         if settings["output"] == "softmax":
             raise GCDError("The outputs of a softmax depend on each other; give each a label.")
         network = Columns(network, [i for i, label in enumerate(labels) if label != ""])
-    return TorchClassifier(
-        network,
-        tuple(label for label in labels if label != ""),
-        settings["output"],
-        digest_of(json.dumps(settings, sort_keys=True).encode(), data),
-        settings["size"],
-        settings["channels"],
-        settings.get("mean", 0.5),
-        settings.get("std", 0.5),
-        device,
-        settings.get("batch_size", BATCH),
-    )
+    named = settings | {"labels": [label for label in labels if label != ""]}
+    return TorchClassifier.from_table(network, named, digest_of(settings, data), device)
+
+
+def _weights(
+    settings: Mapping[str, Any], folder: Path, known: PublishedArchitecture
+) -> tuple[Path, bytes, Mapping[str, Tensor]]:
+    """Where the weights are (for errors), the bytes that tell them from others, the state dict."""
+    if "weights" in settings:
+        path = folder / settings["weights"]
+        return path, *read_state(path)
+    assert known.download is not None  # a table without weights was refused
+    state = known.download()
+    data = b"".join(key.encode() + value.numpy().tobytes() for key, value in sorted(state.items()))
+    return Path(settings["architecture"]), data, state
 
 
 def read_state(path: Path) -> tuple[bytes, dict[str, Tensor]]:
@@ -193,11 +175,11 @@ def load_state(network: nn.Module, state: Mapping[str, tuple[str, Tensor]], path
         for name in sorted(expected.keys() & found)
         if found[name] != expected[name]
     ]
-    some = [problem for problems in (lacking, unknown, other) for problem in problems[:2]]
-    rest = len(lacking + unknown + other) - len(some)
-    if some:
+    shown = [problem for problems in (lacking, unknown, other) for problem in problems[:2]]
+    rest = len(lacking + unknown + other) - len(shown)
+    if shown:
         raise GCDError(
-            f"{path} does not fit the architecture: it {', '.join(some)}"
+            f"{path} does not fit the architecture: it {', '.join(shown)}"
             f"{f' (and {rest} more)' if rest else ''}; check 'architecture', 'options', 'prefix', "
             "'channels' and 'labels'."
         )
@@ -211,6 +193,8 @@ class AtOperatingPoints(nn.Module):
     torchxrayvision has it; its log-odds are computed from the logit, so that they do not saturate.
     A label without a threshold (NaN) gets 0, as there.
     """
+
+    thresholds: Tensor
 
     def __init__(self, network: nn.Module, thresholds: Tensor) -> None:
         super().__init__()
@@ -229,7 +213,7 @@ class AtOperatingPoints(nn.Module):
 
 
 class Columns(nn.Module):
-    """Some of a network's outputs."""
+    """A network of whose outputs only the chosen columns are answered."""
 
     def __init__(self, network: nn.Module, columns: list[int]) -> None:
         super().__init__()

@@ -4,7 +4,6 @@ Such a file is a program: only the operator may choose it, as any other code tha
 """
 
 import io
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,18 +12,15 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.export.passes import move_to_device_pass
 
-from gcd_core.classifiers.base import check_keys, digest_of
-from gcd_core.classifiers.function import (
-    BATCH,
-    KEYS,
-    OPTIONAL_KEYS,
-    Function,
-    channels_and_size,
-    read_model,
-)
-from gcd_core.classifiers.network import TorchClassifier
+from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys, digest_of
+from gcd_core.classifiers.function import Function, read_model, with_input
+from gcd_core.classifiers.network import RUN_KEYS, TorchClassifier
 from gcd_core.errors import GCDError
+
+KEYS: Keys = {"model": str} | ANSWER_KEYS
+OPTIONAL_KEYS: Keys = IMAGE_KEYS | RUN_KEYS
 
 
 def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> TorchClassifier:
@@ -32,7 +28,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
 
     The program's own input says how many images it takes at once, and mostly `size` and `channels`.
     """
-    check_keys(table, {"model": str} | KEYS, OPTIONAL_KEYS)
+    check_keys(table, KEYS, OPTIONAL_KEYS)
     path, data = read_model(folder, table["model"])
     try:
         with _quietly():
@@ -43,21 +39,11 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
             "read; save it again with torch.export.save."
         ) from error
     shape, least, most = _input(program, path)
-    channels, size = channels_and_size(table, path, shape)
+    settings = with_input(table, path, shape, least)
     if torch.device(device).type != "cpu":
-        program = torch.export.passes.move_to_device_pass(program, torch.device(device))
-    return TorchClassifier(
-        Function(program.module(), str(path), least, most),
-        tuple(table["labels"]),
-        table["output"],
-        digest_of(json.dumps(table, sort_keys=True).encode(), data),
-        size,
-        channels,
-        table.get("mean", 0.5),
-        table.get("std", 0.5),
-        device,
-        max(table.get("batch_size", BATCH), least),
-    )
+        program = move_to_device_pass(program, torch.device(device))
+    network = Function(program.module(), str(path), least, most)
+    return TorchClassifier.from_table(network, settings, digest_of(table, data), device)
 
 
 def _input(program: ExportedProgram, path: Path) -> tuple[list[int | None], int, int | None]:
@@ -66,10 +52,11 @@ def _input(program: ExportedProgram, path: Path) -> tuple[list[int | None], int,
     inputs = [node.meta["val"] for node in program.graph.nodes if node.name in names]
     if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor) or inputs[0].ndim == 0:
         raise GCDError(f"{path} takes {len(names)} inputs ({names}), not one batch of images.")
-    shape = [side if isinstance(side, int) else None for side in inputs[0].shape]
-    if shape[0] is not None:
-        return shape, shape[0], shape[0]
-    allowed = program.range_constraints[inputs[0].shape[0].node.expr]
+    sides: list[int | torch.SymInt] = list(inputs[0].shape)
+    shape = [side if isinstance(side, int) else None for side in sides]
+    if isinstance(sides[0], int):
+        return shape, sides[0], sides[0]
+    allowed = program.range_constraints[sides[0].node.expr]
     most = int(allowed.upper) if allowed.upper < 2**31 else None
     return shape, max(1, int(allowed.lower)), most
 

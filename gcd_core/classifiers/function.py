@@ -7,19 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gcd_core.classifiers.network import BATCH
 from gcd_core.errors import GCDError
 
-# The keys of a table that names a model in a file.
-KEYS = {"labels": list, "output": str}
-OPTIONAL_KEYS = {
-    "size": int,
-    "channels": int,
-    "mean": int | float | list,
-    "std": int | float | list,
-    "batch_size": int,
-}
-BATCH = 64  # images at once where the table and the model leave it open
-MOST_WORDS = 400  # characters of another's error
+LONGEST = 400  # characters of another's error
 
 
 class Function(nn.Module):
@@ -61,7 +52,7 @@ class Function(nn.Module):
             raise
         except Exception as error:  # whatever the operator's model raises
             raise GCDError(
-                f"{self._name} failed on images {tuple(images.shape)}: {in_words(error)}"
+                f"{self._name} failed on images {tuple(images.shape)}: {one_line(error)}"
             ) from error
         if not isinstance(answer, Tensor):
             raise GCDError(f"{self._name} answered a {type(answer).__name__}, not a tensor.")
@@ -73,21 +64,21 @@ class Function(nn.Module):
         return answer[:count]
 
 
-def in_words(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """What an exception says, on one line; of a traceback that it quotes, the end."""
     name = type(error).__name__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if any(line.startswith("Traceback") for line in lines):
-        said = lines[-1]
+        line = lines[-1]
     else:
-        said = f"{name}: {' '.join(lines)}" if lines else name
-    return said if len(said) <= MOST_WORDS else f"{said[:MOST_WORDS]}..."
+        line = f"{name}: {' '.join(lines)}" if lines else name
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
-def channels_and_size(
-    table: Mapping[str, Any], path: Path, shape: Sequence[int | None]
-) -> tuple[int, int]:
-    """What a model sees: from the shape (N, C, H, W) that its file states, or else from the table.
+def with_input(
+    table: Mapping[str, Any], path: Path, shape: Sequence[int | None], least: int = 1
+) -> dict[str, Any]:
+    """The table with what the model's file states of its input, for `TorchClassifier.from_table`.
 
     Parameters
     ----------
@@ -96,7 +87,9 @@ def channels_and_size(
     path : Path
         The file, for errors.
     shape : sequence of int or None
-        Of the model's input; None is open.
+        Of the model's input (N, C, H, W); None is open.
+    least : int
+        The fewest images that it takes at once; `batch_size` is raised to as many.
 
     Raises
     ------
@@ -106,8 +99,12 @@ def channels_and_size(
     if len(shape) != 4 or (None not in shape[2:] and shape[2] != shape[3]):
         shown = tuple("any" if side is None else side for side in shape)
         raise GCDError(f"{path} takes inputs {shown}, not square images (N, C, H, W).")
-    channels, size = shape[1], shape[2] or shape[3]
-    return _agreed(table, path, "channels", channels), _agreed(table, path, "size", size)
+    return {
+        **table,
+        "channels": _agreed(table, path, "channels", shape[1]),
+        "size": _agreed(table, path, "size", shape[2] or shape[3]),
+        "batch_size": max(table.get("batch_size", BATCH), least),
+    }
 
 
 def _agreed(table: Mapping[str, Any], path: Path, key: str, stated: int | None) -> int:

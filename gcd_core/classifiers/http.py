@@ -42,10 +42,10 @@ from typing import Any
 import httpx2
 import torch
 
-from gcd_core.classifiers.base import check_keys
+from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys
 from gcd_core.classifiers.remote import (
     RemoteClassifier,
-    identify_table,
+    endpoint_identity,
     patience_of,
     shown_address,
     timeout_of,
@@ -53,18 +53,16 @@ from gcd_core.classifiers.remote import (
 from gcd_core.classifiers.retry import Failure, Patience
 from gcd_core.errors import GCDError
 
-KEYS = {"url": str, "labels": list, "output": str, "request": dict, "response": dict}
-OPTIONAL_KEYS = {
+KEYS: Keys = {"url": str} | ANSWER_KEYS | {"request": dict, "response": dict}
+OPTIONAL_KEYS: Keys = IMAGE_KEYS | {
     "headers": dict,
-    "size": int,
-    "channels": int,
     "format": str,
     "batch_size": int,
     "timeout": int | float,
     "retries": int,
     "version": str,
 }
-BODIES = {
+BODIES: dict[str, Keys] = {
     "json": {"field": str, "prefix": str, "fields": dict},
     "multipart": {"field": str, "fields": dict},
     "raw": {},
@@ -101,7 +99,7 @@ class HttpClassifier(RemoteClassifier):
         super().__init__(
             tuple(table["labels"]),
             table["output"],
-            identify_table(table),
+            endpoint_identity(table),
             shown_address(table["url"]),
             table.get("size"),
             table.get("channels"),
@@ -123,16 +121,16 @@ class HttpClassifier(RemoteClassifier):
 
     def post(self, pictures: list[bytes]) -> list[list[Any]]:
         """Send one request and find the scores in its answer."""
-        status, retry_after, words = self._exchange(self._content(pictures))
+        status, retry_after, text = self._exchange(self._content(pictures))
         if not 200 <= status < 300:
-            raise self.refusal(status, retry_after, words)
+            raise self.refusal(status, retry_after, text)
         try:
-            answer = json.loads(words)
+            answer = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise self.nonsense("it is no JSON", words) from error
-        found = self._follow(answer, self._scores, words)
+            raise self.nonsense("it is no JSON", text) from error
+        found = self._follow(answer, self._scores, text)
         each = found if "*" in self._scores else [found]
-        return [self._row(item, words) for item in each]
+        return [self._row(item, text) for item in each]
 
     def _exchange(self, content: dict[str, Any]) -> tuple[int, str | None, str]:
         """Status, Retry-After and text of the endpoint's answer, whole and in time."""
@@ -169,29 +167,29 @@ class HttpClassifier(RemoteClassifier):
         body = _nested(self._field.split("."), texts)
         return {"json": {**self._fields, **body} if isinstance(body, dict) else body}
 
-    def _follow(self, value: Any, way: list[str], words: str) -> Any:
+    def _follow(self, value: Any, way: list[str], text: str) -> Any:
         """What lies at the end of a way through lists and objects."""
         for index, step in enumerate(way):
             if step == "*":
                 if not isinstance(value, list):
-                    raise self.nonsense("no list where 'scores' has a '*'", words)
-                return [self._follow(item, way[index + 1 :], words) for item in value]
+                    raise self.nonsense("no list where 'scores' has a '*'", text)
+                return [self._follow(item, way[index + 1 :], text) for item in value]
             if isinstance(value, dict) and step in value:
                 value = value[step]
             elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
                 value = value[int(step)]
             else:
-                raise self.nonsense(f"no {step!r} on the way that 'scores' describes", words)
+                raise self.nonsense(f"no {step!r} on the way that 'scores' describes", text)
         return value
 
-    def _row(self, item: Any, words: str) -> list[Any]:
+    def _row(self, item: Any, text: str) -> list[Any]:
         """One image's scores in the labels' order."""
         label, score = self._keys
         if isinstance(item, dict):
             return self.by_label(list(item.items()))
         if isinstance(item, list) and item and isinstance(item[0], dict):
             if not all(isinstance(pair, dict) and {label, score} <= pair.keys() for pair in item):
-                raise self.nonsense(f"a score without {label!r} or {score!r}", words)
+                raise self.nonsense(f"a score without {label!r} or {score!r}", text)
             return self.by_label([(pair[label], pair[score]) for pair in item])
         if isinstance(item, list):
             return item

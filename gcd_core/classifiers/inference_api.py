@@ -22,17 +22,17 @@ show the proxy a plateau that is not there. Raise `top_k` to the number of the m
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 import torch
 from huggingface_hub import InferenceClient, get_token
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
 
-from gcd_core.classifiers.base import check_keys
+from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys
 from gcd_core.classifiers.remote import (
     RemoteClassifier,
-    identify_table,
+    endpoint_identity,
     patience_of,
     shown_address,
     timeout_of,
@@ -40,11 +40,9 @@ from gcd_core.classifiers.remote import (
 from gcd_core.classifiers.retry import Failure, Patience
 from gcd_core.errors import GCDError
 
-KEYS = {"model": str, "labels": list, "output": str}
-OPTIONAL_KEYS = {
+KEYS: Keys = {"model": str} | ANSWER_KEYS
+OPTIONAL_KEYS: Keys = IMAGE_KEYS | {
     "provider": str,
-    "size": int,
-    "channels": int,
     "top_k": int,
     "timeout": int | float,
     "retries": int,
@@ -67,7 +65,7 @@ class InferenceApiClassifier(RemoteClassifier):
         super().__init__(
             tuple(table["labels"]),
             table["output"],
-            identify_table(table),
+            endpoint_identity(table),
             shown_address(table["model"]),
             table.get("size"),
             table.get("channels"),
@@ -79,7 +77,7 @@ class InferenceApiClassifier(RemoteClassifier):
             raise GCDError(
                 f"A top_k of {self.top_k} leaves out some of {len(self.labels)} labels; raise it."
             )
-        self._function = None if self.output == "probabilities" else "none"
+        self._function: Literal["none"] | None = None if self.output == "probabilities" else "none"
         self.timeout = timeout_of(table)
         self._client = InferenceClient(
             table["model"], provider=table.get("provider"), timeout=self.timeout
@@ -95,8 +93,8 @@ class InferenceApiClassifier(RemoteClassifier):
             raise Failure(f"did not answer within {self.timeout:g} s") from error
         except HfHubHTTPError as error:
             status, headers = error.response.status_code, error.response.headers
-            words = error.server_message or str(error)
-            raise self.refusal(status, headers.get("retry-after"), words) from error
+            text = error.server_message or str(error)
+            raise self.refusal(status, headers.get("retry-after"), text) from error
         except (httpx2.RequestError, ConnectionError) as error:
             raise self.unreachable(error) from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -1,10 +1,18 @@
-"""A PyTorch network as a black box."""
+"""A PyTorch network as a black box, as the kinds that run here build it from a domain's table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gcd_core.classifiers.base import Classifier, check_batch_size, fit_images
+from gcd_core.classifiers.base import Classifier, Keys, check_batch_size, fit_images
 from gcd_core.errors import GCDError
+
+RUN_KEYS: Keys = {"mean": int | float | list, "std": int | float | list, "batch_size": int}
+BATCH = 64  # images at once where the table and the model leave it open
 
 
 class TorchClassifier(Classifier):
@@ -38,11 +46,11 @@ class TorchClassifier(Classifier):
         mean: float | list[float] = 0.5,
         std: float | list[float] = 0.5,
         device: str | torch.device = "cpu",
-        batch_size: int = 64,
+        batch_size: int = BATCH,
     ) -> None:
         super().__init__(labels, output, identity)
         self.device = torch.device(device)
-        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
+        self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
         self.network.requires_grad_(False)
         check_batch_size(batch_size)
         if size < 1 or channels not in (1, 3):
@@ -55,6 +63,42 @@ class TorchClassifier(Classifier):
         self.std = _per_channel("std", std, channels).to(self.device)
         if (self.std <= 0).any():
             raise GCDError(f"A classifier's std is positive, not {std}.")
+
+    @classmethod
+    def from_table(
+        cls,
+        network: nn.Module,
+        table: Mapping[str, Any],
+        identity: str,
+        device: str | torch.device,
+    ) -> TorchClassifier:
+        """Build the classifier that a table describes around its network.
+
+        Parameters
+        ----------
+        network : nn.Module
+        table : mapping
+            With all of `ANSWER_KEYS` and `IMAGE_KEYS`, whether the operator gave them or the
+            model's file; those of `RUN_KEYS` may be left out, others are not looked at.
+        identity : str
+            The `digest_of` what the operator gave: table and files.
+        device : str or torch.device
+
+        Raises
+        ------
+        GCDError
+            If a value does not fit; as for the class.
+        """
+        return cls(
+            network,
+            tuple(table["labels"]),
+            table["output"],
+            identity,
+            table["size"],
+            table["channels"],
+            device=device,
+            **{key: table[key] for key in RUN_KEYS if key in table},
+        )
 
     @torch.inference_mode()
     def answer(self, images: Tensor) -> Tensor:

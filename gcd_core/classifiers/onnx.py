@@ -1,6 +1,5 @@
 """Kind "onnx": a network in an ONNX file, run by ONNX Runtime."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcd_core.classifiers.base import check_keys, digest_of
-from gcd_core.classifiers.function import (
-    BATCH,
-    KEYS,
-    OPTIONAL_KEYS,
-    Function,
-    channels_and_size,
-    in_words,
-    read_model,
-)
-from gcd_core.classifiers.network import TorchClassifier
+from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys, digest_of
+from gcd_core.classifiers.function import Function, one_line, read_model, with_input
+from gcd_core.classifiers.network import RUN_KEYS, TorchClassifier
 from gcd_core.errors import GCDError
 
+KEYS: Keys = {"model": str} | ANSWER_KEYS
+OPTIONAL_KEYS: Keys = {"answer": str} | IMAGE_KEYS | RUN_KEYS
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 FLOATS = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -35,7 +29,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
     both (N, C, H, W) and (N, H, W, C) are understood. Of several outputs, `answer` names the one.
     On a CUDA device, CUDA is used where this ONNX Runtime has it.
     """
-    check_keys(table, {"model": str} | KEYS, OPTIONAL_KEYS | {"answer": str})
+    check_keys(table, KEYS, OPTIONAL_KEYS)
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -46,21 +40,18 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors are told here
     options.intra_op_num_threads = torch.get_num_threads()
-    wanted = ["CPUExecutionProvider"]
-    if torch.device(device).type == "cuda":
-        wanted.insert(0, ("CUDAExecutionProvider", {"device_id": torch.device(device).index or 0}))
-    available = ort.get_available_providers()
-    providers = [p for p in wanted if (p if isinstance(p, str) else p[0]) in available]
+    providers = _providers(torch.device(device), ort.get_available_providers())
     try:
         session = ort.InferenceSession(path, options, providers)
     except Exception as error:  # of several unrelated classes
         raise GCDError(
             f"{path} is not an ONNX file that ONNX Runtime {ort.__version__} can run: "
-            f"{in_words(error)}"
+            f"{one_line(error)}"
         ) from error
     source, last, shape = _input(session, path)
     target = _output(session, path, table.get("answer"))
-    channels, size = channels_and_size(table, path, shape)
+    least = shape[0] or 1
+    settings = with_input(table, path, shape, least)
 
     def ask(images: Tensor) -> Tensor:
         if last:
@@ -68,19 +59,16 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
         pixels = np.ascontiguousarray(images.cpu().numpy(), dtype=FLOATS[source.type])
         return torch.from_numpy(session.run([target], {source.name: pixels})[0])
 
-    fixed = shape[0]
-    return TorchClassifier(
-        Function(ask, str(path), fixed or 1, fixed),
-        tuple(table["labels"]),
-        table["output"],
-        digest_of(json.dumps(table, sort_keys=True).encode(), data, *_beside(path, data)),
-        size,
-        channels,
-        table.get("mean", 0.5),
-        table.get("std", 0.5),
-        device,
-        max(table.get("batch_size", BATCH), fixed or 1),
-    )
+    network = Function(ask, str(path), least, most=shape[0])
+    identity = digest_of(table, data, *_beside(path, data))
+    return TorchClassifier.from_table(network, settings, identity, device)
+
+
+def _providers(device: torch.device, available: list[str]) -> list[str | tuple[str, dict]]:
+    """What is to run the model: the CPU, and before it CUDA where the device and ONNX have it."""
+    if device.type == "cuda" and CUDA in available:
+        return [(CUDA, {"device_id": device.index or 0}), CPU]
+    return [CPU]
 
 
 def _input(session: Any, path: Path) -> tuple[Any, bool, list[int | None]]:
@@ -104,9 +92,9 @@ def _output(session: Any, path: Path, name: str | None) -> str:
     names = [node.name for node in session.get_outputs()]
     if name is None and len(names) == 1:
         return names[0]
-    if name not in names:
-        said = "no 'answer'" if name is None else f"answer = {name!r}"
-        raise GCDError(f"{path} has the outputs {names}, and the table {said}; name one of them.")
+    if name is None or name not in names:
+        given = "no 'answer'" if name is None else f"answer = {name!r}"
+        raise GCDError(f"{path} has the outputs {names}, and the table {given}; name one of them.")
     return name
 
 

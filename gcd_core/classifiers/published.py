@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from gcd_core.classifiers.architectures import ARCHITECTURES, build_network, densenet
-from gcd_core.classifiers.function import in_words
+from gcd_core.classifiers.function import one_line
 from gcd_core.errors import GCDError
 
 DENSENETS = {  # growth rate, layers per block, width of the stem
@@ -231,7 +231,7 @@ def _of_torchxrayvision(name: str) -> PublishedArchitecture:
                 return DenseNet(weights=name).state_dict()
         except Exception as error:  # of the network, the disk or the library
             raise GCDError(
-                f"torchxrayvision could not load its {name} ({in_words(error)}); put the file "
+                f"torchxrayvision could not load its {name} ({one_line(error)}); put the file "
                 f"{model_urls[name]['weights_url']} into ~/.torchxrayvision/models_data by hand, "
                 "or name a state dict as 'weights'."
             ) from error

@@ -8,7 +8,6 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,12 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcd_core.classifiers.base import check_keys, digest_of
-from gcd_core.classifiers.function import BATCH, KEYS, OPTIONAL_KEYS, Function, in_words
-from gcd_core.classifiers.network import TorchClassifier
+from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys, digest_of
+from gcd_core.classifiers.function import Function, one_line
+from gcd_core.classifiers.network import RUN_KEYS, TorchClassifier
 from gcd_core.errors import GCDError
 
-REQUIRED = {"callable": str, "size": int, "channels": int} | KEYS
+KEYS: Keys = {"callable": str} | IMAGE_KEYS | ANSWER_KEYS
+OPTIONAL_KEYS: Keys = {"version": str} | RUN_KEYS
+AS_IT_IS = {"mean": 0.0, "std": 1.0}  # the function sees [0, 1] unless the table says more
 
 
 def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> TorchClassifier:
@@ -35,24 +36,12 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
     identity follows the module's source; change the table's `version` when something else that the
     function reads has changed.
     """
-    check_keys(table, REQUIRED, OPTIONAL_KEYS | {"version": str})
+    check_keys(table, KEYS, OPTIONAL_KEYS)
     module, function = _imported(table["callable"], folder)
+    network = Function(lambda images: torch.as_tensor(function(images)), table["callable"])
     source = inspect.getsourcefile(module)
-    return TorchClassifier(
-        Function(lambda images: torch.as_tensor(function(images)), table["callable"]),
-        tuple(table["labels"]),
-        table["output"],
-        digest_of(
-            json.dumps(table, sort_keys=True).encode(),
-            Path(source).read_bytes() if source else b"",
-        ),
-        table["size"],
-        table["channels"],
-        table.get("mean", 0.0),
-        table.get("std", 1.0),
-        device,
-        table.get("batch_size", BATCH),
-    )
+    identity = digest_of(table, Path(source).read_bytes() if source else b"")
+    return TorchClassifier.from_table(network, AS_IT_IS | table, identity, device)
 
 
 def _imported(target: str, folder: Path) -> tuple[ModuleType, Callable[[Tensor], Any]]:
@@ -68,7 +57,7 @@ def _imported(target: str, folder: Path) -> tuple[ModuleType, Callable[[Tensor],
             function = getattr(function, part)
     except Exception as error:  # whatever the operator's module does when it is imported
         raise GCDError(
-            f"The classifier's 'callable' {target!r} cannot be imported: {in_words(error)}"
+            f"The classifier's 'callable' {target!r} cannot be imported: {one_line(error)}"
         ) from error
     if not callable(function):
         raise GCDError(
@@ -84,6 +73,7 @@ def _module(name: str, folder: Path) -> ModuleType:
         return importlib.import_module(name)
     own = f"_classifier_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}_{name}"
     spec = importlib.util.spec_from_file_location(own, path)
+    assert spec is not None and spec.loader is not None  # a file that ends in .py has a loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[own] = module  # where dataclasses and pickle look
     spec.loader.exec_module(module)

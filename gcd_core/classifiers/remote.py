@@ -1,6 +1,5 @@
 """What classifiers across a network share: 8-bit pictures, retries, answers that are checked."""
 
-import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from gcd_core.classifiers.retry import Failure, Patience
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import encode_png
 
-WORDS = 300  # characters of an endpoint's own words that a message repeats
+QUOTED = 300  # characters of an endpoint's own text that a message repeats
 HIDDEN = "***"
 HANDLING = ("timeout", "retries", "batch_size")  # keys of a table that change no answer
 
@@ -39,6 +38,7 @@ class RemoteClassifier(Classifier):
     """
 
     remote = True
+    batch_size: int
 
     def __init__(
         self,
@@ -79,30 +79,30 @@ class RemoteClassifier(Classifier):
         pictures = [encode_png(image / 255) for image in images]
         return self.patience.ask(lambda: self._rows(self.post(pictures), len(images)), self.name)
 
-    def refusal(self, status: int, retry_after: str | None, words: str) -> Failure | NoAnswer:
-        """What to raise for an answer that is no success: its status, header and own words."""
-        said = f"(status {status}): {self.shortened(words) or 'no more is said'}"
+    def refusal(self, status: int, retry_after: str | None, text: str) -> Failure | NoAnswer:
+        """What to raise for an answer that is no success: its status, header and own text."""
+        reason = f"(status {status}): {self.shortened(text) or 'no more is said'}"
         if status in (408, 429) or status >= 500:
-            return Failure(f"could not answer {said}", self.patience.wanted(retry_after))
-        return NoAnswer(f"The endpoint {self.name} refuses to answer {said}")
+            return Failure(f"could not answer {reason}", self.patience.wanted(retry_after))
+        return NoAnswer(f"The endpoint {self.name} refuses to answer {reason}")
 
     def unreachable(self, error: Exception) -> Failure:
         """What to raise where the connection cannot be made, or breaks."""
         reason = self.shortened(str(error)) or type(error).__name__
         return Failure(f"cannot be reached, or hung up ({reason})")
 
-    def nonsense(self, why: str, said: str = "") -> Failure:
-        """What to raise for an answer that cannot be used; `said` is the answer's beginning."""
-        quoted = f": {self.shortened(said)}" if said else ""
+    def nonsense(self, why: str, text: str = "") -> Failure:
+        """What to raise for an answer that cannot be used; the message quotes its text."""
+        quoted = f": {self.shortened(text)}" if text else ""
         return Failure(f"answered nonsense: {self.shortened(why)}{quoted}", nonsense=True)
 
-    def shortened(self, words: str) -> str:
-        """A stranger's words on one line, without secrets and without what steers a terminal."""
+    def shortened(self, text: str) -> str:
+        """A stranger's text on one line, without secrets and without what steers a terminal."""
         for secret in self._secrets:
             for form in (secret, quote(secret, safe="")):
-                words = words.replace(form, HIDDEN)
-        words = " ".join("".join(c if c.isprintable() else " " for c in words).split())
-        return words if len(words) <= WORDS else words[:WORDS] + "..."
+                text = text.replace(form, HIDDEN)
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return text if len(text) <= QUOTED else text[:QUOTED] + "..."
 
     def by_label(self, scores: list[tuple[Any, Any]]) -> list[Any]:
         """Scores in the labels' order, from pairs of a label and its score."""
@@ -132,10 +132,10 @@ class RemoteClassifier(Classifier):
         return torch.tensor(rows, dtype=torch.float32)
 
 
-def identify_table(table: dict[str, Any]) -> str:
+def endpoint_identity(table: dict[str, Any]) -> str:
     """A classifier's identity: whatever decides its answers. Environment variables do not."""
     deciding = {key: value for key, value in table.items() if key not in HANDLING}
-    return digest_of(json.dumps(deciding, sort_keys=True, default=str).encode())
+    return digest_of(deciding)
 
 
 def patience_of(table: dict[str, Any]) -> Patience:

@@ -4,24 +4,23 @@ Such a file is a program: only the operator may choose it, as any other code tha
 """
 
 import io
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gcd_core.classifiers.base import check_keys, digest_of
-from gcd_core.classifiers.function import BATCH, KEYS, OPTIONAL_KEYS, Function, read_model
-from gcd_core.classifiers.network import TorchClassifier
+from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys, digest_of
+from gcd_core.classifiers.function import Function, read_model
+from gcd_core.classifiers.network import RUN_KEYS, TorchClassifier
 from gcd_core.errors import GCDError
 
-REQUIRED = {"model": str, "size": int, "channels": int} | KEYS
+KEYS: Keys = {"model": str} | IMAGE_KEYS | ANSWER_KEYS
 
 
 def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> TorchClassifier:
     """Load the file that the table's `model` names; see `load_classifier`."""
-    check_keys(table, REQUIRED, OPTIONAL_KEYS)
+    check_keys(table, KEYS, RUN_KEYS)
     path, data = read_model(folder, table["model"])
     try:
         with warnings.catch_warnings():
@@ -33,15 +32,5 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
             'kind = "torch" for a state dict.'
         ) from error
     program.eval()
-    return TorchClassifier(
-        Function(program, str(path)),
-        tuple(table["labels"]),
-        table["output"],
-        digest_of(json.dumps(table, sort_keys=True).encode(), data),
-        table["size"],
-        table["channels"],
-        table.get("mean", 0.5),
-        table.get("std", 0.5),
-        device,
-        table.get("batch_size", BATCH),
-    )
+    network = Function(program, str(path))
+    return TorchClassifier.from_table(network, table, digest_of(table, data), device)

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gcd_core.classifiers.base import check_keys, digest_of
-from gcd_core.classifiers.function import BATCH, OPTIONAL_KEYS, in_words
-from gcd_core.classifiers.network import TorchClassifier
+from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys, digest_of
+from gcd_core.classifiers.function import one_line
+from gcd_core.classifiers.network import RUN_KEYS, TorchClassifier
 from gcd_core.errors import GCDError
 
-OWN_KEYS = {"labels": list, "output": str, "revision": str}
+KEYS: Keys = {"model": str}
+OPTIONAL_KEYS: Keys = {"revision": str} | ANSWER_KEYS | IMAGE_KEYS | RUN_KEYS
 SAFE = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
 
 
@@ -42,7 +43,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
     is resized (bilinear) to the size that the model sees; the processor's crop and interpolation
     are not imitated.
     """
-    check_keys(table, {"model": str}, OWN_KEYS | OPTIONAL_KEYS)
+    check_keys(table, KEYS, OPTIONAL_KEYS)
     try:
         from transformers import AutoModelForImageClassification, ImageProcessingMixin
     except ImportError as error:
@@ -59,7 +60,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
         )
     except Exception as error:  # of the network, the files or the library
         raise GCDError(
-            f"transformers cannot load the image classifier {table['model']!r}: {in_words(error)}"
+            f"transformers cannot load the image classifier {table['model']!r}: {one_line(error)}"
         ) from error
     absent = sorted(found["missing_keys"]) + sorted(str(key) for key in found["mismatched_keys"])
     if absent:
@@ -82,22 +83,8 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
             f"{table['model']!r} has {model.config.num_labels} outputs; the table names "
             f"{len(settings['labels'])} labels."
         )
-    return TorchClassifier(
-        Logits(model),
-        tuple(settings["labels"]),
-        settings["output"],
-        digest_of(
-            json.dumps(settings, sort_keys=True).encode(),
-            _architecture(model.config),
-            *_bytes(model.state_dict()),
-        ),
-        settings["size"],
-        settings["channels"],
-        settings["mean"],
-        settings["std"],
-        device,
-        table.get("batch_size", BATCH),
-    )
+    identity = digest_of(settings, _architecture(model.config), *_bytes(model.state_dict()))
+    return TorchClassifier.from_table(Logits(model), settings, identity, device)
 
 
 def _settings(
@@ -138,11 +125,12 @@ def _mean_and_std(processor: Mapping[str, Any], channels: int) -> tuple[list[flo
     """The processor's arithmetic on 0 to 255, as the mean and std of an image in [0, 1]."""
     mean, std = [0.0] * channels, [1.0] * channels
     if processor.get("do_normalize", True):
-        mean, std = processor.get("image_mean"), processor.get("image_std")
-        if not isinstance(mean, list) or not isinstance(std, list):
+        given_mean, given_std = processor.get("image_mean"), processor.get("image_std")
+        if not isinstance(given_mean, list) or not isinstance(given_std, list):
             raise GCDError(
                 "The checkpoint's image processor states no mean and std; set them in the table."
             )
+        mean, std = given_mean, given_std
         if processor.get("include_top"):  # EfficientNet's divides by it twice
             std = [value**2 for value in std]
     scale = (

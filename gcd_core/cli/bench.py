@@ -13,8 +13,8 @@ from gcd_core.cli.options import add_common, bar, check_writable, write_json
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import bench, speed
-from gcd_core.evaluation.images import ImageFiles
 from gcd_core.evaluation.tables import markdown
+from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.settings import VALIDATION_PART
 

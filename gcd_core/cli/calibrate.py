@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 import gcd_core
-from gcd_core.cli.options import add_common, bar, check_writable, write_json
+from gcd_core.cli.options import add_common, bar, check_writable, moving, write_json
 from gcd_core.images.dataset import load_split
 from gcd_core.method.off_distribution import calibrate
 
@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> None:
             train,
             validation,
             args.false_alarms,
-            lambda done, _: shown.update(done - shown.n),
+            moving(shown),
         )
     off.save(args.out)
     figures = {

@@ -21,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Print what the domain is, or every problem that it has."""
     check_writable(args.json)
-    report = inspect_domain(args.path, args.device, args.download)
-    result = {"path": args.path, "problems": report.problems}
-    write_json(args.json, result | {"unchecked": report.unchecked, "facts": report.facts})
-    for line in report.problems or report.facts:
+    inspection = inspect_domain(args.path, args.device, args.download)
+    result = {"path": args.path, "problems": inspection.problems}
+    write_json(args.json, result | {"unchecked": inspection.unchecked, "facts": inspection.summary})
+    for line in inspection.problems or inspection.summary:
         print(f"- {line}")
-    for line in report.unchecked:
+    for line in inspection.unchecked:
         print(f"- not checked: {line}")
-    if report.problems:
-        count = len(report.problems)
+    if inspection.problems:
+        count = len(inspection.problems)
         raise GCDError(f"{args.path} has {count} problem{'s' if count > 1 else ''}.")
     print(f"{args.path} is good.")

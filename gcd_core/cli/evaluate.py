@@ -16,9 +16,9 @@ from gcd_core.evaluation.evaluate import (
     evaluate_reconstruction,
     summarise,
 )
-from gcd_core.evaluation.images import ImageFiles
 from gcd_core.evaluation.tables import markdown
 from gcd_core.generators.sampling import Sampling
+from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.directions import Direction, check_generator
 
 
@@ -63,7 +63,9 @@ def main(args: argparse.Namespace) -> None:
         raise GCDError("Give one of --directions FILE, --reconstruction and --off-distribution.")
     if args.sampling and not args.reconstruction:
         raise GCDError("--sampling belongs to --reconstruction; directions use the domain's.")
-    samplings = [parse_sampling(text) for text in args.sampling or []] or [None]
+    samplings: list[Sampling | None] = [None]
+    if args.sampling:
+        samplings = [parse_sampling(text) for text in args.sampling]
     files = ImageFiles(args.images, args.labels, args.split, args.limit)
     if args.reconstruction:
         domain = gcd_core.load_domain(args.domain, device=args.device)

@@ -1,15 +1,15 @@
 """`explain`: walk one image along a saved direction; pictures, curve, sweep, report and numbers."""
 
 import argparse
-import datetime
 import sys
 from pathlib import Path as FilePath
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import gcd_core
-from gcd_core.cli.options import add_common, bar, check_readable, check_writable, write_json
+from gcd_core.cli.options import add_common, bar, check_readable, check_writable, moving, write_json
 from gcd_core.domains.opening import Domain
 from gcd_core.images.drawing import difference, overlay, save_gif, to_pil
 from gcd_core.images.reading import NOT_A_RADIOGRAPH, looks_like_photograph, shown_name
@@ -18,7 +18,7 @@ from gcd_core.method.directions import DirectionSet, check_generator
 from gcd_core.method.off_distribution import UNLIKE
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.walk import Path
-from gcd_core.report.content import Curve, LabelChange, Report, identity_rows, settings_rows
+from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
 
 
@@ -33,8 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Write source.png, counterfactual.png, difference.png, heatmap.png, curve.png, sweep.gif,
-    report.pdf, report.png and result.json."""
+    """Write the pictures of the walk, the report as report.pdf and report.png, and result.json."""
     check_readable(args.image, args.directions)
     check_writable(args.json)
     found = gcd_core.load_directions(args.directions)
@@ -47,37 +46,50 @@ def main(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
 
     with bar(what="decode") as shown:
-
-        def progress(done: int, total: int) -> None:
-            shown.total = total
-            shown.update(done - shown.n)
-
-        path = gcd_core.walk(domain, image, direction, label=label, progress=progress)
+        path = gcd_core.walk(domain, image, direction, label=label, progress=moving(shown))
     heat = explain_path(path, method="bb_lig")
-    counterfactual = path.images[path.counterfactual][None]
-
-    to_pil(path.source).save(args.out / "source.png")
-    to_pil(counterfactual).save(args.out / "counterfactual.png")
-    change = difference(counterfactual, path.source)
-    overlay(path.source, change).save(args.out / "difference.png")
-    overlay(path.source, heat.map).save(args.out / "heatmap.png")
-    save_gif(path.images, args.out / "sweep.gif")
-    save_curve(path, args.out / "curve.png")
+    write_pictures(args.out, path, heat)
     warnings = warnings_about(domain, args.image, image)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    report = report_of(domain, found, path, heat, warnings)
+    report = walk_report(domain, found, path, heat, warnings)
     for file_format in ("pdf", "png"):
         write_report(args.out / f"report.{file_format}", report, file_format)
-
-    index = path.counterfactual
     result = {
         "domain": args.domain,
         "image": shown_name(args.image.name, args.image),
         "warnings": warnings,
-        "label": label,
-        "direction": direction.name,
-        "flipped": bool(path.flipped),
+        **figures_of(path, heat),
+    }
+    write_json(args.out / "result.json", result)
+    write_json(args.json, result)
+    outcome = "flips" if path.flipped else "does not flip"
+    print(
+        f"{args.out}: {label!r} {outcome}, {path.source_probability:.3f} to "
+        f"{result['counterfactual_probability']:.3f} at alpha {result['alpha']:+.2f} along "
+        f"{direction.name} (LPIPS {result['lpips']:.3f})"
+    )
+
+
+def write_pictures(folder: FilePath, path: Path, heat: Attribution) -> None:
+    """Write what a walk shows: source and counterfactual, difference, heat map, curve and sweep."""
+    counterfactual = path.images[path.counterfactual][None]
+    to_pil(path.source).save(folder / "source.png")
+    to_pil(counterfactual).save(folder / "counterfactual.png")
+    change = difference(counterfactual, path.source)
+    overlay(path.source, change).save(folder / "difference.png")
+    overlay(path.source, heat.map).save(folder / "heatmap.png")
+    save_gif(path.images, folder / "sweep.gif")
+    save_curve(path, folder / "curve.png")
+
+
+def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
+    """The numbers of a walk, its counterfactual and its BB-LIG map; JSON can hold them."""
+    index = path.counterfactual
+    return {
+        "label": path.label,
+        "direction": path.direction_name,
+        "flipped": path.flipped,
         "alpha": path.alphas[index].item(),
         "probability": path.source_probability,
         "counterfactual_probability": path.probabilities[index].item(),
@@ -98,14 +110,6 @@ def main(args: argparse.Namespace) -> None:
             "losses": path.losses.tolist(),
         },
     }
-    write_json(args.out / "result.json", result)
-    write_json(args.json, result)
-    outcome = "flips" if path.flipped else "does not flip"
-    print(
-        f"{args.out}: {label!r} {outcome}, {path.source_probability:.3f} to "
-        f"{result['counterfactual_probability']:.3f} at alpha {result['alpha']:+.2f} along "
-        f"{direction.name} (LPIPS {result['lpips']:.3f})"
-    )
 
 
 def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
@@ -121,36 +125,25 @@ def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
 
 
 @torch.inference_mode()
-def report_of(
+def walk_report(
     domain: Domain, found: DirectionSet, path: Path, heat: Attribution, warnings: list[str]
 ) -> Report:
     """The page about a walk's counterfactual; the classifier is asked once about the source."""
-    index = path.counterfactual
-    logits = domain.classifier(path.source)
-    before = {label: float(domain.classifier.probability(logits, label)) for label in domain.labels}
+    index, classifier = path.counterfactual, domain.classifier
+    logits = classifier(path.source)
     after = dict(zip(path.labels, path.all_probabilities[index].tolist(), strict=True))
-    alphas = [(path.direction_name, path.alphas[index].item())]
-    points = list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
-    return Report(
-        title=domain.label_info[path.label].title,
-        domain=domain.title,
-        labels=[
-            LabelChange(*domain.label_names[label], before[label], after[label])
-            for label in domain.labels
-        ],
-        explained=domain.labels.index(path.label),
+    return Report.of(
+        domain,
+        found,
+        path,
+        heat,
         source=path.source,
         changed=path.images[index][None],
-        heat=heat.map,
-        alphas=alphas,
+        before=[classifier.probability(logits, label).item() for label in domain.labels],
+        after=[after[label] for label in domain.labels],
         distance=path.distances[index].item(),
-        curve=Curve(path.direction_name, points, (), points[index], threshold=path.threshold),
-        completeness_error=heat.completeness_error,
-        settings=settings_rows(domain, path.label, found, alphas),
-        identities=identity_rows(domain, found),
+        alphas=[(path.direction_name, path.alphas[index].item())],
         warnings=warnings,
-        notice=domain.notice,
-        date=datetime.date.today(),
     )
 
 

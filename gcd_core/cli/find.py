@@ -2,9 +2,11 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import gcd_core
 from gcd_core.checks import check_at_least, check_positive
+from gcd_core.classifiers import BlackBox
 from gcd_core.cli.options import (
     StageBars,
     add_common,
@@ -15,6 +17,7 @@ from gcd_core.cli.options import (
 )
 from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.images.reading import shown_name
+from gcd_core.method.search import Found
 from gcd_core.method.settings import VALIDATION_PART
 
 
@@ -70,23 +73,27 @@ def main(args: argparse.Namespace) -> None:
             progress=bars.update,
         )
     found.directions.save(args.out)
+    write_json(args.json, result_of(args, domain.classifier, found))
+    print(f"{args.out}: {summary_of(args.label, domain.classifier, found)}")
 
-    classifier = domain.classifier
-    result = {
+
+def result_of(args: argparse.Namespace, classifier: BlackBox, found: Found) -> dict[str, Any]:
+    """What the JSON file holds: what was found, how, and what it cost."""
+    directions, proxy = found.directions, found.proxy
+    return {
         "domain": args.domain,
         "image": shown_name(args.image.name, args.image),
         "label": args.label,
         "seed": args.seed,
         "probability": found.samples.source_probability,
         "directions": {
-            name: {"eigenvalue": found.directions[name].eigenvalue}
-            for name in found.directions.names
+            name: {"eigenvalue": directions[name].eigenvalue} for name in directions.names
         },
-        "samples": len(found.samples.logits),
+        "samples": len(found.samples),
         "proxy": {
-            "epochs": len(found.proxy.train_losses),
-            "train_loss": found.proxy.train_losses[-1],
-            "validation_loss": found.proxy.validation_losses[-1],
+            "epochs": len(proxy.train_losses),
+            "train_loss": proxy.train_losses[-1],
+            "validation_loss": proxy.validation_losses[-1],
         },
         "evaluations": found.evaluations,
         "queries": found.queries,
@@ -94,14 +101,16 @@ def main(args: argparse.Namespace) -> None:
         "budget": classifier.budget,
         "seconds": found.seconds,
     }
-    write_json(args.json, result)
+
+
+def summary_of(label: str, classifier: BlackBox, found: Found) -> str:
+    """The same in one line."""
     queries = f"{found.queries} queries"
     if classifier.cache_hits:
         queries += f" and {classifier.cache_hits} answers known from before"
     if classifier.budget is not None:
         queries += f", {classifier.budget - classifier.queries} left of the budget"
-    print(
-        f"{args.out}: {', '.join(found.directions.names)} for {args.label!r}, from "
-        f"{result['samples']} samples ({found.evaluations} network evaluations, {queries}, "
-        f"{found.seconds:.1f} s)"
+    return (
+        f"{', '.join(found.directions.names)} for {label!r}, from {len(found.samples)} samples "
+        f"({found.evaluations} network evaluations, {queries}, {found.seconds:.1f} s)"
     )

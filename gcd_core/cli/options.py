@@ -4,12 +4,15 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from gcd_core.errors import GCDError
+from gcd_core.files import written_whole
+from gcd_core.method.search import Progress
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -45,12 +48,11 @@ def check_writable(*paths: Path | None) -> None:
 
 
 def write_json(path: Path | None, result: dict[str, Any]) -> None:
-    """Write `result` so that a reader meets the old file or the new one, whole; None is no file."""
+    """Write `result` to a file that appears whole or not at all; None is no file."""
     if path is None:
         return
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with written_whole(path) as place:
+        place.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def bar(total: int | None = None, what: str = "") -> tqdm:
@@ -58,6 +60,16 @@ def bar(total: int | None = None, what: str = "") -> tqdm:
     return tqdm(
         total=total, desc=what, file=sys.stderr, disable=not sys.stderr.isatty(), leave=False
     )
+
+
+def moving(shown: tqdm) -> Callable[[int, int], None]:
+    """Return a `progress(done, total)` that moves a bar."""
+
+    def progress(done: int, total: int) -> None:
+        shown.total = total
+        shown.update(done - shown.n)
+
+    return progress
 
 
 class StageBars:
@@ -76,8 +88,8 @@ class StageBars:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def update(self, progress: Any) -> None:
-        """Show a `gcd_core.method.search.Progress`: its stage, and how much of it is done."""
+    def update(self, progress: Progress) -> None:
+        """Show the stage that a search is in, and how much of it is done."""
         if progress.stage != self._stage:
             self._bar.close()
             self._stage = progress.stage

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,13 +16,13 @@ from gcd_core.domains.file import (
 )
 from gcd_core.domains.finding import find_domain
 from gcd_core.domains.opening import (
-    label_problems,
     open_calibration,
     open_classifier,
     open_directions,
     open_generator,
     open_statistics,
-    search_problems,
+    unknown_labels,
+    unsupported_search,
 )
 from gcd_core.errors import GCDError
 from gcd_core.generators.base import Generator
@@ -41,13 +42,13 @@ class Inspection:
         A sentence each; none means that the domain can be used.
     unchecked : list of str
         What could not be looked at, as it is still to be downloaded.
-    facts : list of str
+    summary : list of str
         What the domain is, in short lines.
     """
 
     problems: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
-    facts: list[str] = field(default_factory=list)
+    summary: list[str] = field(default_factory=list)
 
     def attempt(self, what: str, step: Callable[[], T]) -> T | None:
         """Return what `step` returns; a GCDError becomes one problem more, and None."""
@@ -89,16 +90,16 @@ def inspect_domain(path: str | Path, device: str = "cpu", download: bool = False
     download : bool
         Whether to fetch weights that are not here yet, to check those too.
     """
-    report = Inspection()
+    inspection = Inspection()
     try:
         folder, from_hub = find_domain(path)
         table = read_domain_file(folder)
         device = str(choose_device(device))
     except GCDError as error:
-        report.problems.append(str(error))
-        return report
+        inspection.problems.append(str(error))
+        return inspection
     found = find_problems(folder, table, from_hub)
-    report.problems.extend(problem for some in found.values() for problem in some)
+    inspection.problems.extend(chain.from_iterable(found.values()))
     sound = {
         name: table[name]
         for name, problems in found.items()
@@ -107,33 +108,33 @@ def inspect_domain(path: str | Path, device: str = "cpu", download: bool = False
     labels = sound.get("labels", {})
     generator = None
     if "generator" in sound:
-        generator = _inspect_generator(report, folder, sound["generator"], device, download)
-    _inspect_classifiers(report, folder, sound, device)
+        generator = _inspect_generator(inspection, folder, sound["generator"], device, download)
+    _inspect_classifiers(inspection, folder, sound, device)
     if generator is not None:
         if not found["file"]:
             where = "off_distribution"
-            report.attempt(where, lambda: open_calibration(folder, table, generator))
-        report.problems.extend(search_problems(sound.get("search", {}), generator))
-        _inspect_directions(report, folder, labels, generator, str(table.get("name")))
+            inspection.attempt(where, lambda: open_calibration(folder, table, generator))
+        inspection.problems.extend(unsupported_search(sound.get("search", {}), generator))
+        _inspect_directions(inspection, folder, labels, generator, str(table.get("name")))
     if not found["examples"]:
-        _inspect_examples(report, folder, table, generator)
-    return report
+        _inspect_examples(inspection, folder, table, generator)
+    return inspection
 
 
 def _inspect_generator(
-    report: Inspection, folder: Path, section: Mapping[str, Any], device: str, download: bool
+    inspection: Inspection, folder: Path, section: Mapping[str, Any], device: str, download: bool
 ) -> Generator | None:
     where = "[generator]"
     waiting = [s.files[0] for s in sources_of(section).values() if s.waits(folder)]
     if waiting and not download:
-        report.unchecked.append(
+        inspection.unchecked.append(
             f"{where}: {', '.join(waiting)} will be downloaded when the domain is opened."
         )
         return None
-    generator = report.attempt(where, lambda: open_generator(folder, section, device))
+    generator = inspection.attempt(where, lambda: open_generator(folder, section, device))
     if generator is not None:
-        report.attempt(where, lambda: open_statistics(folder, section, generator))
-        report.facts.append(
+        inspection.attempt(where, lambda: open_statistics(folder, section, generator))
+        inspection.summary.append(
             f"generator {generator.identity}: {generator.image_size}x{generator.image_size}, "
             f"{generator.channels} channel(s), z_sem of {generator.z_sem_size}"
         )
@@ -141,35 +142,41 @@ def _inspect_generator(
 
 
 def _inspect_classifiers(
-    report: Inspection, folder: Path, sound: Mapping[str, Any], device: str
+    inspection: Inspection, folder: Path, sound: Mapping[str, Any], device: str
 ) -> None:
     for name in CLASSIFIERS:
         if name in sound:
             opening = partial(open_classifier, folder, sound[name], device)
-            classifier = report.attempt(f"[{name}]", opening)
+            classifier = inspection.attempt(f"[{name}]", opening)
             if classifier is not None:
-                report.facts.append(f"{name} {classifier.identity}: {', '.join(classifier.labels)}")
+                inspection.summary.append(
+                    f"{name} {classifier.identity}: {', '.join(classifier.labels)}"
+                )
                 if name == "classifier":
-                    report.problems.extend(label_problems(sound.get("labels", {}), classifier))
+                    inspection.problems.extend(unknown_labels(sound.get("labels", {}), classifier))
 
 
 def _inspect_directions(
-    report: Inspection, folder: Path, labels: Mapping[str, Any], generator: Generator, domain: str
+    inspection: Inspection,
+    folder: Path,
+    labels: Mapping[str, Any],
+    generator: Generator,
+    domain: str,
 ) -> None:
     for name, label in labels.items():
         if "directions" in label:
             path = folder / label["directions"]
             opening = partial(open_directions, path, name, generator, domain)
-            ready = report.attempt(f"[labels.{name}]", opening)
+            ready = inspection.attempt(f"[labels.{name}]", opening)
             if ready is not None:
-                report.facts.append(f"directions for {name}: {', '.join(ready.names)}")
+                inspection.summary.append(f"directions for {name}: {', '.join(ready.names)}")
 
 
 def _inspect_examples(
-    report: Inspection, folder: Path, table: Mapping[str, Any], generator: Generator | None
+    inspection: Inspection, folder: Path, table: Mapping[str, Any], generator: Generator | None
 ) -> None:
     size, channels = (generator.image_size, generator.channels) if generator else (64, 3)
     examples = example_files(folder, table)
     for example in examples:
-        report.attempt(str(example), partial(load_image, example, size, channels))
-    report.facts.append(f"{len(examples)} example(s)")
+        inspection.attempt(str(example), partial(load_image, example, size, channels))
+    inspection.summary.append(f"{len(examples)} example(s)")

@@ -2,13 +2,14 @@
 
 import math
 import os
+import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path, PurePosixPath
-from types import UnionType
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
 
 from gcd_core.classifiers.registry import KINDS, RUNS_CODE
 from gcd_core.domains.sources import KEYS as SOURCE_KEYS
@@ -16,7 +17,7 @@ from gcd_core.domains.sources import Source, inside
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.generators.weights import INDEX_SUFFIX
-from gcd_core.method.settings import VALIDATION_PART, check_radius, check_sampling
+from gcd_core.method.settings import LEAST, Settings, check_radius, check_sampling
 
 DOMAIN_FILE = "domain.toml"
 LARGEST_FILE = 2**20
@@ -25,7 +26,8 @@ CLASSIFIERS = ("classifier", "oracle")
 # Kinds of classifier that send images, and what a domain.toml asks of the environment, elsewhere.
 REACHES_OUT = frozenset({"http", "hf-inference"})
 TRUST = "GCD_TRUST_CODE"
-Keys = dict[str, type | UnionType]
+Kind = type | UnionType
+Keys = dict[str, Kind]
 TOP: tuple[Keys, Keys] = (
     {
         "name": str,
@@ -49,26 +51,36 @@ GENERATOR: tuple[Keys, Keys] = (
     {"config": str, "weights": str | dict},
     {"kind": str, "latent_statistics": str | dict},
 )
-SEARCH: tuple[Keys, Keys] = (
-    {"radius": float},
-    {
-        "n_samples": int,
-        "n_h": int,
-        "lam": float,
-        "solver": str,
-        "steps": int,
-        "antithetic": bool,
-    },
-)
 WALK: tuple[Keys, Keys] = ({"alpha_max": float, "points": int}, {})
 LABEL: tuple[Keys, Keys] = (
     {"title": str, "negative": str, "positive": str},
     {"directions": str},
 )
-WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+KIND_NAMES: dict[Kind, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a table",
+    str | dict: "a file's name or its table",
+}
+OF_A_RUN = {"seed", "batch_size", "settle"}  # settings that a search is given, no domain has
 
 
-WORDS |= {dict: "a table", str | dict: "a file's name or its table"}
+def _search_keys() -> tuple[Keys, Keys]:
+    """The keys of `[search]`: the fields of `Settings`, required where they have no default."""
+    required: Keys = {}
+    optional: Keys = {}
+    hints = get_type_hints(Settings)
+    for field in fields(Settings):
+        if field.name not in OF_A_RUN:
+            kinds = get_args(hints[field.name]) or (hints[field.name],)
+            keys = required if field.default is MISSING else optional
+            keys[field.name] = next(kind for kind in kinds if kind is not NoneType)
+    return required, optional
+
+
+SEARCH = _search_keys()
 
 
 @dataclass(frozen=True)
@@ -141,8 +153,7 @@ def find_problems(
 
 
 def check_trust(table: Mapping[str, Any]) -> None:
-    """Refuse another's domain whose classifiers run code here, send images and secrets away, or
-    read files beside the domain's.
+    """Refuse another's domain whose classifiers run code, send images away or read other files.
 
     An operator who has read that domain sets `GCD_TRUST_CODE=1` in the environment.
     """
@@ -254,35 +265,32 @@ def _trust_problems(name: str, section: Mapping[str, Any]) -> Iterator[str]:
 def _search_problems(section: Mapping[str, Any]) -> Iterator[str]:
     where = "[search]"
     yield from _key_problems(where, section, *SEARCH)
-    checks: dict[str, Callable[[Any], Any]] = {
+    checks: dict[str, Callable[[Any], object]] = {
         "radius": check_radius,
-        "n_samples": lambda n: _least("n_samples", n, VALIDATION_PART),
-        "n_h": lambda n: _least("n_h", n, 0),
-        "lam": lambda weight: _least("lam", weight, 0),
         "solver": check_solver,
         "steps": lambda steps: check_sampling(steps, None),
     }
-    kinds = SEARCH[0] | SEARCH[1]
-    for key, check in checks.items():
-        if key in section and _is(section[key], kinds[key]):
+    required, optional = SEARCH
+    for key, kind in (required | optional).items():
+        value = _of_kind(section, key, kind)
+        if value is None:
+            continue
+        if key in LEAST and not LEAST[key] <= value < math.inf:
+            yield f"{where}: {key} is {value}; take {LEAST[key]} or more."
+        if key in checks:
             try:
-                check(section[key])
+                checks[key](value)
             except GCDError as error:
                 yield f"{where}: {error}"
-
-
-def _least(name: str, value: float, least: float) -> None:
-    if not (math.isfinite(value) and value >= least):
-        raise GCDError(f"{name} is {value}; take {least} or more.")
 
 
 def _walk_problems(section: Mapping[str, Any]) -> Iterator[str]:
     where = "[walk]"
     yield from _key_problems(where, section, *WALK)
-    alpha, points = section.get("alpha_max"), section.get("points")
-    if _is(alpha, float) and not (math.isfinite(alpha) and alpha > 0):
+    alpha, points = _of_kind(section, "alpha_max", float), _of_kind(section, "points", int)
+    if alpha is not None and not 0 < alpha < math.inf:
         yield f"{where} needs a positive alpha_max, not {alpha}."
-    if _is(points, int) and points < 2:
+    if points is not None and points < 2:
         yield f"{where} needs 2 points at least, not {points}."
 
 
@@ -330,11 +338,19 @@ def _key_problems(
         if key not in known:
             yield f"{where} has no key {key!r}; it knows {', '.join(sorted(known))}."
         elif not _is(value, known[key]):
-            yield f"{key!r} in {where} must be {WORDS[known[key]]}, not {value!r:.60}."
+            yield f"{key!r} in {where} must be {KIND_NAMES[known[key]]}, not {value!r:.60}."
 
 
-def _is(value: Any, kind: type | UnionType) -> bool:
+def _of_kind(section: Mapping[str, Any], key: str, kind: Kind) -> Any:
+    """The value of a key; None where it is missing or of another kind, which is told elsewhere."""
+    value = section.get(key)
+    return value if _is(value, kind) else None
+
+
+def _is(value: Any, kind: Kind) -> bool:
     """Whether the value is of a kind, where whole numbers are numbers, but true is not 1."""
     if isinstance(value, bool):
         return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
+    if kind is float and isinstance(value, int):
+        return abs(value) <= sys.float_info.max  # TOML's whole numbers may have any length here
+    return isinstance(value, kind)

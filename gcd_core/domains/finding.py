@@ -8,9 +8,10 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabl
 
 from gcd_core.domains.file import DOMAIN_FILE, files_of, read_domain_file, sources_of
 from gcd_core.errors import GCDError
+from gcd_core.files import bundled
 from gcd_core.hub import SCHEME, HubPath, NotOnHub, endpoint, fetch, in_one_sentence
 
-BUNDLED = Path(__file__).resolve().parents[2] / "checkpoints"
+BUNDLED = bundled("checkpoints")
 
 
 def bundled_domains() -> list[str]:
@@ -43,7 +44,7 @@ def find_domain(name: str | Path) -> tuple[Path, bool]:
     )
 
 
-def fetch_domain(place: HubPath) -> Path:
+def fetch_domain(hub_path: HubPath) -> Path:
     """Bring a domain's folder into the hub's cache: what its domain.toml names, nothing else.
 
     Returns
@@ -57,20 +58,20 @@ def fetch_domain(place: HubPath) -> Path:
         If there is no domain.toml there, or a file cannot be fetched.
     """
     try:
-        file = fetch(place / DOMAIN_FILE)
+        file = fetch(hub_path / DOMAIN_FILE)
     except NotOnHub as error:
-        raise GCDError(f"{place} holds no {DOMAIN_FILE}, so it is no domain.") from error
+        raise GCDError(f"{hub_path} holds no {DOMAIN_FILE}, so it is no domain.") from error
     table = read_domain_file(file.parent)
-    commit = file.parents[(place / DOMAIN_FILE).path.count("/")].name
-    pinned = replace(place, revision=commit)
-    with in_one_sentence(place):
+    commit = file.parents[(hub_path / DOMAIN_FILE).path.count("/")].name
+    pinned = replace(hub_path, revision=commit)
+    with in_one_sentence(hub_path):
         try:
-            listed = HfApi(endpoint=endpoint()).list_repo_files(place.repo, revision=commit)
+            listed = HfApi(endpoint=endpoint()).list_repo_files(hub_path.repo, revision=commit)
         except (HTTPError, OfflineModeIsEnabled) as error:
             if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
                 raise
             return file.parent
-    inside = f"{place.path}/" if place.path else ""
+    inside = f"{hub_path.path}/" if hub_path.path else ""
     names = [name.removeprefix(inside) for name in listed if name.startswith(inside)]
     for name in files_of(table, names):
         fetch(pinned / name)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from gcd_core.generators.base import Generator, read_config
 from gcd_core.generators.device import choose_device
 from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.generators.weights import load_latent_statistics
-from gcd_core.images.reading import load_image
-from gcd_core.method.directions import DirectionSet
+from gcd_core.images.reading import ImageSource, load_image
+from gcd_core.method.directions import DirectionSet, check_made_with, load_directions
 from gcd_core.method.off_distribution import OffDistribution, load_off_distribution
 from gcd_core.method.settings import Settings
 from gcd_core.perceptual import LPIPS
@@ -77,7 +78,7 @@ class Domain:
     credit: str = ""
     z_sem_statistics: tuple[Tensor, Tensor] | None = None
     off_distribution: OffDistribution | None = None
-    _ready: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _ready: dict[str, DirectionSet] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -89,7 +90,7 @@ class Domain:
         """Words for the negative and the positive answer of each label."""
         return {name: (label.negative, label.positive) for name, label in self.label_info.items()}
 
-    def load_image(self, source: Any) -> Tensor:
+    def load_image(self, source: ImageSource) -> Tensor:
         """Read an image as this domain sees it: (1, C, H, W), float32, in [0, 1].
 
         `source` is a path, bytes, a file object or a Pillow image; a GCDError says what is wrong
@@ -97,7 +98,7 @@ class Domain:
         """
         return load_image(source, self.generator.image_size, self.generator.channels)
 
-    def ready_directions(self, label: str) -> "DirectionSet | None":
+    def ready_directions(self, label: str) -> DirectionSet | None:
         """Return the ready-made directions of a label, or None if the domain ships none."""
         if label not in self.label_info:
             raise GCDError(f"{self.name} has no label {label!r}; its labels are {self.labels}.")
@@ -141,17 +142,17 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
     """
     folder, from_hub = find_domain(name)
     table = read_domain_file(folder)
-    problems = [p for some in find_problems(folder, table, from_hub).values() for p in some]
+    problems = list(chain.from_iterable(find_problems(folder, table, from_hub).values()))
     if problems:
         raise GCDError(f"{folder / DOMAIN_FILE}: {' '.join(problems)}")
     labels = {name: Label(name, **label) for name, label in table["labels"].items()}
     device = str(choose_device(device))
     classifier = open_classifier(folder, table["classifier"], device)
-    for problem in label_problems(labels, classifier):
+    for problem in unknown_labels(labels, classifier):
         raise GCDError(problem)
     oracle = open_classifier(folder, table["oracle"], device) if "oracle" in table else None
     generator = open_generator(folder, table["generator"], device)
-    for problem in search_problems(table["search"], generator):
+    for problem in unsupported_search(table["search"], generator):
         raise GCDError(problem)
     return Domain(
         name=table["name"],
@@ -226,7 +227,7 @@ def open_classifier(folder: Path, section: Mapping[str, Any], device: str) -> Bl
     return load_classifier({**section, **files}, folder, device)
 
 
-def open_directions(path: Path, label: str, generator: Generator, name: str) -> "DirectionSet":
+def open_directions(path: Path, label: str, generator: Generator, name: str) -> DirectionSet:
     """Open a domain's ready-made directions of a label.
 
     Raises
@@ -234,8 +235,6 @@ def open_directions(path: Path, label: str, generator: Generator, name: str) -> 
     GCDError
         If they cannot be read, or were found for another label or with another generator.
     """
-    from gcd_core.method.directions import check_made_with, load_directions
-
     directions = load_directions(path)
     if directions.label != label:
         raise GCDError(f"{path} holds directions for {directions.label!r}, not for {label!r}.")
@@ -243,14 +242,14 @@ def open_directions(path: Path, label: str, generator: Generator, name: str) -> 
     return directions
 
 
-def search_problems(section: Mapping[str, Any], generator: Generator) -> Iterator[str]:
+def unsupported_search(section: Mapping[str, Any], generator: Generator) -> Iterator[str]:
     """Name what a `[search]` table asks for that the generator does not have."""
     most, size = section.get("n_h", 0), generator.z_sem_size
     if most > size:
         yield f"[search]: n_h is {most}, but z_sem has {size} directions."
     if section.get("solver") != DISTILLED:
         return
-    if generator.live_solver != DISTILLED:
+    if generator.distilled is None:
         yield "[search]: the solver is 'distilled', but the generator has no distilled decoder."
         return
     own = len(generator.distilled.times)
@@ -258,7 +257,7 @@ def search_problems(section: Mapping[str, Any], generator: Generator) -> Iterato
         yield f"[search]: the distilled decoder takes {own} steps; set steps = {own}."
 
 
-def label_problems(labels: Mapping[str, Any], classifier: BlackBox) -> Iterator[str]:
+def unknown_labels(labels: Mapping[str, Any], classifier: BlackBox) -> Iterator[str]:
     """Name the labels to explain that the classifier does not have."""
     for label in labels:
         try:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
+
 from gcd_core.errors import GCDError
+from gcd_core.hub import HubPath, NotOnHub, fetch, sha256_of
 
 KEYS = {"file": str | list, "repo": str, "revision": str, "sha256": str, "by_hand": str}
 
@@ -84,8 +87,6 @@ class Source:
         """Whether the file is still to be downloaded, as far as is known without asking the hub."""
         if self.repo is None or self.find(folder) is not None:
             return False
-        from huggingface_hub import try_to_load_from_cache
-
         return not any(
             isinstance(try_to_load_from_cache(self.repo, name, revision=self.revision), str)
             for name in self.files
@@ -102,19 +103,16 @@ class Source:
         for problem in self.problems(folder):
             raise GCDError(problem)
         path = self.find(folder) or self._fetched(folder)
-        if self.sha256 is not None:
-            from gcd_core.hub import sha256_of
-
-            if sha256_of(path) != self.sha256.lower():
-                raise GCDError(
-                    f"{path} is not the file that domain.toml means: its SHA-256 is not "
-                    f"{self.sha256}; fetch it again, or correct domain.toml."
-                )
+        if self.sha256 is not None and sha256_of(path) != self.sha256.lower():
+            raise GCDError(
+                f"{path} is not the file that domain.toml means: its SHA-256 is not "
+                f"{self.sha256}; fetch it again, or correct domain.toml."
+            )
         return path
 
     def _fetched(self, folder: Path) -> Path:
-        from gcd_core.hub import HubPath, NotOnHub, fetch
-
+        """The file from the hub, under the first of its names that there is."""
+        assert self.repo is not None, "what lies nowhere is one of the problems"
         try:
             for name in self.files[:-1]:
                 try:

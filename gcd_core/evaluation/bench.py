@@ -1,17 +1,19 @@
-"""The paper's protocol and the domain's fast settings side by side: what each costs, and whether
-they agree."""
+"""The paper's protocol and the domain's fast settings: what each costs, and whether they agree."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gcd_core.domains.opening import Domain
 from gcd_core.evaluation import metrics
-from gcd_core.evaluation.evaluate import Cost
+from gcd_core.evaluation.evaluate import Cost, counterfactuals_of
 from gcd_core.evaluation.speed import peak_memory
-from gcd_core.generators.base import Generator, Latent
+from gcd_core.generators.base import BatchProgress, Generator, Latent
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.directions import Direction
@@ -21,7 +23,7 @@ from gcd_core.method.walk import Path, walk, walk_many
 PAPER = Sampling("ddim", 100, 250)
 PAPER_POINTS = 128
 
-Say = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Fixed:
     def __init__(self, generator: Generator, sampling: Sampling) -> None:
         self._generator, self._sampling = generator, sampling
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._generator, name)
 
     def encode(
@@ -71,16 +73,22 @@ class Fixed:
         steps: int | None = None,
         z_sem: Tensor | None = None,
     ) -> Latent:
+        """Encode as `Generator` says, in the one way."""
         return self._generator.encode(
             images, self._sampling.solver, self._sampling.encode_steps, z_sem
         )
 
     def decode(
-        self, latent: Latent, solver: str | None = None, steps: int | None = None, **options: object
+        self,
+        latent: Latent,
+        solver: str | None = None,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        progress: BatchProgress | None = None,
     ) -> Tensor:
-        return self._generator.decode(
-            latent, self._sampling.solver, self._sampling.decode_steps, **options
-        )
+        """Decode as `Generator` says, in the one way."""
+        solver, steps = self._sampling.solver, self._sampling.decode_steps
+        return self._generator.decode(latent, solver, steps, batch_size, progress)
 
 
 @torch.inference_mode()
@@ -90,7 +98,7 @@ def compare(
     label: str,
     size: Size,
     seed: int = 0,
-    say: Say = lambda text: None,
+    announce: Announce = lambda text: None,
 ) -> dict:
     """Find, transfer and explain in the paper's way and in ours.
 
@@ -106,7 +114,7 @@ def compare(
     label : str
     size : Size
     seed : int
-    say : callable
+    announce : callable
         Told what is going on.
 
     Returns
@@ -117,77 +125,126 @@ def compare(
         what was run. `agreement` compares the answers; `peak_memory_mib` is this process's, after
         our search.
     """
-    source = images[:1]
     slow = replace(domain, generator=Fixed(domain.generator, PAPER))
+    searches = _searches(domain, slow, images[:1], label, size, seed, announce)
+    inversion = _inversion(slow, images[:1])
+    g = searches.ours.directions["g"]
+    walks = _both_walks(domain, slow, images[: size.paper_images], g, label, size, announce)
+    return {
+        **_costs(size, searches, walks, inversion),
+        "agreement": {
+            "find": _agreement_of_searches(domain, images, label, searches, announce),
+            "transfer": _agreement_of_paths(domain, walks),
+            "live": _agreement_of_decoders(domain, images[: size.live_images], g, label),
+            "bb_lig": _agreement_of_maps(walks),
+        },
+        "peak_memory_mib": searches.peak_memory_mib,
+    }
 
-    say(f"find, our settings, {size.samples} samples")
+
+@dataclass(frozen=True)
+class _Searches:
+    """The same search in both ways.
+
+    `paper` and `alike` have the same perturbations, decoded in the two ways; `ours` has all of our
+    search's, and is `alike` where those are as many.
+    """
+
+    paper: Found
+    alike: Found
+    ours: Found
+    peak_memory_mib: float | None
+
+
+@dataclass(frozen=True)
+class _Walks:
+    """The same images walked along the same direction in both ways, and explained."""
+
+    paper: list[Path]
+    ours: list[Path]
+    paper_cost: Cost
+    ours_cost: Cost
+    paper_maps: list[Tensor]
+    ours_maps: list[Tensor]
+    ours_maps_cost: Cost
+
+
+def _searches(
+    domain: Domain,
+    slow: Domain,
+    source: Tensor,
+    label: str,
+    size: Size,
+    seed: int,
+    announce: Announce,
+) -> _Searches:
+    """Search around the source in both ways; memory is read before the paper's begins."""
+    announce(f"find, our settings, {size.samples} samples")
     ours = find_directions(domain, source, label, n_samples=size.samples, seed=seed)
     peak = peak_memory()
-    say(f"find, the paper's sampling, {size.paper_samples} samples")
+    announce(f"find, the paper's sampling, {size.paper_samples} samples")
     paper = find_directions(slow, source, label, n_samples=size.paper_samples, seed=seed)
-    like = ours
+    alike = ours
     if size.paper_samples != size.samples:
-        say(f"find, our settings, the same {size.paper_samples} samples")
-        like = find_directions(domain, source, label, n_samples=size.paper_samples, seed=seed)
-    encoding = Cost()
-    with encoding.measure(domain):
+        announce(f"find, our settings, the same {size.paper_samples} samples")
+        alike = find_directions(domain, source, label, n_samples=size.paper_samples, seed=seed)
+    return _Searches(paper, alike, ours, peak)
+
+
+def _inversion(slow: Domain, source: Tensor) -> Cost:
+    """What a search or a walk spends on its source alone, whatever its length."""
+    cost = Cost()
+    with cost.measure(slow):
         slow.generator.encode(source)
+    return replace(cost, queries=1)
 
-    g = ours.directions["g"]
-    walked = images[: size.paper_images]
-    say(f"walk {len(walked)} images, {size.paper_points} points each, the paper's sampling")
-    slow_paths, slow_walks = _walks(slow, walked, g, label, size.paper_points)
-    say(f"walk {len(walked)} images, our settings")
-    fast_paths, fast_walks = _walks(domain, walked, g, label, domain.walk_points)
-    slow_maps = [explain_path(path).map for path in slow_paths]
-    fast_explained = Cost()
-    with fast_explained.measure(domain):
-        fast_maps = [explain_path(path).map for path in fast_paths]
 
-    # What a search or a walk costs beyond the inversion of its image grows with its length.
-    paper_find = _lengthened(
-        _cost(paper),
-        replace(encoding, queries=1),
-        size.samples / size.paper_samples,
+def _both_walks(
+    domain: Domain,
+    slow: Domain,
+    images: Tensor,
+    g: Direction,
+    label: str,
+    size: Size,
+    announce: Announce,
+) -> _Walks:
+    """Walk each image along g and explain it, in both ways."""
+    announce(f"walk {len(images)} images, {size.paper_points} points each, the paper's sampling")
+    paper, paper_cost = _walks(slow, images, g, label, size.paper_points)
+    announce(f"walk {len(images)} images, our settings")
+    ours, ours_cost = _walks(domain, images, g, label, domain.walk_points)
+    paper_maps = [explain_path(path).map for path in paper]
+    ours_maps_cost = Cost()
+    with ours_maps_cost.measure(domain):
+        ours_maps = [explain_path(path).map for path in ours]
+    return _Walks(paper, ours, paper_cost, ours_cost, paper_maps, ours_maps, ours_maps_cost)
+
+
+def _costs(size: Size, searches: _Searches, walks: _Walks, inversion: Cost) -> dict[str, dict]:
+    """The costs of `find`, `transfer` and `bb_lig`, the paper's scaled to its own length."""
+    count = len(walks.paper)
+    find = _lengthened(_cost(searches.paper), inversion, size.samples / size.paper_samples)
+    walk_cost = _lengthened(
+        _scaled(walks.paper_cost, 1 / count), inversion, PAPER_POINTS / size.paper_points
     )
-    paper_walk = _lengthened(
-        _scaled(slow_walks, 1 / len(walked)),
-        replace(encoding, queries=1),
-        PAPER_POINTS / size.paper_points,
-    )
-    decoding = _lengthened(paper_walk, replace(encoding, queries=1), 1, keep=False)
+    decoding = _lengthened(walk_cost, inversion, 1, keep=False)
     return {
         "find": {
             "samples": size.samples,
-            **_side_by_side(paper_find, _cost(ours)),
+            **_side_by_side(find, _cost(searches.ours)),
             "scaled": size.paper_samples != size.samples,
             "measured_on": f"{size.paper_samples} samples",
         },
         "transfer": {
-            **_side_by_side(paper_walk, _scaled(fast_walks, 1 / len(walked))),
+            **_side_by_side(walk_cost, _scaled(walks.ours_cost, 1 / count)),
             "scaled": size.paper_points != PAPER_POINTS,
-            "measured_on": f"{len(walked)} images, {size.paper_points} of {PAPER_POINTS} points",
+            "measured_on": f"{count} images, {size.paper_points} of {PAPER_POINTS} points",
         },
         "bb_lig": {
-            **_side_by_side(decoding, _scaled(fast_explained, 1 / len(walked))),
+            **_side_by_side(decoding, _scaled(walks.ours_maps_cost, 1 / count)),
             "scaled": True,
             "measured_on": "the decoding of the transfer, which the paper does once more",
         },
-        "agreement": {
-            "find": _agreement_of_searches(domain, images, label, paper, like, ours, say),
-            "transfer": _agreement_of_paths(domain, slow_paths, fast_paths),
-            "live": _agreement_of_decoders(domain, images[: size.live_images], g, label),
-            "bb_lig": {
-                "images": len(walked),
-                "rank_correlation": _mean(
-                    [
-                        metrics.rank_correlation(a, b)
-                        for a, b in zip(slow_maps, fast_maps, strict=True)
-                    ]
-                ),
-            },
-        },
-        "peak_memory_mib": peak,
     }
 
 
@@ -202,51 +259,51 @@ def _walks(
 
 
 def _agreement_of_searches(
-    domain: Domain, images: Tensor, label: str, paper: Found, like: Found, ours: Found, say: Say
+    domain: Domain, images: Tensor, label: str, searches: _Searches, announce: Announce
 ) -> dict:
     """The same perturbations decoded in two ways: what the classifier says, and where g points."""
-    say(f"transfer three directions to {len(images)} images, our settings")
+    paper, alike, ours = searches.paper, searches.alike, searches.ours
+    announce(f"transfer three directions to {len(images)} images, our settings")
     rates = {
         name: _flip_rate(domain, images, found.directions["g"], label)
-        for name, found in (("paper", paper), ("ours_same_samples", like), ("ours", ours))
-        if name != "ours_same_samples" or like is not ours
+        for name, found in (("paper", paper), ("ours_same_samples", alike), ("ours", ours))
+        if name != "ours_same_samples" or alike is not ours
     }
-    a, b = (found.directions["g"].vector for found in (paper, like))
+    a, b = (found.directions["g"].vector for found in (paper, alike))
     return {
         "samples": len(paper.samples.logits),
         "cosine_g": torch.dot(a, b).item(),
         "logit_rank_correlation": metrics.rank_correlation(
-            paper.samples.logits, like.samples.logits
+            paper.samples.logits, alike.samples.logits
         ),
         "lpips_rank_correlation": metrics.rank_correlation(
-            paper.samples.distances, like.samples.distances
+            paper.samples.distances, alike.samples.distances
         ),
         "images": len(images),
         "flip_rate_of_g": rates,
     }
 
 
-def _agreement_of_paths(domain: Domain, slow: Sequence[Path], fast: Sequence[Path]) -> dict:
-    """The same images walked along the same direction in two ways."""
-    pairs = list(zip(slow, fast, strict=True))
+def _agreement_of_paths(domain: Domain, walks: _Walks) -> dict:
+    """Which of the images flip, and how far apart the counterfactuals are."""
+    pairs = list(zip(walks.paper, walks.ours, strict=True))
+    distances = domain.perceptual(counterfactuals_of(walks.paper), counterfactuals_of(walks.ours))
+    apart = [a.alphas[a.counterfactual] - b.alphas[b.counterfactual] for a, b in pairs]
     return {
         "images": len(pairs),
-        "flip_rate_paper": _mean([float(a.flipped) for a, _ in pairs]),
-        "flip_rate_ours": _mean([float(b.flipped) for _, b in pairs]),
-        "lpips_between_counterfactuals": _mean(
-            [
-                domain.perceptual(
-                    a.images[a.counterfactual][None], b.images[b.counterfactual][None]
-                ).item()
-                for a, b in pairs
-            ]
-        ),
-        "alpha_difference": _mean(
-            [
-                (a.alphas[a.counterfactual] - b.alphas[b.counterfactual]).abs().item()
-                for a, b in pairs
-            ]
-        ),
+        "flip_rate_paper": metrics.mean(float(a.flipped) for a, _ in pairs),
+        "flip_rate_ours": metrics.mean(float(b.flipped) for _, b in pairs),
+        "lpips_between_counterfactuals": metrics.mean(distances.tolist()),
+        "alpha_difference": metrics.mean(abs(difference.item()) for difference in apart),
+    }
+
+
+def _agreement_of_maps(walks: _Walks) -> dict:
+    """Whether the heat maps of the same images light up in the same places."""
+    pairs = zip(walks.paper_maps, walks.ours_maps, strict=True)
+    return {
+        "images": len(walks.paper_maps),
+        "rank_correlation": metrics.mean(metrics.rank_correlation(a, b) for a, b in pairs),
     }
 
 
@@ -273,7 +330,7 @@ def _agreement_of_decoders(domain: Domain, images: Tensor, g: Direction, label: 
     full, live = frames["full"].split(32), frames["live"].split(32)
     distances = torch.cat([domain.perceptual(a, b) for a, b in zip(live, full, strict=True)])
     changes = (logits["live"] - logits["full"]).abs()
-    sides = [some >= 0 for some in logits.values()]
+    sides = [values >= 0 for values in logits.values()]
     return {
         "images": len(images),
         "points": len(points),
@@ -291,7 +348,7 @@ def _agreement_of_decoders(domain: Domain, images: Tensor, g: Direction, label: 
 
 def _flip_rate(domain: Domain, images: Tensor, g: Direction, label: str) -> float:
     flipped = [
-        path.flipped for some in images.split(8) for path in walk_many(domain, some, g, label)
+        path.flipped for batch in images.split(8) for path in walk_many(domain, batch, g, label)
     ]
     return metrics.flip_rate(torch.tensor(flipped))
 
@@ -320,11 +377,6 @@ def _side_by_side(paper: Cost, ours: Cost) -> dict:
         for name, value in asdict(paper).items()
     }
     return {"paper": asdict(paper), "ours": asdict(ours), "ratio": ratios}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 @torch.inference_mode()

@@ -1,10 +1,13 @@
 """What directions do to many images, and what encoding and decoding alone does to them."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +15,12 @@ from torch import Tensor
 from gcd_core.domains.opening import Domain
 from gcd_core.evaluation import metrics
 from gcd_core.generators.sampling import Sampling
-from gcd_core.method.attribution import explain_path
+from gcd_core.method.attribution import Attribution, explain_path
 from gcd_core.method.directions import Direction
+from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.walk import Path, walk_many
 
-Images = Iterable[tuple[str, Tensor]]
-Progress = Callable[[int], None]
+NamedImages = Iterable[tuple[str, Tensor]]  # each (1, C, H, W), in [0, 1]
 
 
 @dataclass
@@ -27,6 +30,12 @@ class Cost:
     evaluations: float = 0
     queries: float = 0
     seconds: float = 0.0
+
+    def add(self, other: Cost) -> None:
+        """Add what other work took."""
+        self.evaluations += other.evaluations
+        self.queries += other.queries
+        self.seconds += other.seconds
 
     @contextmanager
     def measure(self, domain: Domain) -> Iterator[None]:
@@ -114,12 +123,12 @@ class Evaluation:
 @torch.inference_mode()
 def evaluate_directions(
     domain: Domain,
-    images: Images,
+    images: NamedImages,
     directions: Sequence[Direction],
     label: str,
     batch_size: int = 8,
     with_cout: bool = False,
-    progress: Progress | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Walk many images along directions and measure their counterfactuals and heat maps.
 
@@ -151,57 +160,73 @@ def evaluate_directions(
     outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
     costs = {name: Cost() for name in names}
     distances_between: list[float] = []
-    oracle = domain.oracle if domain.oracle and label in domain.oracle.labels else None
     for files, batch in _batches(images, batch_size):
         encoding = Cost()
         with encoding.measure(domain):
             latent = domain.generator.encode(batch)
-        counterfactuals = []
+        found = []
         for direction in directions:
             cost = costs[direction.name]
-            cost.evaluations += encoding.evaluations
-            cost.seconds += encoding.seconds
+            cost.add(encoding)
             with cost.measure(domain):
                 paths = walk_many(domain, batch, direction, label, latent)
                 heats = [explain_path(path, method="bb_lig") for path in paths]
-            found = torch.cat([path.images[path.counterfactual][None] for path in paths])
-            counterfactuals.append(found)
-            moved = domain.perceptual(found, _reconstruct(domain, found)).tolist()
-            before = after = [None] * len(paths)
-            if oracle:
-                before = oracle.probability(oracle(batch), label).tolist()
-                after = oracle.probability(oracle(found), label).tolist()
-            for index, (path, heat) in enumerate(zip(paths, heats, strict=True)):
-                chosen = path.counterfactual
-                outcomes[direction.name].append(
-                    Outcome(
-                        file=files[index],
-                        probability=float(path.source_probability),
-                        counterfactual_probability=path.probabilities[chosen].item(),
-                        flipped=bool(path.flipped),
-                        oracle_before=before[index],
-                        oracle_after=after[index],
-                        alpha=path.alphas[chosen].item(),
-                        lpips=path.distances[chosen].item(),
-                        l1=metrics.mean_absolute_error(found[index][None], path.source).item(),
-                        reconstruction_lpips=path.distances[path.alphas.abs().argmin()].item(),
-                        manifold_lpips=moved[index],
-                        gini_bb_lig=metrics.gini(heat.map),
-                        gini_difference=metrics.gini(explain_path(path, method="difference").map),
-                        completeness_error=float(heat.completeness_error),
-                        baseline_reached=bool(heat.reached),
-                        cout=_cout(domain, path, found[index][None]) if with_cout else None,
-                    )
-                )
+            outcomes[direction.name] += _outcomes(domain, files, paths, heats, with_cout)
+            found.append(counterfactuals_of(paths))
             if progress:
                 progress(len(files))
         if len(directions) > 1:
-            for ways in torch.stack(counterfactuals, dim=1):
+            for ways in torch.stack(found, dim=1):
                 distances_between.append(metrics.diversity(ways, domain.perceptual))
-    return Evaluation(outcomes, costs, _mean(distances_between))
+    return Evaluation(outcomes, costs, metrics.mean(distances_between))
 
 
-def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = 0.5) -> dict:
+def _outcomes(
+    domain: Domain,
+    files: Sequence[str],
+    paths: Sequence[Path],
+    heats: Sequence[Attribution],
+    with_cout: bool,
+) -> list[Outcome]:
+    """What the walks of some images along one direction, and their BB-LIG maps, come to."""
+    sources = torch.cat([path.source for path in paths])
+    found = counterfactuals_of(paths)
+    moved = domain.perceptual(found, _reconstruct(domain, found)).tolist()
+    before: list[float | None] = [None] * len(paths)
+    after = before
+    label, oracle = paths[0].label, domain.oracle
+    if oracle and label in oracle.labels:
+        before = oracle.probability(oracle(sources), label).tolist()
+        after = oracle.probability(oracle(found), label).tolist()
+    return [
+        Outcome(
+            file=files[i],
+            probability=path.source_probability,
+            counterfactual_probability=path.probabilities[path.counterfactual].item(),
+            flipped=path.flipped,
+            oracle_before=before[i],
+            oracle_after=after[i],
+            alpha=path.alphas[path.counterfactual].item(),
+            lpips=path.distances[path.counterfactual].item(),
+            l1=metrics.mean_absolute_error(found[i : i + 1], path.source).item(),
+            reconstruction_lpips=path.distances[path.alphas.abs().argmin()].item(),
+            manifold_lpips=moved[i],
+            gini_bb_lig=metrics.gini(heat.map),
+            gini_difference=metrics.gini(explain_path(path, method="difference").map),
+            completeness_error=heat.completeness_error,
+            baseline_reached=heat.reached,
+            cout=_cout(domain, path, found[i : i + 1]) if with_cout else None,
+        )
+        for i, (path, heat) in enumerate(zip(paths, heats, strict=True))
+    ]
+
+
+def counterfactuals_of(paths: Sequence[Path]) -> Tensor:
+    """The counterfactuals (N, C, H, W) of N paths: the point of each with the lowest CF loss."""
+    return torch.stack([path.images[path.counterfactual] for path in paths])
+
+
+def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = THRESHOLD) -> dict:
     """The figures of one direction: rates and means over its images.
 
     Beside the means of `Outcome`'s numbers: `n`; `flip_rate`, and the same of the images that the
@@ -213,7 +238,7 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = 0.5) -
     """
     flipped = torch.tensor([o.flipped for o in outcomes])
     positive = torch.tensor([o.probability >= threshold for o in outcomes])
-    figures = {
+    figures: dict[str, Any] = {
         "n": len(outcomes),
         "flip_rate": metrics.flip_rate(flipped),
         "flip_rate_positive": metrics.flip_rate(flipped[positive]) if positive.any() else None,
@@ -228,7 +253,7 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = 0.5) -
         if flipped.any():
             agree = (after >= threshold) != positive
             figures["oracle_agreement"] = agree[flipped].double().mean().item()
-    figures["alpha"] = _mean([abs(o.alpha) for o in outcomes])
+    figures["alpha"] = metrics.mean([abs(o.alpha) for o in outcomes])
     for name in (
         "lpips",
         "l1",
@@ -241,7 +266,7 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = 0.5) -
         "cout",
     ):
         values = [getattr(o, name) for o in outcomes]
-        figures[name] = None if None in values else _mean(values)
+        figures[name] = None if None in values else metrics.mean(values)
     reconstruction = figures["reconstruction_lpips"]
     figures["manifold_ratio"] = (
         figures["manifold_lpips"] / reconstruction if reconstruction else None
@@ -260,10 +285,10 @@ def best_h(figures: dict[str, dict]) -> str | None:
 @torch.inference_mode()
 def evaluate_reconstruction(
     domain: Domain,
-    images: Images,
+    images: NamedImages,
     samplings: Sequence[Sampling | None],
     batch_size: int = 32,
-    progress: Progress | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> list[dict]:
     """Compare images with themselves encoded and decoded, for each way of sampling.
 
@@ -284,7 +309,7 @@ def evaluate_reconstruction(
     list of dict
         For each sampling: `sampling`, `n`, means of `mae`, `ssim`, `lpips`; `agreement`, by label,
         the share of images whose reconstruction the classifier puts on the image's own side of
-        1/2; `evaluations` and `seconds`, both per image.
+        the threshold; `evaluations` and `seconds`, both per image.
     """
     columns: list[dict[str, list[Tensor]]] = [{} for _ in samplings]
     costs = [Cost() for _ in samplings]
@@ -331,7 +356,7 @@ def name_sampling(sampling: Sampling | None) -> str:
     return f"{sampling.solver}:{encode}" + ("" if encode == decode else f"/{decode}")
 
 
-def _batches(images: Images, size: int) -> Iterator[tuple[list[str], Tensor]]:
+def _batches(images: NamedImages, size: int) -> Iterator[tuple[list[str], Tensor]]:
     """Names and images (N, C, H, W), at most `size` at a time."""
     waiting = iter(images)
     while chunk := list(islice(waiting, size)):
@@ -348,15 +373,11 @@ def _reconstruct(domain: Domain, images: Tensor, sampling: Sampling | None = Non
 
 
 def _sides(domain: Domain, images: Tensor) -> Tensor:
-    """On which side of 1/2 the classifier puts images, for each label: (N, L), bool."""
+    """On which side of the threshold the classifier puts images, for each label: (N, L), bool."""
     logits = domain.classifier(images)
     probabilities = [domain.classifier.probability(logits, label) for label in domain.labels]
-    return torch.stack(probabilities, dim=1) >= 0.5
+    return torch.stack(probabilities, dim=1) >= THRESHOLD
 
 
 def _cout(domain: Domain, path: Path, counterfactual: Tensor) -> float:
     return metrics.cout(domain.classifier, path.label, path.source, counterfactual)
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None

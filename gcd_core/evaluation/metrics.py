@@ -1,5 +1,7 @@
 """The figures that judge counterfactuals, heat maps and reconstructions, as plain functions."""
 
+from collections.abc import Iterable
+
 import torch
 from scipy import stats
 from torch import Tensor
@@ -7,7 +9,9 @@ from torch.nn import functional as F
 
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import GCDError
-from gcd_core.perceptual import LPIPS
+from gcd_core.method.loss import THRESHOLD
+from gcd_core.method.models import PerceptualDistance
+from gcd_core.perceptual import pairwise_distances
 
 
 def flip_rate(flipped: Tensor) -> float:
@@ -24,7 +28,7 @@ def flip_rate(flipped: Tensor) -> float:
 
 
 def oracle_flip_rate(
-    flipped: Tensor, before: Tensor, after: Tensor, threshold: float = 0.5
+    flipped: Tensor, before: Tensor, after: Tensor, threshold: float = THRESHOLD
 ) -> float | None:
     """Of the counterfactuals that flip the classifier, the share that flips the oracle too.
 
@@ -77,8 +81,9 @@ def rank_correlation(a: Tensor, b: Tensor) -> float | None:
 def cout(
     classifier: BlackBox, label: str, source: Tensor, counterfactual: Tensor, steps: int = 50
 ) -> float:
-    """Counterfactual transition score (Khorram & Fuxin, CVPR 2022): is the change to the point?
+    """Return the counterfactual transition score (COUT; Khorram & Fuxin, CVPR 2022).
 
+    It asks whether the change is to the point.
     Pixels of the source are replaced by the counterfactual's in `steps` equal batches, those that
     differ most first. COUT is the area under the curve of the target side's probability less that
     of the side left, both by the trapezoid rule over [0, 1]: near 1 if the first pixels suffice.
@@ -118,19 +123,7 @@ def cout(
     return 2 * area - 1
 
 
-def pairwise_distances(images: Tensor, perceptual: LPIPS) -> Tensor:
-    """Symmetric (N, N) matrix of LPIPS between images (N, C, H, W), zeros on its diagonal."""
-    count = len(images)
-    rows, columns = torch.triu_indices(count, count, offset=1)
-    matrix = torch.zeros(count, count)
-    if count > 1:
-        distances = perceptual(images[rows], images[columns]).float().cpu()
-        matrix[rows, columns] = distances
-        matrix[columns, rows] = distances
-    return matrix
-
-
-def diversity(images: Tensor, perceptual: LPIPS) -> float:
+def diversity(images: Tensor, perceptual: PerceptualDistance) -> float:
     """Mean LPIPS over the pairs of images (N, C, H, W): one image's counterfactuals along N ways.
 
     Raises
@@ -142,6 +135,12 @@ def diversity(images: Tensor, perceptual: LPIPS) -> float:
         raise GCDError(f"Diversity needs two counterfactuals at least; there is {len(images)}.")
     count = len(images)
     return (pairwise_distances(images, perceptual).sum() / (count * (count - 1))).item()
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are known; None if none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def mean_absolute_error(a: Tensor, b: Tensor) -> Tensor:

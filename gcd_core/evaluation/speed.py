@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -42,7 +43,7 @@ def slider_latency(domain: Domain, image: Tensor, moves: int = 100) -> dict:
     solvers = {"full": None, "live": domain.generator.live_solver}
     if solvers["live"] is None:
         del solvers["live"]
-    taken: dict[str, list[float]] = {name: [] for name in solvers}
+    milliseconds: dict[str, list[float]] = {name: [] for name in solvers}
     for alpha in [0.0, 0.0, *positions.tolist()]:  # the first two warm up
         point = latent.with_z_sem(latent.z_sem + alpha * direction)
         for name, solver in solvers.items():
@@ -50,9 +51,9 @@ def slider_latency(domain: Domain, image: Tensor, moves: int = 100) -> dict:
             frame = domain.generator.decode(point, solver)
             domain.classifier(frame).tolist()
             domain.perceptual(frame, image.to(frame.device)).item()
-            taken[name].append(1000 * (time.perf_counter() - start))
+            milliseconds[name].append(1000 * (time.perf_counter() - start))
     result: dict = {"moves": moves}
-    for name, times in taken.items():
+    for name, times in milliseconds.items():
         cuts = statistics.quantiles(times[2:], n=20)
         result[name] = {"p50_ms": statistics.median(times[2:]), "p95_ms": cuts[-1]}
     result.setdefault("live", result["full"])
@@ -87,7 +88,7 @@ def matmul_share(domain: Domain, image: Tensor, batch: int | None = None) -> dic
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         side = whole if native or dtype == torch.float32 else 256
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        rates[name] = 2 * side**3 / _fastest(lambda a=a, b=b: a @ b, device) / 1e9
+        rates[name] = 2 * side**3 / _fastest(partial(torch.matmul, a, b), device) / 1e9
     latent = domain.generator.encode(image).repeat(batch)
     with FlopCounterMode(display=False) as counter:
         domain.generator.decode(latent, batch_size=batch)
@@ -106,14 +107,14 @@ def matmul_share(domain: Domain, image: Tensor, batch: int | None = None) -> dic
 
 def _fastest(action: Callable[[], object], device: torch.device, times: int = 5) -> float:
     """Seconds of the fastest of some runs, after one to warm up."""
-    taken = []
+    seconds = []
     for _ in range(times + 1):
         start = time.perf_counter()
         action()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - start)
-    return min(taken[1:])
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
 
 
 def peak_memory() -> float | None:

@@ -51,14 +51,14 @@ def load_generator(
     config = dict(read_config(config))
     kind = config.get("kind", "diffae")
     if kind == "vae":
-        from gcd_core.generators.autoencoder import Autoencoder
+        from gcd_core.generators.autoencoder import load_autoencoder
 
-        return Autoencoder.from_files(config, weights, device)
+        return load_autoencoder(config, weights, device)
     if kind != "diffae":
         from gcd_core.errors import GCDError
 
         raise GCDError(f"There is no generator of the kind {kind!r}; there are 'diffae' and 'vae'.")
     config.pop("kind", None)
-    from gcd_core.generators.diffae.generator import DiffAE
+    from gcd_core.generators.diffae.loading import load_diffae
 
-    return DiffAE.from_files(config, weights, device, precision)
+    return load_diffae(config, weights, device, precision)

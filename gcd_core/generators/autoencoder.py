@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor
 from gcd_core.errors import GCDError
 from gcd_core.generators.base import (
     BatchProgress,
+    EvaluationCounter,
     Latent,
     checked_images,
     checked_z_sem,
@@ -58,40 +59,19 @@ class Autoencoder:
         self.latent_shape = vae.latent_shape()
         self.z_sem_size = whitening.basis.shape[1]
         self.device = vae.latent_mean.device
-        self._evaluations = 0
-        self._counter = threading.Lock()
-
-    @classmethod
-    def from_files(
-        cls, config: Mapping, weights: str | Path, device: str | torch.device = "auto"
-    ) -> Autoencoder:
-        """Build from a configuration and a weights file; see :func:`load_generator`."""
-        vae = VAE.from_config(dict(config))
-        diffae_state, vae_state, whitening_state, distilled_state = read_weights(weights)
-        if diffae_state or distilled_state:
-            raise GCDError(
-                f"{Path(weights).name} holds the weights of a DiffAE but the configuration's "
-                "'kind' is 'vae'; give the configuration that belongs to these weights."
-            )
-        load_strictly(vae, vae_state, "autoencoder")
-        size = vae.latent_mean.numel() * vae.latent_shape()[1] ** 2
-        basis = whitening_state.get("basis")
-        kept = basis.shape[-1] if basis is not None and basis.ndim == 2 else 1
-        whitening = Whitening(size, kept)
-        load_strictly(whitening, whitening_state, "whitening")
-        device = choose_device(device)
-        return cls(vae.to(device).requires_grad_(False), whitening.to(device))
+        self._counter = EvaluationCounter()
 
     @property
     def evaluations(self) -> int:
         """Images encoded and decoded so far: each is one pass through half of the network."""
-        return self._evaluations
+        return self._counter.count
 
     @cached_property
     def identity(self) -> str:
         """16 hexadecimal digits of the SHA-256 of shape and weights."""
-        facts = {"kind": "vae", "image_size": self.image_size}
-        return weights_identity(facts, self.vae, self.whitening)
+        return weights_identity(
+            {"kind": "vae", "image_size": self.image_size}, self.vae, self.whitening
+        )
 
     @torch.no_grad()
     def encode(
@@ -139,7 +119,7 @@ class Autoencoder:
         z_T = checked_z_T(latent.z_T, self.latent_shape).to(self.device)
 
         def one_batch(z_sem: Tensor, z_T: Tensor) -> Tensor:
-            self._count(len(z_sem))
+            self._counter.add(len(z_sem))
             return self.vae.decode(self.whitening.undo(z_sem).view_as(z_T) + z_T)
 
         return in_batches(one_batch, (z_sem, z_T), batch_size or BATCH, progress)
@@ -149,11 +129,24 @@ class Autoencoder:
         images = checked_images(images, self.channels, self.image_size).to(self.device)
 
         def one_batch(images: Tensor) -> Tensor:
-            self._count(len(images))
+            self._counter.add(len(images))
             return self.vae.encode(images)
 
         return in_batches(one_batch, (images,), BATCH)
 
-    def _count(self, images: int) -> None:
-        with self._counter:
-            self._evaluations += images
+
+def load_autoencoder(
+    config: Mapping, weights: str | Path, device: str | torch.device = "auto"
+) -> Autoencoder:
+    """Build from a configuration and a weights file; see :func:`gcd_core.load_generator`."""
+    vae = VAE.from_config(dict(config))
+    found = read_weights(weights)
+    if found.diffae or found.distilled:
+        raise GCDError(
+            f"{Path(weights).name} holds the weights of a DiffAE but the configuration's "
+            "'kind' is 'vae'; give the configuration that belongs to these weights."
+        )
+    load_strictly(vae, found.codec, "autoencoder")
+    whitening = Whitening.from_weights(math.prod(vae.latent_shape()), found.whitening)
+    device = choose_device(device)
+    return Autoencoder(vae.to(device).requires_grad_(False), whitening.to(device))

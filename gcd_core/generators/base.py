@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,12 +144,25 @@ class Generator(Protocol):
         """
 
 
-def weights_identity(facts: Mapping, *modules: nn.Module | None) -> str:
-    """16 hexadecimal digits of the SHA-256 of facts that JSON can hold and of modules' weights.
+class EvaluationCounter:
+    """Images times network passes so far; threads may share it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def add(self, images: int) -> None:
+        """Count one pass of so many images."""
+        with self._lock:
+            self.count += images
+
+
+def weights_identity(configuration: Mapping, *modules: nn.Module | None) -> str:
+    """16 hexadecimal digits of the SHA-256 of a configuration (JSON's types) and modules' weights.
 
     It depends on no file format, device or precision of computing.
     """
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode())
     for module in modules:
         for name, tensor in module.state_dict().items() if module is not None else ():
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
@@ -171,7 +185,8 @@ def in_batches(
     GCDError
         If the memory is too small for a single row.
     """
-    total, done, outputs = len(inputs[0]), 0, []
+    total, done = len(inputs[0]), 0
+    outputs: list[Tensor] = []
     while done < total:
         try:
             outputs.append(function(*(tensor[done : done + size] for tensor in inputs)))

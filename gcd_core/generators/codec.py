@@ -18,8 +18,8 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.norm2 = nn.GroupNorm(8, channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        for parameter in self.conv2.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) to the same shape."""
@@ -46,6 +46,9 @@ class VAE(nn.Module):
         Residual blocks at each resolution, as many entries as `widths`; by default one in the
         encoder and two in the decoder, at the finest resolution none and one.
     """
+
+    latent_mean: Tensor
+    latent_std: Tensor
 
     def __init__(
         self,

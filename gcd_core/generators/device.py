@@ -10,7 +10,13 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """Resolve ``"auto"`` to the GPU if there is one, else the CPU; refuse a device that is not."""
+    """Resolve ``"auto"`` to the GPU if there is one, else the CPU.
+
+    Raises
+    ------
+    GCDError
+        If the device is none that torch knows, or a GPU where there is none.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -25,7 +31,13 @@ def choose_device(device: str | torch.device) -> torch.device:
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """Resolve ``"auto"`` to ``"bf16"`` where ``device`` multiplies it natively, else ``"fp32"``."""
+    """Resolve ``"auto"`` to ``"bf16"`` where ``device`` multiplies it natively, else ``"fp32"``.
+
+    Raises
+    ------
+    GCDError
+        If ``precision`` is none of ``PRECISIONS``.
+    """
     if precision not in PRECISIONS:
         raise GCDError(f"{precision!r} is no precision; choose one of {', '.join(PRECISIONS)}.")
     if precision != "auto":
@@ -33,6 +45,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        # Not what oneDNN supports: it runs bf16 by emulation too, slower than fp32.
+        capabilities = torch.cpu.get_capabilities()
         native = capabilities.get("amx_bf16", False) or capabilities.get("avx512_bf16", False)
     return "bf16" if native else "fp32"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from gcd_core.errors import GCDError
-from gcd_core.generators.diffae.solvers import T, check_solver, find_solver
+from gcd_core.generators.diffae.solvers import DISTILLED, SOLVERS, T, check_solver, find_solver
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,34 @@ class Distilled:
         if type(table["steps"]) is not int or table["steps"] < 1:
             raise GCDError(f"The 'steps' of 'distilled' are {table['steps']!r}; give 1 or more.")
         return cls(tuple(times), table["solver"], table["steps"])
+
+
+def check_sampling(sampling: Sampling, distilled: Distilled | None) -> None:
+    """Refuse the solver ``"distilled"`` as a generator's default where it has no such decoder."""
+    if sampling.solver == DISTILLED and distilled is None:
+        raise GCDError(
+            "The configuration's 'sampling' names the solver 'distilled', but there is no "
+            f"distilled decoder; choose one of {', '.join(SOLVERS)}."
+        )
+
+
+def find_distilled(distilled: Distilled | None, steps: int | None) -> Distilled:
+    """Return the distilled decoder of a generator.
+
+    Raises
+    ------
+    GCDError
+        If it has none, or ``steps`` are given and not those that it takes.
+    """
+    if distilled is None:
+        raise GCDError(
+            f"This generator has no distilled decoder; choose one of {', '.join(SOLVERS)}, or "
+            "make one with `train distilled`."
+        )
+    n = len(distilled.times)
+    if steps not in (None, n):
+        raise GCDError(
+            f"The distilled decoder takes {n} steps, not {steps!r}; leave them out, or choose "
+            "another solver."
+        )
+    return distilled

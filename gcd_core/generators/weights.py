@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,17 +14,46 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from gcd_core.errors import GCDError
+from gcd_core.files import written_whole
 from gcd_core.pickles import PICKLE_SUFFIXES, read_pickle
 
 INDEX_SUFFIX = ".safetensors.index.json"
+STEM = "generator"  # of the files that training writes
+CONFIG_NAME, WEIGHTS_NAME = f"{STEM}.json", STEM + INDEX_SUFFIX
 EMA = "ema_model."
-PARTS = ("codec.", "whitening.", "distilled.")  # what may lie beside the DiffAE's own weights
+PARTS = ("codec", "whitening", "distilled")  # what may lie beside the DiffAE's own weights
 # What an official checkpoint holds beside its averaged weights.
 BESIDE_EMA = ("model.", "x_T", "conds_mean", "conds_std")
 MAX_SHARD_BYTES = 10 * 2**20 - 2**16
 
 
-def read_weights(path: str | Path) -> tuple[dict[str, Tensor], ...]:
+@dataclass(frozen=True)
+class GeneratorWeights:
+    """The weights of a generator's parts, by the names that each part gives them; {} for no part.
+
+    Attributes
+    ----------
+    diffae
+        The DiffAE's U-Net and encoder (in the files: ``ema_model.*``).
+    codec, whitening, distilled
+        What lies beside it (in the files: ``codec.*``, ``whitening.*``, ``distilled.*``). A plain
+        autoencoder is a codec and a whitening.
+    """
+
+    diffae: Mapping[str, Tensor] = field(default_factory=dict)
+    codec: Mapping[str, Tensor] = field(default_factory=dict)
+    whitening: Mapping[str, Tensor] = field(default_factory=dict)
+    distilled: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All of them, under the names that they have in a file."""
+        state = {EMA + name: value for name, value in self.diffae.items()}
+        for part in PARTS:
+            state |= {f"{part}.{name}": value for name, value in getattr(self, part).items()}
+        return state
+
+
+def read_weights(path: str | Path) -> GeneratorWeights:
     """Read a weights file.
 
     Parameters
@@ -35,10 +65,8 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], ...]:
 
     Returns
     -------
-    The DiffAE's weights, the codec's, the whitening's and the distilled decoder's (names that
-    began with ``codec.``, ``whitening.`` and ``distilled.``), without prefixes, float32. If there
-    are averaged weights (``ema_model.*``), these are the DiffAE's; the raw ``model.*`` and ``x_T``
-    beside them are left.
+    The weights in float32. If there are averaged weights (``ema_model.*``), these are the
+    DiffAE's; the raw ``model.*`` and ``x_T`` beside them are left.
 
     Raises
     ------
@@ -53,14 +81,17 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], ...]:
             raise GCDError(
                 f"{path.name} holds {kind} under {name!r}; expected a state dict of float tensors."
             )
-    parts = [
-        {k.removeprefix(part): v.float() for k, v in state.items() if k.startswith(part)}
-        for part in PARTS
-    ]
-    rest = {k: v for k, v in state.items() if not k.startswith(PARTS)}
+    beside: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
+    rest = {}
+    for name, value in state.items():
+        part, _, inner = name.partition(".")
+        if inner and part in beside:
+            beside[part][inner] = value.float()
+        else:
+            rest[name] = value.float()
     if any(name.startswith(EMA) for name in rest):
         rest = {k: v for k, v in rest.items() if k.startswith(EMA) or not k.startswith(BESIDE_EMA)}
-    return {k.removeprefix(EMA): v.float() for k, v in rest.items()}, *parts
+    return GeneratorWeights({k.removeprefix(EMA): v for k, v in rest.items()}, **beside)
 
 
 def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
@@ -73,7 +104,7 @@ def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], what: str) ->
     unexpected = [name for name in weights if name not in expected]
     if missing or unexpected:
         found = ", ".join(
-            f"{len(names)} {kind} ({_some(names)})"
+            f"{len(names)} {kind} ({_named(names)})"
             for names, kind in ((missing, "missing"), (unexpected, "unexpected"))
             if names
         )
@@ -108,13 +139,13 @@ def load_latent_statistics(path: str | Path) -> tuple[Tensor, Tensor]:
     """
     path = Path(path)
     table: Mapping = _read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
-    official = [table.get(name) for name in ("conds_mean", "conds_std")]
-    ours = [table.get(name) for name in ("mean", "std")]
-    for statistics in (official, ours):
-        if all(isinstance(value, Tensor) for value in statistics):
-            return statistics[0].float().flatten(), statistics[1].float().flatten()
+    official = table.get("conds_mean"), table.get("conds_std")
+    ours = table.get("mean"), table.get("std")
+    for mean, std in (official, ours):
+        if isinstance(mean, Tensor) and isinstance(std, Tensor):
+            return mean.float().flatten(), std.float().flatten()
     raise GCDError(
-        f"{path.name} holds {_some(table)}; expected the tensors 'conds_mean' and 'conds_std', or "
+        f"{path.name} holds {_named(table)}; expected the tensors 'conds_mean' and 'conds_std', or "
         "'mean' and 'std'."
     )
 
@@ -134,7 +165,8 @@ def save_sharded(
         Names and tensors, written in this order as ``dtype``.
     folder, name
         Where, and the stem: ``name-00001-of-00002.safetensors``, ``name.safetensors.index.json``.
-        Files appear under these names only when complete; shards of an earlier, other number go.
+        Files appear under these names when all of them are complete, the index last; shards of an
+        earlier, other number go.
 
     Returns
     -------
@@ -143,10 +175,50 @@ def save_sharded(
     Raises
     ------
     GCDError
-        If one tensor alone is larger than ``max_bytes``.
+        If one tensor alone is larger than ``max_bytes``, or a file cannot be written; the files
+        that were there are as before then.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    shards = _shards(state, max_bytes, dtype)
+    names = [f"{name}-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
+    weight_map = {key: file for file, shard in zip(names, shards, strict=True) for key in shard}
+    total = sum(tensor.nbytes for shard in shards for tensor in shard.values())
+    table = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    index = folder / (name + INDEX_SUFFIX)
+
+    # Nothing is moved to its place until all is written: new shards beside an old index, or the
+    # reverse, would load as a mixture. What is entered first is moved last.
+    with ExitStack() as files:
+        place = files.enter_context(written_whole(index))
+        place.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        for file, shard in zip(names, shards, strict=True):
+            place = files.enter_context(written_whole(folder / file))
+            place.write_bytes(save(shard, metadata={"format": "pt"}))
+    for stale in folder.glob(f"{name}-?????-of-?????.safetensors"):
+        if stale.name not in names:
+            stale.unlink()
+    return index
+
+
+def save_generator(config: Mapping, weights: GeneratorWeights, folder: str | Path) -> None:
+    """Write a generator's files, as training names them: the shards, their index, then the JSON.
+
+    Raises
+    ------
+    GCDError
+        As :func:`save_sharded`.
+    """
+    folder = Path(folder)
+    save_sharded(weights.state_dict(), folder, STEM)
+    with written_whole(folder / CONFIG_NAME) as place:
+        place.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def _shards(
+    state: Mapping[str, Tensor], max_bytes: int, dtype: torch.dtype
+) -> list[dict[str, Tensor]]:
+    """The tensors in order, as ``dtype`` on the CPU, in as few files as hold them."""
     header = 4096
     shards: list[dict[str, Tensor]] = [{}]
     room = max_bytes - header
@@ -163,30 +235,17 @@ def save_sharded(
             room = max_bytes - header
         shards[-1][key] = tensor
         room -= size
-    names = [f"{name}-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
-    weight_map = {key: file for file, shard in zip(names, shards, strict=True) for key in shard}
-    total = sum(tensor.nbytes for shard in shards for tensor in shard.values())
-    index = folder / (name + INDEX_SUFFIX)
-
-    pending = [(folder / f".{file}.part", folder / file) for file in [*names, index.name]]
-    for (part, _), shard in zip(pending, shards, strict=False):
-        part.write_bytes(save(shard, metadata={"format": "pt"}))
-    text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=1)
-    pending[-1][0].write_text(text + "\n", encoding="utf-8")
-    for part, final in pending:
-        os.replace(part, final)
-    for stale in folder.glob(f"{name}-?????-of-?????.safetensors"):
-        if stale.name not in names:
-            stale.unlink()
-    return index
+    return shards
 
 
-def _some(names: Iterable[str], most: int = 3) -> str:
+def _named(names: Iterable[str], most: int = 3) -> str:
+    """The first few of the names, for a message."""
     names = [str(name) for name in names]
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "") or "nothing"
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    """All that a file of any of the kinds holds; whether it is tensors is not looked at."""
     if not path.is_file():
         raise GCDError(f"There is no weights file {path}; check the name.")
     if path.name.endswith(INDEX_SUFFIX):
@@ -214,7 +273,7 @@ def _read_safetensors(path: Path, names: Iterable[str] | None = None) -> dict[st
             absent = [name for name in wanted if name not in present]
             if absent:
                 raise GCDError(
-                    f"The shard {path.name} lacks {_some(absent)}, which its index names; "
+                    f"The shard {path.name} lacks {_named(absent)}, which its index names; "
                     "fetch the weights again."
                 )
             return {name: file.get_tensor(name) for name in wanted}
@@ -225,6 +284,7 @@ def _read_safetensors(path: Path, names: Iterable[str] | None = None) -> dict[st
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
+    """All tensors of the shards beside an index."""
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         shards: dict[str, list[str]] = {}
@@ -235,7 +295,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
             f"{index.name} is not an index of shards; expected JSON with a 'weight_map' from "
             "tensor names to file names."
         ) from None
-    state = {}
+    state: dict[str, Tensor] = {}
     for file, names in shards.items():
         plain = isinstance(file, str) and not {"/", "\\", ":", "\0"} & set(file)
         if not plain or not file.endswith(".safetensors"):

@@ -1,7 +1,13 @@
 """z_sem in its principal coordinates, each in units of its own spread over the data."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
+
+from gcd_core.generators.weights import load_strictly
 
 
 class Whitening(nn.Module):
@@ -20,6 +26,9 @@ class Whitening(nn.Module):
         K, of the whitened ones.
     """
 
+    mean: Tensor
+    basis: Tensor
+
     def __init__(self, size: int, kept: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(size))
@@ -27,7 +36,7 @@ class Whitening(nn.Module):
         self._inverse: Tensor | None = None
 
     @classmethod
-    def of(cls, codes: Tensor, floor: float) -> "Whitening":
+    def of(cls, codes: Tensor, floor: float) -> Whitening:
         """Measure the codes (N, D) of the training images.
 
         Axes whose variance is below `floor` are left out: where a DiffAE was trained to overlook
@@ -39,6 +48,20 @@ class Whitening(nn.Module):
         whitening = cls(codes.shape[1], len(kept))
         whitening.mean.copy_(codes.mean(0))
         whitening.basis.copy_(axes[:, kept] * variances[kept].sqrt())
+        return whitening
+
+    @classmethod
+    def from_weights(cls, size: int, weights: Mapping[str, Tensor]) -> Whitening:
+        """Build the one whose `mean` (size,) and `basis` (size, K) a weights file holds.
+
+        Raises
+        ------
+        GCDError
+            If there are other weights, or of another size.
+        """
+        basis = weights.get("basis")
+        whitening = cls(size, basis.shape[1] if basis is not None and basis.ndim == 2 else 1)
+        load_strictly(whitening, weights, "whitening")
         return whitening
 
     def forward(self, raw: Tensor) -> Tensor:

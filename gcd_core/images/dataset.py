@@ -1,20 +1,15 @@
-"""Images for training: a zip or a folder, with a table that gives labels, patients and splits."""
+"""Images of a data set: a folder or a zip, and a table of labels, patients and splits."""
 
 import csv
-import io
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.images.reading import resize
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+from gcd_core.images.archive import SUFFIXES, Archive
+from gcd_core.images.reading import load_image
 
 
 def load_split(
@@ -24,7 +19,7 @@ def load_split(
     size: int,
     channels: int,
 ) -> tuple[Tensor, dict[str, list[str]]]:
-    """Read one split of a data set into memory.
+    """Read one split of a data set into memory, each image as `load_image` reads it.
 
     Parameters
     ----------
@@ -42,36 +37,37 @@ def load_split(
     Returns
     -------
     images : Tensor (N, channels, size, size), uint8
+        Rounded from [0, 1] to 0 to 255.
     table : dict
         The CSV's columns for these N rows, as lists of strings.
 
     Raises
     ------
     GCDError
-        If the data are missing, the table lacks a column or an image, or a patient is in two
-        splits.
+        If the data are missing, an image cannot be read (the message names it), the table lacks a
+        column or an image, or a patient is in two splits.
     """
     data = Path(data)
     if not data.exists():
         raise GCDError(f"{data} does not exist; give a zip file or a folder of images.")
-    rows = read_table(data, Path(labels) if labels else None)
+    archive = Archive(data)
+    rows = read_table(archive, Path(labels) if labels else None)
     chosen = [row for row in rows if row.get("split", split) == split]
     if not chosen:
         splits = sorted({row.get("split", "") for row in rows})
         raise GCDError(f"{data} has no image in the split {split!r}; its splits are {splits}.")
     images = torch.empty(len(chosen), channels, size, size, dtype=torch.uint8)
-    for index, (row, picture) in enumerate(zip(chosen, _pictures(data, chosen), strict=True)):
-        try:
-            with Image.open(picture) as opened:
-                pixels = opened.convert("L" if channels == 1 else "RGB")
-        except OSError as error:
-            raise GCDError(f"{row['file']} in {data} is not a readable image: {error}") from error
-        array = np.asarray(resize(pixels, size)).reshape(size, size, channels)
-        images[index] = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    with archive.opened() as content_of:
+        for index, row in enumerate(chosen):
+            try:
+                image = load_image(content_of(row["file"]), size, channels)
+            except GCDError as error:
+                raise GCDError(f"{row['file']} in {data} cannot be used: {error}") from error
+            images[index] = (image[0] * 255).round().to(torch.uint8)
     return images, {name: [row.get(name, "") for row in chosen] for name in chosen[0]}
 
 
-def read_table(data: Path, labels: Path | None) -> list[dict[str, str]]:
+def read_table(archive: Archive, labels: Path | None) -> list[dict[str, str]]:
     """Rows of the labels file of a folder or zip; without one, each image's `file` alone.
 
     Raises
@@ -79,10 +75,11 @@ def read_table(data: Path, labels: Path | None) -> list[dict[str, str]]:
     GCDError
         If the file is missing, lacks the columns `file` and `split`, or a patient is in two splits.
     """
-    beside = (data if data.is_dir() else data.parent) / "labels.csv"
+    source = archive.source
+    beside = (source if source.is_dir() else source.parent) / "labels.csv"
     labels = labels or (beside if beside.is_file() else None)
     if labels is None:
-        return [{"file": name} for name in _names(data)]
+        return [{"file": name} for name in archive.names]
     if not labels.is_file():
         raise GCDError(f"The labels file {labels} does not exist.")
     with open(labels, newline="", encoding="utf-8") as file:
@@ -97,28 +94,78 @@ def read_table(data: Path, labels: Path | None) -> list[dict[str, str]]:
     return rows
 
 
-def _names(data: Path) -> list[str]:
-    if data.is_dir():
-        found = (p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
-        return sorted(str(p.relative_to(data)) for p in found)
-    with zipfile.ZipFile(data) as archive:
-        return sorted(n for n in archive.namelist() if Path(n).suffix.lower() in SUFFIXES)
+class ImageFiles:
+    """The images of a measurement, read one at a time; what cannot be read is noted and passed by.
 
+    Parameters
+    ----------
+    source : Path
+        A folder (searched through) or a zip.
+    labels : Path, optional
+        CSV with the columns `file` and `split`; only its images count. Needed for `split` unless
+        `labels.csv` lies in the folder or beside the zip.
+    split : str, optional
+        Only the rows of this split.
+    limit : int, optional
+        At most so many images, evenly spread over the sorted names.
 
-def _pictures(data: Path, rows: list[dict[str, str]]) -> Iterator[Path | io.BytesIO]:
-    """Yield what each row's image is read from; in a zip, by full name or by file name alone."""
-    if data.is_dir():
-        for row in rows:
-            yield data / row["file"]
-        return
-    try:
-        archive = zipfile.ZipFile(data)
-    except zipfile.BadZipFile as error:
-        raise GCDError(f"{data} is neither a folder nor a zip file.") from error
-    with archive:
-        members = {Path(name).name: name for name in archive.namelist()}
-        members |= {name: name for name in archive.namelist()}
-        for row in rows:
-            if row["file"] not in members:
-                raise GCDError(f"{row['file']} is in the labels file, but not in {data}.")
-            yield io.BytesIO(archive.read(members[row["file"]]))
+    Attributes
+    ----------
+    names : list of str
+        Sorted.
+    skipped : dict of str to str
+        What `load` could not read, and why.
+
+    Raises
+    ------
+    GCDError
+        If the source is neither, has no image, or the table lacks the split.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        labels: Path | None = None,
+        split: str | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self.source = source
+        self.skipped: dict[str, str] = {}
+        self._archive = Archive(source)
+        self.names = self._archive.names
+        if labels or split:
+            self.names = self._in_table(labels, split)
+        if not self.names:
+            where = f" in the split {split!r}" if split else ""
+            raise GCDError(f"{source} has no image{where}; its images end in {sorted(SUFFIXES)}.")
+        if limit is not None and limit < len(self.names):
+            count = len(self.names)
+            self.names = [self.names[index * count // limit] for index in range(limit)]
+
+    def load(self, load_image: Callable[[Path | bytes], Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """Yield each name with its image (1, C, H, W), putting the unreadable into `skipped`.
+
+        Raises
+        ------
+        GCDError
+            At the end, if not one could be read.
+        """
+        read = 0
+        with self._archive.opened() as content_of:
+            for name in self.names:
+                try:
+                    image = load_image(content_of(name))
+                except GCDError as error:
+                    self.skipped[name] = " ".join(str(error).split())
+                    continue
+                read += 1
+                yield name, image
+        if not read:
+            name, reason = next(iter(self.skipped.items()))
+            raise GCDError(f"No image of {self.source} could be read; {name}: {reason}")
+
+    def _in_table(self, labels: Path | None, split: str | None) -> list[str]:
+        rows = read_table(self._archive, labels)
+        if split and not all("split" in row for row in rows):
+            raise GCDError(f"The split {split!r} needs --labels: a CSV with 'file' and 'split'.")
+        return sorted(row["file"] for row in rows if split is None or row["split"] == split)

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pydicom.uid as uids
 from PIL import Image
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.filereader import read_dataset
 from pydicom.pixels import apply_color_lut, pixel_array
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag, Tag
 
 from gcd_core.images.limits import MAX_BYTES, ImageError, check_size
 from gcd_core.images.lossless import FrameHeader, decode_lossless_jpeg, decode_rle, jpeg_header
@@ -49,8 +49,8 @@ WANTED = (
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction", *PALETTE),
 )
-PIXELS = tag_for_keyword("PixelData")
-TAGS = [tag_for_keyword(keyword) for keyword in WANTED]
+PIXELS = Tag("PixelData")
+TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in WANTED]
 MAX_READS = 100_000  # of elements and items: a picture's file has some hundreds
 MAX_VALUE = 2**20  # bytes of a value that is not the pixels; a LUT of 16 bits has 128 KiB
 MAX_INFLATED = 4 * MAX_BYTES
@@ -127,7 +127,7 @@ def _read(data: bytes) -> Dataset:
             is_implicit_VR=False,
             is_little_endian=True,
             stop_when=lambda tag, vr, length: tag >> 16 != 2,
-            specific_tags=[tag_for_keyword("TransferSyntaxUID")],
+            specific_tags=[Tag("TransferSyntaxUID")],
         )
     )
     syntax = meta.get("TransferSyntaxUID") or _guessed_syntax(data[file.tell() :][:8])
@@ -305,7 +305,7 @@ def _modality(stored: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, int | N
     return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept), None
 
 
-def _number(dataset: Dataset, keyword: str, default: float | None) -> float | None:
+def _number(dataset: Dataset, keyword: str, default: float = math.nan) -> float:
     """The first value of an element as a float; NaN where it is no number."""
     try:
         value: Any = dataset.get(keyword)
@@ -318,11 +318,11 @@ def _number(dataset: Dataset, keyword: str, default: float | None) -> float | No
 
 def _window(dataset: Dataset) -> tuple[float, float, str] | None:
     """The first window that the file offers, or None where none of use."""
-    centre, width = _number(dataset, "WindowCenter", None), _number(dataset, "WindowWidth", None)
+    centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
     function = str(dataset.get("VOILUTFunction")).upper()
     if function not in ("LINEAR_EXACT", "SIGMOID"):
         function = "LINEAR"
-    if centre is None or width is None or not math.isfinite(centre) or not math.isfinite(width):
+    if not math.isfinite(centre) or not math.isfinite(width):
         return None
     if width < (1 if function == "LINEAR" else np.finfo(np.float32).tiny):
         return None

@@ -43,7 +43,7 @@ def encode_png(image: Tensor) -> bytes:
 
 
 def difference(a: Tensor, b: Tensor) -> Tensor:
-    """a - b, averaged over channels: (H, W), signed; a and b are (1, C, H, W) or (C, H, W)."""
+    """The mean of a - b over channels: (H, W), signed; a and b are (1, C, H, W) or (C, H, W)."""
     if a.shape != b.shape:
         raise ImageError(f"Images of one shape were expected, not {(*a.shape,)} and {(*b.shape,)}.")
     return (a - b).reshape(-1, *a.shape[-2:]).mean(0)

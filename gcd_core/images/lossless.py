@@ -18,7 +18,7 @@ NO_CODE = 255  # bits to skip where no Huffman code matches: more than any code 
 
 
 class FrameError(ValueError):
-    """A frame is damaged, or of a sort that is not decoded here; nothing of it is in the message"""
+    """A frame is damaged, or of a sort not decoded here; nothing of it is in the message."""
 
 
 @dataclass(frozen=True)
@@ -114,33 +114,44 @@ def decode_lossless_jpeg(stream: bytes) -> np.ndarray:
     FrameError
         If the stream is damaged, or of another kind of JPEG.
     """
-    header, picture, tables, interval = None, None, {}, 0
+    header = _lossless_header(stream)
+    picture = np.empty((header.rows, header.columns, len(header.components)), dtype=np.uint16)
+    tables: dict[int, _Table] = {}
     decoded: set[int] = set()
+    interval = 0
     for marker, body, rest in _segments(stream):
-        if marker == SOF_LOSSLESS and header is None:
-            header = _frame_header(marker, body)
-            if any(factors != 0x11 for _, factors in header.components) or header.bits > 16:
-                raise FrameError("lossless JPEG with subsampled components")
-            shape = (header.rows, header.columns, len(header.components))
-            picture = np.empty(shape, dtype=np.uint16)
-        elif marker in FRAME_HEADERS:
-            raise FrameError("another kind of JPEG than lossless, or two pictures in one")
-        elif marker == DHT:
+        if marker == DHT:
             tables |= _huffman_tables(body)
         elif marker == DRI:
             interval = int.from_bytes(body[:2])
         elif marker == SOS:
-            if header is None:
-                raise FrameError("a JPEG scan without a frame header")
             planes = _decode_scan(header, tables, interval, body, rest)
             if decoded & planes.keys():
                 raise FrameError("a JPEG component that comes twice")
             for place, plane in planes.items():
                 picture[..., place] = plane
             decoded |= planes.keys()
-    if header is None or len(decoded) != len(header.components):
+    if len(decoded) != len(header.components):
         raise FrameError("lossless JPEG cut short")
     return picture
+
+
+def _lossless_header(stream: bytes) -> FrameHeader:
+    """The frame header of a stream that holds one picture, lossless and without subsampling."""
+    headers = []
+    for marker, body, _ in _segments(stream):
+        if marker in FRAME_HEADERS:
+            headers.append(_frame_header(marker, body))
+        elif marker == SOS and not headers:
+            raise FrameError("a JPEG scan without a frame header")
+    if not headers:
+        raise FrameError("lossless JPEG cut short")
+    header = headers[0]
+    if len(headers) > 1 or header.marker != SOF_LOSSLESS:
+        raise FrameError("another kind of JPEG than lossless, or two pictures in one")
+    if any(factors != 0x11 for _, factors in header.components) or header.bits > 16:
+        raise FrameError("lossless JPEG with subsampled components")
+    return header
 
 
 def _segments(stream: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -279,8 +290,8 @@ def _differences(coded: bytes, tables: list[_Table], count: int) -> np.ndarray:
 
 def _windows(data: np.ndarray) -> np.ndarray:
     """The 16 bits from every bit position on, of all bytes but the last 8, in order."""
-    wide = data.astype(np.uint32)
-    wide = (wide[:-8] << 16) | (wide[1:-7] << 8) | wide[2:-6]
+    each = data.astype(np.uint32)
+    wide = (each[:-8] << 16) | (each[1:-7] << 8) | each[2:-6]
     windows = np.empty((len(wide), 8), dtype=np.uint16)
     for bit in range(8):
         windows[:, bit] = wide >> (8 - bit) & 0xFFFF

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from gcd_core.images.dicom import read_dicom
 from gcd_core.images.limits import MAX_BYTES, MAX_PIXELS, ImageError, check_size
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
@@ -34,8 +35,9 @@ def load_image(source: ImageSource, size: int, channels: int) -> Tensor:
     by the largest number of their bit depth (8, 10, 12, 14, 16, 24 or 32; the least that holds the
     brightest pixel), fractions in [0, 1] are left alone, and where there are negative numbers, the
     range is stretched from the least to the greatest. Of colour or transparency in 16 bits, 8 are
-    kept. DICOM goes through its own look-up tables and windows (`gcd_core.dicom.read_dicom`). The
-    whole frame is resized to a square, as the training images were.
+    kept. DICOM goes through its own look-up tables and windows (`gcd_core.images.dicom`). The whole
+    frame is resized to a square. Training reads its images by this function too, so that page and
+    network see the same pixels.
 
     Parameters
     ----------
@@ -94,10 +96,7 @@ def shown_name(name: str, source: ImageSource) -> str:
 
 
 def resize(image: Image.Image, size: int) -> Image.Image:
-    """Resize the whole frame to (size, size) with Lanczos's antialiasing filter.
-
-    Training and exploring share this function, so that they see the same pixels.
-    """
+    """Resize the whole frame to (size, size) with Lanczos's antialiasing filter."""
     if image.size == (size, size):
         return image
     return image.resize((size, size), Image.Resampling.LANCZOS)
@@ -145,8 +144,6 @@ def _read(source: str | Path | bytes | BinaryIO) -> bytes:
 def _open_file(data: bytes) -> Image.Image:
     """Read the header only, of all but DICOM; decoding waits until the size has been checked."""
     if _is_dicom(data):
-        from gcd_core.images.dicom import read_dicom
-
         return read_dicom(data)
     if _is_nifti(data):
         raise ImageError(

@@ -90,12 +90,7 @@ def explain_path(
     GCDError
         If `method` or `f` is unknown, the path too short, or "bb_ig" has no classifier to ask.
     """
-    if method not in METHODS:
-        raise GCDError(f"There is no attribution {method!r}; choose one of {METHODS}.")
-    if f not in CHANNELS:
-        raise GCDError(f"{f!r} cannot be attributed; choose one of {CHANNELS}.")
-    if method == "bb_ig" and classifier is None:
-        raise GCDError("BB-IG asks the classifier; pass classifier=domain.classifier.")
+    _check_request(method, f, classifier)
 
     order = _toward_flip(path)
     own = path.probabilities if path.sign < 0 else 1 - path.probabilities
@@ -105,6 +100,7 @@ def explain_path(
     values = path.logits if f == "logit" else path.probabilities
     values = values[stretch]
     if method == "bb_ig":
+        assert classifier is not None  # `_check_request` saw to it
         weights = torch.linspace(0, 1, len(images))[:, None, None, None]
         images = torch.lerp(images[:1], images[-1:], weights)
         values = _ask(classifier, quantise(images), path.label, f)
@@ -122,6 +118,16 @@ def explain_path(
         reached=reached,
         completeness_error=float(heat.double().sum() - (values[0] - values[-1]).double()),
     )
+
+
+def _check_request(method: str, f: str, classifier: BlackBox | None) -> None:
+    """Refuse a method or an f that is unknown, and BB-IG without a classifier to ask."""
+    if method not in METHODS:
+        raise GCDError(f"There is no attribution {method!r}; choose one of {METHODS}.")
+    if f not in CHANNELS:
+        raise GCDError(f"{f!r} cannot be attributed; choose one of {CHANNELS}.")
+    if method == "bb_ig" and classifier is None:
+        raise GCDError("BB-IG asks the classifier; pass classifier=domain.classifier.")
 
 
 def integrate(images: Tensor, values: Tensor) -> Tensor:
@@ -200,7 +206,7 @@ def _baseline(own: Tensor) -> tuple[int, bool]:
 
 @torch.inference_mode()
 def _ask(classifier: BlackBox, images: Tensor, label: str, f: str) -> Tensor:
-    """f of the label for each image (n,), on the CPU."""
+    """What f gives for the label on each image (n,), on the CPU."""
     logits = classifier(images)
     answer = classifier.logit if f == "logit" else classifier.probability
     return answer(logits, label).float().cpu()

@@ -280,39 +280,58 @@ def _directions(file: str, header: dict[str, str], tensors: dict[str, Tensor]) -
             f"{file} holds no directions: its format is {header.get('format', 'unknown')!r}, not "
             f"{FORMAT!r}. Give a file that `save` wrote."
         )
-    damaged = f"{file} is damaged ({{}}); save the directions again."
+    try:
+        names, eigenvalues, metadata = _read_metadata(header)
+        for name, value in tensors.items():
+            if value.dtype != torch.float32 or not bool(value.isfinite().all()):
+                raise _Damaged(f"{name[:80]} is not made of finite float32 numbers")
+        vectors = tensors.pop("vectors", torch.empty(0))
+        if vectors.ndim != 2 or len(vectors) != len(names) or not vectors.numel():
+            raise _Damaged(f"vectors {tuple(vectors.shape)} for {len(names)} names")
+        if not bool((vectors.norm(dim=1) - 1).abs().max() < 1e-3):
+            raise _Damaged("its directions are not of length 1")
+        z_sem = tensors.pop("z_sem", None)
+        if z_sem is not None and z_sem.shape != (1, vectors.shape[1]):
+            raise _Damaged(f"a source code of shape {tuple(z_sem.shape)}")
+        proxy = _read_proxy(tensors, vectors.shape[1])
+    except _Damaged as error:
+        raise GCDError(f"{file} is damaged ({error}); save the directions again.") from error
+    return DirectionSet(names, vectors, metadata, eigenvalues, z_sem, proxy)
+
+
+class _Damaged(Exception):
+    """A part of a file of directions is not what it should be; the message says which."""
+
+
+def _read_metadata(
+    header: dict[str, str],
+) -> tuple[list[str], list[float | None], dict[str, Any]]:
+    """Names, eigenvalues and the rest of the metadata in a file's header."""
     try:
         about = json.loads(header["about"])
         names, eigenvalues = about.pop("names"), about.pop("eigenvalues")
         label = about["label"]
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise GCDError(damaged.format("its metadata cannot be read")) from error
+        raise _Damaged("its metadata cannot be read") from error
     if not isinstance(label, str) or not _are_names(names):
-        raise GCDError(damaged.format("its label or names are not text as expected"))
+        raise _Damaged("its label or names are not text as expected")
     if not _are_eigenvalues(eigenvalues, len(names)):
-        raise GCDError(damaged.format("its eigenvalues are not one number or null per direction"))
+        raise _Damaged("its eigenvalues are not one number or null per direction")
     if not _are_figures(about.get("figures", {})):
-        raise GCDError(damaged.format("its figures are not numbers"))
-    for name, value in tensors.items():
-        if value.dtype != torch.float32 or not bool(value.isfinite().all()):
-            raise GCDError(damaged.format(f"{name[:80]} is not made of finite float32 numbers"))
-    vectors = tensors.pop("vectors", torch.empty(0))
-    if vectors.ndim != 2 or len(vectors) != len(names) or not vectors.numel():
-        raise GCDError(damaged.format(f"vectors {tuple(vectors.shape)} for {len(names)} names"))
-    if not bool((vectors.norm(dim=1) - 1).abs().max() < 1e-3):
-        raise GCDError(damaged.format("its directions are not of length 1"))
-    z_sem = tensors.pop("z_sem", None)
-    if z_sem is not None and z_sem.shape != (1, vectors.shape[1]):
-        raise GCDError(damaged.format(f"a source code of shape {tuple(z_sem.shape)}"))
-    proxy = None
-    if tensors:
-        state = {name.removeprefix(PROXY): value for name, value in tensors.items()}
-        proxy = Proxy(vectors.shape[1])
-        try:
-            proxy.load_state_dict(state)
-        except RuntimeError as error:
-            raise GCDError(damaged.format("its proxy has other layers than expected")) from error
-    return DirectionSet(names, vectors, about, eigenvalues, z_sem, proxy)
+        raise _Damaged("its figures are not numbers")
+    return names, eigenvalues, about
+
+
+def _read_proxy(tensors: dict[str, Tensor], z_sem_size: int) -> Proxy | None:
+    """The proxy in a file's tensors that are left, if there is one."""
+    if not tensors:
+        return None
+    proxy = Proxy(z_sem_size)
+    try:
+        proxy.load_state_dict({name.removeprefix(PROXY): value for name, value in tensors.items()})
+    except RuntimeError as error:
+        raise _Damaged("its proxy has other layers than expected") from error
+    return proxy
 
 
 def _are_names(names: Any) -> bool:

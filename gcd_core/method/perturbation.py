@@ -15,7 +15,7 @@ from gcd_core.method.settings import check_radius
 
 @dataclass(frozen=True)
 class Answers:
-    """What the classifier and LPIPS say of some images, on the CPU.
+    """What the classifier and LPIPS say of images, on the CPU.
 
     Attributes
     ----------

@@ -1,5 +1,7 @@
 """The proxy: small networks that learn what the classifier and LPIPS say of a semantic code."""
 
+from __future__ import annotations
+
 import copy
 import itertools
 import math
@@ -40,6 +42,11 @@ class Proxy(nn.Module):
         D, the size of a semantic code.
     """
 
+    centre: Tensor
+    scale: Tensor
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, z_sem_size: int) -> None:
         super().__init__()
         self.register_buffer("centre", torch.zeros(z_sem_size))
@@ -55,7 +62,8 @@ class Proxy(nn.Module):
         each sigmoid of the layer before adds.
         """
         for network in self.networks:
-            for i, layer in enumerate(network[::2]):
+            layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+            for i, layer in enumerate(layers):
                 gain = SIGMOID_GAIN if i else FIRST_GAIN
                 nn.init.xavier_normal_(layer.weight, gain, generator)
                 with torch.no_grad():
@@ -139,33 +147,20 @@ def fit_proxy(
     Cancelled
         If `cancel` is set.
     """
-    if len(z_sem) < VALIDATION_PART:
-        raise GCDError(
-            f"{len(z_sem)} samples cannot be split into training and validation; take "
-            f"{VALIDATION_PART} or more."
-        )
     with torch.inference_mode(False), torch.enable_grad():
         z_sem, source = z_sem.float().cpu().clone(), source.float().cpu().clone()
         targets = torch.stack([logits, distances], dim=1).float().cpu().clone()
-        if not bool(z_sem.isfinite().all() and targets.isfinite().all()):
-            raise GCDError("A sample's code, logit or LPIPS is no finite number; search again.")
-        mean, spread = targets.mean(0), targets.std(0)
-        if spread[0] <= 1e-6 * (1 + mean[0].abs()):
-            raise GCDError(
-                "The classifier answers the same for every perturbed image, so there is no "
-                "direction to find; search in a larger radius."
-            )
-
+        _check_samples(z_sem, targets)
         generator = torch.Generator().manual_seed(seed)
         parts = torch.randperm(len(z_sem), generator=generator).tensor_split(VALIDATION_PART)
         proxy = Proxy(z_sem.shape[1])
         proxy.initialise(generator)
         proxy.centre.copy_(source[0])
         proxy.scale.fill_(radius / math.sqrt(z_sem.shape[1]))
-        proxy.mean.copy_(mean)
-        proxy.spread.copy_(spread.clamp(min=1e-6))
-        weight = torch.tensor([1.0, lam]) / spread[0] ** 2
-        lessons = []
+        proxy.mean.copy_(targets.mean(0))
+        proxy.spread.copy_(targets.std(0).clamp(min=1e-6))
+        weight = torch.tensor([1.0, lam]) / targets.std(0)[0] ** 2
+        trainings = []
         for i, network in enumerate(proxy.networks):
 
             def loss(rows: Tensor, network: nn.Module = network) -> Tensor:
@@ -173,24 +168,48 @@ def fit_proxy(
                 return (error.square() * weight).sum(1).mean()
 
             kept = torch.cat(parts[:i] + parts[i + 1 :])
-            lessons.append(_Training(network, loss, kept, parts[i], generator))
+            trainings.append(_Training(network, loss, kept, parts[i], generator))
+        losses = _train(trainings, progress, cancel)
+    return FittedProxy(proxy.eval().requires_grad_(False), *losses)
 
-        train_losses: list[float] = []
-        validation_losses: list[float] = []
-        for epoch in range(MOST_EPOCHS):
-            if cancel is not None and cancel.is_set():
-                raise Cancelled
-            for lesson in lessons:
-                lesson.epoch()
-            train_losses.append(fmean(lesson.train[-1] for lesson in lessons))
-            validation_losses.append(fmean(lesson.validation[-1] for lesson in lessons))
-            if progress is not None:
-                progress(epoch + 1, MOST_EPOCHS, train_losses, validation_losses)
-            if all(lesson.over for lesson in lessons):
-                break
-        for lesson in lessons:
-            lesson.network.load_state_dict(lesson.best)
-    return FittedProxy(proxy.eval().requires_grad_(False), train_losses, validation_losses)
+
+def _check_samples(z_sem: Tensor, targets: Tensor) -> None:
+    """Refuse samples that no proxy can be fitted to."""
+    if len(z_sem) < VALIDATION_PART:
+        raise GCDError(
+            f"{len(z_sem)} samples cannot be split into training and validation; take "
+            f"{VALIDATION_PART} or more."
+        )
+    if not bool(z_sem.isfinite().all() and targets.isfinite().all()):
+        raise GCDError("A sample's code, logit or LPIPS is no finite number; search again.")
+    mean, spread = targets[:, 0].mean(), targets[:, 0].std()
+    if spread <= 1e-6 * (1 + mean.abs()):
+        raise GCDError(
+            "The classifier answers the same for every perturbed image, so there is no "
+            "direction to find; search in a larger radius."
+        )
+
+
+def _train(
+    trainings: list[_Training], progress: EpochProgress | None, cancel: Cancel | None
+) -> tuple[list[float], list[float]]:
+    """Train all networks, each until it is over, and leave each with its best weights."""
+    train_losses: list[float] = []
+    validation_losses: list[float] = []
+    for epoch in range(MOST_EPOCHS):
+        if cancel is not None and cancel.is_set():
+            raise Cancelled
+        for training in trainings:
+            training.epoch()
+        train_losses.append(fmean(training.train[-1] for training in trainings))
+        validation_losses.append(fmean(training.validation[-1] for training in trainings))
+        if progress is not None:
+            progress(epoch + 1, MOST_EPOCHS, train_losses, validation_losses)
+        if all(training.over for training in trainings):
+            break
+    for training in trainings:
+        training.network.load_state_dict(training.best)
+    return train_losses, validation_losses
 
 
 class _Training:

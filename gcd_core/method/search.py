@@ -126,13 +126,13 @@ class Samples:
     def __len__(self) -> int:
         return len(self.logits)
 
-    def __getitem__(self, some: slice) -> Samples:
-        """Return some of the samples."""
+    def __getitem__(self, rows: slice) -> Samples:
+        """Return a part of the samples."""
         return replace(
             self,
-            z_sem=self.z_sem[some],
-            logits=self.logits[some],
-            distances=self.distances[some],
+            z_sem=self.z_sem[rows],
+            logits=self.logits[rows],
+            distances=self.distances[rows],
         )
 
     def joined(self, z_sem: Tensor, answers: Answers) -> Samples:
@@ -311,11 +311,11 @@ class _Run:
         already, began = len(self.samples), time.perf_counter()
         for start in range(already, n, batch_size):
             self.stop_if_cancelled()
-            some = z_sem[start : min(start + batch_size, n)]
-            codes = latent.with_z_sem(some.to(latent.z_sem))
+            batch = z_sem[start : min(start + batch_size, n)]
+            codes = latent.with_z_sem(batch.to(latent.z_sem))
             images = self.domain.generator.decode(codes, question.solver, question.steps)
             answers = ask(self.domain, images, image, question.label)
-            self.samples = self.samples.joined(some, answers)
+            self.samples = self.samples.joined(batch, answers)
             done = len(self.samples)
             pace = (time.perf_counter() - began) / (done - already)
             self.report(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
 
 VALIDATION_PART = 9  # one part in nine of the samples validates the proxy: as many at least
+LEAST = {"n_samples": VALIDATION_PART, "n_h": 0, "lam": 0}  # the smallest that a search takes
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Settings:
     batch_size: int | None = None
     settle: float | None = None
 
-    def changed(self, **changes: object) -> Settings:
+    def changed(self, **changes: Any) -> Settings:
         """Return the settings with those changes that are not None.
 
         Another solver than these settings' own brings its own steps where one of the two is the
@@ -90,16 +91,16 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise GCDError(f"{name} is {value!r}; give a whole number.")
-        if self.n_samples < VALIDATION_PART:
+        if self.n_samples < LEAST["n_samples"]:
             raise GCDError(
                 f"{self.n_samples} samples cannot train a proxy and validate it; take "
                 f"{VALIDATION_PART} or more (1,024 are usual)."
             )
-        if not 0 <= self.n_h <= z_sem_size:
+        if not LEAST["n_h"] <= self.n_h <= z_sem_size:
             raise GCDError(f"{self.n_h} h-directions are not to be had; take 0 to {z_sem_size}.")
         if not 0 <= self.seed < 2**63:
             raise GCDError(f"The seed {self.seed} is out of range; take 0 or more, below 2**63.")
-        if not (math.isfinite(self.lam) and self.lam >= 0):
+        if not LEAST["lam"] <= self.lam < math.inf:
             raise GCDError(f"The weight of LPIPS, lam, is {self.lam}; give 0 or a positive number.")
         check_radius(self.radius)
         check_sampling(self.steps, self.batch_size)

@@ -156,7 +156,7 @@ def walk(
     check_label(domain, label)
     check_sampling(steps, batch_size)
     if isinstance(image, Latent):
-        latent, image = image, None
+        latent = image
     else:
         check_image(domain, image)
     if latent is not None and len(latent) != 1:
@@ -164,25 +164,27 @@ def walk(
     vector = _vector(domain, direction)
     positions = _positions(domain, alphas, n, both)
     batch_size = batch_size or default_batch_size(domain)
-    if latent is None:
-        latent = domain.generator.encode(image, solver, steps)
-    if image is None:
-        image = domain.generator.decode(latent, solver, steps).clamp(0, 1)
-    source_probability = _probability(domain, image, label)
+    if isinstance(image, Latent):
+        latent = image
+        source = domain.generator.decode(latent, solver, steps).clamp(0, 1)
+    else:
+        latent = latent or domain.generator.encode(image, solver, steps)
+        source = image
+    source_probability = _probability(domain, source, label)
     along = positions
     if alphas is None and not both:  # + 0.0 turns the -0.0 of a walk down into 0.0
         along = -cf_sign(source_probability) * positions + 0.0
     batches: list[Answers] = []
-    for positions in along.split(batch_size):
+    for alpha in along.split(batch_size):
         if cancel is not None and cancel.is_set():
             raise Cancelled
-        z_sem = latent.z_sem + positions.to(latent.z_sem)[:, None] * vector.to(latent.z_sem)
+        z_sem = latent.z_sem + alpha.to(latent.z_sem)[:, None] * vector.to(latent.z_sem)
         images = domain.generator.decode(latent.with_z_sem(z_sem), solver, steps)
-        batches.append(ask(domain, images, image, label))
+        batches.append(ask(domain, images, source, label))
         if progress is not None:
             progress(sum(len(batch.logits) for batch in batches), len(along))
     name = "direction" if isinstance(direction, Tensor) else direction.name
-    return _path(domain, label, name, image, source_probability, along, batches, lam)
+    return _path(domain, label, name, source, source_probability, along, batches, lam)
 
 
 @torch.inference_mode()

@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gcd_core.domains.opening import Domain
+from gcd_core.method.attribution import Attribution
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.loss import THRESHOLD
+from gcd_core.method.walk import Path
 from gcd_core.wording import signed
+
+SEARCH_SETTINGS = {"n_samples": "samples", "radius": "radius", "lam": "λ", "steps": "steps"}
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,10 @@ class LabelChange:
     positive: str
     before: float
     after: float
+
+    def flips(self, threshold: float) -> bool:
+        """Whether the prediction changed sides."""
+        return (self.before >= threshold) != (self.after >= threshold)
 
 
 @dataclass(frozen=True)
@@ -37,12 +46,12 @@ class Curve:
     proxy: Sequence[tuple[float, float]]
     here: tuple[float, float]
     alone: bool = True
-    threshold: float = 0.5
+    threshold: float = THRESHOLD
 
 
 @dataclass(frozen=True)
 class Report:
-    """What stands on the page; nothing of it names a patient or a file.
+    """What there is to report; nothing of it names a patient or a file.
 
     Attributes
     ----------
@@ -68,7 +77,7 @@ class Report:
     settings, identities : sequence of (str, str)
         Name and value, as of `settings_rows` and `identity_rows`.
     warnings : sequence of str
-        What the reader must know before anything else; two at most.
+        What the reader must know before anything else, the gravest first.
     notice : str
         The domain's own, beside the one that every report has.
     date : datetime.date or None
@@ -94,8 +103,72 @@ class Report:
     @property
     def flipped(self) -> bool:
         """Whether the prediction of the explained label changed sides."""
-        label, threshold = self.labels[self.explained], self.curve.threshold
-        return (label.before >= threshold) != (label.after >= threshold)
+        return self.labels[self.explained].flips(self.curve.threshold)
+
+    @classmethod
+    def of(
+        cls,
+        domain: Domain,
+        directions: DirectionSet,
+        path: Path,
+        heat: Attribution,
+        *,
+        source: Tensor,
+        changed: Tensor,
+        before: Sequence[float],
+        after: Sequence[float],
+        distance: float,
+        alphas: Sequence[tuple[str, float]],
+        proxy: Sequence[tuple[float, float]] = (),
+        warnings: Sequence[str] = (),
+    ) -> Report:
+        """Return today's report of an image and of what it became along directions.
+
+        Parameters
+        ----------
+        domain : Domain
+        directions : DirectionSet
+            Those that the image can be moved along.
+        path : Path
+            The walk along one of them, whose curve is shown.
+        heat : Attribution
+            The map of that walk.
+        source, changed, distance, alphas, warnings
+            As of the report.
+        before, after : sequence of float
+            The classifier's probabilities of the two images, one for each label of the domain.
+        proxy : sequence of (float, float)
+            As of `Curve`.
+        """
+        explained, direction = domain.labels.index(path.label), path.direction_name
+        return cls(
+            title=domain.label_info[path.label].title,
+            domain=domain.title,
+            labels=[
+                LabelChange(*domain.label_names[label], was, now)
+                for label, was, now in zip(domain.labels, before, after, strict=True)
+            ],
+            explained=explained,
+            source=source,
+            changed=changed,
+            heat=heat.map,
+            alphas=alphas,
+            distance=distance,
+            curve=Curve(
+                direction,
+                list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True)),
+                proxy,
+                here=(dict(alphas).get(direction, 0.0), after[explained]),
+                alone=all(name == direction for name, _ in alphas),
+                threshold=path.threshold,
+            ),
+            completeness_error=heat.completeness_error,
+            settings=settings_rows(domain, path.label, directions, alphas),
+            identities=identity_rows(domain, directions),
+            warnings=warnings,
+            notice=domain.notice,
+            date=datetime.date.today(),
+        )
 
 
 # -- what a domain and its directions say of themselves ------------------------------------------
@@ -110,21 +183,20 @@ def settings_rows(
         ("Label", label),
         ("Position", position(alphas)),
     ]
-    sampling = getattr(domain.generator, "sampling", None)  # of those generators that have steps
+    sampling = domain.generator.sampling
     if sampling is not None:
         steps = f"{sampling.encode_steps} steps to encode, {sampling.decode_steps} to decode"
         rows.append(("Solver", f"{sampling.solver}, {steps}"))
     search = directions.metadata.get("settings")
     seed = directions.metadata.get("seed")
-    words = {"n_samples": "samples", "radius": "radius", "lam": "λ", "steps": "steps"}
-    told = [
-        f"{word} {search[key]:g}"
-        for key, word in words.items()
+    recorded = [
+        f"{title} {search[key]:g}"
+        for key, title in SEARCH_SETTINGS.items()
         if isinstance(search, dict) and type(search.get(key)) in (int, float)
     ]
     if type(seed) is int:
-        told.append(f"seed {seed}")
-    rows.append(("Directions found by", ", ".join(told) or "not recorded"))
+        recorded.append(f"seed {seed}")
+    rows.append(("Directions found by", ", ".join(recorded) or "not recorded"))
     return rows
 
 

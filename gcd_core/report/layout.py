@@ -52,6 +52,7 @@ class Sheet:
         self.family = next(family for family in FAMILIES if family in known)
 
     def font(self, size: float, bold: bool = False) -> FontProperties:
+        """The sheet's typeface, in points."""
         from matplotlib.font_manager import FontProperties
 
         families = [self.family, FAMILIES[-1]]  # the last comes with matplotlib and has most signs

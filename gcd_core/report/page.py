@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 import threading
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from gcd_core.errors import GCDError
+from gcd_core.files import written_whole
 from gcd_core.images.drawing import difference, overlay, to_pil
-from gcd_core.report.content import Report, position
+from gcd_core.report.content import Curve, Report, position
 from gcd_core.report.layout import (
     ACCENT,
     BEFORE,
@@ -32,14 +31,18 @@ from gcd_core.report.layout import (
 )
 from gcd_core.wording import percent, signed
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 FORMATS = ("pdf", "png")
-MOST_LABELS, FEW_LABELS = 12, 5
+MOST_LABELS, FEW_LABELS, MOST_WARNINGS = 12, 5, 2
 NOTICE = (
     "Research use only. Not a medical device, not for diagnosis. The changed image is synthetic: "
     "it shows what this classifier reacts to, and is no forecast of a patient's course."
 )
 ROW, LEAST_ROW, WIDE_ROW = 8.6, 7.6, 11.6  # one label's bars
 HEAD_OF_BARS = 11.0
+HEAD_OF_CURVE, LEFT_OF_CURVE = 9.4, 9.5  # its title and keys, its percentages
 FOOT, NOTICE_LINE = 238.0, 277.0  # where the settings and the notice begin
 _DRAWING = threading.Lock()  # matplotlib's caches of fonts are shared by all threads
 
@@ -71,68 +74,62 @@ def write_report(target: str | Path | BinaryIO, report: Report, file_format: str
 
     # Hinted letters of a PNG would be set wider or narrower than `Sheet.width` says.
     with _DRAWING, rc_context({"text.hinting": "none"}):
-        page = Sheet(vectors=file_format == "pdf")
-        _draw(page, report)
+        sheet = Sheet(vectors=file_format == "pdf")
+        _draw(sheet, report)
         about = {"Creator": "GCD Explorer", "Producer": None, "CreationDate": None}
         if file_format == "png":
             about = {"Software": "GCD Explorer"}
-        page.figure.savefig(buffer, format=file_format, dpi=DPI, metadata=about)
+        sheet.figure.savefig(buffer, format=file_format, dpi=DPI, metadata=about)
     if not isinstance(target, str | Path):
         target.write(buffer.getvalue())
         return
-    path = Path(target)
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".report-") as folder:
-            partial = Path(folder) / "report"
-            partial.write_bytes(buffer.getvalue())
-            os.replace(partial, path)
-    except OSError as error:
-        raise GCDError(f"{path} cannot be written: {error.strerror or error}.") from error
+    with written_whole(target) as place:
+        place.write_bytes(buffer.getvalue())
 
 
-def _draw(page: Sheet, report: Report) -> None:
-    y = _head(page, report)
-    y = _pictures(page, report, y)
-    _predictions_and_curve(page, report, y)
-    _foot(page, report)
+def _draw(sheet: Sheet, report: Report) -> None:
+    y = _head(sheet, report)
+    y = _pictures(sheet, report, y)
+    _predictions_and_curve(sheet, report, y)
+    _foot(sheet, report)
 
 
-def _head(page: Sheet, report: Report) -> float:
+def _head(sheet: Sheet, report: Report) -> float:
     """Title, the finding in words, warnings; where the next part begins."""
-    page.text(MARGIN, 17, "GCD EXPLORER", 7.5, ACCENT, bold=True)
-    eyebrow = page.width("GCD EXPLORER", 7.5, bold=True) + 3
-    page.text(MARGIN + eyebrow, 17, "Counterfactual report", 7.5, SOFT)
+    sheet.text(MARGIN, 17, "GCD EXPLORER", 7.5, ACCENT, bold=True)
+    eyebrow = sheet.width("GCD EXPLORER", 7.5, bold=True) + 3
+    sheet.text(MARGIN + eyebrow, 17, "Counterfactual report", 7.5, SOFT)
     if report.date is not None:
         day = f"{report.date.day} {report.date:%B %Y}"
-        page.text(WIDTH - MARGIN, 17, day, 7.5, SOFT, align="right")
-    page.rule(20)
-    _title(page, report.title)
-    page.text(MARGIN, 37.2, report.domain, 9, SOFT)
+        sheet.text(WIDTH - MARGIN, 17, day, 7.5, SOFT, align="right")
+    sheet.rule(20)
+    _title(sheet, report.title)
+    sheet.text(MARGIN, 37.2, report.domain, 9, SOFT)
     label = report.labels[report.explained]
     outcome = "the prediction flips" if report.flipped else "the prediction stays as it was"
     steps = [f"{name} by {signed(alpha)}" for name, alpha in report.alphas]
     listed = " and ".join(filter(None, (", ".join(steps[:-1]), *steps[-1:])))
     how = f"changed along {listed}" if steps else "encoded and decoded without a change"
     finding = f"{label.positive} {percent(label.before)}; {how}, {percent(label.after)}: {outcome}."
-    y = page.paragraph(MARGIN, 46, finding, INNER, 10, INK, 4.8, most=3)
+    y = sheet.paragraph(MARGIN, 46, finding, INNER, 10, INK, 4.8, most=3)
     y += 1 if report.warnings else 0
-    for warning in report.warnings[:2]:
-        lines = page.wrapped(warning, INNER - 7, 8.5, most=2)
-        page.box(MARGIN, y - 3.2, INNER, 4.2 * len(lines) + 2, WELL)
-        page.box(MARGIN, y - 3.2, 0.9, 4.2 * len(lines) + 2, INK)
-        y = page.paragraph(MARGIN + 4, y + 0.7, warning, INNER - 7, 8.5, INK, 4.2, most=2) + 2
+    for warning in report.warnings[:MOST_WARNINGS]:
+        lines = sheet.wrapped(warning, INNER - 7, 8.5, most=2)
+        sheet.box(MARGIN, y - 3.2, INNER, 4.2 * len(lines) + 2, WELL)
+        sheet.box(MARGIN, y - 3.2, 0.9, 4.2 * len(lines) + 2, INK)
+        y = sheet.paragraph(MARGIN + 4, y + 0.7, warning, INNER - 7, 8.5, INK, 4.2, most=2) + 2
     return y + 0.5
 
 
-def _title(page: Sheet, label: str) -> None:
+def _title(sheet: Sheet, label: str) -> None:
     """As large as it fits on a line; of a very long label, what fits."""
     rest = ": what would change the classifier's mind"
-    size = next((s for s in (17, 15, 13) if page.width(label + rest, s, bold=True) <= INNER), 11)
-    label = page.fitted(label, INNER - page.width(rest, size, bold=True), size, bold=True)
-    page.text(MARGIN, 31, label + rest, size, bold=True)
+    size = next((s for s in (17, 15, 13) if sheet.width(label + rest, s, bold=True) <= INNER), 11)
+    label = sheet.fitted(label, INNER - sheet.width(rest, size, bold=True), size, bold=True)
+    sheet.text(MARGIN, 31, label + rest, size, bold=True)
 
 
-def _pictures(page: Sheet, report: Report, y: float) -> float:
+def _pictures(sheet: Sheet, report: Report, y: float) -> float:
     """Original, counterfactual, difference, heat map; where the next part begins."""
     side = (INNER - 3 * GAP) / 4
     label = report.labels[report.explained]
@@ -154,34 +151,34 @@ def _pictures(page: Sheet, report: Report, y: float) -> float:
     ends = [(), (), ("darker", "brighter"), ("against", f"for {label.positive}")]
     for i, (title, note, image) in enumerate(panels):
         x = MARGIN + i * (side + GAP)
-        page.picture(x, y, side, image)
-        page.text(x, y + side + 4.4, title, 8.5, bold=True, room=side)
-        page.text(x, y + side + 8.2, note, 7.5, SOFT, room=side)
+        sheet.picture(x, y, side, image)
+        sheet.text(x, y + side + 4.4, title, 8.5, bold=True, room=side)
+        sheet.text(x, y + side + 8.2, note, 7.5, SOFT, room=side)
         if ends[i]:
-            page.gradient(x, y + side + 10.4, side, 1.1)
-            page.text(x, y + side + 14.4, ends[i][0], 6.5, SOFT, room=side / 2)
-            page.text(
+            sheet.gradient(x, y + side + 10.4, side, 1.1)
+            sheet.text(x, y + side + 14.4, ends[i][0], 6.5, SOFT, room=side / 2)
+            sheet.text(
                 x + side, y + side + 14.4, ends[i][1], 6.5, SOFT, align="right", room=side * 0.7
             )
     return y + side + 23
 
 
-def _predictions_and_curve(page: Sheet, report: Report, y: float) -> None:
+def _predictions_and_curve(sheet: Sheet, report: Report, y: float) -> None:
     """Bars on the left, the curve on the right, and three numbers where there is room."""
     right, room = MARGIN + COLUMN + 3 * GAP, FOOT - 6 - y
     few = len(report.labels) <= FEW_LABELS
     if not few or HEAD_OF_BARS + len(report.labels) * WIDE_ROW + 38 > room:
         most = min(MOST_LABELS, int((room - HEAD_OF_BARS) / LEAST_ROW))
         which = shown_labels(report, most)
-        _bars(page, report, y, which, min(ROW, (room - HEAD_OF_BARS) / len(which)))
+        _bars(sheet, report, y, which, min(ROW, (room - HEAD_OF_BARS) / len(which)))
         height = min(46, room - 60)
-        _curve(page, report, right, y, height)
-        _numbers(page, report, right, y + height + 30)
+        _curve(sheet, report, right, y, height)
+        _numbers(sheet, report, right, y + height + 30)
     else:
-        below = _bars(page, report, y, shown_labels(report), WIDE_ROW)
-        _curve(page, report, right, y, height=min(78, room - 24))
-        below = _numbers(page, report, MARGIN, below + 8)
-        _reading(page, report, below, FOOT - 6)
+        below = _bars(sheet, report, y, shown_labels(report), WIDE_ROW)
+        _curve(sheet, report, right, y, height=min(78, room - 24))
+        below = _numbers(sheet, report, MARGIN, below + 8)
+        _reading(sheet, report, below, FOOT - 6)
 
 
 def shown_labels(report: Report, most: int = MOST_LABELS) -> list[int]:
@@ -193,73 +190,98 @@ def shown_labels(report: Report, most: int = MOST_LABELS) -> list[int]:
     return [report.explained, *others[: most - 1]]
 
 
-def _bars(page: Sheet, report: Report, y: float, which: list[int], row: float) -> float:
+def _bars(sheet: Sheet, report: Report, y: float, which: list[int], row: float) -> float:
     """Before and after of some labels; where the next part begins."""
-    page.text(MARGIN, y, "Prediction", 9.5, bold=True)
+    sheet.text(MARGIN, y, "Prediction", 9.5, bold=True)
     if len(which) < len(report.labels):
         note = f"{len(which)} of {len(report.labels)} labels: those that change most"
-        page.text(MARGIN + COLUMN, y, note, 7, SOFT, align="right", room=COLUMN - 20)
+        sheet.text(MARGIN + COLUMN, y, note, 7, SOFT, align="right", room=COLUMN - 20)
     y += 5.6
     for text, colour, x in (("before", BEFORE, MARGIN), ("after", ACCENT, MARGIN + 17)):
-        page.box(x, y - 1.7, 4, 1.5, colour)
-        page.text(x + 5.2, y - 0.2, text, 7, SOFT)
+        sheet.box(x, y - 1.7, 4, 1.5, colour)
+        sheet.text(x + 5.2, y - 0.2, text, 7, SOFT)
     y += 5.4
     threshold = report.curve.threshold
     for i in which:
         label = report.labels[i]
         chosen = i == report.explained
-        flips = (label.before >= threshold) != (label.after >= threshold)
+        flips = label.flips(threshold)
         numbers = f"{percent(label.before)} \N{RIGHTWARDS ARROW} {percent(label.after)}"
         numbers += " \N{MIDDLE DOT} flips" if flips else ""
-        taken = page.width(numbers, 8, bold=chosen) + 3
-        page.text(MARGIN, y, label.positive, 8, bold=chosen, room=COLUMN - taken)
-        page.text(
+        room = COLUMN - sheet.width(numbers, 8, bold=chosen) - 3
+        sheet.text(MARGIN, y, label.positive, 8, bold=chosen, room=room)
+        sheet.text(
             MARGIN + COLUMN, y, numbers, 8, ACCENT if flips else INK, bold=chosen, align="right"
         )
         for height, share, colour in ((1.4, label.before, BEFORE), (3.0, label.after, ACCENT)):
-            page.box(MARGIN, y + height, COLUMN, 1.3, WELL)
-            page.box(MARGIN, y + height, COLUMN * min(max(share, 0.004), 1), 1.3, colour)
-        page.box(MARGIN + COLUMN * threshold - 0.1, y + 1.0, 0.2, 3.7, SOFT)
+            sheet.box(MARGIN, y + height, COLUMN, 1.3, WELL)
+            sheet.box(MARGIN, y + height, COLUMN * min(max(share, 0.004), 1), 1.3, colour)
+        sheet.box(MARGIN + COLUMN * threshold - 0.1, y + 1.0, 0.2, 3.7, SOFT)
         y += row
     return y
 
 
-def _curve(page: Sheet, report: Report, x: float, y: float, height: float) -> None:
+def _curve(sheet: Sheet, report: Report, x: float, y: float, height: float) -> None:
+    """The label's probability along a direction: title, keys, plot, what its ends mean."""
     curve, label = report.curve, report.labels[report.explained]
-    page.text(x, y, f"{label.positive} along {curve.direction}", 9.5, bold=True, room=COLUMN)
+    sheet.text(x, y, f"{label.positive} along {curve.direction}", 9.5, bold=True, room=COLUMN)
     keys = [("classifier" if curve.alone else f"classifier, {curve.direction} alone", ACCENT, 0.7)]
     if curve.proxy:
         keys.append(("proxy", FAINT, 0.35))
     at = x
-    for text, colour, thick in keys:
-        page.box(at, y + 4.5 - thick / 2, 5, thick, colour)
-        page.text(at + 6.4, y + 5.4, text, 7, SOFT)
-        at += 12 + page.width(text, 7)
-    left = 9.5
-    axes = page.axes(x + left, y + 9.4, COLUMN - left, height)
-    tick = page.font(7)
-    places = [alpha for alpha, _ in (*curve.measured, *curve.proxy, curve.here)] or [0.0]
-    low, high = min(places), max(places)
+    for name, colour, thick in keys:
+        sheet.box(at, y + 4.5 - thick / 2, 5, thick, colour)
+        sheet.text(at + 6.4, y + 5.4, name, 7, SOFT)
+        at += 12 + sheet.width(name, 7)
+    left, width = x + LEFT_OF_CURVE, COLUMN - LEFT_OF_CURVE
+    axes = sheet.axes(left, y + HEAD_OF_CURVE, width, height)
+    end = _scales(sheet, axes, curve)
+    _lines(axes, curve)
+    axes.annotate(
+        "threshold",
+        (end, curve.threshold),
+        xytext=(0, 2.5),
+        textcoords="offset points",
+        fontproperties=sheet.font(6.5),
+        color=SOFT,
+        ha="right",
+    )
+    below = y + HEAD_OF_CURVE + height + 8
+    negative = "\N{LEFTWARDS ARROW} " + label.negative
+    positive = label.positive + " \N{RIGHTWARDS ARROW}"
+    sheet.text(left, below, negative, 7, SOFT, room=0.36 * COLUMN)
+    sheet.text(left + width / 2, below, "alpha", 7, SOFT, align="center")
+    sheet.text(x + COLUMN, below, positive, 7, SOFT, align="right", room=0.36 * COLUMN)
+
+
+def _scales(sheet: Sheet, axes: Axes, curve: Curve) -> float:
+    """The plot's limits, grid and numbers; where alpha ends on the right."""
+    alphas = [alpha for alpha, _ in (*curve.measured, *curve.proxy, curve.here)]
+    low, high = min(alphas), max(alphas)
     room = 0.02 * (high - low or 1.0)
     axes.set(xlim=(low - room, high + room), ylim=(-0.04, 1.04))
     for level in (0, 0.25, 0.5, 0.75, 1):
         axes.axhline(level, color=WELL, linewidth=0.7, zorder=0)
+    axes.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
+    marks = np.linspace(low, high, 5) if high > low else [low]
+    axes.set_xticks(marks, [_short(mark) for mark in marks])
+    axes.tick_params(length=0, labelcolor=SOFT, pad=3)
+    for number in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        number.set_fontproperties(sheet.font(7))
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return high + room
+
+
+def _lines(axes: Axes, curve: Curve) -> None:
+    """The threshold, what was predicted, what was measured, and where the changed image stands."""
     axes.axhline(curve.threshold, color=SOFT, linewidth=0.8, dashes=(4, 3), zorder=1)
+    axes.axvline(curve.here[0], color=LINE, linewidth=0.8, zorder=0)
     if curve.proxy:
         axes.plot(*zip(*curve.proxy, strict=True), color=FAINT, linewidth=1.0, zorder=2)
     if curve.measured:
-        style = {"color": ACCENT, "linewidth": 1.8 if curve.alone else 1.0}
-        axes.plot(*zip(*curve.measured, strict=True), **style, zorder=3)
-    axes.axvline(curve.here[0], color=LINE, linewidth=0.8, zorder=0)
-    axes.annotate(
-        "threshold",
-        (high + room, curve.threshold),
-        xytext=(0, 2.5),
-        textcoords="offset points",
-        fontproperties=page.font(6.5),
-        color=SOFT,
-        ha="right",
-    )
+        width = 1.8 if curve.alone else 1.0
+        axes.plot(*zip(*curve.measured, strict=True), color=ACCENT, linewidth=width, zorder=3)
     axes.plot(
         *curve.here,
         "o",
@@ -269,27 +291,6 @@ def _curve(page: Sheet, report: Report, x: float, y: float, height: float) -> No
         zorder=4,
         clip_on=False,
     )
-    axes.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
-    marks = np.linspace(low, high, 5) if high > low else [low]
-    axes.set_xticks(marks, [_short(mark) for mark in marks])
-    axes.tick_params(length=0, labelcolor=SOFT, pad=3)
-    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        text.set_fontproperties(tick)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    down = y + 9.4 + height + 8
-    arrow = "\N{LEFTWARDS ARROW} "
-    page.text(x + left, down, arrow + label.negative, 7, SOFT, room=0.36 * COLUMN)
-    page.text(x + left + (COLUMN - left) / 2, down, "alpha", 7, SOFT, align="center")
-    page.text(
-        x + COLUMN,
-        down,
-        label.positive + " \N{RIGHTWARDS ARROW}",
-        7,
-        SOFT,
-        align="right",
-        room=0.36 * COLUMN,
-    )
 
 
 def _short(alpha: float) -> str:
@@ -298,7 +299,7 @@ def _short(alpha: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _numbers(page: Sheet, report: Report, x: float, y: float) -> float:
+def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
     """Position, LPIPS and completeness error, and what they mean; where the next part begins."""
     rows = [
         ("Alpha", position(report.alphas), "the distance walked along each direction"),
@@ -310,16 +311,16 @@ def _numbers(page: Sheet, report: Report, x: float, y: float) -> float:
         ),
     ]
     for name, value, meaning in rows:
-        page.rule(y - 4.4, x, COLUMN)
-        page.text(x, y, name, 8, bold=True)
-        taken = page.width(name, 8, bold=True) + 4
-        page.text(x + COLUMN, y, value, 8, align="right", room=COLUMN - taken)
-        page.text(x, y + 3.5, meaning, 6.8, SOFT, room=COLUMN)
+        sheet.rule(y - 4.4, x, COLUMN)
+        sheet.text(x, y, name, 8, bold=True)
+        room = COLUMN - sheet.width(name, 8, bold=True) - 4
+        sheet.text(x + COLUMN, y, value, 8, align="right", room=room)
+        sheet.text(x, y + 3.5, meaning, 6.8, SOFT, room=COLUMN)
         y += 10.2
     return y
 
 
-def _reading(page: Sheet, report: Report, y: float, end: float) -> None:
+def _reading(sheet: Sheet, report: Report, y: float, end: float) -> None:
     """How to read the page, where there is room for it."""
     positive = report.labels[report.explained].positive
     text = (
@@ -329,28 +330,28 @@ def _reading(page: Sheet, report: Report, y: float, end: float) -> None:
         "clear parts did not matter. The curve is the classifier's answer at every step along the "
         "direction, and the dot is the changed image."
     )
-    lines = page.wrapped(text, COLUMN, 7)
+    lines = sheet.wrapped(text, COLUMN, 7)
     if y + 4.5 + 3.5 * len(lines) <= end:
-        page.rule(y - 4.4, MARGIN, COLUMN)
-        page.text(MARGIN, y, "How to read this page", 8, bold=True)
-        page.paragraph(MARGIN, y + 4.5, text, COLUMN, 7, SOFT, 3.5)
+        sheet.rule(y - 4.4, MARGIN, COLUMN)
+        sheet.text(MARGIN, y, "How to read this page", 8, bold=True)
+        sheet.paragraph(MARGIN, y + 4.5, text, COLUMN, 7, SOFT, 3.5)
 
 
-def _foot(page: Sheet, report: Report) -> None:
+def _foot(sheet: Sheet, report: Report) -> None:
     """Settings and identities side by side, then the notice."""
-    page.rule(FOOT)
+    sheet.rule(FOOT)
     y = FOOT + 6
     for x, title, rows in (
         (MARGIN, "Settings", report.settings),
         (MARGIN + COLUMN + 3 * GAP, "Models and directions", report.identities),
     ):
-        page.text(x, y, title, 8.5, bold=True)
+        sheet.text(x, y, title, 8.5, bold=True)
         at = y + 5
         for name, value in rows:
             left = round((NOTICE_LINE - 3 - at) / 4.1)  # lines that there is room for
             if left > 0:
-                page.text(x, at, name, 7, SOFT, room=28)
-                at = page.paragraph(x + 29, at, value, COLUMN - 29, 7, INK, 4.1, min(left, 2))
-    page.rule(NOTICE_LINE)
+                sheet.text(x, at, name, 7, SOFT, room=28)
+                at = sheet.paragraph(x + 29, at, value, COLUMN - 29, 7, INK, 4.1, min(left, 2))
+    sheet.rule(NOTICE_LINE)
     notice = " ".join(filter(None, (NOTICE, report.notice)))
-    page.paragraph(MARGIN, NOTICE_LINE + 5, notice, INNER, 7.2, INK, 3.6, most=3)
+    sheet.paragraph(MARGIN, NOTICE_LINE + 5, notice, INNER, 7.2, INK, 3.6, most=3)

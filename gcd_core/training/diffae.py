@@ -1,34 +1,47 @@
 """Train the diffusion autoencoder: predict the noise in an image, given the code of that image."""
 
 import argparse
+import copy
 import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
-from gcd_core.generators.base import Latent
+from gcd_core.generators.base import Generator, Latent
 from gcd_core.generators.codec import VAE
 from gcd_core.generators.device import choose_device
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
-from gcd_core.generators.diffae.solvers import squared_alphas
-from gcd_core.generators.weights import save_sharded
+from gcd_core.generators.diffae.solvers import T, squared_alphas
+from gcd_core.generators.weights import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    GeneratorWeights,
+    load_strictly,
+    read_weights,
+    save_generator,
+)
 from gcd_core.generators.whitening import Whitening
 from gcd_core.images.dataset import load_split
+from gcd_core.training.augmentation import augment_gently
+from gcd_core.training.decorrelation import Decorrelation
 from gcd_core.training.loop import (
     EMA,
-    Clock,
-    Log,
+    Learner,
+    Plan,
+    Training,
     autocast,
-    learning_rate,
-    load_checkpoint,
-    save_checkpoint,
+    run,
+    run_settings,
     save_grid,
+    spread,
 )
+
+CODEC_CONFIG, CODEC_WEIGHTS = "codec.json", "codec.safetensors"
+DECORRELATED = 4096  # inputs, moved ones among them, whose codes have unit covariance at last
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attention", type=int, nargs="*", default=[8], help="resolutions")
     parser.add_argument("--z-sem", type=int, default=256, help="size of z_sem")
     parser.add_argument("--z-sem-noise", type=float, default=0.25, help="in z_sem's own std")
+    parser.add_argument(
+        "--decorrelate",
+        action="store_true",
+        help="keep z_sem at unit covariance while the encoder learns, so that each of its numbers "
+        "stands out of that noise",
+    )
     parser.add_argument("--max-weight", type=float, default=5.0, help="bound of the loss weight")
     parser.add_argument("--augmentations", type=int, default=3, help="moved copies of each image")
     parser.add_argument("--dropout", type=float, default=0.0)
@@ -60,20 +79,170 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Train until the time is up, writing the generator's files every few minutes."""
     device = choose_device(args.device)
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    kept = ("out", "device", "data", "labels", "minutes", "steps", "grid_minutes", "codec")
-    settings = {k: v for k, v in vars(args).items() if k not in kept}
-    settings = {k: v for k, v in settings.items() if isinstance(v, int | float | str | list)}
-
+    Path(args.out).mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
-    codec_config, codec_state, codec = None, {}, None
-    if args.codec:
-        codec_config, codec_state, codec = _load_codec(Path(args.codec), device)
-    size = codec_config["image_size"] if codec_config else args.size
-    channels = codec_config["channels"] if codec_config else args.channels
-    depth, side = (codec.latent_shape()[:2]) if codec else (channels, size)
-    architecture = Architecture.from_config(
+    codec = _load_codec(Path(args.codec), device) if args.codec else None
+    size, channels = (codec.image_size, codec.channels) if codec else (args.size, args.channels)
+    images, _ = load_split(args.data, args.labels, "train", size, channels)
+    held_out, _ = load_split(args.data, args.labels, "val", size, channels)
+    training = DiffusionTraining(args, images, held_out, codec, device)
+    plan = Plan(
+        out=Path(args.out),
+        settings=run_settings(args, "codec", "grid_minutes"),
+        seed=args.seed,
+        minutes=args.minutes,
+        steps=args.steps,
+        log_every=200,
+        save_minutes=args.grid_minutes,
+    )
+    run(training, plan)
+
+
+class DiffusionTraining(Training):
+    """The noise in an image, predicted given the code of that image.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        The options of `train diffae`.
+    images, held_out : Tensor (N, C, S, S), uint8
+        To learn from, and to measure and draw.
+    codec : VAE or None
+        What the diffusion goes on top of, on `device`.
+    device : torch.device
+        Where to work.
+    """
+
+    ema: EMA[DiffAEModel]
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        images: Tensor,
+        held_out: Tensor,
+        codec: VAE | None,
+        device: torch.device,
+    ) -> None:
+        self.args, self.codec, self.device = args, codec, device
+        self.images, self.held_out = images, held_out
+        self.inputs = _inputs(images, codec, args.augmentations, args.seed, device)
+        self.held_inputs = _inputs(held_out, codec, 0, args.seed, device)
+        shape = tuple(self.inputs.shape[1:])
+        print(f"{len(images)} images, {len(self.inputs)} inputs of shape {shape}")
+        self.architecture = _architecture(args, *shape[:2])
+        self.model = DiffAEModel(self.architecture).to(device)
+        print(f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.1f} M parameters")
+        optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0, fused=True
+        )
+        self.learners = [Learner(self.model, optimiser)]
+        self.ema = EMA(self.model, args.ema)
+        self.alphas_cumprod = torch.tensor(squared_alphas(), device=device)
+        self.z_sem_std = torch.ones(args.z_sem, device=device)
+        self.decorrelation = Decorrelation(args.z_sem).to(device) if args.decorrelate else None
+
+    def losses(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The weighted squared error of the noise, over a batch at random times."""
+        args, source = self.args, torch.Generator().manual_seed(self.args.seed + step)
+        chosen = torch.randint(len(self.inputs), (args.batch,), generator=source)
+        x_0 = self.inputs[chosen].to(self.device).float()
+        t = torch.randint(T, (args.batch,), generator=source)
+        noise = torch.randn(x_0.shape, generator=source).to(self.device)
+        jitter = torch.randn(args.batch, args.z_sem, generator=source).to(self.device)
+        a = self.alphas_cumprod[t.to(self.device)]
+        x_t = a.sqrt()[:, None, None, None] * x_0 + (1 - a).sqrt()[:, None, None, None] * noise
+        with autocast(self.device):
+            z_sem = self._codes_now(self.model.encoder(x_0).float(), step)
+            # A code that says the same after a small move leaves no holes between the codes.
+            near = z_sem + args.z_sem_noise * self.z_sem_std * jitter
+            predicted = self.model(x_t, t.to(self.device), near)
+        errors = F.mse_loss(predicted.float(), noise, reduction="none").mean((1, 2, 3))
+        # 1 + 1 / SNR makes of the noise's error that of v; without a bound, high t would drown all.
+        loss = (errors * (1 / a).clamp(max=args.max_weight)).mean()
+        return [loss], {"loss": errors.mean()}
+
+    def _codes_now(self, raw: Tensor, step: int) -> Tensor:
+        """What the U-Net is given of the encoder's codes (N, D); statistics follow the batch."""
+        momentum = 0.01 if step > 100 else 0.1
+        if self.decorrelation is None:
+            self.z_sem_std.lerp_(raw.detach().std(0), momentum)
+            return raw
+        self.decorrelation.follow(raw.detach(), momentum)
+        return self.decorrelation(raw)
+
+    def _averaged(self) -> DiffAEModel:
+        """The averaged network, with an encoder that decorrelates by itself."""
+        model = copy.deepcopy(self.ema.module)
+        if self.decorrelation is not None:
+            codes = _codes(model, spread(self.inputs, DECORRELATED), self.device)
+            last = model.encoder.out[-2]
+            assert isinstance(last, nn.Conv2d)
+            Decorrelation.of(codes.to(self.device)).fold_into(last)
+        return model
+
+    def row(self, step: int, means: dict[str, float]) -> dict[str, float]:
+        """The mean squared error of the noise, over batches and over held-out images."""
+        held = _held_out_loss(self._averaged(), self.held_inputs, self.alphas_cumprod, self.device)
+        return {"step": step, "images": step * self.args.batch, **means, "held_out_loss": held}
+
+    def export(self, minutes: float) -> None:
+        """Write the generator, with the principal coordinates of its codes; draw with it."""
+        out = Path(self.args.out)
+        model = self._averaged()
+        codes = _codes(model, self.inputs[: len(self.images)], self.device)
+        noise = codes.var(0).mean().item() * self.args.z_sem_noise**2
+        weights = GeneratorWeights(
+            diffae=model.state_dict(),
+            codec=self.codec.state_dict() if self.codec is not None else {},
+            whitening=Whitening.of(codes, floor=noise).state_dict(),
+        )
+        config = self.architecture.to_config() | {"whiten_z_sem": True}
+        config["sampling"] = {"solver": "dpm++2m", "encode_steps": 8, "decode_steps": 8}
+        if self.codec is not None:
+            config["codec"] = json.loads((Path(self.args.codec) / CODEC_CONFIG).read_text())
+        save_generator(config, weights, out)
+        x = spread(self.held_out, 10).to(self.device).float() / 255
+        rows = _samples(load_generator(out / CONFIG_NAME, out / WEIGHTS_NAME, self.device), x)
+        save_grid(out / f"samples-{round(minutes):03d}min.png", rows)
+
+    def state(self) -> dict[str, Tensor]:
+        """The spread of the codes, which scales their noise, or all their statistics."""
+        if self.decorrelation is not None:
+            return dict(self.decorrelation.state_dict())
+        return {"z_sem_std": self.z_sem_std}
+
+    def resume(self, state: dict[str, Tensor]) -> None:
+        """Go on with those."""
+        if self.decorrelation is not None:
+            self.decorrelation.load_state_dict(state)
+            return
+        self.z_sem_std = state["z_sem_std"].to(self.device)
+
+
+def _samples(generator: Generator, images: Tensor) -> list[Tensor]:
+    """Images (N, C, S, S), their reconstructions, with fresh noise, and with another's code."""
+    latent = generator.encode(images, solver="dpm++2m", steps=16)
+    fresh = torch.randn(latent.z_T.shape, generator=torch.Generator().manual_seed(0))
+    latents = [
+        latent,
+        Latent(latent.z_sem, fresh.to(latent.z_T.device)),
+        Latent(latent.z_sem.roll(1, 0), latent.z_T),
+    ]
+    return [images, *(generator.decode(each, solver="dpm++2m", steps=16) for each in latents)]
+
+
+def _load_codec(folder: Path, device: torch.device) -> VAE:
+    """The codec that `train vae` wrote to this folder."""
+    if not (folder / CODEC_CONFIG).is_file():
+        raise GCDError(f"{folder} holds no {CODEC_CONFIG}; make the codec first with `train vae`.")
+    codec = VAE.from_config(json.loads((folder / CODEC_CONFIG).read_text(encoding="utf-8")))
+    load_strictly(codec, read_weights(folder / CODEC_WEIGHTS).codec, "codec")
+    return codec.eval().requires_grad_(False).to(device)
+
+
+def _architecture(args: argparse.Namespace, depth: int, side: int) -> Architecture:
+    """The network for inputs (depth, side, side)."""
+    return Architecture.from_config(
         {
             "image_size": side,
             "in_channels": depth,
@@ -90,110 +259,6 @@ def main(args: argparse.Namespace) -> None:
             "dropout": args.dropout,
         }
     )
-    config = architecture.to_config() | {"whiten_z_sem": True}
-    config["sampling"] = {"solver": "dpm++2m", "encode_steps": 8, "decode_steps": 8}
-    if codec_config:
-        config["codec"] = codec_config
-
-    images, _ = load_split(args.data, args.labels, "train", size, channels)
-    held_out, _ = load_split(args.data, args.labels, "val", size, channels)
-    inputs = _inputs(images, codec, args.augmentations, args.seed, device)
-    held_inputs = _inputs(held_out, codec, 0, args.seed, device)
-    print(f"{len(images)} images, {len(inputs)} inputs of shape {tuple(inputs.shape[1:])}")
-
-    model = DiffAEModel(architecture).to(device)
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
-    ema = EMA(model, args.ema)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0, fused=True
-    )
-    alphas_cumprod = torch.tensor(squared_alphas(), device=device)
-    z_sem_std = torch.ones(args.z_sem, device=device)
-
-    step, spent = 0, 0.0
-    if state := load_checkpoint(out / "checkpoint.pt", settings):
-        model.load_state_dict(state["model"])
-        ema.module.load_state_dict(state["ema"])
-        optimiser.load_state_dict(state["optimiser"])
-        z_sem_std = state["z_sem_std"].to(device)
-        step, spent = state["step"], state["spent"]
-        print(f"resumed at step {step}")
-    clock, log = Clock(args.minutes, spent), Log(out / "log.csv")
-
-    def export() -> None:
-        state = {"model": model.state_dict(), "ema": ema.module.state_dict(), "step": step}
-        state |= {"optimiser": optimiser.state_dict(), "z_sem_std": z_sem_std}
-        save_checkpoint(out / "checkpoint.pt", state | {"spent": clock.spent, "settings": settings})
-        weights = {f"ema_model.{k}": v for k, v in ema.module.state_dict().items()}
-        codes = _codes(ema.module, inputs[: len(images)], device)
-        noise = codes.var(0).mean().item() * args.z_sem_noise**2
-        whitening = Whitening.of(codes, floor=noise)
-        weights |= {f"whitening.{k}": v for k, v in whitening.state_dict().items()}
-        (out / "generator.json").write_text(json.dumps(config, indent=1) + "\n")
-        save_sharded(weights | codec_state, out, "generator")
-
-    def draw(minutes: float) -> None:
-        generator = load_generator(
-            out / "generator.json", out / "generator.safetensors.index.json", device
-        )
-        x = held_out[:: len(held_out) // 10][:10].to(device).float() / 255
-        latent = generator.encode(x, solver="dpm++2m", steps=16)
-        fresh = torch.Generator().manual_seed(0)
-        z_T = torch.randn(latent.z_T.shape, generator=fresh).to(device)
-        swapped = Latent(latent.z_sem.roll(1, 0), latent.z_T)
-        codes = [latent, Latent(latent.z_sem, z_T), swapped]
-        rows = [x] + [generator.decode(c, solver="dpm++2m", steps=16) for c in codes]
-        save_grid(out / f"samples-{round(minutes):03d}min.png", rows)
-
-    drawn, total, count = clock.spent, 0.0, 0
-    while (progress := clock.progress_or(step, args.steps)) < 1:
-        source = torch.Generator().manual_seed(args.seed + step)
-        chosen = torch.randint(len(inputs), (args.batch,), generator=source)
-        x_0 = inputs[chosen].to(device).float()
-        t = torch.randint(1000, (args.batch,), generator=source)
-        noise = torch.randn(x_0.shape, generator=source).to(device)
-        jitter = torch.randn(args.batch, args.z_sem, generator=source).to(device)
-        a = alphas_cumprod[t.to(device)]
-        x_t = a.sqrt()[:, None, None, None] * x_0 + (1 - a).sqrt()[:, None, None, None] * noise
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(args.lr, progress)
-        with autocast(device):
-            z_sem = model.encoder(x_0).float()
-            # A code that says the same after a small move leaves no holes between the codes.
-            predicted = model(x_t, t.to(device), z_sem + args.z_sem_noise * z_sem_std * jitter)
-        errors = F.mse_loss(predicted.float(), noise, reduction="none").mean((1, 2, 3))
-        # 1 + 1 / SNR makes of the noise's error that of v; without a bound, high t would drown all.
-        loss = (errors * (1 / a).clamp(max=args.max_weight)).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        z_sem_std.lerp_(z_sem.detach().std(0), 0.01 if step > 100 else 0.1)
-        step += 1
-        ema.update(model, step)
-        total, count = total + errors.mean().item(), count + 1
-        if step % 200 == 0:
-            held = _held_out_loss(ema.module, held_inputs, alphas_cumprod, device)
-            seen = step * args.batch
-            log.write(clock, step=step, images=seen, loss=total / count, held_out_loss=held)
-            total, count = 0.0, 0
-        if clock.spent - drawn > args.grid_minutes * 60:
-            export()
-            draw(clock.spent / 60)
-            drawn = clock.spent
-    export()
-    draw(clock.spent / 60)
-
-
-def _load_codec(folder: Path, device: torch.device) -> tuple[dict, dict[str, Tensor], VAE]:
-    """The codec's configuration, its weights (names begin with `codec.`), and itself."""
-    if not (folder / "codec.json").is_file():
-        raise GCDError(f"{folder} holds no codec.json; make the codec first with `train vae`.")
-    config = json.loads((folder / "codec.json").read_text())
-    state = load_file(folder / "codec.safetensors")
-    codec = VAE.from_config(config)
-    codec.load_state_dict({k.removeprefix("codec."): v.float() for k, v in state.items()})
-    return config, state, codec.eval().requires_grad_(False).to(device)
 
 
 @torch.inference_mode()
@@ -203,28 +268,13 @@ def _inputs(
     """What the DiffAE learns from: the images, then moved copies of them, through the codec."""
     generator = torch.Generator().manual_seed(seed)
     chunks = []
-    for copy in range(1 + copies):
+    for repeat in range(1 + copies):
         for batch in images.split(64):
             x = batch.to(device).float() / 255
-            if copy:
-                x = moved(x, generator)
+            if repeat:
+                x = augment_gently(x, generator)
             chunks.append((codec.encode(x) if codec else x * 2 - 1).to(torch.bfloat16).cpu())
     return torch.cat(chunks).clone()
-
-
-def moved(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn by up to 5 degrees, shift by up to 4 %, scale by up to 6 %, change contrast a little."""
-    n = len(x)
-
-    def uniform(bound: float) -> Tensor:
-        return ((torch.rand(n, generator=generator) * 2 - 1) * bound).to(x.device)
-
-    angle, scale = torch.deg2rad(uniform(5.0)), 1 + uniform(0.06)
-    cos, sin = angle.cos() * scale, angle.sin() * scale
-    rows = [torch.stack([cos, -sin, uniform(0.08)], 1), torch.stack([sin, cos, uniform(0.08)], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
-    x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    return x.clamp(0, 1) ** (1 + uniform(0.15))[:, None, None, None]
 
 
 @torch.inference_mode()
@@ -246,9 +296,3 @@ def _held_out_loss(
     with autocast(device):
         predicted = model(a.sqrt() * x_0 + (1 - a).sqrt() * noise, t.to(device), x_0=x_0)
     return F.mse_loss(predicted.float(), noise).item()
-
-
-if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__)
-    add_arguments(arguments)
-    main(arguments.parse_args())

@@ -9,10 +9,12 @@ student's steps at once). Codes, directions and inversions stay the teacher's.
 import argparse
 import copy
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gcd_core.checks import check_at_least
@@ -21,24 +23,29 @@ from gcd_core.generators import load_generator
 from gcd_core.generators.base import in_batches
 from gcd_core.generators.device import choose_device
 from gcd_core.generators.diffae.generator import DiffAE
+from gcd_core.generators.diffae.model import DiffAEModel
 from gcd_core.generators.diffae.solvers import ddim, find_solver
 from gcd_core.generators.sampling import Distilled
-from gcd_core.generators.weights import read_weights, save_sharded
+from gcd_core.generators.weights import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    read_weights,
+    save_generator,
+)
 from gcd_core.images.dataset import load_split
 from gcd_core.method.settings import check_radius
-from gcd_core.training.diffae import moved
+from gcd_core.training.augmentation import augment_gently
 from gcd_core.training.loop import (
     EMA,
-    Clock,
-    Log,
+    Learner,
+    Plan,
+    Training,
     autocast,
-    learning_rate,
-    load_checkpoint,
-    save_checkpoint,
+    run,
     save_grid,
+    spread,
 )
 
-CONFIG, WEIGHTS = "generator.json", "generator.safetensors.index.json"
 IMAGES, CODES = 16, 2  # images that fresh rows come from, and perturbed codes of each
 HELD_OUT = 32
 
@@ -78,15 +85,16 @@ def main(args: argparse.Namespace) -> None:
     check_radius(args.radius)
     check_at_least(1, batch=args.batch, reuse=args.reuse, kept=args.kept)
     device, folder, out = choose_device(args.device), Path(args.of), Path(args.out)
-    teacher = load_generator(folder / CONFIG, folder / WEIGHTS, device)
+    teacher = load_generator(folder / CONFIG_NAME, folder / WEIGHTS_NAME, device)
     if not isinstance(teacher, DiffAE):
         raise GCDError(f"The generator in {folder} is no DiffAE: it has no steps to spare.")
-    table = {
-        "times": args.times,
-        "solver": teacher.sampling.solver,
-        "steps": teacher.sampling.decode_steps,
-    }
-    Distilled.from_config(table)
+    distilled = Distilled.from_config(
+        {
+            "times": args.times,
+            "solver": teacher.sampling.solver,
+            "steps": teacher.sampling.decode_steps,
+        }
+    )
     out.mkdir(parents=True, exist_ok=True)
     names = ("times", "radius", "reuse", "batch", "lr", "ema", "seed")
     settings = {name: getattr(args, name) for name in names} | {"teacher": teacher.identity}
@@ -95,72 +103,110 @@ def main(args: argparse.Namespace) -> None:
     size, channels = teacher.image_size, teacher.channels
     images, _ = load_split(args.data, args.labels, "train", size, channels)
     held_out, _ = load_split(args.data, args.labels, "val", size, channels)
-    held_out = held_out[:: max(1, len(held_out) // HELD_OUT)][:HELD_OUT]
-    fixed = torch.Generator().manual_seed(0)
-    test = Examples.of(teacher, held_out.float() / 255, args.radius, fixed, table)
-
-    student = copy.deepcopy(teacher.model).train()
-    del student.encoder
-    student.requires_grad_(True).to(memory_format=torch.channels_last)
-    ema = EMA(student, args.ema)
-    optimiser = torch.optim.AdamW(
-        student.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0, fused=True
+    training = DistillationTraining(args, teacher, distilled, images, held_out)
+    plan = Plan(
+        out=out,
+        settings=settings,
+        seed=args.seed,
+        minutes=args.minutes,
+        steps=args.steps,
+        log_every=50,
+        save_minutes=args.export_minutes,
     )
-    pool = test[:0]
-    step, spent = 0, 0.0
-    if state := load_checkpoint(out / "checkpoint.pt", settings):
-        student.load_state_dict(state["student"])
-        ema.module.load_state_dict(state["ema"])
-        optimiser.load_state_dict(state["optimiser"])
-        pool = Examples(*(state[name].float() for name in ("z_sem", "z_T", "x_0")))
-        step, spent = state["step"], state["spent"]
-        print(f"resumed at step {step}")
-    clock, log = Clock(args.minutes, spent), Log(out / "log.csv")
-
-    def export() -> None:
-        state = {"student": student.state_dict(), "ema": ema.module.state_dict(), "step": step}
-        state |= {name: getattr(pool, name).half() for name in ("z_sem", "z_T", "x_0")}
-        state |= {"optimiser": optimiser.state_dict(), "spent": clock.spent, "settings": settings}
-        save_checkpoint(out / "checkpoint.pt", state)
-        write_generator(ema.module, table, folder, out)
-        shown = slice(0, None, max(1, len(test) // 12))
-        told = predict(ema.module, test[shown], args.times, device)
-        rows = [teacher.unfold(x.to(device)) for x in (test[shown].x_0, told)]
-        save_grid(out / "samples.png", rows)
-
-    exported, total, count = clock.spent, 0.0, 0
-    while (progress := clock.progress_or(step, args.steps)) < 1:
-        source = torch.Generator().manual_seed(args.seed + step)
-        if step % args.reuse == 0 or not len(pool):
-            chosen = torch.randint(len(images), (IMAGES,), generator=source)
-            fresh = moved(images[chosen].float() / 255, source)
-            pool = pool.joined(Examples.of(teacher, fresh, args.radius, source, table))[
-                -args.kept :
-            ]
-        some = pool[torch.randint(len(pool), (args.batch,), generator=source)]
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(args.lr, progress)
-        with autocast(device):
-            told = run(student, some, args.times, device)
-        loss = F.smooth_l1_loss(told, some.x_0.to(device), beta=0.1)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        ema.update(student, step)
-        total, count = total + loss.item(), count + 1
-        if step % 50 == 0:
-            error = (predict(ema.module, test, args.times, device) - test.x_0).abs().mean().item()
-            log.write(clock, step=step, rows=len(pool), loss=total / count, held_out_mae=error)
-            total, count = 0.0, 0
-        if clock.spent - exported > args.export_minutes * 60:
-            export()
-            exported = clock.spent
-    export()
+    run(training, plan)
 
 
-class Examples:
+class DistillationTraining(Training):
+    """What the student reaches in its few steps, against what the teacher reached in many.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        The options of `train distilled`.
+    teacher : DiffAE
+        On the device to work on.
+    distilled : Distilled
+        The student's times, and the teacher's solver and steps that it stands in for.
+    images, held_out : Tensor (N, C, S, S), uint8
+        Whose codes to learn around, and to measure around.
+    """
+
+    ema: EMA[DiffAEModel]
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        teacher: DiffAE,
+        distilled: Distilled,
+        images: Tensor,
+        held_out: Tensor,
+    ) -> None:
+        self.args, self.teacher, self.distilled, self.images = args, teacher, distilled, images
+        fixed = torch.Generator().manual_seed(0)
+        shown = spread(held_out, HELD_OUT).float() / 255
+        self.held_out = Decodings.of(teacher, shown, args.radius, fixed, distilled)
+        self.pool = self.held_out[:0].half()
+        self.student = copy.deepcopy(teacher.model).train()
+        del self.student.encoder
+        self.student.requires_grad_(True).to(memory_format=torch.channels_last)
+        optimiser = torch.optim.AdamW(
+            self.student.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0, fused=True
+        )
+        self.learners = [Learner(self.student, optimiser)]
+        self.ema = EMA(self.student, args.ema)
+
+    def losses(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The distance of the student's x_0 from the teacher's, over a batch of the pool.
+
+        Every `--reuse` steps the pool grows by what the teacher makes of fresh images and codes.
+        """
+        args, source = self.args, torch.Generator().manual_seed(self.args.seed + step)
+        if step % args.reuse == 0 or not len(self.pool):
+            chosen = torch.randint(len(self.images), (IMAGES,), generator=source)
+            moved = augment_gently(self.images[chosen].float() / 255, source)
+            fresh = Decodings.of(self.teacher, moved, args.radius, source, self.distilled)
+            self.pool = self.pool.joined(fresh.half())[-args.kept :]
+        batch = self.pool[torch.randint(len(self.pool), (args.batch,), generator=source)].float()
+        with autocast(self.teacher.device):
+            reached = reach(self.student, batch, self.distilled.times, self.teacher.device)
+        loss = F.smooth_l1_loss(reached, batch.x_0.to(reached.device), beta=0.1)
+        return [loss], {"loss": loss}
+
+    def row(self, step: int, means: dict[str, float]) -> dict[str, float]:
+        """The loss over batches, and the mean absolute error of held-out x_0."""
+        error = (self._predict(self.held_out) - self.held_out.x_0).abs().mean().item()
+        return {"step": step, "rows": len(self.pool), **means, "held_out_mae": error}
+
+    def export(self, minutes: float) -> None:
+        """Write the generator with its student; draw what teacher and student reach."""
+        folder, out = Path(self.args.of), Path(self.args.out)
+        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        config["distilled"] = asdict(self.distilled)
+        weights = read_weights(folder / WEIGHTS_NAME)
+        weights = replace(weights, distilled=self.ema.module.state_dict())
+        save_generator(config, weights, out)
+        rows = spread(torch.arange(len(self.held_out)), 12)
+        reached = self.held_out[rows].x_0, self._predict(self.held_out[rows])
+        device = self.teacher.device
+        save_grid(out / "samples.png", [self.teacher.unfold(x.to(device)) for x in reached])
+
+    def state(self) -> dict[str, Tensor]:
+        """The pool, which a resumed run would not see again."""
+        return {"z_sem": self.pool.z_sem, "z_T": self.pool.z_T, "x_0": self.pool.x_0}
+
+    def resume(self, state: dict[str, Tensor]) -> None:
+        """Go on with that pool."""
+        self.pool = Decodings(**state)
+
+    @torch.no_grad()
+    def _predict(self, decodings: "Decodings") -> Tensor:
+        """The x_0 that the averaged student reaches, in batches; on the CPU."""
+        rows = torch.arange(len(decodings)).split(32)
+        network, times, device = self.ema.module, self.distilled.times, self.teacher.device
+        return torch.cat([reach(network, decodings[i], times, device).cpu() for i in rows])
+
+
+class Decodings:
     """Codes z_sem (N, D) of the network, z_T (N, Cz, Hz, Wz), and the x_0 that they decode to."""
 
     def __init__(self, z_sem: Tensor, z_T: Tensor, x_0: Tensor) -> None:
@@ -169,8 +215,13 @@ class Examples:
     @classmethod
     @torch.no_grad()
     def of(
-        cls, teacher: DiffAE, images: Tensor, radius: float, source: torch.Generator, table: dict
-    ) -> "Examples":
+        cls,
+        teacher: DiffAE,
+        images: Tensor,
+        radius: float,
+        source: torch.Generator,
+        distilled: Distilled,
+    ) -> "Decodings":
         """Ask the teacher about images (N, C, S, S) in [0, 1] and the codes around theirs.
 
         Each image's own codes give the image itself, perturbed ones what they decode to. A
@@ -178,67 +229,50 @@ class Examples:
         near the image than points of the ball, as walks are.
         """
         images = images.to(teacher.device)
-        latent = teacher.encode(images, table["solver"], table["steps"])
+        latent = teacher.encode(images, distilled.solver, distilled.steps)
         shape = (CODES * len(images), teacher.z_sem_size)
         away = F.normalize(torch.randn(shape, generator=source), dim=1)
         length = radius * torch.rand(len(away), 1, generator=source)
         z_sem = latent.z_sem.repeat(CODES, 1) + (length * away).to(teacher.device)
         z_T = latent.z_T.repeat(CODES, 1, 1, 1)
-        solve = find_solver(table["solver"]).decode
+        solve = find_solver(distilled.solver).decode
 
-        def reach(z_sem: Tensor, z_T: Tensor) -> Tensor:
-            model = teacher.noise_model(z_sem)
-            return solve(model, z_T, table["steps"], teacher.clip_denoised)
+        def decode(z_sem: Tensor, z_T: Tensor) -> Tensor:
+            noise_model = teacher.noise_model(z_sem)
+            return solve(noise_model, z_T, distilled.steps, teacher.clip_denoised)
 
-        reached = in_batches(reach, (z_sem, z_T), IMAGES * CODES)
+        decoded = in_batches(decode, (z_sem, z_T), IMAGES * CODES)
         codes = teacher.raw(torch.cat([latent.z_sem, z_sem]))
-        x_0 = torch.cat([teacher.fold(images), reached])
+        x_0 = torch.cat([teacher.fold(images), decoded])
         return cls(*(t.cpu() for t in (codes, torch.cat([latent.z_T, z_T]), x_0)))
 
     def __len__(self) -> int:
         return len(self.z_sem)
 
-    def __getitem__(self, some: slice | Tensor) -> "Examples":
-        """Some of the rows."""
-        return Examples(self.z_sem[some], self.z_T[some], self.x_0[some])
+    def __getitem__(self, rows: slice | Tensor) -> "Decodings":
+        return Decodings(self.z_sem[rows], self.z_T[rows], self.x_0[rows])
 
-    def joined(self, other: "Examples") -> "Examples":
+    def joined(self, other: "Decodings") -> "Decodings":
         """These rows, then the other's."""
         pairs = ((self.z_sem, other.z_sem), (self.z_T, other.z_T), (self.x_0, other.x_0))
-        return Examples(*(torch.cat(pair) for pair in pairs))
+        return Decodings(*(torch.cat(pair) for pair in pairs))
+
+    def half(self) -> "Decodings":
+        """The same in half precision, as a pool keeps them: in memory and in the checkpoint."""
+        return Decodings(self.z_sem.half(), self.z_T.half(), self.x_0.half())
+
+    def float(self) -> "Decodings":
+        """The same in float32."""
+        return Decodings(self.z_sem.float(), self.z_T.float(), self.x_0.float())
 
 
-def run(model: torch.nn.Module, some: Examples, times: list[int], device: torch.device) -> Tensor:
-    """The x_0 (N, Cz, Hz, Wz) that the student reaches, float32."""
-    z_sem = some.z_sem.to(device)
+def reach(
+    network: nn.Module, decodings: Decodings, times: Sequence[int], device: torch.device
+) -> Tensor:
+    """The x_0 (N, Cz, Hz, Wz) that a student reaches by DDIM along `times`, float32."""
+    z_sem = decodings.z_sem.to(device)
 
     def noise(x: Tensor, t: int) -> Tensor:
-        return model(x, torch.full((len(x),), t, device=device), z_sem).float()
+        return network(x, torch.full((len(x),), t, device=device), z_sem).float()
 
-    return ddim(noise, some.z_T.to(device), times)
-
-
-@torch.no_grad()
-def predict(
-    model: torch.nn.Module, some: Examples, times: list[int], device: torch.device
-) -> Tensor:
-    """The same without gradients, in batches; on the CPU."""
-    rows = torch.arange(len(some)).split(32)
-    return torch.cat([run(model, some[index], times, device).cpu() for index in rows])
-
-
-def write_generator(student: torch.nn.Module, table: dict, folder: Path, out: Path) -> None:
-    """Write the generator of `folder` with this student beside it."""
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8")) | {"distilled": table}
-    diffae, codec, whitening, _ = read_weights(folder / WEIGHTS)
-    parts = {"ema_model": diffae, "codec": codec, "whitening": whitening}
-    parts["distilled"] = student.state_dict()
-    weights = {f"{part}.{k}": v for part, state in parts.items() for k, v in state.items()}
-    save_sharded(weights, out, "generator")
-    (out / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__)
-    add_arguments(arguments)
-    main(arguments.parse_args())
+    return ddim(noise, decodings.z_T.to(device), times)

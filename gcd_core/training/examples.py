@@ -81,9 +81,3 @@ def choose(domain: Domain, pictures: Tensor, count: int) -> list[int]:
         chosen.append(best)
         left.remove(best)
     return chosen
-
-
-if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__)
-    add_arguments(arguments)
-    main(arguments.parse_args())

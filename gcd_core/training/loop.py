@@ -1,32 +1,48 @@
-"""What every training loop here shares: precision, averaged weights, checkpoints, the clock."""
+"""The loop that the trainings share: resume, descend, average, log, save, until the time is up.
 
+A training describes itself to `run` as a `Training`: what learns, its losses, what to measure and
+to write.
+"""
+
+import argparse
 import contextlib
 import copy
 import csv
+import json
 import math
-import os
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from gcd_core.errors import GCDError
+from gcd_core.files import written_whole
+from gcd_core.generators.device import choose_precision
+
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_VERSION = 2
+# Options that a run may be resumed with others of.
+FREE = ("out", "device", "data", "labels", "minutes", "steps")
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Context of bf16 arithmetic where the machine has it in hardware, else of none."""
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported()
-    else:
-        fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16) if fast else contextlib.nullcontext()
+    if choose_precision("auto", device) == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
 
 
-class EMA:
+class EMA(Generic[M]):
     """Exponential moving average of a module's weights, warmed up over the first steps."""
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, module: M, decay: float) -> None:
         self.decay = decay
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
 
@@ -49,14 +65,197 @@ def learning_rate(peak: float, progress: float, warmup: float = 0.02) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
+class Learner:
+    """A network that learns, and how it does.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Its weights and buffers are what a resumed run goes on from.
+    optimiser : torch.optim.Optimizer
+        Of those of its weights that learn; its learning rates are the peaks of the schedule.
+    max_norm : float, optional
+        Bound of the gradient's norm over all weights.
+    warmup : float
+        Share of the run in which the learning rate rises.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        max_norm: float | None = 1.0,
+        warmup: float = 0.02,
+    ) -> None:
+        self.network, self.optimiser = network, optimiser
+        self.max_norm, self.warmup = max_norm, warmup
+        self._peaks = [group["lr"] for group in optimiser.param_groups]
+
+    def descend(self, loss: Tensor, progress: float) -> None:
+        """Take one step down the loss's gradient, at the learning rate of this `progress`."""
+        for group, peak in zip(self.optimiser.param_groups, self._peaks, strict=True):
+            group["lr"] = learning_rate(peak, progress, self.warmup)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.max_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+        self.optimiser.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` goes on from."""
+        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from another process's `state_dict`."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+class Training(ABC):
+    """What a training gives to `run`.
+
+    Attributes
+    ----------
+    learners : sequence of Learner
+        The first is what the training is for, the others (a discriminator) help it.
+    ema : EMA
+        The average of the first learner's network, which is what is measured and written.
+    """
+
+    learners: Sequence[Learner]
+    ema: EMA
+
+    @abstractmethod
+    def losses(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The loss of each learner over the batch of this step, and scalars for the log.
+
+        All are computed before any learner moves; the gradient of each must reach its own learner
+        alone. Everything random follows from the run's seed and `step`, so that a resumed run
+        equals one that went through.
+        """
+
+    @abstractmethod
+    def row(self, step: int, means: dict[str, float]) -> dict[str, float]:
+        """The log's row after `step` steps: what is held out, measured now, beside the means.
+
+        `means` are those of the scalars that `losses` gave since the last row.
+        """
+
+    def export(self, minutes: float) -> None:  # noqa: B027 - a training may have nothing to write
+        """Write what there is to see or to use after so many minutes; called with each save."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs beside learners and average: tensors, numbers, text."""
+        return {}
+
+    def resume(self, state: dict[str, Any]) -> None:  # noqa: B027 - and nothing to go on from
+        """Go on from another process's `state`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a training goes on, and how often it reports.
+
+    Attributes
+    ----------
+    out : Path
+        Folder of `checkpoint.pt` and `log.csv`.
+    settings : dict
+        A checkpoint is resumed only by a run with the same.
+    seed : int
+        Of what layers draw by themselves (dropout).
+    minutes, steps : float
+        The run ends with either, counted over all its resumptions.
+    log_every : int
+        Steps to a row of the log.
+    log_last : bool
+        Whether the last step has a row in any case.
+    save_minutes : float or None
+        Time between saves; None saves with each row of the log.
+    """
+
+    out: Path
+    settings: dict[str, Any]
+    seed: int
+    minutes: float
+    steps: float | None
+    log_every: int
+    log_last: bool = False
+    save_minutes: float | None = None
+
+
+class Finished(NamedTuple):
+    """How far a run went, over all its resumptions."""
+
+    steps: int
+    minutes: float
+
+
+def run(training: Training, plan: Plan) -> Finished:
+    """Train until the time or the steps are up, from the checkpoint if there is one.
+
+    Raises
+    ------
+    GCDError
+        If the checkpoint belongs to another run, or `minutes` is not positive.
+    """
+    settings = plan.settings | {"checkpoint_version": CHECKPOINT_VERSION}
+    step, spent = 0, 0.0
+    scalars: dict[str, list[float]] = {}  # of each step since the last row of the log
+    if state := load_checkpoint(plan.out / CHECKPOINT, settings):
+        for learner, learned in zip(training.learners, state["learners"], strict=True):
+            learner.load_state_dict(learned)
+        training.ema.module.load_state_dict(state["ema"])
+        training.resume(state["training"])
+        step, spent, scalars = state["step"], state["spent"], state["scalars"]
+        print(f"resumed at step {step}")
+    clock, log = Clock(plan.minutes, spent), Log(plan.out / "log.csv", step)
+    saved_at, saved_step = clock.spent, -1
+
+    def save() -> None:
+        nonlocal saved_at, saved_step
+        state = {"step": step, "spent": clock.spent, "settings": settings, "scalars": scalars}
+        state["learners"] = [learner.state_dict() for learner in training.learners]
+        state |= {"ema": training.ema.module.state_dict(), "training": training.state()}
+        save_checkpoint(plan.out / CHECKPOINT, state)
+        training.export(clock.spent / 60)
+        saved_at, saved_step = clock.spent, step
+
+    progress = clock.progress_or(step, plan.steps)
+    while progress < 1:
+        torch.manual_seed(plan.seed + step)
+        losses, figures = training.losses(step)
+        for learner, loss in zip(training.learners, losses, strict=True):
+            learner.descend(loss, progress)
+        step += 1
+        training.ema.update(training.learners[0].network, step)
+        for name, figure in figures.items():
+            scalars.setdefault(name, []).append(figure.item())
+        progress = clock.progress_or(step, plan.steps)
+        due = step % plan.log_every == 0 or (plan.log_last and progress == 1)
+        if due:
+            means = {name: sum(values) / len(values) for name, values in scalars.items()}
+            log.write(clock, **training.row(step, means))
+            scalars = {}
+        if due if plan.save_minutes is None else clock.spent - saved_at > plan.save_minutes * 60:
+            save()
+    if saved_step != step:
+        save()
+    return Finished(step, clock.spent / 60)
+
+
+def run_settings(args: argparse.Namespace, *free: str) -> dict[str, Any]:
+    """The options that a run must share with the one that it resumes: all but FREE and `free`."""
+    return {name: value for name, value in vars(args).items() if name not in (*FREE, *free)}
+
+
 def save_checkpoint(path: Path, state: dict) -> None:
     """Write `state` so that a kill at any moment leaves the old file or the new one, whole."""
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    with written_whole(path) as place:
+        torch.save(state, place)
 
 
-def load_checkpoint(path: Path, settings: dict) -> dict | None:
+def load_checkpoint(path: Path, settings: dict) -> dict[str, Any] | None:
     """Return the state to resume from, or None if there is none.
 
     Raises
@@ -96,7 +295,7 @@ class Clock:
         """Share of the limit that is spent, in [0, 1]."""
         return min(1.0, self.spent / self.limit)
 
-    def progress_or(self, step: int, steps: int | None) -> float:
+    def progress_or(self, step: int, steps: float | None) -> float:
         """Share of the time or of the steps, whichever ends sooner, in [0, 1]."""
         return max(self.progress, min(1.0, step / steps)) if steps else self.progress
 
@@ -106,10 +305,31 @@ class Clock:
 
 
 class Log:
-    """A CSV file that grows by a row at a time, and a line on the terminal for each row."""
+    """A CSV file that grows by a row at a time, and a line on the terminal for each row.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    path : Path
+        The file. Each row begins with its `step`.
+    step : int
+        Where the run goes on from: rows after it, which will be written anew, are dropped.
+    """
+
+    def __init__(self, path: Path, step: int = 0) -> None:
         self.path = path
+        if not path.is_file():
+            return
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            whole = (row for row in reader if None not in row.values())  # a kill may cut the last
+            kept = [row for row in whole if int(row["step"]) <= step]
+        if not kept:
+            path.unlink()
+            return
+        with written_whole(path) as place, open(place, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, kept[0].keys())
+            writer.writeheader()
+            writer.writerows(kept)
 
     def write(self, clock: Clock, **values: float) -> None:
         """Append a row."""
@@ -125,6 +345,11 @@ class Log:
         print(f"{shown}  [{clock}]", flush=True)
 
 
+def spread(images: Tensor, count: int) -> Tensor:
+    """So many of the images, spread evenly over them; all where there are fewer."""
+    return images[:: max(1, len(images) // count)][:count]
+
+
 def save_grid(path: Path, rows: list[Tensor]) -> None:
     """Write rows of images (N, C, H, W) in [0, 1], one row above the other, as a PNG."""
     from torchvision.utils import save_image
@@ -132,3 +357,9 @@ def save_grid(path: Path, rows: list[Tensor]) -> None:
     columns = min(len(row) for row in rows)
     images = torch.cat([row[:columns].float().clamp(0, 1).cpu() for row in rows])
     save_image(images, path, nrow=columns, padding=1)
+
+
+def write_json(path: Path, table: dict) -> None:
+    """Write a table of figures or a configuration, whole."""
+    with written_whole(path) as place:
+        place.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

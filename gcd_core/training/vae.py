@@ -7,7 +7,7 @@ was learned on them, stay what they are.
 
 import argparse
 import json
-import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,24 +16,38 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
+from gcd_core.files import written_whole
 from gcd_core.generators.codec import VAE
 from gcd_core.generators.device import choose_device
-from gcd_core.generators.weights import read_weights, save_sharded
+from gcd_core.generators.weights import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    GeneratorWeights,
+    load_strictly,
+    read_weights,
+    save_generator,
+)
 from gcd_core.generators.whitening import Whitening
 from gcd_core.images.dataset import load_split
 from gcd_core.perceptual import LPIPS
+from gcd_core.training.augmentation import augment_gently
+from gcd_core.training.discriminator import Discriminator, generator_losses, hinge_loss
 from gcd_core.training.loop import (
     EMA,
-    Clock,
-    Log,
+    Learner,
+    Plan,
+    Training,
     autocast,
-    learning_rate,
-    load_checkpoint,
-    save_checkpoint,
+    run,
+    run_settings,
     save_grid,
+    spread,
+    write_json,
 )
+from gcd_core.training.reconstruction import measure_reconstruction
 
-WEIGHTS = "generator.safetensors.index.json"
+DISCRIMINATOR_RATE = 2e-4  # the peak of its learning rate
+DISCRIMINATOR_STEPS = 300  # in which the weights of its losses grow from 0 to those asked for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +76,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--lpips", type=float, default=0.4, help="weight of LPIPS beside L1")
     parser.add_argument("--kl", type=float, default=5e-4, help="weight of the KL (nats an element)")
+    parser.add_argument(
+        "--adversarial",
+        type=float,
+        default=0.0,
+        metavar="WEIGHT",
+        help="of a discriminator's judgement of the reconstructions (0: there is none)",
+    )
+    parser.add_argument(
+        "--matching",
+        type=float,
+        default=0.0,
+        metavar="WEIGHT",
+        help="of the L1 between the discriminator's features of image and reconstruction",
+    )
+    parser.add_argument(
+        "--begin-with",
+        metavar="FILE",
+        help="codec.safetensors or a generator's index: the tensors whose shapes fit are the "
+        "first weights",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
 
@@ -70,103 +104,152 @@ def main(args: argparse.Namespace) -> None:
     """Train until the time is up, then write the codec (or the generator) and `metrics.json`."""
     if args.generator and args.decoder_of:
         raise GCDError("Give --generator or --decoder-of, not both.")
-    device = choose_device(args.device)
-    out = Path(args.out)
+    if args.begin_with and args.decoder_of:
+        raise GCDError("Give --begin-with or --decoder-of, not both.")
+    device, out = choose_device(args.device), Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    settings = {k: v for k, v in vars(args).items() if k not in ("out", "device", "data", "labels")}
-    settings = {k: v for k, v in settings.items() if isinstance(v, int | float | str | list)}
-    settings = {k: v for k, v in settings.items() if k not in ("minutes", "steps")}
-
     torch.manual_seed(args.seed)
-    images, _ = load_split(args.data, args.labels, "train", args.size, args.channels)
-    held_out, _ = load_split(args.data, args.labels, "val", args.size, args.channels)
+    images, held_out, test = (
+        load_split(args.data, args.labels, split, args.size, args.channels)[0]
+        for split in ("train", "val", "test")
+    )
+    config = {
+        "kind": "vae",
+        "image_size": args.size,
+        "channels": args.channels,
+        "latent_channels": args.latent_channels,
+        "widths": args.widths,
+    }
     if args.decoder_of:
         model = _codec_of(Path(args.decoder_of), args.size, args.channels)
-        model.encoder.requires_grad_(False)
-        learned = model.decoder
     else:
-        config = {
-            "kind": "vae",
-            "image_size": args.size,
-            "channels": args.channels,
-            "latent_channels": args.latent_channels,
-            "widths": args.widths,
-        }
-        model = learned = VAE.from_config(config)
-    model = model.to(device, memory_format=torch.channels_last)
-    ema = EMA(model, 0.999)
-    optimiser = torch.optim.AdamW(learned.parameters(), lr=args.lr, betas=(0.9, 0.99))
-    perceptual = LPIPS(device=device)
+        model = VAE.from_config(config)
+    if args.begin_with:
+        begin_with(model, Path(args.begin_with))
+    training = CodecTraining(args, model.to(device), images, held_out, out)
+    plan = Plan(
+        out=out,
+        settings=run_settings(args),
+        seed=args.seed,
+        minutes=args.minutes,
+        steps=args.steps,
+        log_every=50,
+        save_minutes=2,
+    )
+    steps, minutes = run(training, plan)
 
-    step, spent = 0, 0.0
-    if state := load_checkpoint(out / "checkpoint.pt", settings):
-        model.load_state_dict(state["model"])
-        ema.module.load_state_dict(state["ema"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, spent = state["step"], state["spent"]
-        print(f"resumed at step {step}")
-    clock, log = Clock(args.minutes, spent), Log(out / "log.csv")
-
-    def save() -> None:
-        state = {"model": model.state_dict(), "ema": ema.module.state_dict(), "step": step}
-        state |= {"optimiser": optimiser.state_dict(), "spent": clock.spent, "settings": settings}
-        save_checkpoint(out / "checkpoint.pt", state)
-
-    saved = clock.spent
-    while (progress := clock.progress_or(step, args.steps)) < 1:
-        generator = torch.Generator().manual_seed(args.seed + step)
-        chosen = torch.randint(len(images), (args.batch,), generator=generator)
-        x = images[chosen].to(device).float() / 255
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(args.lr, progress)
-        with autocast(device):
-            mean, log_variance = model.posterior(x)
-            noise = torch.randn(mean.shape, generator=generator).to(device)
-            y = model.reconstruct(mean + noise * (0.5 * log_variance).exp())
-            l1 = F.l1_loss(y.float(), x)
-            distance = perceptual(y, x).float().mean()
-            kl = 0.5 * (mean.float() ** 2 + log_variance.float().exp() - 1 - log_variance.float())
-            kl = kl.mean()
-            loss = l1 + args.lpips * distance + (0 if args.decoder_of else args.kl * kl)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        ema.update(model, step)
-        if step % 50 == 0:
-            values = {"l1": l1.item(), "lpips": distance.item(), "kl": kl.item()}
-            log.write(clock, step=step, images=step * args.batch, **values)
-        if clock.spent - saved > 120:
-            saved = clock.spent
-            save()
-            with torch.inference_mode():
-                x = held_out[:: len(held_out) // 12][:12].to(device).float() / 255
-                save_grid(out / "reconstructions.png", [x, ema.module.decode(ema.module.encode(x))])
-    save()
-
-    codec = ema.module
+    codec = training.ema.module
     if not args.decoder_of:
         _measure_latents(codec, images, device)
-    metrics = {"images_seen": step * args.batch, "minutes": clock.spent / 60}
-    for split in ("val", "test"):
-        pictures, _ = load_split(args.data, args.labels, split, args.size, args.channels)
-        metrics[split] = _reconstruction(codec, pictures, perceptual, device)
+    metrics: dict[str, object] = {"images_seen": steps * args.batch, "minutes": minutes}
+    for split, pictures in (("val", held_out), ("test", test)):
+        metrics[split] = measure_reconstruction(codec, pictures, training.perceptual, device)
     if args.decoder_of:
         _write_generator(codec, Path(args.decoder_of), out)
     elif args.generator:
         _write_autoencoder(codec, config, images, device, out)
     else:
-        state = {f"codec.{k}": v.half().contiguous().cpu() for k, v in codec.state_dict().items()}
-        save_file(state, out / "codec.safetensors")
-        (out / "codec.json").write_text(json.dumps(config, indent=1) + "\n")
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+        _write_codec(codec, config, out)
+    write_json(out / "metrics.json", metrics)
     print(json.dumps(metrics, indent=1))
+
+
+class CodecTraining(Training):
+    """L1 + LPIPS + KL of the codec, and what a discriminator has against its pictures.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        The options of `train vae`.
+    model : VAE
+        On the device to work on.
+    images, held_out : Tensor (N, C, S, S), uint8
+        To learn from, and to show in the grid of reconstructions.
+    out : Path
+        Folder of the grid.
+    """
+
+    ema: EMA[VAE]
+
+    def __init__(
+        self, args: argparse.Namespace, model: VAE, images: Tensor, held_out: Tensor, out: Path
+    ) -> None:
+        self.args, self.images, self.held_out, self.out = args, images, held_out, out
+        self.device = model.latent_mean.device
+        self.model = model.to(memory_format=torch.channels_last)
+        if args.decoder_of:
+            model.encoder.requires_grad_(False)
+        learned = model.decoder if args.decoder_of else model
+        optimiser = torch.optim.AdamW(learned.parameters(), lr=args.lr, betas=(0.9, 0.99))
+        self.learners = [Learner(model, optimiser)]
+        self.ema = EMA(model, 0.999)
+        self.perceptual = LPIPS(device=self.device)
+        self.discriminator: Discriminator | None = None
+        if args.adversarial or args.matching:
+            self.discriminator = Discriminator(args.channels).to(self.device)
+            self.discriminator.to(memory_format=torch.channels_last)
+            weights = self.discriminator.parameters()
+            optimiser = torch.optim.AdamW(weights, lr=DISCRIMINATOR_RATE, betas=(0.5, 0.99))
+            self.learners.append(Learner(self.discriminator, optimiser, max_norm=None))
+
+    def losses(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Of a batch of reconstructions from noisy latents; then of the discriminator, if any."""
+        args, source = self.args, torch.Generator().manual_seed(self.args.seed + step)
+        chosen = torch.randint(len(self.images), (args.batch,), generator=source)
+        x = self.images[chosen].to(self.device).float() / 255
+        if self.discriminator is not None:
+            # Lest it learns the images by heart. Turning blurs, so half of them stay sharp.
+            x = torch.cat([x[::2], augment_gently(x[1::2], source)])
+        with autocast(self.device):
+            mean, log_variance = self.model.posterior(x)
+            noise = torch.randn(mean.shape, generator=source).to(self.device)
+            y = self.model.reconstruct(mean + noise * (0.5 * log_variance).exp())
+            l1 = F.l1_loss(y.float(), x)
+            distance = self.perceptual(y, x).float().mean()
+            kl = 0.5 * (mean.float() ** 2 + log_variance.float().exp() - 1 - log_variance.float())
+            kl = kl.mean()
+            loss = l1 + args.lpips * distance + (0 if args.decoder_of else args.kl * kl)
+            figures = {"l1": l1, "lpips": distance, "kl": kl}
+            if self.discriminator is None:
+                return [loss], figures
+            adversarial, matching = generator_losses(self.discriminator, x, y)
+            judged = args.adversarial * adversarial + args.matching * matching
+            loss = loss + min(1.0, step / DISCRIMINATOR_STEPS) * judged
+            (true, _), (false, _) = self.discriminator(x), self.discriminator(y.detach())
+            figures |= {"matching": matching, "discriminator": hinge_loss(true, false)}
+        return [loss, figures["discriminator"]], figures
+
+    def row(self, step: int, means: dict[str, float]) -> dict[str, float]:
+        """The losses' parts."""
+        return {"step": step, "images": step * self.args.batch, **means}
+
+    @torch.inference_mode()
+    def export(self, minutes: float) -> None:
+        """Draw held-out images, and below them their reconstructions."""
+        x = spread(self.held_out, 12).to(self.device).float() / 255
+        codec = self.ema.module
+        save_grid(self.out / "reconstructions.png", [x, codec.decode(codec.encode(x))])
+
+
+def begin_with(model: VAE, path: Path) -> None:
+    """Take over the weights of another codec, where names and shapes fit, and say how many.
+
+    Raises
+    ------
+    GCDError
+        If the file is not readable, or nothing in it fits.
+    """
+    own, weights = model.state_dict(), read_weights(path).codec
+    fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise GCDError(f"No tensor of {path} fits this codec; give the weights of a similar one.")
+    model.load_state_dict(own | fitting)
+    print(f"begins with {len(fitting)} of {len(own)} tensors from {path}")
 
 
 def _codec_of(folder: Path, size: int, channels: int) -> VAE:
     """The codec of the generator in `folder`; it must work on images like these."""
-    config = json.loads((folder / "generator.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
     if "codec" not in config:
         raise GCDError(f"The generator in {folder} has no codec, so there is no decoder to train.")
     codec = VAE.from_config(config["codec"])
@@ -175,20 +258,23 @@ def _codec_of(folder: Path, size: int, channels: int) -> VAE:
             f"The codec in {folder} works on {codec.channels} x {codec.image_size}² images; give "
             f"--size {codec.image_size} --channels {codec.channels}."
         )
-    _, weights, *_ = read_weights(folder / WEIGHTS)
-    codec.load_state_dict(weights)
+    load_strictly(codec, read_weights(folder / WEIGHTS_NAME).codec, "codec")
     return codec
+
+
+def _write_codec(codec: VAE, config: dict, out: Path) -> None:
+    """Write `codec.safetensors`, in half precision, and `codec.json`."""
+    state = {f"codec.{k}": v.half().contiguous().cpu() for k, v in codec.state_dict().items()}
+    with written_whole(out / "codec.safetensors") as place:
+        save_file(state, place)
+    write_json(out / "codec.json", config)
 
 
 def _write_generator(codec: VAE, folder: Path, out: Path) -> None:
     """Write the generator of `folder` with this codec in the place of its own."""
-    diffae, _, whitening, distilled = read_weights(folder / WEIGHTS)
-    weights = {f"ema_model.{k}": v for k, v in diffae.items()}
-    weights |= {f"whitening.{k}": v for k, v in whitening.items()}
-    weights |= {f"distilled.{k}": v for k, v in distilled.items()}
-    weights |= {f"codec.{k}": v for k, v in codec.state_dict().items()}
-    shutil.copyfile(folder / "generator.json", out / "generator.json")
-    save_sharded(weights, out, "generator")
+    config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    weights = replace(read_weights(folder / WEIGHTS_NAME), codec=codec.state_dict())
+    save_generator(config, weights, out)
 
 
 @torch.inference_mode()
@@ -206,10 +292,8 @@ def _write_autoencoder(
         codes.append(vae.encode(x).flatten(1).cpu())
         noise.append((log_variance.exp() / vae.latent_std[:, None, None] ** 2).mean().cpu())
     whitening = Whitening.of(torch.cat(codes), floor=torch.stack(noise).mean().item())
-    weights = {f"codec.{k}": v for k, v in vae.state_dict().items()}
-    weights |= {f"whitening.{k}": v for k, v in whitening.state_dict().items()}
-    (out / "generator.json").write_text(json.dumps(config, indent=1) + "\n")
-    save_sharded(weights, out, "generator")
+    weights = GeneratorWeights(codec=vae.state_dict(), whitening=whitening.state_dict())
+    save_generator(config, weights, out)
 
 
 @torch.inference_mode()
@@ -219,23 +303,3 @@ def _measure_latents(codec: VAE, images: Tensor, device: torch.device) -> None:
     means = torch.cat(batches)
     codec.latent_mean.copy_(means.mean((0, 2, 3)))
     codec.latent_std.copy_(means.std((0, 2, 3)))
-
-
-@torch.inference_mode()
-def _reconstruction(
-    codec: VAE, images: Tensor, perceptual: LPIPS, device: torch.device
-) -> dict[str, float]:
-    """Mean absolute error and LPIPS of encode-then-decode."""
-    errors, distances = [], []
-    for batch in images.split(64):
-        x = batch.to(device).float() / 255
-        y = codec.decode(codec.encode(x))
-        errors.append((y - x).abs().mean((1, 2, 3)))
-        distances.append(perceptual(y, x))
-    return {"mae": torch.cat(errors).mean().item(), "lpips": torch.cat(distances).mean().item()}
-
-
-if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__)
-    add_arguments(arguments)
-    main(arguments.parse_args())

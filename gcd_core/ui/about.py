@@ -6,6 +6,8 @@ from html import escape
 
 import gradio as gr
 
+from gcd_core.domains.opening import Domain
+
 CITATIONS = """@inproceedings{sobieski2024global,
   title     = {Global Counterfactual Directions},
   author    = {Sobieski, Bartlomiej and Biecek, Przemyslaw},
@@ -55,13 +57,14 @@ QUICKLY = (
 
 
 def step(number: int, picture: str, title: str, text: str) -> str:
+    """One step of the method: its number, its drawing and what happens in it, as HTML."""
     return (
         f'<article class="gcd-card gcd-step">{picture}<h3><i>{number}</i>{title}</h3>'
         f"<p>{text}</p></article>"
     )
 
 
-def about(domain) -> str:
+def about(domain: Domain) -> str:
     """The tab's text for a domain."""
     steps = (
         step(
@@ -105,6 +108,6 @@ leave.</p><h3>Data and licences</h3>
 <section class="gcd-card"><h3>Citation</h3><pre>{escape(CITATIONS)}</pre></section></div></div>"""
 
 
-def build_about(domain) -> None:
+def build_about(domain: Domain) -> None:
     """Lays out the tab."""
     gr.HTML(about(domain), apply_default_css=False)

@@ -5,27 +5,84 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
+
+from gcd_core import wording
+from gcd_core.method.loss import THRESHOLD
 
 Points = Sequence[tuple[float, float]]
 
 
 def percent(probability: float) -> str:
-    """A probability in [0, 1] as a person reads it; never a false 0 or 100."""
-    if probability < 0.005:
-        return "&lt;&thinsp;1&thinsp;%" if probability > 0 else "0&thinsp;%"
-    if 0.995 <= probability < 1:
-        return "&gt;&thinsp;99&thinsp;%"
-    return f"{100 * probability:.0f}&thinsp;%"
+    """A probability in [0, 1] as HTML, with thin spaces."""
+    return escape(wording.percent(probability)).replace(" ", "&thinsp;")
 
 
-def signed(alpha: float) -> str:
-    """An alpha with its sign, as a person writes it."""
-    return "0" if abs(alpha) < 5e-4 else f"{alpha:+.2f}".replace("-", "\N{MINUS SIGN}")
+def crosses(before: float, after: float) -> bool:
+    """Whether two probabilities lie on different sides of the threshold."""
+    return (before >= THRESHOLD) != (after >= THRESHOLD)
 
 
 def polyline(points: Points, css: str) -> str:
+    """A line through points of the drawing."""
     drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     return f'<polyline class="{css}" points="{drawn}"/>'
+
+
+class Axes(NamedTuple):
+    """Where alphas in [-alpha_max, alpha_max] and probabilities lie in a drawing, in its units."""
+
+    alpha_max: float
+    width: int = 520
+    height: int = 176
+    left: int = 44
+    top: int = 10
+
+    @property
+    def right(self) -> int:
+        """The right end of the alphas."""
+        return self.width - 12
+
+    @property
+    def bottom(self) -> int:
+        """Where probability 0 lies."""
+        return self.height - 24
+
+    def at(self, alpha: float, probability: float) -> tuple[float, float]:
+        """The place (x, y) of a point."""
+        x = self.left + (alpha + self.alpha_max) / (2 * self.alpha_max) * (self.right - self.left)
+        return x, self.top + (1 - probability) * (self.bottom - self.top)
+
+
+def levels(axes: Axes) -> list[str]:
+    """Lines across at five probabilities, three of them numbered; the threshold's stands out."""
+    parts = []
+    for level in sorted({0.0, 0.25, 0.5, 0.75, 1.0, THRESHOLD}):
+        _, y = axes.at(0, level)
+        css = "threshold" if level == THRESHOLD else "grid"
+        parts.append(
+            f'<line class="{css}" x1="{axes.left}" x2="{axes.right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
+        if level in (0.0, THRESHOLD, 1.0):
+            parts.append(
+                f'<text class="tick" x="{axes.left - 6}" y="{y + 4:.1f}" text-anchor="end">'
+                f"{level * 100:.0f} %</text>"
+            )
+    return parts
+
+
+def ticks(axes: Axes) -> list[str]:
+    """The numbers of five alphas under the drawing."""
+    parts = []
+    anchors = {-1: "start", -0.5: "middle", 0: "middle", 0.5: "middle", 1: "end"}
+    for part, anchor in anchors.items():
+        alpha = part * axes.alpha_max
+        x, y = axes.at(alpha, 0)
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{y + 16:.1f}" text-anchor="{anchor}">'
+            f"{wording.signed(alpha)}</text>"
+        )
+    return parts
 
 
 def curve(
@@ -35,70 +92,56 @@ def curve(
     alpha_max: float,
     ends: tuple[str, str],
     alone: bool,
-    width: int = 520,
-    height: int = 176,
 ) -> str:
     """The probability along one direction: decoded, the proxy's prediction, and where one is.
 
-    measured, proxy: (alpha, probability); ends: words for probability 0 and 1; alone: False
-    where other directions are added, so that the decoded curve is not the one walked on.
+    Parameters
+    ----------
+    measured, proxy : sequence of (alpha, probability)
+        What the classifier answered on the decoded path, and what the proxy predicts.
+    current : (alpha, probability), or None
+        Where one is.
+    alpha_max : float
+        The axis runs from its negative to it.
+    ends : (str, str)
+        The label's names for probability 0 and 1.
+    alone : bool
+        False where other directions are added, so that the decoded curve is not the one walked on.
     """
-    left, right, top, bottom = 44, 12, 10, 24
-
-    def at(alpha: float, probability: float) -> tuple[float, float]:
-        x = left + (alpha + alpha_max) / (2 * alpha_max) * (width - left - right)
-        return x, top + (1 - probability) * (height - top - bottom)
-
-    parts = []
-    for level in (0.0, 0.25, 0.5, 0.75, 1.0):
-        _, y = at(0, level)
-        css = "threshold" if level == 0.5 else "grid"
-        parts.append(
-            f'<line class="{css}" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        )
-        if level in (0.0, 0.5, 1.0):
-            parts.append(
-                f'<text class="tick" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">'
-                f"{level * 100:.0f} %</text>"
-            )
-    for alpha in (-alpha_max, -alpha_max / 2, 0.0, alpha_max / 2, alpha_max):
-        x, y = at(alpha, 0)
-        anchor = "start" if alpha == -alpha_max else "end" if alpha == alpha_max else "middle"
-        parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{y + 16:.1f}" text-anchor="{anchor}">'
-            f"{signed(alpha)}</text>"
-        )
+    axes = Axes(alpha_max)
+    parts = [*levels(axes), *ticks(axes)]
     if proxy:
-        parts.append(polyline([at(*p) for p in proxy], "proxy"))
+        parts.append(polyline([axes.at(*p) for p in proxy], "proxy"))
     if measured:
-        parts.append(polyline([at(*p) for p in measured], "measured" if alone else "measured far"))
+        css = "measured" if alone else "measured far"
+        parts.append(polyline([axes.at(*p) for p in measured], css))
     if current is not None:
-        x, y = at(*current)
+        x, y = axes.at(*current)
         parts.append(
-            f'<line class="here" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{height - bottom}"/>'
+            f'<line class="here" x1="{x:.1f}" x2="{x:.1f}" y1="{axes.top}" y2="{axes.bottom}"/>'
             f'<circle class="here" cx="{x:.1f}" cy="{y:.1f}" r="5.5"/>'
         )
-    _, half = at(0, 0.5)
+    _, threshold = axes.at(0, THRESHOLD)
     parts.append(
-        f'<text class="note" x="{width - right - 4}" y="{half - 5:.1f}" text-anchor="end">'
+        f'<text class="note" x="{axes.right - 4}" y="{threshold - 5:.1f}" text-anchor="end">'
         f"threshold</text>"
     )
-    low, high = (escape(word) for word in ends)
+    low, high = (escape(end) for end in ends)
     return (
-        f'<svg class="gcd-plot" viewBox="0 0 {width} {height}" role="img" '
+        f'<svg class="gcd-plot" viewBox="0 0 {axes.width} {axes.height}" role="img" '
         f'aria-label="Probability along the direction, from {low} to {high}">'
         f"{''.join(parts)}</svg>"
     )
 
 
 def bars(rows: Sequence[tuple[str, str, float, float, bool]], moved: bool = True) -> str:
-    """Before and after, for each label: (negative word, positive word, before, after, chosen).
+    """Before and after, for each label: (negative name, positive name, before, after, chosen).
 
     Without a move nothing is said to be flipped.
     """
     parts = []
     for negative, positive, before, after, chosen in rows:
-        flipped = moved and (before >= 0.5) != (after >= 0.5)
+        flipped = moved and crosses(before, after)
         parts.append(
             f'<div class="gcd-bar{" chosen" if chosen else ""}">'
             f'<div class="words"><b>{escape(positive)}</b>'
@@ -150,11 +193,11 @@ def losses(train: Sequence[float], validation: Sequence[float]) -> str:
     )
 
 
-def meter(fraction: float, words: str, detail: str) -> str:
-    """A progress bar with a line of words and one of detail."""
+def meter(fraction: float, title: str, detail: str) -> str:
+    """A progress bar for a fraction in [0, 1], with a title and a line of detail."""
     width = 100 * min(max(fraction, 0.0), 1.0)
     return (
-        f'<div class="gcd-meter"><div class="words"><b>{escape(words)}</b>'
+        f'<div class="gcd-meter"><div class="words"><b>{escape(title)}</b>'
         f"<span>{escape(detail)}</span></div>"
         f'<div class="track" role="progressbar" aria-valuenow="{width:.0f}" aria-valuemin="0" '
         f'aria-valuemax="100"><span style="width:{width:.1f}%"></span></div></div>'

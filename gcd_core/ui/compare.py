@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from typing import Any
 
 import gradio as gr
 import torch
@@ -13,10 +14,16 @@ from gcd_core.errors import GCDError
 from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import Attribution, explain_path
 from gcd_core.method.walk import Path
+from gcd_core.perceptual import pairwise_distances
 from gcd_core.ui import charts
-from gcd_core.ui.compute import Urgency
-from gcd_core.ui.explore import drawn, image_tag, polite, words
-from gcd_core.ui.session import Explorer, Session
+from gcd_core.ui.addresses import drawn
+from gcd_core.ui.html import image_tag
+from gcd_core.ui.messages import polite
+from gcd_core.ui.numbers import label_names
+from gcd_core.ui.state.compute import Urgency
+from gcd_core.ui.state.frames import Opened
+from gcd_core.ui.state.visitors import Visitors
+from gcd_core.wording import signed
 
 
 def counterfactual_image(path: Path) -> Tensor:
@@ -24,8 +31,8 @@ def counterfactual_image(path: Path) -> Tensor:
     return path.images[path.counterfactual : path.counterfactual + 1]
 
 
-def row(name: str, path: Path) -> dict:
-    """One direction's numbers."""
+def row(name: str, path: Path) -> dict[str, Any]:
+    """One direction's numbers, for machines."""
     i = path.counterfactual
     return {
         "direction": name,
@@ -36,11 +43,12 @@ def row(name: str, path: Path) -> dict:
     }
 
 
-def card(session: Session, numbers: dict, path: Path, heat: Attribution) -> str:
-    """One direction's counterfactual, heat map and numbers."""
-    positive = words(session)[1]
+def card(
+    opened: Opened, positive: str, numbers: dict[str, Any], path: Path, heat: Attribution
+) -> str:
+    """One direction's counterfactual, heat map and numbers; `positive` names the label's."""
     image = drawn(counterfactual_image(path))
-    heated = drawn(overlay(session.opened.image, heat.map, 0.65))
+    heated = drawn(overlay(opened.image, heat.map, 0.65))
     verdict = "flips" if numbers["flipped"] else "no flip: nearest point"
     return (
         f'<article class="gcd-card gcd-direction-card {"yes" if numbers["flipped"] else "no"}">'
@@ -48,37 +56,43 @@ def card(session: Session, numbers: dict, path: Path, heat: Attribution) -> str:
         f'<div class="pair">{image_tag(image, "counterfactual")}'
         f"{image_tag(heated, 'BB-LIG heat map')}</div>"
         f"<dl><div><dt>{escape(positive)}</dt><dd>{charts.percent(numbers['probability'])}</dd></div>"
-        f"<div><dt>&alpha;</dt><dd>{charts.signed(numbers['alpha'])}</dd></div>"
+        f"<div><dt>&alpha;</dt><dd>{signed(numbers['alpha'])}</dd></div>"
         f"<div><dt>LPIPS</dt><dd>{numbers['lpips']:.3f}</dd></div></dl></article>"
     )
 
 
 def waiting_card(name: str) -> str:
+    """The place of a direction whose path is being decoded."""
     return (
         f'<article class="gcd-card gcd-direction-card"><header><b>{escape(name)}</b></header>'
         '<div class="gcd-wait"><span></span>following the direction</div></article>'
     )
 
 
-@torch.inference_mode()
-def distances(perceptual, images: Tensor) -> list[list[float]]:
-    """LPIPS between every two of N pictures (N, C, H, W), as N rows."""
-    count = len(images)
-    values = [[0.0] * count for _ in range(count)]
-    pairs = [(i, j) for i in range(count) for j in range(i)]
-    if pairs:
-        left, right = (torch.tensor(side) for side in zip(*pairs, strict=True))
-        for (i, j), d in zip(pairs, perceptual(images[left], images[right]).tolist(), strict=True):
-            values[i][j] = values[j][i] = d
-    return values
+def answer(
+    label: str,
+    opened: Opened,
+    rows: list[dict[str, Any]],
+    values: list[list[float]],
+    cards: str,
+    table: str,
+) -> tuple[dict[str, Any], str, str]:
+    """What the tab shows, after its numbers for machines; `values` are the matrix's rows."""
+    numbers = {"label": label, "image_name": opened.name, "rows": rows, "lpips": values}
+    return numbers, f'<div class="gcd-cards">{cards}</div>', table
 
 
 class CompareTab:
-    """The components of the tab and its one handler."""
+    """The components of the tab and its one handler.
 
-    def __init__(self, explorer: Explorer) -> None:
-        self.explorer = explorer
-        self.facts = gr.JSON(visible=False)
+    Parameters
+    ----------
+    visitors : Visitors
+    """
+
+    def __init__(self, visitors: Visitors) -> None:
+        self.visitors, self.explorer = visitors, visitors.explorer
+        self.numbers = gr.JSON(visible=False)
         with gr.Row(elem_id="compare"):
             with gr.Column(elem_id="compare-cards", min_width=480):
                 self.cards = gr.HTML(apply_default_css=False, elem_id="cards")
@@ -88,41 +102,36 @@ class CompareTab:
 
     def compare(self, request: gr.Request) -> Iterator[tuple]:
         """Every direction's counterfactual; the last answer holds all rows and the matrix."""
-        session = self.explorer.session(request.session_hash)
-        if session.opened is None or session.directions is None:
+        session = self.visitors.session(request.session_hash)
+        opened, names, paths = session.opened, session.names, session.paths
+        if opened is None or session.directions is None:
             raise GCDError("There is nothing to compare yet: open an image with directions first.")
-        names, opened, paths = session.names, session.opened, session.paths
-        rows, cards, images = [], [], []
+        label, positive = session.label, label_names(session)[1]
+        rows: list[dict[str, Any]] = []
+        cards: list[str] = []
+        images: list[Tensor] = []
         for name in names:
             waiting = "".join(waiting_card(n) for n in names[len(cards) :])
             if session.path(name) is None:
-                yield self._answer(session, rows, [], "".join(cards) + waiting, "")
+                yield answer(label, opened, rows, [], "".join(cards) + waiting, "")
             path = session.path_now(name)
             if session.opened is not opened or session.paths is not paths:
                 return
             rows.append(row(name, path))
             heat = explain_path(path, method="bb_lig")
-            cards.append(card(session, rows[-1], path, heat))
+            cards.append(card(opened, positive, rows[-1], path, heat))
             images.append(counterfactual_image(path))
         perceptual = self.explorer.domain.perceptual
-        values = self.explorer.in_turn(Urgency.LIVE, distances, perceptual, torch.cat(images))
+        values = self.explorer.in_turn(
+            Urgency.LIVE, pairwise_distances, torch.cat(images), perceptual
+        ).tolist()
         table = (
             '<div class="gcd-card"><h3>Diversity<small>LPIPS between counterfactuals</small></h3>'
             f"{charts.matrix(names, values)}"
             '<p class="gcd-quiet">The deeper the colour, the more two directions change the '
             "picture differently.</p></div>"
         )
-        yield self._answer(session, rows, values, "".join(cards), table)
-
-    @staticmethod
-    def _answer(session: Session, rows: list, values: list, cards: str, table: str) -> tuple:
-        answer = {
-            "label": session.label,
-            "image_name": session.opened.name,
-            "rows": rows,
-            "lpips": values,
-        }
-        return answer, f'<div class="gcd-cards">{cards}</div>', table
+        yield answer(label, opened, rows, values, "".join(cards), table)
 
     def bind(self, tab: gr.Tab) -> None:
         """Connects the components: the tab compares when it is opened."""
@@ -130,7 +139,7 @@ class CompareTab:
             [tab.select, self.again.click],
             polite(self.compare),
             None,
-            [self.facts, self.cards, self.matrix],
+            [self.numbers, self.cards, self.matrix],
             api_name="compare",
             show_progress="hidden",
             concurrency_limit=None,

@@ -9,13 +9,22 @@ from pathlib import Path as FilePath
 import gradio as gr
 
 from gcd_core.classifiers import BlackBox
+from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.method.directions import load_directions
 from gcd_core.method.search import Progress
+from gcd_core.method.settings import Settings
 from gcd_core.ui import charts
-from gcd_core.ui.explore import ExploreTab, drawn, facts, image_tag, polite, thumbnail, words
-from gcd_core.ui.session import MAX_H, Explorer, Search, Session
+from gcd_core.ui.addresses import drawn, thumbnail
+from gcd_core.ui.explore import LIVE, ExploreTab
+from gcd_core.ui.html import Display, image_tag
+from gcd_core.ui.messages import polite
+from gcd_core.ui.numbers import label_names, numbers_of
+from gcd_core.ui.state.positions import MAX_H
+from gcd_core.ui.state.searches import RunningSearch
+from gcd_core.ui.state.session import Session
+from gcd_core.ui.state.visitors import Visitors
 
 STAGES = {
     "encode": "Encoding the image",
@@ -23,6 +32,8 @@ STAGES = {
     "proxy": "Fitting the proxy",
     "directions": "Reading the directions off the proxy",
 }
+LAMBDA_OF_LPIPS = "\N{GREEK SMALL LETTER LAMDA} of LPIPS"
+DOT = " \N{MIDDLE DOT} "
 SETTLED = 0.99  # cosine between one g and the next, of twice the samples
 SHARE = {
     "encode": (0.0, 0.02),
@@ -39,80 +50,118 @@ def duration(seconds: float) -> str:
 
 
 def search_settings(
-    domain, samples: int, radius: float, lam: float, k: int, steps: int, seed: int, settle: bool
-) -> dict[str, object]:
-    """The search's settings by the names that the library gives them.
+    domain: Domain,
+    samples: int | None,
+    radius: float | None,
+    lam: float | None,
+    k: int | None,
+    steps: int | None,
+    seed: int | None,
+    settle: bool,
+) -> Settings:
+    """The domain's settings with what stands in the fields, None where one is empty.
 
     Where the domain's searches use its distilled decoder, other steps than that takes are the full
-    decoder's.
+    decoder's. Only where the domain names no steps may their field be empty.
+
+    Raises
+    ------
+    GCDError
+        If a field is empty, or what stands in one fits no search.
     """
-    other = domain.search.solver == DISTILLED and int(steps) != domain.search.steps
-    return {
-        "solver": domain.generator.sampling.solver if other else None,
-        "settle": SETTLED if settle else None,
-        "n_samples": int(samples),
-        "radius": float(radius),
-        "lam": float(lam),
-        "n_h": int(k),
-        "steps": int(steps),
-        "seed": int(seed),
-    }
+    own, sampling = domain.search, domain.generator.sampling
+    if steps is not None or own.steps is not None:
+        steps = int(given("Steps", steps))
+    solver = None
+    if sampling is not None and own.solver == DISTILLED and steps != own.steps:
+        solver = sampling.solver
+    settings = own.changed(
+        solver=solver,
+        settle=SETTLED if settle else None,
+        n_samples=int(given("Samples", samples)),
+        radius=float(given("Radius", radius)),
+        lam=float(given(LAMBDA_OF_LPIPS, lam)),
+        n_h=int(given("h-directions (k)", k)),
+        steps=steps,
+        seed=int(given("Seed", seed)),
+    )
+    settings.check(domain.generator.z_sem_size)
+    return settings
 
 
-def asked(progress: Progress, classifier: BlackBox) -> str:
-    """What a search asked of the classifier, and what may still be asked."""
-    words = f"{progress.queries} queries"
+def given(field: str, value: float | None) -> float:
+    """What stands in a field.
+
+    Raises
+    ------
+    GCDError
+        If nothing does.
+    """
+    if value is None:
+        raise GCDError(f"The field {field} is empty: give a number.")
+    return value
+
+
+def queries(progress: Progress, classifier: BlackBox) -> str:
+    """How much a search asked of the classifier, and what may still be asked."""
+    counts = [f"{progress.queries} queries"]
     if classifier.cache_hits:
-        words += f" \N{MIDDLE DOT} {classifier.cache_hits} answers known from before"
+        counts.append(f"{classifier.cache_hits} answers known from before")
     if classifier.budget is not None:
-        words += f" \N{MIDDLE DOT} {classifier.budget - classifier.queries} left of the budget"
-    return words
+        counts.append(f"{classifier.budget - classifier.queries} left of the budget")
+    return DOT.join(counts)
 
 
-def progress_html(search: Search | None, classifier: BlackBox, ahead: int = 0) -> str:
-    """The bar with its words."""
+def progress_html(search: RunningSearch | None, classifier: BlackBox, ahead: int = 0) -> str:
+    """The bar, what the search is at, and what it has cost; `ahead` searches go first."""
     if search is None:
         return charts.meter(0, "Ready", "nothing is running")
-    progress = search.progress
     if search.state == "waiting":
         place = f"{ahead} search{'es' if ahead != 1 else ''} first" if ahead else "starting"
         return charts.meter(0, "Waiting for a free place", place)
     if search.state == "failed":
         return charts.meter(0, "The search stopped", search.message)
-    low, high = SHARE.get(getattr(progress, "stage", "encode"), (0.0, 1.0))
-    done, total = (progress.done, max(progress.total, 1)) if progress else (0, 1)
-    fraction = low + (high - low) * done / total
-    if search.settings.get("settle") and search.running:  # sampling and fitting take turns
-        low, high = SHARE["perturb"]
-        fraction = low + (high - low) * search.asked / search.settings["n_samples"]
-    queries = asked(progress, classifier) if progress else ""
+    progress = search.progress
+    cost = queries(progress, classifier) if progress else ""
     if search.state == "done":
-        return charts.meter(1, "Done: open in Explore", queries)
+        return charts.meter(1, "Done: open in Explore", cost)
     if search.state == "cancelled":
-        kept = " \N{MIDDLE DOT} what was asked is kept" if search.samples is not None else ""
-        return charts.meter(fraction, f"Cancelled{kept}", queries)
-    detail = [queries] if queries else []
-    if progress is not None and progress.eta is not None:
-        detail.append(f"about {duration(progress.eta)} left")
-    stage = STAGES.get(getattr(progress, "stage", "encode"), "Working")
-    count = f" \N{MIDDLE DOT} {done} of {total}" if total > 1 else ""
-    return charts.meter(fraction, stage + count, " \N{MIDDLE DOT} ".join(detail))
+        kept = f"{DOT}what was asked is kept" if search.samples is not None else ""
+        return charts.meter(fraction_done(search), f"Cancelled{kept}", cost)
+    if progress is None:
+        return charts.meter(0, STAGES["encode"], "")
+    left = "" if progress.eta is None else f"{DOT}about {duration(progress.eta)} left"
+    count = f"{DOT}{progress.done} of {progress.total}" if progress.total > 1 else ""
+    return charts.meter(fraction_done(search), STAGES[progress.stage] + count, cost + left)
 
 
-def gallery_html(search: Search | None, positive: str) -> str:
+def fraction_done(search: RunningSearch) -> float:
+    """How much of a search is done, in [0, 1]."""
+    progress, settings = search.progress, search.settings
+    if progress is None:
+        return 0.0
+    low, high = SHARE[progress.stage]
+    part = progress.done / max(progress.total, 1)
+    if settings.settle is not None and search.running:  # sampling and fitting take turns
+        low, high = SHARE["perturb"]
+        part = search.sampled / settings.n_samples
+    return low + (high - low) * part
+
+
+def gallery_html(search: RunningSearch | None, positive: str) -> str:
     """The newest perturbed pictures with the classifier's probability."""
-    if search is None or not search.gallery:
+    if search is None or not search.newest:
         return '<p class="gcd-quiet">The newest perturbed pictures appear here.</p>'
     cells = "".join(
         f'<figure><img src="{thumbnail(image[None], 96)}" alt="perturbed radiograph">'
         f'<figcaption><i style="width:{100 * p:.0f}%"></i><span>{charts.percent(p)}</span>'
         "</figcaption></figure>"
-        for image, p in search.gallery
+        for image, p in search.newest
     )
     return f'<div class="gcd-newest" title="{escape(positive)}">{cells}</div>'
 
 
-def number(value: float, label: str, precision: int | None = None) -> gr.Number:
+def number(value: float | None, label: str, precision: int | None = None) -> gr.Number:
     """A small field for a setting; the library judges what is typed."""
     return gr.Number(value, label=label, precision=precision, min_width=100)
 
@@ -120,8 +169,9 @@ def number(value: float, label: str, precision: int | None = None) -> gr.Number:
 class FindTab:
     """The components of the tab and the handlers between them and a visitor's session."""
 
-    def __init__(self, explorer: Explorer, explore: ExploreTab) -> None:
-        self.explorer, self.explore = explorer, explore
+    def __init__(self, visitors: Visitors, explore: ExploreTab) -> None:
+        self.visitors, self.explore = visitors, explore
+        self.explorer = visitors.explorer
         self._build()
 
     def _build(self) -> None:
@@ -135,11 +185,11 @@ class FindTab:
                         self.radius = number(defaults.radius, "Radius")
                     with gr.Row():
                         self.k = number(min(defaults.n_h, MAX_H), "h-directions (k)", precision=0)
-                        self.lam = number(defaults.lam, "\N{GREEK SMALL LETTER LAMDA} of LPIPS")
+                        self.lam = number(defaults.lam, LAMBDA_OF_LPIPS)
                     with gr.Row():
                         own = f" ({defaults.steps}: distilled)"
-                        words = "Steps" + (own if defaults.solver == DISTILLED else "")
-                        self.steps = number(defaults.steps, words, precision=0)
+                        title = "Steps" + (own if defaults.solver == DISTILLED else "")
+                        self.steps = number(defaults.steps, title, precision=0)
                         self.seed = number(0, "Seed", precision=0)
                     self.settle = gr.Checkbox(
                         False,
@@ -176,7 +226,7 @@ class FindTab:
                 self.losses = gr.HTML(self._losses(None), elem_id="losses", apply_default_css=False)
 
     @staticmethod
-    def _losses(search: Search | None) -> str:
+    def _losses(search: RunningSearch | None) -> str:
         train, validation = (search.train_losses, search.validation_losses) if search else ([], [])
         return (
             '<div class="gcd-card"><h3>Loss of the proxy<small><i class="proxy"></i>training'
@@ -188,16 +238,16 @@ class FindTab:
 
     def subject_html(self, request: gr.Request) -> str:
         """What a search would start from."""
-        return subject(self.explorer.session(request.session_hash))
+        return subject(self.visitors.session(request.session_hash))
 
     def find_directions(
         self,
-        samples: int,
-        radius: float,
-        lam: float,
-        k: int,
-        steps: int,
-        seed: int,
+        samples: int | None,
+        radius: float | None,
+        lam: float | None,
+        k: int | None,
+        steps: int | None,
+        seed: int | None,
         overlay: str,
         opacity: float,
         view: str,
@@ -205,71 +255,67 @@ class FindTab:
         request: gr.Request,
     ) -> Iterator[tuple]:
         """Searches in the background, streaming progress; the result opens in Explore."""
-        session = self.explorer.session(request.session_hash)
-        if session.opened is None:
-            raise GCDError("There is nothing to search from yet: open an image first.")
-        if session.search is not None and session.search.running:
-            raise GCDError("A search is running already: cancel it or wait for it to end.")
+        session = self.visitors.session(request.session_hash)
+        session.check_search()
         domain = self.explorer.domain
-        settings = search_settings(domain, samples, radius, lam, k, steps, seed, settle)
-        search = Search(session.opened.image, session.opened.name, session.label, settings)
-        last = session.search
-        if last is not None and last.samples is not None and same_question(last, search):
-            search.samples = last.samples
-        session.search = search
-        self.explorer.start_search(search)
-        unchanged = [gr.skip() for _ in (*self.explore.everything[1:], None)]
+        unchanged = [gr.skip() for _ in (*self.explore.layout.everything[1:], None)]
+        try:
+            settings = search_settings(domain, samples, radius, lam, k, steps, seed, settle)
+        except GCDError as error:
+            yield (gr.skip(), *self._refused(str(error)), *unchanged)
+            raise
+        search = session.start_search(settings)
         while search.running:
-            yield (self._facts(session, search), *self._show(session, search), *unchanged)
-            search.thread.join(0.4)
-        if search.state == "failed":
-            raise GCDError(search.message)
-        if search.state == "cancelled":
-            yield (self._facts(session, search), *self._show(session, search), *unchanged)
+            yield (self._numbers(session, search), *self._show(session, search), *unchanged)
+            search.ended.wait(0.4)
+        if search.directions is None:
+            yield (self._numbers(session, search), *self._show(session, search), *unchanged)
+            if search.state == "failed":
+                raise GCDError(search.message)
             return
         session.use(search.directions, search.label)
-        values = self.explore.show_everything(session, overlay, opacity, view)
-        answer = {**values[0], **self._facts(session, search)}
+        values = self.explore.layout.show_everything(session, Display(overlay, opacity, view))
+        answer = {**values[0], **self._numbers(session, search)}
         yield (answer, *self._show(session, search), *values[1:], gr.Tabs(selected="explore"))
 
     def stop(self, request: gr.Request) -> dict:
         """Cancels the running search before its next batch; what was asked is kept."""
-        session = self.explorer.session(request.session_hash)
+        session = self.visitors.session(request.session_hash)
         if session.search is None or not session.search.running:
             raise GCDError("No search is running: there is nothing to cancel.")
-        session.search.cancel.set()
-        return self._facts(session, session.search)
+        self.explorer.searches.cancel(session.search)
+        return self._numbers(session, session.search)
 
     def save_directions(self, request: gr.Request) -> tuple:
         """Writes the current directions to a file that `load_directions` and the library read."""
-        session = self.explorer.session(request.session_hash)
+        session = self.visitors.session(request.session_hash)
         if session.directions is None:
             raise GCDError("There are no directions to save yet: find or load some first.")
         file = session.folder / f"{self.explorer.domain.name}-{session.label}.safetensors"
         session.directions.save(file)
-        return str(file), facts(session), gr.update(visible=True)
+        return str(file), numbers_of(session), gr.update(visible=True)
 
     def load_directions(
         self, file: str, overlay: str, opacity: float, view: str, request: gr.Request
     ) -> tuple:
         """Opens a file of directions in Explore."""
-        session = self.explorer.session(request.session_hash)
+        session = self.visitors.session(request.session_hash)
         path = FilePath(file)
         try:
             directions = load_directions(path, domain=self.explorer.domain)
         finally:
             path.unlink(missing_ok=True)
         session.use(directions, directions.label)
-        values = self.explore.show_everything(session, overlay, opacity, view)
+        values = self.explore.layout.show_everything(session, Display(overlay, opacity, view))
         return (*values, gr.Tabs(selected="explore"))
 
-    def _facts(self, session: Session, search: Search) -> dict:
+    def _numbers(self, session: Session, search: RunningSearch) -> dict:
         progress = search.progress
         answer = {
             "state": search.state,
             "label": search.label,
             "image_name": search.name,
-            "ahead": self.explorer.place_in_line(search) if search.state == "waiting" else 0,
+            "ahead": self.explorer.searches.place(search) if search.state == "waiting" else 0,
         }
         if progress is not None:
             answer |= {
@@ -284,58 +330,70 @@ class FindTab:
             }
         return answer
 
-    def _show(self, session: Session, search: Search) -> tuple:
-        ahead = self.explorer.place_in_line(search) if search.state == "waiting" else 0
+    @staticmethod
+    def _refused(message: str) -> tuple:
+        """Values of the progress and the buttons where a search cannot begin; the rest stays."""
+        bar = charts.meter(0, "The search did not start", message)
+        return (
+            bar,
+            gr.skip(),
+            gr.skip(),
+            gr.update(interactive=True),
+            gr.update(interactive=False),
+        )
+
+    def _show(self, session: Session, search: RunningSearch) -> tuple:
+        ahead = self.explorer.searches.place(search) if search.state == "waiting" else 0
         return (
             progress_html(search, self.explorer.domain.classifier, ahead),
-            gallery_html(search, words(session, search.label)[1]),
+            gallery_html(search, label_names(session, search.label)[1]),
             self._losses(search),
             gr.update(interactive=not search.running),
             gr.update(interactive=search.running),
         )
 
-    def bind(self, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab) -> None:
+    def bind(self, tabs: gr.Tabs, tab: gr.Tab) -> None:
         """Connects the components."""
-        quiet = {"show_progress": "hidden", "concurrency_limit": None}
-        tab.select(self.subject_html, None, self.subject, api_visibility="private", **quiet)
-        looks, shown = self.explore.looks, [self.progress, self.newest, self.losses]
+        tab.select(self.subject_html, None, self.subject, api_visibility="private", **LIVE)
+        self._bind_search(tabs)
+        self._bind_files(tabs)
+
+    def _bind_search(self, tabs: gr.Tabs) -> None:
+        layout, shown = self.explore.layout, [self.progress, self.newest, self.losses]
         settings = [self.samples, self.radius, self.lam, self.k, self.steps, self.seed]
         found = self.start.click(
             polite(self.find_directions),
-            [*settings, *looks, self.settle],
+            [*settings, *layout.display, self.settle],
             [
-                self.explore.facts,
+                layout.numbers,
                 *shown,
                 self.start,
                 self.cancel,
-                *self.explore.everything[1:],
+                *layout.everything[1:],
                 tabs,
             ],
             api_name="find_directions",
-            **quiet,
+            **LIVE,
         )
         self.explore.then_prepare(found, "find_directions")
-        self.cancel.click(
-            polite(self.stop), None, self.explore.facts, api_name="cancel_search", **quiet
-        )
-        self.save.click(
+        self.cancel.click(polite(self.stop), None, layout.numbers, api_name="cancel_search", **LIVE)
+
+    def _bind_files(self, tabs: gr.Tabs) -> None:
+        layout = self.explore.layout
+        saved = self.save.click(
             polite(self.save_directions),
             None,
-            [self.file, self.explore.facts, self.file_box],
+            [self.file, layout.numbers, self.file_box],
             api_name="save_directions",
-            **quiet,
-        ).success(
-            None,
-            None,
-            None,
-            js="() => setTimeout(() => document.querySelector('#file a')?.click(), 300)",
+            **LIVE,
         )
+        saved.success(None, None, None, js="gcd.download('#file a')")
         loaded = self.load_button.upload(
             polite(self.load_directions),
-            [self.load_button, *looks],
-            [*self.explore.everything, tabs],
+            [self.load_button, *layout.display],
+            [*layout.everything, tabs],
             api_name="load_directions",
-            **quiet,
+            **LIVE,
         )
         self.explore.then_prepare(loaded, "load_directions")
 
@@ -344,7 +402,7 @@ def subject(session: Session) -> str:
     """The image and label that a search starts from."""
     if session.opened is None:
         return '<p class="gcd-quiet">Open an image in Explore first.</p>'
-    positive = words(session)[1]
+    positive = label_names(session)[1]
     probability = charts.percent(session.opened.source.probabilities[session.index])
     return (
         f'<div class="gcd-subject">{image_tag(drawn(session.opened.image), "source image")}'
@@ -352,10 +410,3 @@ def subject(session: Session) -> str:
         f"<b>{escape(positive)}</b> (here {probability}), learned from this one image by asking "
         "the classifier about pictures close to it.</p></div></div>"
     )
-
-
-def same_question(last: Search, new: Search) -> bool:
-    """Whether a cancelled search's samples answer a new one's question."""
-    keys = ("radius", "steps", "seed")
-    same = all(last.settings[k] == new.settings[k] for k in keys)
-    return same and last.label == new.label and last.image is new.image

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
+from gcd_core.domains.opening import Domain
+from gcd_core.files import bundled
 from gcd_core.ui.about import build_about
 from gcd_core.ui.compare import CompareTab
 from gcd_core.ui.explore import ExploreTab
 from gcd_core.ui.find import FindTab
-from gcd_core.ui.session import Explorer
+from gcd_core.ui.state.visitors import Visitors
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+ASSETS = bundled("assets")
 MAX_UPLOAD = "50mb"  # as much as imaging accepts
 CACHE_SECONDS = 3600
 
 
-def header(domain) -> str:
+def header(domain: Domain) -> str:
+    """The page's title, the domain's, and the switch between light and dark."""
     return (
         '<div class="gcd-header"><h1>GCD Explorer</h1>'
         f"<span>{escape(domain.title)}<i>What would change the classifier&rsquo;s mind? "
@@ -27,22 +30,6 @@ def header(domain) -> str:
         '<button id="theme" type="button" title="Light or dark" aria-label="Light or dark">'
         "</button></div>"
     )
-
-
-SWITCH_THEME = """element.addEventListener('click', e => {
-    if (e.target.closest('#theme')) document.body.classList.toggle('dark');
-})"""
-
-# A picture pasted anywhere on the page opens like an uploaded one.
-PASTE = """() => document.addEventListener('paste', event => {
-    const file = [...(event.clipboardData?.files || [])][0];
-    const input = document.querySelector('#source input[type=file]');
-    if (!file || !input) return;
-    const transfer = new DataTransfer();
-    transfer.items.add(file);
-    input.files = transfer.files;
-    input.dispatchEvent(new Event('change', { bubbles: true }));
-})"""
 
 
 def theme() -> gr.themes.Base:
@@ -59,43 +46,62 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build_page(domain) -> gr.Blocks:
-    """The page for a loaded domain, ready to launch with `launch_settings`."""
-    explorer = Explorer(domain)
-    with gr.Blocks(
-        title="GCD Explorer",
-        analytics_enabled=False,
-        fill_width=True,
-        delete_cache=(CACHE_SECONDS, CACHE_SECONDS),
-    ) as page:
-        gr.HTML(header(domain), js_on_load=SWITCH_THEME, apply_default_css=False)
+class ExplorerPage(gr.Blocks):
+    """The page for a loaded domain, ready to launch with `launch_settings`.
+
+    Attributes
+    ----------
+    visitors : Visitors
+        Their sessions; whoever closes the page closes them too.
+    explorer : Explorer
+        The models behind them.
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__(
+            title="GCD Explorer",
+            analytics_enabled=False,
+            fill_width=True,
+            delete_cache=(CACHE_SECONDS, CACHE_SECONDS),
+        )
+        self.visitors = Visitors(domain)
+        self.explorer = self.visitors.explorer
+        with self:
+            self._lay_out(domain)
+
+    def _lay_out(self, domain: Domain) -> None:
+        gr.HTML(header(domain), js_on_load="gcd.switchTheme(element)", apply_default_css=False)
         with gr.Tabs(selected="explore", elem_id="tabs") as tabs:
             with gr.Tab("Explore", id="explore"):
-                explore = ExploreTab(explorer)
+                explore = ExploreTab(self.visitors)
             with gr.Tab("Find directions", id="find") as find_tab:
-                find = FindTab(explorer, explore)
+                find = FindTab(self.visitors, explore)
             with gr.Tab("Compare directions", id="compare") as compare_tab:
-                compare = CompareTab(explorer)
+                compare = CompareTab(self.visitors)
             with gr.Tab("About", id="about"):
                 build_about(domain)
-        explore.bind(page)
-        find.bind(page, tabs, find_tab)
+        explore.bind(self)
+        find.bind(tabs, find_tab)
         compare.bind(compare_tab)
-        page.load(None, None, None, js=PASTE)
+        self.unload(self.leave)
 
-        def leave(request: gr.Request) -> None:
-            explorer.forget(request.session_hash)
-
-        page.unload(leave)
-    page.explorer = explorer
-    return page
+    def leave(self, request: gr.Request) -> None:
+        """Ends the session of a visitor who closes the page."""
+        self.visitors.forget(request.session_hash)
 
 
-def launch_settings() -> dict:
+def build_page(domain: Domain) -> ExplorerPage:
+    """The page for a loaded domain, ready to launch with `launch_settings`."""
+    return ExplorerPage(domain)
+
+
+def launch_settings() -> dict[str, Any]:
     """What `launch` needs beside the address."""
     return {
         "theme": theme(),
         "css_paths": [ASSETS / "page.css"],
+        # In the head it runs before the components are there, which call what it defines.
+        "head": f"<script>\n{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
         "max_file_size": MAX_UPLOAD,
         "footer_links": ["api"],
         # Else the browser keeps every event's pictures on disk, after the visitor has left too,

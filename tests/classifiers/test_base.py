@@ -1,5 +1,7 @@
 """What every black box promises: logits, probabilities, the query count, refusals."""
 
+import datetime
+import hashlib
 import threading
 
 import pytest
@@ -8,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gcd_core.classifiers import Classifier, TorchClassifier, load_classifier
+from gcd_core.classifiers.base import digest_of
 from gcd_core.errors import GCDError
 
 
@@ -157,3 +160,22 @@ def test_size_and_colour_are_brought_to_the_network():
 def test_an_unknown_kind_is_refused(table, tmp_path):
     with pytest.raises(GCDError, match="kind"):
         load_classifier(table, tmp_path)
+
+
+def test_an_identity_is_of_the_table_in_any_order_and_of_each_part_by_itself():
+    """Saved directions name it, so that its form is part of their format."""
+    text = b'{"labels": ["a", "b"], "size": 4}'
+    parts = (len(text).to_bytes(8, "big") + text, (3).to_bytes(8, "big") + b"xyz")
+    expected = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+    assert digest_of({"size": 4, "labels": ["a", "b"]}, b"xyz") == expected
+    assert digest_of({"size": 4, "labels": ["a", "b"]}, b"x", b"yz") != expected
+
+
+def test_labels_that_are_no_text_are_refused_whatever_they_are(tmp_path):
+    """TOML has dates, which JSON has not."""
+    (tmp_path / "black_box.py").write_text("answer = len")
+    table = {"kind": "python", "callable": "black_box:answer", "size": 4, "channels": 1}
+    with pytest.raises(GCDError, match="labels are names"):
+        load_classifier(
+            table | {"labels": [datetime.date(2026, 1, 1)], "output": "sigmoid"}, tmp_path
+        )

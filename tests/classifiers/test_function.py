@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gcd_core.classifiers import TorchClassifier
-from gcd_core.classifiers.function import Function, channels_and_size, in_words
+from gcd_core.classifiers.function import Function, one_line, with_input
 from gcd_core.errors import GCDError
 
 
@@ -60,9 +60,9 @@ def test_failures_are_told_in_one_sentence(function, message):
 
 def test_of_a_quoted_traceback_the_last_line_is_told():
     text = "It failed.\nTraceback of TorchScript (most recent call last):\n  x\nRuntimeError: odd\n"
-    assert in_words(RuntimeError(text)) == "RuntimeError: odd"
-    assert in_words(KeyError()) == "KeyError"
-    assert len(in_words(ValueError("x" * 10_000))) < 500
+    assert one_line(RuntimeError(text)) == "RuntimeError: odd"
+    assert one_line(KeyError()) == "KeyError"
+    assert len(one_line(ValueError("x" * 10_000))) < 500
 
 
 MODEL = Path("model.onnx")
@@ -78,7 +78,15 @@ MODEL = Path("model.onnx")
     ],
 )
 def test_file_and_table_together_say_what_is_seen(table, shape):
-    assert channels_and_size(table, MODEL, shape) == (3, 32)
+    seen = with_input(table | {"std": 0.2}, MODEL, shape)
+    assert seen == {"channels": 3, "size": 32, "std": 0.2, "batch_size": 64}
+
+
+def test_a_batch_is_no_smaller_than_the_model_takes():
+    shape = [8, 3, 32, 32]
+    sizes = [with_input({"batch_size": n}, MODEL, shape, least=8)["batch_size"] for n in (3, 9)]
+    assert sizes == [8, 9]
+    assert with_input({}, MODEL, [100, 3, 32, 32], least=100)["batch_size"] == 100
 
 
 @pytest.mark.parametrize(
@@ -94,4 +102,4 @@ def test_file_and_table_together_say_what_is_seen(table, shape):
 )
 def test_what_contradicts_or_is_open_is_named(table, shape, message):
     with pytest.raises(GCDError, match=message):
-        channels_and_size(table, MODEL, shape)
+        with_input(table, MODEL, shape)

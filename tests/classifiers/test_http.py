@@ -156,7 +156,7 @@ def test_a_wrong_number_of_rows_is_nonsense(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "answer, words",
+    "answer, message",
     [
         ({"scores": [0.1, "0.2"]}, "no number but '0.2'"),
         ({"scores": [0.1, True]}, "no number but True"),
@@ -174,10 +174,10 @@ def test_a_wrong_number_of_rows_is_nonsense(tmp_path):
         (None, "no 'scores' on the way"),
     ],
 )
-def test_nonsense_that_stays_is_explained(answer, words, tmp_path):
+def test_nonsense_that_stays_is_explained(answer, message, tmp_path):
     with Endpoint(lambda rows: answer) as end, pytest.raises(NoAnswer) as caught:
         ask(end, tmp_path)
-    assert words in str(caught.value) and len(end.requests) == 6
+    assert message in str(caught.value) and len(end.requests) == 6
 
 
 def test_percentages_are_no_probabilities(tmp_path):

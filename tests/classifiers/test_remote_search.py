@@ -193,12 +193,12 @@ def test_a_command_that_was_killed_goes_on_where_it_was(tmp_path, capsys):
         assert not (tmp_path / "d.safetensors").exists()
         assert len(end.answered) == 1 + 8 + 3  # the source, a batch, and a part of the next
         assert main(arguments) == 0
-        said = capsys.readouterr().out
+        printed = capsys.readouterr().out
         assert main(arguments) == 0
     assert len(end.answered) == 25 and set(end.answered.values()) == {1}
     result = json.loads((tmp_path / "d.safetensors.json").read_text())
     assert (result["queries"], result["cache_hits"], result["budget"]) == (0, 25, 40)
-    assert "13 queries and 12 answers known from before, 27 left of the budget" in said
+    assert "13 queries and 12 answers known from before, 27 left of the budget" in printed
 
 
 def test_a_command_without_budget_says_how_to_go_on(tmp_path, capsys):
@@ -206,9 +206,9 @@ def test_a_command_without_budget_says_how_to_go_on(tmp_path, capsys):
         write_remote_domain(tmp_path / "domain", end, "budget = 10")
         arguments = find(tmp_path / "domain", tmp_path / "d.safetensors")
         assert main(arguments) == 1
-        said = capsys.readouterr().err
-        assert "budget" in said and "the same command or search goes on from there" in said
-        assert said.count("\n") == 1 and "Traceback" not in said
+        printed = capsys.readouterr().err
+        assert "budget" in printed and "the same command or search goes on from there" in printed
+        assert printed.count("\n") == 1 and "Traceback" not in printed
         assert not (tmp_path / "d.safetensors").exists()
         assert main(arguments) == 1  # the next 8
         assert main(arguments) == 0

@@ -13,9 +13,12 @@ from PIL import Image
 import gcd_core
 from gcd_core.__main__ import COMMANDS, main
 from gcd_core.cli.evaluate import parse_sampling
+from gcd_core.cli.explain import walk_report
 from gcd_core.cli.options import StageBars, write_json
 from gcd_core.errors import GCDError
 from gcd_core.generators.sampling import Sampling
+from gcd_core.method.search import Progress
+from gcd_core.training import TRAININGS
 from tests.evaluation.domain import CODE, WAY, linear_domain
 from tests.fakes import unit
 from tests.scans import SECRETS, dicom
@@ -109,6 +112,20 @@ def test_explain_writes_pictures_and_numbers(domain, directions, tmp_path):
     assert abs(result["bb_lig"]["completeness_error"]) < 1
 
 
+def test_the_report_of_explain_is_about_the_counterfactual(domain, directions):
+    found = gcd_core.load_directions(directions)
+    image = domain.load_image(domain.examples[1])
+    path = gcd_core.walk(domain, image, found["g"], label="b")
+    report = walk_report(domain, found, path, gcd_core.explain_path(path), ["A warning."])
+    at = path.counterfactual
+    assert report.explained == 1 and report.warnings == ["A warning."]
+    assert report.labels[1].before == pytest.approx(path.source_probability)
+    assert [label.after for label in report.labels] == path.all_probabilities[at].tolist()
+    assert report.alphas == [("g", path.alphas[at].item())] and report.curve.alone
+    assert report.curve.here == report.curve.measured[at]
+    assert torch.equal(report.changed, path.images[at][None])
+
+
 def test_explain_takes_dicom_and_keeps_its_name_to_itself(domain, directions, tmp_path, capsys):
     scan, out = tmp_path / "Musterfrau_Erika.dcm", tmp_path / "out"
     pixels = (domain.load_image(domain.examples[1])[0, 0] * 255).round().byte().numpy()
@@ -118,8 +135,8 @@ def test_explain_takes_dicom_and_keeps_its_name_to_itself(domain, directions, tm
     result = json.loads((out / "result.json").read_text())
     assert result["image"] == "DICOM" and result["flipped"] is True and result["warnings"] == []
     written = b"".join(file.read_bytes() for file in out.iterdir())
-    said = capsys.readouterr()
-    assert not any(s.encode() in written or s in said.out + said.err for s in SECRETS)
+    printed = capsys.readouterr()
+    assert not any(s.encode() in written or s in printed.out + printed.err for s in SECRETS)
 
 
 def test_find_keeps_a_scans_name_to_itself(domain, tmp_path, capsys):
@@ -130,9 +147,9 @@ def test_find_keeps_a_scans_name_to_itself(domain, tmp_path, capsys):
     out = str(tmp_path / "d.safetensors")
     assert main([*command, "--n-h", "1", "--out", out, "--json", str(numbers)]) == 0
     written = numbers.read_text() + (tmp_path / "d.safetensors").read_bytes().decode("latin-1")
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert json.loads(numbers.read_text())["image"] == "DICOM"
-    assert not any(secret in written + said.out + said.err for secret in SECRETS)
+    assert not any(secret in written + printed.out + printed.err for secret in SECRETS)
 
 
 def test_explain_warns_of_photographs(domain, directions, tmp_path, capsys):
@@ -292,6 +309,13 @@ def test_unknown_commands_are_code_2(argv, capsys):
     assert "train diffae" in printed.err and printed.out == ""
 
 
+def test_train_says_all_that_can_be_trained(capsys):
+    assert main(["train"]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert all(f" {name}" in message for name in TRAININGS) and len(TRAININGS) == 5
+    assert {f"train {name}" for name in TRAININGS} < COMMANDS.keys()
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_has_help(name, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -320,15 +344,11 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_progress_bars_follow_the_stages():
-    class News:
-        def __init__(self, stage, done, total):
-            self.stage, self.done, self.total = stage, done, total
-
     with StageBars() as bars:
         for done in (16, 32):
-            bars.update(News("perturb", done, 32))
+            bars.update(Progress("perturb", done, 32, eta=None, evaluations=0, queries=0))
         assert (bars._bar.total, bars._stage) == (32, "perturb")
-        bars.update(News("proxy", 1, 100))
+        bars.update(Progress("proxy", 1, 100, eta=None, evaluations=0, queries=0))
         assert (bars._bar.total, bars._stage) == (100, "proxy")
 
 

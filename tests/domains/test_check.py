@@ -39,12 +39,12 @@ def edit(folder: Path, *changes: tuple[str, str]) -> None:
 
 
 def test_a_good_domain_has_no_problems_and_says_what_it_is(folder: Path) -> None:
-    report = inspect_domain(folder)
-    assert report.problems == [] and report.unchecked == []
+    inspection = inspect_domain(folder)
+    assert inspection.problems == [] and inspection.unchecked == []
     domain = load_domain(folder, device="cpu")
-    facts = " ".join(report.facts)
-    assert domain.generator.identity in facts and domain.classifier.identity in facts
-    assert "ill, old" in facts and "2 example(s)" in facts
+    summary = " ".join(inspection.summary)
+    assert domain.generator.identity in summary and domain.classifier.identity in summary
+    assert "ill, old" in summary and "2 example(s)" in summary
 
 
 def test_every_problem_is_listed_at_once(folder: Path) -> None:
@@ -201,9 +201,9 @@ def test_what_is_still_to_be_downloaded_is_said_and_left(folder: Path, monkeypat
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")  # whoever asks gets no answer
     named = '{ repo = "nobody/has-this", file = "weights.pt", revision = "v1" }'
     edit(folder, ('"generator.safetensors.index.json"', named))
-    report = inspect_domain(folder)
-    assert report.problems == []
-    assert report.unchecked == [
+    inspection = inspect_domain(folder)
+    assert inspection.problems == []
+    assert inspection.unchecked == [
         "[generator]: weights.pt will be downloaded when the domain is opened."
     ]
     assert any("nobody/has-this" in p for p in inspect_domain(folder, download=True).problems)

@@ -1,8 +1,5 @@
 """Evaluation of directions and reconstructions, on a domain whose answers are known."""
 
-import csv
-import io
-import zipfile
 from dataclasses import replace
 
 import pytest
@@ -16,12 +13,11 @@ from gcd_core.evaluation.evaluate import (
     evaluate_reconstruction,
     summarise,
 )
-from gcd_core.evaluation.images import ImageFiles
 from gcd_core.evaluation.tables import markdown
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.directions import Direction
 from gcd_core.method.walk import walk, walk_many
-from tests.evaluation.domain import CODE, SIZE, WAY, linear_domain, source_image
+from tests.evaluation.domain import CODE, WAY, linear_domain, source_image
 from tests.fakes import unit
 
 
@@ -143,76 +139,6 @@ def test_reconstruction_is_measured_for_each_sampling(domain, images):
     assert fast["lpips"] == pytest.approx(0.1 / 25, abs=1e-5)
     assert fast["ssim"] == pytest.approx(metrics.ssim(images, images + 0.004).mean().item())
     assert fast["n"] == 5 and fast["agreement"] == {"a": 1.0, "b": 1.0}
-
-
-def test_images_of_a_folder_and_of_a_zip_are_the_same(domain, tmp_path):
-    folder = tmp_path / "images"
-    (folder / "deep").mkdir(parents=True)
-    linear_domain(folder, 3)
-    (folder / "02.png").rename(folder / "deep" / "02.png")
-    (folder / "notes.txt").write_text("no image")
-    (folder / "._00.png").write_bytes(b"resource fork")
-    archive = tmp_path / "images.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        for path in sorted(folder.rglob("*.*")):
-            file.write(path, path.relative_to(folder))
-    for source in (folder, archive):
-        files = ImageFiles(source)
-        loaded = dict(files.load(domain.load_image))
-        assert list(loaded) == ["00.png", "01.png", "deep/02.png"]
-        assert not files.skipped
-        assert all(image.shape == (1, 1, SIZE, SIZE) for image in loaded.values())
-
-
-def test_a_table_and_a_limit_choose_images(domain, tmp_path):
-    linear_domain(tmp_path, 8)
-    table = tmp_path / "table.csv"
-    with open(table, "w", newline="") as file:
-        rows = [(f"{i:02d}.png", "test" if i % 2 else "train") for i in range(8)]
-        csv.writer(file).writerows([("file", "split"), *rows, ("gone.png", "test")])
-    files = ImageFiles(tmp_path, table, "test")
-    assert files.names == ["01.png", "03.png", "05.png", "07.png", "gone.png"]
-    assert len(list(files.load(domain.load_image))) == 4
-    assert "not in" in files.skipped["gone.png"]
-    assert ImageFiles(tmp_path, table, "test", limit=2).names == ["01.png", "05.png"]
-    assert ImageFiles(tmp_path, limit=3).names == ["00.png", "02.png", "05.png"]
-    with pytest.raises(GCDError, match="split"):
-        ImageFiles(tmp_path, split="test")
-    with pytest.raises(GCDError, match="'val'"):
-        ImageFiles(tmp_path, table, "val")
-
-
-def test_unreadable_images_are_listed_and_skipped(domain, tmp_path):
-    linear_domain(tmp_path, 2)
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG and no more")
-    files = ImageFiles(tmp_path)
-    assert [name for name, _ in files.load(domain.load_image)] == ["00.png", "01.png"]
-    assert list(files.skipped) == ["broken.png"]
-
-
-def test_a_damaged_zip_member_is_skipped(domain, tmp_path):
-    linear_domain(tmp_path, 2)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        file.write(tmp_path / "00.png", "00.png")
-        file.write(tmp_path / "01.png", "01.png")
-    content = bytearray(buffer.getvalue())
-    content[content.index(b"IDAT") + 10] ^= 0xFF  # its checksum no longer holds
-    archive = tmp_path / "images.zip"
-    archive.write_bytes(content)
-    files = ImageFiles(archive)
-    assert [name for name, _ in files.load(domain.load_image)] == ["01.png"]
-    assert list(files.skipped) == ["00.png"]
-
-
-def test_no_image_is_an_error(domain, tmp_path):
-    with pytest.raises(GCDError, match="has no image"):
-        ImageFiles(tmp_path)
-    with pytest.raises(GCDError, match="neither a folder nor a zip"):
-        ImageFiles(tmp_path / "nowhere")
-    (tmp_path / "broken.png").write_bytes(b"no")
-    with pytest.raises(GCDError, match="could be read"):
-        list(ImageFiles(tmp_path).load(domain.load_image))
 
 
 def test_markdown_table():

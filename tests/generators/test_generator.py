@@ -105,7 +105,7 @@ def test_what_progress_raises_stops_the_work(generator, images):
 
 
 def test_a_batch_too_large_for_the_memory_is_halved(generator, images):
-    latent, whole = generator.encode(images, steps=2), generator._unet
+    latent, whole = generator.encode(images, steps=2), generator._unet.unet
     expected = generator.decode(latent, steps=2)
     sizes = []
 
@@ -115,14 +115,14 @@ def test_a_batch_too_large_for_the_memory_is_halved(generator, images):
             raise torch.OutOfMemoryError
         return whole(x, t, z_sem)
 
-    generator._unet = small_memory
+    generator._unet.unet = small_memory
     decoded = generator.decode(latent, steps=1, batch_size=5)
     assert sizes == [5, 2, 2, 1] and decoded.shape == expected.shape
 
     def no_memory(x, t, z_sem):
         raise torch.OutOfMemoryError
 
-    generator._unet = no_memory
+    generator._unet.unet = no_memory
     with pytest.raises(GCDError, match="memory"):
         generator.decode(latent, steps=1)
 
@@ -136,7 +136,7 @@ def test_the_latents_can_be_differentiated_through(generator, images):
 
 def test_the_count_is_right_from_several_threads(generator, images):
     latent = generator.encode(images[:1], steps=1)
-    generator._unet = lambda x, t, z_sem: x
+    generator._unet.unet = lambda x, t, z_sem: x
     before = generator.evaluations
     work = [threading.Thread(target=generator.decode, args=(latent, "ddim", 50)) for _ in range(8)]
     for thread in work:

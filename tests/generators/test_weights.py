@@ -6,13 +6,17 @@ import types
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from gcd_core.errors import GCDError
 from gcd_core.generators.weights import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    GeneratorWeights,
     load_latent_statistics,
     load_strictly,
     read_weights,
+    save_generator,
     save_sharded,
 )
 
@@ -46,19 +50,30 @@ def same(found, expected):
 def test_every_official_kind_gives_the_same_weights(tmp_path, name, content):
     write = save_file if name.endswith("safetensors") else torch.save
     write(content, tmp_path / name)
-    weights, codec, *_ = read_weights(tmp_path / name)
-    assert same(weights, WEIGHTS) and not codec
+    found = read_weights(tmp_path / name)
+    assert same(found.diffae, WEIGHTS) and not (found.codec or found.whitening or found.distilled)
 
 
 def test_the_format_before_zip_is_read(tmp_path):
     torch.save(EMA, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    assert same(read_weights(tmp_path / "old.pt")[0], WEIGHTS)
+    assert same(read_weights(tmp_path / "old.pt").diffae, WEIGHTS)
 
 
 def test_codec_weights_are_told_apart(tmp_path):
     save_file(EMA | {"codec.decoder.bias": torch.ones(2)}, tmp_path / "both.safetensors")
-    weights, codec, *_ = read_weights(tmp_path / "both.safetensors")
-    assert same(weights, WEIGHTS) and same(codec, {"decoder.bias": torch.ones(2)})
+    found = read_weights(tmp_path / "both.safetensors")
+    assert same(found.diffae, WEIGHTS) and same(found.codec, {"decoder.bias": torch.ones(2)})
+
+
+def test_every_part_comes_back_from_the_files_that_save_generator_writes(tmp_path):
+    parts = ("diffae", "codec", "whitening", "distilled")
+    weights = GeneratorWeights(
+        **{p: {"w": torch.full((2,), float(i))} for i, p in enumerate(parts)}
+    )
+    save_generator({"kind": "diffae"}, weights, tmp_path)
+    assert json.loads((tmp_path / CONFIG_NAME).read_text()) == {"kind": "diffae"}
+    found = read_weights(tmp_path / WEIGHTS_NAME)
+    assert all(same(getattr(found, part), getattr(weights, part)) for part in parts)
 
 
 def test_a_class_that_old_lightning_mentions_is_harmless(tmp_path, monkeypatch):
@@ -70,7 +85,7 @@ def test_a_class_that_old_lightning_mentions_is_harmless(tmp_path, monkeypatch):
         patch.setitem(sys.modules, module.__name__, module)
         states = {callback: {"best_model_score": torch.tensor(0.1)}}
         torch.save({"state_dict": OFFICIAL, "callbacks": states}, tmp_path / "old.ckpt")
-    assert same(read_weights(tmp_path / "old.ckpt")[0], WEIGHTS)
+    assert same(read_weights(tmp_path / "old.ckpt").diffae, WEIGHTS)
 
 
 class RunsCode:
@@ -146,7 +161,7 @@ def sharded(tmp_path):
 
 
 def test_shards_hold_what_was_saved(sharded):
-    weights, *_ = read_weights(sharded)
+    weights = read_weights(sharded).diffae
     assert same(weights, {str(i): torch.full((1000,), float(i)) for i in range(3)})
     files = sorted(path.name for path in sharded.parent.iterdir())
     assert files == [f"generator-0000{i}-of-00003.safetensors" for i in (1, 2, 3)] + [
@@ -162,19 +177,36 @@ def test_no_shard_is_too_large_however_many_tensors(tmp_path, count):
     state = {f"a.rather.long.name.of.a.layer.{i}": torch.randn(50) for i in range(count)}
     index = save_sharded(state, tmp_path, "many", max_bytes=10_000, dtype=torch.float32)
     assert all(path.stat().st_size <= 10_000 for path in tmp_path.iterdir() if path != index)
-    assert same(read_weights(index)[0], state)
+    assert same(read_weights(index).diffae, state)
 
 
 def test_saving_again_replaces_all(sharded):
     index = save_sharded({"a": torch.ones(2)}, sharded.parent, "generator")
-    assert same(read_weights(index)[0], {"a": torch.ones(2)})
+    assert same(read_weights(index).diffae, {"a": torch.ones(2)})
     assert len(list(sharded.parent.iterdir())) == 2
 
 
 def test_a_failed_save_leaves_the_old_files(sharded):
     with pytest.raises(GCDError, match="'big' takes"):
         save_sharded({"big": torch.ones(9000)}, sharded.parent, "generator", max_bytes=7000)
-    assert len(read_weights(sharded)[0]) == 3
+    assert len(read_weights(sharded).diffae) == 3
+
+
+def test_a_disk_that_fills_up_between_shards_leaves_the_old_files(sharded, monkeypatch):
+    before = {path.name: path.read_bytes() for path in sharded.parent.iterdir()}
+    written = []
+
+    def full_after_two(state, metadata):
+        written.append(state)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        return save(state, metadata)
+
+    monkeypatch.setattr("gcd_core.generators.weights.save", full_after_two)
+    state = {f"ema_model.{i}": torch.full((1000,), 9.0) for i in range(3)}
+    with pytest.raises(GCDError, match="No space left"):
+        save_sharded(state, sharded.parent, "generator", max_bytes=7000)
+    assert {path.name: path.read_bytes() for path in sharded.parent.iterdir()} == before
 
 
 @pytest.mark.parametrize(

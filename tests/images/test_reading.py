@@ -94,16 +94,6 @@ def test_lossy_formats_give_nearly_the_pixels(file_format):
     assert (image - expected_ramp()).abs().mean() < 0.01
 
 
-def test_the_training_loader_and_the_explorer_see_the_same_pixels(tmp_path):
-    from gcd_core.images.dataset import load_split
-
-    pixels = np.random.default_rng(0).integers(0, 256, (97, 131), dtype=np.uint8)
-    path = tmp_path / "a.png"
-    Image.fromarray(pixels).save(path)
-    trained, _ = load_split(tmp_path, None, "train", 32, 1)
-    assert torch.equal(load_image(path, 32, 1), trained.float() / 255)
-
-
 def test_the_whole_frame_is_squashed_and_antialiased():
     stripes = np.tile([0.0, 1.0], 200)[None].repeat(100, 0)  # one pixel wide: grey when shrunk
     image = load_image(encoded(grey(stripes)), 20, 1)

@@ -37,9 +37,10 @@ class Linear:
     labels = ("a",)
 
     def __init__(self, weight):
-        self.weight = weight
+        self.weight, self.asked = weight, []
 
     def __call__(self, images):
+        self.asked.append(images)
         return (images * self.weight).flatten(1).sum(1, keepdim=True)
 
     def logit(self, logits, label):
@@ -147,21 +148,31 @@ def test_only_the_way_from_zero_to_the_flip_counts():
     assert torch.equal(explained.map, explain_path(one_way).map)
 
 
-def test_bb_ig_of_a_linear_classifier_on_the_straight_line():
-    images = straight(5)
-    bent = images.clone()
-    bent[1:4] = straight(5, seed=9)[1:4]  # somewhere else on the way
-    classifier = Linear(torch.ones(3, 4, 5))
+def test_bb_ig_by_hand_on_the_straight_line():
+    """Of 128 fine steps one pixel moves in each by a level, one in each second; one stays.
+
+    In a step of both, Eq. 6 weighs each by (its whole change) / (its change in the step), so they
+    share it 128 to 64; of a linear classifier every step takes the same part of f.
+    """
+    start, end = torch.zeros(1, 1, 3), torch.tensor([[[128.0, 64.0, 0.0]]]) / 255
+    bent = torch.stack([start, torch.rand(1, 1, 3), torch.rand(1, 1, 3), torch.rand(1, 1, 3), end])
+    classifier = Linear(torch.tensor([[[-10.0, 4.0, 2.0]]]))
     path = make_path(bent, [3.0, 2.0, 1.0, 0.0, -1.0])
     explained = explain_path(path, method="bb_ig", classifier=classifier)
-    line = torch.lerp(images[:1], images[-1:], torch.linspace(0, 1, 5)[:, None, None, None])
-    values = classifier(quantise(line))[:, 0]
-    fine, f_of_fine = refine(line, values)
-    torch.testing.assert_close(explained.map, integrate(quantise(fine), f_of_fine).sum(0))
+    step = (10 * 128 - 4 * 64) / 255 / 128  # f falls by this much in each
+    by_hand = torch.tensor([[64 * step * (2 / 3) + 64 * step, 64 * step / 3, 0.0]])
+    torch.testing.assert_close(explained.map, by_hand, rtol=1e-4, atol=1e-5)
     assert abs(explained.completeness_error) < 1e-4
-    as_probability = explain_path(path, "bb_ig", f="probability", classifier=classifier)
-    change = values.sigmoid()
-    assert float(as_probability.map.sum()) == pytest.approx(float(change[0] - change[-1]), abs=1e-4)
+    line = torch.stack([start + k / 4 * (end - start) for k in range(5)])
+    torch.testing.assert_close(classifier.asked[0], line)
+
+
+def test_bb_ig_of_a_probability_sums_to_its_change():
+    classifier = Linear(torch.ones(3, 4, 5))
+    path = make_path(straight(5), [3.0, 2.0, 1.0, 0.0, -1.0])
+    explained = explain_path(path, "bb_ig", f="probability", classifier=classifier)
+    ends = quantise(path.images[[0, -1]]).sum((1, 2, 3)).sigmoid()
+    assert float(explained.map.sum()) == pytest.approx(float(ends[0] - ends[1]), abs=1e-4)
 
 
 def test_probability_and_difference():

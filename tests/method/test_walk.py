@@ -1,5 +1,7 @@
 """A walk over a linear classifier of a linear generator has a closed form at each point."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -150,3 +152,12 @@ def test_a_latent_of_two_images_is_refused(domain):
     latent = domain.generator.encode(torch.cat([domain.image(0), domain.image(1)]))
     with pytest.raises(GCDError, match="2 was given"):
         walk(domain, latent, W, "a")
+
+
+def test_a_flip_is_a_moves(domain):
+    """Where the reconstruction alone is predicted otherwise, nothing has been moved yet."""
+    path = walk(domain, domain.image(), W, "a", alphas=torch.tensor([-0.5, 0.0, 0.5]))
+    gap = replace(path, source_probability=0.9, probabilities=torch.tensor([0.3, 0.3, 0.3]))
+    assert gap.is_flipped.tolist() == [True, False, True]
+    resting = replace(gap, alphas=torch.zeros(3))
+    assert not resting.flipped

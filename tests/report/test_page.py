@@ -23,7 +23,6 @@ from gcd_core.report.content import (
     settings_rows,
 )
 from gcd_core.report.page import NOTICE, shown_labels, write_report
-from gcd_core.wording import percent, signed
 
 ALPHAS = [i / 8 - 2 for i in range(33)]
 LONG = "Enlarged cardiomediastinum with an extraordinarily long name that no line can hold at all"
@@ -130,7 +129,7 @@ def test_the_pdf_is_one_a4_page_of_vectors(count):
 
 def test_the_pdf_says_what_is_on_screen():
     text = text_of(example(2, warnings=["This is a colour photograph."]))
-    for words in (
+    for part in (
         "Pneumonia: what would change the classifier's mind",
         "Pneumonia 90 %; changed along g by −1.50, 25 %: the prediction flips.",
         "This is a colour photograph.",
@@ -148,7 +147,7 @@ def test_the_pdf_says_what_is_on_screen():
         "Research use only. Not a medical device",
         "Nothing here is a patient's.",
     ):
-        assert words in text
+        assert part in text
     assert NOTICE.split(":")[0] in text
 
 
@@ -287,16 +286,8 @@ def test_threads_do_not_disturb_each_other():
     assert results == [wanted] * 2
 
 
-def test_words_for_numbers():
-    assert [percent(p) for p in (0.0, 0.001, 0.5, 0.994, 0.999, 1.0)] == [
-        "0 %",
-        "< 1 %",
-        "50 %",
-        "99 %",
-        "> 99 %",
-        "100 %",
-    ]
-    assert [signed(a) for a in (-1.5, 0.001, 2.0)] == ["−1.50", "0", "+2.00"]
+def test_a_position_names_every_direction_moved_along():
+    assert position([]) == "at the start: encoded and decoded only"
     assert position([("g", -1.5), ("h2", 0.25)]) == "−1.50 g, +0.25 h2"
 
 

@@ -14,7 +14,15 @@ from torch import nn
 
 from gcd_core.classifiers import load_classifier
 from gcd_core.errors import GCDError
+from gcd_core.images.dataset import load_split
 from gcd_core.training import classifier as training
+from gcd_core.training.calibration import (
+    calibration_error,
+    fold_platt_scaling,
+    platt,
+    reliability,
+)
+from gcd_core.training.measures import auroc
 
 TASKS = [training.Task.parse(text) for text in training.LABELS]
 NAN = math.nan
@@ -59,26 +67,43 @@ def test_smoothing_puts_the_optimum_at_the_softened_target():
 
 def test_auroc_counts_pairs_and_halves_ties():
     scores = torch.tensor([0.1, 0.4, 0.4, 0.8])
-    assert training.auroc(scores, torch.tensor([0.0, 0.0, 1.0, 1.0])) == 3.5 / 4
-    assert training.auroc(-scores, torch.tensor([0.0, 0.0, 1.0, 1.0])) == 0.5 / 4
+    assert auroc(scores, torch.tensor([0.0, 0.0, 1.0, 1.0])) == 3.5 / 4
+    assert auroc(-scores, torch.tensor([0.0, 0.0, 1.0, 1.0])) == 0.5 / 4
+    assert auroc(scores, torch.tensor([0.0, NAN, 1.0, 1.0])) == 1
+    assert math.isnan(auroc(scores, torch.ones(4)))
+
+
+def test_auroc_equals_a_count_of_all_pairs():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(9, (300,), generator=generator).float()
+    targets = torch.randint(2, (300,), generator=generator).float()
+    difference = scores[targets == 1][:, None] - scores[targets == 0]
+    expected = (difference > 0).double() + 0.5 * (difference == 0).double()
+    assert auroc(scores, targets) == pytest.approx(expected.mean().item(), abs=1e-12)
+
+
+def test_auroc_of_many_images_takes_no_matrix_of_pairs():
+    n = 1_000_000  # of each: a byte a pair would be a terabyte
+    scores, targets = torch.arange(2 * n, dtype=torch.float64), torch.tensor([0.0, 1.0]).repeat(n)
+    assert auroc(scores, targets) == pytest.approx((n + 1) / (2 * n), abs=1e-12)
 
 
 def test_calibration_error_by_hand():
     p = torch.tensor([0.05, 0.05, 0.95, 0.95, 1.0])
-    curve = training.reliability(p, torch.tensor([0.0, 1.0, 1.0, 1.0, 0.0]), bins=10)
+    curve = reliability(p, torch.tensor([0.0, 1.0, 1.0, 1.0, 0.0]), bins=10)
     assert curve.shape == (10, 3) and curve[:, 2].tolist() == [2, *[0] * 8, 3]
     expected = (2 * abs(0.05 - 0.5) + 3 * abs(2.9 / 3 - 2 / 3)) / 5
-    assert training.calibration_error(curve) == pytest.approx(expected, abs=1e-6)
+    assert calibration_error(curve) == pytest.approx(expected, abs=1e-6)
 
 
 def test_platt_recovers_a_known_distortion():
     generator = torch.Generator().manual_seed(0)
     true = 2 * torch.randn(20_000, generator=generator, dtype=torch.float64)
     targets = (torch.rand(20_000, generator=generator) < true.sigmoid()).double()
-    scale, bias = training.platt(3 * true - 1, targets)
+    scale, bias = platt(3 * true - 1, targets)
     assert scale == pytest.approx(1 / 3, rel=0.05) and bias == pytest.approx(1 / 3, abs=0.05)
     separable = torch.tensor([-5.0, -4, 4, 5], dtype=torch.float64)
-    assert all(map(math.isfinite, training.platt(separable, (separable > 0).double())))
+    assert all(map(math.isfinite, platt(separable, (separable > 0).double())))
 
 
 def test_calibration_is_folded_into_the_last_layer():
@@ -87,26 +112,12 @@ def test_calibration_is_folded_into_the_last_layer():
     x, targets = torch.randn(400, 3), torch.randint(0, 2, (400, 2)).float()
     targets[::3, 1] = NAN
     before = network.classifier(x).detach()
-    training.scale_to_calibrate(network, before, targets)
+    fold_platt_scaling(network.classifier, before, targets)
     after = network.classifier(x).detach()
     for i in range(2):
         counts = ~targets[:, i].isnan()
-        scale, bias = training.platt(before[counts, i].double(), targets[counts, i].double())
+        scale, bias = platt(before[counts, i].double(), targets[counts, i].double())
         assert torch.allclose(after[:, i], scale * before[:, i] + bias, atol=1e-5)
-
-
-def test_augmentation_disturbs_a_little_and_repeatably():
-    x = torch.linspace(0, 1, 64).expand(8, 1, 64, 64).contiguous()
-
-    def disturbed(seed: int) -> torch.Tensor:
-        return training.augment(x, torch.Generator().manual_seed(seed))
-
-    assert torch.equal(disturbed(1), disturbed(1)) and not torch.equal(disturbed(1), disturbed(2))
-    pictures = torch.cat([disturbed(seed) for seed in range(16)])
-    assert pictures.min() >= 0 and pictures.max() <= 1
-    left, right = pictures[..., 8:24].mean((1, 2, 3)), pictures[..., 40:56].mean((1, 2, 3))
-    assert (right > left).all()  # never mirrored
-    assert (pictures - x.repeat(16, 1, 1, 1)).abs().mean() < 0.15
 
 
 def test_a_patient_in_two_splits_is_refused():
@@ -160,7 +171,7 @@ def test_a_run_ends_with_a_good_classifier(radiographs, finished):
     assert metrics["test"]["bacterial"]["n"] == 32
     table = tomllib.loads((finished / "classifier.toml").read_text())["classifier"]
     box = load_classifier(table, finished)
-    images, rows = training.load_split(radiographs, None, "test", 32, 1)
+    images, rows = load_split(radiographs, None, "test", 32, 1)
     probability = box.probability(box(images.float() / 255), "pneumonia")
     ill = torch.tensor([label != "normal" for label in rows["label"]])
     assert probability[ill].mean() > probability[~ill].mean() + 0.4
@@ -178,7 +189,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
 
     steps = 0
 
-    def augment_until_killed(images, generator, augment=training.augment):
+    def augment_until_killed(images, generator, augment=training.augment_strongly):
         nonlocal steps
         steps += 1
         if steps == 16:
@@ -186,7 +197,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
         return augment(images, generator)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "augment", augment_until_killed)
+        patch.setattr(training, "augment_strongly", augment_until_killed)
         with pytest.raises(Killed):
             training.main(arguments(radiographs, tmp_path))
     assert not (tmp_path / "metrics.json").exists()

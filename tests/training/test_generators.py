@@ -1,7 +1,6 @@
 """Training codec and DiffAE on drawn pictures: the commands themselves, killed and resumed."""
 
 import argparse
-import csv
 import json
 from pathlib import Path
 
@@ -11,11 +10,20 @@ import torch
 from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
 from gcd_core.generators.base import Latent
+from gcd_core.generators.codec import VAE
 from gcd_core.generators.diffae.generator import DiffAE
 from gcd_core.generators.diffae.solvers import ddim
+from gcd_core.generators.sampling import Distilled
+from gcd_core.generators.weights import read_weights
 from gcd_core.images.dataset import load_split
+from gcd_core.perceptual import LPIPS
 from gcd_core.training import diffae, distilled, vae
+from gcd_core.training.loop import EMA, autocast, learning_rate
 from tests.training.radiographs import write_data_set
+
+DIFFAE = dict(
+    model_channels=32, channel_mult=[1, 1], attention=[2], z_sem=32, augmentations=1, batch=8
+)
 
 
 def run(module, *flags: str, **options: object) -> None:
@@ -41,12 +49,7 @@ def trained(tmp_path_factory) -> Path:
         codec=folder / "vae",
         out=folder / "diffae",
         steps=6,
-        model_channels=32,
-        channel_mult=[1, 1],
-        attention=[2],
-        z_sem=32,
-        augmentations=1,
-        batch=8,
+        **DIFFAE,
     )
     return folder
 
@@ -79,12 +82,7 @@ def test_training_goes_on_where_it_stopped(trained: Path) -> None:
         data=trained / "images.zip",
         codec=trained / "vae",
         out=trained / "diffae",
-        model_channels=32,
-        channel_mult=[1, 1],
-        attention=[2],
-        z_sem=32,
-        augmentations=1,
-        batch=8,
+        **DIFFAE,
     )
     run(diffae, steps=state["step"] + 3, **options)
     later = torch.load(trained / "diffae" / "checkpoint.pt", weights_only=True)
@@ -94,28 +92,10 @@ def test_training_goes_on_where_it_stopped(trained: Path) -> None:
         run(diffae, steps=9, **(options | {"batch": 4}))
 
 
-def test_a_log_has_a_row_for_each_report(tmp_path: Path) -> None:
-    from gcd_core.training.loop import Clock, Log
-
-    log = Log(tmp_path / "log.csv")
-    log.write(Clock(1), step=1, loss=0.5)
-    log.write(Clock(1), step=2, loss=0.25)
-    with open(tmp_path / "log.csv", newline="") as file:
-        assert [row["loss"] for row in csv.DictReader(file)] == ["0.5", "0.25"]
-
-
 def test_a_codec_that_is_not_there_is_named(tmp_path: Path) -> None:
     data = write_data_set(tmp_path, {"train": 2, "val": 2})
     with pytest.raises(GCDError, match="train vae"):
         run(diffae, data=data, codec=tmp_path / "none", out=tmp_path / "out")
-
-
-def test_moved_copies_keep_range_and_shape() -> None:
-    x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    moved = diffae.moved(x, torch.Generator().manual_seed(1))
-    assert moved.shape == x.shape
-    assert moved.min() >= 0 and moved.max() <= 1
-    assert not torch.allclose(moved, x, atol=0.05)
 
 
 def test_training_the_decoder_alone_keeps_the_latents_and_mends_the_pictures(
@@ -170,11 +150,12 @@ def test_a_distilled_decoder_comes_nearer_its_teacher_than_the_teacher_in_as_few
     full = before.decode(latent, "dpm++2m", 8)
     assert torch.equal(after.decode(latent, "dpm++2m", 8), full)
     untrained = before.unfold(ddim(before.noise_model(latent.z_sem), latent.z_T, [650, 250]))
-    errors = [(some - full).abs().mean() for some in (after.decode(latent, "distilled"), untrained)]
+    found = (after.decode(latent, "distilled"), untrained)
+    errors = [(x - full).abs().mean() for x in found]
     assert errors[0] < 0.7 * errors[1]
 
 
-def test_distilling_goes_on_where_it_stopped_and_keeps_its_examples(
+def test_distilling_goes_on_where_it_stopped_and_keeps_its_pool(
     trained: Path, distilled_options: dict[str, object]
 ) -> None:
     checkpoint = trained / "distilled" / "checkpoint.pt"
@@ -184,27 +165,69 @@ def test_distilling_goes_on_where_it_stopped_and_keeps_its_examples(
     run(distilled, steps=state["step"] + 1, **distilled_options)
     later = torch.load(checkpoint, weights_only=True)
     assert later["step"] == state["step"] + 1
-    assert torch.equal(later["x_0"][: len(state["x_0"])], state["x_0"])
+    pools = [found["training"]["x_0"] for found in (state, later)]
+    assert torch.equal(pools[1][: len(pools[0])], pools[0])
     with pytest.raises(GCDError, match="radius"):
         run(distilled, steps=9, **(distilled_options | {"radius": 3}))
 
 
-def test_the_examples_are_what_the_teacher_decodes(trained: Path) -> None:
+def test_the_decodings_are_what_the_teacher_decodes(trained: Path) -> None:
     teacher = load(trained / "diffae", precision="fp32")
     images = load_split(trained / "images.zip", None, "val", 32, 1)[0].float() / 255
-    source, table = torch.Generator().manual_seed(0), {"solver": "dpm++2m", "steps": 8}
-    examples = distilled.Examples.of(teacher, images, 2.0, source, table)
+    source, student = torch.Generator().manual_seed(0), Distilled((650, 250), "dpm++2m", 8)
+    decodings = distilled.Decodings.of(teacher, images, 2.0, source, student)
     count, copies = len(images), distilled.CODES
-    assert len(examples) == (1 + copies) * count
+    assert len(decodings) == (1 + copies) * count
     own = teacher.encode(images)
-    assert torch.allclose(examples.x_0[:count], teacher.fold(images), atol=1e-5)
-    assert torch.allclose(examples.z_T[:count], own.z_T, atol=1e-4)
-    assert torch.allclose(examples.z_sem[:count], teacher.raw(own.z_sem), atol=1e-4)
-    codes = teacher.whitening(examples.z_sem[count:])
+    assert torch.allclose(decodings.x_0[:count], teacher.fold(images), atol=1e-5)
+    assert torch.allclose(decodings.z_T[:count], own.z_T, atol=1e-4)
+    assert torch.allclose(decodings.z_sem[:count], teacher.raw(own.z_sem), atol=1e-4)
+    codes = teacher.whitening(decodings.z_sem[count:])
     lengths = (codes - own.z_sem.repeat(copies, 1)).norm(dim=1)
     assert lengths.max() <= 2.01 and lengths.min() < 1 < lengths.max()
-    decoded = teacher.decode(Latent(codes, examples.z_T[count:]))
-    assert torch.allclose(teacher.unfold(examples.x_0[count:]), decoded, atol=1e-3)
+    decoded = teacher.decode(Latent(codes, decodings.z_T[count:]))
+    assert torch.allclose(teacher.unfold(decodings.x_0[count:]), decoded, atol=1e-3)
+
+
+class Killed(Exception):
+    """Stands for a kill between two steps."""
+
+
+@pytest.mark.parametrize("kind", ["vae", "adversarial", "diffae", "distilled"])
+def test_a_killed_run_resumes_to_the_same_weights(
+    kind: str, trained: Path, distilled_options: dict, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    data = trained / "images.zip"
+    codec = dict(data=data, size=32, widths=[8, 16, 16], batch=4)
+    module, name, options = {
+        "vae": (vae, "CodecTraining", codec),
+        "adversarial": (vae, "CodecTraining", codec | {"adversarial": 0.1, "matching": 1}),
+        "diffae": (diffae, "DiffusionTraining", DIFFAE | {"data": data, "codec": trained / "vae"}),
+        "distilled": (distilled, "DistillationTraining", distilled_options),
+    }[kind]
+    options = options | {"minutes": "inf", "steps": 6}
+    run(module, **(options | {"out": tmp_path / "whole"}))
+    training = getattr(module, name)
+    losses = training.losses
+
+    def killed(self, step):
+        if step == 4:
+            raise Killed
+        return losses(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "losses", killed)
+        plan = module.Plan
+        patch.setattr(module, "Plan", lambda **given: plan(**(given | {"save_minutes": 0})))
+        with pytest.raises(Killed):
+            run(module, **(options | {"out": tmp_path / "killed"}))
+    run(module, **(options | {"out": tmp_path / "killed"}))
+    assert "resumed at step 4" in capsys.readouterr().out
+    files = sorted(path.name for path in (tmp_path / "whole").glob("*.safetensors"))
+    assert files
+    for file in files:
+        whole, resumed = (tmp_path / folder / file for folder in ("whole", "killed"))
+        assert whole.read_bytes() == resumed.read_bytes()
 
 
 def test_only_a_diffae_is_distilled(trained: Path, distilled_options: dict[str, object]) -> None:
@@ -219,6 +242,102 @@ def test_only_a_diffae_is_distilled(trained: Path, distilled_options: dict[str, 
         with pytest.raises(GCDError):
             run(distilled, steps=1, **(distilled_options | wrong | {"out": trained / "none"}))
     assert not (trained / "none").exists()
+
+
+CODEC = dict(size=32, widths=[8, 16, 16], batch=8, minutes="inf")
+
+
+def codec_weights(folder: Path) -> dict[str, torch.Tensor]:
+    return read_weights(folder / "codec.safetensors").codec
+
+
+def test_without_a_discriminator_the_codec_takes_its_plain_steps(
+    trained: Path, tmp_path: Path
+) -> None:
+    data = trained / "images.zip"
+    zero = dict(adversarial=0, matching=0)
+    run(vae, data=data, out=tmp_path / "out", steps=3, seed=5, **CODEC, **zero)
+    images = load_split(data, None, "train", 32, 1)[0].float() / 255
+    perceptual = LPIPS()
+    torch.manual_seed(5)
+    model = VAE(32, widths=(8, 16, 16)).to(memory_format=torch.channels_last)
+    ema = EMA(model, 0.999)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=8e-4, betas=(0.9, 0.99))
+    for step in range(3):
+        source = torch.Generator().manual_seed(5 + step)
+        x = images[torch.randint(len(images), (8,), generator=source)]
+        with autocast(torch.device("cpu")):
+            mean, log_variance = model.posterior(x)
+            noise = torch.randn(mean.shape, generator=source)
+            y = model.reconstruct(mean + noise * (0.5 * log_variance).exp())
+            kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
+            loss = (y - x).abs().mean() + 0.4 * perceptual(y, x).mean() + 5e-4 * kl
+        optimiser.param_groups[0]["lr"] = learning_rate(8e-4, step / 3)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        ema.update(model, step + 1)
+    found = codec_weights(tmp_path / "out")
+    for name, expected in ema.module.state_dict().items():
+        if not name.startswith("latent_"):  # measured at the end
+            torch.testing.assert_close(found[name], expected.half().float(), atol=1e-3, rtol=0)
+    state = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
+    assert len(state["learners"]) == 1
+
+
+def test_a_discriminator_learns_beside_the_codec_and_changes_it(
+    trained: Path, tmp_path: Path
+) -> None:
+    data = trained / "images.zip"
+    for name in ("adversarial", "matching"):
+        out = tmp_path / name
+        run(vae, data=data, out=out, steps=50, **CODEC, **{name: 1})
+        state = torch.load(out / "checkpoint.pt", weights_only=True)
+        assert len(state["learners"]) == 2
+        header, row = (out / "log.csv").read_text().splitlines()
+        assert header == "step,images,l1,lpips,kl,matching,discriminator"
+        assert float(row.split(",")[-1]) < 2  # what a discriminator loses that cannot tell
+        metrics = json.loads((out / "metrics.json").read_text())
+        assert metrics["test"].keys() == {"mae", "lpips", "fine_power"}
+    found = [codec_weights(tmp_path / name) for name in ("adversarial", "matching")]
+    assert any(not torch.equal(found[0][k], found[1][k]) for k in found[0])
+
+
+def test_a_codec_begins_with_anothers_weights_where_they_fit(
+    trained: Path, tmp_path: Path, capsys
+) -> None:
+    data, weights = trained / "images.zip", codec_weights(trained / "vae")
+    for file in ("vae/codec.safetensors", "diffae/generator.safetensors.index.json"):
+        model = VAE(32, widths=(8, 16, 16))
+        vae.begin_with(model, trained / file)
+        assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())
+        assert f"begins with {len(weights)} of {len(weights)} tensors" in capsys.readouterr().out
+    options = CODEC | {"latent_channels": 2, "begin_with": trained / "vae" / "codec.safetensors"}
+    run(vae, data=data, out=tmp_path / "narrow", steps=1, **options)
+    # The latent's 8 channels became 2: the encoder's last and the decoder's first convolution, and
+    # two statistics.
+    printed = capsys.readouterr().out
+    assert f"begins with {len(weights) - 5} of {len(weights)} tensors" in printed
+    found = codec_weights(tmp_path / "narrow")
+    assert found["decoder.0.weight"].shape[1] == 2
+    torch.testing.assert_close(
+        found["encoder.1.bias"], weights["encoder.1.bias"], atol=2e-3, rtol=0
+    )
+    with pytest.raises(GCDError, match="No tensor"):
+        vae.begin_with(
+            VAE(32, widths=(24, 24), latent_channels=4), trained / "vae" / "codec.safetensors"
+        )
+    with pytest.raises(GCDError, match="not both"):
+        run(vae, data=data, out=tmp_path / "no", decoder_of=trained / "diffae", **options)
+
+
+def test_few_held_out_images_are_enough_for_the_grids(tmp_path: Path) -> None:
+    data = write_data_set(tmp_path, {"train": 4, "val": 2, "test": 2})
+    run(vae, data=data, out=tmp_path / "vae", steps=1, **CODEC)
+    run(diffae, data=data, codec=tmp_path / "vae", out=tmp_path / "diffae", steps=1, **DIFFAE)
+    assert (tmp_path / "vae" / "reconstructions.png").is_file()
+    assert list((tmp_path / "diffae").glob("samples-*.png"))
 
 
 def test_an_autoencoder_becomes_a_generator(trained: Path) -> None:

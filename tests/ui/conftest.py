@@ -13,7 +13,8 @@ import pytest
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 from gcd_core.ui.page import build_page, launch_settings
-from gcd_core.ui.session import Explorer
+from gcd_core.ui.state.explorer import Explorer
+from gcd_core.ui.state.visitors import Visitors
 from tests.ui.fakes import FakeDomain
 
 
@@ -26,7 +27,7 @@ class Served:
     """Where the page is, and what stands behind it."""
 
     address: str
-    explorer: Explorer
+    visitors: Visitors
 
 
 def free_port() -> int:
@@ -42,10 +43,15 @@ def domain(tmp_path: Path) -> FakeDomain:
 
 
 @pytest.fixture
-def explorer(domain: FakeDomain) -> Iterator[Explorer]:
-    explorer = Explorer(domain)
-    yield explorer
-    explorer.close()
+def visitors(domain: FakeDomain) -> Iterator[Visitors]:
+    visitors = Visitors(domain)
+    yield visitors
+    visitors.close()
+
+
+@pytest.fixture
+def explorer(visitors: Visitors) -> Explorer:
+    return visitors.explorer
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +66,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         quiet=True,
         **launch_settings(),
     )
-    yield Served(f"http://127.0.0.1:{port}", page.explorer)
+    yield Served(f"http://127.0.0.1:{port}", page.visitors)
     page.close()
-    page.explorer.close()
+    page.visitors.close()

@@ -14,7 +14,7 @@ from gcd_core.domains.finding import bundled_domains
 from gcd_core.domains.opening import load_domain
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
-from gcd_core.ui.explore import drawn
+from gcd_core.ui.addresses import drawn
 from gcd_core.ui.page import build_page, launch_settings
 from tests.ui.conftest import Served, free_port
 from tests.ui.fakes import FakeDomain, draw
@@ -160,11 +160,36 @@ def test_to_flip_before_after_and_sweep(served: Served, visit):
         "() => document.querySelector('#pictures [style*=\"--at: 20%\"]') !== null"
     )
     shoot(page, "before-after")
+    page.get_by_text("Side by side").first.click()
+    page.wait_for_selector("#pictures .slide", state="detached")
+    page.get_by_text("Before | after").first.click()
+    page.wait_for_selector("#pictures .slide .gcd-divider")
+    assert page.locator("#pictures .gcd-divider").input_value() == "20"
     page.locator("#sweep").click()
     page.wait_for_selector("#pictures img[src^='data:image/gif']")
     with page.expect_download() as download:
         page.locator("#gif").click()
     assert download.value.suggested_filename == "sweep-pneumonia-g.gif"
+
+
+def test_an_example_opens_and_is_marked(served: Served, visit):
+    page = visit(served.address)
+    before, chosen = original(page), page.locator("#examples button.chosen")
+    assert chosen.get_attribute("data-index") == "0"
+    assert page.evaluate("gcd.fade(1, 'side')") == [1, "side"]  # as the click does, but to be seen
+    assert page.locator(".gcd-pictures.busy").count() == 1
+    page.locator("#examples button").nth(1).click()
+    wait_until(page, lambda: original(page) != before)
+    assert chosen.count() == 1 and chosen.get_attribute("data-index") == "1"
+    assert page.locator(".gcd-pictures.busy").count() == 0
+
+
+def test_the_header_switches_light_and_dark(served: Served, visit):
+    page = visit(served.address)
+    assert not page.evaluate("document.body.classList.contains('dark')")
+    for dark in (True, False):
+        page.locator("#theme").click()
+        assert page.evaluate("document.body.classList.contains('dark')") == dark
 
 
 @pytest.mark.parametrize("file_format, begin", [("pdf", b"%PDF"), ("png", b"\x89PNG")])
@@ -268,7 +293,7 @@ def test_finding_directions_opens_them_in_explore(served: Served, visit, tmp_pat
 
 
 def test_a_search_can_be_cancelled_while_the_page_stays_usable(served: Served, visit):
-    generator = served.explorer.domain.generator
+    generator = served.visitors.explorer.domain.generator
     page = visit(served.address)
     prepared(page)
     generator.seconds_per_image = 0.02
@@ -289,6 +314,21 @@ def test_a_search_can_be_cancelled_while_the_page_stays_usable(served: Served, v
         shoot(page, "cancelled")
     finally:
         generator.seconds_per_image = 0.001
+
+
+def test_a_bad_setting_leaves_find_as_it_was(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    page.get_by_role("tab", name="Find directions").click()
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("Samples").fill("-5")
+    page.locator("#start").click()
+    wait_until(page, lambda: "-5 samples" in page.locator("#progress").inner_text())
+    page.locator(".toast-wrap").get_by_text("-5 samples").wait_for()
+    assert page.locator("#start").is_enabled() and not page.locator("#cancel").is_enabled()
+    page.get_by_label("Samples").fill("64")
+    page.locator("#start").click()
+    page.wait_for_selector("#work", state="visible")
 
 
 def test_compare_and_about(served: Served, visit):
@@ -314,7 +354,7 @@ def test_what_a_drag_drew_quickly_is_drawn_in_full_when_it_rests(visit, tmp_path
     try:
         window = visit(f"http://127.0.0.1:{port}")
         prepared(window)
-        (session,) = page.explorer._sessions.values()
+        (session,) = page.visitors._sessions.values()
         drag(window, "g", 0.7)
         for share in (0.9, 0.1, 0.8):
             drag(window, "h2", share)
@@ -324,7 +364,7 @@ def test_what_a_drag_drew_quickly_is_drawn_in_full_when_it_rests(visit, tmp_path
         wait_until(window, lambda: changed_picture(window) == full)
     finally:
         page.close()
-        page.explorer.close()
+        page.visitors.close()
 
 
 @pytest.mark.bundled
@@ -351,4 +391,4 @@ def test_the_bundled_domain_and_the_readmes_picture(visit):
         assert window.evaluate("document.documentElement.scrollHeight") <= 800
     finally:
         page.close()
-        page.explorer.close()
+        page.visitors.close()

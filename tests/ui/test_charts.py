@@ -1,17 +1,19 @@
-"""Plots and words, checked against what they must say."""
+"""Plots and numbers, checked against what they must say."""
 
 from __future__ import annotations
 
 import re
+from html import unescape
 from xml.etree import ElementTree
 
 import pytest
 
+from gcd_core import wording
 from gcd_core.ui import charts
 
 
 @pytest.mark.parametrize(
-    ("probability", "words"),
+    ("probability", "text"),
     [
         (0.0, "0&thinsp;%"),
         (0.001, "&lt;&thinsp;1&thinsp;%"),
@@ -20,14 +22,25 @@ from gcd_core.ui import charts
         (1.0, "100&thinsp;%"),
     ],
 )
-def test_percent_never_claims_certainty(probability: float, words: str):
-    assert charts.percent(probability) == words
+def test_percent_never_claims_certainty(probability: float, text: str):
+    assert charts.percent(probability) == text
 
 
-def test_signed():
-    assert charts.signed(0.0) == "0"
-    assert charts.signed(1.5) == "+1.50"
-    assert charts.signed(-1.5) == "\N{MINUS SIGN}1.50"
+def test_a_probability_reads_as_elsewhere_but_for_its_spaces():
+    for probability in (0.0, 0.004, 0.005, 0.5, 0.994, 0.996, 1.0):
+        plain = unescape(charts.percent(probability)).replace("\N{THIN SPACE}", " ")
+        assert plain == wording.percent(probability)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5])
+def test_there_is_one_threshold(monkeypatch: pytest.MonkeyPatch, threshold: float):
+    monkeypatch.setattr(charts, "THRESHOLD", threshold)
+    plot = drawn_curve(current=(0.0, threshold))
+    (line,) = (e for e in plot.iter("line") if e.get("class") == "threshold")
+    assert float(line.get("y1")) == pytest.approx(float(plot.find("circle").get("cy")), abs=0.1)
+    assert f"{100 * threshold:.0f} %" in [e.text for e in plot.iter("text")]
+    html = charts.bars([("Normal", "Pneumonia", 0.2, 0.4, True)])
+    assert ("prediction flipped" in html) == charts.crosses(0.2, 0.4) == (threshold == 0.3)
 
 
 def drawn_curve(**changes) -> ElementTree.Element:

@@ -99,8 +99,8 @@ def test_a_report_of_what_is_on_screen(client: Client, picture: Path):
         client.predict(api_name="/report")
     client.predict(handle_file(picture), api_name="/open_image")
     moved = client.predict(g=-4.0, h1=1.0, api_name="/move")[0]
-    facts, file = client.predict(api_name="/report")
-    assert facts["report"] == "pdf" and Path(file).name == "report-pneumonia.pdf"
+    numbers, file = client.predict(api_name="/report")
+    assert numbers["report"] == "pdf" and Path(file).name == "report-pneumonia.pdf"
     data = Path(file).read_bytes()
     assert data.startswith(b"%PDF") and b"mine" not in data
     _, png = client.predict(file_format="png", api_name="/report")
@@ -143,7 +143,7 @@ def test_find_save_and_load(client: Client, picture: Path, tmp_path: Path):
 
 def test_a_search_can_be_cancelled(served: Served, client: Client, picture: Path):
     client.predict(handle_file(picture), api_name="/open_image")
-    generator = served.explorer.domain.generator
+    generator = served.visitors.explorer.domain.generator
     generator.seconds_per_image = 0.02
     try:
         job = client.submit(samples=4096, api_name="/find_directions")
@@ -190,7 +190,7 @@ def test_visitors_do_not_see_each_other_and_leave_nothing(served: Served, pictur
     one.predict(handle_file(picture), api_name="/open_image")
     with pytest.raises(AppError, match="open an image first"):
         two.predict(g=1.0, api_name="/move")
-    session = served.explorer.session(one.session_hash)
+    session = served.visitors.session(one.session_hash)
     folder = session.folder
     assert session.opened is not None and folder.exists()
     one.close(), two.close()
@@ -224,4 +224,4 @@ def test_a_domain_with_nothing_ready_opens_all_the_same(tmp_path: Path, picture:
     finally:
         client.close()
         page.close()
-        page.explorer.close()
+        page.visitors.close()

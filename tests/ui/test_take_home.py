@@ -10,13 +10,15 @@ import torch
 
 from gcd_core.errors import GCDError
 from gcd_core.method.attribution import explain_path
-from gcd_core.ui.session import Explorer, Session
+from gcd_core.ui.state.explorer import Explorer
+from gcd_core.ui.state.session import Session
+from gcd_core.ui.state.visitors import Visitors
 from gcd_core.ui.take_home import report_of, save_report
 
 
 @pytest.fixture
-def session(explorer: Explorer) -> Session:
-    session = explorer.session("somebody")
+def session(visitors: Visitors, explorer: Explorer) -> Session:
+    session = visitors.session("somebody")
     image = explorer.domain.load_image(explorer.domain.examples[1])
     session.open_image(image, "Musterfrau.png", "A word of warning.")
     return session
@@ -61,7 +63,7 @@ def test_it_waits_for_a_move_that_is_under_way(session: Session, monkeypatch: py
     mover.start()
     assert entered.wait(60)
     with pytest.raises(GCDError, match="still being decoded"):
-        session.still(patience=0.1)
+        session.moves.still(patience=0.1)
     reports: list = []
     reader = threading.Thread(target=lambda: reports.append(report_of(session, [])))
     reader.start()
@@ -78,7 +80,7 @@ def test_it_is_written_to_the_sessions_own_folder(session: Session):
     assert not file.exists()
 
 
-def test_there_is_nothing_to_report_without_an_image_or_directions(explorer: Explorer):
-    session = explorer.session("somebody")
+def test_there_is_nothing_to_report_without_an_image_or_directions(visitors: Visitors):
+    session = visitors.session("somebody")
     with pytest.raises(GCDError, match="nothing to report"):
         report_of(session, [])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from gcd_core.errors import GCDError
 
 NORM_GROUPS = 32
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ class Architecture:
             )
 
 
-def _checked(name: str, value: object, annotation: str) -> object:
+def _checked(name: str, value: Any, annotation: str) -> Any:
+    """The value of an architecture's key, a list as a tuple; refuse one of another type."""
+
     def whole(number: object) -> bool:
         return isinstance(number, int) and not isinstance(number, bool)
 
@@ -140,7 +145,7 @@ def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(NORM_GROUPS, channels)
 
 
-def _zero(module: nn.Module) -> nn.Module:
+def _zero(module: M) -> M:
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
@@ -161,8 +166,13 @@ class ResBlock(nn.Module):
     """
 
     def __init__(
-        self, channels: int, out_channels: int, emb_size: int | None, dropout: float, resize=None
-    ):
+        self,
+        channels: int,
+        out_channels: int,
+        emb_size: int | None,
+        dropout: float,
+        resize: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.resize = resize or nn.Identity()
         self.in_layers = nn.Sequential(
@@ -183,6 +193,7 @@ class ResBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, emb: Tensor | None, cond: Tensor | None) -> Tensor:
+        """(N, channels, H, W) to (N, out_channels, H', W') under embeddings (N, emb_size)."""
         norm, silu, conv = self.in_layers
         h = conv(self.resize(silu(norm(x))))
         if self.conditioned:
@@ -198,7 +209,7 @@ class ResBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Self-attention over pixels, added to its input; queries, keys and values lie by head."""
 
-    def __init__(self, channels: int, num_heads: int, num_head_channels: int):
+    def __init__(self, channels: int, num_heads: int, num_head_channels: int) -> None:
         super().__init__()
         heads = num_heads if num_head_channels == -1 else channels // num_head_channels
         size = channels // num_heads if num_head_channels == -1 else num_head_channels
@@ -214,6 +225,7 @@ class AttentionBlock(nn.Module):
         self.proj_out = _zero(nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor, emb: Tensor | None = None, cond: Tensor | None = None) -> Tensor:
+        """(N, channels, H, W) to the same shape; the embeddings change nothing here."""
         n, c, height, width = x.shape
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         qkv = F.linear(tokens, self.qkv.weight.squeeze(-1), self.qkv.bias)
@@ -228,6 +240,7 @@ class Conditioned(nn.Sequential):
     """A sequence whose blocks get the embeddings of time and z_sem beside their input."""
 
     def forward(self, x: Tensor, emb: Tensor | None = None, cond: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) through all blocks, under the embeddings of time and z_sem, (N, D) each."""
         for layer in self:
             x = layer(x) if isinstance(layer, nn.Conv2d) else layer(x, emb, cond)
         return x
@@ -248,7 +261,9 @@ def _descent(
             outputs.append(channels)
             resolution //= 2
         for _ in range(blocks):
-            block = [ResBlock(channels, a.model_channels * multiplier, emb_size, a.dropout)]
+            block: list[nn.Module] = [
+                ResBlock(channels, a.model_channels * multiplier, emb_size, a.dropout)
+            ]
             channels = a.model_channels * multiplier
             if resolution in a.attention_resolutions:
                 block.append(AttentionBlock(channels, a.num_heads, a.num_head_channels))
@@ -268,7 +283,7 @@ def _middle(a: Architecture, channels: int, emb_size: int | None) -> Conditioned
 class SemanticEncoder(nn.Module):
     """Image (N, C, S, S) to z_sem (N, D): the U-Net's contracting half, averaged over pixels."""
 
-    def __init__(self, a: Architecture):
+    def __init__(self, a: Architecture) -> None:
         super().__init__()
         self.input_blocks, outputs, _ = _descent(a, a.enc_channel_mult, a.enc_num_res_block, None)
         self.middle_block = _middle(a, outputs[-1], None)
@@ -281,6 +296,7 @@ class SemanticEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, S, S) to (N, enc_out_channels)."""
         for block in self.input_blocks:
             x = block(x)
         return self.out(self.middle_block(x))
@@ -289,13 +305,14 @@ class SemanticEncoder(nn.Module):
 class TimeEmbedding(nn.Module):
     """The two linear layers above the sinusoids."""
 
-    def __init__(self, size: int, out_size: int):
+    def __init__(self, size: int, out_size: int) -> None:
         super().__init__()
         self.time_embed = nn.Sequential(
             nn.Linear(size, out_size), nn.SiLU(), nn.Linear(out_size, out_size)
         )
 
     def forward(self, sinusoids: Tensor) -> Tensor:
+        """(N, size) to (N, out_size)."""
         return self.time_embed(sinusoids)
 
 
@@ -313,7 +330,7 @@ class DiffAEModel(nn.Module):
     >>> eps = model(x_t, t, z_sem)          # or, in training: model(x_t, t, x_0=x_0)
     """
 
-    def __init__(self, architecture: Architecture):
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         a = self.architecture = architecture
         emb = a.embed_channels
@@ -326,7 +343,7 @@ class DiffAEModel(nn.Module):
         for level, multiplier in reversed(list(enumerate(a.channel_mult))):
             for i in range(a.num_res_blocks + 1):
                 out = a.model_channels * multiplier
-                block = [ResBlock(channels + laterals.pop(), out, emb, a.dropout)]
+                block: list[nn.Module] = [ResBlock(channels + laterals.pop(), out, emb, a.dropout)]
                 channels = out
                 if resolution in a.attention_resolutions:
                     block.append(AttentionBlock(channels, heads, a.num_head_channels))

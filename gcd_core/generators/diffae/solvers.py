@@ -78,7 +78,7 @@ def ddim(noise_model: NoiseModel, x: Tensor, times: Sequence[int], clip: bool = 
     the next, s, and at last to the predicted x_0 itself. ``clip`` keeps every predicted x_0 in
     [-1, 1].
     """
-    for t, s in pairwise([*times, None]):
+    for t, s in zip(times, [*times[1:], None], strict=True):
         x_0, eps = _split(noise_model, x, t, clip)
         alpha, sigma = (1.0, 0.0) if s is None else alpha_sigma(s)
         x = alpha * x_0 + sigma * eps
@@ -112,14 +112,17 @@ def dpm_solver_pp_2m(
     x_s = sigma_s / sigma_t x_t + alpha_s (1 - e^-h) ((1 + 1/2r) x_0(x_t) - 1/2r x_0(x_last)).
     Nothing in it asks which way the time runs: ascending, it turns an image into noise.
     """
-    last_x_0, last_h = None, None
+    last: tuple[Tensor, float] | None = None
     for t, s in pairwise(times):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = alpha_sigma(t), alpha_sigma(s)
         h = math.log(alpha_s / sigma_s) - math.log(alpha_t / sigma_t)
         x_0, _ = _split(noise_model, x, t, clip)
-        ahead = x_0 if last_x_0 is None else x_0 + h / (2 * last_h) * (x_0 - last_x_0)
+        ahead = x_0
+        if last is not None:
+            last_x_0, last_h = last
+            ahead = x_0 + h / (2 * last_h) * (x_0 - last_x_0)
         x = sigma_s / sigma_t * x - alpha_s * math.expm1(-h) * ahead
-        last_x_0, last_h = x_0, h
+        last = x_0, h
     return x
 
 

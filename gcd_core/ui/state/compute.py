@@ -27,8 +27,10 @@ class Urgency(IntEnum):
 
 
 class Compute:
-    """Runs all work in one thread, for that is fastest: each thread that computes has a team of
-    workers of its own, and on few cores two teams more than halve each other's speed.
+    """Runs all work in one thread.
+
+    That is fastest: each thread that computes has a team of workers of its own, and on few cores
+    two teams more than halve each other's speed.
 
     Live work runs at once, other work in a pause of it. Long work calls `give_way` between its
     batches: whatever is more urgent then runs in between, in the same thread.
@@ -83,9 +85,9 @@ class Compute:
         if began < self._others_from:
             return
         if any(self._run_next(u) for u in Urgency if Urgency.LIVE < u < urgency):
-            taken = time.monotonic() - began
-            if taken > LONG:
-                self._others_from = began + 2 * taken
+            seconds = time.monotonic() - began
+            if seconds > LONG:
+                self._others_from = began + 2 * seconds
             self._run_live()
 
     def close(self) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from gcd_core.errors import GCDError
-from gcd_core.ui.ahead import Ahead
-from gcd_core.ui.compute import Compute, Urgency, leave_the_cores_to
+from gcd_core.ui.state.ahead import Ahead
+from gcd_core.ui.state.compute import Compute, Urgency, leave_the_cores_to
 
 PATIENCE = 30
 
@@ -23,7 +23,7 @@ def compute() -> Iterator[Compute]:
 
 
 class Work:
-    """Work that notes its turns, and once has begun goes on when told to."""
+    """Work that notes its turns, and once it has begun waits to go on."""
 
     def __init__(self, compute: Compute, order: list[str]) -> None:
         self.compute, self.order = compute, order
@@ -146,7 +146,12 @@ def test_a_burst_of_live_work_is_waited_for(compute: Compute):
 
 
 def test_giving_way_elsewhere_does_nothing(compute: Compute):
-    compute.give_way(Urgency.SEARCH)
+    work = Work(compute, [])
+    work.start("first", Urgency.PATH, hold=True)
+    work.start("live", Urgency.LIVE)
+    compute.give_way(Urgency.SEARCH)  # the networks would run in two threads at a time
+    assert work.order == []
+    assert work.finish() == ["first", "live"]
 
 
 def test_closing_ends_the_waiting_work_first_and_takes_no_more():
@@ -168,11 +173,11 @@ def test_handlers_leave_the_cores_to_the_networks():
     compute = Compute()
     try:
         leave_the_cores_to(compute)
-        told = []
-        handler = threading.Thread(target=lambda: told.append(torch.get_num_threads()))
+        counts = []
+        handler = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
         handler.start()
         handler.join(PATIENCE)
-        assert told == [1]
+        assert counts == [1]
         assert compute.run(Urgency.LIVE, torch.get_num_threads) == 2
     finally:
         compute.close()

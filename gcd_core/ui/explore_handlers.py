@@ -1,0 +1,209 @@
+"""What the Explore tab does: handlers between its components and a visitor's session.
+
+Their names, parameters and docstrings are those of the page's API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+import gradio as gr
+
+from gcd_core.errors import GCDError
+from gcd_core.images.drawing import save_gif
+from gcd_core.images.reading import NOT_A_RADIOGRAPH, looks_like_photograph, shown_name
+from gcd_core.ui.addresses import data_address
+from gcd_core.ui.explore_layout import ExploreLayout
+from gcd_core.ui.html import Display, map_panel, pictures
+from gcd_core.ui.numbers import numbers_of, proxy_curve
+from gcd_core.ui.state.positions import SLIDERS
+from gcd_core.ui.state.session import Session
+from gcd_core.ui.state.visitors import Visitors
+from gcd_core.ui.take_home import save_report
+
+
+class ExploreHandlers:
+    """A handler for each event of the tab; each finds its visitor by the request.
+
+    Parameters
+    ----------
+    visitors : Visitors
+    layout : ExploreLayout
+        Says which values the handlers answer with.
+    """
+
+    def __init__(self, visitors: Visitors, layout: ExploreLayout) -> None:
+        self.visitors, self.layout = visitors, layout
+        self.domain = visitors.explorer.domain
+
+    def _session(self, request: gr.Request) -> Session:
+        return self.visitors.session(request.session_hash)
+
+    # -- opening ----------------------------------------------------------------------------
+
+    def open_image(
+        self, image: str, overlay: str, opacity: float, view: str, request: gr.Request
+    ) -> tuple:
+        """Opens an uploaded file; the answer's first value says what was found."""
+        session = self._session(request)
+        if image is None:
+            raise GCDError("No image came with the request: choose a file to open.")
+        path = FilePath(image)
+        data = path.read_bytes()
+        path.unlink(missing_ok=True)  # a visitor's picture lives in the session only
+        tensor = self.domain.load_image(data)
+        grey = self.domain.generator.channels == 1
+        notice = NOT_A_RADIOGRAPH if grey and looks_like_photograph(data) else ""
+        opened = session.open_image(tensor, shown_name(path.name, data), notice)
+        if opened is not None and opened.notice:
+            gr.Warning(opened.notice, title="Unusual image")
+        return self.layout.show_everything(session, Display(overlay, opacity, view))
+
+    def open_example(
+        self, example: int, overlay: str, opacity: float, view: str, request: gr.Request
+    ) -> tuple:
+        """Opens one of the domain's examples, by its number from 0."""
+        session = self._session(request)
+        session.open_example(int(example))
+        return self.layout.show_everything(session, Display(overlay, opacity, view))
+
+    def explain(
+        self, label: str, overlay: str, opacity: float, view: str, request: gr.Request
+    ) -> tuple:
+        """Chooses the label to explain."""
+        session = self._session(request)
+        session.explain(label)
+        return self.layout.show_everything(session, Display(overlay, opacity, view))
+
+    def arrive(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+        """Opens the first example for a new visitor."""
+        session = self._session(request)
+        if session.opened is None and self.domain.examples:
+            session.open_example(0)
+        return self.layout.show_everything(session, Display(overlay, opacity, view))
+
+    def prepare(
+        self, overlay: str, opacity: float, view: str, request: gr.Request
+    ) -> Iterator[tuple]:
+        """Fills in thumbnails, curve and map while the paths are decoded in the background."""
+        session, display = self._session(request), Display(overlay, opacity, view)
+        unchanged = tuple(gr.skip() for _ in self.layout.shown)
+        paths, ready, drawn_for = session.paths, -1, None
+        while paths is not None and paths is session.paths:
+            finished, now = paths.finished, paths.ready
+            if now != ready:
+                ready, shown = now, unchanged
+                if session.path(session.moved) is not None and drawn_for != session.moved:
+                    drawn_for = session.moved
+                    shown = self.layout.show(session, display)
+                yield (*shown, *self.layout.show_ends(session))
+            if finished:
+                break
+            paths.news(ready)
+        if ready < 0:
+            yield (*unchanged, *(gr.skip() for _ in self.layout.ends))
+
+    # -- moving -----------------------------------------------------------------------------
+
+    def move(
+        self,
+        g: float,
+        h1: float,
+        h2: float,
+        h3: float,
+        h4: float,
+        h5: float,
+        h6: float,
+        h7: float,
+        h8: float,
+        overlay: str,
+        opacity: float,
+        view: str,
+        request: gr.Request,
+    ) -> tuple:
+        """Moves along g and h1 to h8 together; the answer's first value holds the numbers."""
+        session, display = self._session(request), Display(overlay, opacity, view)
+        session.display = display
+        alphas = dict(zip(SLIDERS, (g, h1, h2, h3, h4, h5, h6, h7, h8), strict=True))
+        if session.move(alphas) is None:  # a newer position came meanwhile
+            return self._unmoved()
+        return self.layout.show(session, display)
+
+    def draw_in_full(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+        """Draws the position in full, once no newer one comes, where a move drew it quickly."""
+        session = self._session(request)
+        session.display = session.display or (overlay, opacity, view)
+        frame = session.draw_in_full()
+        # What was chosen meanwhile holds: another map or view, or a sweep, which is not replaced.
+        if frame is None or session.display is None:
+            return self._unmoved()
+        return self.layout.show(session, Display(*session.display))
+
+    def to_flip(
+        self, direction: str, overlay: str, opacity: float, view: str, request: gr.Request
+    ) -> tuple:
+        """Moves one direction to its counterfactual, the others to 0."""
+        session = self._session(request)
+        frame, flips = session.to_flip(direction)
+        if frame is None:
+            return self._unmoved(len(SLIDERS))
+        if not flips:
+            gr.Info(f"The prediction does not flip along {direction}: this is the nearest point.")
+        shown = self.layout.show(session, Display(overlay, opacity, view))
+        return (*shown, *self.layout.positions(session))
+
+    def reset_all(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+        """Puts every slider back to 0."""
+        session = self._session(request)
+        if session.move({}, session.moved) is None:
+            return self._unmoved(len(SLIDERS))
+        shown = self.layout.show(session, Display(overlay, opacity, view))
+        return (*shown, *self.layout.positions(session))
+
+    def _unmoved(self, others: int = 0) -> tuple:
+        """Values that leave `shown`, and as many others, as they are."""
+        return tuple(gr.skip() for _ in range(len(self.layout.shown) + others))
+
+    # -- looking closer ---------------------------------------------------------------------
+
+    def heatmap(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+        """Draws the map: `bb_lig`, `difference` or `none`, at an opacity in [0, 1]."""
+        session, display = self._session(request), Display(overlay, opacity, view)
+        if session.opened is None:
+            raise GCDError("There is nothing to map yet: open an image first.")
+        session.display = display
+        if overlay == "bb_lig":
+            session.path_now(session.moved)
+        panel = map_panel(session, display)
+        answer = numbers_of(session, map=panel.picture, map_caption=panel.caption, **panel.numbers)
+        return answer, pictures(session, display)
+
+    def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> str:
+        """Side by side, or one picture over the other with a divider to drag."""
+        session, display = self._session(request), Display(overlay, opacity, view)
+        session.display = display
+        return pictures(session, display)
+
+    # -- taking home ------------------------------------------------------------------------
+
+    def make_sweep(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+        """Plays the moved direction from end to end, and offers the animation as a file."""
+        session = self._session(request)
+        path = session.path_now(session.moved)
+        session.display = None
+        file = session.folder / f"sweep-{session.label}-{session.moved}.gif"
+        save_gif(path.images, file, size=256)
+        animation = data_address(file.read_bytes(), "gif")
+        return (
+            numbers_of(session, frames=len(path.images), gif=animation),
+            pictures(session, Display(overlay, opacity, "side"), animation),
+            gr.update(value=str(file), interactive=True),
+            "side",
+        )
+
+    def report(self, file_format: str, request: gr.Request) -> tuple:
+        """Writes what is on screen to a page to take home, as `pdf` or `png`."""
+        session = self._session(request)
+        file = save_report(session, proxy_curve(session), file_format)
+        return numbers_of(session, report=file_format), str(file)

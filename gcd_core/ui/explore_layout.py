@@ -1,0 +1,233 @@
+"""The components of the Explore tab, and the values that a session gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from gcd_core.domains.opening import Domain
+from gcd_core.ui.addresses import thumbnail
+from gcd_core.ui.html import (
+    Display,
+    curve_card,
+    direction_title,
+    end_picture,
+    heading,
+    pictures,
+    readout,
+)
+from gcd_core.ui.numbers import can_flip, numbers_of
+from gcd_core.ui.state.positions import POINTS, SLIDERS
+from gcd_core.ui.state.session import Session
+
+OVERLAYS = [("BB-LIG", "bb_lig"), ("Difference", "difference"), ("None", "none")]
+VIEWS = [("Side by side", "side"), ("Before | after", "slide")]
+EXAMPLES = (
+    '{{#each thumbs}}<button data-index="{{@index}}" title="Example">'
+    '<img src="{{this}}" alt="example"></button>{{/each}}'
+)
+
+
+class ExploreLayout:
+    """The components, laid out where this is made; groups of them, and the groups' values.
+
+    Parameters
+    ----------
+    domain : Domain
+        Its examples, labels and `alpha_max` are laid out.
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        self.alpha_max = domain.alpha_max
+        self.rows: list[gr.Row] = []
+        self.lows: list[gr.HTML] = []
+        self.sliders: list[gr.Slider] = []
+        self.highs: list[gr.HTML] = []
+        self.flips: list[gr.Button] = []
+        self.numbers = gr.JSON(visible=False, elem_id="facts")
+        self.direction = gr.Textbox("g", label="direction", visible=False)
+        self.file_format = gr.Textbox("pdf", label="file_format", visible=False)
+        self._lay_out_strip(domain)
+        with gr.Row(elem_id="work"):
+            self._lay_out_stage()
+            self._lay_out_directions()
+
+    def _lay_out_strip(self, domain: Domain) -> None:
+        """What to open and to explain."""
+        with gr.Row(elem_id="strip"):
+            self.source = gr.File(
+                show_label=False, container=False, buttons=[], elem_id="source", min_width=150
+            )
+            self.examples = gr.HTML(
+                0,
+                html_template=EXAMPLES,
+                js_on_load="gcd.examples(element, props, trigger, watch)",
+                thumbs=[thumbnail(domain.load_image(path)) for path in domain.examples],
+                elem_id="examples",
+                min_width=300,
+            )
+            self.label = gr.Radio(
+                [(domain.label_info[label].title, label) for label in domain.labels],
+                value=domain.labels[0],
+                label="Explain",
+                container=False,
+                elem_id="label",
+                min_width=180,
+            )
+
+    def _lay_out_stage(self) -> None:
+        """The pictures, how to see them, and what is measured of them."""
+        with gr.Column(elem_id="stage", min_width=480):
+            with gr.Row(elem_id="toolbar"):
+                self.view = gr.Radio(
+                    VIEWS, value="side", show_label=False, container=False, elem_id="view"
+                )
+                self.overlay = gr.Radio(
+                    OVERLAYS, value="bb_lig", label="Map", container=False, elem_id="overlay"
+                )
+                self.opacity = gr.Slider(
+                    0,
+                    1,
+                    0.6,
+                    step=0.05,
+                    label="Opacity",
+                    container=False,
+                    buttons=[],
+                    elem_id="opacity",
+                )
+            self.pictures = gr.HTML(
+                elem_id="pictures",
+                js_on_load="gcd.keepDivider(element, watch)",
+                apply_default_css=False,
+            )
+            with gr.Row(elem_id="readout"):
+                self.bars = gr.HTML(elem_id="bars", apply_default_css=False)
+                self.curve = gr.HTML(elem_id="curve", apply_default_css=False)
+
+    def _lay_out_directions(self) -> None:
+        """A row for each direction, and what to do with all of them."""
+        with gr.Column(elem_id="directions", min_width=320):
+            self.heading = gr.HTML(elem_id="heading", apply_default_css=False)
+            for name in SLIDERS:
+                self._lay_out_row(name)
+            with gr.Row(elem_id="actions"):
+                self.reset = gr.Button("Reset", size="sm", elem_id="reset")
+                self.sweep = gr.Button("Sweep", size="sm", elem_id="sweep")
+                self.gif = gr.DownloadButton(
+                    "Save GIF", size="sm", interactive=False, elem_id="gif"
+                )
+                self.report_pdf = gr.Button("Report PDF", size="sm", elem_id="report-pdf")
+                self.report_png = gr.Button("PNG", size="sm", elem_id="report-png")
+            self.report_file = gr.DownloadButton(visible="hidden", elem_id="report-file")
+
+    def _lay_out_row(self, name: str) -> None:
+        """One direction: its slider between its ends, and the way to its flip."""
+        with gr.Row(elem_classes="gcd-direction", elem_id=f"direction-{name}") as row:
+            low = gr.HTML(elem_classes="gcd-end", apply_default_css=False, min_width=44)
+            slider = gr.Slider(
+                -self.alpha_max,
+                self.alpha_max,
+                0,
+                step=self.alpha_max / (POINTS // 2),
+                label=name,
+                container=False,
+                buttons=[],
+                elem_id=f"slider-{name}",
+                min_width=120,
+            )
+            high = gr.HTML(elem_classes="gcd-end", apply_default_css=False, min_width=44)
+            flip = gr.Button("To flip", size="sm", elem_id=f"flip-{name}", min_width=48)
+        self.rows.append(row)
+        self.lows.append(low)
+        self.sliders.append(slider)
+        self.highs.append(high)
+        self.flips.append(flip)
+
+    # -- groups -----------------------------------------------------------------------------
+
+    @property
+    def display(self) -> list[Any]:
+        """The components that a `Display` is read from."""
+        return [self.overlay, self.opacity, self.view]
+
+    @property
+    def shown(self) -> list[Any]:
+        """The components that a move changes; the first is for machines."""
+        return [self.numbers, self.pictures, self.bars, self.curve]
+
+    @property
+    def ends(self) -> list[Any]:
+        """The components that a newly decoded path changes."""
+        return [self.heading, *self.sliders, *self.lows, *self.highs, *self.flips]
+
+    @property
+    def everything(self) -> list[Any]:
+        """The components that a new image, label or set of directions changes."""
+        return [
+            *self.shown,
+            *self.ends,
+            *self.rows,
+            self.label,
+            self.examples,
+            self.source,
+            self.gif,
+        ]
+
+    # -- values -----------------------------------------------------------------------------
+
+    def show(self, session: Session, display: Display) -> tuple:
+        """Values of `shown`."""
+        return (
+            numbers_of(session),
+            pictures(session, display),
+            readout(session),
+            curve_card(session),
+        )
+
+    def show_ends(self, session: Session) -> tuple:
+        """Values of `ends`; the sliders keep their positions."""
+        names = [name if name in session.names else None for name in SLIDERS]
+        return (
+            heading(session),
+            *(
+                gr.skip() if n is None else gr.update(label=direction_title(session, n))
+                for n in names
+            ),
+            *(end_picture(session, n, 0) for n in names),
+            *(end_picture(session, n, -1) for n in names),
+            *(
+                gr.skip() if n is None else gr.update(interactive=can_flip(session, n))
+                for n in names
+            ),
+        )
+
+    def show_everything(self, session: Session, display: Display) -> tuple:
+        """Values of `everything`, with the sliders where the session is."""
+        ends = list(self.show_ends(session))
+        for i, name in enumerate(SLIDERS, start=1):
+            if name not in session.names:
+                continue
+            ends[i] = gr.update(
+                value=session.alphas.get(name, 0.0),
+                minimum=-self.alpha_max,
+                maximum=self.alpha_max,
+                step=self.alpha_max / (POINTS // 2),
+                label=direction_title(session, name),
+            )
+        rows = [gr.update(visible=name in session.names) for name in SLIDERS]
+        example = -1 if session.example is None else session.example
+        no_gif = gr.update(value=None, interactive=False)
+        return (
+            *self.show(session, display),
+            *ends,
+            *rows,
+            session.label,
+            example,
+            None,
+            no_gif,
+        )
+
+    def positions(self, session: Session) -> list[Any]:
+        """Values of `sliders`."""
+        return [session.alphas.get(n, 0.0) if n in session.names else gr.skip() for n in SLIDERS]

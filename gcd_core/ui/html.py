@@ -1,0 +1,250 @@
+"""A session as HTML: pictures, numbers to read, the curve, and what stands beside the sliders."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any, NamedTuple
+
+from gcd_core.images.drawing import overlay
+from gcd_core.method.attribution import Attribution
+from gcd_core.ui import charts
+from gcd_core.ui.addresses import drawn, thumbnail
+from gcd_core.ui.numbers import flipped, label_names, measured_curve, proxy_curve
+from gcd_core.ui.state.frames import Frame, Opened
+from gcd_core.ui.state.session import Session
+from gcd_core.wording import signed
+
+DIVIDER = (
+    '<input type="range" class="gcd-divider" min="0" max="100" value="50" '
+    'aria-label="Divider between original and changed"><i></i>'
+)
+NEAREST = (
+    ' <abbr title="The walk ends before the classifier is fully convinced of the other answer: '
+    'the map goes as far as its most convincing picture.">i</abbr>'
+)
+
+
+class Display(NamedTuple):
+    """How a visitor chose to see the pictures.
+
+    Attributes
+    ----------
+    overlay : str
+        The map: "bb_lig", "difference" or "none".
+    opacity : float
+        Of the map over the picture, in [0, 1].
+    view : str
+        "side": side by side; "slide": before and after under a divider.
+    """
+
+    overlay: str
+    opacity: float
+    view: str
+
+
+class MapPanel(NamedTuple):
+    """The map panel.
+
+    Attributes
+    ----------
+    picture : str or None
+        The map over the source as a data address; None while its path is being decoded.
+    caption : str
+        As HTML.
+    numbers : dict
+        What machines read of it.
+    """
+
+    picture: str | None
+    caption: str
+    numbers: dict[str, Any]
+
+
+def image_tag(address: str, alt: str) -> str:
+    """A picture with words for those who do not see it."""
+    return f'<img src="{address}" alt="{escape(alt)}" decoding="sync" draggable="false">'
+
+
+def figure(title: str, note: str, body: str, css: str = "") -> str:
+    """A framed picture over its title and a note; all are HTML already."""
+    return (
+        f'<figure class="{css}"><div class="frame">{body}</div>'
+        f"<figcaption><b>{title}</b><span>{note}</span></figcaption></figure>"
+    )
+
+
+# -- pictures --------------------------------------------------------------------------------------
+
+
+def pictures(session: Session, display: Display, sweep: str | None = None) -> str:
+    """Original, counterfactual and map: side by side, or the first two under a divider.
+
+    Parameters
+    ----------
+    session : Session
+    display : Display
+    sweep : str or None
+        The address of an animation to show in the changed picture's place.
+    """
+    opened, current = session.opened, session.current
+    if opened is None or current is None:
+        return '<p class="gcd-quiet">Open a radiograph to begin.</p>'
+    figures = before_and_after(session, opened, current, display.view, sweep)
+    if display.overlay != "none" and session.directions is not None:
+        figures.append(map_figure(session, display))
+    return f'<div class="gcd-pictures n{len(figures)}">{"".join(figures)}</div>'
+
+
+def before_and_after(
+    session: Session, opened: Opened, current: Frame, view: str, sweep: str | None
+) -> list[str]:
+    """The source and what became of it: two figures, or one with a divider."""
+    positive, i, flip = escape(label_names(session)[1]), session.index, flipped(session)
+
+    def verdict(frame: Frame) -> str:
+        return f"{positive} {charts.percent(frame.probabilities[i])}"
+
+    if sweep is not None:
+        title, note = "Sweep", f"along {session.moved}"
+    else:
+        moved = "Counterfactual" if flip else "Changed"
+        title, note = moved if session.alphas else "Reconstruction", verdict(current)
+    css = "flipped" if flip and sweep is None else ""
+    source = image_tag(drawn(opened.image), "the opened radiograph")
+    changed = image_tag(sweep or drawn(current.image), "the changed radiograph")
+    warning = f'<div class="notice">{escape(opened.notice)}</div>' if opened.notice else ""
+    if view == "slide":
+        body = f'{changed}<div class="before">{source}</div>{DIVIDER}{warning}'
+        return [figure("Before | after", note, body, f"slide {css}")]
+    return [
+        figure("Original", verdict(opened.source), source + warning),
+        figure(title, note, changed, css),
+    ]
+
+
+def map_figure(session: Session, display: Display) -> str:
+    """The map with its scale, or that it is on its way."""
+    panel = map_panel(session, display)
+    if display.overlay == "bb_lig":
+        title, low, high = "BB-LIG heat map", "against", f"for {escape(label_names(session)[1])}"
+    else:
+        title, low, high = "Difference", "darker", "brighter"
+    if panel.picture is None:
+        body = '<div class="gcd-wait"><span></span>following the direction</div>'
+    else:
+        scale = f'<div class="scale"><span>{low}</span><i></i><span>{high}</span></div>'
+        body = image_tag(panel.picture, title) + scale
+    return figure(title, panel.caption, body, "map")
+
+
+def map_panel(session: Session, display: Display) -> MapPanel:
+    """The chosen map: its picture, its caption, and its numbers for machines."""
+    opened, heat = session.opened, session.heat(display.overlay)
+    if opened is None or heat is None:
+        return MapPanel(None, "", {})
+    if not isinstance(heat, Attribution):
+        picture = drawn(overlay(opened.image, heat, display.opacity))
+        return MapPanel(picture, "after minus before", {})
+    numbers = {
+        "baseline_probability": float(heat.baseline_probability),
+        "reached": bool(heat.reached),
+        "completeness_error": float(heat.completeness_error),
+    }
+    picture = drawn(overlay(opened.image, heat.map, display.opacity))
+    return MapPanel(picture, f"along {session.moved}{'' if heat.reached else NEAREST}", numbers)
+
+
+# -- numbers to read -------------------------------------------------------------------------------
+
+
+def readout(session: Session) -> str:
+    """Bars for every label, and how far the picture is from the source."""
+    opened, current = session.opened, session.current
+    if opened is None or current is None:
+        return ""
+    rows = [
+        (
+            *label_names(session, label),
+            opened.source.probabilities[i],
+            current.probabilities[i],
+            label == session.label,
+        )
+        for i, label in enumerate(session.explorer.domain.labels)
+    ]
+    return (
+        '<div class="gcd-card"><h3>Prediction <small>before &rarr; after</small></h3>'
+        f"{charts.bars(rows, moved=bool(session.alphas))}"
+        '<div class="gcd-number"><span>Perceptual change (LPIPS)</span>'
+        f"<b>{current.distance:.3f}</b></div></div>"
+    )
+
+
+def curve_card(session: Session) -> str:
+    """The probability along the moved direction."""
+    current = session.current
+    if session.opened is None or current is None or session.directions is None:
+        return ""
+    name = session.moved
+    alone = all(n == name for n in session.alphas)
+    plot = charts.curve(
+        measured_curve(session),
+        proxy_curve(session),
+        (session.alphas.get(name, 0.0), current.probabilities[session.index]),
+        session.explorer.domain.alpha_max,
+        label_names(session),
+        alone,
+    )
+    positive = escape(label_names(session)[1])
+    decoded = "classifier" if alone else f"classifier, {name} alone"
+    return (
+        f'<div class="gcd-card"><h3>{positive} along {name}'
+        f'<small><i class="measured"></i>{decoded}<i class="proxy"></i>proxy</small></h3>'
+        f"{plot}</div>"
+    )
+
+
+# -- beside the sliders ----------------------------------------------------------------------------
+
+
+def heading(session: Session) -> str:
+    """What stands over the sliders: which way is which, and how many paths are ready."""
+    negative, positive = label_names(session)
+    if session.directions is None:
+        return (
+            '<div class="gcd-heading"><h3>Directions</h3><div class="gcd-quiet">There are none for '
+            "this label yet: search for some in <b>Find directions</b>, or load a file there."
+            "</div></div>"
+        )
+    paths = session.paths
+    state = ""
+    if paths is not None and paths.ready < paths.total:
+        state = f'<small class="busy">preparing {paths.ready} of {paths.total}</small>'
+    return (
+        f'<div class="gcd-heading"><h3>Directions{state}</h3>'
+        f"<p><span>&larr; {escape(negative)}</span><span>{escape(positive)} &rarr;</span></p></div>"
+    )
+
+
+def direction_title(session: Session, name: str) -> str:
+    """A slider's label: the direction's name, and where the prediction flips first."""
+    path = session.path(name)
+    if path is None:
+        return name
+    if not path.flipped:
+        return f"{name} \N{MIDDLE DOT} no flip"
+    alphas = path.alphas[path.is_flipped]
+    return f"{name} \N{MIDDLE DOT} flips from {signed(float(alphas[alphas.abs().argmin()]))}"
+
+
+def end_picture(session: Session, name: str | None, end: int) -> str:
+    """The thumbnail of one end of a direction: 0 for its first picture, -1 for its last."""
+    path = None if name is None else session.path(name)
+    if path is None:
+        return '<span class="gcd-thumb waiting"></span>'
+    side = label_names(session)[0 if end == 0 else 1]
+    picture = thumbnail(path.images[end][None])
+    probability = charts.percent(float(path.probabilities[end]))
+    return (
+        f'<span class="gcd-thumb"><img src="{picture}" alt="towards {escape(side)}" '
+        f'title="towards {escape(side)}"><b>{probability}</b></span>'
+    )

@@ -1,0 +1,1 @@
+"""What the page holds: the domain's models, the visitors, and the threads that compute for them."""

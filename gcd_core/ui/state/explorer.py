@@ -1,0 +1,247 @@
+"""The domain's models as the page asks them: in turn, fast or in full, once for all visitors."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from gcd_core.domains.opening import Domain
+from gcd_core.errors import Cancel, GCDError
+from gcd_core.generators.base import BatchProgress, Latent
+from gcd_core.method.directions import Direction, DirectionSet
+from gcd_core.method.off_distribution import UNLIKE
+from gcd_core.method.search import Progress, find_directions
+from gcd_core.method.settings import Settings
+from gcd_core.method.walk import Path, walk
+from gcd_core.ui.state.ahead import Ahead
+from gcd_core.ui.state.compute import Compute, Urgency
+from gcd_core.ui.state.frames import Frame, Opened
+from gcd_core.ui.state.hosting import CALLS_BACK, gpu
+from gcd_core.ui.state.paths import Paths
+from gcd_core.ui.state.positions import alpha_grid, shown_names
+from gcd_core.ui.state.searches import RunningSearch, Searches
+
+BACKGROUND_BATCH = 4  # on a CPU, so that background work can soon give way to a live move
+QUIET = 0.4  # seconds without a move that make a pause
+EXAMPLE_PATHS_KEPT = 24
+
+T = TypeVar("T")
+
+
+class Explorer:
+    """The domain that the page shows, and what all its visitors share.
+
+    Parameters
+    ----------
+    domain : Domain
+    searches : int
+        Searches that run at a time.
+    """
+
+    def __init__(self, domain: Domain, searches: int = 1) -> None:
+        self.domain = domain
+        self.compute = Compute(QUIET)
+        self.ahead = Ahead()
+        self.searches = Searches(self._search, searches)
+        self._seat = threading.Lock()
+        self._lock = threading.Lock()
+        self._examples: dict[int, Opened] = {}
+        self._example_paths: dict[tuple[int, str], Paths] = {}
+        self._paths: weakref.WeakSet[Paths] = weakref.WeakSet()
+        self._ready = {label: domain.ready_directions(label) for label in domain.labels}
+        self._encode, self._decode = gpu(self._encode_image), gpu(self._decode_latent)
+        self._walk, self._find = gpu(self._decode_path), gpu(self._find_directions)
+
+    def close(self) -> None:
+        """End the work in the background, and wait until none is left."""
+        self.searches.close()
+        with self._lock:
+            every = list(self._paths)
+        for paths in every:
+            paths.stop()
+        self.ahead.close()
+        self.compute.close()
+
+    # -- the models: what goes in and comes out can go to another process and back -------------
+
+    def frame(self, image: Tensor, source: Tensor) -> Frame:
+        """Ask the classifier and LPIPS about a picture (1, C, H, W)."""
+        logits = self.domain.classifier(image)
+        probabilities = tuple(
+            float(self.domain.classifier.probability(logits, label)) for label in self.domain.labels
+        )
+        return Frame(image.cpu(), probabilities, float(self.domain.perceptual(image, source)))
+
+    @torch.inference_mode()
+    def _encode_image(self, image: Tensor) -> tuple[Latent, Frame]:
+        return self.domain.generator.encode(image), self.frame(image, image)
+
+    @torch.inference_mode()
+    def _decode_latent(self, latent: Latent, source: Tensor, solver: str | None) -> Frame:
+        frame = self.frame(self.domain.generator.decode(latent, solver), source)
+        return replace(frame, live=solver is not None)
+
+    def _decode_path(
+        self,
+        opened: Opened,
+        direction: Direction,
+        label: str,
+        progress: BatchProgress | None,
+        cancel: Cancel | None,
+    ) -> Path:
+        on_gpu = "cuda" in str(self.domain.device)
+        return walk(
+            self.domain,
+            opened.image,
+            direction,
+            label,
+            alphas=torch.tensor(alpha_grid(self.domain.alpha_max)),
+            latent=opened.latent,
+            batch_size=None if on_gpu else BACKGROUND_BATCH,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def _find_directions(
+        self, image: Tensor, label: str, settings: Settings, **hooks: Any
+    ) -> DirectionSet:
+        return find_directions(self.domain, image, label, settings=settings, **hooks).directions
+
+    # -- whose turn it is ----------------------------------------------------------------------
+
+    @property
+    def one_thread(self) -> bool:
+        """Whether the models run in one thread.
+
+        They do not where the host starts a process for each call, nor where a classifier is asked
+        over a network: while one visitor waits for its answer, the others need not.
+        """
+        return CALLS_BACK and not self.domain.classifier.remote
+
+    @property
+    def decodes_ahead(self) -> bool:
+        """Whether to decode what nobody asked for yet: not where that could cost money or a GPU."""
+        free = self.domain.classifier.budget is None
+        return self.one_thread and free and self.searches.idle
+
+    def in_turn(self, urgency: Urgency, function: Callable[..., T], *args: Any) -> T:
+        """Run a function of the models when its turn has come."""
+        if not self.one_thread:
+            return function(*args)
+        return self.compute.run(urgency, function, *args)
+
+    # -- images ----------------------------------------------------------------------------
+
+    def ready_directions(self, label: str) -> DirectionSet | None:
+        """Return the domain's own directions of a label, or None where it has none."""
+        return self._ready[label]
+
+    def open(self, image: Tensor, name: str) -> Opened:
+        """Encode an image (1, C, H, W), and decode it again."""
+        latent, source = self.in_turn(Urgency.LIVE, self._encode, image)
+        return Opened(name, image, latent, source, self.decode(latent, image))
+
+    def open_upload(self, image: Tensor, name: str, notice: str = "") -> Opened:
+        """Open a visitor's image, and say how unlike the domain's own it is, where that is known.
+
+        Where it is so unlike that results may mislead, its notice says so, unless it has another.
+        """
+        opened, off = self.open(image, name), self.domain.off_distribution
+        if off is None:
+            return replace(opened, notice=notice)
+        score = float(off.score_of(torch.tensor([opened.rest.distance]), opened.latent))
+        if score > off.threshold and not notice:
+            notice = UNLIKE.format(score, off.threshold)
+        return replace(opened, notice=notice, foreign=score)
+
+    def open_example(self, index: int) -> Opened:
+        """Open an example image, encoded once for all visitors: it belongs to none of them.
+
+        Raises
+        ------
+        GCDError
+            If there is no example of that number.
+        """
+        examples = self.domain.examples
+        if not 0 <= index < len(examples):
+            raise GCDError(
+                f"There is no example {index}: choose a number from 0 to {len(examples) - 1}."
+            )
+        with self._lock:
+            opened = self._examples.get(index)
+        if opened is None:
+            opened = self.open(self.domain.load_image(examples[index]), f"Example {index + 1}")
+            with self._lock:
+                opened = self._examples.setdefault(index, opened)
+        return opened
+
+    def decode(self, latent: Latent, source: Tensor) -> Frame:
+        """Decode one latent as well as the generator can."""
+        return self.in_turn(Urgency.LIVE, self._decode, latent, source, None)
+
+    def decode_later(
+        self, latent: Latent, source: Tensor, wanted: Callable[[], bool]
+    ) -> Frame | None:
+        """Do so in a pause of live moves; None where it is not wanted any more then."""
+
+        def decode() -> Frame | None:
+            return self._decode(latent, source, None) if wanted() else None
+
+        if not self.one_thread:
+            time.sleep(QUIET)
+        return self.in_turn(Urgency.NEXT, decode)
+
+    def decode_live(self, latent: Latent, source: Tensor, urgency: Urgency = Urgency.LIVE) -> Frame:
+        """Decode one latent fast: by the distilled decoder, where there is one."""
+        solver = self.domain.generator.live_solver
+        return self.in_turn(urgency, self._decode, latent, source, solver)
+
+    # -- paths and searches ----------------------------------------------------------------
+
+    def paths(self, opened: Opened, directions: DirectionSet, label: str) -> Paths:
+        """Start decoding an image's paths along every direction, both ways; `leave` ends that."""
+        with self._lock:
+            return self._new_paths(opened, directions, label, kept=False).join()
+
+    def example_paths(self, index: int, label: str, directions: DirectionSet) -> Paths:
+        """Return the paths of an opened example along the ready directions, shared and kept."""
+        key = (index, label)
+        with self._lock:
+            if key not in self._example_paths:
+                if len(self._example_paths) >= EXAMPLE_PATHS_KEPT:
+                    self._example_paths.pop(next(iter(self._example_paths))).drop()
+                opened = self._examples[index]
+                self._example_paths[key] = self._new_paths(opened, directions, label, kept=True)
+            return self._example_paths[key].join()
+
+    def _new_paths(self, opened: Opened, directions: DirectionSet, label: str, kept: bool) -> Paths:
+        def report(*_: int) -> None:
+            self.compute.give_way(Urgency.PATH)
+
+        def make(name: str, cancel: threading.Event) -> Path:
+            hooks = (report, cancel) if CALLS_BACK else (None, None)
+            return self.in_turn(Urgency.PATH, self._walk, opened, directions[name], label, *hooks)
+
+        paths = Paths(make, shown_names(directions), self._seat, kept)
+        self._paths.add(paths)
+        return paths
+
+    def _search(self, search: RunningSearch) -> DirectionSet:
+        def report(progress: Progress) -> None:
+            search.note(progress)
+            self.compute.give_way(Urgency.SEARCH)
+
+        def work() -> DirectionSet:
+            search.state = "running"
+            hooks = {"progress": report, "cancel": search.cancel, "resume": search.samples}
+            task = search.image, search.label, search.settings
+            return self._find(*task, **(hooks if CALLS_BACK else {}))
+
+        return self.in_turn(Urgency.SEARCH, work)

@@ -1,0 +1,128 @@
+"""Pictures with what the models say of them, and the ones that a session keeps."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gcd_core.generators.base import Latent
+from gcd_core.method.directions import DirectionSet
+from gcd_core.method.walk import Path
+from gcd_core.ui.state.positions import Alphas
+
+FRAMES_KEPT = 256
+FRAME_BYTES_KEPT = 2**24
+
+Key = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture and what the models say of it.
+
+    Attributes
+    ----------
+    image : Tensor (1, C, H, W)
+        In [0, 1].
+    probabilities : tuple of float
+        One per label, in the domain's order.
+    distance : float
+        LPIPS to the opened image.
+    live : bool
+        Whether a faster decoder than the full one drew it.
+    """
+
+    image: Tensor
+    probabilities: tuple[float, ...]
+    distance: float
+    live: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """An opened image: its pixels, its latent, and its pictures before any move.
+
+    Attributes
+    ----------
+    name : str
+        As the page shows it.
+    image : Tensor (1, C, H, W)
+        In [0, 1].
+    latent : Latent
+        Its codes.
+    source : Frame
+        The untouched picture.
+    rest : Frame
+        Its reconstruction, decoded in full: where all sliders stand at 0.
+    notice : str
+        A warning to show with it, or nothing.
+    foreign : float or None
+        Its off-distribution score, where the domain has one.
+    """
+
+    name: str
+    image: Tensor
+    latent: Latent
+    source: Frame
+    rest: Frame
+    notice: str = ""
+    foreign: float | None = None
+
+
+class KeptFrames:
+    """The frames that a session has seen of one image, by position; the oldest make room.
+
+    Not for several threads at a time: the session's lock guards it.
+    """
+
+    def __init__(self) -> None:
+        self._frames: OrderedDict[Key, Frame] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __contains__(self, alphas: Alphas) -> bool:
+        return key_of(alphas) in self._frames
+
+    def get(self, alphas: Alphas) -> Frame | None:
+        """Return the frame at a position, or None where it is not kept."""
+        return self._frames.get(key_of(alphas))
+
+    def keep(self, alphas: Alphas, frame: Frame) -> None:
+        """Keep the frame at a position, and drop the oldest ones beyond the limits."""
+        self._frames[key_of(alphas)] = frame
+        self._frames.move_to_end(key_of(alphas))
+        if () in self._frames:  # the picture at rest stays
+            self._frames.move_to_end(())
+        most = min(FRAMES_KEPT, max(2, FRAME_BYTES_KEPT // frame.image.nbytes))
+        while len(self._frames) > most:
+            self._frames.popitem(last=False)
+
+    def clear(self) -> None:
+        """Drop all frames."""
+        self._frames.clear()
+
+
+def key_of(alphas: Alphas) -> Key:
+    """A position as a key, whatever the order of its directions."""
+    return tuple(sorted(alphas.items()))
+
+
+def latent_at(opened: Opened, directions: DirectionSet, alphas: Alphas) -> Latent:
+    """The latent at z_sem + sum of alpha_i v_i."""
+    z_sem = opened.latent.z_sem
+    for name, alpha in alphas.items():
+        z_sem = z_sem + alpha * directions[name].vector.to(z_sem)
+    return opened.latent.with_z_sem(z_sem)
+
+
+def path_frame(path: Path, index: int, labels: tuple[str, ...]) -> Frame:
+    """The frame at one point of a decoded path, its probabilities in the order of `labels`."""
+    values = dict(zip(path.labels, path.all_probabilities[index].tolist(), strict=True))
+    return Frame(
+        path.images[index : index + 1],
+        tuple(values[label] for label in labels),
+        float(path.distances[index]),
+    )

@@ -1,0 +1,142 @@
+"""The decoded paths of an opened image, filled in the background."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from gcd_core.errors import Cancelled, GCDError
+from gcd_core.method.walk import Path
+
+LOG = logging.getLogger(__name__)
+
+LEFT = "Another image was opened before this path was ready."
+
+
+class Paths:
+    """The decoded paths of one opened image along every direction, filled in the background.
+
+    The first direction (g) comes first; `wanted` puts another one at the head of the line.
+    Work stops when the last session leaves: for good, or, where `kept`, until another joins.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[str, threading.Event], Path],
+        names: list[str],
+        seat: threading.Lock,
+        kept: bool = False,
+    ) -> None:
+        self._make, self._waiting, self._seat = make, list(names), seat
+        self._kept, self._sessions = kept, 0
+        self._done: dict[str, Path] = {}
+        self._failure: GCDError | None = None
+        self._cancel = threading.Event()
+        self._news = threading.Condition()
+        self._total = len(names)
+        self._thread = threading.Thread(target=self._run, name="paths", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._sessions or self._cancel.is_set())
+            with self._seat:  # one path at a time for the whole page: visitors take turns
+                with self._news:
+                    if self._cancel.is_set() or not self._waiting:
+                        self._news.notify_all()
+                        return
+                    name = self._waiting[0]
+                try:
+                    path = self._make(name, self._cancel)
+                except Cancelled:
+                    continue
+                except Exception as error:  # whatever it is, nobody may wait for ever
+                    if not isinstance(error, GCDError):
+                        LOG.exception("The path along %s failed.", name)
+                        error = GCDError(f"The path along {name} could not be decoded.")
+                    with self._news:
+                        self._failure = error
+                        self._waiting.clear()
+                        self._news.notify_all()
+                    return
+            with self._news:
+                self._done[name] = path
+                self._waiting.remove(name)
+                self._news.notify_all()
+
+    def get(self, name: str) -> Path | None:
+        """Return the path along a direction, or None where it is not decoded yet."""
+        return self._done.get(name)
+
+    def wanted(self, name: str) -> Path:
+        """Return the path along a direction, waited for.
+
+        Raises
+        ------
+        GCDError
+            Where decoding failed, or another image was opened meanwhile.
+        """
+        with self._news:
+            if name in self._waiting:
+                self._waiting.remove(name)
+                self._waiting.insert(0, name)
+            while name not in self._done:
+                if self._failure is not None:
+                    raise self._failure
+                if self._cancel.is_set() or not self._sessions:  # whoever waits here has left
+                    raise GCDError(LEFT)
+                self._news.wait(0.5)
+            return self._done[name]
+
+    def news(self, seen: int, timeout: float = 1.0) -> int:
+        """Wait until more than `seen` paths are ready, and return how many are."""
+        with self._news:
+            self._news.wait_for(lambda: len(self._done) > seen or self.finished, timeout)
+            return len(self._done)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no more paths will come."""
+        return self._cancel.is_set() or self._failure is not None or not self._waiting
+
+    @property
+    def ready(self) -> int:
+        """How many paths are decoded."""
+        return len(self._done)
+
+    @property
+    def total(self) -> int:
+        """How many there are to decode."""
+        return self._total
+
+    def join(self) -> Paths:
+        """Count one more session that looks at these paths."""
+        with self._news:
+            self._sessions += 1
+            self._news.notify_all()
+        return self
+
+    def leave(self) -> None:
+        """Count one session less; after the last, paths that are not kept stop in one batch."""
+        with self._news:
+            self._sessions -= 1
+            if not self._sessions and not self._kept:
+                self._cancel.set()
+            self._news.notify_all()
+
+    def drop(self) -> None:
+        """Keep the paths no longer than somebody looks at them."""
+        with self._news:
+            self._kept = False
+            if not self._sessions:
+                self._cancel.set()
+            self._news.notify_all()
+
+    def stop(self) -> None:
+        """End the work, whoever looks on, and wait until it has ended."""
+        self._cancel.set()
+        with self._news:
+            self._news.notify_all()
+        self._thread.join()

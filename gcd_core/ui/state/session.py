@@ -1,0 +1,271 @@
+"""What one visitor has open: the image, the label to explain, the directions, a search."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path as FilePath
+
+from torch import Tensor
+
+from gcd_core.errors import GCDError
+from gcd_core.method.attribution import Attribution
+from gcd_core.method.directions import DirectionSet
+from gcd_core.method.search import Question
+from gcd_core.method.settings import Settings
+from gcd_core.method.walk import Path
+from gcd_core.ui.state.explorer import Explorer
+from gcd_core.ui.state.frames import Frame, Opened
+from gcd_core.ui.state.moves import Moves
+from gcd_core.ui.state.paths import Paths
+from gcd_core.ui.state.positions import Alphas, shown_names
+from gcd_core.ui.state.searches import RunningSearch
+
+
+class Session:
+    """One visitor's state; nothing of it is shared, and all of it goes with the visitor.
+
+    Each image, label and set of directions has `moves` of its own, which are put in place at once,
+    when everything they begin with is there.
+
+    Attributes
+    ----------
+    label : str
+        The one to explain.
+    directions : DirectionSet or None
+        Those of the label: found, loaded, or the domain's own.
+    example : int or None
+        The number of the opened example.
+    found : dict
+        Directions found or loaded, by label.
+    search : RunningSearch or None
+        The visitor's last.
+    display : tuple or None
+        Overlay, opacity and view last chosen; None while a sweep is shown.
+    folder : pathlib.Path
+        For files to take home.
+    """
+
+    def __init__(self, explorer: Explorer) -> None:
+        self.explorer = explorer
+        self.label: str = explorer.domain.labels[0]
+        self.directions: DirectionSet | None = None
+        self.example: int | None = None
+        self.found: dict[str, DirectionSet] = {}
+        self.moves: Moves | None = None
+        self.search: RunningSearch | None = None
+        self.display: tuple[str, float, str] | None = None
+        self.last_used = time.monotonic()
+        self.folder = FilePath(tempfile.mkdtemp(prefix="gcd-"))
+        self._tickets = itertools.count(1)
+        self._opening = 0
+        self._lock = threading.Lock()
+
+    # -- opening ----------------------------------------------------------------------------
+
+    def open_image(self, image: Tensor, name: str, notice: str = "") -> Opened | None:
+        """Open a visitor's own image (1, C, H, W), with a word of warning where there is one.
+
+        An image that is unlike the domain's own is opened too, and has a notice that says so.
+        Returns None where another image was asked for meanwhile: that one is shown instead.
+        """
+        ticket = self._begin_opening()
+        return self._show(self.explorer.open_upload(image, name, notice), None, ticket)
+
+    def open_example(self, index: int) -> Opened | None:
+        """Open one of the domain's examples; None where another image was asked for meanwhile."""
+        ticket = self._begin_opening()
+        return self._show(self.explorer.open_example(index), index, ticket)
+
+    def explain(self, label: str) -> None:
+        """Choose the label to explain.
+
+        Raises
+        ------
+        GCDError
+            Where the domain has no such label.
+        """
+        self._check(label)
+        with self._lock:
+            self.label = label
+            self._start_afresh(self.opened)
+
+    def use(self, directions: DirectionSet, label: str) -> None:
+        """Explore a set of directions, found or loaded.
+
+        Raises
+        ------
+        GCDError
+            Where the domain has no such label.
+        """
+        self._check(label)
+        with self._lock:
+            self.found[label] = directions
+            self.label = label
+            self._start_afresh(self.opened)
+
+    def close(self) -> None:
+        """Stop this visitor's work and drop what was theirs."""
+        with self._lock:
+            if self.search is not None:
+                self.explorer.searches.cancel(self.search)
+            self._opening = next(self._tickets)  # what is being opened comes too late
+            self._leave()
+            self.directions = None
+            self.found.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _check(self, label: str) -> None:
+        labels = self.explorer.domain.labels
+        if label not in labels:
+            raise GCDError(f"There is no label {label!r}: choose one of {', '.join(labels)}.")
+
+    def _begin_opening(self) -> int:
+        with self._lock:
+            self._opening = next(self._tickets)
+            return self._opening
+
+    def _show(self, opened: Opened, example: int | None, ticket: int) -> Opened | None:
+        """Show an opened image, unless another was asked for since the ticket was drawn."""
+        with self._lock:
+            if ticket != self._opening:
+                return None
+            self.example = example
+            self._start_afresh(opened)
+        return opened
+
+    def _start_afresh(self, opened: Opened | None) -> None:
+        """Begin at rest with an image and the current label; the lock is held."""
+        self._leave()
+        found = self.found.get(self.label)
+        own = self.explorer.ready_directions(self.label)
+        self.directions = found if found is not None else own
+        if opened is None:
+            return
+        paths = None
+        if self.directions is not None:
+            if self.example is not None and found is None:
+                paths = self.explorer.example_paths(self.example, self.label, self.directions)
+            else:
+                paths = self.explorer.paths(opened, self.directions, self.label)
+        self.moves = Moves(self.explorer, opened, self.directions, paths)
+
+    def _leave(self) -> None:
+        if self.moves is not None:
+            self.moves.leave()
+        self.moves = None
+
+    # -- searching --------------------------------------------------------------------------
+
+    def start_search(self, settings: Settings) -> RunningSearch:
+        """Search from the opened image, going on from a cancelled search of the same question.
+
+        Raises
+        ------
+        GCDError
+            Where no image is open, or a search runs already.
+        """
+        with self._lock:
+            opened, last = self._searchable(), self.search
+            search = RunningSearch(opened.image, opened.name, self.label, settings)
+            question = Question.of(self.explorer.domain, self.label, settings)
+            if last is not None and last.answers(opened.image, question):
+                search.samples = last.samples
+            self.search = search
+            self.explorer.searches.start(search)
+        return search
+
+    def check_search(self) -> None:
+        """Refuse what `start_search` would refuse, whatever the settings."""
+        with self._lock:
+            self._searchable()
+
+    def _searchable(self) -> Opened:
+        """The image that a search could start from now."""
+        opened = self.opened
+        if opened is None:
+            raise GCDError("There is nothing to search from yet: open an image first.")
+        if self.search is not None and self.search.running:
+            raise GCDError("A search is running already: cancel it or wait for it to end.")
+        return opened
+
+    # -- what is open -----------------------------------------------------------------------
+
+    @property
+    def opened(self) -> Opened | None:
+        """The opened image."""
+        moves = self.moves
+        return None if moves is None else moves.opened
+
+    @property
+    def current(self) -> Frame | None:
+        """The picture where the sliders stand."""
+        moves = self.moves
+        return None if moves is None else moves.current
+
+    @property
+    def alphas(self) -> Alphas:
+        """Where the sliders stand."""
+        moves = self.moves
+        return {} if moves is None else moves.alphas
+
+    @property
+    def moved(self) -> str:
+        """The direction that was moved last."""
+        moves = self.moves
+        return next(iter(self.names), "g") if moves is None else moves.moved
+
+    @property
+    def paths(self) -> Paths | None:
+        """The decoded paths of the image along the directions."""
+        moves = self.moves
+        return None if moves is None else moves.paths
+
+    @property
+    def names(self) -> list[str]:
+        """The directions that have a slider."""
+        directions = self.directions
+        return [] if directions is None else shown_names(directions)
+
+    @property
+    def index(self) -> int:
+        """The explained label's place among the domain's labels."""
+        return self.explorer.domain.labels.index(self.label)
+
+    # -- moving: see `Moves` ----------------------------------------------------------------
+
+    def path(self, name: str) -> Path | None:
+        """Return the path along a direction, or None where it is not decoded yet."""
+        moves = self.moves
+        return None if moves is None else moves.path(name)
+
+    def path_now(self, name: str) -> Path:
+        """Return the path along a direction, waited for."""
+        return self._moves("There is no direction to follow yet").path_now(name)
+
+    def move(self, alphas: Alphas, moved: str | None = None) -> Frame | None:
+        """Go to z_sem + sum of alpha_i v_i; None where a newer position came meanwhile."""
+        return self._moves("There is nothing to move yet").move(alphas, moved)
+
+    def to_flip(self, name: str) -> tuple[Frame | None, bool]:
+        """Go to a direction's counterfactual; say whether the prediction flipped there."""
+        return self._moves("There is no direction to follow yet").to_flip(name)
+
+    def draw_in_full(self) -> Frame | None:
+        """Decode the current picture in full in a pause of moves; None where that is not needed."""
+        moves = self.moves
+        return None if moves is None else moves.draw_in_full()
+
+    def heat(self, kind: str) -> Attribution | Tensor | None:
+        """Return the map over the picture: none, the difference (H, W), or a path's attribution."""
+        moves = self.moves
+        return None if moves is None else moves.heat(kind)
+
+    def _moves(self, problem: str) -> Moves:
+        moves = self.moves
+        if moves is None:
+            raise GCDError(f"{problem}: open an image first.")
+        return moves

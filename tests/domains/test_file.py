@@ -1,0 +1,47 @@
+"""domain.toml: its keys, their kinds and their limits."""
+
+import tomllib
+from pathlib import Path
+from types import UnionType
+
+import pytest
+
+from gcd_core.domains.file import SEARCH, find_problems
+from gcd_core.method.settings import LEAST, Settings
+
+
+def search_problems(**section: object) -> list[str]:
+    return find_problems(Path(), {"search": {"radius": 2.0} | section})["search"]
+
+
+def test_the_keys_of_a_search_are_its_settings() -> None:
+    required, optional = SEARCH
+    assert required == {"radius": float}
+    kinds: dict[str, type | UnionType] = {"n_samples": int, "n_h": int, "lam": float}
+    assert optional == kinds | {"solver": str, "steps": int, "antithetic": bool}
+    assert search_problems(lam=1, antithetic=False) == []
+    assert search_problems(seed=1) == [
+        "[search] has no key 'seed'; it knows antithetic, lam, n_h, n_samples, radius, solver, "
+        "steps."
+    ]
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_a_search_and_domain_toml_have_one_limit(name: str) -> None:
+    least = LEAST[name]
+    assert search_problems(**{name: least}) == []
+    assert search_problems(**{name: least - 1}) == [
+        f"[search]: {name} is {least - 1}; take {least} or more."
+    ]
+    Settings(radius=2.0).changed(**{name: least}).check(z_sem_size=16)
+    with pytest.raises(ValueError, match=str(least - 1)):
+        Settings(radius=2.0).changed(**{name: least - 1}).check(z_sem_size=16)
+
+
+@pytest.mark.parametrize("number", ["inf", "nan", "-1.0", "true", "'1'", "1" + 400 * "0"])
+def test_what_is_no_number_of_use_is_one_problem(number: str) -> None:
+    walk = tomllib.loads(f"alpha_max = {number}\npoints = 4")
+    (problem,) = find_problems(Path(), {"walk": walk})["walk"]
+    assert "alpha_max" in problem
+    (problem,) = search_problems(lam=walk["alpha_max"])
+    assert "lam" in problem

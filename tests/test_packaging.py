@@ -1,0 +1,43 @@
+"""What pip installs, by either way: the same packages in the same bounds."""
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def required(file: str) -> set[str]:
+    """The requirements in a file, without comments."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    return {line.partition("#")[0].strip() for line in lines} - {""}
+
+
+def test_requirements_are_the_projects_dependencies_with_dicom_and_the_tests() -> None:
+    tests = {line for line in EXTRAS["test"] if not line.startswith("onnx")}
+    assert required("requirements.txt") == {*PROJECT["dependencies"], *EXTRAS["dicom"], *tests}
+
+
+def test_optional_requirements_are_the_extras_for_classifiers() -> None:
+    kinds = {*EXTRAS["onnx"], *EXTRAS["transformers"], *EXTRAS["xray"]}
+    of_tests = {line for line in EXTRAS["test"] if line.startswith("onnx")}
+    assert required("requirements-optional.txt") == kinds | of_tests
+
+
+def test_every_package_is_installed_with_what_comes_with_it() -> None:
+    settings = PYPROJECT["tool"]["setuptools"]
+    folders = {path.parent for path in ROOT.glob("gcd_core/**/__init__.py")}
+    names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert {*settings["packages"]} == names | {"gcd_core.assets", "gcd_core.checkpoints"}
+    for package, patterns in settings["package-data"].items():
+        folder = ROOT / settings["package-dir"][package]
+        for pattern in patterns:
+            assert [*folder.glob(pattern)], f"nothing in {folder} is {pattern}"
+
+
+def test_the_checks_of_ci_are_those_of_the_developers_extra() -> None:
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    for requirement in EXTRAS["dev"]:
+        assert f"'{requirement}'" in script

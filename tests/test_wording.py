@@ -1,0 +1,34 @@
+"""Numbers as a person reads them: signs, and no false certainty."""
+
+import pytest
+
+from gcd_core.wording import percent, signed
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [
+        (0.0, "0 %"),
+        (0.001, "< 1 %"),
+        (0.5, "50 %"),
+        (0.994, "99 %"),
+        (0.999, "> 99 %"),
+        (1.0, "100 %"),
+    ],
+)
+def test_only_a_certain_probability_is_0_or_100(probability: float, text: str) -> None:
+    assert percent(probability) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "digits", "text"),
+    [
+        (-1.5, 2, "\N{MINUS SIGN}1.50"),
+        (0.001, 2, "0"),
+        (-0.001, 2, "0"),
+        (0.001, 3, "+0.001"),
+        (2.0, 2, "+2.00"),
+    ],
+)
+def test_a_number_has_its_sign_unless_it_is_0(number: float, digits: int, text: str) -> None:
+    assert signed(number, digits) == text

@@ -1,0 +1,259 @@
+"""The moves of one image: what is decoded, what is kept, and what comes too late."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from gcd_core.errors import GCDError
+from gcd_core.ui.state import frames as module
+from gcd_core.ui.state.explorer import Explorer
+from gcd_core.ui.state.positions import alpha_grid, rounded
+from gcd_core.ui.state.session import Session
+from gcd_core.ui.state.visitors import Visitors
+from tests.ui.waiting import wait_for, wait_for_paths
+
+
+def test_a_single_move_comes_from_the_decoded_path(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(session.explorer.ahead, "follow", lambda *_: None)
+    wait_for_paths(session)
+    alpha = alpha_grid(6.0)[-3]
+    before = session.explorer.domain.generator.evaluations
+    frame = session.move({"g": alpha})
+    assert session.explorer.domain.generator.evaluations == before
+    vector = session.directions["g"].vector
+    latent = session.opened.latent
+    expected = session.explorer.domain.generator.decode(
+        latent.with_z_sem(latent.z_sem + alpha * vector)
+    )
+    assert torch.allclose(frame.image, expected, atol=1e-5)
+    assert session.moved == "g"
+
+
+def test_a_combined_move_adds_the_directions_and_is_remembered(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(session.explorer.ahead, "follow", lambda *_: None)
+    wait_for_paths(session)
+    domain, latent = session.explorer.domain, session.opened.latent
+    frame = session.move({"g": 1.0, "h2": -2.0, "h3": 0.0})
+    z_sem = latent.z_sem + session.directions["g"].vector - 2 * session.directions["h2"].vector
+    expected = domain.generator.decode(latent.with_z_sem(z_sem))
+    assert torch.allclose(frame.image, expected, atol=1e-5)
+    distance = domain.perceptual(expected, session.opened.image)
+    assert frame.distance == pytest.approx(float(distance))
+    session.move({"g": 1.0})
+    before = domain.generator.evaluations
+    assert session.move({"g": 1.0, "h2": -2.0}) is frame
+    assert domain.generator.evaluations == before
+
+
+def test_the_moved_direction_is_the_one_that_changed(session: Session):
+    session.move({"g": 1.0})
+    session.move({"g": 1.0, "h3": 2.0})
+    assert session.moved == "h3"
+
+
+def test_a_stale_move_is_dropped(session: Session, monkeypatch: pytest.MonkeyPatch):
+    wait_for_paths(session)
+    decode, started, go_on = session.explorer.decode_live, threading.Event(), threading.Event()
+
+    def slow(*args):
+        started.set()
+        assert go_on.wait(30)
+        return decode(*args)
+
+    monkeypatch.setattr(session.explorer, "decode_live", slow)
+    answers = {}
+
+    def move(name: str, alphas: dict) -> threading.Thread:
+        thread = threading.Thread(target=lambda: answers.update({name: session.move(alphas)}))
+        thread.start()
+        return thread
+
+    threads = [move("first", {"g": 1.0, "h1": 1.0})]
+    assert started.wait(30)
+    threads.append(move("second", {"g": 1.0, "h1": 2.0}))
+    wait_for(lambda: session.alphas == {"g": 1.0, "h1": 2.0})
+    threads.append(move("third", {"g": 1.0, "h1": 3.0}))
+    wait_for(lambda: session.alphas == {"g": 1.0, "h1": 3.0})
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert answers["first"] is None and answers["second"] is None
+    assert answers["third"] is session.current
+
+
+def test_only_so_many_frames_are_kept(session: Session, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "FRAMES_KEPT", 3)
+    for i in range(1, 8):
+        session.move({"g": 0.1 * i, "h1": 1.0})
+    assert len(session.moves._frames) == 3
+
+
+def test_the_neighbours_of_a_position_are_decoded_ahead(session: Session):
+    wait_for_paths(session)
+    stop = alpha_grid(6.0)[-1] - alpha_grid(6.0)[-2]
+    session.move({"g": 1.0, "h2": -6.0})
+    near = [{"g": 1.0 + stop, "h2": -6.0}, {"g": 1.0, "h2": stop - 6.0}]
+    near += [{"g": 1.0, "h2": -6.0, "h1": alpha} for alpha in (stop, -stop)]
+    stops = [rounded(alphas, session.names) for alphas in near]
+    wait_for(lambda: all(alphas in session.moves._frames for alphas in stops))
+    domain, kept = session.explorer.domain, session.moves._frames.get(stops[0])
+    assert max(abs(alpha) for key in list(session.moves._frames._frames) for _, alpha in key) <= 6.0
+    frame = session.move(near[0])
+    assert frame is kept
+    z_sem = session.opened.latent.z_sem + near[0]["g"] * session.directions["g"].vector
+    expected = domain.generator.decode(
+        session.opened.latent.with_z_sem(z_sem - 6 * session.directions["h2"].vector)
+    )
+    assert torch.allclose(frame.image, expected, atol=1e-4)
+
+
+def test_nothing_is_decoded_ahead_for_a_position_that_was_left(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    wait_for_paths(session)
+    monkeypatch.setattr(session.explorer.ahead, "follow", lambda *_: None)
+    session.move({"g": 1.0, "h1": 1.0})
+    work = session.moves._ahead(session.directions, session.alphas, session.moves._newest)
+    next(work)
+    session.move({"g": 2.0, "h1": 1.0})
+    with pytest.raises(StopIteration):
+        next(work)
+
+
+def test_nothing_is_decoded_ahead_where_that_costs_queries(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    wait_for_paths(session)
+    explorer, classifier = session.explorer, session.explorer.domain.classifier
+    assert explorer.decodes_ahead
+    monkeypatch.setattr(
+        explorer.ahead, "follow", lambda *_: pytest.fail("asked what nobody asked for")
+    )
+    for name, value, alpha in (("budget", 1000, 0.3), ("remote", True, 0.7)):
+        with monkeypatch.context() as patch:
+            patch.setattr(classifier, name, value)
+            queries = classifier.queries
+            session.move({"g": 1.0, "h1": alpha})
+            assert classifier.queries == queries + 1
+
+
+def test_the_picture_at_rest_is_kept_and_full(session: Session, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "FRAMES_KEPT", 4)
+    rest = session.current
+    for i in range(1, 8):
+        session.move({"g": 0.1 * i, "h1": 1.0})
+    assert session.move({}) is rest
+
+
+def test_large_pictures_are_kept_by_their_size(session: Session, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(session.explorer.ahead, "follow", lambda *_: None)
+    monkeypatch.setattr(module, "FRAME_BYTES_KEPT", 3 * 128 * 128 * 4)
+    for i in range(1, 8):
+        session.move({"g": 0.1 * i, "h1": 1.0})
+    assert len(session.moves._frames) == 3
+
+
+def test_a_decoded_path_takes_the_place_of_what_was_drawn_live(
+    visitors: Visitors, explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(explorer.domain.generator, "live_solver", "distilled", raising=False)
+    session = visitors.session("somebody")
+    hold, alpha = threading.Event(), alpha_grid(6.0)[-3]
+    walk = explorer._walk
+    monkeypatch.setattr(explorer, "_walk", lambda *args: hold.wait(30) and walk(*args))
+    monkeypatch.setattr(explorer, "in_turn", lambda urgency, function, *args: function(*args))
+    session.open_example(0)
+    assert session.move({"g": alpha}).live
+    hold.set()
+    wait_for_paths(session)
+    assert not session.draw_in_full().live and not session.move({"g": alpha}).live
+    assert not session.current.live
+
+
+def test_a_frame_of_an_image_that_was_left_is_not_kept(session: Session):
+    moves, ticket, frame = session.moves, session.moves._newest, session.current
+    session.open_example(1)
+    assert not moves._keep(frame, {"g": 1.0}, ticket) and len(moves._frames) == 0
+    assert moves.move({"g": 1.0}) is None and session.alphas == {}
+
+
+def test_who_waits_gets_the_live_solver_and_who_looks_the_full_one(
+    visitors: Visitors, explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+):
+    generator, solvers = explorer.domain.generator, []
+    decode = generator.decode
+
+    def noting(latent, solver=None, *args, **options):
+        solvers.append(solver)
+        return decode(latent, solver, *args, **options)
+
+    monkeypatch.setattr(generator, "decode", noting)
+    monkeypatch.setattr(generator, "live_solver", "distilled", raising=False)
+    session = visitors.session("somebody")
+    session.open_example(0)
+    wait_for_paths(session)
+    assert solvers and set(solvers) == {None}
+    solvers.clear()
+    quick = session.move({"g": 1.0, "h1": 1.0})
+    assert solvers[0] == "distilled" and quick.live
+    full = session.draw_in_full()
+    assert None in solvers and not full.live and session.current is full
+    assert session.move({"g": 1.0, "h1": 1.0}) is full and session.draw_in_full() is None
+    session.move({"g": 2.0, "h1": 1.0})
+    assert session.moves.still() == (session.current, {"g": 2.0, "h1": 1.0})
+    assert not session.current.live
+
+
+def test_a_position_that_was_left_is_not_decoded_in_full(
+    visitors: Visitors, explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(explorer.domain.generator, "live_solver", "distilled", raising=False)
+    session = visitors.session("somebody")
+    session.open_example(0)
+    wait_for_paths(session)
+    session.move({"g": 1.0, "h1": 1.0})
+    later = explorer.decode_later
+
+    def meanwhile(*args):
+        session.move({"g": 2.0, "h1": 1.0})
+        return later(*args)
+
+    monkeypatch.setattr(explorer, "decode_later", meanwhile)
+    assert session.draw_in_full() is None
+    assert session.current.live and session.alphas == {"g": 2.0, "h1": 1.0}
+
+
+def test_to_flip_goes_to_the_counterfactual(session: Session):
+    frame, flipped = session.to_flip("g")
+    path = session.path("g")
+    assert flipped == path.flipped
+    assert session.alphas == {"g": pytest.approx(float(path.alphas[path.counterfactual]))}
+    before = session.opened.source.probabilities[0]
+    assert ((frame.probabilities[0] >= 0.5) != (before >= 0.5)) == flipped
+
+
+def test_moving_before_opening_is_refused(visitors: Visitors):
+    session = visitors.session("early")
+    with pytest.raises(GCDError, match="open an image first"):
+        session.move({"g": 1.0})
+    with pytest.raises(GCDError, match="open an image first"):
+        session.to_flip("g")
+
+
+def test_the_maps_follow_the_moved_direction(session: Session):
+    wait_for_paths(session)
+    assert session.heat("none") is None
+    assert session.heat("difference").abs().max() < 1e-3
+    along_g = session.heat("bb_lig")
+    session.move({"h3": 2.0})
+    assert session.heat("bb_lig") is not along_g
+    assert session.heat("difference").abs().max() > 0.01
+    session.move({"g": 1.0})
+    assert session.heat("bb_lig") is along_g

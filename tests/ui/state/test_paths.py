@@ -1,0 +1,85 @@
+"""The paths of an image, decoded in the background."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from gcd_core.errors import GCDError
+from gcd_core.ui.state.paths import Paths
+from tests.ui.waiting import wait_for
+
+
+def test_a_wanted_path_jumps_the_line():
+    order, go_on = [], threading.Event()
+
+    def make(name, cancel):
+        order.append(name)
+        assert go_on.wait(30)
+        return name
+
+    paths = Paths(make, ["g", "h1", "h2", "h3"], threading.Lock()).join()
+    wait_for(lambda: order == ["g"])
+    waiting = threading.Thread(target=paths.wanted, args=("h3",))
+    waiting.start()
+    wait_for(lambda: paths._waiting[0] == "h3")
+    go_on.set()
+    waiting.join(30)
+    wait_for(lambda: paths.finished)
+    assert order[:2] == ["g", "h3"] and sorted(order[2:]) == ["h1", "h2"]
+
+
+def test_a_path_that_fails_says_so_to_those_who_wait():
+    def make(name, cancel):
+        raise ZeroDivisionError
+
+    paths = Paths(make, ["g"], threading.Lock()).join()
+    with pytest.raises(GCDError, match="could not be decoded"):
+        paths.wanted("g")
+    assert paths.finished
+
+
+def test_who_waits_for_a_shared_path_and_leaves_is_told():
+    held, go_on = threading.Event(), threading.Event()
+
+    def make(name, cancel):
+        held.set()
+        assert go_on.wait(30)
+        return name
+
+    paths = Paths(make, ["g", "h1"], threading.Lock(), kept=True).join()
+    assert held.wait(30)
+    answers = []
+
+    def wait() -> None:
+        with pytest.raises(GCDError, match="Another image was opened"):
+            paths.wanted("h1")
+        answers.append("left")
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    wait_for(lambda: paths._waiting[0] == "h1")
+    paths.leave()
+    waiting.join(30)
+    assert answers == ["left"]
+    go_on.set()
+    wait_for(lambda: paths.get("g"))
+    assert paths.join().wanted("h1") == "h1"  # for whoever comes next
+
+
+def test_shared_paths_that_make_room_end_once_nobody_looks_on():
+    go_on = threading.Event()
+
+    def make(name, cancel):
+        assert go_on.wait(30)
+        return name
+
+    watched = Paths(make, ["g"], threading.Lock(), kept=True).join()
+    forsaken = Paths(make, ["g"], threading.Lock(), kept=True)
+    for paths in (watched, forsaken):
+        paths.drop()
+    forsaken._thread.join(30)
+    assert not forsaken._thread.is_alive() and forsaken.finished
+    go_on.set()
+    assert watched.wanted("g") == "g"

@@ -1,0 +1,89 @@
+"""The page's JavaScript: all of it in one file, which Python names and does not write."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gcd_core.ui import page
+from gcd_core.ui.page import ASSETS, launch_settings
+
+UI = Path(page.__file__).parent
+FILES = sorted(UI.rglob("*.py"))
+SCRIPT = (ASSETS / "page.js").read_text(encoding="utf-8")
+CALL = re.compile(r"gcd\.(\w+)(\([^;\n]*\))?")  # a function of page.js, or what a call of it gives
+SIGNS = ("=>", "addEventListener", "querySelector", "document.", "window.", "setTimeout")
+
+
+def literals(tree: ast.AST) -> Iterator[str]:
+    """Every string of a module but its docstrings; of an f-string its fixed text."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and id(node) not in docstrings:
+            yield text
+
+
+def scripts(tree: ast.AST) -> Iterator[str]:
+    """What a module gives as `js` or `js_on_load`; a value in an f-string stands as 0."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg in ("js", "js_on_load"):
+            parts = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "0" for part in parts
+            )
+
+
+def of(path: Path) -> ast.AST:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(UI).as_posix()
+
+
+def written_here(text: str) -> list[str]:
+    """The strings of a module that are JavaScript, and more than a call of page.js."""
+    tree = ast.parse(text)
+    suspect = [s for s in literals(tree) if any(sign in s for sign in SIGNS)]
+    return suspect + [s for s in scripts(tree) if not CALL.fullmatch(s)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_module_holds_javascript(path: Path):
+    assert written_here(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SWITCH = \"element.addEventListener('click', e => e.target.focus())\"",
+        'x.click(f, js="() => 3")',
+        "x.click(f, js=f\"(...rest) => ['{name}', ...rest]\")",
+        'gr.HTML(js_on_load="const at = 50; place(at)")',
+        'gr.HTML(js_on_load="gcd.fade(element); gcd.more()")',
+    ],
+)
+def test_javascript_would_be_found(text: str):
+    assert written_here(text)
+
+
+def test_what_python_names_is_what_the_script_defines():
+    returned = re.search(r"return \{([^}]*)\};\s*\}\)\(\);\s*$", SCRIPT)
+    defined = {name.strip() for name in returned.group(1).split(",")}
+    named = {CALL.fullmatch(s).group(1) for path in FILES for s in scripts(of(path))}
+    assert named == defined
+
+
+def test_the_script_comes_with_the_page_whole():
+    assert SCRIPT in launch_settings()["head"]
+    assert "</script" not in SCRIPT.lower()  # would end it there
