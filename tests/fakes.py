@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.generators.base import Latent
+from gcd_core.method.counterfactual import MARGIN, SMALLEST
 from gcd_core.method.settings import Settings
 
 
@@ -93,6 +94,7 @@ class LinearDomain:
     oracle = None
     alpha_max = 3.0
     walk_points = 7
+    counterfactual, margin = SMALLEST, MARGIN
     search = Settings(radius=2.0, n_samples=64, n_h=2, solver="ddim", steps=5, antithetic=False)
 
     def __init__(

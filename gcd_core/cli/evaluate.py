@@ -7,7 +7,14 @@ from pathlib import Path
 
 import gcd_core
 from gcd_core.checks import check_at_least
-from gcd_core.cli.options import add_common, bar, check_writable, write_json
+from gcd_core.cli.options import (
+    add_common,
+    add_counterfactual,
+    bar,
+    check_margin,
+    check_writable,
+    write_json,
+)
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.evaluate import (
@@ -19,6 +26,7 @@ from gcd_core.evaluation.evaluate import (
 from gcd_core.evaluation.tables import markdown
 from gcd_core.generators.sampling import Sampling
 from gcd_core.images.dataset import ImageFiles
+from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction, check_generator
 
 
@@ -28,8 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_images(parser, required=True)
     parser.add_argument("--directions", type=Path, help="what `find` wrote")
     parser.add_argument("--direction", default="g", help="g, h1, ..., or all (default: g)")
+    add_counterfactual(parser)
     parser.add_argument("--batch-size", type=int, default=8, help="images at a time (default: 8)")
     parser.add_argument("--cout", action="store_true", help="also measure COUT (51 more queries)")
+    parser.add_argument(
+        "--cells",
+        action="store_true",
+        help="also compare the maps of cells, BB-LIG and the difference (818 more queries)",
+    )
     parser.add_argument(
         "--reconstruction", action="store_true", help="measure encoding and decoding alone"
     )
@@ -59,6 +73,7 @@ def main(args: argparse.Namespace) -> None:
     """Measure, print a table, and write everything to the JSON file."""
     check_at_least(1, limit=args.limit, batch_size=args.batch_size)
     check_writable(args.json)
+    check_margin(args.margin)
     if sum([args.reconstruction, args.off_distribution, bool(args.directions)]) != 1:
         raise GCDError("Give one of --directions FILE, --reconstruction and --off-distribution.")
     if args.sampling and not args.reconstruction:
@@ -102,6 +117,9 @@ def directions(
             batch_size=args.batch_size,
             with_cout=args.cout,
             progress=shown.update,
+            choice=args.counterfactual,
+            margin=args.margin,
+            with_cells=args.cells,
         )
     figures = {name: summarise(evaluation.outcomes[name], evaluation.costs[name]) for name in names}
     first = "g" if "g" in names else names[0]
@@ -110,8 +128,24 @@ def directions(
     columns += ["lpips", "gini_bb_lig", "gini_difference", "completeness_error"]
     columns += ["cout"] if args.cout else []
     rows = [{"direction": name, **figures[name]} for name in names]
-    print(f"{label!r} on {figures[first]['n']} images of {args.images}")
+    print(
+        f"{label!r} on {figures[first]['n']} images of {args.images}; "
+        f"counterfactual: {evaluation.choice}, margin {evaluation.margin:g}"
+    )
     print(markdown(rows, ["direction", *columns, "evaluations", "queries", "seconds"]))
+    other = "smallest" if evaluation.choice == LOWEST_LOSS else "lowest_loss"
+    print(f"counterfactual on the same paths: {other.replace('_', '-')}")
+    rows = [{"direction": name, **figures[name][other]} for name in names]
+    print(markdown(rows, ["direction", *columns[:2], "alpha", "lpips", "l1"]))
+    if args.cells:
+        print("maps: cells, BB-LIG and the difference between source and counterfactual")
+        rows = [
+            {"direction": name, "map": method, **row}
+            for name in names
+            for method, row in figures[name]["maps"].items()
+        ]
+        columns = ["direction", "map", "completeness_error", "gini", "cout", "cout_back"]
+        print(markdown(rows, columns))
     if best:
         print(f"best h: {best}, flip rate {figures[best]['flip_rate']:.3f}")
     if evaluation.diversity is not None:
@@ -119,6 +153,8 @@ def directions(
     return {
         "label": label,
         "direction": first,
+        "counterfactual": evaluation.choice,
+        "margin": evaluation.margin,
         **figures[first],
         "best_h": best,
         "diversity": evaluation.diversity,

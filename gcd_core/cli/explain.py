@@ -9,11 +9,21 @@ import torch
 from torch import Tensor
 
 import gcd_core
-from gcd_core.cli.options import add_common, bar, check_readable, check_writable, moving, write_json
+from gcd_core.cli.options import (
+    add_common,
+    add_counterfactual,
+    bar,
+    check_margin,
+    check_readable,
+    check_writable,
+    moving,
+    write_json,
+)
 from gcd_core.domains.opening import Domain
 from gcd_core.images.drawing import difference, overlay, save_gif, to_pil
 from gcd_core.images.reading import NOT_A_RADIOGRAPH, looks_like_photograph, shown_name
 from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.cells import QUERIES, check_budget
 from gcd_core.method.directions import DirectionSet, check_generator
 from gcd_core.method.off_distribution import UNLIKE
 from gcd_core.method.perturbation import check_label
@@ -29,6 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--directions", type=FilePath, required=True, help="what `find` wrote")
     parser.add_argument("--direction", default="g", help="g, h1, h2, ... (default: g)")
     parser.add_argument("--label", help="what to explain (default: what the directions are for)")
+    add_counterfactual(parser)
+    parser.add_argument(
+        "--map",
+        choices=("bb_lig", "cells"),
+        default="bb_lig",
+        help=f"what heatmap.png shows; cells asks the classifier {QUERIES} times more "
+        "(default: bb_lig)",
+    )
     parser.add_argument("--out", type=FilePath, required=True, help="folder for what is written")
 
 
@@ -36,19 +54,33 @@ def main(args: argparse.Namespace) -> None:
     """Write the pictures of the walk, the report as report.pdf and report.png, and result.json."""
     check_readable(args.image, args.directions)
     check_writable(args.json)
+    check_margin(args.margin)
     found = gcd_core.load_directions(args.directions)
     direction = found[args.direction]
     label = args.label or direction.label
     domain = gcd_core.load_domain(args.domain, device=args.device)
     check_generator(found, domain)
     check_label(domain, label)
+    if args.map == "cells":
+        check_budget(domain.classifier, QUERIES)
     image = domain.load_image(args.image)
     args.out.mkdir(parents=True, exist_ok=True)
 
     with bar(what="decode") as shown:
-        path = gcd_core.walk(domain, image, direction, label=label, progress=moving(shown))
+        path = gcd_core.walk(
+            domain,
+            image,
+            direction,
+            label=label,
+            progress=moving(shown),
+            choice=args.counterfactual,
+            margin=args.margin,
+        )
     heat = explain_path(path, method="bb_lig")
-    write_pictures(args.out, path, heat)
+    shown_heat = heat
+    if args.map == "cells":
+        shown_heat = explain_path(path, method="cells", classifier=domain.classifier)
+    write_pictures(args.out, path, shown_heat)
     warnings = warnings_about(domain, args.image, image)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -60,6 +92,7 @@ def main(args: argparse.Namespace) -> None:
         "image": shown_name(args.image.name, args.image),
         "warnings": warnings,
         **figures_of(path, heat),
+        **figures_of_map(shown_heat),
     }
     write_json(args.out / "result.json", result)
     write_json(args.json, result)
@@ -73,13 +106,13 @@ def main(args: argparse.Namespace) -> None:
 
 def write_pictures(folder: FilePath, path: Path, heat: Attribution) -> None:
     """Write what a walk shows: source and counterfactual, difference, heat map, curve and sweep."""
-    counterfactual = path.images[path.counterfactual][None]
+    counterfactual = path.counterfactual_image
     to_pil(path.source).save(folder / "source.png")
     to_pil(counterfactual).save(folder / "counterfactual.png")
     change = difference(counterfactual, path.source)
     overlay(path.source, change).save(folder / "difference.png")
     overlay(path.source, heat.map).save(folder / "heatmap.png")
-    save_gif(path.images, folder / "sweep.gif")
+    save_gif(path.images[path.is_walked], folder / "sweep.gif")
     save_curve(path, folder / "curve.png")
 
 
@@ -89,6 +122,8 @@ def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
     return {
         "label": path.label,
         "direction": path.direction_name,
+        "counterfactual": path.choice,
+        "margin": path.margin,
         "flipped": path.flipped,
         "alpha": path.alphas[index].item(),
         "probability": path.source_probability,
@@ -110,6 +145,14 @@ def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
             "losses": path.losses.tolist(),
         },
     }
+
+
+def figures_of_map(heat: Attribution) -> dict[str, Any]:
+    """Which map heatmap.png shows; of cells, what it cost and what its sum lacks."""
+    if heat.method != "cells":
+        return {"map": heat.method}
+    cells = {"queries": heat.queries, "completeness_error": heat.completeness_error}
+    return {"map": heat.method, heat.method: cells}
 
 
 def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
@@ -138,7 +181,7 @@ def walk_report(
         path,
         heat,
         source=path.source,
-        changed=path.images[index][None],
+        changed=path.counterfactual_image,
         before=[classifier.probability(logits, label).item() for label in domain.labels],
         after=[after[label] for label in domain.labels],
         distance=path.distances[index].item(),

@@ -32,6 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-h", type=int, help="how many h-directions (default: the domain's)")
     parser.add_argument("--radius", type=float, help="of the ball of perturbations")
     parser.add_argument("--lam", type=float, help="weight of LPIPS in the CF loss")
+    parser.add_argument(
+        "--boundary",
+        action=argparse.BooleanOptionalAction,
+        help="look for the directions at the decision boundary, where a first g carries the source "
+        "(default: the domain's)",
+    )
+    parser.add_argument(
+        "--n-ways", type=int, help="independent ways to look for beside g (default: the domain's)"
+    )
+    parser.add_argument(
+        "--max-cosine",
+        type=float,
+        help="largest |cosine| of a way with g and with another way (default: the domain's)",
+    )
     parser.add_argument("--batch-size", type=int, help="perturbations decoded at a time")
     parser.add_argument(
         "--settle",
@@ -47,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
     check_at_least(VALIDATION_PART, samples=args.samples)
     check_at_least(2, steps=args.steps)
     check_at_least(1, batch_size=args.batch_size)
-    check_at_least(0, n_h=args.n_h, lam=args.lam, seed=args.seed)
+    check_at_least(0, n_h=args.n_h, lam=args.lam, seed=args.seed, n_ways=args.n_ways)
     check_positive(radius=args.radius)
     if args.solver:
         check_solver(args.solver)
@@ -65,6 +79,9 @@ def main(args: argparse.Namespace) -> None:
             n_h=args.n_h,
             radius=args.radius,
             lam=args.lam,
+            boundary=args.boundary,
+            n_ways=args.n_ways,
+            max_cosine=args.max_cosine,
             seed=args.seed,
             solver=args.solver,
             steps=args.steps,

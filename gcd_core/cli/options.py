@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from gcd_core.errors import GCDError
 from gcd_core.files import written_whole
+from gcd_core.method.counterfactual import CHOICES, SMALLEST, check_counterfactual
 from gcd_core.method.search import Progress
 
 
@@ -28,6 +29,26 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Add the options of the sampler; left out, the domain's fast settings hold."""
     parser.add_argument("--solver", help="ddim, dpm++2m or distilled (default: the domain's)")
     parser.add_argument("--steps", type=int, help="network evaluations per image decoded")
+
+
+def add_counterfactual(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the counterfactual on a walk; left out, the domain's hold."""
+    parser.add_argument(
+        "--counterfactual",
+        choices=CHOICES,
+        help="the smallest convincing change, or the paper's lowest loss (default: the domain's)",
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        help="how far beyond the threshold a convincing probability lies, 0 to 0.5",
+    )
+
+
+def check_margin(margin: float | None) -> None:
+    """Refuse a margin outside [0, 0.5]; None stands for the domain's."""
+    if margin is not None:
+        check_counterfactual(SMALLEST, margin)
 
 
 def check_readable(*paths: Path) -> None:

@@ -17,6 +17,7 @@ from gcd_core.domains.sources import Source, inside
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.generators.weights import INDEX_SUFFIX
+from gcd_core.method.counterfactual import MARGIN, SMALLEST, check_counterfactual
 from gcd_core.method.settings import LEAST, Settings, check_radius, check_sampling
 
 DOMAIN_FILE = "domain.toml"
@@ -51,7 +52,10 @@ GENERATOR: tuple[Keys, Keys] = (
     {"config": str, "weights": str | dict},
     {"kind": str, "latent_statistics": str | dict},
 )
-WALK: tuple[Keys, Keys] = ({"alpha_max": float, "points": int}, {})
+WALK: tuple[Keys, Keys] = (
+    {"alpha_max": float, "points": int},
+    {"counterfactual": str, "margin": float},
+)
 LABEL: tuple[Keys, Keys] = (
     {"title": str, "negative": str, "positive": str},
     {"directions": str},
@@ -292,6 +296,13 @@ def _walk_problems(section: Mapping[str, Any]) -> Iterator[str]:
         yield f"{where} needs a positive alpha_max, not {alpha}."
     if points is not None and points < 2:
         yield f"{where} needs 2 points at least, not {points}."
+    choice, margin = _of_kind(section, "counterfactual", str), _of_kind(section, "margin", float)
+    for asked in ((choice, MARGIN), (SMALLEST, margin)):
+        if None not in asked:
+            try:
+                check_counterfactual(*asked)
+            except GCDError as error:
+                yield f"{where}: {error}"
 
 
 def _label_problems(folder: Path, section: Mapping[str, Any]) -> Iterator[str]:

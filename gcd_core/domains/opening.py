@@ -26,6 +26,7 @@ from gcd_core.generators.device import choose_device
 from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.generators.weights import load_latent_statistics
 from gcd_core.images.reading import ImageSource, load_image
+from gcd_core.method.counterfactual import MARGIN, SMALLEST
 from gcd_core.method.directions import DirectionSet, check_made_with, load_directions
 from gcd_core.method.off_distribution import OffDistribution, load_off_distribution
 from gcd_core.method.settings import Settings
@@ -53,6 +54,10 @@ class Domain:
         How far a walk goes along a unit direction in z_sem before it may leave the manifold.
     walk_points : int
         Images that a walk decodes by default, its start included.
+    counterfactual : {"smallest", "lowest-loss"}
+        Which point of a walk is the counterfactual by default.
+    margin : float
+        How far beyond the threshold a convincing probability lies by default, 0 to 0.5.
     z_sem_statistics : tuple of Tensor (D,), or None
         Mean and standard deviation of z_sem over the generator's training images, where the domain
         has them.
@@ -74,6 +79,8 @@ class Domain:
     alpha_max: float
     walk_points: int
     device: str
+    counterfactual: str = SMALLEST
+    margin: float = MARGIN
     notice: str = ""
     credit: str = ""
     z_sem_statistics: tuple[Tensor, Tensor] | None = None
@@ -170,6 +177,8 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         search=Settings(**table["search"]),
         alpha_max=float(table["walk"]["alpha_max"]),
         walk_points=table["walk"]["points"],
+        counterfactual=table["walk"].get("counterfactual", SMALLEST),
+        margin=float(table["walk"].get("margin", MARGIN)),
         z_sem_statistics=open_statistics(folder, table["generator"], generator),
         off_distribution=open_calibration(folder, table, generator),
         device=device,

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from gcd_core.domains.opening import Domain
 from gcd_core.evaluation import metrics
-from gcd_core.evaluation.evaluate import Cost, counterfactuals_of
+from gcd_core.evaluation.evaluate import Cost
 from gcd_core.evaluation.speed import peak_memory
 from gcd_core.generators.base import BatchProgress, Generator, Latent
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.attribution import explain_path
+from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction
 from gcd_core.method.search import Found, find_directions
 from gcd_core.method.walk import Path, walk, walk_many
@@ -210,7 +211,7 @@ def _both_walks(
 ) -> _Walks:
     """Walk each image along g and explain it, in both ways."""
     announce(f"walk {len(images)} images, {size.paper_points} points each, the paper's sampling")
-    paper, paper_cost = _walks(slow, images, g, label, size.paper_points)
+    paper, paper_cost = _walks(slow, images, g, label, size.paper_points, LOWEST_LOSS)
     announce(f"walk {len(images)} images, our settings")
     ours, ours_cost = _walks(domain, images, g, label, domain.walk_points)
     paper_maps = [explain_path(path).map for path in paper]
@@ -249,12 +250,17 @@ def _costs(size: Size, searches: _Searches, walks: _Walks, inversion: Cost) -> d
 
 
 def _walks(
-    domain: Domain, images: Tensor, g: Direction, label: str, points: int
+    domain: Domain,
+    images: Tensor,
+    g: Direction,
+    label: str,
+    points: int,
+    choice: str | None = None,
 ) -> tuple[list[Path], Cost]:
     """Each image's path, one after the other as a visitor would ask, and their cost."""
     cost = Cost()
     with cost.measure(domain):
-        paths = [walk(domain, image[None], g, label, n=points) for image in images]
+        paths = [walk(domain, image[None], g, label, n=points, choice=choice) for image in images]
     return paths, cost
 
 
@@ -285,10 +291,14 @@ def _agreement_of_searches(
 
 
 def _agreement_of_paths(domain: Domain, walks: _Walks) -> dict:
-    """Which of the images flip, and how far apart the counterfactuals are."""
+    """Which of the images flip, and how far apart the counterfactuals of the lowest loss are."""
     pairs = list(zip(walks.paper, walks.ours, strict=True))
-    distances = domain.perceptual(counterfactuals_of(walks.paper), counterfactuals_of(walks.ours))
-    apart = [a.alphas[a.counterfactual] - b.alphas[b.counterfactual] for a, b in pairs]
+    paper, ours = (
+        torch.stack([path.images[path.lowest_loss] for path in paths])
+        for paths in (walks.paper, walks.ours)
+    )
+    distances = domain.perceptual(paper, ours)
+    apart = [a.alphas[a.lowest_loss] - b.alphas[b.lowest_loss] for a, b in pairs]
     return {
         "images": len(pairs),
         "flip_rate_paper": metrics.mean(float(a.flipped) for a, _ in pairs),
@@ -348,7 +358,9 @@ def _agreement_of_decoders(domain: Domain, images: Tensor, g: Direction, label: 
 
 def _flip_rate(domain: Domain, images: Tensor, g: Direction, label: str) -> float:
     flipped = [
-        path.flipped for batch in images.split(8) for path in walk_many(domain, batch, g, label)
+        path.flipped
+        for batch in images.split(8)
+        for path in walk_many(domain, batch, g, label, choice=LOWEST_LOSS)
     ]
     return metrics.flip_rate(torch.tensor(flipped))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
@@ -14,11 +14,14 @@ from torch import Tensor
 
 from gcd_core.domains.opening import Domain
 from gcd_core.evaluation import metrics
+from gcd_core.evaluation.maps import MapOutcome, compare_maps, summarise_maps
+from gcd_core.generators.base import Latent
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import THRESHOLD
-from gcd_core.method.walk import Path, walk_many
+from gcd_core.method.walk import Path, narrow, resolve_counterfactual, walk_many
 
 NamedImages = Iterable[tuple[str, Tensor]]  # each (1, C, H, W), in [0, 1]
 
@@ -51,6 +54,25 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class OtherOutcome:
+    """The counterfactual of the choice that was not asked for, on the same path; as `Outcome`.
+
+    Attributes
+    ----------
+    choice : {"smallest", "lowest-loss"}
+    counterfactual_probability, oracle_after, alpha, lpips, l1
+        As of `Outcome`.
+    """
+
+    choice: str
+    counterfactual_probability: float
+    oracle_after: float | None
+    alpha: float
+    lpips: float
+    l1: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """One image along one direction.
 
@@ -80,6 +102,11 @@ class Outcome:
         Whether BB-LIG found a baseline of the probability that it wants.
     cout : float or None
         The counterfactual transition score, if it was asked for.
+    other : OtherOutcome
+        What the other choice of the counterfactual comes to.
+    maps : dict or None
+        How well the maps of cells, BB-LIG and the difference point, by their names, if that was
+        asked for.
     """
 
     file: str
@@ -98,6 +125,8 @@ class Outcome:
     completeness_error: float
     baseline_reached: bool
     cout: float | None
+    other: OtherOutcome
+    maps: dict[str, MapOutcome] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,11 +142,17 @@ class Evaluation:
     diversity : float or None
         Mean LPIPS between one image's counterfactuals along two directions, over the images;
         None with a single direction.
+    choice : {"smallest", "lowest-loss"}
+        Which counterfactuals were measured.
+    margin : float
+        How far beyond the threshold a convincing probability lay.
     """
 
     outcomes: dict[str, list[Outcome]]
     costs: dict[str, Cost]
     diversity: float | None
+    choice: str
+    margin: float
 
 
 @torch.inference_mode()
@@ -129,6 +164,9 @@ def evaluate_directions(
     batch_size: int = 8,
     with_cout: bool = False,
     progress: Callable[[int], None] | None = None,
+    choice: str | None = None,
+    margin: float | None = None,
+    with_cells: bool = False,
 ) -> Evaluation:
     """Walk many images along directions and measure their counterfactuals and heat maps.
 
@@ -146,6 +184,12 @@ def evaluate_directions(
         Whether to measure COUT, which asks the classifier 51 images more for each.
     progress : callable, optional
         Told how many images are done along one direction more.
+    choice, margin : optional
+        Which point of a walk is the counterfactual, as of `walk`; what the other choice comes to is
+        measured beside it, on the same paths, and is no part of the costs.
+    with_cells : bool
+        Whether to compare the maps (`compare_maps`), for 818 queries more for each image; they are
+        part of the costs.
 
     Returns
     -------
@@ -154,8 +198,9 @@ def evaluate_directions(
     Raises
     ------
     GCDError
-        If a direction does not fit the domain, or the label is unknown.
+        If a direction or a setting does not fit the domain, or the label is unknown.
     """
+    choice, margin = resolve_counterfactual(domain, choice, margin)
     names = [direction.name for direction in directions]
     outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
     costs = {name: Cost() for name in names}
@@ -169,22 +214,39 @@ def evaluate_directions(
             cost = costs[direction.name]
             cost.add(encoding)
             with cost.measure(domain):
-                paths = walk_many(domain, batch, direction, label, latent)
+                paths = walk_many(
+                    domain, batch, direction, label, latent, choice=choice, margin=margin
+                )
                 heats = [explain_path(path, method="bb_lig") for path in paths]
-            outcomes[direction.name] += _outcomes(domain, files, paths, heats, with_cout)
+            others = _other_choices(domain, paths, direction, latent)
+            measured = _outcomes(domain, files, paths, others, heats, with_cout)
+            if with_cells:
+                with cost.measure(domain):
+                    maps = [compare_maps(domain.classifier, path) for path in paths]
+                measured = [replace(o, maps=m) for o, m in zip(measured, maps, strict=True)]
+            outcomes[direction.name] += measured
             found.append(counterfactuals_of(paths))
             if progress:
                 progress(len(files))
         if len(directions) > 1:
             for ways in torch.stack(found, dim=1):
                 distances_between.append(metrics.diversity(ways, domain.perceptual))
-    return Evaluation(outcomes, costs, metrics.mean(distances_between))
+    return Evaluation(outcomes, costs, metrics.mean(distances_between), choice, margin)
+
+
+def _other_choices(
+    domain: Domain, paths: Sequence[Path], direction: Direction, latent: Latent
+) -> list[Path]:
+    """The same walks with the other choice of the counterfactual, narrowed where that is due."""
+    other = LOWEST_LOSS if paths[0].choice == SMALLEST else SMALLEST
+    return narrow(domain, [replace(path, choice=other) for path in paths], direction, latent)
 
 
 def _outcomes(
     domain: Domain,
     files: Sequence[str],
     paths: Sequence[Path],
+    others: Sequence[Path],
     heats: Sequence[Attribution],
     with_cout: bool,
 ) -> list[Outcome]:
@@ -192,12 +254,10 @@ def _outcomes(
     sources = torch.cat([path.source for path in paths])
     found = counterfactuals_of(paths)
     moved = domain.perceptual(found, _reconstruct(domain, found)).tolist()
-    before: list[float | None] = [None] * len(paths)
-    after = before
-    label, oracle = paths[0].label, domain.oracle
-    if oracle and label in oracle.labels:
-        before = oracle.probability(oracle(sources), label).tolist()
-        after = oracle.probability(oracle(found), label).tolist()
+    label = paths[0].label
+    before = _oracle_probabilities(domain, sources, label)
+    after = _oracle_probabilities(domain, found, label)
+    of_others = _other_outcomes(domain, others)
     return [
         Outcome(
             file=files[i],
@@ -216,14 +276,41 @@ def _outcomes(
             completeness_error=heat.completeness_error,
             baseline_reached=heat.reached,
             cout=_cout(domain, path, found[i : i + 1]) if with_cout else None,
+            other=of_others[i],
         )
         for i, (path, heat) in enumerate(zip(paths, heats, strict=True))
     ]
 
 
+def _other_outcomes(domain: Domain, paths: Sequence[Path]) -> list[OtherOutcome]:
+    """What the walks come to by the other choice of their counterfactuals."""
+    found = counterfactuals_of(paths)
+    after = _oracle_probabilities(domain, found, paths[0].label)
+    l1 = metrics.mean_absolute_error(found, torch.cat([path.source for path in paths]))
+    return [
+        OtherOutcome(
+            choice=path.choice,
+            counterfactual_probability=path.probabilities[path.counterfactual].item(),
+            oracle_after=after[i],
+            alpha=path.alphas[path.counterfactual].item(),
+            lpips=path.distances[path.counterfactual].item(),
+            l1=l1[i].item(),
+        )
+        for i, path in enumerate(paths)
+    ]
+
+
+def _oracle_probabilities(domain: Domain, images: Tensor, label: str) -> list[float | None]:
+    """What the oracle says of images; None of each where no oracle knows the label."""
+    oracle = domain.oracle
+    if oracle is None or label not in oracle.labels:
+        return [None] * len(images)
+    return oracle.probability(oracle(images), label).tolist()
+
+
 def counterfactuals_of(paths: Sequence[Path]) -> Tensor:
-    """The counterfactuals (N, C, H, W) of N paths: the point of each with the lowest CF loss."""
-    return torch.stack([path.images[path.counterfactual] for path in paths])
+    """The counterfactuals (N, C, H, W) of N paths."""
+    return torch.cat([path.counterfactual_image for path in paths])
 
 
 def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = THRESHOLD) -> dict:
@@ -234,7 +321,10 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = THRESH
     `oracle_flip_rate` as `metrics.oracle_flip_rate` defines it; `oracle_agreement`, of the
     counterfactuals that flip the classifier the share that the oracle puts on the same side as the
     classifier now does; `manifold_ratio`, mean `manifold_lpips` over mean `reconstruction_lpips`.
-    `alpha` is the mean of its absolute value. What cannot be had is None.
+    `alpha` is the mean of its absolute value. What cannot be had is None. What the other choice of
+    the counterfactual comes to stands under its own name, `lowest_loss` or `smallest`: a table of
+    `flip_rate`, `oracle_flip_rate`, `oracle_agreement`, `alpha`, `lpips` and `l1`. `maps`, where
+    they were compared, is as of `summarise_maps`.
     """
     flipped = torch.tensor([o.flipped for o in outcomes])
     positive = torch.tensor([o.probability >= threshold for o in outcomes])
@@ -243,16 +333,8 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = THRESH
         "flip_rate": metrics.flip_rate(flipped),
         "flip_rate_positive": metrics.flip_rate(flipped[positive]) if positive.any() else None,
         "flip_rate_negative": metrics.flip_rate(flipped[~positive]) if not positive.all() else None,
-        "oracle_flip_rate": None,
-        "oracle_agreement": None,
+        **_oracle_figures(outcomes, [o.oracle_after for o in outcomes], threshold),
     }
-    if outcomes[0].oracle_before is not None:
-        before = torch.tensor([o.oracle_before for o in outcomes])
-        after = torch.tensor([o.oracle_after for o in outcomes])
-        figures["oracle_flip_rate"] = metrics.oracle_flip_rate(flipped, before, after, threshold)
-        if flipped.any():
-            agree = (after >= threshold) != positive
-            figures["oracle_agreement"] = agree[flipped].double().mean().item()
     figures["alpha"] = metrics.mean([abs(o.alpha) for o in outcomes])
     for name in (
         "lpips",
@@ -271,7 +353,34 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = THRESH
     figures["manifold_ratio"] = (
         figures["manifold_lpips"] / reconstruction if reconstruction else None
     )
+    others = [o.other for o in outcomes]
+    figures[others[0].choice.replace("-", "_")] = {
+        "flip_rate": figures["flip_rate"],
+        **_oracle_figures(outcomes, [other.oracle_after for other in others], threshold),
+        "alpha": metrics.mean([abs(other.alpha) for other in others]),
+        "lpips": metrics.mean([other.lpips for other in others]),
+        "l1": metrics.mean([other.l1 for other in others]),
+    }
+    compared = [o.maps for o in outcomes if o.maps is not None]
+    if compared:
+        figures["maps"] = summarise_maps(compared)
     return figures | {f.name: getattr(cost, f.name) for f in fields(Cost)}
+
+
+def _oracle_figures(
+    outcomes: Sequence[Outcome], oracle_after: Sequence[float | None], threshold: float
+) -> dict[str, float | None]:
+    """What the oracle, which gave the counterfactuals `oracle_after`, says of their flips."""
+    if outcomes[0].oracle_before is None:
+        return {"oracle_flip_rate": None, "oracle_agreement": None}
+    flipped = torch.tensor([o.flipped for o in outcomes])
+    positive = torch.tensor([o.probability >= threshold for o in outcomes])
+    before, after = torch.tensor([o.oracle_before for o in outcomes]), torch.tensor(oracle_after)
+    agree = (after >= threshold) != positive
+    return {
+        "oracle_flip_rate": metrics.oracle_flip_rate(flipped, before, after, threshold),
+        "oracle_agreement": agree[flipped].double().mean().item() if flipped.any() else None,
+    }
 
 
 def best_h(figures: dict[str, dict]) -> str | None:

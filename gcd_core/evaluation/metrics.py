@@ -79,14 +79,20 @@ def rank_correlation(a: Tensor, b: Tensor) -> float | None:
 
 
 def cout(
-    classifier: BlackBox, label: str, source: Tensor, counterfactual: Tensor, steps: int = 50
+    classifier: BlackBox,
+    label: str,
+    source: Tensor,
+    counterfactual: Tensor,
+    steps: int = 50,
+    heat: Tensor | None = None,
 ) -> float:
     """Return the counterfactual transition score (COUT; Khorram & Fuxin, CVPR 2022).
 
     It asks whether the change is to the point.
     Pixels of the source are replaced by the counterfactual's in `steps` equal batches, those that
-    differ most first. COUT is the area under the curve of the target side's probability less that
-    of the side left, both by the trapezoid rule over [0, 1]: near 1 if the first pixels suffice.
+    differ most first, or those that a map finds most important. COUT is the area under the curve
+    of the target side's probability less that of the side left, both by the trapezoid rule over
+    [0, 1]: near 1 if the first pixels suffice.
 
     Parameters
     ----------
@@ -98,15 +104,29 @@ def cout(
         Images in [0, 1].
     steps : int
         Batches of pixels.
+    heat : Tensor (H, W), optional
+        A map of the change: the pixels come in the order of its absolute values, the highest
+        first. With source and counterfactual changed over, it is deletion: how soon the prediction
+        is back where it was, the most important pixels first.
 
     Returns
     -------
     float
         In [-1, 1].
+
+    Raises
+    ------
+    GCDError
+        If there is no step, or the map is not of the images' size.
     """
     if steps < 1:
         raise GCDError(f"COUT needs one step at least, not {steps}.")
-    change = (counterfactual - source).abs().sum(dim=1).flatten()
+    if heat is not None and heat.shape != source.shape[-2:]:
+        raise GCDError(
+            f"A map of {tuple(heat.shape)} ranks no pixels of {tuple(source.shape[-2:])}."
+        )
+    change = (counterfactual - source).abs().sum(dim=1) if heat is None else heat.abs()
+    change = change.flatten()
     rank = torch.empty_like(change, dtype=torch.long)
     rank[change.argsort(descending=True, stable=True)] = torch.arange(
         len(change), device=change.device

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.domains.opening import Domain
+from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.search import find_directions
 from gcd_core.method.walk import walk_many
 
@@ -40,14 +41,15 @@ def measure_radii(
     -------
     list of dict
         For each radius: `sample_lpips` and `sample_logit_std` of the perturbations themselves;
-        `cf_loss` (Eq. 1), `flip_rate`, `alpha` and `lpips`, means over the counterfactuals.
+        `cf_loss` (Eq. 1), `flip_rate`, `alpha` and `lpips`, means over the counterfactuals of
+        the lowest CF loss.
     """
     rows = []
     for radius in radii:
         found = find_directions(
             domain, source, label, n_samples=n_samples, n_h=0, radius=radius, seed=seed
         )
-        paths = walk_many(domain, images, found.directions["g"], label)
+        paths = walk_many(domain, images, found.directions["g"], label, choice=LOWEST_LOSS)
         at = [path.counterfactual for path in paths]
         pairs = list(zip(paths, at, strict=True))
         row = {

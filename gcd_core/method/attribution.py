@@ -1,8 +1,10 @@
-"""Which of the changes along a path the classifier cared about: BB-LIG, BB-IG, the difference."""
+"""Which of the changes along a path the classifier cared about.
+
+BB-LIG, BB-IG and the difference follow the path; "cells" compares its two ends (`method.cells`).
+"""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +12,11 @@ from torch import Tensor
 
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import GCDError
+from gcd_core.method.cells import explain_cells
 from gcd_core.method.walk import Path
 
-METHODS = ("bb_lig", "bb_ig", "difference")
+METHODS = ("bb_lig", "bb_ig", "difference", "cells")
+ASKING = ("bb_ig", "cells")  # the classifier
 CHANNELS = ("logit", "probability")
 STEPS = 128  # of the integration, the paper's
 CONVINCED = 0.01  # the baseline's probability of the source's own class is to fall to this
@@ -25,10 +29,9 @@ class Attribution:
     Attributes
     ----------
     map : Tensor (H, W)
-        Signed. Of BB-LIG and BB-IG: positive where the pixel's change on the way to the baseline
-        took the label's logit (or probability) down. Of "difference": positive where the baseline
-        is brighter.
-    method : {"bb_lig", "bb_ig", "difference"}
+        Signed. Of "difference": positive where the baseline is brighter; of the others: where the
+        pixel's change on the way to the baseline took the label's logit (or probability) down.
+    method : {"bb_lig", "bb_ig", "difference", "cells"}
     baseline_index : int
         The baseline's position in the path.
     baseline_probability : float
@@ -38,6 +41,8 @@ class Attribution:
         lowest.
     completeness_error : float
         ``map.sum() - (f(x_0) - f(baseline))``; 0 for a map that explains the whole change of f.
+    queries : int
+        Images that the classifier was shown for it.
     """
 
     map: Tensor
@@ -46,6 +51,7 @@ class Attribution:
     baseline_probability: float
     reached: bool
     completeness_error: float
+    queries: int = 0
 
 
 def bb_lig(path: Path) -> Tensor:
@@ -71,15 +77,20 @@ def explain_path(
     goes there in as many steps on the straight line through image space and asks the classifier;
     "difference" is the baseline minus the start.
 
+    "cells" asks another question (`explain_cells`): not what moved while the classifier changed its
+    mind, but which parts of the change from the source to the counterfactual, pasted alone and
+    together, change it. It costs 512 queries and no network evaluation; its x_0 is the source
+    itself, its baseline the path's counterfactual.
+
     Parameters
     ----------
     path : Path
         With two points or more from 0 toward the flip; points on the other side are left out.
-    method : {"bb_lig", "bb_ig", "difference"}
+    method : {"bb_lig", "bb_ig", "difference", "cells"}
     f : {"logit", "probability"}
         What is attributed.
     classifier : BlackBox, optional
-        The one of the path's domain; "bb_ig" asks it.
+        The one of the path's domain; "bb_ig" and "cells" ask it.
 
     Returns
     -------
@@ -88,9 +99,13 @@ def explain_path(
     Raises
     ------
     GCDError
-        If `method` or `f` is unknown, the path too short, or "bb_ig" has no classifier to ask.
+        If `method` or `f` is unknown, the path too short, or there is no classifier to ask; of
+        "cells", if its budget is too small.
     """
     _check_request(method, f, classifier)
+    if method == "cells":
+        assert classifier is not None  # `_check_request` saw to it
+        return _explain_ends(path, f, classifier)
 
     order = _toward_flip(path)
     own = path.probabilities if path.sign < 0 else 1 - path.probabilities
@@ -98,17 +113,18 @@ def explain_path(
     stretch = order[: end + 1]
     images = quantise(path.images[stretch])
     values = path.logits if f == "logit" else path.probabilities
-    values = values[stretch]
+    values, places = values[stretch], path.alphas[stretch]
     if method == "bb_ig":
         assert classifier is not None  # `_check_request` saw to it
         weights = torch.linspace(0, 1, len(images))[:, None, None, None]
         images = torch.lerp(images[:1], images[-1:], weights)
+        places = torch.arange(len(images))
         values = _ask(classifier, quantise(images), path.label, f)
 
     if method == "difference":
         heat = (images[-1] - images[0]).sum(0)
     else:
-        fine, f_of_fine = refine(images, values)
+        fine, f_of_fine = refine(images, values, places)
         heat = integrate(quantise(fine), f_of_fine).sum(0)
     return Attribution(
         map=heat,
@@ -117,17 +133,36 @@ def explain_path(
         baseline_probability=float(own[order[end]]),
         reached=reached,
         completeness_error=float(heat.double().sum() - (values[0] - values[-1]).double()),
+        queries=len(images) if method == "bb_ig" else 0,
+    )
+
+
+def _explain_ends(path: Path, f: str, classifier: BlackBox) -> Attribution:
+    """The map of cells between the source and the counterfactual of a path."""
+    end = path.counterfactual
+    found = explain_cells(classifier, path.label, path.source, path.counterfactual_image, f=f)
+    probability = float(path.probabilities[end])
+    own = probability if path.sign < 0 else 1 - probability
+    return Attribution(
+        map=found.map,
+        method="cells",
+        baseline_index=end,
+        baseline_probability=own,
+        reached=own <= CONVINCED,
+        completeness_error=found.completeness_error,
+        queries=found.queries,
     )
 
 
 def _check_request(method: str, f: str, classifier: BlackBox | None) -> None:
-    """Refuse a method or an f that is unknown, and BB-IG without a classifier to ask."""
+    """Refuse a method or an f that is unknown, and one that asks without a classifier to ask."""
     if method not in METHODS:
         raise GCDError(f"There is no attribution {method!r}; choose one of {METHODS}.")
     if f not in CHANNELS:
         raise GCDError(f"{f!r} cannot be attributed; choose one of {CHANNELS}.")
-    if method == "bb_ig" and classifier is None:
-        raise GCDError("BB-IG asks the classifier; pass classifier=domain.classifier.")
+    if method in ASKING and classifier is None:
+        name = {"bb_ig": "BB-IG", "cells": "A map of cells"}[method]
+        raise GCDError(f"{name} asks the classifier; pass classifier=domain.classifier.")
 
 
 def integrate(images: Tensor, values: Tensor) -> Tensor:
@@ -162,19 +197,27 @@ def integrate(images: Tensor, values: Tensor) -> Tensor:
     return (heat + df * share).float()
 
 
-def refine(images: Tensor, values: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
+def refine(
+    images: Tensor, values: Tensor, places: Tensor | None = None, steps: int = STEPS
+) -> tuple[Tensor, Tensor]:
     """Fill a path in linearly, to `steps` steps at least; images (n, C, H, W), values (n,).
 
     In fine steps a quantised pixel moves as often as it changes, which is what makes the map
     favour large changes over small ones; the paper takes 128. The decoded points stay as they are.
+    Where they lie, `places` (n,), tells how many steps each gap is worth, 1 at least, so that the
+    steps are about alike; by default the points lie evenly.
     """
     last = len(images) - 1
     if last < 1 or last >= steps:
         return images, values
-    each = math.ceil(steps / last)
-    place = torch.arange(each * last + 1) / each
-    before = place.long().clamp(max=last - 1)
-    weight = place - before
+    gaps = torch.ones(last) if places is None else places.double().diff().abs()
+    share = gaps / gaps.sum().clamp(min=1e-12)
+    counts = (steps * share - 1e-4).ceil().clamp(min=1).long()  # rounding is no step of its own
+    before = torch.arange(last).repeat_interleave(counts)
+    first = counts.cumsum(0) - counts  # of each gap
+    weight = (torch.arange(len(before)) - first[before]) / counts[before]
+    before = torch.cat([before, torch.tensor([last - 1])])
+    weight = torch.cat([weight, torch.ones(1)])
     between = torch.lerp(images[before], images[before + 1], weight[:, None, None, None])
     return between, torch.lerp(values[before], values[before + 1], weight)
 

@@ -24,7 +24,7 @@ from gcd_core.method.proxy import Proxy
 
 FORMAT = "gcd-directions-1"
 LARGEST_FILE = 64 * 1024**2
-NAME = re.compile(r"g|h[1-9][0-9]{0,3}")
+NAME = re.compile(r"g|[hw][1-9][0-9]{0,3}")
 PROXY = "proxy."
 FLAT = 1e-2  # cosine with the logit's gradient below which that says nothing of an eigenvector
 

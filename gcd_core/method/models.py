@@ -71,3 +71,11 @@ class Models(Protocol):
     @property
     def walk_points(self) -> int:
         """Images that a walk decodes by default, its start included; 2 or more."""
+
+    @property
+    def counterfactual(self) -> str:
+        """Which point of a walk is the counterfactual by default: "smallest" or "lowest-loss"."""
+
+    @property
+    def margin(self) -> float:
+        """How far beyond the threshold a convincing probability lies by default; 0 to 0.5."""

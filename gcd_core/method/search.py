@@ -25,12 +25,12 @@ from gcd_core.method.perturbation import (
     sample_ball,
 )
 from gcd_core.method.proxy import FittedProxy, fit_proxy
-from gcd_core.method.settings import (
-    SettingChanges,
-    Settings,
-)
+from gcd_core.method.settings import SettingChanges, Settings
+from gcd_core.method.ways import independent_ways
 
 BLOCK = 128  # perturbations drawn at a time, so that more samples begin with the same ones
+FIRST = 256  # samples around the source, at most, before it is carried to the decision boundary
+STOPS = 16  # pictures decoded on the way there
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,10 @@ class Progress:
 
     Attributes
     ----------
-    stage : {"encode", "perturb", "proxy", "directions"}
+    stage : {"encode", "perturb", "proxy", "carry", "directions"}
     done, total : int
-        Images encoded, samples asked about, epochs (of at most `total`), or directions.
+        Images encoded, samples asked about, epochs (of at most `total`), pictures on the way to the
+        decision boundary, or directions.
     eta : float or None
         Seconds that the stage will take at its present rate; None where that is not known.
     evaluations, queries : int
@@ -68,7 +69,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Question:
-    """What decides every sample's answer: two searches that agree in it can share samples."""
+    """What decides every sample's answer: two searches that agree in it can share samples.
+
+    `first` is how many samples lie around the source before it is carried to the decision boundary;
+    None where it stays where it is.
+    """
 
     label: str
     radius: float
@@ -79,6 +84,7 @@ class Question:
     generator: str
     classifier: str
     perceptual: str
+    first: int | None = None
 
     @classmethod
     def of(cls, domain: Models, label: str, settings: Settings) -> Question:
@@ -93,6 +99,7 @@ class Question:
             generator=domain.generator.identity,
             classifier=domain.classifier.identity,
             perceptual=domain.perceptual.identity,
+            first=min(FIRST, settings.n_samples // 2) if settings.boundary else None,
         )
 
 
@@ -113,6 +120,8 @@ class Samples:
         The perturbed codes asked about.
     logits, distances : Tensor (N,)
         The label's log-odds, and LPIPS to the source.
+    boundary : Tensor (1, D) or None
+        Where the decision boundary was met, once the source has been carried there.
     """
 
     question: Question
@@ -122,6 +131,12 @@ class Samples:
     z_sem: Tensor
     logits: Tensor
     distances: Tensor
+    boundary: Tensor | None = None
+
+    @property
+    def centre(self) -> Tensor:
+        """The code (1, D) that the newest samples lie around, where derivatives are taken."""
+        return self.latent.z_sem.cpu() if self.boundary is None else self.boundary
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -241,14 +256,18 @@ def find_directions(
     try:
         samples, fitted = run.settled(image, question, settings)
         names, vectors, eigenvalues = run.derive(samples, fitted, settings, settings.n_h)
+        ways = run.ways(samples, fitted, settings, vectors[0])
+        names += [f"w{i + 1}" for i in range(len(ways))]
+        vectors, eigenvalues = torch.cat([vectors, ways]), eigenvalues + [None] * len(ways)
         run.report("directions", len(names), len(names))
     except BaseException as error:
         error.samples = run.samples  # type: ignore[attr-defined]
         raise
     metadata = _metadata(domain, question, settings, samples, fitted, run)
-    z_sem = samples.latent.z_sem.cpu()
     return Found(
-        directions=DirectionSet(names, vectors, metadata, eigenvalues, z_sem, fitted.proxy),
+        directions=DirectionSet(
+            names, vectors, metadata, eigenvalues, samples.centre, fitted.proxy
+        ),
         samples=samples,
         proxy=fitted,
         latent=samples.latent,
@@ -306,8 +325,9 @@ class _Run:
             self.samples = _encoded(self.domain, image, question)
             self.report("encode", 1, 1)
         latent = self.samples.latent.to(self.domain.device)
-        centre = latent.z_sem.cpu()
-        z_sem = centre + _perturbations(question, n, centre.shape[1])
+        z_sem = latent.z_sem.cpu() + _perturbations(question, n, latent.z_sem.shape[1])
+        if self.samples.boundary is not None:
+            z_sem[question.first :] += self.samples.boundary - latent.z_sem.cpu()
         already, began = len(self.samples), time.perf_counter()
         for start in range(already, n, batch_size):
             self.stop_if_cancelled()
@@ -341,6 +361,8 @@ class _Run:
         batch_size = settings.batch_size or default_batch_size(self.domain)
         before = None
         for n in _stages(settings):
+            if question.first is not None and n > question.first:
+                self.carry(image, question, settings, batch_size)
             samples = self.sample(image, question, n, batch_size)
             fitted = self.fit(samples, settings.lam)
             self.stop_if_cancelled()
@@ -351,14 +373,51 @@ class _Run:
                 before = g
         return samples, fitted
 
+    def carry(self, image: Tensor, question: Question, settings: Settings, batch_size: int) -> None:
+        """Carry the source to the decision boundary along a first g, unless that has been done.
+
+        The boundary is where the logit crosses 0 between two of the pictures decoded on the way; a
+        walk that ends before it stops where the logit is nearest to 0.
+        """
+        assert question.first is not None
+        if self.samples is not None and self.samples.boundary is not None:
+            return
+        samples = self.sample(image, question, question.first, batch_size)
+        _, (g,), _ = self.derive(samples, self.fit(samples, settings.lam), settings, n_h=0)
+        self.stop_if_cancelled()
+        self.report("carry", 0, STOPS)
+        toward = -cf_sign(samples.source_probability)
+        alphas = toward * torch.linspace(0, self.domain.alpha_max, STOPS)
+        latent = samples.latent.to(self.domain.device)
+        z_sem = latent.z_sem.cpu() + alphas[:, None] * g
+        codes = latent.with_z_sem(z_sem.to(latent.z_sem))
+        images = self.domain.generator.decode(codes, question.solver, question.steps)
+        answers = ask(self.domain, images, image, question.label)
+        alpha = _crossing(alphas, answers.logits)
+        assert self.samples is not None
+        self.samples = replace(self.samples, boundary=latent.z_sem.cpu() + alpha * g)
+        self.report("carry", STOPS, STOPS)
+
+    def ways(self, samples: Samples, fitted: FittedProxy, settings: Settings, g: Tensor) -> Tensor:
+        """Independent ways (k, D) beside g, as many as the proxy sees and the settings want."""
+        return independent_ways(
+            fitted.proxy,
+            samples.centre,
+            g,
+            cf_sign(samples.source_probability),
+            self.domain.alpha_max,
+            settings.n_ways,
+            settings.max_cosine,
+            settings.seed,
+        )
+
     @staticmethod
     def derive(
         samples: Samples, fitted: FittedProxy, settings: Settings, n_h: int
     ) -> tuple[list[str], Tensor, list[float | None]]:
         """Names, vectors and eigenvalues of g and `n_h` h-directions (Eqs. 3 and 4)."""
-        z_sem, sign = samples.latent.z_sem.cpu(), cf_sign(samples.source_probability)
-        radius = samples.question.radius
-        return derive_directions(fitted.proxy, z_sem, sign, settings.lam, n_h, radius)
+        sign, radius = cf_sign(samples.source_probability), samples.question.radius
+        return derive_directions(fitted.proxy, samples.centre, sign, settings.lam, n_h, radius)
 
     def fit(self, samples: Samples, lam: float) -> FittedProxy:
         """Train the proxy (Algorithm 2)."""
@@ -376,7 +435,7 @@ class _Run:
             samples.z_sem,
             samples.logits,
             samples.distances,
-            samples.latent.z_sem,
+            samples.centre,
             samples.question.radius,
             lam,
             samples.question.seed,
@@ -393,6 +452,20 @@ def _encoded(domain: Models, image: Tensor, question: Question) -> Samples:
     none = torch.empty(0)
     z_sem = torch.empty(0, latent.z_sem.shape[1])
     return Samples(question, image, latent, probability, z_sem, logits=none, distances=none)
+
+
+def _crossing(alphas: Tensor, logits: Tensor) -> float:
+    """Where between the first two alphas (n,) of unlike sides the logits (n,) cross 0, linearly.
+
+    Without a crossing, the alpha whose logit is nearest to 0.
+    """
+    sides = logits >= 0
+    crossed = (sides[1:] != sides[:-1]).nonzero().flatten()
+    if not len(crossed):
+        return float(alphas[logits.abs().argmin()])
+    i = int(crossed[0])
+    share = logits[i] / (logits[i] - logits[i + 1])
+    return float(alphas[i] + share * (alphas[i + 1] - alphas[i]))
 
 
 def _stages(settings: Settings) -> list[int]:
@@ -430,6 +503,9 @@ def _metadata(
             "solver": question.solver,
             "steps": question.steps,
             "antithetic": question.antithetic,
+            "boundary": settings.boundary,
+            "n_ways": settings.n_ways,
+            "max_cosine": float(settings.max_cosine),
         },
         "figures": {
             "evaluations": run.evaluations,

@@ -10,7 +10,8 @@ from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
 
 VALIDATION_PART = 9  # one part in nine of the samples validates the proxy: as many at least
-LEAST = {"n_samples": VALIDATION_PART, "n_h": 0, "lam": 0}  # the smallest that a search takes
+# The smallest that a search takes.
+LEAST = {"n_samples": VALIDATION_PART, "n_h": 0, "lam": 0, "n_ways": 0, "max_cosine": 0}
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,15 @@ class Settings:
         Network evaluations to decode one image with; None are the solver's own.
     antithetic : bool
         Whether each second perturbation mirrors the one before it.
+    boundary : bool
+        Whether to look for the directions at the decision boundary: a first g, from a part of the
+        samples, carries the source there, the others are drawn around that point, and gradient and
+        Hessian are taken at it. Far from the boundary a saturated classifier is flat.
+    n_ways : int
+        Independent ways to look for beside g and the h-directions, fewer than the size of z_sem; no
+        query more.
+    max_cosine : float
+        The largest |cosine| that a way may have with g and with another way; 0 to 0.9.
     seed : int
         Repeats a search.
     batch_size : int or None
@@ -51,6 +61,9 @@ class Settings:
     solver: str | None = "ddim"
     steps: int | None = 20
     antithetic: bool = True
+    boundary: bool = False
+    n_ways: int = 0
+    max_cosine: float = 0.0
     seed: int = 0
     batch_size: int | None = None
     settle: float | None = None
@@ -87,7 +100,7 @@ class Settings:
             raise GCDError(
                 f"settle is a cosine between 0 and 1 to reach, such as 0.99, not {self.settle}."
             )
-        for name in ("n_samples", "n_h", "seed"):
+        for name in ("n_samples", "n_h", "n_ways", "seed"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise GCDError(f"{name} is {value!r}; give a whole number.")
@@ -98,6 +111,12 @@ class Settings:
             )
         if not LEAST["n_h"] <= self.n_h <= z_sem_size:
             raise GCDError(f"{self.n_h} h-directions are not to be had; take 0 to {z_sem_size}.")
+        if not LEAST["n_ways"] <= self.n_ways < z_sem_size:
+            raise GCDError(
+                f"{self.n_ways} ways beside g are not to be had; take 0 to {z_sem_size - 1}."
+            )
+        if not LEAST["max_cosine"] <= self.max_cosine <= 0.9:
+            raise GCDError(f"max_cosine is {self.max_cosine}; take 0 (orthogonal) to 0.9.")
         if not 0 <= self.seed < 2**63:
             raise GCDError(f"The seed {self.seed} is out of range; take 0 or more, below 2**63.")
         if not LEAST["lam"] <= self.lam < math.inf:
@@ -117,6 +136,9 @@ class SettingChanges(TypedDict, total=False):
     steps: int | None
     batch_size: int | None
     antithetic: bool | None
+    boundary: bool | None
+    n_ways: int | None
+    max_cosine: float | None
     settle: float | None
 
 

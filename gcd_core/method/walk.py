@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from gcd_core.errors import Cancel, Cancelled, GCDError
-from gcd_core.generators.base import Latent
+from gcd_core.generators.base import BatchProgress, Latent
+from gcd_core.method.counterfactual import (
+    LOWEST_LOSS,
+    MARGIN,
+    SMALLEST,
+    check_counterfactual,
+)
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import THRESHOLD, cf_loss, cf_sign
 from gcd_core.method.models import Models
 from gcd_core.method.perturbation import Answers, ask, check_image, check_label, default_batch_size
 from gcd_core.method.settings import check_sampling
+
+HALVINGS = 4  # of the step in which a path becomes convincing: to a sixteenth of it
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,12 @@ class Path:
         label, otherwise +1.
     threshold : float
         The probability from which on the label is predicted.
+    choice : {"smallest", "lowest-loss"}
+        Which point is the counterfactual.
+    margin : float
+        How far beyond the threshold the probability of a convincing point lies, 0 to 0.5.
+    refined : tuple of int
+        Indices of the points that `narrow` added to those that were walked.
     """
 
     alphas: Tensor
@@ -66,6 +80,16 @@ class Path:
     source_probability: float
     sign: int
     threshold: float = THRESHOLD
+    choice: str = SMALLEST
+    margin: float = MARGIN
+    refined: tuple[int, ...] = ()
+
+    @property
+    def is_walked(self) -> Tensor:
+        """Which points (n,) lie where the walk was to go, and are no refinement."""
+        walked = torch.ones(len(self.alphas), dtype=torch.bool)
+        walked[list(self.refined)] = False
+        return walked
 
     @property
     def is_flipped(self) -> Tensor:
@@ -82,10 +106,51 @@ class Path:
         return bool(self.is_flipped.any())
 
     @property
+    def is_convincing(self) -> Tensor:
+        """Which points (n,) are flipped by `margin` or more."""
+        return self.is_flipped & (self._beyond >= self.margin)
+
+    @property
     def counterfactual(self) -> int:
-        """Index of the lowest CF loss (Algorithm 3), among the flipped points where there are."""
-        among = self.is_flipped if self.flipped else torch.ones_like(self.is_flipped)
+        """Index of the point that `choice` names."""
+        return self.lowest_loss if self.choice == LOWEST_LOSS else self.smallest
+
+    @property
+    def counterfactual_image(self) -> Tensor:
+        """The counterfactual (1, C, H, W)."""
+        return self.images[self.counterfactual][None]
+
+    @property
+    def smallest(self) -> int:
+        """Index of the smallest convincing change: the convincing point nearest to alpha 0.
+
+        Those toward the flip come before those on the other side of 0. Where none is convincing,
+        the flipped point that is most so; where none is flipped, `lowest_loss`.
+        """
+        if not self.flipped:
+            return self.lowest_loss
+        convincing = self.is_convincing
+        toward = convincing & (self.alphas * self.sign > 0)
+        among = toward if toward.any() else convincing
+        if among.any():
+            return int(self.alphas.abs().masked_fill(~among, math.inf).argmin())
+        return int(self._beyond.masked_fill(~self.is_flipped, -math.inf).argmax())
+
+    @property
+    def lowest_loss(self) -> int:
+        """Index of the lowest CF loss (Algorithm 3), among the flipped points where there are.
+
+        Of the points walked, so that a refined path has the one it had before.
+        """
+        among = self.is_walked
+        if self.flipped:
+            among = among & self.is_flipped
         return int(self.losses.masked_fill(~among, math.inf).argmin())
+
+    @property
+    def _beyond(self) -> Tensor:
+        """How far each probability (n,) lies from the threshold."""
+        return (self.probabilities - self.threshold).abs()
 
 
 def walk(
@@ -103,10 +168,14 @@ def walk(
     batch_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancel: Cancel | None = None,
+    choice: str | None = None,
+    margin: float | None = None,
 ) -> Path:
     """Move an image along a direction and ask the classifier on the way (Eq. 5, Algorithm 3).
 
-    The image's noise code stays; its semantic code becomes ``z_sem + alpha * direction``.
+    The image's noise code stays; its semantic code becomes ``z_sem + alpha * direction``. Where the
+    smallest convincing change is asked for, the step in which the path becomes convincing is halved
+    four times more; those points become points of the path.
 
     Parameters
     ----------
@@ -133,9 +202,15 @@ def walk(
     batch_size : int, optional
         Images decoded at a time.
     progress : callable, optional
-        Called with (done, n) after each batch.
+        Called with (done, total) after each batch; the total grows by 4 when the halving begins.
     cancel : optional
         Its `is_set()` is asked before each batch.
+    choice : {"smallest", "lowest-loss"}, optional
+        Which point is the counterfactual: the smallest convincing change, or the lowest CF loss
+        (Eq. 5, the paper's); by default the domain's.
+    margin : float, optional
+        How far beyond the threshold the probability of a convincing point lies, 0 to 0.5; by
+        default the domain's.
 
     Returns
     -------
@@ -151,7 +226,7 @@ def walk(
     Examples
     --------
     >>> path = walk(domain, image, found.directions["g"], label="pneumonia")
-    >>> path.images[path.counterfactual], path.flipped
+    >>> path.counterfactual_image, path.flipped
     """
     check_label(domain, label)
     check_sampling(steps, batch_size)
@@ -163,6 +238,7 @@ def walk(
         raise GCDError(f"A walk starts from one image; a latent of {len(latent)} was given.")
     vector = _vector(domain, direction)
     positions = _positions(domain, alphas, n, both)
+    choice, margin = resolve_counterfactual(domain, choice, margin)
     batch_size = batch_size or default_batch_size(domain)
     if isinstance(image, Latent):
         latent = image
@@ -184,7 +260,14 @@ def walk(
         if progress is not None:
             progress(sum(len(batch.logits) for batch in batches), len(along))
     name = "direction" if isinstance(direction, Tensor) else direction.name
-    return _path(domain, label, name, source, source_probability, along, batches, lam)
+    path = _path(domain, label, name, source, source_probability, along, batches, lam)
+    path = replace(path, choice=choice, margin=margin)
+
+    def narrowing(done: int, total: int) -> None:
+        if progress is not None:
+            progress(len(along) + done, len(along) + total)
+
+    return narrow(domain, [path], vector, latent, lam, solver, steps, narrowing, cancel)[0]
 
 
 @torch.inference_mode()
@@ -195,6 +278,8 @@ def walk_many(
     label: str,
     latent: Latent | None = None,
     n: int | None = None,
+    choice: str | None = None,
+    margin: float | None = None,
 ) -> list[Path]:
     """Walk each image toward its flip; the same paths as `walk` gives, one image after the other.
 
@@ -212,6 +297,8 @@ def walk_many(
         The images' latents, where they have been encoded before.
     n : int, optional
         Points on each path, from 0 to the domain's `alpha_max`; by default its `walk_points`.
+    choice, margin : optional
+        As of `walk`.
 
     Returns
     -------
@@ -221,11 +308,12 @@ def walk_many(
     Raises
     ------
     GCDError
-        If the label is unknown, or the direction or `n` does not fit.
+        If the label is unknown, or the direction or a setting does not fit.
     """
     check_label(domain, label)
     vector = _vector(domain, direction)
     positions = _positions(domain, None, n, both=False)
+    choice, margin = resolve_counterfactual(domain, choice, margin)
     latent = latent or domain.generator.encode(images)
     probabilities = domain.classifier.probability(domain.classifier(images), label).tolist()
     signs = torch.tensor([-cf_sign(probability) for probability in probabilities])
@@ -240,10 +328,110 @@ def walk_many(
     for image, own, alphas, probability in zip(images, decoded, along, probabilities, strict=True):
         source = image[None].float().cpu()
         answers = ask(domain, own, source, label)
-        paths.append(
-            _path(domain, label, direction.name, source, probability, alphas, [answers], None)
-        )
+        path = _path(domain, label, direction.name, source, probability, alphas, [answers], None)
+        paths.append(replace(path, choice=choice, margin=margin))
+    return narrow(domain, paths, direction, latent)
+
+
+@torch.inference_mode()
+def narrow(
+    domain: Models,
+    paths: Sequence[Path],
+    direction: Direction | Tensor,
+    latent: Latent,
+    lam: float | None = None,
+    solver: str | None = None,
+    steps: int | None = None,
+    progress: BatchProgress | None = None,
+    cancel: Cancel | None = None,
+) -> list[Path]:
+    """Find the smallest convincing change more exactly, by bisection.
+
+    The step between it and the point before it is halved four times; the points of all paths are
+    decoded in common batches. A path of the other choice, or without a convincing point, stays.
+
+    Parameters
+    ----------
+    domain : Models
+    paths : sequence of Path
+        Of N images.
+    direction : Direction or Tensor (D,)
+        The one that they were walked along.
+    latent : Latent
+        The images' N latents, those that were walked from.
+    lam, solver, steps : optional
+        As of `walk`.
+    progress : callable, optional
+        Called with (done, 4) after each halving.
+    cancel : optional
+        Its `is_set()` is asked before each halving.
+
+    Raises
+    ------
+    Cancelled
+        If `cancel` is set.
+    """
+    vector, paths = _vector(domain, direction).to(latent.z_sem), list(paths)
+    for halving in range(HALVINGS):
+        steps_to_halve = [(i, step) for i, path in enumerate(paths) if (step := _step(path))]
+        if not steps_to_halve:
+            break
+        if cancel is not None and cancel.is_set():
+            raise Cancelled
+        which = torch.tensor([i for i, _ in steps_to_halve])
+        alphas = torch.stack([paths[i].alphas[[*step]].mean() for i, step in steps_to_halve])
+        start = latent[which]
+        z_sem = start.z_sem + alphas.to(start.z_sem)[:, None] * vector
+        decoded = domain.generator.decode(start.with_z_sem(z_sem), solver, steps).split(1)
+        for (i, step), alpha, image in zip(steps_to_halve, alphas, decoded, strict=True):
+            answers = ask(domain, image, paths[i].source, paths[i].label)
+            paths[i] = _with_point(domain, paths[i], max(step), alpha, answers, lam)
+        if progress is not None:
+            progress(halving + 1, HALVINGS)
     return paths
+
+
+def _step(path: Path) -> tuple[int, int] | None:
+    """The point before the smallest convincing change, and that change; None where none is."""
+    end = path.smallest
+    if path.choice != SMALLEST or not path.is_convincing[end]:
+        return None
+    away = path.alphas * path.alphas[end].sign()
+    before = (away >= 0) & (away < away[end])
+    if not before.any():
+        return None
+    return int(away.masked_fill(~before, -math.inf).argmax()), end
+
+
+def _with_point(
+    domain: Models, path: Path, at: int, alpha: Tensor, answers: Answers, lam: float | None
+) -> Path:
+    """The path with one point more, a refinement, before the one at `at`."""
+    point = _path(
+        domain,
+        path.label,
+        path.direction_name,
+        path.source,
+        path.source_probability,
+        alpha[None],
+        [answers],
+        lam,
+    )
+
+    def joined(ours: Tensor, new: Tensor) -> Tensor:
+        return torch.cat([ours[:at], new, ours[at:]])
+
+    return replace(
+        path,
+        alphas=joined(path.alphas, point.alphas),
+        images=joined(path.images, point.images),
+        logits=joined(path.logits, point.logits),
+        probabilities=joined(path.probabilities, point.probabilities),
+        all_probabilities=joined(path.all_probabilities, point.all_probabilities),
+        distances=joined(path.distances, point.distances),
+        losses=joined(path.losses, point.losses),
+        refined=(*(i + (i >= at) for i in path.refined), at),
+    )
 
 
 def _path(
@@ -276,6 +464,16 @@ def _path(
         source_probability=source_probability,
         sign=-sign,
     )
+
+
+def resolve_counterfactual(
+    domain: Models, choice: str | None, margin: float | None
+) -> tuple[str, float]:
+    """Return choice and margin, the domain's where they are None; refuse what does not exist."""
+    choice = domain.counterfactual if choice is None else choice
+    margin = domain.margin if margin is None else margin
+    check_counterfactual(choice, margin)
+    return choice, margin
 
 
 def _probability(domain: Models, image: Tensor, label: str) -> float:

@@ -7,6 +7,14 @@ from html import escape
 import gradio as gr
 
 from gcd_core.domains.opening import Domain
+from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
+
+COUNTERFACTUALS = {
+    SMALLEST: "the smallest convincing change: the first point of the walk whose probability lies "
+    "clearly beyond the threshold",
+    LOWEST_LOSS: "the point of the walk with the lowest loss, often well past the threshold, where "
+    "the flip is plain",
+}
 
 CITATIONS = """@inproceedings{sobieski2024global,
   title     = {Global Counterfactual Directions},
@@ -88,9 +96,10 @@ def about(domain: Domain) -> str:
             WALK,
             "Walk until the prediction flips",
             "The directions are global: moving <em>any</em> image along them changes the "
-            "prediction. The counterfactual is the point of the walk with the lowest loss, often "
-            "well past the threshold, where the flip is plain. The changes that the classifier "
-            "cared about, summed along the way, are the BB-LIG heat map."
+            f"prediction. The counterfactual is {COUNTERFACTUALS[domain.counterfactual]}. The "
+            "changes that the classifier cared about, summed along the way, are the BB-LIG heat "
+            "map; the map of cells pastes parts of the changed picture into the original, one "
+            "selection after another, and asks which of them change the answer."
             + (QUICKLY if domain.generator.live_solver else ""),
         )
     )

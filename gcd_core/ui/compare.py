@@ -26,11 +26,6 @@ from gcd_core.ui.state.visitors import Visitors
 from gcd_core.wording import signed
 
 
-def counterfactual_image(path: Path) -> Tensor:
-    """The picture (1, C, H, W) with the lowest CF loss on a path."""
-    return path.images[path.counterfactual : path.counterfactual + 1]
-
-
 def row(name: str, path: Path) -> dict[str, Any]:
     """One direction's numbers, for machines."""
     i = path.counterfactual
@@ -47,7 +42,7 @@ def card(
     opened: Opened, positive: str, numbers: dict[str, Any], path: Path, heat: Attribution
 ) -> str:
     """One direction's counterfactual, heat map and numbers; `positive` names the label's."""
-    image = drawn(counterfactual_image(path))
+    image = drawn(path.counterfactual_image)
     heated = drawn(overlay(opened.image, heat.map, 0.65))
     verdict = "flips" if numbers["flipped"] else "no flip: nearest point"
     return (
@@ -120,7 +115,7 @@ class CompareTab:
             rows.append(row(name, path))
             heat = explain_path(path, method="bb_lig")
             cards.append(card(opened, positive, rows[-1], path, heat))
-            images.append(counterfactual_image(path))
+            images.append(path.counterfactual_image)
         perceptual = self.explorer.domain.perceptual
         values = self.explorer.in_turn(
             Urgency.LIVE, pairwise_distances, torch.cat(images), perceptual

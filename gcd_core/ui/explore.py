@@ -96,8 +96,9 @@ class ExploreTab:
             trigger_mode="always_last",
             **LIVE,
         )
+        drawn = moved
         if self.explorer.domain.generator.live_solver is not None:
-            moved.success(
+            drawn = moved.success(
                 polite(handlers.draw_in_full),
                 layout.display,
                 layout.shown,
@@ -105,8 +106,9 @@ class ExploreTab:
                 trigger_mode="always_last",
                 **LIVE,
             )
+        self._then_map_cells(drawn)
         for name, flip in zip(SLIDERS, layout.flips, strict=True):
-            flip.click(
+            flipped = flip.click(
                 polite(handlers.to_flip),
                 [layout.direction, *layout.display],
                 [*layout.shown, *layout.sliders],
@@ -115,6 +117,7 @@ class ExploreTab:
                 api_visibility="public" if name == "g" else "private",
                 **LIVE,
             )
+            self._then_map_cells(flipped)
         layout.reset.click(
             polite(handlers.reset_all),
             layout.display,
@@ -125,12 +128,30 @@ class ExploreTab:
 
     def _bind_map(self) -> None:
         layout = self.layout
-        gr.on(
-            [layout.overlay.input, layout.opacity.input],
+        layout.overlay.input(
             polite(self.handlers.heatmap),
             layout.display,
             [layout.numbers, layout.pictures],
             api_name="heatmap",
+            trigger_mode="always_last",
+            **LIVE,
+        )
+        layout.opacity.input(
+            polite(self.handlers.fade),
+            layout.display,
+            [layout.numbers, layout.pictures],
+            api_visibility="private",
+            trigger_mode="always_last",
+            **LIVE,
+        )
+
+    def _then_map_cells(self, event: Dependency) -> None:
+        """Lets the map of cells follow a move, where that is the map that is looked at."""
+        event.success(
+            polite(self.handlers.map_cells),
+            self.layout.display,
+            [self.layout.numbers, self.layout.pictures],
+            api_visibility="private",
             trigger_mode="always_last",
             **LIVE,
         )

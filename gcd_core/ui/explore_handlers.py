@@ -168,13 +168,42 @@ class ExploreHandlers:
     # -- looking closer ---------------------------------------------------------------------
 
     def heatmap(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
-        """Draws the map: `bb_lig`, `difference` or `none`, at an opacity in [0, 1]."""
+        """Draws the map: `bb_lig`, `cells`, `difference` or `none`, at an opacity in [0, 1].
+
+        `cells` asks the classifier about 512 images, once for each position.
+        """
         session, display = self._session(request), Display(overlay, opacity, view)
         if session.opened is None:
             raise GCDError("There is nothing to map yet: open an image first.")
+        if overlay == "cells":
+            session.cells_now()
         session.display = display
         if overlay == "bb_lig":
             session.path_now(session.moved)
+        return self._mapped(session, display)
+
+    def fade(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+        """Draws the map again at another opacity; what is not known yet is not asked for."""
+        session, display = self._session(request), Display(overlay, opacity, view)
+        if session.opened is None:
+            return gr.skip(), gr.skip()
+        session.display = display
+        return self._mapped(session, display)
+
+    def map_cells(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+        """Draws the map of cells where a move left it open, it is chosen, and asking is free."""
+        session = self._session(request)
+        if overlay != "cells" or session.heat("cells") is not None or session.price_of_cells:
+            return gr.skip(), gr.skip()
+        session.display = session.display or (overlay, opacity, view)
+        found = session.cells_now()
+        # What was chosen meanwhile holds: another map or view, or a sweep, which is not replaced.
+        if found is None or session.display is None or session.display[0] != "cells":
+            return gr.skip(), gr.skip()
+        return self._mapped(session, Display(*session.display))
+
+    def _mapped(self, session: Session, display: Display) -> tuple:
+        """The map's numbers, and all pictures."""
         panel = map_panel(session, display)
         answer = numbers_of(session, map=panel.picture, map_caption=panel.caption, **panel.numbers)
         return answer, pictures(session, display)
@@ -193,10 +222,11 @@ class ExploreHandlers:
         path = session.path_now(session.moved)
         session.display = None
         file = session.folder / f"sweep-{session.label}-{session.moved}.gif"
-        save_gif(path.images, file, size=256)
+        frames = path.images[path.is_walked]
+        save_gif(frames, file, size=256)
         animation = data_address(file.read_bytes(), "gif")
         return (
-            numbers_of(session, frames=len(path.images), gif=animation),
+            numbers_of(session, frames=len(frames), gif=animation),
             pictures(session, Display(overlay, opacity, "side"), animation),
             gr.update(value=str(file), interactive=True),
             "side",

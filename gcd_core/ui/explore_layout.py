@@ -21,7 +21,12 @@ from gcd_core.ui.numbers import can_flip, numbers_of
 from gcd_core.ui.state.positions import POINTS, SLIDERS
 from gcd_core.ui.state.session import Session
 
-OVERLAYS = [("BB-LIG", "bb_lig"), ("Difference", "difference"), ("None", "none")]
+OVERLAYS = [
+    ("BB-LIG", "bb_lig"),
+    ("Cells", "cells"),
+    ("Difference", "difference"),
+    ("None", "none"),
+]
 VIEWS = [("Side by side", "side"), ("Before | after", "slide")]
 EXAMPLES = (
     '{{#each thumbs}}<button data-index="{{@index}}" title="Example">'

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import Attribution
+from gcd_core.method.cells import CellAttribution
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn, thumbnail
 from gcd_core.ui.numbers import flipped, label_names, measured_curve, proxy_curve
@@ -22,6 +23,10 @@ NEAREST = (
     ' <abbr title="The walk ends before the classifier is fully convinced of the other answer: '
     'the map goes as far as its most convincing picture.">i</abbr>'
 )
+ATTRIBUTIONS = {  # title, and what is said while one waits
+    "bb_lig": ("BB-LIG heat map", "following the direction"),
+    "cells": ("Cells", "asking the classifier"),
+}
 
 
 class Display(NamedTuple):
@@ -30,7 +35,7 @@ class Display(NamedTuple):
     Attributes
     ----------
     overlay : str
-        The map: "bb_lig", "difference" or "none".
+        The map: "bb_lig", "cells", "difference" or "none".
     opacity : float
         Of the map over the picture, in [0, 1].
     view : str
@@ -48,7 +53,7 @@ class MapPanel(NamedTuple):
     Attributes
     ----------
     picture : str or None
-        The map over the source as a data address; None while its path is being decoded.
+        The map over the source as a data address; None while it is still to come.
     caption : str
         As HTML.
     numbers : dict
@@ -125,12 +130,16 @@ def before_and_after(
 def map_figure(session: Session, display: Display) -> str:
     """The map with its scale, or that it is on its way."""
     panel = map_panel(session, display)
-    if display.overlay == "bb_lig":
-        title, low, high = "BB-LIG heat map", "against", f"for {escape(label_names(session)[1])}"
+    if display.overlay in ATTRIBUTIONS:
+        title, waiting = ATTRIBUTIONS[display.overlay]
+        low, high = "against", f"for {escape(label_names(session)[1])}"
     else:
-        title, low, high = "Difference", "darker", "brighter"
-    if panel.picture is None:
-        body = '<div class="gcd-wait"><span></span>following the direction</div>'
+        title, waiting, low, high = "Difference", "", "darker", "brighter"
+    price = session.price_of_cells if display.overlay == "cells" else ""
+    if panel.picture is None and price:
+        body = f'<div class="gcd-wait"><p>{escape(price)}</p></div>'
+    elif panel.picture is None:
+        body = f'<div class="gcd-wait"><span></span>{waiting}</div>'
     else:
         scale = f'<div class="scale"><span>{low}</span><i></i><span>{high}</span></div>'
         body = image_tag(panel.picture, title) + scale
@@ -142,6 +151,10 @@ def map_panel(session: Session, display: Display) -> MapPanel:
     opened, heat = session.opened, session.heat(display.overlay)
     if opened is None or heat is None:
         return MapPanel(None, "", {})
+    if isinstance(heat, CellAttribution):
+        cells = {"queries": heat.queries, "completeness_error": heat.completeness_error}
+        caption = f"{heat.queries} queries" if heat.queries else "nothing moved yet"
+        return MapPanel(drawn(overlay(opened.image, heat.map, display.opacity)), caption, cells)
     if not isinstance(heat, Attribution):
         picture = drawn(overlay(opened.image, heat, display.opacity))
         return MapPanel(picture, "after minus before", {})

@@ -184,6 +184,7 @@ for i in range(50):
 """
 
 
+@pytest.mark.slow
 def test_processes_share_a_file(path):
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(number)])

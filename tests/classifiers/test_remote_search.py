@@ -21,6 +21,8 @@ from tests.classifiers.endpoint import FAULTS, Endpoint
 from tests.fakes import LinearDomain, unit
 from tests.tiny_domain import CLASSIFIER, write_tiny_domain
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = 48
 SLOPE = unit(8)
 

@@ -54,6 +54,7 @@ def config_of(folder) -> dict:
 
 
 @torch.inference_mode()
+@pytest.mark.slow
 def test_it_answers_as_the_network(saved):
     network, folder = saved
     box = load_classifier(TABLE, folder)

@@ -15,6 +15,8 @@ from tests.evaluation.domain import linear_domain
 
 PAGE = """
 import argparse, http.server
+
+pytestmark = pytest.mark.slow
 parser = argparse.ArgumentParser()
 for name in ("--domain", "--host", "--device"):
     parser.add_argument(name)
@@ -55,7 +57,7 @@ def test_the_papers_cost_is_what_the_protocol_says(result):
 
 def test_our_cost_is_what_the_domain_says(result):
     assert result["find"]["ours"]["evaluations"] == 5 + 5 * 480
-    assert result["transfer"]["ours"]["evaluations"] == 5 + 5 * 7
+    assert result["transfer"]["ours"]["evaluations"] == 5 + 5 * (7 + 4)  # 4 halvings
     assert result["bb_lig"]["ours"]["evaluations"] == 0
     assert result["bb_lig"]["ours"]["queries"] == 0
     ratios = result["find"]["ratio"]

@@ -47,6 +47,7 @@ def directions(domain, tmp_path):
     return file
 
 
+@pytest.mark.slow
 def test_find_writes_directions_and_numbers(domain, tmp_path, capsys):
     out, numbers = tmp_path / "d.safetensors", tmp_path / "d.json"
     command = ["find", "--domain", "linear", "--image", str(domain.examples[0]), "--label", "a"]
@@ -68,6 +69,7 @@ def test_find_writes_directions_and_numbers(domain, tmp_path, capsys):
     assert printed.err == "", "no progress bar where nobody looks"
 
 
+@pytest.mark.slow
 def test_find_is_repeatable_from_its_seed(domain, tmp_path):
     command = ["find", "--domain", "linear", "--image", str(domain.examples[0]), "--label", "a"]
     vectors = []
@@ -110,6 +112,83 @@ def test_explain_writes_pictures_and_numbers(domain, directions, tmp_path):
     assert result["path"]["probabilities"] == pytest.approx(path.probabilities.tolist())
     assert (result["probability"] >= 0.5) != (result["counterfactual_probability"] >= 0.5)
     assert abs(result["bb_lig"]["completeness_error"]) < 1
+
+
+def test_explain_takes_the_papers_counterfactual_or_another_margin(domain, directions, tmp_path):
+    command = ["explain", "--domain", "linear", "--image", str(domain.examples[1])]
+    command += ["--directions", str(directions), "--out"]
+    asked = {
+        "small": ["--margin", "0"],
+        "clear": ["--margin", "0.45"],
+        "paper": ["--counterfactual", "lowest-loss"],
+    }
+    results = {}
+    for name, options in asked.items():
+        assert main([*command, str(tmp_path / name), *options]) == 0
+        results[name] = json.loads((tmp_path / name / "result.json").read_text())
+    choices = [(r["counterfactual"], r["margin"]) for r in results.values()]
+    assert choices == [("smallest", 0.0), ("smallest", 0.45), ("lowest-loss", 0.25)]
+    points = [len(r["path"]["alphas"]) for r in results.values()]
+    assert points == [domain.walk_points + 4, domain.walk_points + 4, domain.walk_points]
+    small, clear, paper = (r["lpips"] for r in results.values())
+    assert small < clear < paper
+    with (
+        Image.open(tmp_path / "small" / "sweep.gif") as sweep,
+        Image.open(tmp_path / "paper" / "sweep.gif") as even,
+    ):
+        assert sweep.n_frames == even.n_frames, "a sweep goes in even steps"
+
+
+@pytest.mark.parametrize("command", ["explain", "evaluate"])
+def test_a_margin_out_of_range_is_refused_before_any_work(command, domain, directions, capsys):
+    given = {
+        "explain": ["--image", str(domain.examples[1]), "--out", str(domain.folder / "out")],
+        "evaluate": ["--images", str(domain.folder)],
+    }[command]
+    options = ["--domain", "linear", "--directions", str(directions), "--margin", "0.6"]
+    assert main([command, *options, *given]) == 1
+    assert "margin 0.6" in capsys.readouterr().err
+    assert domain.classifier.queries == domain.generator.evaluations == 0
+    assert not (domain.folder / "out").exists()
+
+
+def test_explain_can_map_cells(domain, directions, tmp_path, capsys):
+    command = ["explain", "--domain", "linear", "--image", str(domain.examples[1])]
+    command += ["--directions", str(directions)]
+    maps = {}
+    for name in ("bb_lig", "cells"):
+        before, out = domain.classifier.queries, tmp_path / name
+        assert main([*command, "--out", str(out), "--map", name]) == 0
+        result = json.loads((out / "result.json").read_text())
+        assert result["map"] == name and "bb_lig" in result
+        maps[name] = result, domain.classifier.queries - before, (out / "heatmap.png").read_bytes()
+    cells, asked, picture = maps["cells"]
+    assert "cells" not in maps["bb_lig"][0] and picture != maps["bb_lig"][2]
+    assert cells["cells"]["queries"] == asked - maps["bb_lig"][1] == 512
+    assert abs(cells["cells"]["completeness_error"]) < 1e-3
+    domain.classifier.budget = domain.classifier.queries + 511
+    evaluations = domain.generator.evaluations
+    assert main([*command, "--out", str(tmp_path / "no"), "--map", "cells"]) == 1
+    assert "511 are left" in capsys.readouterr().err
+    assert domain.generator.evaluations == evaluations and not (tmp_path / "no").exists()
+
+
+def test_evaluate_compares_maps(domain, directions, tmp_path, capsys):
+    command = ["evaluate", "--domain", "linear", "--images", str(domain.folder), "--limit", "2"]
+    command += ["--directions", str(directions), "--direction", "g"]
+    results = []
+    for options in ([], ["--cells"]):
+        numbers = tmp_path / "out.json"
+        assert main([*command, *options, "--json", str(numbers)]) == 0
+        results.append(json.loads(numbers.read_text()))
+    plain, compared = results
+    assert compared["queries"] - plain["queries"] == 2 * 818 and "maps" not in plain
+    assert list(compared["maps"]) == ["cells", "bb_lig", "difference"]
+    assert set(compared["maps"]["cells"]) == {"gini", "completeness_error", "cout", "cout_back"}
+    assert compared["maps"]["cells"]["completeness_error"] < 1e-3
+    assert compared["maps"] == compared["directions"]["g"]["maps"]
+    assert compared["images"]["g"][0]["maps"]["cells"]["gini"] > 0
+    assert "| g         | cells" in capsys.readouterr().out
 
 
 def test_the_report_of_explain_is_about_the_counterfactual(domain, directions):
@@ -190,6 +269,17 @@ def test_evaluate_one_direction(domain, directions, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "skipped 1 of 5" in printed.err and "broken.png" in printed.err
     assert "| g " in printed.out
+    assert "counterfactual: smallest, margin 0.25" in printed.out
+    assert "on the same paths: lowest-loss" in printed.out
+    assert (result["counterfactual"], result["margin"]) == ("smallest", 0.25)
+    assert result["lowest_loss"]["lpips"] > result["lpips"]
+    options = ["--counterfactual", "lowest-loss", "--margin", "0.25"]
+    assert main([*command, *options]) == 0
+    paper = json.loads(numbers.read_text())
+    assert paper["counterfactual"] == "lowest-loss"
+    for name in ("flip_rate", "oracle_flip_rate", "alpha", "lpips", "l1"):
+        assert paper[name] == pytest.approx(result["lowest_loss"][name])
+        assert paper["smallest"][name] == pytest.approx(result[name])
 
 
 def test_evaluate_all_directions(domain, directions, tmp_path, capsys):

@@ -137,6 +137,7 @@ def test_load_domain_refuses_what_check_domain_finds(folder: Path, how: str) -> 
         load_domain(folder, device="cpu")
 
 
+@pytest.mark.slow
 def test_directions_must_be_of_this_generator_and_label(folder: Path) -> None:
     identity = load_domain(folder, device="cpu").generator.identity
     edit(folder, ('positive = "ill"', 'positive = "ill"\ndirections = "d.safetensors"'))
@@ -283,6 +284,7 @@ def test_a_local_domain_may_run_its_operators_code(folder: Path) -> None:
     assert len(find_problems(folder, table, from_hub=True)["classifier"]) == 1
 
 
+@pytest.mark.slow
 def test_a_calibration_is_opened_and_must_be_the_generators_own(folder: Path) -> None:
     identity, size = load_domain(folder, device="cpu").generator.identity, 16
     line = 'title = "Drawn squares"\n'

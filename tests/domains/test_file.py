@@ -1,5 +1,6 @@
 """domain.toml: its keys, their kinds and their limits."""
 
+import re
 import tomllib
 from pathlib import Path
 from types import UnionType
@@ -18,11 +19,12 @@ def test_the_keys_of_a_search_are_its_settings() -> None:
     required, optional = SEARCH
     assert required == {"radius": float}
     kinds: dict[str, type | UnionType] = {"n_samples": int, "n_h": int, "lam": float}
+    kinds |= {"boundary": bool, "n_ways": int, "max_cosine": float}
     assert optional == kinds | {"solver": str, "steps": int, "antithetic": bool}
     assert search_problems(lam=1, antithetic=False) == []
     assert search_problems(seed=1) == [
-        "[search] has no key 'seed'; it knows antithetic, lam, n_h, n_samples, radius, solver, "
-        "steps."
+        "[search] has no key 'seed'; it knows antithetic, boundary, lam, max_cosine, n_h, "
+        "n_samples, n_ways, radius, solver, steps."
     ]
 
 
@@ -45,3 +47,26 @@ def test_what_is_no_number_of_use_is_one_problem(number: str) -> None:
     assert "alpha_max" in problem
     (problem,) = search_problems(lam=walk["alpha_max"])
     assert "lam" in problem
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('counterfactual = "nearest"', "'nearest'; choose one of smallest, lowest-loss"),
+        ("margin = 0.6", "margin 0.6"),
+        ("margin = -0.1", "margin -0.1"),
+        ("margin = nan", "margin nan"),
+        ("margin = true", "'margin' in .walk. must be a number"),
+        ("counterfactual = 1", "'counterfactual' in .walk. must be text"),
+    ],
+)
+def test_the_counterfactual_of_a_walk_is_checked(line: str, message: str) -> None:
+    walk = tomllib.loads(f"alpha_max = 3.0\npoints = 4\n{line}")
+    (problem,) = find_problems(Path(), {"walk": walk})["walk"]
+    assert re.search(message, problem)
+
+
+@pytest.mark.parametrize("line", ['counterfactual = "lowest-loss"', "margin = 0", "margin = 0.5"])
+def test_both_counterfactuals_and_every_margin_are_taken(line: str) -> None:
+    walk = tomllib.loads(f"alpha_max = 3.0\npoints = 4\n{line}")
+    assert find_problems(Path(), {"walk": walk})["walk"] == []

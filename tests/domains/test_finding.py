@@ -15,6 +15,7 @@ from tests.hub_server import REPO, HubServer
 
 
 @pytest.mark.parametrize("under", ["", "domains/tiny/"])
+@pytest.mark.slow
 def test_a_domain_is_opened_from_the_hub(server: HubServer, tiny: Path, under: str) -> None:
     server.add_folder(REPO, tiny, under)
     server.repos[REPO][f"{under}training.pt"] = b"what no domain.toml names stays where it is"

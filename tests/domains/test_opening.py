@@ -48,6 +48,7 @@ def test_a_folder_is_a_domain(folder: Path) -> None:
     assert domain.labels == ("ill",)
     assert domain.label_names == {"ill": ("well", "ill")}
     assert (domain.alpha_max, domain.walk_points, domain.search.radius) == (3.0, 4, 2.0)
+    assert (domain.counterfactual, domain.margin) == ("smallest", 0.25)
     assert domain.ready_directions("ill") is None
     image = domain.load_image(domain.examples[0])
     assert image.shape == (1, 1, 32, 32)
@@ -56,6 +57,15 @@ def test_a_folder_is_a_domain(folder: Path) -> None:
     assert domain.classifier(image).shape == domain.oracle(image).shape == (1, 2)
 
 
+def test_a_domain_chooses_its_counterfactual(tmp_path: Path) -> None:
+    folder = write_tiny_domain(tmp_path / "paper")
+    with (folder / "domain.toml").open("a") as file:
+        file.write('counterfactual = "lowest-loss"\nmargin = 0\n')
+    domain = load_domain(folder, device="cpu")
+    assert (domain.counterfactual, domain.margin) == ("lowest-loss", 0.0)
+
+
+@pytest.mark.slow
 def test_a_search_may_use_the_distilled_decoder(tmp_path: Path) -> None:
     folder = write_tiny_domain(tmp_path / "quick", times=[650, 250])
     file = folder / "domain.toml"
@@ -71,6 +81,7 @@ def test_a_search_may_use_the_distilled_decoder(tmp_path: Path) -> None:
         gcd.find_directions(domain, image, "ill", n_samples=16, steps=3)
 
 
+@pytest.mark.slow
 def test_directions_found_in_it_are_its_ready_ones_once_named(folder: Path) -> None:
     domain = load_domain(folder, device="cpu")
     image = domain.load_image(domain.examples[0])

@@ -104,10 +104,41 @@ def test_evaluation_tells_a_direction_that_flips_from_one_that_does_not(domain, 
 def test_costs_are_those_of_encoding_walking_and_explaining_alone(domain, images):
     evaluation = evaluate_directions(domain, [("a", images[:1]), ("b", images[1:2])], [G], "a")
     cost = evaluation.costs["g"]
-    assert cost.evaluations == 2 * (5 + 5 * domain.walk_points)
-    assert cost.queries == 2 * (1 + domain.walk_points)
+    assert cost.evaluations == 2 * (5 + 5 * (domain.walk_points + 4))  # 4 halvings
+    assert cost.queries == 2 * (1 + domain.walk_points + 4)
+    paper = evaluate_directions(
+        domain, [("a", images[:1]), ("b", images[1:2])], [G], "a", choice="lowest-loss"
+    )
+    assert paper.costs["g"].evaluations == 2 * (5 + 5 * domain.walk_points)
     assert cost.seconds > 0
     assert evaluation.diversity is None
+
+
+def test_both_choices_of_the_counterfactual_are_measured_on_the_same_paths(domain, images):
+    """Each on top is beside the other one: the same figures, to the bit."""
+    named = [(f"{i}.png", image[None]) for i, image in enumerate(images)]
+    small, paper = (
+        evaluate_directions(domain, named, [G], "a", batch_size=2, choice=choice, margin=0.3)
+        for choice in ("smallest", "lowest-loss")
+    )
+    assert (small.choice, small.margin, paper.choice) == ("smallest", 0.3, "lowest-loss")
+    top, other = (summarise(e.outcomes["g"], e.costs["g"]) for e in (small, paper))
+    names = {"flip_rate", "oracle_flip_rate", "oracle_agreement", "alpha", "lpips", "l1"}
+    assert set(top["lowest_loss"]) == set(other["smallest"]) == names
+    for name in names:
+        assert top["lowest_loss"][name] == pytest.approx(other[name], abs=1e-6), name
+        assert other["smallest"][name] == pytest.approx(top[name], abs=1e-6), name
+    assert top["lpips"] < other["lpips"] and top["alpha"] < other["alpha"]
+    for outcome in small.outcomes["g"]:
+        beyond = abs(outcome.counterfactual_probability - 0.5)
+        assert 0.3 <= beyond < abs(outcome.other.counterfactual_probability - 0.5)
+
+
+def test_a_bad_choice_is_refused_before_any_query(domain, images):
+    for change in ({"choice": "nearest"}, {"margin": 0.7}):
+        with pytest.raises(GCDError, match=r"nearest|margin 0\.7"):
+            evaluate_directions(domain, [("a", images[:1])], [G], "a", **change)
+    assert domain.classifier.queries == domain.generator.evaluations == 0
 
 
 def test_without_an_oracle_the_oracles_figures_are_none(domain, images):

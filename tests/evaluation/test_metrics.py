@@ -137,3 +137,16 @@ def test_ssim_refuses_what_it_cannot_compare():
         metrics.ssim(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8))
     with pytest.raises(GCDError, match="one shape"):
         metrics.ssim(torch.zeros(1, 1, 16, 16), torch.zeros(1, 3, 16, 16))
+
+
+def test_cout_by_a_map_takes_its_highest_absolute_values_first():
+    source, target = torch.zeros(1, 1, 2, 2), torch.tensor([[[[0.0, 0.0], [0.8, 0.4]]]])
+    heat = torch.tensor([[0.1, -0.2], [0.3, -0.9]])
+    # Means after 0..4 pixels: 0, 0.1, 0.3, 0.3, 0.3; the trapezoids' area is 0.2125.
+    score = metrics.cout(Brightness(), "bright", source, target, steps=4, heat=heat)
+    assert score == pytest.approx(2 * 0.2125 - 1, abs=1e-5)
+    back = metrics.cout(Brightness(), "bright", target, source, steps=4, heat=heat)
+    # Of the dark side: 0.7, 0.8, 1, 1, 1; 0.9125.
+    assert back == pytest.approx(2 * 0.9125 - 1, abs=1e-5)
+    with pytest.raises(GCDError, match="ranks no pixels"):
+        metrics.cout(Brightness(), "bright", source, target, heat=heat[:1])

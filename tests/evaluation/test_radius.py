@@ -6,6 +6,8 @@ import torch
 from gcd_core.evaluation.radius import measure_radii
 from tests.fakes import LinearDomain, unit
 
+pytestmark = pytest.mark.slow
+
 
 def test_each_radius_is_measured_by_the_direction_that_it_finds() -> None:
     w = 2 * unit(8)

@@ -28,6 +28,7 @@ def load_golden(name, **changes):
 
 
 @pytest.mark.parametrize("name", ["tiny_rgb", "tiny_gray"])
+@pytest.mark.slow
 def test_ddim_equals_the_official_one(name):
     generator, golden = load_golden(name), load_file(GOLDEN / f"{name}.tensors.safetensors")
     latent = generator.encode((golden["x"] + 1) / 2, solver="ddim", steps=20)

@@ -111,6 +111,37 @@ def test_refining_keeps_the_decoded_points_and_fills_in_lines():
     assert refine(images, values, steps=4)[0] is images
 
 
+def test_refining_gives_each_gap_the_steps_that_its_length_is_worth():
+    """A bisected path has short gaps; their steps are not shorter than the others'."""
+    images = straight(9)[[0, 4, 5, 8]]
+    values, places = torch.tensor([3.0, 1.0, 0.0, -2.0]), -torch.tensor([0.0, 1.6, 2.0, 3.2])
+    fine, f_of_fine = refine(images, values, places, steps=16)
+    torch.testing.assert_close(fine, refine(straight(9), torch.zeros(9), steps=16)[0])
+    torch.testing.assert_close(f_of_fine[[0, 8, 10, 16]], values)
+    torch.testing.assert_close(f_of_fine[9], values[1:3].mean())
+    twice = refine(images, values, torch.tensor([0.0, 1.0, 1.0, 2.0]), steps=4)[0]
+    assert len(twice) == 2 + 1 + 2 + 1, "a gap of no length is one step"
+
+
+def test_a_refined_path_has_the_map_of_its_even_one_and_sums_up():
+    """Points added on the straight way tell nothing new; uneven as they are, nothing changes."""
+    levels = torch.tensor([4.0, 6.0, -4.0, 0.0]).view(1, 1, 2, 2) * torch.arange(9).view(9, 1, 1, 1)
+    images, logits = (128 + levels) / 255, torch.linspace(4, -4, 9)  # never convinced of the other
+    even = make_path(images, logits)
+    i = [0, 1, 2, 3, 3, 4, 5, 6, 7, 8]
+    weight = torch.zeros(len(i))
+    weight[4] = 0.5
+    ahead = [min(k + 1, 8) for k in i]
+    bisected = make_path(
+        torch.lerp(images[i], images[ahead], weight[:, None, None, None]),
+        torch.lerp(logits[i], logits[ahead], weight),
+        torch.lerp(even.alphas[i], even.alphas[ahead], weight).tolist(),
+    )
+    explained = explain_path(bisected)
+    torch.testing.assert_close(explained.map, explain_path(even).map, atol=1e-4, rtol=1e-3)
+    assert explained.completeness_error == pytest.approx(0, abs=1e-4)
+
+
 def test_fine_steps_favour_large_changes():
     """Of two pixels on a straight way, one that changes twice as much gets four times as much."""
     start = torch.full((1, 1, 1, 2), 50 / 255)
@@ -208,3 +239,37 @@ def test_refusals():
         explain_path(path, method="bb_ig")
     with pytest.raises(GCDError, match="1 point"):
         explain_path(make_path(straight(3), [1.0, 0.0, -1.0], alphas=[0.0, 1.0, 2.0]))
+
+
+def test_cells_explain_the_change_from_the_source_to_the_counterfactual():
+    class Corner:
+        labels, budget, queries = ("a",), None, 0
+
+        def __call__(self, images):
+            self.queries += len(images)
+            return 9 * (images[:, :, :4, :4].mean((1, 2, 3)) - 0.5)[:, None]
+
+        def index(self, label):
+            return 0
+
+        def logit(self, logits, label):
+            return logits[:, 0]
+
+        def probability(self, logits, label):
+            return logits[:, 0].sigmoid()
+
+    steps = torch.linspace(0.1, 0.9, 5).view(-1, 1, 1, 1)
+    images, classifier = steps.expand(-1, 1, 32, 32), Corner()
+    path = make_path(images, classifier(images)[:, 0], sign=1)
+    asked = classifier.queries
+    found = explain_path(path, method="cells", classifier=classifier)
+    assert found.queries == classifier.queries - asked == 512
+    end = path.counterfactual
+    fall = path.logits[0] - path.logits[end]
+    assert found.map.sum().item() == pytest.approx(fall.item(), abs=1e-4)
+    assert found.map[:4, :4].abs().sum() > 0.9 * found.map.abs().sum()
+    assert (found.method, found.baseline_index) == ("cells", end)
+    own = path.probabilities[end] if path.sign < 0 else 1 - path.probabilities[end]
+    assert found.baseline_probability == pytest.approx(own.item())
+    with pytest.raises(GCDError, match="cells asks the classifier"):
+        explain_path(path, method="cells")

@@ -65,6 +65,7 @@ def test_starts_almost_linear():
     assert (even.std(0) < 0.2 * odd.std(0)).all()
 
 
+@pytest.mark.slow
 def test_learns_both_targets(monkeypatch):
     monkeypatch.setattr(proxy_module, "FEWEST_STEPS", 150)
     fitted = fit()

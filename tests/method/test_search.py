@@ -24,6 +24,7 @@ def linear(slope=2.0, size=8):
 
 
 @pytest.mark.parametrize(("size", "level"), [(256, -1), (16, +1)])
+@pytest.mark.slow
 def test_g_of_a_linear_classifier(size, level):
     w = unit(size, seed=5)
     domain = LinearDomain(lambda z: 10 * z @ w + level, size, image_size=2 * math.isqrt(size))
@@ -40,6 +41,7 @@ def test_g_of_a_linear_classifier(size, level):
     assert path.flipped
 
 
+@pytest.mark.slow
 def test_h_of_a_quadratic_classifier():
     size, curvature = 16, torch.tensor([1.0, -0.8, 0.6])
     axes = torch.linalg.qr(torch.randn(size, size, generator=torch.Generator().manual_seed(2)))[0].T
@@ -193,6 +195,95 @@ def test_a_classifier_that_never_changes_is_refused(brief):
     assert len(refused.value.samples) == 20
 
 
+@pytest.mark.parametrize("offset", [-9.0, 9.0])
+def test_at_the_boundary_a_saturated_source_finds_g(offset):
+    """A classifier that is flat far from its boundary, and looks elsewhere there than near it."""
+    size = 8
+    near, far = torch.eye(size)[0], torch.eye(size)[1]
+    toward = -math.copysign(1.0, offset)
+
+    domain = LinearDomain(lambda z: z @ near, size)
+    domain.alpha_max = 4.0
+    image = domain.image()
+    source = domain.generator.encode_semantic(image)
+
+    def logit(z):
+        height = 4 * (z - source) @ near + offset
+        return 9 * torch.tanh(height / 9) + 0.15 * toward * (z - source) @ far
+
+    domain.classifier.function = logit
+    assert abs(float(logit(source))) > 6
+    settings = {"n_samples": 768, "n_h": 2, "radius": 1.5}
+    found = find_directions(domain, image, "a", boundary=True, **settings)
+    centre = found.directions.z_sem
+    assert abs(float(logit(centre))) < 1.5, "where the prediction is undecided"
+    assert float(found.directions["g"].vector @ near) > 0.99
+    assert found.samples.z_sem[:256].sub(found.latent.z_sem).norm(dim=1).max() <= 1.5 + 1e-4
+    assert found.samples.z_sem[256:].sub(centre).norm(dim=1).max() <= 1.5 + 1e-4
+    assert found.queries == 768 + 1 + 16
+
+
+def test_resumed_at_the_boundary_nothing_is_asked_again(brief):
+    whole = find_directions(linear(), linear().image(), "a", 80, boundary=True)
+    for asked in (0, 2, 5, 9):
+        domain = linear()
+        with pytest.raises(Cancelled) as stopped:
+            find_directions(
+                domain, domain.image(), "a", 80, batch_size=16, boundary=True, cancel=Flag(asked)
+            )
+        samples = stopped.value.samples
+        resumed = find_directions(
+            domain, domain.image(), "a", 80, batch_size=16, boundary=True, resume=samples
+        )
+        assert torch.equal(resumed.directions.vectors, whole.directions.vectors)
+        assert domain.classifier.queries == 80 + 1 + 16
+    with pytest.raises(GCDError, match="first"):
+        find_directions(domain, domain.image(), "a", 80, resume=whole.samples)
+
+
+def test_ways_are_found_without_a_query_more():
+    size = 8
+
+    def soft_or(z):  # any of four numbers makes it positive
+        return torch.logsumexp(4 * (z[:, :4] - 0.8), dim=1) - 2
+
+    domain = LinearDomain(soft_or, size)
+    domain.alpha_max = 4.0
+    image = domain.image()
+    settings = {"n_h": 0, "radius": 5.0, "lam": 0.1}
+    found = find_directions(domain, image, "a", 1024, n_ways=5, **settings)
+    names, vectors = found.directions.names, found.directions.vectors
+    assert found.queries == 1024 + 1
+    assert names[:3] == ["g", "w1", "w2"]
+    assert len(names) <= 4, "with g, four vectors span all that it reads"
+    torch.testing.assert_close(vectors @ vectors.T, torch.eye(len(names)), atol=1e-3, rtol=0)
+    for name in names:
+        assert gcd_core.walk(domain, image, found.directions[name], "a").flipped
+
+
+def test_one_way_is_said_to_be_one():
+    domain = linear(slope=4.0)
+    found = find_directions(domain, domain.image(), "a", 512, n_h=0, n_ways=4)
+    assert found.directions.names == ["g"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_ways": 8}, "8 ways beside g.*0 to 7"),
+        ({"n_ways": -1}, "-1 ways"),
+        ({"n_ways": 1.5}, "whole number"),
+        ({"max_cosine": 0.95}, "max_cosine is 0.95"),
+        ({"max_cosine": -0.1}, "max_cosine is -0.1"),
+    ],
+)
+def test_bad_ways_are_refused_before_any_work(change, message):
+    domain = linear()
+    with pytest.raises(GCDError, match=message):
+        find_directions(domain, domain.image(), "a", 20, **change)
+    assert domain.generator.evaluations == domain.classifier.queries == 0
+
+
 def test_what_is_written_down_and_survives_a_file(brief, tmp_path):
     domain = linear()
     found = find_directions(domain, domain.image(), "a", 20, seed=7, antithetic=True)
@@ -211,6 +302,9 @@ def test_what_is_written_down_and_survives_a_file(brief, tmp_path):
         "solver": "ddim",
         "steps": 5,
         "antithetic": True,
+        "boundary": False,
+        "n_ways": 0,
+        "max_cosine": 0.0,
     }
     codes = found.samples.z_sem[:3]
     assert torch.equal(loaded.proxy_logit(codes), found.directions.proxy_logit(codes))
@@ -223,6 +317,7 @@ def test_public_names():
         gcd_core.nonsense  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_search_ends_once_g_has_settled():
     w = unit(8, seed=5)
     domain = LinearDomain(lambda z: 10 * z @ w, 8)

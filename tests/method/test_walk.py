@@ -1,5 +1,6 @@
 """A walk over a linear classifier of a linear generator has a closed form at each point."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import cf_loss, cf_sign
-from gcd_core.method.walk import walk
+from gcd_core.method.walk import Path, narrow, walk, walk_many
 from tests.fakes import Flag, LinearDomain, unit
 
 W = unit(8)
@@ -42,7 +43,7 @@ def test_cf_loss():
 @pytest.mark.parametrize("side", [+1, -1])
 def test_default_walk_goes_to_the_flip(domain, side):
     image = images_on_both_sides(domain)[side]
-    path = walk(domain, image, Direction("h3", W, "a"), "a")
+    path = walk(domain, image, Direction("h3", W, "a"), "a", choice="lowest-loss")
     assert path.sign == -side
     torch.testing.assert_close(path.alphas, -side * torch.linspace(0, 3, 7))
     assert not torch.signbit(path.alphas[0])
@@ -64,13 +65,14 @@ def test_default_walk_goes_to_the_flip(domain, side):
 
 def test_both_ways(domain):
     image = domain.image()
-    path = walk(domain, image, W, "a", both=True)
+    path = walk(domain, image, W, "a", both=True, choice="lowest-loss")
     torch.testing.assert_close(path.alphas, torch.linspace(-3, 3, 13))
     assert path.alphas[6] == 0
     assert path.direction_name == "direction"
     start = source_logit(domain, image)
     torch.testing.assert_close(path.logits, start + SLOPE * path.alphas, atol=1e-4, rtol=0)
-    assert len(walk(domain, image, W, "a", n=5, both=True).alphas) == 5
+    path = walk(domain, image, W, "a", n=5, both=True)
+    assert path.alphas[path.is_walked].tolist() == [-3.0, -1.5, 0.0, 1.5, 3.0]
 
 
 def test_given_alphas_are_taken_as_they_are(domain):
@@ -91,7 +93,7 @@ def test_the_way_in_does_not_matter(domain):
         torch.testing.assert_close(other.logits, path.logits)
     before = domain.generator.evaluations
     walk(domain, image, W, "a", latent=latent)
-    assert domain.generator.evaluations - before == 7
+    assert domain.generator.evaluations - before == 7 + 4
 
 
 def test_source_probability_is_the_source_images_own(domain):
@@ -107,7 +109,7 @@ def test_counterfactual_is_sought_among_the_flipped(domain):
     image = images_on_both_sides(domain)[+1]
     start = source_logit(domain, image)
     alphas = torch.tensor([0.0, -1.01 * start / SLOPE, -1.0 - start / SLOPE])
-    flipped = walk(domain, image, W, "a", alphas=alphas, lam=1e3)
+    flipped = walk(domain, image, W, "a", alphas=alphas, lam=1e3, choice="lowest-loss")
     assert flipped.is_flipped.tolist() == [False, True, True]
     assert flipped.losses.argmin() == 0  # the source itself, as the distance is all that counts
     assert flipped.counterfactual == 1
@@ -119,11 +121,18 @@ def test_counterfactual_is_sought_among_the_flipped(domain):
 def test_progress_and_cancel(domain):
     told = []
     walk(domain, domain.image(), W, "a", batch_size=3, progress=lambda *now: told.append(now))
-    assert told == [(3, 7), (6, 7), (7, 7)]
+    assert told == [(3, 7), (6, 7), (7, 7), (8, 11), (9, 11), (10, 11), (11, 11)]
+    told.clear()
+    walk(domain, domain.image(), W, "a", progress=lambda *now: told.append(now), margin=0.5)
+    assert told == [(7, 7)]
     before = domain.classifier.queries
     with pytest.raises(Cancelled):
         walk(domain, domain.image(), W, "a", batch_size=3, cancel=Flag(after=1))
     assert domain.classifier.queries - before == 1 + 3
+    before = domain.classifier.queries
+    with pytest.raises(Cancelled):
+        walk(domain, domain.image(), W, "a", cancel=Flag(after=2))
+    assert domain.classifier.queries - before == 1 + 7 + 1
 
 
 @pytest.mark.parametrize(
@@ -138,6 +147,10 @@ def test_progress_and_cancel(domain):
         ({"alphas": torch.tensor([torch.inf])}, "alphas"),
         ({"steps": 1}, "step"),
         ({"batch_size": 0}, "batch"),
+        ({"choice": "nearest"}, "'nearest'.*smallest, lowest-loss"),
+        ({"margin": -0.1}, "margin -0.1"),
+        ({"margin": 0.6}, "margin 0.6"),
+        ({"margin": math.nan}, "margin nan"),
         ({"image": torch.zeros(1, 3, 8, 8)}, r"\(1, 3, 8, 8\)"),
     ],
 )
@@ -161,3 +174,126 @@ def test_a_flip_is_a_moves(domain):
     assert gap.is_flipped.tolist() == [True, False, True]
     resting = replace(gap, alphas=torch.zeros(3))
     assert not resting.flipped
+
+
+# -- the smallest convincing change ----------------------------------------------------------------
+
+
+def exact(domain: LinearDomain, image: torch.Tensor, margin: float) -> float:
+    """The alpha where a linear logit is that far beyond the threshold, on the other side."""
+    start = source_logit(domain, image)
+    other = -1 if start >= 0 else 1
+    beyond = math.log((0.5 + margin) / (0.5 - margin))
+    return (other * beyond - start) / SLOPE
+
+
+def check_smallest(domain: LinearDomain, path: Path, image: torch.Tensor, step: float) -> None:
+    """Hold that the counterfactual lies just behind the exact place, and is what it says it is."""
+    i = path.counterfactual
+    overshoot = abs(path.alphas[i].item()) - abs(exact(domain, image, path.margin))
+    assert -1e-5 <= overshoot <= step / 16 + 1e-5
+    assert path.is_convincing[i]
+    torch.testing.assert_close(path.counterfactual_image, path.images[i : i + 1])
+    z_sem = domain.generator.encode_semantic(path.counterfactual_image)
+    expected = domain.generator.encode_semantic(image) + path.alphas[i] * W
+    torch.testing.assert_close(z_sem, expected, atol=1e-4, rtol=0)
+    logit = source_logit(domain, image) + SLOPE * path.alphas
+    torch.testing.assert_close(path.logits, logit, atol=1e-4, rtol=0)
+    torch.testing.assert_close(path.all_probabilities[:, 0], path.probabilities)
+    torch.testing.assert_close(path.distances, 0.2 / 8 * path.alphas.abs(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("side", [+1, -1])
+@pytest.mark.parametrize("margin", [0.0, 0.25, 0.45])
+def test_the_counterfactual_is_the_smallest_convincing_change(domain, side, margin):
+    image = images_on_both_sides(domain)[side]
+    path = walk(domain, image, W, "a", margin=margin)
+    assert (path.choice, path.margin) == ("smallest", margin)
+    assert len(path.alphas) == 7 + 4 and len(path.refined) == 4
+    assert bool((path.alphas.diff() * path.sign > 0).all()), "the points stay in order"
+    torch.testing.assert_close(path.alphas[path.is_walked], -side * torch.linspace(0, 3, 7))
+    check_smallest(domain, path, image, step=0.5)
+
+
+def test_the_domains_choice_and_margin_hold_by_default(domain):
+    domain.counterfactual, domain.margin = "lowest-loss", 0.4
+    path = walk(domain, domain.image(), W, "a")
+    assert (path.choice, path.margin, path.refined) == ("lowest-loss", 0.4, ())
+    (path,) = walk_many(domain, domain.image(), Direction("g", W, "a"), "a", choice="smallest")
+    assert (path.choice, path.margin, len(path.refined)) == ("smallest", 0.4, 4)
+
+
+@pytest.mark.parametrize("side", [+1, -1])
+@pytest.mark.parametrize("turned", [1, -1])
+def test_stops_both_ways_are_kept_and_the_flip_is_found_between_them(domain, side, turned):
+    """Toward the flip; and where a direction flips an image the other way only, there."""
+    image = images_on_both_sides(domain)[side]
+    stops = torch.linspace(-3, 3, 13)
+    path = walk(domain, image, turned * W, "a", alphas=stops)
+    assert torch.equal(path.alphas[path.is_walked], stops)
+    assert bool((path.alphas.diff() > 0).all())
+    path = replace(path, alphas=turned * path.alphas)
+    check_smallest(domain, path, image, step=0.5)
+
+
+def test_given_alphas_without_a_point_before_are_not_refined(domain):
+    image = images_on_both_sides(domain)[+1]
+    path = walk(domain, image, W, "a", alphas=torch.tensor([-3.0, -2.5, 1.0]))
+    assert path.alphas.tolist() == [-3.0, -2.5, 1.0] and path.refined == ()
+    assert path.counterfactual == 1
+
+
+def test_a_margin_out_of_reach_leaves_the_most_convincing_flip(domain):
+    image = images_on_both_sides(domain)[+1]
+    edge = exact(domain, image, 0.0)
+    alphas = edge * torch.tensor([0.0, 0.5, 1.1, 1.2, 1.15])
+    before = domain.generator.evaluations
+    path = walk(domain, image, W, "a", alphas=alphas, margin=0.5)
+    assert domain.generator.evaluations - before == 1 + 5, "nothing to bisect"
+    assert path.flipped and not path.is_convincing.any()
+    assert path.counterfactual == path.smallest == 3
+    stays = walk(domain, image, W, "a", alphas=alphas[:2])
+    assert not stays.flipped and stays.counterfactual == stays.lowest_loss == 1
+
+
+def test_lowest_loss_is_as_before_with_and_without_a_refinement(domain):
+    image = images_on_both_sides(domain)[+1]
+    paper = walk(domain, image, W, "a", lam=1e3, choice="lowest-loss")
+    assert len(paper.alphas) == 7 and paper.refined == ()
+    among = paper.losses.masked_fill(~paper.is_flipped, math.inf)
+    assert paper.counterfactual == paper.lowest_loss == int(among.argmin())
+    path = walk(domain, image, W, "a", lam=1e3, margin=0.0)
+    assert path.losses.masked_fill(~path.is_flipped, math.inf).min() < among.min()
+    walked = path.is_walked
+    for name in ("alphas", "images", "logits", "probabilities", "distances", "losses"):
+        assert torch.equal(getattr(path, name)[walked], getattr(paper, name)), name
+    assert path.alphas[path.lowest_loss] == paper.alphas[paper.lowest_loss]
+    assert path.alphas[path.counterfactual].abs() < paper.alphas[paper.counterfactual].abs()
+    far = walk(domain, image, W, "a", choice="lowest-loss")
+    assert far.alphas[far.counterfactual] == -3, "the logit alone leads to the end"
+
+
+def test_walk_many_narrows_as_walk_does(domain):
+    """Images of both sides, and one whose path never gets that far."""
+    g = Direction("g", 0.5 * W, "a")
+    images = torch.cat([domain.image(seed) for seed in range(10)])
+    images = torch.cat([images, domain.generator.draw(2 * W[None])])
+    paths = walk_many(domain, images, g, "a")
+    assert [len(path.refined) for path in paths] == [4] * 10 + [0]
+    for image, path in zip(images, paths, strict=True):
+        alone = walk(domain, image[None], g, "a")
+        assert path.counterfactual == alone.counterfactual and path.refined == alone.refined
+        torch.testing.assert_close(path.alphas, alone.alphas)
+        torch.testing.assert_close(path.images, alone.images)
+        torch.testing.assert_close(path.losses, alone.losses)
+
+
+def test_a_walk_of_the_other_choice_is_narrowed_later(domain):
+    g, images = Direction("g", W, "a"), torch.cat([domain.image(seed) for seed in range(3)])
+    paths = walk_many(domain, images, g, "a", choice="lowest-loss")
+    latent = domain.generator.encode(images)
+    assert narrow(domain, paths, g, latent) == paths
+    later = narrow(domain, [replace(path, choice="smallest") for path in paths], g, latent)
+    for path, at_once in zip(later, walk_many(domain, images, g, "a"), strict=True):
+        torch.testing.assert_close(path.images, at_once.images)
+        assert path.refined == at_once.refined

@@ -151,6 +151,7 @@ def test_the_pdf_says_what_is_on_screen():
     assert NOTICE.split(":")[0] in text
 
 
+@pytest.mark.slow
 def test_a_prediction_that_stays_is_not_called_a_counterfactual():
     labels = [LabelChange("Normal", "Pneumonia", 0.9, 0.6)]
     text = text_of(example(1, labels=labels, alphas=[("g", -0.5), ("h2", 1.0), ("h3", -0.25)]))
@@ -165,6 +166,7 @@ def test_directions_that_add_up_are_said_to():
     assert "classifier, g alone" in text and "proxy" in text
 
 
+@pytest.mark.slow
 def test_the_png_is_a4_at_200_dpi():
     assert drawn(example()).shape[:2] == pytest.approx((2339, 1654), abs=1)
 
@@ -197,6 +199,7 @@ def test_nothing_leaves_the_margins_or_runs_into_the_foot(report, monkeypatch):
     assert not ink[middle, gutter].any(), "the columns keep apart"
 
 
+@pytest.mark.slow
 def test_pictures_are_the_images():
     image = drawn(example())
     side = (pages.INNER - 3 * pages.GAP) / 4
@@ -214,12 +217,14 @@ def test_pictures_are_the_images():
     assert blue[0] > red[0] and red[1] > blue[1]
 
 
+@pytest.mark.slow
 def test_colour_stays():
     image = drawn(example(channels=3))
     assert near(image, "#ff0000").sum() > 10_000
 
 
 @pytest.mark.parametrize("before, after", [(0.9, 0.25), (0.1, 1.0)])
+@pytest.mark.slow
 def test_bars_are_as_long_as_probabilities(before, after):
     image = drawn(example(1, labels=[LabelChange("no", "yes", before, after)]))
     column = slice(0, round((pages.MARGIN + pages.COLUMN + 1) / 210 * image.shape[1]))
@@ -255,12 +260,14 @@ def test_names_are_text_and_no_formulas():
     assert name in text_of(report)
 
 
+@pytest.mark.slow
 def test_the_same_report_is_the_same_file():
     assert pdf(example()) == plain_pdf(), "no time, no random number"
     about = re.findall(rb"/(?:Author|CreationDate|ModDate|Title|Producer)\b", plain_pdf())
     assert about == []
 
 
+@pytest.mark.slow
 def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
     file = tmp_path / "r.pdf"
     write_report(file, example())
@@ -276,6 +283,7 @@ def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
     assert file.read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.slow
 def test_threads_do_not_disturb_each_other():
     wanted, results = plain_pdf(), []
     threads = [threading.Thread(target=lambda: results.append(pdf(example()))) for _ in range(2)]

@@ -163,6 +163,7 @@ def finished(radiographs, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_a_good_classifier(radiographs, finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["steps"] == 36 and metrics["epochs"] == 6
@@ -181,6 +182,7 @@ def test_a_run_ends_with_a_good_classifier(radiographs, finished):
         assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(6, 37, 6))
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights(
     radiographs, finished, tmp_path, monkeypatch, capsys
 ):

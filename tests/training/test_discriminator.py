@@ -37,6 +37,7 @@ def test_every_convolution_has_a_largest_singular_value_of_one(discriminator):
         assert values[0].item() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_its_steps_lower_the_hinge_on_what_can_be_told_apart(discriminator):
     generator = torch.Generator().manual_seed(0)
     true = torch.rand(8, 1, 32, 32, generator=generator)

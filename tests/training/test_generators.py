@@ -21,6 +21,8 @@ from gcd_core.training import diffae, distilled, vae
 from gcd_core.training.loop import EMA, autocast, learning_rate
 from tests.training.radiographs import write_data_set
 
+pytestmark = pytest.mark.slow
+
 DIFFAE = dict(
     model_channels=32, channel_mult=[1, 1], attention=[2], z_sem=32, augmentations=1, batch=8
 )

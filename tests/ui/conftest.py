@@ -18,10 +18,6 @@ from gcd_core.ui.state.visitors import Visitors
 from tests.ui.fakes import FakeDomain
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "bundled: uses the domain that ships with the project")
-
-
 @dataclass(frozen=True)
 class Served:
     """Where the page is, and what stands behind it."""

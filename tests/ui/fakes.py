@@ -14,6 +14,7 @@ from gcd_core.domains.opening import Label
 from gcd_core.generators.base import Latent
 from gcd_core.images.drawing import to_pil
 from gcd_core.images.reading import load_image
+from gcd_core.method.counterfactual import MARGIN, SMALLEST
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.settings import Settings
 
@@ -134,6 +135,7 @@ class FakeDomain:
     }
     alpha_max = 6.0
     walk_points = 33
+    counterfactual, margin = SMALLEST, MARGIN
     device = torch.device("cpu")
 
     def __init__(self, folder: Path, seconds_per_image: float = 0.0, examples: int = 12) -> None:

@@ -26,7 +26,10 @@ CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 ARTEFACTS = Path(__file__).resolve().parents[1] / "artefacts"
 PATIENCE = 120_000  # milliseconds; a slow machine is no failure
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +175,25 @@ def test_to_flip_before_after_and_sweep(served: Served, visit):
     assert download.value.suggested_filename == "sweep-pneumonia-g.gif"
 
 
+def test_a_slider_stands_between_its_stops(served: Served, visit):
+    """Where To flip put it, while another is dragged; and where it is typed."""
+    page = visit(served.address)
+    prepared(page)
+    (session,) = served.visitors._sessions.values()
+    number = page.locator("#slider-g input[type=number]")
+    page.locator("#flip-g").click()
+    page.wait_for_selector("#pictures .flipped")
+    flip = session.alphas["g"]
+    assert flip % 0.5 > 1e-3, "no stop is there"
+    wait_until(page, lambda: float(number.input_value()) == flip)
+    drag(page, "h2", 0.7)
+    wait_until(page, lambda: "h2" in session.alphas)
+    assert session.alphas["g"] == flip
+    number.fill("1.03")
+    number.press("Enter")
+    wait_until(page, lambda: session.alphas["g"] == 1.03)
+
+
 def test_an_example_opens_and_is_marked(served: Served, visit):
     page = visit(served.address)
     before, chosen = original(page), page.locator("#examples button.chosen")
@@ -209,6 +231,11 @@ def test_the_map_can_be_changed_and_taken_away(served: Served, visit):
     assert "BB-LIG heat map" in page.locator("#pictures").inner_text()
     page.locator("#overlay").get_by_text("Difference").click()
     wait_until(page, lambda: "after minus before" in page.locator("#pictures").inner_text())
+    page.locator("#overlay").get_by_text("Cells").click()
+    wait_until(page, lambda: "nothing moved" in page.locator("#pictures").inner_text())
+    drag(page, "g", 0.1)
+    wait_until(page, lambda: "512 queries" in page.locator("#pictures").inner_text())
+    page.screenshot(path=ARTEFACTS / "cells.png")
     page.locator("#overlay").get_by_text("None").click()
     wait_until(page, lambda: page.locator("#pictures figure").count() == 2)
 

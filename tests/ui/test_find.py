@@ -108,6 +108,7 @@ def test_a_bad_setting_leaves_the_page_as_it_was(
     assert session.search is None and session.opened is not None
 
 
+@pytest.mark.slow
 def test_a_search_that_fails_on_its_way_gives_the_page_back(
     visitors: Visitors, find: FindTab, monkeypatch: pytest.MonkeyPatch
 ):
@@ -127,6 +128,7 @@ def test_a_search_that_fails_on_its_way_gives_the_page_back(
     assert error is None and found[-1][0]["state"] == "done"
 
 
+@pytest.mark.slow
 def test_on_the_page_a_bad_setting_is_said_and_the_upload_stays(served: Served, tmp_path: Path):
     picture = tmp_path / "mine.png"
     to_pil(draw(torch.tensor([[1.0, 0.5, 0.2, 1.0, 0, 0, 0, 0]]))).save(picture)
@@ -142,6 +144,7 @@ def test_on_the_page_a_bad_setting_is_said_and_the_upload_stays(served: Served, 
     client.close()
 
 
+@pytest.mark.slow
 def test_on_the_page_three_visitors_search_one_after_the_other(
     served: Served, clients: list[Client]
 ):

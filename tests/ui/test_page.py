@@ -21,6 +21,8 @@ from tests.scans import SECRETS, dicom
 from tests.ui.conftest import Served, free_port
 from tests.ui.fakes import FakeDomain, draw
 
+pytestmark = pytest.mark.slow
+
 PATIENT = {"timeout": 120}
 NAMES = {
     "/open_image",
@@ -70,6 +72,8 @@ def test_open_move_flip_and_map(client: Client, picture: Path):
     assert (before >= 0.5) != (after >= 0.5)
     mapped = client.predict(overlay="bb_lig", opacity=0.5, api_name="/heatmap")[0]
     assert mapped["map"].startswith("data:image/png") and "completeness_error" in mapped
+    mapped = client.predict(overlay="cells", api_name="/heatmap")[0]
+    assert mapped["map"].startswith("data:image/png") and mapped["queries"] == 512
     swept = client.predict(api_name="/sweep")[0]
     animation = base64.b64decode(swept["gif"].removeprefix("data:image/gif;base64,"))
     assert Image.open(io.BytesIO(animation)).n_frames > 20

@@ -73,6 +73,7 @@ def test_it_waits_for_a_move_that_is_under_way(session: Session, monkeypatch: py
     assert reports[0].changed is session.current.image
 
 
+@pytest.mark.slow
 def test_it_is_written_to_the_sessions_own_folder(session: Session):
     file = save_report(session, [], "pdf")
     assert file.parent == session.folder and file.read_bytes().startswith(b"%PDF")

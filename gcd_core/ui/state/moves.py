@@ -12,8 +12,10 @@ from torch import Tensor
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import difference
 from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.cells import CellAttribution
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.walk import Path
+from gcd_core.ui.state.cells import CellMaps
 from gcd_core.ui.state.compute import Urgency
 from gcd_core.ui.state.explorer import Explorer
 from gcd_core.ui.state.frames import Frame, KeptFrames, Opened, latent_at, path_frame
@@ -35,6 +37,13 @@ class Moves:
         None where the label has none yet: the image stays at rest then.
     paths : Paths or None
         The image's paths along them, joined; `leave` leaves them.
+    label : str
+        The one that is explained.
+
+    Attributes
+    ----------
+    cells : CellMaps
+        Of the pictures at the positions where that map was looked at.
     """
 
     def __init__(
@@ -43,6 +52,7 @@ class Moves:
         opened: Opened,
         directions: DirectionSet | None,
         paths: Paths | None,
+        label: str,
     ) -> None:
         self.explorer, self.opened = explorer, opened
         self.directions, self.paths = directions, paths
@@ -53,6 +63,7 @@ class Moves:
         self._frames = KeptFrames()
         self._frames.keep({}, opened.rest)
         self._maps: dict[tuple[str, str], Attribution] = {}
+        self.cells = CellMaps(explorer, opened.image, label)
         self._tickets = itertools.count(1)
         self._newest = 0
         self._left = False
@@ -65,6 +76,7 @@ class Moves:
             self._left, self._newest = True, next(self._tickets)
             self._frames.clear()
             self._maps.clear()
+            self.cells.clear()
         if self.paths is not None:
             self.paths.leave()
 
@@ -93,10 +105,15 @@ class Moves:
             raise GCDError(LEFT)
         return path
 
-    def heat(self, kind: str) -> Attribution | Tensor | None:
-        """Return the map over the picture: none, the difference (H, W), or a path's attribution."""
+    def heat(self, kind: str) -> Attribution | CellAttribution | Tensor | None:
+        """Return the map over the picture: none, the difference (H, W), or an attribution.
+
+        None where it is still to come: a path's with the path, that of cells by `cells_now`.
+        """
         if kind == "none":
             return None
+        if kind == "cells":
+            return self.cells.get(self.alphas)
         if kind == "difference":
             return difference(self.current.image, self.opened.image)
         moved = self.moved
@@ -106,6 +123,24 @@ class Moves:
         if (kind, moved) not in self._maps:
             self._maps[kind, moved] = explain_path(path, method=kind)
         return self._maps[kind, moved]
+
+    def cells_now(self) -> CellAttribution | None:
+        """Return the map of cells of the current picture, in full, asked for where it is not known.
+
+        None where a newer position came meanwhile.
+
+        Raises
+        ------
+        GCDError
+            Where the classifier does not answer, or may not be asked as often.
+        """
+        self.draw_in_full()
+        with self._lock:
+            frame, ticket, alphas = self.current, self._newest, dict(self.alphas)
+            arrived = self._frames.get(alphas) is frame or not alphas
+        if frame.live or not arrived:
+            return None
+        return self.cells.make(frame.image, alphas, lambda: ticket == self._newest)
 
     # -- moving --------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gcd_core.errors import GCDError
 from gcd_core.method.attribution import Attribution
+from gcd_core.method.cells import CellAttribution
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.search import Question
 from gcd_core.method.settings import Settings
@@ -151,7 +152,7 @@ class Session:
                 paths = self.explorer.example_paths(self.example, self.label, self.directions)
             else:
                 paths = self.explorer.paths(opened, self.directions, self.label)
-        self.moves = Moves(self.explorer, opened, self.directions, paths)
+        self.moves = Moves(self.explorer, opened, self.directions, paths, self.label)
 
     def _leave(self) -> None:
         if self.moves is not None:
@@ -259,10 +260,20 @@ class Session:
         moves = self.moves
         return None if moves is None else moves.draw_in_full()
 
-    def heat(self, kind: str) -> Attribution | Tensor | None:
-        """Return the map over the picture: none, the difference (H, W), or a path's attribution."""
+    def heat(self, kind: str) -> Attribution | CellAttribution | Tensor | None:
+        """Return the map over the picture: none, the difference (H, W), or an attribution."""
         moves = self.moves
         return None if moves is None else moves.heat(kind)
+
+    def cells_now(self) -> CellAttribution | None:
+        """Return the map of cells of the current picture; None where a newer position came."""
+        return self._moves("There is nothing to map yet").cells_now()
+
+    @property
+    def price_of_cells(self) -> str:
+        """What that map costs, where the classifier is not asked before one agrees."""
+        moves = self.moves
+        return "" if moves is None else moves.cells.price
 
     def _moves(self, problem: str) -> Moves:
         moves = self.moves

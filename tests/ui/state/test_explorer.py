@@ -26,6 +26,7 @@ def elsewhere(function: Callable) -> Callable:
     return call
 
 
+@pytest.mark.slow
 def test_everything_works_where_each_call_has_a_process_of_its_own(
     domain: FakeDomain, monkeypatch: pytest.MonkeyPatch
 ):

@@ -239,6 +239,26 @@ def test_to_flip_goes_to_the_counterfactual(session: Session):
     assert ((frame.probabilities[0] >= 0.5) != (before >= 0.5)) == flipped
 
 
+def test_to_flip_lands_on_the_smallest_convincing_change_between_the_stops(session: Session):
+    frame, flipped = session.to_flip("g")
+    path, stops = session.path("g"), alpha_grid(6.0)
+    assert torch.equal(path.alphas[path.is_walked], torch.tensor(stops)), "each stop is decoded"
+    assert flipped and len(path.refined) == 4
+    alpha, step = session.alphas["g"], 6.0 / 12
+    assert min(abs(alpha - stop) for stop in stops) > 1e-3, "a place that no stop has"
+    beyond = abs(frame.probabilities[0] - 0.5)
+    before = path.alphas * path.sign < alpha * path.sign - 1e-3
+    nearest = int((path.alphas * path.sign).masked_fill(~before, -torch.inf).argmax())
+    assert beyond >= 0.25 > abs(float(path.probabilities[nearest]) - 0.5)
+    assert abs(alpha - float(path.alphas[nearest])) == pytest.approx(step / 16, abs=1e-3)
+    assert torch.equal(frame.image, path.counterfactual_image)
+
+
+def test_a_typed_position_is_not_drawn_to_a_stop(session: Session):
+    session.move({"g": 1.0321})
+    assert session.alphas == {"g": 1.0321}
+
+
 def test_moving_before_opening_is_refused(visitors: Visitors):
     session = visitors.session("early")
     with pytest.raises(GCDError, match="open an image first"):

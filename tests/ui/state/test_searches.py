@@ -16,6 +16,8 @@ from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
 from tests.ui.waiting import wait_for, wait_for_paths
 
+pytestmark = pytest.mark.slow
+
 
 def search_for(session: Session, n_samples: int, seed: int = 0) -> RunningSearch:
     settings = Settings(radius=3.0, n_samples=n_samples, n_h=3, seed=seed)

@@ -173,6 +173,7 @@ def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
     assert one.alphas == {}
 
 
+@pytest.mark.slow
 def test_there_is_one_search_at_a_time_and_it_goes_on_from_a_cancelled_one(session: Session):
     explorer = session.explorer
     generator, settings = explorer.domain.generator, explorer.domain.search

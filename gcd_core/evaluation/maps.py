@@ -1,0 +1,78 @@
+"""Heat maps held against each other: how well they point at what the classifier reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gcd_core.classifiers.base import BlackBox
+from gcd_core.evaluation import metrics
+from gcd_core.images.drawing import difference
+from gcd_core.method.attribution import explain_path
+from gcd_core.method.walk import Path
+
+METHODS = ("cells", "bb_lig", "difference")
+
+
+@dataclass(frozen=True)
+class MapOutcome:
+    """How well one map of one path points at what the classifier reads.
+
+    Attributes
+    ----------
+    gini : float
+        Its sparseness.
+    completeness_error : float or None
+        What its sum lacks of the change that it explains; None of the difference, which explains
+        none.
+    cout : float
+        Insertion: COUT of the counterfactual's pixels pasted into the source, those of the highest
+        absolute value of the map first. In [-1, 1], the higher the better.
+    cout_back : float
+        Deletion: the same on the way back, from the counterfactual to the source.
+    """
+
+    gini: float
+    completeness_error: float | None
+    cout: float
+    cout_back: float
+
+
+def compare_maps(classifier: BlackBox, path: Path) -> dict[str, MapOutcome]:
+    """Measure the maps of a path, by their names: cells, BB-LIG, and the difference.
+
+    All are judged on the same two pictures, the path's source and its counterfactual. It costs the
+    512 queries of the cells and 102 for each map.
+    """
+    found: dict[str, tuple[Tensor, float | None]] = {}
+    for method in ("cells", "bb_lig"):
+        heat = explain_path(path, method=method, classifier=classifier)
+        found[method] = heat.map, heat.completeness_error
+    source, changed = path.source, path.counterfactual_image
+    found["difference"] = difference(changed, source), None
+    return {
+        method: MapOutcome(
+            gini=metrics.gini(heat),
+            completeness_error=error,
+            cout=metrics.cout(classifier, path.label, source, changed, heat=heat),
+            cout_back=metrics.cout(classifier, path.label, changed, source, heat=heat),
+        )
+        for method, (heat, error) in found.items()
+    }
+
+
+def summarise_maps(outcomes: Sequence[dict[str, MapOutcome]]) -> dict[str, dict]:
+    """The means of several paths' maps, by method; of the completeness error, of its size."""
+    figures: dict[str, dict] = {}
+    for method in METHODS:
+        maps = [outcome[method] for outcome in outcomes]
+        errors = [m.completeness_error for m in maps]
+        figures[method] = {
+            "gini": metrics.mean([m.gini for m in maps]),
+            "completeness_error": metrics.mean([None if e is None else abs(e) for e in errors]),
+            "cout": metrics.mean([m.cout for m in maps]),
+            "cout_back": metrics.mean([m.cout_back for m in maps]),
+        }
+    return figures
