@@ -17,6 +17,7 @@ from gcd_core.cli.options import (
 )
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
+from gcd_core.evaluation.axes import MOVE, USABLE, measure_axes
 from gcd_core.evaluation.evaluate import (
     best_h,
     evaluate_directions,
@@ -53,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure which of the images the domain takes for none of its own",
     )
     parser.add_argument(
+        "--axes",
+        action="store_true",
+        help="measure how much a move along each axis of z_sem changes the picture",
+    )
+    parser.add_argument(
         "--sampling",
         action="append",
         metavar="SOLVER:STEPS",
@@ -74,8 +80,11 @@ def main(args: argparse.Namespace) -> None:
     check_at_least(1, limit=args.limit, batch_size=args.batch_size)
     check_writable(args.json)
     check_margin(args.margin)
-    if sum([args.reconstruction, args.off_distribution, bool(args.directions)]) != 1:
-        raise GCDError("Give one of --directions FILE, --reconstruction and --off-distribution.")
+    kinds = [args.reconstruction, args.off_distribution, args.axes, bool(args.directions)]
+    if sum(kinds) != 1:
+        raise GCDError(
+            "Give one of --directions FILE, --reconstruction, --off-distribution and --axes."
+        )
     if args.sampling and not args.reconstruction:
         raise GCDError("--sampling belongs to --reconstruction; directions use the domain's.")
     samplings: list[Sampling | None] = [None]
@@ -88,6 +97,9 @@ def main(args: argparse.Namespace) -> None:
     elif args.off_distribution:
         domain = gcd_core.load_domain(args.domain, device=args.device)
         result = off_distribution(domain, files)
+    elif args.axes:
+        domain = gcd_core.load_domain(args.domain, device=args.device)
+        result = axes(domain, files)
     else:
         found = gcd_core.load_directions(args.directions)
         names = list(found.names) if args.direction == "all" else [args.direction]
@@ -183,6 +195,18 @@ def reconstruction(
     print(f"{rows[0]['n']} images of {args.images}; evaluations and seconds per image")
     print(markdown(flat, [*columns, "seconds"]))
     return {"n": rows[0]["n"], "reconstruction": rows}
+
+
+def axes(domain: Domain, files: ImageFiles) -> dict:
+    """Count the axes of z_sem along which a move changes the picture visibly."""
+    with bar(len(files.names), "images") as shown:
+        distances = measure_axes(domain, files.load(domain.load_image), progress=shown.update)
+    usable = int((distances >= USABLE).sum())
+    print(
+        f"{usable} of {len(distances)} axes change the picture by LPIPS {USABLE} or more when "
+        f"moved by {MOVE:g} (median {distances.median():.3f}, most {distances.max():.3f})"
+    )
+    return {"usable_axes": usable, "axes": len(distances), "lpips": distances.tolist()}
 
 
 def off_distribution(domain: Domain, files: ImageFiles) -> dict:

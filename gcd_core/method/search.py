@@ -33,6 +33,10 @@ FIRST = 256  # samples around the source, at most, before it is carried to the d
 STOPS = 16  # pictures decoded on the way there
 
 
+# What a search does, in this order; with `settle` or `boundary` it comes back to sampling.
+STAGES = ("encode", "perturb", "proxy", "carry", "directions")
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where a search stands.
@@ -71,8 +75,8 @@ class Progress:
 class Question:
     """What decides every sample's answer: two searches that agree in it can share samples.
 
-    `first` is how many samples lie around the source before it is carried to the decision boundary;
-    None where it stays where it is.
+    `first` is how many samples lie around the source before it is carried to the decision boundary,
+    by a proxy that `lam` was the weight of; both are None where it stays where it is.
     """
 
     label: str
@@ -85,6 +89,7 @@ class Question:
     classifier: str
     perceptual: str
     first: int | None = None
+    lam: float | None = None
 
     @classmethod
     def of(cls, domain: Models, label: str, settings: Settings) -> Question:
@@ -100,6 +105,7 @@ class Question:
             classifier=domain.classifier.identity,
             perceptual=domain.perceptual.identity,
             first=min(FIRST, settings.n_samples // 2) if settings.boundary else None,
+            lam=float(settings.lam) if settings.boundary else None,
         )
 
 
@@ -220,11 +226,12 @@ def find_directions(
         Such as a `threading.Event`: its `is_set()` is asked before each batch and epoch.
     resume : Samples, optional
         Samples of an earlier search of the same image with the same settings; only what is missing
-        from them is asked. `n_samples`, `n_h`, `lam`, `batch_size` and `settle` may differ.
+        from them is asked. `n_samples`, `n_h`, `n_ways`, `max_cosine`, `lam`, `batch_size` and
+        `settle` may differ; with `boundary`, not `lam`, nor `n_samples` below 512.
     **changes
         Settings by name, in the place of those of `settings`: `n_h`, `radius`, `lam`, `seed`,
-        `solver`, `steps`, `batch_size`, `antithetic`, `settle`; see `Settings`. None changes
-        nothing.
+        `solver`, `steps`, `batch_size`, `antithetic`, `boundary`, `n_ways`, `max_cosine`,
+        `settle`; see `Settings`. None changes nothing.
 
     Returns
     -------
@@ -360,7 +367,7 @@ class _Run:
         """
         batch_size = settings.batch_size or default_batch_size(self.domain)
         before = None
-        for n in _stages(settings):
+        for n in _stages(settings, question.first):
             if question.first is not None and n > question.first:
                 self.carry(image, question, settings, batch_size)
             samples = self.sample(image, question, n, batch_size)
@@ -407,6 +414,7 @@ class _Run:
             cf_sign(samples.source_probability),
             self.domain.alpha_max,
             settings.n_ways,
+            self.domain.margin,
             settings.max_cosine,
             settings.seed,
         )
@@ -468,14 +476,17 @@ def _crossing(alphas: Tensor, logits: Tensor) -> float:
     return float(alphas[i] + share * (alphas[i + 1] - alphas[i]))
 
 
-def _stages(settings: Settings) -> list[int]:
-    """How many samples to have, time after time: all, or 128, 256, 512, ... and at last all."""
+def _stages(settings: Settings, first: int | None) -> list[int]:
+    """How many samples to have, time after time: all, or 128, 256, 512, ... and at last all.
+
+    Where the `first` ones serve to carry the source away, only numbers beyond theirs.
+    """
     if settings.settle is None:
         return [settings.n_samples]
     sizes = [BLOCK]
     while sizes[-1] < settings.n_samples:
         sizes.append(2 * sizes[-1])
-    return [*sizes[:-1], settings.n_samples]
+    return [*(size for size in sizes[:-1] if size > (first or 0)), settings.n_samples]
 
 
 def _metadata(

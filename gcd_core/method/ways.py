@@ -10,13 +10,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gcd_core.method.counterfactual import MARGIN
+from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.proxy import Proxy
 
 STARTS = 64  # random directions that each way is sought from
 STEPS = 150
 LEARNING_RATE = 0.1
 STOPS = 6  # points of a walk that are looked at
-CONVINCING = 1.1  # log-odds beyond the threshold: a probability of 75 %
+MOST_CONVINCING = 0.99  # a probability that a way never needs to exceed, whatever the margin
 
 
 def independent_ways(
@@ -26,6 +28,7 @@ def independent_ways(
     sign: int,
     alpha_max: float,
     most: int,
+    margin: float = MARGIN,
     max_cosine: float = 0.0,
     seed: int = 0,
 ) -> Tensor:
@@ -34,15 +37,16 @@ def independent_ways(
     One after the other: the unit vector v that takes the logit farthest toward the flip, on average
     over a walk of `alpha_max` from the source, among those whose cosine with g and with every way
     before it is at most `max_cosine`. It counts if what is new in it, its part orthogonal to all of
-    them, flips the prediction within `alpha_max` by itself, and to a probability of 75 % at least,
-    for each of the proxy's networks; the first that does not is the end: the classifier, as far as
-    the proxy knows it, has no further way.
+    them, flips the prediction within `alpha_max` by itself, as far beyond the threshold as a
+    counterfactual must lie, for each of the proxy's networks; of the directions that the search
+    comes to from its random starts, the one whose new part goes farthest is taken. The first that
+    does not flip is the end: the classifier, as far as the proxy knows it, has no further way.
 
     Parameters
     ----------
     proxy : Proxy
     z_sem : Tensor (1, D)
-        The source's semantic code.
+        Where the walk begins: the source's semantic code, or where it was carried to.
     g : Tensor (D,)
         A unit vector.
     sign : {+1, -1}
@@ -51,6 +55,8 @@ def independent_ways(
         How far a walk goes.
     most : int
         How many to look for; fewer than D.
+    margin : float
+        How far beyond the threshold the probability must lie, 0 to 0.5.
     max_cosine : float
         0 to less than 1.
     seed : int
@@ -64,14 +70,14 @@ def independent_ways(
     """
     with torch.inference_mode(False), torch.enable_grad():
         source = z_sem.detach().float().cpu().clone()
-        taken = g.detach().float().cpu().clone()[None]
+        known = g.detach().float().cpu().clone()[None]
         generator = torch.Generator().manual_seed(seed)
         for _ in range(most):
-            way = _best(proxy, source, taken, sign, alpha_max, max_cosine, generator)
+            way = _best(proxy, source, known, sign, alpha_max, margin, max_cosine, generator)
             if way is None:
                 break
-            taken = torch.cat([taken, way[None]])
-    return -sign * taken[1:]
+            known = torch.cat([known, way[None]])
+    return -sign * known[1:]
 
 
 def within_cosine(vectors: Tensor, others: Tensor, max_cosine: float, rounds: int = 30) -> Tensor:
@@ -99,9 +105,10 @@ def orthogonal_part(vectors: Tensor, others: Tensor) -> Tensor:
 def _best(
     proxy: Proxy,
     source: Tensor,
-    taken: Tensor,
+    known: Tensor,
     sign: int,
     alpha_max: float,
+    margin: float,
     max_cosine: float,
     generator: torch.Generator,
 ) -> Tensor | None:
@@ -117,14 +124,15 @@ def _best(
 
     for _ in range(STEPS):
         optimiser.zero_grad()
-        loss = -toward(within_cosine(vectors, taken, max_cosine)).mean()
+        loss = -toward(within_cosine(vectors, known, max_cosine)).mean()
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        found = within_cosine(vectors, taken, max_cosine)
-        new = source + alphas[:, None, None] * orthogonal_part(found, taken)
+        found = within_cosine(vectors, known, max_cosine)
+        new = source + alphas[:, None, None] * orthogonal_part(found, known)
         answers = [proxy.one(network, new.flatten(0, 1))[:, 0] for network in proxy.networks]
         agreed = (-sign * torch.stack(answers)).min(dim=0).values
         reached = agreed.view(STOPS, -1).max(dim=0).values
         best = int(reached.argmax())
-        return found[best].clone() if reached[best] >= CONVINCING else None
+        wanted = torch.tensor(min(THRESHOLD + margin, MOST_CONVINCING)).logit()
+        return found[best].clone() if reached[best] >= wanted else None

@@ -68,6 +68,7 @@ class ExploreTab:
             layout.everything,
             js="gcd.fade",
             api_name="open_example",
+            trigger_mode="always_last",
             **LIVE,
         )
         self.then_prepare(example, "open_example")
@@ -77,6 +78,7 @@ class ExploreTab:
             layout.everything,
             js="gcd.fade",
             api_name="explain",
+            trigger_mode="always_last",
             **LIVE,
         )
         self.then_prepare(label, "explain")

@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 import gradio as gr
 
 from gcd_core.errors import GCDError
+from gcd_core.files import written_whole
 from gcd_core.images.drawing import save_gif
 from gcd_core.images.reading import NOT_A_RADIOGRAPH, looks_like_photograph, shown_name
 from gcd_core.ui.addresses import data_address
@@ -223,7 +224,8 @@ class ExploreHandlers:
         session.display = None
         file = session.folder / f"sweep-{session.label}-{session.moved}.gif"
         frames = path.images[path.is_walked]
-        save_gif(frames, file, size=256)
+        with written_whole(file) as place:  # another click may be reading it
+            save_gif(frames, place, size=256)
         animation = data_address(file.read_bytes(), "gif")
         return (
             numbers_of(session, frames=len(frames), gif=animation),

@@ -26,10 +26,11 @@ from gcd_core.ui.state.searches import RunningSearch
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
 
-STAGES = {
+STAGE_TITLES = {
     "encode": "Encoding the image",
     "perturb": "Perturbing and asking the classifier",
     "proxy": "Fitting the proxy",
+    "carry": "Going to the decision boundary",
     "directions": "Reading the directions off the proxy",
 }
 LAMBDA_OF_LPIPS = "\N{GREEK SMALL LETTER LAMDA} of LPIPS"
@@ -39,6 +40,7 @@ SHARE = {
     "encode": (0.0, 0.02),
     "perturb": (0.02, 0.9),
     "proxy": (0.9, 0.99),
+    "carry": (0.2, 0.21),
     "directions": (0.99, 1),
 }
 
@@ -129,10 +131,10 @@ def progress_html(search: RunningSearch | None, classifier: BlackBox, ahead: int
         kept = f"{DOT}what was asked is kept" if search.samples is not None else ""
         return charts.meter(fraction_done(search), f"Cancelled{kept}", cost)
     if progress is None:
-        return charts.meter(0, STAGES["encode"], "")
+        return charts.meter(0, STAGE_TITLES["encode"], "")
     left = "" if progress.eta is None else f"{DOT}about {duration(progress.eta)} left"
     count = f"{DOT}{progress.done} of {progress.total}" if progress.total > 1 else ""
-    return charts.meter(fraction_done(search), STAGES[progress.stage] + count, cost + left)
+    return charts.meter(fraction_done(search), STAGE_TITLES[progress.stage] + count, cost + left)
 
 
 def fraction_done(search: RunningSearch) -> float:
@@ -142,7 +144,8 @@ def fraction_done(search: RunningSearch) -> float:
         return 0.0
     low, high = SHARE[progress.stage]
     part = progress.done / max(progress.total, 1)
-    if settings.settle is not None and search.running:  # sampling and fitting take turns
+    in_turns = settings.settle is not None or settings.boundary  # sampling and fitting take turns
+    if in_turns and search.running:
         low, high = SHARE["perturb"]
         part = search.sampled / settings.n_samples
     return low + (high - low) * part

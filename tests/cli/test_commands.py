@@ -22,6 +22,7 @@ from gcd_core.training import TRAININGS
 from tests.evaluation.domain import CODE, WAY, linear_domain
 from tests.fakes import unit
 from tests.scans import SECRETS, dicom
+from tests.tiny_domain import write_tiny_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -453,3 +454,14 @@ def test_readme_begins_with_what_a_space_needs_and_has_the_two_commands():
     assert keys["sdk_version"].startswith(lowest)
     for command in ("python app.py", "python -m pytest"):
         assert f"\npip install -r requirements.txt && {command}\n" in text
+
+
+def test_usable_axes_are_counted(tmp_path: Path, capsys) -> None:
+    tiny = write_tiny_domain(tmp_path / "tiny")
+    out = tmp_path / "axes.json"
+    images = ["--images", str(tiny / "examples")]
+    assert main(["evaluate", "--domain", str(tiny), *images, "--axes", "--json", str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert result["axes"] == len(result["lpips"]) == 16
+    assert result["usable_axes"] == sum(d >= 0.03 for d in result["lpips"])
+    assert f"{result['usable_axes']} of 16 axes" in capsys.readouterr().out

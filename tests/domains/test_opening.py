@@ -16,7 +16,7 @@ from gcd_core.classifiers.published import architecture
 from gcd_core.domains.check import inspect_domain
 from gcd_core.domains.file import read_domain_file
 from gcd_core.domains.finding import BUNDLED, bundled_domains
-from gcd_core.domains.opening import load_domain, open_classifier
+from gcd_core.domains.opening import load_domain, open_classifier, unsupported_search
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
 from tests.tiny_domain import write_tiny_domain
@@ -222,3 +222,13 @@ def test_a_published_domain_opens_its_classifiers_file(name: str, tmp_path: Path
     torch.testing.assert_close(classifier(image), expected, atol=1e-4, rtol=1e-4)
     for label, column in PUBLISHED[name][1].items():
         assert classifier.index(label) == column
+
+
+def test_a_search_that_the_generator_cannot_make_is_named(folder: Path) -> None:
+    generator = load_domain(folder).generator
+    section = {"radius": 2.0, "solver": "ddim", "steps": 2}
+    assert [*unsupported_search(section, generator)] == []
+    [problem] = unsupported_search(section | {"n_ways": 16}, generator)
+    assert "16 ways" in problem
+    [problem] = unsupported_search(section | {"max_cosine": 5.0}, generator)
+    assert "max_cosine is 5.0" in problem

@@ -238,7 +238,7 @@ def test_refusals():
     with pytest.raises(GCDError, match="pass classifier="):
         explain_path(path, method="bb_ig")
     with pytest.raises(GCDError, match="1 point"):
-        explain_path(make_path(straight(3), [1.0, 0.0, -1.0], alphas=[0.0, 1.0, 2.0]))
+        explain_path(make_path(straight(3), [1.0, 2.0, 3.0], alphas=[0.0, 1.0, 2.0]))
 
 
 def test_cells_explain_the_change_from_the_source_to_the_counterfactual():
@@ -273,3 +273,13 @@ def test_cells_explain_the_change_from_the_source_to_the_counterfactual():
     assert found.baseline_probability == pytest.approx(own.item())
     with pytest.raises(GCDError, match="cells asks the classifier"):
         explain_path(path, method="cells")
+
+
+def test_a_path_that_flips_on_the_other_side_is_explained_there():
+    """The source has the label; only +alpha takes it away."""
+    images = straight(5)
+    alphas = [-1.0, -0.5, 0.0, 0.5, 1.0]
+    path = make_path(images, [4.0, 3.0, 2.0, 1.0, -1.0], alphas=alphas)
+    explained = explain_path(path)
+    assert path.counterfactual == explained.baseline_index == 4
+    assert explained.map.any()

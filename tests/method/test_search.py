@@ -241,6 +241,14 @@ def test_resumed_at_the_boundary_nothing_is_asked_again(brief):
         find_directions(domain, domain.image(), "a", 80, resume=whole.samples)
 
 
+def test_at_the_boundary_g_does_not_settle_before_it_is_there(brief):
+    domain = linear()
+    settings = {"n_h": 0, "boundary": True, "settle": 1e-6, "radius": 2.0}
+    found = find_directions(domain, domain.image(), "a", 2000, **settings)
+    assert found.samples.boundary is not None
+    assert len(found.samples) == 1024, "the second number of samples beyond the first 256"
+
+
 def test_ways_are_found_without_a_query_more():
     size = 8
 

@@ -16,9 +16,10 @@ from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.generators.sampling import Sampling
 from gcd_core.images.drawing import to_pil
+from gcd_core.method.search import STAGES
 from gcd_core.method.settings import Settings
 from gcd_core.ui.explore import ExploreTab
-from gcd_core.ui.find import FindTab, search_settings
+from gcd_core.ui.find import SHARE, STAGE_TITLES, FindTab, search_settings
 from gcd_core.ui.state.visitors import Visitors
 from tests.ui.conftest import Served
 from tests.ui.fakes import FakeDomain, draw
@@ -33,6 +34,10 @@ SOMEBODY = SimpleNamespace(session_hash="somebody")
 def find(visitors: Visitors) -> FindTab:
     with gr.Blocks():
         return FindTab(visitors, ExploreTab(visitors))
+
+
+def test_every_stage_of_a_search_has_a_title_and_a_share() -> None:
+    assert STAGE_TITLES.keys() == SHARE.keys() == set(STAGES)
 
 
 @pytest.fixture

@@ -120,9 +120,10 @@ class Moves:
         path = self.path(moved)
         if path is None:
             return None
-        if (kind, moved) not in self._maps:
-            self._maps[kind, moved] = explain_path(path, method=kind)
-        return self._maps[kind, moved]
+        heat = self._maps.get((kind, moved))  # a visitor who leaves may clear them at any moment
+        if heat is None:
+            heat = self._maps[kind, moved] = explain_path(path, method=kind)
+        return heat
 
     def cells_now(self) -> CellAttribution | None:
         """Return the map of cells of the current picture, in full, asked for where it is not known.

@@ -110,7 +110,7 @@ class Searches:
         with self._news:
             self._line.append(search)
             self._threads[search] = thread
-        thread.start()
+            thread.start()
 
     def cancel(self, search: RunningSearch) -> None:
         """End a search: at once where it waits, before its next batch where it runs."""
