@@ -256,10 +256,10 @@ def unsupported_search(section: Mapping[str, Any], generator: Generator) -> Iter
     most, size = section.get("n_h", 0), generator.z_sem_size
     if most > size:
         yield f"[search]: n_h is {most}, but z_sem has {size} directions."
-    else:
+    elif section:  # an unsound one is given as an empty one
         try:
             Settings(**section).check(size)
-        except (GCDError, TypeError) as error:
+        except GCDError as error:
             yield f"[search]: {error}"
     if section.get("solver") != DISTILLED:
         return

@@ -213,7 +213,7 @@ def _both_walks(
     announce(f"walk {len(images)} images, {size.paper_points} points each, the paper's sampling")
     paper, paper_cost = _walks(slow, images, g, label, size.paper_points, LOWEST_LOSS)
     announce(f"walk {len(images)} images, our settings")
-    ours, ours_cost = _walks(domain, images, g, label, domain.walk_points, LOWEST_LOSS)
+    ours, ours_cost = _walks(domain, images, g, label, domain.walk_points)
     paper_maps = [explain_path(path).map for path in paper]
     ours_maps_cost = Cost()
     with ours_maps_cost.measure(domain):

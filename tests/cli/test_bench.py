@@ -13,10 +13,10 @@ from gcd_core.evaluation import bench, speed
 from gcd_core.evaluation.evaluate import Cost
 from tests.evaluation.domain import linear_domain
 
+pytestmark = pytest.mark.slow
+
 PAGE = """
 import argparse, http.server
-
-pytestmark = pytest.mark.slow
 parser = argparse.ArgumentParser()
 for name in ("--domain", "--host", "--device"):
     parser.add_argument(name)
