@@ -17,6 +17,8 @@ from gcd_core.classifiers.checkpoint import AtOperatingPoints
 from gcd_core.classifiers.published import CHEXPERT, DENSENETS, XRV_LABELS
 from gcd_core.errors import GCDError
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "densenet": {"growth_rate": 4, "block_config": [2, 2], "width": 8},
     "resnet": {"width": 8, "blocks": [1, 1]},

@@ -24,6 +24,8 @@ from tests.fakes import unit
 from tests.scans import SECRETS, dicom
 from tests.tiny_domain import write_tiny_domain
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -48,7 +50,6 @@ def directions(domain, tmp_path):
     return file
 
 
-@pytest.mark.slow
 def test_find_writes_directions_and_numbers(domain, tmp_path, capsys):
     out, numbers = tmp_path / "d.safetensors", tmp_path / "d.json"
     command = ["find", "--domain", "linear", "--image", str(domain.examples[0]), "--label", "a"]
@@ -70,7 +71,6 @@ def test_find_writes_directions_and_numbers(domain, tmp_path, capsys):
     assert printed.err == "", "no progress bar where nobody looks"
 
 
-@pytest.mark.slow
 def test_find_is_repeatable_from_its_seed(domain, tmp_path):
     command = ["find", "--domain", "linear", "--image", str(domain.examples[0]), "--label", "a"]
     vectors = []

@@ -115,6 +115,7 @@ def test_cells_point_at_what_the_classifier_reads_and_the_path_does_not(
         assert share(explain_path(path).map) < 0.45
 
 
+@pytest.mark.slow
 def test_a_domain_takes_it_for_its_classifier():
     domain = linear_domain()
     images = torch.cat([source_image(domain.generator, seed) for seed in range(20)])

@@ -196,6 +196,7 @@ def test_a_classifier_that_never_changes_is_refused(brief):
 
 
 @pytest.mark.parametrize("offset", [-9.0, 9.0])
+@pytest.mark.slow
 def test_at_the_boundary_a_saturated_source_finds_g(offset):
     """A classifier that is flat far from its boundary, and looks elsewhere there than near it."""
     size = 8
@@ -249,6 +250,7 @@ def test_at_the_boundary_g_does_not_settle_before_it_is_there(brief):
     assert len(found.samples) == 1024, "the second number of samples beyond the first 256"
 
 
+@pytest.mark.slow
 def test_ways_are_found_without_a_query_more():
     size = 8
 
@@ -269,6 +271,7 @@ def test_ways_are_found_without_a_query_more():
         assert gcd_core.walk(domain, image, found.directions[name], "a").flipped
 
 
+@pytest.mark.slow
 def test_one_way_is_said_to_be_one():
     domain = linear(slope=4.0)
     found = find_directions(domain, domain.image(), "a", 512, n_h=0, n_ways=4)

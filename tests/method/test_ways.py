@@ -39,6 +39,7 @@ def found(logit, **settings):
 
 
 @pytest.mark.parametrize("max_cosine", [0.0, 0.3])
+@pytest.mark.slow
 def test_a_soft_or_of_four_has_three_ways_beside_g(max_cosine):
     g, ways = found(soft_or, max_cosine=max_cosine)
     assert len(ways) == 3, "with g, four unit vectors span what it reads"

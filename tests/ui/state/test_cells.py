@@ -17,6 +17,8 @@ from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
 from tests.ui.waiting import wait_for_paths
 
+pytestmark = pytest.mark.slow
+
 SHOWN = ("cells", 0.6, "side")
 REQUEST = SimpleNamespace(session_hash="somebody")
 

@@ -15,6 +15,8 @@ from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
 from tests.ui.waiting import wait_for, wait_for_paths
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_single_move_comes_from_the_decoded_path(
     session: Session, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,8 @@ from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
 from tests.ui.waiting import wait_for, wait_for_paths
 
+pytestmark = pytest.mark.slow
+
 
 def test_opening_shows_the_reconstruction_at_rest(session: Session):
     assert session.alphas == {}
@@ -173,7 +175,6 @@ def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
     assert one.alphas == {}
 
 
-@pytest.mark.slow
 def test_there_is_one_search_at_a_time_and_it_goes_on_from_a_cancelled_one(session: Session):
     explorer = session.explorer
     generator, settings = explorer.domain.generator, explorer.domain.search
