@@ -18,7 +18,7 @@ from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.generators.weights import INDEX_SUFFIX
 from gcd_core.method.counterfactual import MARGIN, SMALLEST, check_counterfactual
-from gcd_core.method.settings import LEAST, Settings, check_radius, check_sampling
+from gcd_core.method.settings import LEAST, Settings, check_radius, check_steps
 
 DOMAIN_FILE = "domain.toml"
 LARGEST_FILE = 2**20
@@ -272,7 +272,7 @@ def _search_problems(section: Mapping[str, Any]) -> Iterator[str]:
     checks: dict[str, Callable[[Any], object]] = {
         "radius": check_radius,
         "solver": check_solver,
-        "steps": lambda steps: check_sampling(steps, None),
+        "steps": lambda steps: check_steps(steps, None),
     }
     required, optional = SEARCH
     for key, kind in (required | optional).items():

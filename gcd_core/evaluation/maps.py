@@ -13,7 +13,7 @@ from gcd_core.images.drawing import difference
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.walk import Path
 
-METHODS = ("cells", "bb_lig", "difference")
+COMPARED = ("cells", "bb_lig", "difference")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def compare_maps(classifier: BlackBox, path: Path) -> dict[str, MapOutcome]:
 def summarise_maps(outcomes: Sequence[dict[str, MapOutcome]]) -> dict[str, dict]:
     """The means of several paths' maps, by method; of the completeness error, of its size."""
     figures: dict[str, dict] = {}
-    for method in METHODS:
+    for method in COMPARED:
         maps = [outcome[method] for outcome in outcomes]
         errors = [m.completeness_error for m in maps]
         figures[method] = {

@@ -122,7 +122,7 @@ class Settings:
         if not LEAST["lam"] <= self.lam < math.inf:
             raise GCDError(f"The weight of LPIPS, lam, is {self.lam}; give 0 or a positive number.")
         check_radius(self.radius)
-        check_sampling(self.steps, self.batch_size)
+        check_steps(self.steps, self.batch_size)
 
 
 class SettingChanges(TypedDict, total=False):
@@ -148,7 +148,7 @@ def check_radius(radius: float) -> None:
         raise GCDError(f"The radius {radius} is no size of a ball; give a positive number.")
 
 
-def check_sampling(steps: int | None, batch_size: int | None) -> None:
+def check_steps(steps: int | None, batch_size: int | None) -> None:
     """Refuse fewer than 2 solver steps, or an empty batch."""
     if steps is not None and steps < 2:
         raise GCDError(f"{steps} solver step(s) cannot invert an image; take 2 or more.")

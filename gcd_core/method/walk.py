@@ -21,7 +21,7 @@ from gcd_core.method.directions import Direction
 from gcd_core.method.loss import THRESHOLD, cf_loss, cf_sign
 from gcd_core.method.models import Models
 from gcd_core.method.perturbation import Answers, ask, check_image, check_label, default_batch_size
-from gcd_core.method.settings import check_sampling
+from gcd_core.method.settings import check_steps
 
 HALVINGS = 4  # of the step in which a path becomes convincing: to a sixteenth of it
 
@@ -229,7 +229,7 @@ def walk(
     >>> path.counterfactual_image, path.flipped
     """
     check_label(domain, label)
-    check_sampling(steps, batch_size)
+    check_steps(steps, batch_size)
     if isinstance(image, Latent):
         latent = image
     else:

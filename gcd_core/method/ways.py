@@ -17,7 +17,7 @@ from gcd_core.method.proxy import Proxy
 STARTS = 64  # random directions that each way is sought from
 STEPS = 150
 LEARNING_RATE = 0.1
-STOPS = 6  # points of a walk that are looked at
+WALK_POINTS = 6  # points of a walk that are looked at
 MOST_CONVINCING = 0.99  # a probability that a way never needs to exceed, whatever the margin
 
 
@@ -113,14 +113,14 @@ def _best(
     generator: torch.Generator,
 ) -> Tensor | None:
     """The next way toward the flip (D,), or None where there is none."""
-    alphas = torch.linspace(0, alpha_max, STOPS + 1)[1:]
+    alphas = torch.linspace(0, alpha_max, WALK_POINTS + 1)[1:]
     vectors = torch.randn(STARTS, source.shape[1], generator=generator).requires_grad_()
     optimiser = torch.optim.Adam([vectors], lr=LEARNING_RATE)
 
     def toward(vectors: Tensor) -> Tensor:
-        """How far each walk takes the logit toward the flip (N, STOPS), from the threshold on."""
-        points = source + alphas[:, None, None] * vectors  # (STOPS, N, D)
-        return -sign * proxy(points.flatten(0, 1))[:, 0].view(STOPS, -1).T
+        """How far beyond the threshold each point of each walk lies, (N, WALK_POINTS)."""
+        points = source + alphas[:, None, None] * vectors  # (WALK_POINTS, N, D)
+        return -sign * proxy(points.flatten(0, 1))[:, 0].view(WALK_POINTS, -1).T
 
     for _ in range(STEPS):
         optimiser.zero_grad()
@@ -132,7 +132,7 @@ def _best(
         new = source + alphas[:, None, None] * orthogonal_part(found, known)
         answers = [proxy.one(network, new.flatten(0, 1))[:, 0] for network in proxy.networks]
         agreed = (-sign * torch.stack(answers)).min(dim=0).values
-        reached = agreed.view(STOPS, -1).max(dim=0).values
+        reached = agreed.view(WALK_POINTS, -1).max(dim=0).values
         best = int(reached.argmax())
         wanted = torch.tensor(min(THRESHOLD + margin, MOST_CONVINCING)).logit()
         return found[best].clone() if reached[best] >= wanted else None

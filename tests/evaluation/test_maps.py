@@ -7,7 +7,7 @@ import torch
 
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS, RegionReader
-from gcd_core.evaluation.maps import METHODS, compare_maps, summarise_maps
+from gcd_core.evaluation.maps import COMPARED, compare_maps, summarise_maps
 from gcd_core.method.walk import walk
 from tests.ui.fakes import HAZE, FakeDomain, draw
 
@@ -20,7 +20,7 @@ def test_cells_point_better_than_what_follows_the_path(tmp_path):
     path = walk(domain, draw(codes[:1]), torch.eye(10)[HAZE], label="bright", n=9)
     before = reader.queries
     maps = compare_maps(reader, path)
-    assert tuple(maps) == METHODS and reader.queries - before == 512 + 3 * 102
+    assert tuple(maps) == COMPARED and reader.queries - before == 512 + 3 * 102
     assert maps["cells"].cout > max(maps["bb_lig"].cout, maps["difference"].cout) + 0.04
     assert maps["cells"].cout_back > max(maps["bb_lig"].cout_back, maps["difference"].cout_back)
     assert abs(maps["cells"].completeness_error) < 1e-4
@@ -33,8 +33,8 @@ def test_their_means():
     def outcome(error, cout):
         return SimpleNamespace(gini=0.5, completeness_error=error, cout=cout, cout_back=0.0)
 
-    first = {method: outcome(-0.2, 0.1) for method in METHODS}
-    second = {method: outcome(0.4, 0.3) for method in METHODS}
+    first = {method: outcome(-0.2, 0.1) for method in COMPARED}
+    second = {method: outcome(0.4, 0.3) for method in COMPARED}
     first["difference"].completeness_error = second["difference"].completeness_error = None
     means = summarise_maps([first, second])
     assert means["cells"]["completeness_error"] == pytest.approx(0.3)

@@ -5,7 +5,7 @@ import torch
 
 from gcd_core.errors import GCDError
 from gcd_core.method.perturbation import ask, check_image, check_label, sample_ball
-from gcd_core.method.settings import check_sampling
+from gcd_core.method.settings import check_steps
 from tests.fakes import LinearDomain, unit
 
 
@@ -75,6 +75,6 @@ def test_bad_input_is_refused_with_a_reason():
     with pytest.raises(GCDError, match=r"cat.*\['a', 'b'\]"):
         check_label(domain, "cat")
     with pytest.raises(GCDError, match="1 solver step"):
-        check_sampling(1, None)
+        check_steps(1, None)
     with pytest.raises(GCDError, match="0 images"):
-        check_sampling(None, 0)
+        check_steps(None, 0)
