@@ -109,7 +109,12 @@ class CompareTab:
             waiting = "".join(waiting_card(n) for n in names[len(cards) :])
             if session.path(name) is None:
                 yield answer(label, opened, rows, [], "".join(cards) + waiting, "")
-            path = session.path_now(name)
+            try:
+                path = session.path_now(name)
+            except GCDError:
+                if session.paths is paths:
+                    raise
+                return  # another image was opened meanwhile: nobody asks about this one any more
             if session.opened is not opened or session.paths is not paths:
                 return
             rows.append(row(name, path))
