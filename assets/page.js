@@ -44,6 +44,22 @@ window.gcd = (() => {
     place();
   };
 
+  // The line that opens and closes the rows of directions which hardly move the classifier.
+  const fold = (element, watch) => {
+    const rows = element.closest('#directions');
+    const mark = () =>
+      element
+        .querySelector('button')
+        ?.setAttribute('aria-expanded', rows.classList.contains('unfolded'));
+    element.addEventListener('click', event => {
+      if (!event.target.closest('button')) return;
+      rows.classList.toggle('unfolded');
+      mark();
+    });
+    watch('value', mark);
+    mark();
+  };
+
   // The pictures fade while another image is on its way; the new ones come without the class.
   const fade = (...values) => {
     document.querySelector('.gcd-pictures')?.classList.add('busy');
@@ -70,5 +86,5 @@ window.gcd = (() => {
   };
   document.addEventListener('paste', openPasted);
 
-  return { switchTheme, examples, keepDivider, fade, withFirst, download };
+  return { switchTheme, examples, keepDivider, fold, fade, withFirst, download };
 })();

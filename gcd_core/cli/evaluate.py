@@ -19,16 +19,18 @@ from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.axes import MOVE, USABLE, measure_axes
 from gcd_core.evaluation.evaluate import (
-    best_h,
+    Evaluation,
+    best_of,
     evaluate_directions,
     evaluate_reconstruction,
     summarise,
 )
+from gcd_core.evaluation.pairs import Pair, diversity_of_flips
 from gcd_core.evaluation.tables import markdown
 from gcd_core.generators.sampling import Sampling
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.counterfactual import LOWEST_LOSS
-from gcd_core.method.directions import Direction, check_generator
+from gcd_core.method.directions import Direction, DirectionSet, check_generator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
     add_images(parser, required=True)
     parser.add_argument("--directions", type=Path, help="what `find` wrote")
-    parser.add_argument("--direction", default="g", help="g, h1, ..., or all (default: g)")
+    parser.add_argument(
+        "--direction",
+        default="g",
+        help="g, h1, w1, ..., several with commas, ways (g and every w), or all (default: g)",
+    )
     add_counterfactual(parser)
     parser.add_argument("--batch-size", type=int, default=8, help="images at a time (default: 8)")
     parser.add_argument("--cout", action="store_true", help="also measure COUT (51 more queries)")
@@ -90,23 +96,19 @@ def main(args: argparse.Namespace) -> None:
     samplings: list[Sampling | None] = [None]
     if args.sampling:
         samplings = [parse_sampling(text) for text in args.sampling]
+    found = gcd_core.load_directions(args.directions) if args.directions else None
+    chosen = [] if found is None else choose_directions(found, args.direction)
     files = ImageFiles(args.images, args.labels, args.split, args.limit)
-    if args.reconstruction:
-        domain = gcd_core.load_domain(args.domain, device=args.device)
-        result = reconstruction(args, domain, files, samplings)
-    elif args.off_distribution:
-        domain = gcd_core.load_domain(args.domain, device=args.device)
-        result = off_distribution(domain, files)
-    elif args.axes:
-        domain = gcd_core.load_domain(args.domain, device=args.device)
-        result = axes(domain, files)
-    else:
-        found = gcd_core.load_directions(args.directions)
-        names = list(found.names) if args.direction == "all" else [args.direction]
-        chosen = [found[name] for name in names]
-        domain = gcd_core.load_domain(args.domain, device=args.device)
+    domain = gcd_core.load_domain(args.domain, device=args.device)
+    if found is not None:
         check_generator(found, domain)
         result = directions(args, domain, files, chosen)
+    elif args.reconstruction:
+        result = reconstruction(args, domain, files, samplings)
+    elif args.off_distribution:
+        result = off_distribution(domain, files)
+    else:
+        result = axes(domain, files)
     if files.skipped:
         print(f"skipped {len(files.skipped)} of {len(files.names)} images:", file=sys.stderr)
         for name, reason in files.skipped.items():
@@ -114,10 +116,26 @@ def main(args: argparse.Namespace) -> None:
     write_json(args.json, {"domain": args.domain, **result, "skipped": files.skipped})
 
 
+def choose_directions(found: DirectionSet, text: str) -> list[Direction]:
+    """Return the directions that `--direction` names, each once, in its order.
+
+    Names with commas between them; `ways` is g and every w, `all` is every one, whatever there is.
+
+    Raises
+    ------
+    GCDError
+        If there is none of a name; it lists those there are.
+    """
+    groups = {"all": found.names, "ways": [n for n in found.names if n == "g" or n.startswith("w")]}
+    parts = [part.strip() for part in text.split(",")]
+    names = dict.fromkeys(name for part in parts for name in groups.get(part) or [part])
+    return [found[name] for name in names]
+
+
 def directions(
     args: argparse.Namespace, domain: Domain, files: ImageFiles, chosen: list[Direction]
 ) -> dict:
-    """Evaluate one direction or all; the figures of g (or of the only one) are on top."""
+    """Evaluate directions; the figures of g (or of the first, without it) are on top."""
     names = [direction.name for direction in chosen]
     label = chosen[0].label
     with bar(len(files.names) * len(names), "images x directions") as shown:
@@ -135,46 +153,66 @@ def directions(
         )
     figures = {name: summarise(evaluation.outcomes[name], evaluation.costs[name]) for name in names}
     first = "g" if "g" in names else names[0]
-    best = best_h(figures)
-    columns = ["flip_rate", "oracle_flip_rate", "manifold_lpips", "manifold_ratio", "alpha"]
-    columns += ["lpips", "gini_bb_lig", "gini_difference", "completeness_error"]
-    columns += ["cout"] if args.cout else []
-    rows = [{"direction": name, **figures[name]} for name in names]
+    best = {kind: best_of(figures, kind) for kind in "hw"}
     print(
         f"{label!r} on {figures[first]['n']} images of {args.images}; "
         f"counterfactual: {evaluation.choice}, margin {evaluation.margin:g}"
     )
-    print(markdown(rows, ["direction", *columns, "evaluations", "queries", "seconds"]))
-    other = "smallest" if evaluation.choice == LOWEST_LOSS else "lowest_loss"
-    print(f"counterfactual on the same paths: {other.replace('_', '-')}")
-    rows = [{"direction": name, **figures[name][other]} for name in names]
-    print(markdown(rows, ["direction", *columns[:2], "alpha", "lpips", "l1"]))
-    if args.cells:
-        print("maps: cells, BB-LIG and the difference between source and counterfactual")
-        rows = [
-            {"direction": name, "map": method, **row}
-            for name in names
-            for method, row in figures[name]["maps"].items()
-        ]
-        columns = ["direction", "map", "completeness_error", "gini", "cout", "cout_back"]
-        print(markdown(rows, columns))
-    if best:
-        print(f"best h: {best}, flip rate {figures[best]['flip_rate']:.3f}")
+    print_figures(args, evaluation, figures)
+    for kind, name in best.items():
+        if name:
+            print(f"best {kind}: {name}, flip rate {figures[name]['flip_rate']:.3f}")
     if evaluation.diversity is not None:
         print(f"diversity (LPIPS between one image's counterfactuals): {evaluation.diversity:.3f}")
+        print_pairs(evaluation.pairs)
     return {
         "label": label,
         "direction": first,
         "counterfactual": evaluation.choice,
         "margin": evaluation.margin,
         **figures[first],
-        "best_h": best,
+        **{f"best_{kind}": name for kind, name in best.items()},
         "diversity": evaluation.diversity,
+        "diversity_of_flips": diversity_of_flips(evaluation.pairs),
+        "pairs": [asdict(pair) for pair in evaluation.pairs],
         "directions": figures,
         "images": {
             name: [asdict(outcome) for outcome in evaluation.outcomes[name]] for name in names
         },
     }
+
+
+def print_figures(
+    args: argparse.Namespace, evaluation: Evaluation, figures: dict[str, dict]
+) -> None:
+    """Print each direction's figures, and those of the other counterfactual and of the maps."""
+    columns = ["flip_rate", "oracle_flip_rate", "manifold_lpips", "manifold_ratio", "alpha"]
+    columns += ["lpips", "gini_bb_lig", "gini_difference", "completeness_error"]
+    columns += ["cout"] if args.cout else []
+    rows = [{"direction": name, **own} for name, own in figures.items()]
+    print(markdown(rows, ["direction", *columns, "evaluations", "queries", "seconds"]))
+    other = "smallest" if evaluation.choice == LOWEST_LOSS else "lowest_loss"
+    print(f"counterfactual on the same paths: {other.replace('_', '-')}")
+    rows = [{"direction": name, **own[other]} for name, own in figures.items()]
+    print(markdown(rows, ["direction", *columns[:2], "alpha", "lpips", "l1"]))
+    if args.cells:
+        print("maps: cells, BB-LIG and the difference between source and counterfactual")
+        rows = [
+            {"direction": name, "map": method, **row}
+            for name, own in figures.items()
+            for method, row in own["maps"].items()
+        ]
+        columns = ["direction", "map", "completeness_error", "gini", "cout", "cout_back"]
+        print(markdown(rows, columns))
+
+
+def print_pairs(pairs: list[Pair]) -> None:
+    """Print how different every two directions are, and what that comes to over all of them."""
+    n, mean = sum(pair.n for pair in pairs), diversity_of_flips(pairs)
+    print("pairs of directions, on the images that both flip")
+    rows = [asdict(pair) | {"directions": ", ".join(pair.directions)} for pair in pairs]
+    rows.append({"directions": "all pairs", "n": n, "lpips": mean})
+    print(markdown(rows, ["directions", "abs_cosine", "n", "lpips", "rank_correlation"]))
 
 
 def reconstruction(

@@ -15,6 +15,7 @@ from torch import Tensor
 from gcd_core.domains.opening import Domain
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.maps import MapOutcome, compare_maps, summarise_maps
+from gcd_core.evaluation.pairs import Comparison, Pair
 from gcd_core.generators.base import Latent
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.attribution import Attribution, explain_path
@@ -140,8 +141,10 @@ class Evaluation:
     costs : dict
         Name of each direction to what encoding, walking and BB-LIG cost, all images together.
     diversity : float or None
-        Mean LPIPS between one image's counterfactuals along two directions, over the images;
-        None with a single direction.
+        Mean LPIPS between one image's counterfactuals along two directions, over all images,
+        flipped or not; None with a single direction.
+    pairs : list of Pair
+        Every two directions held against each other; empty with a single one.
     choice : {"smallest", "lowest-loss"}
         Which counterfactuals were measured.
     margin : float
@@ -151,6 +154,7 @@ class Evaluation:
     outcomes: dict[str, list[Outcome]]
     costs: dict[str, Cost]
     diversity: float | None
+    pairs: list[Pair]
     choice: str
     margin: float
 
@@ -204,12 +208,12 @@ def evaluate_directions(
     names = [direction.name for direction in directions]
     outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
     costs = {name: Cost() for name in names}
-    distances_between: list[float] = []
+    comparison = Comparison(directions, domain.perceptual)
     for files, batch in _batches(images, batch_size):
         encoding = Cost()
         with encoding.measure(domain):
             latent = domain.generator.encode(batch)
-        found = []
+        found, flipped = [], []
         for direction in directions:
             cost = costs[direction.name]
             cost.add(encoding)
@@ -226,12 +230,11 @@ def evaluate_directions(
                 measured = [replace(o, maps=m) for o, m in zip(measured, maps, strict=True)]
             outcomes[direction.name] += measured
             found.append(counterfactuals_of(paths))
+            flipped.append([path.flipped for path in paths])
             if progress:
                 progress(len(files))
-        if len(directions) > 1:
-            for ways in torch.stack(found, dim=1):
-                distances_between.append(metrics.diversity(ways, domain.perceptual))
-    return Evaluation(outcomes, costs, metrics.mean(distances_between), choice, margin)
+        comparison.add(batch, torch.stack(found, dim=1), torch.tensor(flipped).T)
+    return Evaluation(outcomes, costs, comparison.diversity, comparison.pairs(), choice, margin)
 
 
 def _other_choices(
@@ -383,9 +386,12 @@ def _oracle_figures(
     }
 
 
-def best_h(figures: dict[str, dict]) -> str | None:
-    """The h-direction of the highest flip rate, of lower LPIPS where they tie; None without one."""
-    names = [name for name in figures if name != "g"]
+def best_of(figures: dict[str, dict], kind: str) -> str | None:
+    """The direction of one kind ("h" or "w") of the highest flip rate; None without one.
+
+    Where they tie, of the lower LPIPS.
+    """
+    names = [name for name in figures if name.startswith(kind)]
     if not names:
         return None
     return max(names, key=lambda name: (figures[name]["flip_rate"], -figures[name]["lpips"]))

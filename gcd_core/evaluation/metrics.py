@@ -10,8 +10,6 @@ from torch.nn import functional as F
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import GCDError
 from gcd_core.method.loss import THRESHOLD
-from gcd_core.method.models import PerceptualDistance
-from gcd_core.perceptual import pairwise_distances
 
 
 def flip_rate(flipped: Tensor) -> float:
@@ -141,20 +139,6 @@ def cout(
         probability = 1 - probability
     area = torch.trapezoid(probability.double(), dx=1 / steps).item()
     return 2 * area - 1
-
-
-def diversity(images: Tensor, perceptual: PerceptualDistance) -> float:
-    """Mean LPIPS over the pairs of images (N, C, H, W): one image's counterfactuals along N ways.
-
-    Raises
-    ------
-    GCDError
-        If there are fewer than two images.
-    """
-    if len(images) < 2:
-        raise GCDError(f"Diversity needs two counterfactuals at least; there is {len(images)}.")
-    count = len(images)
-    return (pairwise_distances(images, perceptual).sum() / (count * (count - 1))).item()
 
 
 def mean(values: Iterable[float | None]) -> float | None:

@@ -26,6 +26,7 @@ FORMAT = "gcd-directions-1"
 LARGEST_FILE = 64 * 1024**2
 NAME = re.compile(r"g|[hw][1-9][0-9]{0,3}")
 PROXY = "proxy."
+REACH_POINTS = 12  # on each side of the source, where a direction's reach is measured
 FLAT = 1e-2  # cosine with the logit's gradient below which that says nothing of an eigenvector
 
 
@@ -36,7 +37,7 @@ class Direction:
     Attributes
     ----------
     name : str
-        "g", "h1", "h2", ...
+        "g", "h1", "h2", ..., "w1", "w2", ...
     vector : Tensor (D,)
         float32, of norm 1.
     label : str
@@ -58,7 +59,8 @@ class DirectionSet:
     Attributes
     ----------
     names : list of str
-        "g" and then "h1", "h2", ... by falling absolute eigenvalue.
+        "g" and then "h1", "h2", ... by falling absolute eigenvalue, and "w1", "w2", ..., the
+        independent ways, as they were found.
     vectors : Tensor (k, D)
         One unit vector per name, float32, on the CPU.
     metadata : dict
@@ -112,6 +114,22 @@ class DirectionSet:
             return None
         with torch.no_grad():
             return self.proxy(z_sem.detach().float().cpu())[:, 0]
+
+    def reach(self, alpha_max: float) -> Tensor | None:
+        """Return how far each direction moves the proxy's logit (k,); None without one to ask.
+
+        It is the largest ``|logit(z_sem + alpha v) - logit(z_sem)|`` that the proxy expects, in
+        log-odds, over 12 evenly spaced alphas on each side of the source up to `alpha_max`. None
+        where the set has no proxy, or no source code to start from.
+        """
+        if self.z_sem is None:
+            return None
+        alphas = torch.linspace(-alpha_max, alpha_max, 2 * REACH_POINTS + 1)
+        codes = self.z_sem + alphas[:, None, None] * self.vectors  # (alphas, k, D)
+        here, logits = self.proxy_logit(self.z_sem), self.proxy_logit(codes.flatten(0, 1))
+        if here is None or logits is None:
+            return None
+        return (logits.view(len(alphas), -1) - here).abs().amax(0)
 
     def save(self, path: str | Path) -> None:
         """Write the directions, their proxy and their metadata to one safetensors file.

@@ -89,7 +89,8 @@ def about(domain: Domain) -> str:
             "Learn a proxy, read off directions",
             "A small network learns to predict the answers from the code. Its gradient is the "
             "direction g; the eigenvectors of its Hessian are h1, h2, &hellip; "
-            "One image is enough.",
+            "Beside them, where there are any, the independent ways w1, w2, &hellip; each flip the "
+            "proxy by what neither g nor another way has. One image is enough.",
         )
         + step(
             3,

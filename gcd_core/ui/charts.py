@@ -10,6 +10,7 @@ from typing import NamedTuple
 from gcd_core import wording
 from gcd_core.method.loss import THRESHOLD
 
+ROOMY = 10  # rows and columns of a matrix at its usual size
 Points = Sequence[tuple[float, float]]
 
 
@@ -217,4 +218,5 @@ def matrix(names: Sequence[str], values: Sequence[Sequence[float]]) -> str:
             for j, v in enumerate(values[i])
         )
         rows.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
-    return f'<table class="gcd-matrix"><tr><th></th>{head}</tr>{"".join(rows)}</table>'
+    css = "gcd-matrix many" if len(names) > ROOMY else "gcd-matrix"
+    return f'<table class="{css}"><tr><th></th>{head}</tr>{"".join(rows)}</table>'

@@ -118,15 +118,20 @@ class ExploreHandlers:
         h6: float,
         h7: float,
         h8: float,
+        w1: float,
+        w2: float,
+        w3: float,
+        w4: float,
         overlay: str,
         opacity: float,
         view: str,
         request: gr.Request,
     ) -> tuple:
-        """Moves along g and h1 to h8 together; the answer's first value holds the numbers."""
+        """Moves along g, h1 to h8 and w1 to w4 together; the first value holds the numbers."""
         session, display = self._session(request), Display(overlay, opacity, view)
         session.display = display
-        alphas = dict(zip(SLIDERS, (g, h1, h2, h3, h4, h5, h6, h7, h8), strict=True))
+        given = (g, h1, h2, h3, h4, h5, h6, h7, h8, w1, w2, w3, w4)
+        alphas = dict(zip(SLIDERS, given, strict=True))
         if session.move(alphas) is None:  # a newer position came meanwhile
             return self._unmoved()
         return self.layout.show(session, display)

@@ -13,12 +13,14 @@ from gcd_core.ui.html import (
     curve_card,
     direction_title,
     end_picture,
+    fold_line,
     heading,
     pictures,
     readout,
+    ways_line,
 )
 from gcd_core.ui.numbers import can_flip, numbers_of
-from gcd_core.ui.state.positions import POINTS, SLIDERS
+from gcd_core.ui.state.positions import MAX_H, POINTS, SLIDERS
 from gcd_core.ui.state.session import Session
 
 OVERLAYS = [
@@ -28,6 +30,7 @@ OVERLAYS = [
     ("None", "none"),
 ]
 VIEWS = [("Side by side", "side"), ("Before | after", "slide")]
+ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
 EXAMPLES = (
     '{{#each thumbs}}<button data-index="{{@index}}" title="Example">'
     '<img src="{{this}}" alt="example"></button>{{/each}}'
@@ -111,11 +114,19 @@ class ExploreLayout:
                 self.curve = gr.HTML(elem_id="curve", apply_default_css=False)
 
     def _lay_out_directions(self) -> None:
-        """A row for each direction, and what to do with all of them."""
+        """A row for each direction, those that hardly move folded away, and what to do with all."""
         with gr.Column(elem_id="directions", min_width=320):
             self.heading = gr.HTML(elem_id="heading", apply_default_css=False)
-            for name in SLIDERS:
+            for name in SLIDERS[: 1 + MAX_H]:
                 self._lay_out_row(name)
+            self.ways = gr.HTML(elem_id="ways", apply_default_css=False)
+            for name in SLIDERS[1 + MAX_H :]:
+                self._lay_out_row(name)
+            self.fold = gr.HTML(
+                elem_id="fold",
+                js_on_load="gcd.fold(element, watch)",
+                apply_default_css=False,
+            )
             with gr.Row(elem_id="actions"):
                 self.reset = gr.Button("Reset", size="sm", elem_id="reset")
                 self.sweep = gr.Button("Sweep", size="sm", elem_id="sweep")
@@ -128,7 +139,7 @@ class ExploreLayout:
 
     def _lay_out_row(self, name: str) -> None:
         """One direction: its slider between its ends, and the way to its flip."""
-        with gr.Row(elem_classes="gcd-direction", elem_id=f"direction-{name}") as row:
+        with gr.Row(elem_classes=[ROW], elem_id=f"direction-{name}") as row:
             low = gr.HTML(elem_classes="gcd-end", apply_default_css=False, min_width=44)
             slider = gr.Slider(
                 -self.alpha_max,
@@ -164,7 +175,7 @@ class ExploreLayout:
     @property
     def ends(self) -> list[Any]:
         """The components that a newly decoded path changes."""
-        return [self.heading, *self.sliders, *self.lows, *self.highs, *self.flips]
+        return [self.heading, *self.sliders, *self.lows, *self.highs, *self.flips, self.fold]
 
     @property
     def everything(self) -> list[Any]:
@@ -173,6 +184,7 @@ class ExploreLayout:
             *self.shown,
             *self.ends,
             *self.rows,
+            self.ways,
             self.label,
             self.examples,
             self.source,
@@ -205,6 +217,7 @@ class ExploreLayout:
                 gr.skip() if n is None else gr.update(interactive=can_flip(session, n))
                 for n in names
             ),
+            fold_line(session),
         )
 
     def show_everything(self, session: Session, display: Display) -> tuple:
@@ -212,6 +225,7 @@ class ExploreLayout:
         ends = list(self.show_ends(session))
         for i, name in enumerate(SLIDERS, start=1):
             if name not in session.names:
+                ends[i] = gr.update(value=0.0)
                 continue
             ends[i] = gr.update(
                 value=session.alphas.get(name, 0.0),
@@ -220,13 +234,20 @@ class ExploreLayout:
                 step=self.alpha_max / (POINTS // 2),
                 label=direction_title(session, name),
             )
-        rows = [gr.update(visible=name in session.names) for name in SLIDERS]
+        rows = [
+            gr.update(
+                visible=name in session.names,
+                elem_classes=[ROW, FOLDED] if name in session.folded else [ROW],
+            )
+            for name in SLIDERS
+        ]
         example = -1 if session.example is None else session.example
         no_gif = gr.update(value=None, interactive=False)
         return (
             *self.show(session, display),
             *ends,
             *rows,
+            ways_line(session),
             session.label,
             example,
             None,

@@ -21,7 +21,7 @@ from gcd_core.ui.explore import LIVE, ExploreTab
 from gcd_core.ui.html import Display, image_tag
 from gcd_core.ui.messages import polite
 from gcd_core.ui.numbers import label_names, numbers_of
-from gcd_core.ui.state.positions import MAX_H
+from gcd_core.ui.state.positions import MAX_H, MAX_W
 from gcd_core.ui.state.searches import RunningSearch
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
@@ -34,6 +34,7 @@ STAGE_TITLES = {
     "directions": "Reading the directions off the proxy",
 }
 LAMBDA_OF_LPIPS = "\N{GREEK SMALL LETTER LAMDA} of LPIPS"
+WAYS = "Independent ways"
 DOT = " \N{MIDDLE DOT} "
 SETTLED = 0.99  # cosine between one g and the next, of twice the samples
 SHARE = {
@@ -60,6 +61,8 @@ def search_settings(
     steps: int | None,
     seed: int | None,
     settle: bool,
+    ways: int | None,
+    boundary: bool,
 ) -> Settings:
     """The domain's settings with what stands in the fields, None where one is empty.
 
@@ -86,7 +89,11 @@ def search_settings(
         n_h=int(given("h-directions (k)", k)),
         steps=steps,
         seed=int(given("Seed", seed)),
+        n_ways=int(given(WAYS, ways)),
+        boundary=boundary,
     )
+    if settings.n_ways > MAX_W:
+        raise GCDError(f"{settings.n_ways} independent ways have no room here; take 0 to {MAX_W}.")
     settings.check(domain.generator.z_sem_size)
     return settings
 
@@ -186,14 +193,28 @@ class FindTab:
                     with gr.Row():
                         self.samples = number(defaults.n_samples, "Samples", precision=0)
                         self.radius = number(defaults.radius, "Radius")
+                        self.lam = number(defaults.lam, LAMBDA_OF_LPIPS)
                     with gr.Row():
                         self.k = number(min(defaults.n_h, MAX_H), "h-directions (k)", precision=0)
-                        self.lam = number(defaults.lam, LAMBDA_OF_LPIPS)
+                        self.ways = number(min(defaults.n_ways, MAX_W), WAYS, precision=0)
+                    gr.HTML(
+                        f'<p class="gcd-info">{WAYS} (0 to {MAX_W}) are directions beside g that '
+                        "flip the prediction on their own, by what neither g nor another way has. "
+                        "Looking for them asks the classifier nothing more.</p>",
+                        apply_default_css=False,
+                    )
                     with gr.Row():
                         own = f" ({defaults.steps}: distilled)"
                         title = "Steps" + (own if defaults.solver == DISTILLED else "")
                         self.steps = number(defaults.steps, title, precision=0)
                         self.seed = number(0, "Seed", precision=0)
+                    self.boundary = gr.Checkbox(
+                        defaults.boundary,
+                        label="Search at the decision boundary",
+                        info="For an image that the classifier is sure of: a first g leads to the "
+                        "boundary, and the directions are looked for there.",
+                        elem_id="boundary",
+                    )
                     self.settle = gr.Checkbox(
                         False,
                         label="Stop early, once g has settled",
@@ -255,6 +276,8 @@ class FindTab:
         opacity: float,
         view: str,
         settle: bool,
+        ways: int | None,
+        boundary: bool,
         request: gr.Request,
     ) -> Iterator[tuple]:
         """Searches in the background, streaming progress; the result opens in Explore."""
@@ -263,7 +286,9 @@ class FindTab:
         domain = self.explorer.domain
         unchanged = [gr.skip() for _ in (*self.explore.layout.everything[1:], None)]
         try:
-            settings = search_settings(domain, samples, radius, lam, k, steps, seed, settle)
+            settings = search_settings(
+                domain, samples, radius, lam, k, steps, seed, settle, ways, boundary
+            )
         except GCDError as error:
             yield (gr.skip(), *self._refused(str(error)), *unchanged)
             raise
@@ -366,7 +391,7 @@ class FindTab:
         settings = [self.samples, self.radius, self.lam, self.k, self.steps, self.seed]
         found = self.start.click(
             polite(self.find_directions),
-            [*settings, *layout.display, self.settle],
+            [*settings, *layout.display, self.settle, self.ways, self.boundary],
             [
                 layout.numbers,
                 *shown,

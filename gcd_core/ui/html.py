@@ -10,7 +10,7 @@ from gcd_core.method.attribution import Attribution
 from gcd_core.method.cells import CellAttribution
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn, thumbnail
-from gcd_core.ui.numbers import flipped, label_names, measured_curve, proxy_curve
+from gcd_core.ui.numbers import flipped, label_names, measured_curve, proxy_curve, ways_found
 from gcd_core.ui.state.frames import Frame, Opened
 from gcd_core.ui.state.session import Session
 from gcd_core.wording import signed
@@ -22,6 +22,10 @@ DIVIDER = (
 NEAREST = (
     ' <abbr title="The walk ends before the classifier is fully convinced of the other answer: '
     'the map goes as far as its most convincing picture.">i</abbr>'
+)
+ONE_WAY = (
+    "This classifier knows one way: as far as the search&rsquo;s proxy sees, no direction "
+    "independent of g flips it."
 )
 ATTRIBUTIONS = {  # title, and what is said while one waits
     "bb_lig": ("BB-LIG heat map", "following the direction"),
@@ -235,6 +239,42 @@ def heading(session: Session) -> str:
     return (
         f'<div class="gcd-heading"><h3>Directions{state}</h3>'
         f"<p><span>&larr; {escape(negative)}</span><span>{escape(positive)} &rarr;</span></p></div>"
+    )
+
+
+def ways_line(session: Session) -> str:
+    """What stands over the ways' sliders: what they are, and whether the search saw all it wanted.
+
+    Nothing where no way was looked for and none is there to see.
+    """
+    if session.directions is None:
+        return ""
+    wanted, found = ways_found(session.directions)
+    parts = []
+    if any(name.startswith("w") for name in session.names if name not in session.folded):
+        parts.append("<h3>Independent ways</h3><p>Each flips by what no other has.</p>")
+    if not found and wanted > 0:
+        parts.append(f"<p>{ONE_WAY}</p>")
+    elif found < wanted:
+        were = "independent way was" if found == 1 else "independent ways were"
+        parts.append(f"<p>{found} {were} found; the search saw no further one.</p>")
+    return f'<div class="gcd-ways">{"".join(parts)}</div>' if parts else ""
+
+
+def fold_line(session: Session) -> str:
+    """The line that directions which hardly move the classifier are folded away under.
+
+    It says how many of them flip the opened image all the same, once their paths are decoded.
+    """
+    if not session.folded:
+        return ""
+    count = len(session.folded)
+    paths = [session.path(name) for name in session.folded]
+    flips = sum(path is not None and bool(path.flipped) for path in paths)
+    here = f" \N{MIDDLE DOT} {flips} flip{'s' if flips == 1 else ''} here" if flips else ""
+    return (
+        '<button type="button" class="gcd-fold" aria-expanded="false">'
+        f"{count} more hardly move{'s' if count == 1 else ''} this classifier{here}</button>"
     )
 
 

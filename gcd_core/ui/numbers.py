@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from gcd_core.method.directions import DirectionSet
 from gcd_core.ui.addresses import drawn
 from gcd_core.ui.charts import Points, crosses
 from gcd_core.ui.state.frames import latent_at
@@ -47,7 +48,11 @@ def numbers_of(session: Session, **more: object) -> dict[str, Any]:
         What an event adds.
     """
     opened, current = session.opened, session.current
-    answer: dict[str, Any] = {"label": session.label, "directions": session.names}
+    answer: dict[str, Any] = {
+        "label": session.label,
+        "directions": session.names,
+        "folded": session.folded,
+    }
     if opened is not None and current is not None:
         labels = session.explorer.domain.labels
         answer |= {
@@ -64,6 +69,17 @@ def numbers_of(session: Session, **more: object) -> dict[str, Any]:
             "image": drawn(current.image),
         }
     return answer | more
+
+
+def ways_found(directions: DirectionSet) -> tuple[int, int]:
+    """How many independent ways a search looked for, and how many it found.
+
+    A file that does not say what was looked for, as older ones, looked for none.
+    """
+    settings = directions.metadata.get("settings")
+    wanted = settings.get("n_ways") if isinstance(settings, dict) else None
+    found = sum(name.startswith("w") for name in directions.names)
+    return wanted if type(wanted) is int else 0, found
 
 
 def measured_curve(session: Session) -> Points:

@@ -12,7 +12,7 @@ from PIL import Image
 
 import gcd_core
 from gcd_core.__main__ import COMMANDS, main
-from gcd_core.cli.evaluate import parse_sampling
+from gcd_core.cli.evaluate import choose_directions, parse_sampling
 from gcd_core.cli.explain import walk_report
 from gcd_core.cli.options import StageBars, write_json
 from gcd_core.errors import GCDError
@@ -294,7 +294,66 @@ def test_evaluate_all_directions(domain, directions, tmp_path, capsys):
     assert result["directions"]["h1"]["flip_rate"] == 0
     assert result["flip_rate"] == result["directions"]["g"]["flip_rate"]
     assert result["n"] == 2 and result["diversity"] > 0 and -1 <= result["cout"] <= 1
-    assert "best h" in capsys.readouterr().out
+    assert result["best_w"] is None and len(result["pairs"]) == 3
+    printed = capsys.readouterr().out
+    assert "best h: h2" in printed and "best w" not in printed
+
+
+def save_ways(domain, file):
+    """A set with no h: g, and two ways that are 0.6 along it and across each other elsewhere."""
+    basis = torch.linalg.qr(torch.stack([WAY, unit(CODE, 2), unit(CODE, 3)]).T).Q.T
+    away = 0.8 * basis[1:]
+    metadata = {"label": "a", "domain": "linear", "generator": domain.generator.identity}
+    vectors = torch.stack([WAY, 0.6 * WAY + away[0], 0.6 * WAY + away[1]])
+    gcd_core.DirectionSet(["g", "w1", "w2"], vectors, metadata).save(file)
+
+
+def test_evaluate_ways_two_by_two(domain, tmp_path, capsys):
+    file, numbers = tmp_path / "ways.safetensors", tmp_path / "out.json"
+    save_ways(domain, file)
+    command = ["evaluate", "--domain", "linear", "--images", str(domain.folder)]
+    command += ["--directions", str(file), "--json", str(numbers), "--direction"]
+    assert main([*command, "all"]) == 0
+    printed, result = capsys.readouterr().out, json.loads(numbers.read_text())
+    assert result["best_h"] is None and result["best_w"] in ("w1", "w2")
+    assert result["directions"]["w1"]["flip_rate"] == 1, "so that there is something to compare"
+    pairs = {tuple(pair["directions"]): pair for pair in result["pairs"]}
+    assert list(pairs) == [("g", "w1"), ("g", "w2"), ("w1", "w2")]
+    assert [pair["abs_cosine"] for pair in pairs.values()] == pytest.approx([0.6, 0.6, 0.36])
+    assert all(pair["n"] == 4 and pair["lpips"] > 0 for pair in pairs.values())
+    assert all(-1 <= pair["rank_correlation"] < 1 for pair in pairs.values())
+    assert result["diversity"] == pytest.approx(result["diversity_of_flips"]), "all flip"
+    assert re.search(r"\| w1, w2 +\| 0\.36 +\| 4 ", printed)
+    assert re.search(rf"\| all pairs +\| – +\| 12 +\| {result['diversity']:.3g} ", printed)
+    assert re.search(r"\| w1 +\| 1 ", printed) and "best w" in printed
+    assert main([*command, "w2, w1"]) == 0
+    chosen = json.loads(numbers.read_text())
+    assert list(chosen["directions"]) == ["w2", "w1"] and chosen["direction"] == "w2"
+    (pair,) = chosen["pairs"]
+    for name in ("abs_cosine", "n", "lpips", "rank_correlation"):
+        assert pair[name] == pytest.approx(pairs["w1", "w2"][name])
+
+
+@pytest.mark.parametrize(
+    "text, names",
+    [
+        ("all", "g h1 h2 w1"),
+        ("ways", "g w1"),
+        ("w1,g", "w1 g"),
+        ("g, h2 ,g", "g h2"),
+        ("h1,ways", "h1 g w1"),
+    ],
+)
+def test_choose_directions(text, names):
+    found = gcd_core.DirectionSet(["g", "h1", "h2", "w1"], torch.eye(4), {"label": "a"})
+    assert [direction.name for direction in choose_directions(found, text)] == names.split()
+
+
+@pytest.mark.parametrize("text", ["w1", "ways", "all,w1", "h1,", ""])
+def test_directions_that_are_not_there_are_refused_with_those_that_are(text):
+    found = gcd_core.DirectionSet(["h1", "h2"], torch.eye(2), {"label": "a"})
+    with pytest.raises(GCDError, match=r"^There is no direction '\w*'; there are h1, h2\.$"):
+        choose_directions(found, text)
 
 
 def test_evaluate_reconstruction(domain, tmp_path, capsys):
@@ -344,6 +403,8 @@ EVALUATE = ["evaluate", "--domain", "linear", "--images", "FOLDER"]
         ([*EVALUATE, "--reconstruction", "--sampling", "euler:9"], "euler"),
         ([*EVALUATE, "--directions", "IMAGE"], "not a safetensors file"),
         ([*EVALUATE, "--directions", "SET", "--direction", "h7"], "'h7'"),
+        ([*EVALUATE, "--directions", "SET", "--direction", "g,w1"], "'w1'; there are g, h1, h2."),
+        ([*EVALUATE[:-1], "NOWHERE", "--directions", "SET", "--direction", "w1"], "'w1'"),
         ([*EVALUATE, "--directions", "SET", "--sampling", "ddim:20"], "--reconstruction"),
         ([*EVALUATE, "--directions", "SET", "--split", "test"], "--labels"),
         ([*EVALUATE[:-1], "NOWHERE", "--reconstruction"], "neither a folder nor a zip"),

@@ -8,7 +8,8 @@ import torch
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.evaluate import (
-    best_h,
+    best_of,
+    counterfactuals_of,
     evaluate_directions,
     evaluate_reconstruction,
     summarise,
@@ -99,6 +100,27 @@ def test_evaluation_tells_a_direction_that_flips_from_one_that_does_not(domain, 
     assert -1 <= g["cout"] <= 1 and g["cout"] > h["cout"]
     assert 0 < g["gini_difference"] < 1 and 0 < g["gini_bb_lig"] < 1
     assert evaluation.diversity > 0
+    (pair,) = evaluation.pairs
+    assert pair.directions == ("g", "h1") and pair.abs_cosine == pytest.approx(0, abs=1e-6)
+    assert (pair.n, pair.lpips, pair.rank_correlation) == (0, None, None), "h1 flips nothing"
+
+
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_pairs_are_of_the_counterfactuals_that_are_measured(domain, images, batch_size):
+    aslant = Direction("w1", 0.8 * WAY + 0.6 * across().vector, "a")
+    backward = Direction("h1", -aslant.vector, "a")
+    named = [(f"{i}.png", image[None]) for i, image in enumerate(images)]
+    directions = [G, aslant, backward]
+    pairs = evaluate_directions(domain, named, directions, "a", batch_size=batch_size).pairs
+    assert [pair.directions for pair in pairs] == [("g", "w1"), ("g", "h1"), ("w1", "h1")]
+    assert [pair.abs_cosine for pair in pairs] == pytest.approx([0.8, 0.8, 1])
+    one, other = (walk_many(domain, images, direction, "a") for direction in (G, aslant))
+    assert all(path.flipped for path in [*one, *other]) and pairs[0].n == len(images)
+    a, b = counterfactuals_of(one), counterfactuals_of(other)
+    assert pairs[0].lpips == pytest.approx(domain.perceptual(a, b).mean().item(), abs=1e-6)
+    changes = [(found - images).abs().mean(dim=(0, 1)) for found in (a, b)]
+    expected = metrics.rank_correlation(*changes)
+    assert pairs[0].rank_correlation == pytest.approx(expected, abs=1e-3)
 
 
 def test_costs_are_those_of_encoding_walking_and_explaining_alone(domain, images):
@@ -111,7 +133,7 @@ def test_costs_are_those_of_encoding_walking_and_explaining_alone(domain, images
     )
     assert paper.costs["g"].evaluations == 2 * (5 + 5 * domain.walk_points)
     assert cost.seconds > 0
-    assert evaluation.diversity is None
+    assert evaluation.diversity is None and evaluation.pairs == []
 
 
 def test_both_choices_of_the_counterfactual_are_measured_on_the_same_paths(domain, images):
@@ -148,15 +170,16 @@ def test_without_an_oracle_the_oracles_figures_are_none(domain, images):
     assert figures["oracle_flip_rate"] is None and figures["flip_rate"] == 1
 
 
-def test_best_h_has_the_highest_flip_rate_then_the_lowest_lpips():
+def test_the_best_of_a_kind_has_the_highest_flip_rate_then_the_lowest_lpips():
     figures = {
         "g": {"flip_rate": 1.0, "lpips": 0.1},
         "h1": {"flip_rate": 0.5, "lpips": 0.1},
         "h2": {"flip_rate": 0.9, "lpips": 0.3},
         "h3": {"flip_rate": 0.9, "lpips": 0.2},
+        "w1": {"flip_rate": 0.95, "lpips": 0.3},
     }
-    assert best_h(figures) == "h3"
-    assert best_h({"g": figures["g"]}) is None
+    assert best_of(figures, "h") == "h3" and best_of(figures, "w") == "w1"
+    assert best_of({"g": figures["g"], "w1": figures["w1"]}, "h") is None
 
 
 def test_reconstruction_is_measured_for_each_sampling(domain, images):

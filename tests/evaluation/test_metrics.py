@@ -18,10 +18,6 @@ class Brightness:
         return torch.sigmoid(logits[:, 0])
 
 
-def absolute_distance(a, b):
-    return (a - b).abs().mean(dim=(1, 2, 3))
-
-
 def test_flip_rate_is_the_share_of_true():
     assert metrics.flip_rate(torch.tensor([True, False, True, True])) == 0.75
     with pytest.raises(GCDError, match="none"):
@@ -75,13 +71,6 @@ def test_cout_of_equal_changes_is_their_mean_and_largest_changes_come_first():
     assert score == pytest.approx(2 * 0.2375 - 1, abs=1e-5)
     with pytest.raises(GCDError):
         metrics.cout(Brightness(), "bright", source, target, steps=0)
-
-
-def test_diversity_is_the_mean_over_the_pairs():
-    images = torch.tensor([0.0, 0.25, 1.0]).view(3, 1, 1, 1).expand(3, 1, 2, 2)
-    assert metrics.diversity(images, absolute_distance) == pytest.approx((0.25 + 1 + 0.75) / 3)
-    with pytest.raises(GCDError):
-        metrics.diversity(images[:1], absolute_distance)
 
 
 def test_mean_absolute_error_is_per_image():

@@ -1,6 +1,7 @@
 """g and h against known gradients and eigenvectors; files give back what was saved, or refuse."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -101,6 +102,27 @@ def test_without_a_proxy():
     bare = DirectionSet(["g"], AXES[:1], {"label": "a"})
     assert bare["g"].eigenvalue is None
     assert bare.proxy_logit(SOURCE) is None
+
+
+def test_reach_is_the_farthest_that_the_logit_goes_on_either_side():
+    class Known:
+        """A logit of slope 3 along one axis; along another it falls, but on one side only."""
+
+        def __call__(self, z):
+            along = (z - SOURCE) @ AXES.T
+            logit = 2 + 3 * along[:, 0] - 5 * (-along[:, 1]).relu()
+            return torch.stack([logit, 0 * logit], 1)
+
+    names, tilted = ["g", "h1", "h2", "w1"], 0.6 * AXES[0] + 0.8 * AXES[2]
+    vectors = torch.stack([AXES[0], AXES[1], AXES[3], tilted])
+    directions = DirectionSet(names, vectors, {"label": "a"}, z_sem=SOURCE, proxy=Known())
+    expected = 2.5 * torch.tensor([3.0, 5.0, 0.0, 1.8])
+    torch.testing.assert_close(directions.reach(2.5), expected, atol=1e-4, rtol=0)
+
+
+def test_without_a_proxy_or_a_source_reach_is_not_known(directions):
+    assert replace(directions, proxy=None).reach(2.0) is None
+    assert replace(directions, z_sem=None).reach(2.0) is None
 
 
 def test_saved_and_loaded(directions, tmp_path):

@@ -16,6 +16,7 @@ from gcd_core.images.drawing import to_pil
 from gcd_core.images.reading import load_image
 from gcd_core.method.counterfactual import MARGIN, SMALLEST
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.proxy import Proxy
 from gcd_core.method.settings import Settings
 
 SIZE, CODE = 128, 10
@@ -167,6 +168,29 @@ class FakeDomain:
         names = ["g", *(f"h{i + 1}" for i in range(count))]
         about = {"label": label, "domain": self.name, "generator": self.generator.identity}
         return DirectionSet(names, vectors, about)
+
+
+def save_ways(file: Path) -> None:
+    """Write directions of the drawn domain whose proxy reads two axes: g, and the way w1.
+
+    h1 and w2 hardly move it; the search that found them looked for three ways.
+    """
+    proxy = Proxy(CODE)
+    for network in proxy.networks:
+        layers = [layer for layer in network if isinstance(layer, torch.nn.Linear)]
+        for layer in layers:  # two units a layer, the rest asleep
+            torch.nn.init.zeros_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
+        layers[0].weight.data[0, HAZE] = layers[0].weight.data[1, RIGHT] = 1.0
+        for layer in layers[1:-1]:
+            layer.weight.data[0, 0] = layer.weight.data[1, 1] = 4.0
+            layer.bias.data[:2] = -2.0
+        layers[-1].weight.data[0, :2] = 20.0
+    about = {"label": "pneumonia", "domain": FakeDomain.name, "settings": {"n_ways": 3}}
+    about["generator"] = FakeGenerator.identity
+    axes, names = [HAZE, HEIGHT, RIGHT, HEART], ["g", "h1", "w1", "w2"]
+    vectors = torch.eye(CODE)[axes]
+    DirectionSet(names, vectors, about, z_sem=torch.zeros(1, CODE), proxy=proxy).save(file)
 
 
 def digest(image: Tensor) -> str:

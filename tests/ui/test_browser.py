@@ -17,7 +17,7 @@ from gcd_core.method.directions import load_directions
 from gcd_core.ui.addresses import drawn
 from gcd_core.ui.page import build_page, launch_settings
 from tests.ui.conftest import Served, free_port
-from tests.ui.fakes import FakeDomain, draw
+from tests.ui.fakes import FakeDomain, draw, save_ways
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
 
@@ -317,6 +317,57 @@ def test_finding_directions_opens_them_in_explore(served: Served, visit, tmp_pat
     page.get_by_role("tab", name="Explore").click()
     assert page.locator("#curve polyline.proxy").count() == 1
     shoot(page, "found")
+
+
+def rows(page) -> list[str]:
+    """The directions whose rows can be seen, from top to bottom."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll('.gcd-direction')]
+            .filter(row => row.checkVisibility())
+            .sort((a, b) => a.getBoundingClientRect().top - b.getBoundingClientRect().top)
+            .map(row => row.id.replace('direction-', ''))"""
+    )
+
+
+@pytest.mark.parametrize("width, height", [(1280, 800), (390, 844)])
+def test_ways_have_sliders_and_what_hardly_moves_folds_away(
+    served: Served, visit, tmp_path: Path, width: int, height: int
+):
+    page = visit(served.address, width, height)
+    prepared(page)
+    assert rows(page) == ["g", "h1", "h2", "h3", "h4"]
+    assert not page.locator(".gcd-fold").count() and not page.locator(".gcd-ways").count()
+    save_ways(tmp_path / "ways.safetensors")
+    page.get_by_role("tab", name="Find directions").click()
+    page.locator("input[type=file][accept*=safetensors]").set_input_files(
+        tmp_path / "ways.safetensors"
+    )
+    page.wait_for_selector("#work", state="visible")
+    wait_until(page, lambda: rows(page) == ["g", "w1"])
+    told = page.locator("#ways").inner_text()
+    assert "Independent ways" in told
+    assert "2 independent ways were found; the search saw no further one." in told
+    fold = page.get_by_role("button", name="2 more hardly move this classifier")
+    assert fold.get_attribute("aria-expanded") == "false"
+    page.wait_for_selector("#direction-w2 .gcd-thumb img", state="attached")
+    fold.click()
+    assert fold.get_attribute("aria-expanded") == "true"
+    assert rows(page) == ["g", "w1", "h1", "w2"]
+    page.screenshot(path=ARTEFACTS / f"ways-{width}.png", full_page=True)
+    page.locator("#slider-w2").scroll_into_view_if_needed()
+    drag(page, "w2", 0.9)
+    wait_until(page, lambda: "along w2" in page.locator("#curve").inner_text())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    fold.click()
+    assert rows(page) == ["g", "w1"]
+    page.locator("#flip-w1").click()
+    wait_until(page, lambda: "along w1" in page.locator("#curve").inner_text())
+    page.get_by_text("Kind of pneumonia").click()  # its set has no proxy, and nothing to fold
+    wait_until(page, lambda: len(rows(page)) == 9)
+    assert not page.locator(".gcd-fold").count() and not page.locator(".gcd-ways").count()
+    page.locator("#label").get_by_text("Pneumonia", exact=True).click()
+    wait_until(page, lambda: rows(page) == ["g", "w1"])
+    assert page.locator("#slider-w1 input[type=range]").input_value() == "0"
 
 
 def test_a_search_can_be_cancelled_while_the_page_stays_usable(served: Served, visit):

@@ -91,3 +91,10 @@ def test_the_matrix_is_deepest_where_it_is_largest():
 
 def test_what_is_typed_is_shown_and_not_run():
     assert "<script>" not in charts.meter(0.5, "<script>", "<script>")
+
+
+def test_a_matrix_of_all_thirteen_directions_is_drawn_smaller():
+    def matrix(n: int) -> str:
+        return charts.matrix(["g"] * n, [[0.1] * n] * n)
+
+    assert 'class="gcd-matrix"' in matrix(9) and 'class="gcd-matrix many"' in matrix(13)

@@ -26,6 +26,7 @@ from tests.ui.fakes import FakeDomain, draw
 from tests.ui.waiting import wait_for
 
 FIELDS = {"samples": 64, "radius": 3.0, "lam": 1.0, "k": 2, "steps": 20, "seed": 0}
+FIELDS |= {"ways": 0, "boundary": False}
 DISPLAY = {"overlay": "bb_lig", "opacity": 0.6, "view": "side"}
 SOMEBODY = SimpleNamespace(session_hash="somebody")
 
@@ -76,8 +77,39 @@ def test_settings_of_the_fields(domain: FakeDomain):
     assert settings == Settings(
         radius=3.0, n_samples=64, n_h=2, settle=0.99, antithetic=own.antithetic
     )
+    wanted = search_settings(domain, **FIELDS | {"ways": 3, "boundary": True}, settle=False)
+    assert (wanted.n_ways, wanted.boundary) == (3, True)
+    domain.search = Settings(radius=3.0, n_ways=2, boundary=True)  # the fields hold, not these
+    wanted = search_settings(domain, **FIELDS, settle=False)
+    assert (wanted.n_ways, wanted.boundary) == (0, False)
     domain.search = Settings(radius=3.0, solver=None, steps=None)  # a generator without steps
     assert search_settings(domain, **FIELDS | {"steps": None}, settle=False).steps is None
+
+
+def test_the_fields_begin_with_the_domains_own(visitors: Visitors, domain: FakeDomain):
+    domain.search = Settings(radius=3.0, n_ways=7, boundary=True)
+    with gr.Blocks():
+        find = FindTab(visitors, ExploreTab(visitors))
+    assert (find.ways.value, find.boundary.value) == (4, True)  # no more than there is room for
+    domain.search = Settings(radius=3.0, n_ways=2)
+    with gr.Blocks():
+        find = FindTab(visitors, ExploreTab(visitors))
+    assert (find.ways.value, find.boundary.value) == (2, False)
+
+
+def test_the_ways_wanted_reach_the_search(
+    visitors: Visitors, find: FindTab, monkeypatch: pytest.MonkeyPatch
+):
+    visitors.session("somebody").open_example(0)
+    asked = []
+
+    def note(image: torch.Tensor, label: str, settings: Settings, **_: object):
+        asked.append(settings)
+        raise GCDError("Enough.")
+
+    monkeypatch.setattr(visitors.explorer, "_find", note)
+    answers(find, ways=3, boundary=True)
+    assert [(settings.n_ways, settings.boundary) for settings in asked] == [(3, True)]
 
 
 def test_other_steps_than_the_distilled_decoders_are_the_full_ones(domain: FakeDomain):
@@ -99,6 +131,9 @@ def test_other_steps_than_the_distilled_decoders_are_the_full_ones(domain: FakeD
         ("steps", 1, "1 solver step"),
         ("steps", None, "Steps is empty"),
         ("seed", -1, "seed -1"),
+        ("ways", 5, "5 independent ways"),
+        ("ways", -1, "-1 ways"),
+        ("ways", None, "Independent ways is empty"),
     ],
 )
 def test_a_bad_setting_leaves_the_page_as_it_was(

@@ -19,7 +19,7 @@ from gcd_core.method.directions import load_directions
 from gcd_core.ui.page import build_page, launch_settings
 from tests.scans import SECRETS, dicom
 from tests.ui.conftest import Served, free_port
-from tests.ui.fakes import FakeDomain, draw
+from tests.ui.fakes import FakeDomain, draw, save_ways
 
 pytestmark = pytest.mark.slow
 
@@ -143,6 +143,31 @@ def test_find_save_and_load(client: Client, picture: Path, tmp_path: Path):
     client.predict(handle_file(picture), api_name="/open_image")
     loaded = client.predict(handle_file(file), api_name="/load_directions")[0]
     assert loaded["directions"] == ["g", "h1", "h2"]
+
+
+def test_ways_are_moved_followed_compared_and_saved_as_h_are(
+    client: Client, picture: Path, tmp_path: Path
+):
+    client.predict(handle_file(picture), api_name="/open_image")
+    save_ways(tmp_path / "ways.safetensors")
+    loaded = client.predict(handle_file(tmp_path / "ways.safetensors"), api_name="/load_directions")
+    names = ["g", "h1", "w1", "w2"]
+    assert loaded[0]["directions"] == names and loaded[0]["folded"] == ["h1", "w2"]
+    at = client.predict(g=1.0, w1=2.5, api_name="/move")[0]
+    assert at["alphas"] == {"g": 1.0, "h1": 0, "w1": 2.5, "w2": 0} and at["lpips"] > 0
+    flipped = client.predict(direction="w1", api_name="/to_flip")[0]
+    assert flipped["moved"] == "w1" and flipped["alphas"]["g"] == 0
+    assert client.predict(overlay="bb_lig", api_name="/heatmap")[0]["map"].startswith("data:")
+    assert client.predict(api_name="/sweep")[0]["moved"] == "w1"
+    assert client.predict(api_name="/report")[0]["report"] == "pdf"
+    compared = client.predict(api_name="/compare")[0]
+    assert [row["direction"] for row in compared["rows"]] == names
+    saved = load_directions(client.predict(api_name="/save_directions")[0])
+    assert saved.names == names and saved.metadata["settings"]["n_ways"] == 3
+    other = client.predict(label="bacterial", api_name="/explain")[0]
+    assert "w1" not in other["alphas"] and other["folded"] == []
+    again = client.predict(label="pneumonia", api_name="/explain")[0]
+    assert again["alphas"] == dict.fromkeys(names, 0)
 
 
 def test_a_search_can_be_cancelled(served: Served, client: Client, picture: Path):

@@ -25,7 +25,7 @@ from gcd_core.ui.state.compute import Compute, Urgency
 from gcd_core.ui.state.frames import Frame, Opened
 from gcd_core.ui.state.hosting import CALLS_BACK, gpu
 from gcd_core.ui.state.paths import Paths
-from gcd_core.ui.state.positions import alpha_grid, shown_names
+from gcd_core.ui.state.positions import alpha_grid, folded_names, shown_names
 from gcd_core.ui.state.searches import RunningSearch, Searches
 
 BACKGROUND_BATCH = 4  # on a CPU, so that background work can soon give way to a live move
@@ -229,7 +229,9 @@ class Explorer:
             hooks = (report, cancel) if CALLS_BACK else (None, None)
             return self.in_turn(Urgency.PATH, self._walk, opened, directions[name], label, *hooks)
 
-        paths = Paths(make, shown_names(directions), self._seat, kept)
+        folded = folded_names(directions, self.domain.alpha_max)
+        names = sorted(shown_names(directions), key=lambda name: name in folded)  # those last
+        paths = Paths(make, names, self._seat, kept)
         self._paths.add(paths)
         return paths
 

@@ -7,8 +7,17 @@ from collections.abc import Iterator
 from gcd_core.method.directions import DirectionSet
 
 POINTS = 25  # decoded pictures on a path, both ways and the middle
-MAX_H = 8  # h-directions that the page has room for
-SLIDERS = ("g", *(f"h{i}" for i in range(1, MAX_H + 1)))
+MAX_H, MAX_W = 8, 4  # h-directions and independent ways that the page has room for
+SLIDERS = (
+    "g",
+    *(f"h{i}" for i in range(1, MAX_H + 1)),
+    *(f"w{i}" for i in range(1, MAX_W + 1)),
+)
+# A direction folds away where the proxy's logit changes along it by less than both. 1 takes an even
+# chance to 73 % at most. Where the proxy is mild about everything, so that g itself takes it little
+# farther, a direction still counts that reaches a quarter as far as the farthest.
+LEAST_REACH = 1.0  # log-odds
+LEAST_SHARE = 0.25  # of the reach of the set's farthest-reaching direction
 
 Alphas = dict[str, float]  # how far along each direction; one that is left out stands at 0
 
@@ -22,6 +31,19 @@ def alpha_grid(alpha_max: float) -> list[float]:
 def shown_names(directions: DirectionSet) -> list[str]:
     """The directions of a set that the page has a slider for."""
     return [name for name in SLIDERS if name in directions.names]
+
+
+def folded_names(directions: DirectionSet, alpha_max: float) -> list[str]:
+    """The shown directions that hardly move the proxy's logit within `alpha_max`, never g.
+
+    None of a set without a proxy, of which that is not known.
+    """
+    reach = directions.reach(alpha_max)
+    if reach is None:
+        return []
+    bound = min(LEAST_REACH, LEAST_SHARE * float(reach.max()))
+    far = dict(zip(directions.names, reach.tolist(), strict=True))
+    return [name for name in shown_names(directions) if name != "g" and far[name] < bound]
 
 
 def rounded(alphas: Alphas, names: list[str]) -> Alphas:

@@ -22,7 +22,7 @@ from gcd_core.ui.state.explorer import Explorer
 from gcd_core.ui.state.frames import Frame, Opened
 from gcd_core.ui.state.moves import Moves
 from gcd_core.ui.state.paths import Paths
-from gcd_core.ui.state.positions import Alphas, shown_names
+from gcd_core.ui.state.positions import Alphas, folded_names, shown_names
 from gcd_core.ui.state.searches import RunningSearch
 
 
@@ -38,6 +38,8 @@ class Session:
         The one to explain.
     directions : DirectionSet or None
         Those of the label: found, loaded, or the domain's own.
+    folded : list of str
+        Those of them that hardly move the classifier, as far as their proxy knows.
     example : int or None
         The number of the opened example.
     found : dict
@@ -54,6 +56,7 @@ class Session:
         self.explorer = explorer
         self.label: str = explorer.domain.labels[0]
         self.directions: DirectionSet | None = None
+        self.folded: list[str] = []
         self.example: int | None = None
         self.found: dict[str, DirectionSet] = {}
         self.moves: Moves | None = None
@@ -144,6 +147,8 @@ class Session:
         found = self.found.get(self.label)
         own = self.explorer.ready_directions(self.label)
         self.directions = found if found is not None else own
+        alpha_max = self.explorer.domain.alpha_max
+        self.folded = [] if self.directions is None else folded_names(self.directions, alpha_max)
         if opened is None:
             return
         paths = None
