@@ -26,14 +26,23 @@ from gcd_core.method.perturbation import (
 )
 from gcd_core.method.proxy import FittedProxy, fit_proxy
 from gcd_core.method.settings import SettingChanges, Settings
-from gcd_core.method.ways import independent_ways
+from gcd_core.method.ways import (
+    INNER,
+    PLANE,
+    Parts,
+    independent_ways,
+    inner_offsets,
+    plane_offsets,
+    read_axes,
+)
 
 BLOCK = 128  # perturbations drawn at a time, so that more samples begin with the same ones
 FIRST = 256  # samples around the source, at most, before it is carried to the decision boundary
 STOPS = 16  # pictures decoded on the way there
+FLAT = 1e-3  # log-odds: a spread of answers beside g below which a classifier reads nothing there
 
 
-# What a search does, in this order; with `settle` or `boundary` it comes back to sampling.
+# What a search does, in this order; with `settle`, `boundary`, `n_ways` it comes back to sampling.
 STAGES = ("encode", "perturb", "proxy", "carry", "directions")
 
 
@@ -76,7 +85,10 @@ class Question:
     """What decides every sample's answer: two searches that agree in it can share samples.
 
     `first` is how many samples lie around the source before it is carried to the decision boundary,
-    by a proxy that `lam` was the weight of; both are None where it stays where it is.
+    by a proxy that `lam` was the weight of; both are None where it stays where it is. `ball` is how
+    many lie in the ball, and `plane` how many in the plane orthogonal to the g of those, before the
+    rest is drawn along the axes that the classifier reads there; both are None where all lie in the
+    ball.
     """
 
     label: str
@@ -90,10 +102,14 @@ class Question:
     perceptual: str
     first: int | None = None
     lam: float | None = None
+    ball: int | None = None
+    plane: int | None = None
 
     @classmethod
     def of(cls, domain: Models, label: str, settings: Settings) -> Question:
         """The question that a search with these settings asks."""
+        parts = Parts.of(settings.n_samples) if settings.n_ways else None
+        in_ball = parts.ball if parts else settings.n_samples
         return cls(
             label=label,
             radius=float(settings.radius),
@@ -104,8 +120,10 @@ class Question:
             generator=domain.generator.identity,
             classifier=domain.classifier.identity,
             perceptual=domain.perceptual.identity,
-            first=min(FIRST, settings.n_samples // 2) if settings.boundary else None,
-            lam=float(settings.lam) if settings.boundary else None,
+            first=min(FIRST, in_ball // 2) if settings.boundary else None,
+            lam=float(settings.lam) if settings.boundary or settings.n_ways else None,
+            ball=parts.ball if parts else None,
+            plane=parts.plane if parts else None,
         )
 
 
@@ -227,7 +245,9 @@ def find_directions(
     resume : Samples, optional
         Samples of an earlier search of the same image with the same settings; only what is missing
         from them is asked. `n_samples`, `n_h`, `n_ways`, `max_cosine`, `lam`, `batch_size` and
-        `settle` may differ; with `boundary`, not `lam`, nor `n_samples` below 512.
+        `settle` may differ; with `boundary`, not `lam`, nor `n_samples` below 512. Those in the
+        ball always serve; those that an earlier search for ways drew elsewhere, only where
+        `n_samples` and `lam` are the same.
     **changes
         Settings by name, in the place of those of `settings`: `n_h`, `radius`, `lam`, `seed`,
         `solver`, `steps`, `batch_size`, `antithetic`, `boundary`, `n_ways`, `max_cosine`,
@@ -259,11 +279,13 @@ def find_directions(
     if resume is not None:
         _check_resume(resume, question, image)
 
-    run = _Run(domain, progress, cancel, samples=resume)
+    run = _Run(domain, progress, cancel, resume and _shared(resume, question))
     try:
         samples, fitted = run.settled(image, question, settings)
+        ways = torch.empty(0, samples.z_sem.shape[1])
+        if settings.n_ways:
+            samples, fitted, ways = run.ways(image, question, settings, samples, fitted)
         names, vectors, eigenvalues = run.derive(samples, fitted, settings, settings.n_h)
-        ways = run.ways(samples, fitted, settings, vectors[0])
         names += [f"w{i + 1}" for i in range(len(ways))]
         vectors, eigenvalues = torch.cat([vectors, ways]), eigenvalues + [None] * len(ways)
         run.report("directions", len(names), len(names))
@@ -331,11 +353,17 @@ class _Run:
             self.report("encode", 0, 1)
             self.samples = _encoded(self.domain, image, question)
             self.report("encode", 1, 1)
-        latent = self.samples.latent.to(self.domain.device)
-        z_sem = latent.z_sem.cpu() + _perturbations(question, n, latent.z_sem.shape[1])
+        source = self.samples.latent.z_sem.cpu()
+        z_sem = source + _perturbations(question, n, source.shape[1])
         if self.samples.boundary is not None:
-            z_sem[question.first :] += self.samples.boundary - latent.z_sem.cpu()
-        already, began = len(self.samples), time.perf_counter()
+            z_sem[question.first :] += self.samples.boundary - source
+        return self.ask(image, question, z_sem, batch_size)
+
+    def ask(self, image: Tensor, question: Question, z_sem: Tensor, batch_size: int) -> Samples:
+        """Decode and ask about those of the codes (n, D) that have not been asked about yet."""
+        assert self.samples is not None
+        latent = self.samples.latent.to(self.domain.device)
+        already, n, began = len(self.samples), len(z_sem), time.perf_counter()
         for start in range(already, n, batch_size):
             self.stop_if_cancelled()
             batch = z_sem[start : min(start + batch_size, n)]
@@ -367,7 +395,7 @@ class _Run:
         """
         batch_size = settings.batch_size or default_batch_size(self.domain)
         before = None
-        for n in _stages(settings, question.first):
+        for n in _stages(settings, question):
             if question.first is not None and n > question.first:
                 self.carry(image, question, settings, batch_size)
             samples = self.sample(image, question, n, batch_size)
@@ -405,19 +433,50 @@ class _Run:
         self.samples = replace(self.samples, boundary=latent.z_sem.cpu() + alpha * g)
         self.report("carry", STOPS, STOPS)
 
-    def ways(self, samples: Samples, fitted: FittedProxy, settings: Settings, g: Tensor) -> Tensor:
-        """Independent ways (k, D) beside g, as many as the proxy sees and the settings want."""
-        return independent_ways(
-            fitted.proxy,
-            samples.centre,
+    def ways(
+        self,
+        image: Tensor,
+        question: Question,
+        settings: Settings,
+        samples: Samples,
+        fitted: FittedProxy,
+    ) -> tuple[Samples, FittedProxy, Tensor]:
+        """Independent ways (k, D) beside g, as many as are seen and the settings want.
+
+        With all samples, and the proxy fitted to all of them.
+        """
+        assert question.ball is not None and question.plane is not None
+        batch_size = settings.batch_size or default_batch_size(self.domain)
+        alpha_max, seed, centre = self.domain.alpha_max, question.seed, samples.centre
+        _, (g,), _ = self.derive(samples, fitted, settings, n_h=0)
+        plane = centre + plane_offsets(question.plane, g, question.radius, seed)
+        samples = self.ask(image, question, torch.cat([samples.z_sem, plane]), batch_size)
+        beside = samples[question.ball :]
+        if beside.logits.std() < FLAT:
+            return samples, fitted, torch.empty(0, len(g))
+        read = read_axes(self.fit(beside, 0.0, PLANE * question.radius).proxy, plane, g)
+        self.stop_if_cancelled()
+        inner = centre + inner_offsets(settings.n_samples - len(samples), read, g, alpha_max, seed)
+        samples = self.ask(image, question, torch.cat([samples.z_sem, inner]), batch_size)
+        chosen_on = self.fit(samples[-len(inner) :], 0.0, INNER * alpha_max).proxy
+        fitted = self.fit(samples, settings.lam)
+        self.stop_if_cancelled()
+        axes = torch.cat([g[None], read])
+        _, (g,), _ = self.derive(samples, fitted, settings, n_h=0)
+        sign, margin = cf_sign(samples.source_probability), self.domain.margin
+        ways = independent_ways(
+            chosen_on,
+            centre,
             g,
-            cf_sign(samples.source_probability),
-            self.domain.alpha_max,
+            sign,
+            alpha_max,
             settings.n_ways,
-            self.domain.margin,
+            margin,
             settings.max_cosine,
-            settings.seed,
+            seed,
+            axes,
         )
+        return samples, fitted, ways
 
     @staticmethod
     def derive(
@@ -427,8 +486,8 @@ class _Run:
         sign, radius = cf_sign(samples.source_probability), samples.question.radius
         return derive_directions(fitted.proxy, samples.centre, sign, settings.lam, n_h, radius)
 
-    def fit(self, samples: Samples, lam: float) -> FittedProxy:
-        """Train the proxy (Algorithm 2)."""
+    def fit(self, samples: Samples, lam: float, radius: float | None = None) -> FittedProxy:
+        """Train the proxy (Algorithm 2); by default on samples of the question's radius."""
 
         def report(done: int, total: int, train: list[float], validation: list[float]) -> None:
             self.report(
@@ -444,7 +503,7 @@ class _Run:
             samples.logits,
             samples.distances,
             samples.centre,
-            samples.question.radius,
+            radius or samples.question.radius,
             lam,
             samples.question.seed,
             report,
@@ -476,17 +535,17 @@ def _crossing(alphas: Tensor, logits: Tensor) -> float:
     return float(alphas[i] + share * (alphas[i + 1] - alphas[i]))
 
 
-def _stages(settings: Settings, first: int | None) -> list[int]:
-    """How many samples to have, time after time: all, or 128, 256, 512, ... and at last all.
+def _stages(settings: Settings, question: Question) -> list[int]:
+    """How many samples in the ball to have, time after time: all, or 128, 256, ... and at last all.
 
-    Where the `first` ones serve to carry the source away, only numbers beyond theirs.
+    Where the first ones serve to carry the source away, only numbers beyond theirs.
     """
     if settings.settle is None:
-        return [settings.n_samples]
+        return [settings.n_samples if question.ball is None else question.ball]
     sizes = [BLOCK]
     while sizes[-1] < settings.n_samples:
         sizes.append(2 * sizes[-1])
-    return [*(size for size in sizes[:-1] if size > (first or 0)), settings.n_samples]
+    return [*(size for size in sizes[:-1] if size > (question.first or 0)), settings.n_samples]
 
 
 def _metadata(
@@ -539,7 +598,10 @@ def _perturbations(question: Question, n: int, dim: int) -> Tensor:
 def _check_resume(resume: Samples, question: Question, image: Tensor) -> None:
     """Refuse samples that answer another question."""
     then, now = asdict(resume.question), asdict(question)
+    apart = ("ball", "plane") if question.first is not None else ("ball", "plane", "lam")
     for name, value in now.items():
+        if name in apart:
+            continue
         if then[name] != value:
             raise GCDError(
                 f"These samples were asked with {name} {then[name]!r}, not {value!r}; resume with "
@@ -547,3 +609,15 @@ def _check_resume(resume: Samples, question: Question, image: Tensor) -> None:
             )
     if not torch.equal(resume.image.cpu(), image.cpu()):
         raise GCDError("These samples belong to another image; resume with that, or search anew.")
+
+
+def _shared(resume: Samples, question: Question) -> Samples:
+    """Those samples of an earlier search that this question asks for too, as answers to it."""
+    then = resume.question
+    if (then.ball, then.plane, then.lam) == (question.ball, question.plane, question.lam):
+        return resume
+    balls = (then.ball, question.ball)
+    return replace(
+        resume[: min(ball for ball in (*balls, len(resume)) if ball is not None)],
+        question=question,
+    )

@@ -13,6 +13,7 @@ from gcd_core.method.cells import explain_cells
 from gcd_core.method.search import find_directions
 from gcd_core.method.walk import walk
 from tests.evaluation.domain import linear_domain, source_image
+from tests.fakes import LinearGenerator
 from tests.ui.fakes import HAZE, FakeDomain, draw
 
 
@@ -113,6 +114,84 @@ def test_cells_point_at_what_the_classifier_reads_and_the_path_does_not(
         assert inside.flatten()[found.map.abs().argmax()]
         assert abs(found.completeness_error) < 1e-4
         assert share(explain_path(path).map) < 0.45
+
+
+class Fields(LinearGenerator):
+    """Draws radiographs of nothing but brightness, correlated, in the four lung fields and between.
+
+    Every number of the code changes all of the picture: the fields are mixed by a rotation.
+    """
+
+    def __init__(self, z_sem_size: int, image_size: int, correlation: float) -> None:
+        super().__init__(z_sem_size, image_size)
+        masks = [field.mask(image_size, image_size) for field in LUNG_FIELDS.values()]
+        fields = torch.stack([mask.flatten().float() for mask in masks], dim=1)
+        rest = torch.randn(
+            image_size**2, z_sem_size - 4, generator=torch.Generator().manual_seed(1)
+        )
+        rest[fields.sum(1) > 0] = 0
+        drawn = torch.cat([fields / fields.norm(dim=0), torch.linalg.qr(rest)[0]], dim=1)
+        together = torch.eye(z_sem_size)
+        together[:4, :4] += correlation * (1 - torch.eye(4))
+        mixed = (
+            torch.linalg.cholesky(together)
+            @ torch.linalg.qr(
+                torch.randn(z_sem_size, z_sem_size, generator=torch.Generator().manual_seed(2))
+            )[0]
+        )
+        self.basis = self.size_of_step * drawn @ mixed
+        self.inverse = torch.linalg.pinv(self.basis)
+
+    def encode_semantic(self, images):
+        return (images.flatten(1) - 0.5) @ self.inverse.T
+
+
+def reading(regions, size=24):
+    """A domain of such radiographs and a classifier that reads these regions, and a dark source."""
+    generator = Fields(size, 32, correlation=0.3)
+    codes = torch.randn(400, size, generator=torch.Generator().manual_seed(3))
+    reader = RegionReader.fitted_to(generator.draw(codes), [LUNG_FIELDS[name] for name in regions])
+    info = {"bright": Label("bright", "Fields", "Dark", "Bright")}
+    domain = replace(linear_domain(), generator=generator, classifier=reader, label_info=info)
+    domain = replace(domain, search=replace(domain.search, radius=4.9), alpha_max=3.6)
+    probabilities = reader.probability(reader(generator.draw(codes)), "bright")
+    source = codes[(probabilities - 0.25).abs().argmin()][None]
+    return domain, generator.draw(source), generator.draw(codes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("max_cosine", [0.0, 0.3])
+def test_of_a_reader_of_four_regions_a_search_finds_three_ways_more(max_cosine):
+    domain, source, images = reading(LUNG_FIELDS)
+    settings = {"n_ways": 4, "max_cosine": max_cosine, "n_h": 0}
+    found = find_directions(domain, source, "bright", 1024, **settings)
+    directions = found.directions
+    assert directions.names[:4] == ["g", "w1", "w2", "w3"]
+    assert found.queries == 1024 + 1
+    cosines = directions.vectors @ directions.vectors.T - torch.eye(len(directions))
+    assert cosines.abs().max() <= 0.3 + 0.02 * (max_cosine > 0)
+    changed = set()
+    for name in ("w1", "w2", "w3"):
+        path = walk(domain, source, directions[name], "bright")
+        assert path.flipped
+        now, then = (domain.classifier.region_logits(x)[0] for x in (path.images[-1:], source))
+        changed.add(int((now - then).argmax()))
+    assert len(changed) == 3, "each brightens another region most"
+    dark = domain.classifier.probability(domain.classifier(images), "bright") < 0.5
+    for name in ("w1", "w2", "w3"):  # global: found from one image, they flip others
+        paths = [walk(domain, x[None], directions[name], "bright") for x in images[dark][:20]]
+        assert sum(path.flipped for path in paths) >= 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LUNG_FIELDS)
+@pytest.mark.parametrize("max_cosine", [0.0, 0.3])
+def test_of_a_reader_of_one_region_a_search_finds_no_way_beside_g(name, max_cosine):
+    domain, source, _ = reading([name])
+    settings = {"n_ways": 4, "max_cosine": max_cosine, "n_h": 0}
+    found = find_directions(domain, source, "bright", 1024, **settings)
+    assert found.directions.names == ["g"]
+    assert walk(domain, source, found.directions["g"], "bright").flipped
 
 
 @pytest.mark.slow
