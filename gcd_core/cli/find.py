@@ -41,13 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--n-ways",
         type=int,
-        help="independent ways to look for beside g; three samples in four then lie where such ways "
-        "show (default: the domain's)",
+        help="independent ways to look for beside g; three samples in four then lie where such "
+        "ways show (default: the domain's)",
     )
     parser.add_argument(
         "--max-cosine",
         type=float,
-        help="cosine with g at which a way may lean toward the flip, 0 to 0.3 (default: the domain's)",
+        help="cosine with g at which a way may lean toward the flip, 0 to 0.3 (default: the "
+        "domain's)",
     )
     parser.add_argument("--batch-size", type=int, help="perturbations decoded at a time")
     parser.add_argument(

@@ -21,7 +21,12 @@ INDEX_SUFFIX = ".safetensors.index.json"
 STEM = "generator"  # of the files that training writes
 CONFIG_NAME, WEIGHTS_NAME = f"{STEM}.json", STEM + INDEX_SUFFIX
 EMA = "ema_model."
-PARTS = ("codec", "whitening", "distilled")  # what may lie beside the DiffAE's own weights
+PARTS = (
+    "codec",
+    "whitening",
+    "semantic_mean",
+    "distilled",
+)  # what may lie beside the DiffAE's own weights
 # What an official checkpoint holds beside its averaged weights.
 BESIDE_EMA = ("model.", "x_T", "conds_mean", "conds_std")
 MAX_SHARD_BYTES = 10 * 2**20 - 2**16
@@ -35,14 +40,15 @@ class GeneratorWeights:
     ----------
     diffae
         The DiffAE's U-Net and encoder (in the files: ``ema_model.*``).
-    codec, whitening, distilled
-        What lies beside it (in the files: ``codec.*``, ``whitening.*``, ``distilled.*``). A plain
-        autoencoder is a codec and a whitening.
+    codec, whitening, semantic_mean, distilled
+        What lies beside it (in the files: ``codec.*``, ``whitening.*``, ``semantic_mean.*``,
+        ``distilled.*``). A plain autoencoder is a codec and a whitening.
     """
 
     diffae: Mapping[str, Tensor] = field(default_factory=dict)
     codec: Mapping[str, Tensor] = field(default_factory=dict)
     whitening: Mapping[str, Tensor] = field(default_factory=dict)
+    semantic_mean: Mapping[str, Tensor] = field(default_factory=dict)
     distilled: Mapping[str, Tensor] = field(default_factory=dict)
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from gcd_core.generators.codec import VAE
 from gcd_core.generators.device import choose_device
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
 from gcd_core.generators.diffae.solvers import T, squared_alphas
+from gcd_core.generators.semantic_mean import SemanticMean
 from gcd_core.generators.weights import (
     CONFIG_NAME,
     WEIGHTS_NAME,
@@ -41,6 +42,8 @@ from gcd_core.training.loop import (
 )
 
 CODEC_CONFIG, CODEC_WEIGHTS = "codec.json", "codec.safetensors"
+MEAN_WEIGHT = 0.5  # of the squared error of what the code says by itself, beside the noise's
+MEAN_RATE = 2e-3  # learning rate of the map that says it
 DECORRELATED = 4096  # inputs, moved ones among them, whose codes have unit covariance at last
 
 
@@ -65,6 +68,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep z_sem at unit covariance while the encoder learns, so that each of its numbers "
         "stands out of that noise",
     )
+    parser.add_argument(
+        "--semantic-mean",
+        action="store_true",
+        help="let a linear map of z_sem say what it can of the image, and diffuse the rest, so "
+        "that z_T cannot decide what z_sem should",
+    )
+    parser.add_argument(
+        "--begin-with", help="folder with the generator whose network a new run begins with"
+    )
     parser.add_argument("--max-weight", type=float, default=5.0, help="bound of the loss weight")
     parser.add_argument("--augmentations", type=int, default=3, help="moved copies of each image")
     parser.add_argument("--dropout", type=float, default=0.0)
@@ -88,7 +100,7 @@ def main(args: argparse.Namespace) -> None:
     training = DiffusionTraining(args, images, held_out, codec, device)
     plan = Plan(
         out=Path(args.out),
-        settings=run_settings(args, "codec", "grid_minutes"),
+        settings=run_settings(args, "codec", "grid_minutes", "begin_with"),
         seed=args.seed,
         minutes=args.minutes,
         steps=args.steps,
@@ -131,18 +143,30 @@ class DiffusionTraining(Training):
         print(f"{len(images)} images, {len(self.inputs)} inputs of shape {shape}")
         self.architecture = _architecture(args, *shape[:2])
         self.model = DiffAEModel(self.architecture).to(device)
+        if args.begin_with:
+            begun = read_weights(Path(args.begin_with) / WEIGHTS_NAME).diffae
+            load_strictly(self.model, begun, "network to train")
         print(f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.1f} M parameters")
         optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0, fused=True
         )
         self.learners = [Learner(self.model, optimiser)]
+        self.mean = None
+        if args.semantic_mean:
+            self.mean = SemanticMean(args.z_sem, shape).to(device)
+            fast = torch.optim.Adam(self.mean.parameters(), lr=MEAN_RATE)
+            self.learners.append(Learner(self.mean, fast, max_norm=None))
         self.ema = EMA(self.model, args.ema)
         self.alphas_cumprod = torch.tensor(squared_alphas(), device=device)
         self.z_sem_std = torch.ones(args.z_sem, device=device)
         self.decorrelation = Decorrelation(args.z_sem).to(device) if args.decorrelate else None
 
     def losses(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """The weighted squared error of the noise, over a batch at random times."""
+        """The weighted squared error of the noise, over a batch at random times.
+
+        With a semantic mean the diffusion is of the rest, and the mean's own error comes beside it:
+        to the encoder, that its codes say much, and to the mean.
+        """
         args, source = self.args, torch.Generator().manual_seed(self.args.seed + step)
         chosen = torch.randint(len(self.inputs), (args.batch,), generator=source)
         x_0 = self.inputs[chosen].to(self.device).float()
@@ -150,16 +174,22 @@ class DiffusionTraining(Training):
         noise = torch.randn(x_0.shape, generator=source).to(self.device)
         jitter = torch.randn(args.batch, args.z_sem, generator=source).to(self.device)
         a = self.alphas_cumprod[t.to(self.device)]
-        x_t = a.sqrt()[:, None, None, None] * x_0 + (1 - a).sqrt()[:, None, None, None] * noise
         with autocast(self.device):
             z_sem = self._codes_now(self.model.encoder(x_0).float(), step)
+        rest = x_0 if self.mean is None else x_0 - self.mean(z_sem.detach()).detach()
+        x_t = a.sqrt()[:, None, None, None] * rest + (1 - a).sqrt()[:, None, None, None] * noise
+        with autocast(self.device):
             # A code that says the same after a small move leaves no holes between the codes.
             near = z_sem + args.z_sem_noise * self.z_sem_std * jitter
             predicted = self.model(x_t, t.to(self.device), near)
         errors = F.mse_loss(predicted.float(), noise, reduction="none").mean((1, 2, 3))
         # 1 + 1 / SNR makes of the noise's error that of v; without a bound, high t would drown all.
         loss = (errors * (1 / a).clamp(max=args.max_weight)).mean()
-        return [loss], {"loss": errors.mean()}
+        if self.mean is None:
+            return [loss], {"loss": errors.mean()}
+        said = F.mse_loss(self.mean(z_sem), x_0)
+        of_mean = F.mse_loss(self.mean(z_sem.detach()), x_0)
+        return [loss + MEAN_WEIGHT * said, of_mean], {"loss": errors.mean(), "mean_loss": of_mean}
 
     def _codes_now(self, raw: Tensor, step: int) -> Tensor:
         """What the U-Net is given of the encoder's codes (N, D); statistics follow the batch."""
@@ -180,9 +210,18 @@ class DiffusionTraining(Training):
             Decorrelation.of(codes.to(self.device)).fold_into(last)
         return model
 
+    def _mean_of(self, model: DiffAEModel) -> SemanticMean | None:
+        """The mean that belongs to the averaged network's codes, by least squares."""
+        if self.mean is None:
+            return None
+        inputs = spread(self.inputs, DECORRELATED)
+        return SemanticMean.of(_codes(model, inputs, self.device), inputs.float()).to(self.device)
+
     def row(self, step: int, means: dict[str, float]) -> dict[str, float]:
         """The mean squared error of the noise, over batches and over held-out images."""
-        held = _held_out_loss(self._averaged(), self.held_inputs, self.alphas_cumprod, self.device)
+        model = self._averaged()
+        mean = self._mean_of(model)
+        held = _held_out_loss(model, mean, self.held_inputs, self.alphas_cumprod, self.device)
         return {"step": step, "images": step * self.args.batch, **means, "held_out_loss": held}
 
     def export(self, minutes: float) -> None:
@@ -190,13 +229,17 @@ class DiffusionTraining(Training):
         out = Path(self.args.out)
         model = self._averaged()
         codes = _codes(model, self.inputs[: len(self.images)], self.device)
+        mean = self._mean_of(model)
         noise = codes.var(0).mean().item() * self.args.z_sem_noise**2
         weights = GeneratorWeights(
             diffae=model.state_dict(),
             codec=self.codec.state_dict() if self.codec is not None else {},
             whitening=Whitening.of(codes, floor=noise).state_dict(),
+            semantic_mean=mean.state_dict() if mean is not None else {},
         )
         config = self.architecture.to_config() | {"whiten_z_sem": True}
+        if mean is not None:
+            config["semantic_mean"] = True
         config["sampling"] = {"solver": "dpm++2m", "encode_steps": 8, "decode_steps": 8}
         if self.codec is not None:
             config["codec"] = json.loads((Path(self.args.codec) / CODEC_CONFIG).read_text())
@@ -285,7 +328,11 @@ def _codes(model: DiffAEModel, inputs: Tensor, device: torch.device) -> Tensor:
 
 @torch.inference_mode()
 def _held_out_loss(
-    model: DiffAEModel, inputs: Tensor, alphas_cumprod: Tensor, device: torch.device
+    model: DiffAEModel,
+    mean: SemanticMean | None,
+    inputs: Tensor,
+    alphas_cumprod: Tensor,
+    device: torch.device,
 ) -> float:
     """Mean squared error of the noise over held-out images, always at the same times and noise."""
     source = torch.Generator().manual_seed(0)
@@ -293,6 +340,8 @@ def _held_out_loss(
     t = torch.linspace(5, 995, len(x_0)).long()
     noise = torch.randn(x_0.shape, generator=source).to(device)
     a = alphas_cumprod[t.to(device)][:, None, None, None]
+    z_sem = model.encoder(x_0)
+    rest = x_0 if mean is None else x_0 - mean(z_sem)
     with autocast(device):
-        predicted = model(a.sqrt() * x_0 + (1 - a).sqrt() * noise, t.to(device), x_0=x_0)
+        predicted = model(a.sqrt() * rest + (1 - a).sqrt() * noise, t.to(device), z_sem)
     return F.mse_loss(predicted.float(), noise).item()

@@ -188,7 +188,9 @@ class DistillationTraining(Training):
         rows = spread(torch.arange(len(self.held_out)), 12)
         reached = self.held_out[rows].x_0, self._predict(self.held_out[rows])
         device = self.teacher.device
-        save_grid(out / "samples.png", [self.teacher.unfold(x.to(device)) for x in reached])
+        codes = self.held_out[rows].z_sem.to(device)
+        mean = self.teacher.semantic_mean(codes) if self.teacher.semantic_mean else 0.0
+        save_grid(out / "samples.png", [self.teacher.unfold(x.to(device) + mean) for x in reached])
 
     def state(self) -> dict[str, Tensor]:
         """The pool, which a resumed run would not see again."""
@@ -243,7 +245,7 @@ class Decodings:
 
         decoded = in_batches(decode, (z_sem, z_T), IMAGES * CODES)
         codes = teacher.raw(torch.cat([latent.z_sem, z_sem]))
-        x_0 = torch.cat([teacher.fold(images), decoded])
+        x_0 = torch.cat([teacher.fold(images) - teacher.mean(latent.z_sem), decoded])
         return cls(*(t.cpu() for t in (codes, torch.cat([latent.z_T, z_T]), x_0)))
 
     def __len__(self) -> int:

@@ -195,20 +195,45 @@ class Killed(Exception):
     """Stands for a kill between two steps."""
 
 
-@pytest.mark.parametrize("kind", ["vae", "adversarial", "diffae", "distilled"])
+def test_a_semantic_mean_is_learned_and_written(trained: Path, tmp_path: Path) -> None:
+    """Begun with another run's network; its codes come to say something of the image."""
+    options = DIFFAE | {"data": trained / "images.zip", "codec": trained / "vae", "ema": 0.5}
+    flags = ("--semantic-mean", "--decorrelate")
+    begin = {"begin_with": trained / "diffae", "out": tmp_path / "out"}
+    run(diffae, *flags, **options, **begin, steps=2)
+    started = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
+    begun_with = load(trained / "diffae", precision="fp32").model.state_dict()
+    name = "input_blocks.0.0.weight"
+    learned = started["learners"][0]["network"][name]
+    assert 0 < (learned - begun_with[name]).abs().max() < 0.01
+    run(diffae, *flags, **options, out=tmp_path / "out", steps=120)
+    generator = load(tmp_path / "out", precision="fp32")
+    images, _ = load_split(trained / "images.zip", None, "train", 32, 1)
+    images = images.float() / 255
+    folded, z_sem = generator.fold(images), generator.encode_semantic(images)
+    unsaid = (folded - generator.mean(z_sem)).var() / (folded - folded.mean(0)).var()
+    assert unsaid < 0.8
+    latent = generator.encode(images[:4])
+    assert (generator.decode(latent) - generator.unfold(folded[:4])).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize("kind", ["vae", "adversarial", "diffae", "mean", "distilled"])
 def test_a_killed_run_resumes_to_the_same_weights(
     kind: str, trained: Path, distilled_options: dict, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     data = trained / "images.zip"
     codec = dict(data=data, size=32, widths=[8, 16, 16], batch=4)
+    flags = ("--semantic-mean", "--decorrelate") if kind == "mean" else ()
+    diffusion = DIFFAE | {"data": data, "codec": trained / "vae"}
     module, name, options = {
         "vae": (vae, "CodecTraining", codec),
         "adversarial": (vae, "CodecTraining", codec | {"adversarial": 0.1, "matching": 1}),
-        "diffae": (diffae, "DiffusionTraining", DIFFAE | {"data": data, "codec": trained / "vae"}),
+        "diffae": (diffae, "DiffusionTraining", diffusion),
+        "mean": (diffae, "DiffusionTraining", diffusion),
         "distilled": (distilled, "DistillationTraining", distilled_options),
     }[kind]
     options = options | {"minutes": "inf", "steps": 6}
-    run(module, **(options | {"out": tmp_path / "whole"}))
+    run(module, *flags, **(options | {"out": tmp_path / "whole"}))
     training = getattr(module, name)
     losses = training.losses
 
@@ -222,8 +247,8 @@ def test_a_killed_run_resumes_to_the_same_weights(
         plan = module.Plan
         patch.setattr(module, "Plan", lambda **given: plan(**(given | {"save_minutes": 0})))
         with pytest.raises(Killed):
-            run(module, **(options | {"out": tmp_path / "killed"}))
-    run(module, **(options | {"out": tmp_path / "killed"}))
+            run(module, *flags, **(options | {"out": tmp_path / "killed"}))
+    run(module, *flags, **(options | {"out": tmp_path / "killed"}))
     assert "resumed at step 4" in capsys.readouterr().out
     files = sorted(path.name for path in (tmp_path / "whole").glob("*.safetensors"))
     assert files

@@ -25,6 +25,7 @@ from gcd_core.generators.diffae.model import DiffAEModel
 from gcd_core.generators.diffae.solvers import DISTILLED, NoiseModel, ddim, find_solver
 from gcd_core.generators.diffae.unet import checked_times, in_precision, suggested_batch
 from gcd_core.generators.sampling import Distilled, Sampling, check_sampling, find_distilled
+from gcd_core.generators.semantic_mean import SemanticMean
 from gcd_core.generators.whitening import Whitening
 
 
@@ -33,7 +34,8 @@ class DiffAE:
 
     An image becomes z_sem, what its semantic encoder sees, and z_T, the noise at the end of the
     diffusion ODE run from the image under z_sem. Running it back gives the image. With a codec,
-    "image" within this paragraph is the codec's latent.
+    "image" within this paragraph is the codec's latent; with a semantic mean, what the diffusion
+    works on is the image less the mean of its code, which is added again in the end.
 
     Parameters
     ----------
@@ -44,14 +46,17 @@ class DiffAE:
     sampling
         Solver and steps to use where the caller names none.
     clip_denoised
-        Whether to keep every predicted x_0 in [-1, 1] while solving; by default without a codec
-        only. Clipping keeps few steps stable but no clipped step can be undone exactly.
+        Whether to keep every predicted x_0 in [-1, 1] while solving; by default with neither a
+        codec nor a semantic mean only. Clipping keeps few steps stable but no clipped step can be
+        undone exactly.
     whitening
         ``None``, or the coordinates in which z_sem is given and taken (with fewer numbers, as they
         may be, than the network's own).
     distilled
         ``None``, or a student U-Net (without an encoder) and what it stands in for: the decoder of
         the solver ``"distilled"``.
+    semantic_mean
+        ``None``, or what of an image its code says by itself.
     precision
         Of the U-Nets: ``"fp32"``, ``"bf16"``, or ``"auto"``, which is bf16 where the hardware
         multiplies it faster. Encoder, codec and solver stay in float32.
@@ -72,6 +77,7 @@ class DiffAE:
         precision: str = "auto",
         whitening: Whitening | None = None,
         distilled: tuple[DiffAEModel, Distilled] | None = None,
+        semantic_mean: SemanticMean | None = None,
     ) -> None:
         a = model.architecture
         self.latent_shape = (a.in_channels, a.image_size, a.image_size)
@@ -82,9 +88,10 @@ class DiffAE:
             )
         self.model = model.eval()
         self.codec = codec.eval() if codec is not None else None
-        self.whitening = whitening
+        self.whitening, self.semantic_mean = whitening, semantic_mean
         self.sampling = sampling or Sampling()
-        self.clip_denoised = codec is None if clip_denoised is None else clip_denoised
+        bounded = codec is None and semantic_mean is None
+        self.clip_denoised = bounded if clip_denoised is None else clip_denoised
         self.image_size = a.image_size if codec is None else codec.image_size
         self.channels = a.in_channels if codec is None else codec.channels
         self.z_sem_size = a.embed_channels if whitening is None else whitening.basis.shape[1]
@@ -114,7 +121,8 @@ class DiffAE:
         It depends on no file format, and not on ``sampling``, device or precision.
         """
         config = self.model.architecture.to_config() | {"clip_denoised": self.clip_denoised}
-        return weights_identity(config, self.model, self.codec, self.whitening)
+        parts = self.model, self.codec, self.whitening, self.semantic_mean
+        return weights_identity(config, *parts)
 
     @torch.no_grad()
     def encode(
@@ -162,7 +170,7 @@ class DiffAE:
         z_sem = self._checked_z_sem(z_sem, len(images))
 
         def one_batch(images: Tensor, z_sem: Tensor) -> Tensor:
-            x = self.fold(images)
+            x = self.fold(images) - self.mean(z_sem)
             return ode_encode(self.noise_model(z_sem), x, steps, self.clip_denoised)
 
         return Latent(z_sem, self._in_batches(one_batch, (images, z_sem)))
@@ -206,7 +214,7 @@ class DiffAE:
         z_T = checked_z_T(latent.z_T, self.latent_shape).to(self.device)
 
         def one_batch(z_sem: Tensor, z_T: Tensor) -> Tensor:
-            return self.unfold(solve(self.raw(z_sem), z_T))
+            return self.unfold(solve(self.raw(z_sem), z_T) + self.mean(z_sem))
 
         return self._in_batches(one_batch, (z_sem, z_T), batch_size, progress)
 
@@ -226,7 +234,8 @@ class DiffAE:
         Parameters
         ----------
         x_t
-            (N, Cz, Hz, Wz), what the diffusion works on (with no codec: images in [-1, 1]).
+            (N, Cz, Hz, Wz), what the diffusion works on (with no codec: images in [-1, 1]; with a
+            semantic mean: less that).
         t
             Time steps, (N,) or one for all, 0 to 999.
         z_sem
@@ -246,6 +255,10 @@ class DiffAE:
         """Semantic codes (N, D) as the network knows them, (N, embed_channels)."""
         return z_sem if self.whitening is None else self.whitening.undo(z_sem)
 
+    def mean(self, z_sem: Tensor) -> Tensor | float:
+        """What semantic codes (N, D) say of their images by themselves, (N, Cz, Hz, Wz), or 0."""
+        return 0.0 if self.semantic_mean is None else self.semantic_mean(self.raw(z_sem))
+
     def noise_model(self, z_sem: Tensor) -> NoiseModel:
         """The noise in x (N, Cz, Hz, Wz) at time t under codes (N, D), as the solvers ask for it.
 
@@ -254,11 +267,11 @@ class DiffAE:
         return self._unet.under(self.raw(z_sem))
 
     def fold(self, images: Tensor) -> Tensor:
-        """Images (N, C, S, S) in [0, 1] to what the diffusion works on, (N, Cz, Hz, Wz)."""
+        """Images (N, C, S, S) in [0, 1] to what codec and diffusion share, (N, Cz, Hz, Wz)."""
         return self.codec.encode(images) if self.codec is not None else images * 2 - 1
 
     def unfold(self, x: Tensor) -> Tensor:
-        """What the diffusion works on, (N, Cz, Hz, Wz), to images (N, C, S, S) in [0, 1]."""
+        """What codec and diffusion share, (N, Cz, Hz, Wz), to images (N, C, S, S) in [0, 1]."""
         images = self.codec.decode(x) if self.codec is not None else (x + 1) / 2
         return images.clamp(0, 1)
 

@@ -14,6 +14,7 @@ from gcd_core.generators.device import choose_device
 from gcd_core.generators.diffae.generator import DiffAE
 from gcd_core.generators.diffae.model import Architecture, DiffAEModel
 from gcd_core.generators.sampling import Distilled, Sampling
+from gcd_core.generators.semantic_mean import SemanticMean
 from gcd_core.generators.weights import load_strictly, read_weights
 from gcd_core.generators.whitening import Whitening
 
@@ -30,6 +31,7 @@ def load_diffae(
     sampling = Sampling.from_config(table.pop("sampling", {}))
     clip_denoised = table.pop("clip_denoised", None)
     whiten = table.pop("whiten_z_sem", False)
+    has_mean = table.pop("semantic_mean", False)
     distilled_table = table.pop("distilled", None)
     distilled = Distilled.from_config(distilled_table) if distilled_table is not None else None
     architecture = Architecture.from_config(table)
@@ -38,6 +40,7 @@ def load_diffae(
     model = _network(architecture, found.diffae, "DiffAE")
     codec = _codec(codec_table, found.codec, name)
     whitening = _whitening(whiten, architecture.embed_channels, found.whitening, name)
+    mean = _semantic_mean(has_mean, architecture, found.semantic_mean, name)
     student = _student(distilled, architecture, found.distilled, name)
 
     device = choose_device(device)
@@ -49,6 +52,7 @@ def load_diffae(
         precision,
         whitening.to(device) if whitening is not None else None,
         (student.to(device).requires_grad_(False), distilled) if student and distilled else None,
+        mean.to(device).requires_grad_(False) if mean is not None else None,
     )
 
 
@@ -89,6 +93,22 @@ def _whitening(
             f"'whiten_z_sem' is {whiten!r}; make them agree."
         )
     return Whitening.from_weights(size, weights) if whiten else None
+
+
+def _semantic_mean(
+    has_mean: bool, architecture: Architecture, weights: Mapping[str, Tensor], name: str
+) -> SemanticMean | None:
+    """What the codes say by a linear map, if the configuration says that the rest is diffused."""
+    if bool(has_mean) != bool(weights):
+        held = "holds" if weights else "lacks"
+        raise GCDError(
+            f"{name} {held} a semantic mean (semantic_mean.*) but the configuration's "
+            f"'semantic_mean' is {has_mean!r}; make them agree."
+        )
+    if not has_mean:
+        return None
+    shape = (architecture.in_channels, architecture.image_size, architecture.image_size)
+    return SemanticMean.from_weights(architecture.embed_channels, shape, weights)
 
 
 def _student(
