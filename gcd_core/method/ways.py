@@ -38,7 +38,7 @@ STEPS = 200
 LEARNING_RATE = 0.05
 WALK_POINTS = 6  # points of a walk that are looked at
 BEYOND = 2.5  # log-odds beyond what is wanted, up to which a way is pushed
-NEAR_G = 0.95  # cosine from which on the slope of the proxy at hand is a more exact g
+NEAR_G = 0.955  # cosine from which on the slope of the proxy at hand is a more exact g
 READ = 0.5  # log-odds over a walk (root mean square): less, and an axis is not read at all
 PROBES = 256  # points around the source where the proxy's slopes are taken
 ALIKE = 0.3  # the most that two ways may have in common of what they do to the logit
@@ -105,13 +105,14 @@ def independent_ways(
     The largest set, of at most `most` unit vectors, that each flip the prediction within
     `alpha_max` as far beyond the threshold as a counterfactual must lie, for each of the proxy's
     networks. They are orthogonal to g, to be exact: to the slope of this proxy at the source, which
-    is g but for what the proxy of all samples has missed of it, and which would flip by itself, a
-    little, if it were left in a way. And they are orthogonal to each other and chosen together, so
-    that the first does not take what the last would need. They lie in the axes that the proxy reads
+    is g but for what the proxy of all samples has missed of it (their cosine with g is 0.3 at
+    most), and which would flip by itself, a little, if it were left in a way. And they are
+    orthogonal to each other and chosen together, so that the first does not take what the last
+    would need. They lie in the axes that the proxy reads
     beside g, lest two of them flip by one thing and differ in what does nothing; nor may they share
     more than a third of what they do, by their cosine in the metric of the proxy's mean squared
-    slopes. With a `max_cosine` of c each way leans toward the flip with that cosine to g, so that
-    two of them have the cosine c^2; then its orthogonal part must go half of the way to the flip by
+    slopes. With a `max_cosine` of c each way leans toward the flip, with that cosine to g at most,
+    so that two of them have the cosine c^2; then its orthogonal part must go half of the way to the flip by
     itself, lest g alone does it. Where no set of even one flips, the classifier, as far as the
     proxy knows it, has no further way.
 
@@ -152,12 +153,14 @@ def independent_ways(
     if slope @ g < NEAR_G:
         beside = orthogonal_to(beside, g)
     basis, effects = _read(walks, beside, seed)
-    toward_g = -sign * max_cosine * slope
+    drift = (1 - (slope @ g).clamp(max=1) ** 2).sqrt().item()
+    lean = max(0.0, max_cosine - drift)  # so that no cosine with g itself is beyond what may be
+    toward_g = -sign * lean * slope
     wanted = torch.tensor(min(THRESHOLD + margin, MOST_CONVINCING)).logit().item()
     with torch.inference_mode(False), torch.enable_grad():
         for count in range(min(most, len(basis)), 0, -1):
             for own in _sets(walks, basis, effects, toward_g, count, wanted, seed):
-                ways = math.sqrt(1 - max_cosine**2) * own + toward_g
+                ways = math.sqrt(1 - lean**2) * own + toward_g
                 reached = walks.agreed(ways)
                 if bool((reached >= wanted).all() & (walks.share(own, wanted) >= OWN_SHARE).all()):
                     return -sign * ways[reached.argsort(descending=True)]
