@@ -86,5 +86,23 @@ window.gcd = (() => {
   };
   document.addEventListener('paste', openPasted);
 
+  // The menu of domains closes when something else is clicked, or by the Escape key.
+  const closeMenu = except =>
+    document.querySelectorAll('.gcd-menu[open]').forEach(menu => {
+      if (!menu.contains(except)) menu.removeAttribute('open');
+    });
+  document.addEventListener('click', event => closeMenu(event.target));
+  document.addEventListener('keydown', event => {
+    if (event.key === 'Escape') closeMenu(null);
+  });
+
+  // The page of a domain that is being opened comes anew once the server can answer for it.
+  document.addEventListener('DOMContentLoaded', () => {
+    if (!document.body.matches('.gcd-alone')) return;
+    document.body.classList.toggle('dark', matchMedia('(prefers-color-scheme: dark)').matches);
+    if (document.querySelector('.gcd-opening.waits'))
+      fetch('config').finally(() => location.reload());
+  });
+
   return { switchTheme, examples, keepDivider, fold, fade, withFirst, download };
 })();

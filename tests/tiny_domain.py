@@ -62,19 +62,20 @@ points = 4
 """
 
 
-def write_tiny_domain(folder: Path, times: list[int] | None = None) -> Path:
-    """Write a domain of 32x32 grey images to `folder`; return it.
+def write_tiny_domain(folder: Path, times: list[int] | None = None, channels: int = 1) -> Path:
+    """Write a domain of 32x32 images to `folder`, grey ones or of 3 channels; return it.
 
     With `times`, its generator has a distilled decoder of those.
     """
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
-    model = DiffAEModel(Architecture.from_config(ARCHITECTURE))
+    architecture = ARCHITECTURE | {"in_channels": channels, "out_channels": channels}
+    model = DiffAEModel(Architecture.from_config(architecture))
     for parameter in model.parameters():  # the official initialisation leaves some at zero
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.05)
     sampling = {"solver": "ddim", "encode_steps": 2, "decode_steps": 2}
-    config = ARCHITECTURE | {"sampling": sampling}
+    config = architecture | {"sampling": sampling}
     weights = {f"ema_model.{name}": value for name, value in model.state_dict().items()}
     if times is not None:
         config |= {"distilled": {"times": times, "solver": "ddim", "steps": 2}}
@@ -82,12 +83,17 @@ def write_tiny_domain(folder: Path, times: list[int] | None = None) -> Path:
         weights |= {f"distilled.{name}": 1.02 * value for name, value in unet.items()}
     (folder / "generator.json").write_text(json.dumps(config))
     save_sharded(weights, folder, "generator")
-    network = build_network("resnet", 1, 2, {"width": 8, "blocks": [1, 1]})
+    network = build_network("resnet", channels, 2, {"width": 8, "blocks": [1, 1]})
     save_file(network.state_dict(), folder / "classifier.safetensors")
-    (folder / "domain.toml").write_text(DOMAIN)
+    text = DOMAIN.replace("channels = 1", f"channels = {channels}")
+    (folder / "domain.toml").write_text(text)
     (folder / "examples").mkdir(exist_ok=True)
     for index in range(2):
         picture = Image.new("L", (32, 32), 40 + 60 * index)
         picture.paste(200, (8, 8, 20, 20 + index))
+        if channels == 3:
+            picture = Image.merge(
+                "RGB", (picture.transpose(Image.Transpose.ROTATE_90), picture, picture)
+            )
         picture.save(folder / "examples" / f"example-{index}.png")
     return folder

@@ -1,12 +1,19 @@
 """Where a domain's folder lies: bundled, anywhere on this machine, or on the hub."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
-from gcd_core.domains.file import DOMAIN_FILE, files_of, read_domain_file, sources_of
+from gcd_core.domains.file import (
+    DOMAIN_FILE,
+    files_of,
+    find_problems,
+    read_domain_file,
+    sources_of,
+)
 from gcd_core.errors import GCDError
 from gcd_core.files import bundled
 from gcd_core.hub import SCHEME, HubPath, NotOnHub, endpoint, fetch, in_one_sentence
@@ -23,6 +30,64 @@ def bundled_domains() -> list[str]:
 
     folders = [path.parent for path in BUNDLED.glob(f"*/{DOMAIN_FILE}")]
     return [folder.name for folder in sorted(folders, key=order)]
+
+
+def is_complete(name: str) -> bool:
+    """Whether a domain of this name is bundled with all its files."""
+    folder = BUNDLED / name
+    if not (folder / DOMAIN_FILE).is_file():
+        return False
+    return not any(find_problems(folder, read_domain_file(folder)).values())
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A domain in a list to choose from, as its domain.toml has it; nothing else is read.
+
+    Attributes
+    ----------
+    source : str
+        What opens it: a bundled name, a folder or "hf://owner/repo".
+    name, title, description : str
+        Its own; without a title, the name.
+    """
+
+    source: str
+    name: str
+    title: str
+    description: str
+
+
+def list_domain(source: str) -> Entry:
+    """Read what a list of domains says of one.
+
+    Raises
+    ------
+    GCDError
+        If there is no such domain, or its domain.toml is none.
+    """
+    if source.startswith(SCHEME):
+        hub_path = HubPath.parse(source)
+        try:
+            folder = fetch(hub_path / DOMAIN_FILE).parent
+        except NotOnHub as error:
+            raise no_domain_at(hub_path) from error
+    else:
+        folder, _ = find_domain(source)
+    table = read_domain_file(folder)
+    name = _text(table, "name") or folder.resolve().name
+    return Entry(source, name, _text(table, "title") or name, _text(table, "description"))
+
+
+def _text(table: dict[str, Any], key: str) -> str:
+    """A text in domain.toml; an empty one where it is missing, which opening the domain names."""
+    value = table.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def no_domain_at(hub_path: HubPath) -> GCDError:
+    """What is wrong with a place on the hub that has no domain.toml."""
+    return GCDError(f"{hub_path} holds no {DOMAIN_FILE}, so it is no domain.")
 
 
 def find_domain(name: str | Path) -> tuple[Path, bool]:
@@ -60,7 +125,7 @@ def fetch_domain(hub_path: HubPath) -> Path:
     try:
         file = fetch(hub_path / DOMAIN_FILE)
     except NotOnHub as error:
-        raise GCDError(f"{hub_path} holds no {DOMAIN_FILE}, so it is no domain.") from error
+        raise no_domain_at(hub_path) from error
     table = read_domain_file(file.parent)
     commit = file.parents[(hub_path / DOMAIN_FILE).path.count("/")].name
     pinned = replace(hub_path, revision=commit)

@@ -108,13 +108,13 @@ def independent_ways(
     is g but for what the proxy of all samples has missed of it (their cosine with g is 0.3 at
     most), and which would flip by itself, a little, if it were left in a way. And they are
     orthogonal to each other and chosen together, so that the first does not take what the last
-    would need. They lie in the axes that the proxy reads
-    beside g, lest two of them flip by one thing and differ in what does nothing; nor may they share
-    more than a third of what they do, by their cosine in the metric of the proxy's mean squared
-    slopes. With a `max_cosine` of c each way leans toward the flip, with that cosine to g at most,
-    so that two of them have the cosine c^2; then its orthogonal part must go half of the way to the flip by
-    itself, lest g alone does it. Where no set of even one flips, the classifier, as far as the
-    proxy knows it, has no further way.
+    would need. They lie in the axes that the proxy reads beside g, lest two of them flip by one
+    thing and differ in what does nothing; nor may they share more than a third of what they do, by
+    their cosine in the metric of the proxy's mean squared slopes. With a `max_cosine` of c each way
+    leans toward the flip, with that cosine to g at most, so that two of them have the cosine c^2;
+    then its orthogonal part must go half of the way to the flip by itself, lest g alone does it.
+    Where no set of even one flips, the classifier, as far as the proxy knows it, has no further
+    way.
 
     Parameters
     ----------

@@ -31,6 +31,7 @@ OVERLAYS = [
 ]
 VIEWS = [("Side by side", "side"), ("Before | after", "slide")]
 ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
+COLOUR = "colour"  # class of the place to drop an image, where radiographs are not asked for
 EXAMPLES = (
     '{{#each thumbs}}<button data-index="{{@index}}" title="Example">'
     '<img src="{{this}}" alt="example"></button>{{/each}}'
@@ -65,7 +66,12 @@ class ExploreLayout:
         """What to open and to explain."""
         with gr.Row(elem_id="strip"):
             self.source = gr.File(
-                show_label=False, container=False, buttons=[], elem_id="source", min_width=150
+                show_label=False,
+                container=False,
+                buttons=[],
+                elem_id="source",
+                elem_classes=[] if domain.generator.channels == 1 else [COLOUR],
+                min_width=150,
             )
             self.examples = gr.HTML(
                 0,

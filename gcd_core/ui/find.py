@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path as FilePath
+from typing import Any
 
 import gradio as gr
 
@@ -18,7 +19,7 @@ from gcd_core.method.settings import Settings
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn, thumbnail
 from gcd_core.ui.explore import LIVE, ExploreTab
-from gcd_core.ui.html import Display, image_tag
+from gcd_core.ui.html import Display, image_name, image_tag
 from gcd_core.ui.messages import polite
 from gcd_core.ui.numbers import label_names, numbers_of
 from gcd_core.ui.state.positions import MAX_H, MAX_W
@@ -44,6 +45,14 @@ SHARE = {
     "carry": (0.2, 0.21),
     "directions": (0.99, 1),
 }
+
+
+def to_explore() -> dict[str, Any]:
+    """Open the Explore tab.
+
+    No gr.Tabs: a component that is made while another domain's page is laid out lands on that.
+    """
+    return gr.update(selected="explore")
 
 
 def duration(seconds: float) -> str:
@@ -151,7 +160,9 @@ def fraction_done(search: RunningSearch) -> float:
         return 0.0
     low, high = SHARE[progress.stage]
     part = progress.done / max(progress.total, 1)
-    in_turns = settings.settle is not None or settings.boundary  # sampling and fitting take turns
+    in_turns = (
+        settings.settle is not None or settings.boundary or settings.n_ways > 0
+    )  # sampling and fitting take turns
     if in_turns and search.running:
         low, high = SHARE["perturb"]
         part = search.sampled / settings.n_samples
@@ -163,7 +174,7 @@ def gallery_html(search: RunningSearch | None, positive: str) -> str:
     if search is None or not search.newest:
         return '<p class="gcd-quiet">The newest perturbed pictures appear here.</p>'
     cells = "".join(
-        f'<figure><img src="{thumbnail(image[None], 96)}" alt="perturbed radiograph">'
+        f'<figure><img src="{thumbnail(image[None], 96)}" alt="perturbed {image_name(image)}">'
         f'<figcaption><i style="width:{100 * p:.0f}%"></i><span>{charts.percent(p)}</span>'
         "</figcaption></figure>"
         for image, p in search.newest
@@ -304,7 +315,7 @@ class FindTab:
         session.use(search.directions, search.label)
         values = self.explore.layout.show_everything(session, Display(overlay, opacity, view))
         answer = {**values[0], **self._numbers(session, search)}
-        yield (answer, *self._show(session, search), *values[1:], gr.Tabs(selected="explore"))
+        yield (answer, *self._show(session, search), *values[1:], to_explore())
 
     def stop(self, request: gr.Request) -> dict:
         """Cancels the running search before its next batch; what was asked is kept."""
@@ -335,7 +346,7 @@ class FindTab:
             path.unlink(missing_ok=True)
         session.use(directions, directions.label)
         values = self.explore.layout.show_everything(session, Display(overlay, opacity, view))
-        return (*values, gr.Tabs(selected="explore"))
+        return (*values, to_explore())
 
     def _numbers(self, session: Session, search: RunningSearch) -> dict:
         progress = search.progress

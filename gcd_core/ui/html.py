@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import Attribution
 from gcd_core.method.cells import CellAttribution
@@ -82,6 +84,11 @@ def figure(title: str, note: str, body: str, css: str = "") -> str:
     )
 
 
+def image_name(image: Tensor) -> str:
+    """What to call an image (..., C, H, W): a grey one is taken for a radiograph."""
+    return "radiograph" if image.shape[-3] == 1 else "image"
+
+
 # -- pictures --------------------------------------------------------------------------------------
 
 
@@ -97,7 +104,8 @@ def pictures(session: Session, display: Display, sweep: str | None = None) -> st
     """
     opened, current = session.opened, session.current
     if opened is None or current is None:
-        return '<p class="gcd-quiet">Open a radiograph to begin.</p>'
+        grey = session.explorer.domain.generator.channels == 1
+        return f'<p class="gcd-quiet">Open {"a radiograph" if grey else "an image"} to begin.</p>'
     figures = before_and_after(session, opened, current, display.view, sweep)
     if display.overlay != "none" and session.directions is not None:
         figures.append(map_figure(session, display))
@@ -119,8 +127,8 @@ def before_and_after(
         moved = "Counterfactual" if flip else "Changed"
         title, note = moved if session.alphas else "Reconstruction", verdict(current)
     css = "flipped" if flip and sweep is None else ""
-    source = image_tag(drawn(opened.image), "the opened radiograph")
-    changed = image_tag(sweep or drawn(current.image), "the changed radiograph")
+    source = image_tag(drawn(opened.image), f"the opened {image_name(opened.image)}")
+    changed = image_tag(sweep or drawn(current.image), f"the changed {image_name(opened.image)}")
     warning = f'<div class="notice">{escape(opened.notice)}</div>' if opened.notice else ""
     if view == "slide":
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}{warning}'

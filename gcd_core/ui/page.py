@@ -20,12 +20,12 @@ MAX_UPLOAD = "50mb"  # as much as imaging accepts
 CACHE_SECONDS = 3600
 
 
-def header(domain: Domain) -> str:
-    """The page's title, the domain's, and the switch between light and dark."""
+def header(domain: Domain, menu: str = "") -> str:
+    """The page's title, the domain's or the menu of domains, and the switch of light and dark."""
     return (
-        '<div class="gcd-header"><h1>GCD Explorer</h1>'
-        f"<span>{escape(domain.title)}<i>What would change the classifier&rsquo;s mind? "
-        "Drag a slider and see.</i></span>"
+        f'<div class="gcd-header"><h1>GCD Explorer</h1>{menu}'
+        f"<span>{'' if menu else escape(domain.title)}<i>What would change the classifier&rsquo;s "
+        "mind? Drag a slider and see.</i></span>"
         "<em>Research use only &middot; not a medical device</em>"
         '<button id="theme" type="button" title="Light or dark" aria-label="Light or dark">'
         "</button></div>"
@@ -49,6 +49,14 @@ def theme() -> gr.themes.Base:
 class ExplorerPage(gr.Blocks):
     """The page for a loaded domain, ready to launch with `launch_settings`.
 
+    Parameters
+    ----------
+    domain : Domain
+    beside : Visitors, optional
+        Those of another domain in this process.
+    menu : str
+        Of the domains to choose from, as HTML; empty where this is the only one.
+
     Attributes
     ----------
     visitors : Visitors
@@ -57,20 +65,22 @@ class ExplorerPage(gr.Blocks):
         The models behind them.
     """
 
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, domain: Domain, beside: Visitors | None = None, menu: str = "") -> None:
         super().__init__(
             title="GCD Explorer",
             analytics_enabled=False,
             fill_width=True,
             delete_cache=(CACHE_SECONDS, CACHE_SECONDS),
         )
-        self.visitors = Visitors(domain)
+        self.visitors = Visitors(domain, beside)
         self.explorer = self.visitors.explorer
         with self:
-            self._lay_out(domain)
+            self._lay_out(domain, menu)
 
-    def _lay_out(self, domain: Domain) -> None:
-        gr.HTML(header(domain), js_on_load="gcd.switchTheme(element)", apply_default_css=False)
+    def _lay_out(self, domain: Domain, menu: str) -> None:
+        gr.HTML(
+            header(domain, menu), js_on_load="gcd.switchTheme(element)", apply_default_css=False
+        )
         with gr.Tabs(selected="explore", elem_id="tabs") as tabs:
             with gr.Tab("Explore", id="explore"):
                 explore = ExploreTab(self.visitors)
@@ -95,13 +105,23 @@ def build_page(domain: Domain) -> ExplorerPage:
     return ExplorerPage(domain)
 
 
-def launch_settings() -> dict[str, Any]:
-    """What `launch` needs beside the address."""
+def page_style() -> str:
+    """The page's own style sheet."""
+    return (ASSETS / "page.css").read_text(encoding="utf-8")
+
+
+def page_script() -> str:
+    """What the page does in the browser by itself."""
+    return (ASSETS / "page.js").read_text(encoding="utf-8")
+
+
+def page_settings() -> dict[str, Any]:
+    """What a page needs to be served, wherever that is."""
     return {
         "theme": theme(),
         "css_paths": [ASSETS / "page.css"],
         # In the head it runs before the components are there, which call what it defines.
-        "head": f"<script>\n{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
+        "head": f"<script>\n{page_script()}</script>",
         "max_file_size": MAX_UPLOAD,
         "footer_links": ["api"],
         # Else the browser keeps every event's pictures on disk, after the visitor has left too,
@@ -109,5 +129,12 @@ def launch_settings() -> dict[str, Any]:
         "run_history": False,
         "ssr_mode": False,
         "show_error": False,
+    }
+
+
+def launch_settings() -> dict[str, Any]:
+    """What `launch` needs beside the address."""
+    return {
+        **page_settings(),
         "_frontend": False,  # skips one check only, which gives up where a machine takes 3 seconds
     }

@@ -5,34 +5,55 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # Gradio sums up all events so far after each one, unless told to wait for more; and to keep few.
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
-from gcd_core.domains.finding import bundled_domains
+from gcd_core.domains.finding import bundled_domains, is_complete, list_domain
 from gcd_core.domains.opening import load_domain
 from gcd_core.errors import GCDError
-from gcd_core.ui.page import build_page, launch_settings
+from gcd_core.ui.site import Site
 from gcd_core.ui.state.compute import leave_the_cores_to
+
+# The bundled domains that are offered where none is asked for, as far as they are there. The others
+# are for who asks: chest-xray-vae is a comparison, the rest wait for weights from elsewhere.
+OFFERED = ("chest-xray", "blood-cells")
+
+
+def offered() -> list[str]:
+    """The domains to serve where none is asked for, the first one first."""
+    return [name for name in OFFERED if is_complete(name)] or bundled_domains()[:1]
 
 
 def main() -> None:
-    """Serve one domain until interrupted."""
+    """Serve one domain or several until interrupted."""
     parser = argparse.ArgumentParser(description="GCD Explorer, the page.")
-    parser.add_argument("--domain", default=os.environ.get("GCD_DOMAIN"))
+    own = os.environ.get("GCD_DOMAIN")
+    parser.add_argument(
+        "--domain",
+        action="append",
+        help="a bundled name, a folder or hf://owner/repo; given several times, the page has a "
+        f"menu of them (default: {own or 'the bundled ones'})",
+    )
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME"))
     parser.add_argument("--port", type=int, default=None)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
+    load = partial(load_domain, device=arguments.device)
+    names = arguments.domain or ([own] if own else offered())
+    first, *others = dict.fromkeys(names)
     try:
-        domain = load_domain(arguments.domain or bundled_domains()[0], device=arguments.device)
+        entries = [list_domain(name) for name in others]
+        domain = load(first)
     except GCDError as error:
         sys.exit(f"error: {error}")
-    page = build_page(domain)
-    if page.explorer.one_thread:
-        leave_the_cores_to(page.explorer.compute)
+    site = Site(domain, entries, load)
+    explorer = site.root.explorer
+    if explorer.one_thread:
+        leave_the_cores_to(explorer.compute)
     try:
-        page.launch(server_name=arguments.host, server_port=arguments.port, **launch_settings())
+        site.launch(server_name=arguments.host, server_port=arguments.port)
     finally:
-        page.visitors.close()
+        site.close()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gcd_core.domains.finding import fetch_domain
+from gcd_core.domains.finding import Entry, fetch_domain, is_complete, list_domain
 from gcd_core.domains.opening import load_domain
 from gcd_core.domains.sharing import pull
 from gcd_core.errors import GCDError
@@ -89,3 +89,24 @@ def test_a_repository_without_a_domain_is_none(server: HubServer) -> None:
     server.repos[REPO]["README.md"] = b"nothing"
     with pytest.raises(GCDError, match=r"holds no domain\.toml"):
         fetch_domain(HubPath(REPO))
+
+
+def test_a_list_of_domains_reads_their_domain_toml_and_nothing_else(
+    server: HubServer, tiny: Path
+) -> None:
+    server.add_folder(REPO, tiny, "domains/tiny/")
+    source = f"hf://{REPO}/domains/tiny"
+    assert list_domain(source) == Entry(source, "tiny", "Drawn squares", "")
+    assert all("domain.toml" in seen.path for seen in server.seen)
+    (tiny / "domain.toml").write_text('name = 7\ndescription = "Squares."')
+    entry = list_domain(str(tiny))
+    assert entry == Entry(str(tiny), tiny.name, tiny.name, "Squares.")
+    with pytest.raises(GCDError, match=r"holds no domain\.toml"):
+        list_domain(f"hf://{REPO}")
+    with pytest.raises(GCDError, match="There is no domain 'no-such'"):
+        list_domain("no-such")
+
+
+def test_a_bundled_domain_is_complete_where_its_files_are_there() -> None:
+    assert is_complete("chest-xray") and is_complete("chest-xray-vae")
+    assert not is_complete("celeba-128") and not is_complete("no-such")

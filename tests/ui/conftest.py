@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+from gcd_core.domains.finding import list_domain
+from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.ui.page import build_page, launch_settings
+from gcd_core.ui.site import Site
 from gcd_core.ui.state.explorer import Explorer
 from gcd_core.ui.state.visitors import Visitors
+from tests.tiny_domain import write_tiny_domain
 from tests.ui.fakes import FakeDomain
 
 
@@ -65,3 +70,54 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     yield Served(f"http://127.0.0.1:{port}", page.visitors)
     page.close()
     page.visitors.close()
+
+
+@dataclass
+class Loader:
+    """Loads domains as the page does, when it may, and notes which."""
+
+    loaded: list[str] = field(default_factory=list)
+    may: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, source: str) -> Domain:
+        self.loaded.append(Path(source).name)
+        assert self.may.wait(60)
+        return load_domain(source, device="cpu")
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """Where the pages are, and what stands behind them."""
+
+    address: str
+    site: Site
+    loader: Loader
+    folder: Path
+
+    @property
+    def cells(self) -> str:
+        return f"{self.address}/domains/cells/"
+
+    def visitors(self) -> Visitors:
+        """The second domain's, once it is open."""
+        return self.site.offers["cells"].opened.page.visitors
+
+
+@pytest.fixture
+def hosted(tmp_path: Path) -> Iterator[Hosted]:
+    """A drawn domain at the root, and one of colour images beside it, not loaded yet."""
+    drawings = tmp_path / "drawings"
+    drawings.mkdir()
+    folder = write_tiny_domain(tmp_path / "cells", channels=3)
+    text = (folder / "domain.toml").read_text()
+    text = text.replace('"tiny"', '"Cells"').replace("Drawn squares", "Blood cells")
+    (folder / "domain.toml").write_text(text)
+    loader = Loader()
+    first = FakeDomain(drawings, seconds_per_image=0.001, examples=2)
+    site = Site(first, [list_domain(str(folder))], loader)
+    port = free_port()
+    place = {"server_name": "127.0.0.1", "server_port": port}
+    site.launch(**place, prevent_thread_lock=True, quiet=True)
+    yield Hosted(f"http://127.0.0.1:{port}", site, loader, folder)
+    loader.may.set()
+    site.close()

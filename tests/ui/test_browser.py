@@ -16,7 +16,7 @@ from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
 from gcd_core.ui.addresses import drawn
 from gcd_core.ui.page import build_page, launch_settings
-from tests.ui.conftest import Served, free_port
+from tests.ui.conftest import Hosted, Served, free_port
 from tests.ui.fakes import FakeDomain, draw, save_ways
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
@@ -443,6 +443,71 @@ def test_what_a_drag_drew_quickly_is_drawn_in_full_when_it_rests(visit, tmp_path
     finally:
         page.close()
         page.visitors.close()
+
+
+@pytest.mark.parametrize("width, height", [(1400, 900), (390, 844)])
+def test_the_menu_opens_another_domain_and_leads_back(
+    hosted: Hosted, visit, width: int, height: int
+):
+    page = visit(hosted.address, width, height)
+    prepared(page)
+    first, menu = original(page), page.locator(".gcd-menu")
+
+    def fits() -> bool:
+        return page.evaluate("document.documentElement.scrollWidth") <= width
+
+    assert not page.get_by_role("link", name="Blood cells").is_visible()
+    menu.locator("summary").click()
+    link = page.get_by_role("link", name="Blood cells")
+    assert link.is_visible() and fits()
+    shoot(page, f"menu-{width}")
+    page.keyboard.press("Escape")
+    assert not link.is_visible()
+    menu.locator("summary").click()
+    page.locator("#heading").click(position={"x": 2, "y": 2})
+    assert not link.is_visible()
+    menu.locator("summary").click()
+    link.click()
+    page.get_by_text("Loading Blood cells").wait_for()
+    assert page.url == hosted.cells and fits()
+    shoot(page, f"menu-loading-{width}")
+    hosted.loader.may.set()
+    page.wait_for_selector("#pictures figure img")
+    assert page.url == hosted.cells and fits()
+    assert menu.locator("summary").inner_text() == "Blood cells"
+    assert page.locator("#examples button").count() == 2 and original(page) != first
+    drop = "#source .wrap[data-testid='upload-text']"
+    text = page.evaluate(
+        "drop => getComputedStyle(document.querySelector(drop), '::before').content", drop
+    )
+    assert text == '"Open an image"'
+    assert "radiograph" not in page.locator("body").inner_html()
+    shoot(page, f"menu-second-{width}")
+    wait_until(page, lambda: not len(hosted.site.root.visitors))
+    cells = original(page)
+    page.locator("#examples button").nth(1).click()
+    wait_until(page, lambda: original(page) != cells)
+    menu.locator("summary").click()
+    page.get_by_role("link", name="Drawn chest").click()
+    page.wait_for_selector("#direction-h4", state="attached")
+    page.wait_for_selector("#pictures figure img")
+    assert page.url == f"{hosted.address}/" and original(page) == first
+    wait_until(page, lambda: not len(hosted.visitors()))
+    assert hosted.loader.loaded == ["cells"]
+
+
+def test_a_domain_that_could_not_be_loaded_can_be_tried_again(hosted: Hosted, visit):
+    hidden = (hosted.folder / "classifier.safetensors").rename(hosted.folder / "hidden")
+    hosted.loader.may.set()
+    page = visit(hosted.address)
+    page.locator(".gcd-menu summary").click()
+    page.get_by_role("link", name="Blood cells").click()
+    assert "classifier.safetensors" in page.get_by_role("alert").inner_text()
+    shoot(page, "menu-failed")
+    hidden.rename(hosted.folder / "classifier.safetensors")
+    page.get_by_role("link", name="Try again").click()
+    page.wait_for_selector("#pictures figure img")
+    assert page.url == hosted.cells
 
 
 @pytest.mark.bundled

@@ -19,7 +19,7 @@ from gcd_core.images.drawing import to_pil
 from gcd_core.method.search import STAGES
 from gcd_core.method.settings import Settings
 from gcd_core.ui.explore import ExploreTab
-from gcd_core.ui.find import SHARE, STAGE_TITLES, FindTab, search_settings
+from gcd_core.ui.find import SHARE, STAGE_TITLES, FindTab, search_settings, to_explore
 from gcd_core.ui.state.visitors import Visitors
 from tests.ui.conftest import Served
 from tests.ui.fakes import FakeDomain, draw
@@ -35,6 +35,13 @@ SOMEBODY = SimpleNamespace(session_hash="somebody")
 def find(visitors: Visitors) -> FindTab:
     with gr.Blocks():
         return FindTab(visitors, ExploreTab(visitors))
+
+
+def test_going_to_explore_lays_nothing_out_on_a_page_being_made_meanwhile() -> None:
+    with gr.Blocks() as page:
+        before = dict(page.blocks)
+        assert to_explore()["selected"] == "explore"
+        assert page.blocks == before
 
 
 def test_every_stage_of_a_search_has_a_title_and_a_share() -> None:

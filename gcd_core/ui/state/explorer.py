@@ -20,54 +20,45 @@ from gcd_core.method.off_distribution import UNLIKE
 from gcd_core.method.search import Progress, find_directions
 from gcd_core.method.settings import Settings
 from gcd_core.method.walk import Path, walk
-from gcd_core.ui.state.ahead import Ahead
-from gcd_core.ui.state.compute import Compute, Urgency
+from gcd_core.ui.state.compute import Urgency
 from gcd_core.ui.state.frames import Frame, Opened
 from gcd_core.ui.state.hosting import CALLS_BACK, gpu
 from gcd_core.ui.state.paths import Paths
-from gcd_core.ui.state.positions import alpha_grid, folded_names, shown_names
-from gcd_core.ui.state.searches import RunningSearch, Searches
+from gcd_core.ui.state.positions import POINTS, alpha_grid, folded_names, shown_names
+from gcd_core.ui.state.searches import RunningSearch
+from gcd_core.ui.state.shared import QUIET, Shared
 
 BACKGROUND_BATCH = 4  # on a CPU, so that background work can soon give way to a live move
-QUIET = 0.4  # seconds without a move that make a pause
-EXAMPLE_PATHS_KEPT = 24
 
 T = TypeVar("T")
 
 
 class Explorer:
-    """The domain that the page shows, and what all its visitors share.
+    """A domain that the page shows, and what all its visitors share.
 
     Parameters
     ----------
     domain : Domain
-    searches : int
-        Searches that run at a time.
+    shared : Shared
+        With the explorers of the other domains.
     """
 
-    def __init__(self, domain: Domain, searches: int = 1) -> None:
-        self.domain = domain
-        self.compute = Compute(QUIET)
-        self.ahead = Ahead()
-        self.searches = Searches(self._search, searches)
-        self._seat = threading.Lock()
+    def __init__(self, domain: Domain, shared: Shared) -> None:
+        self.domain, self.shared = domain, shared
+        self.compute, self.ahead, self.searches = shared.compute, shared.ahead, shared.searches
         self._lock = threading.Lock()
         self._examples: dict[int, Opened] = {}
-        self._example_paths: dict[tuple[int, str], Paths] = {}
         self._paths: weakref.WeakSet[Paths] = weakref.WeakSet()
         self._ready = {label: domain.ready_directions(label) for label in domain.labels}
         self._encode, self._decode = gpu(self._encode_image), gpu(self._decode_latent)
         self._walk, self._find = gpu(self._decode_path), gpu(self._find_directions)
 
     def close(self) -> None:
-        """End the work in the background, and wait until none is left."""
-        self.searches.close()
+        """End the decoding of this domain's paths, and wait until that has ended."""
         with self._lock:
             every = list(self._paths)
         for paths in every:
             paths.stop()
-        self.ahead.close()
-        self.compute.close()
 
     # -- the models: what goes in and comes out can go to another process and back -------------
 
@@ -207,19 +198,18 @@ class Explorer:
 
     def paths(self, opened: Opened, directions: DirectionSet, label: str) -> Paths:
         """Start decoding an image's paths along every direction, both ways; `leave` ends that."""
-        with self._lock:
-            return self._new_paths(opened, directions, label, kept=False).join()
+        return self._new_paths(opened, directions, label, kept=False).join()
 
     def example_paths(self, index: int, label: str, directions: DirectionSet) -> Paths:
         """Return the paths of an opened example along the ready directions, shared and kept."""
-        key = (index, label)
         with self._lock:
-            if key not in self._example_paths:
-                if len(self._example_paths) >= EXAMPLE_PATHS_KEPT:
-                    self._example_paths.pop(next(iter(self._example_paths))).drop()
-                opened = self._examples[index]
-                self._example_paths[key] = self._new_paths(opened, directions, label, kept=True)
-            return self._example_paths[key].join()
+            opened = self._examples[index]
+
+        def make() -> Paths:
+            return self._new_paths(opened, directions, label, kept=True)
+
+        size = len(shown_names(directions)) * POINTS * opened.image.nbytes
+        return self.shared.example_paths.join((self, index, label), size, make)
 
     def _new_paths(self, opened: Opened, directions: DirectionSet, label: str, kept: bool) -> Paths:
         def report(*_: int) -> None:
@@ -231,9 +221,14 @@ class Explorer:
 
         folded = folded_names(directions, self.domain.alpha_max)
         names = sorted(shown_names(directions), key=lambda name: name in folded)  # those last
-        paths = Paths(make, names, self._seat, kept)
-        self._paths.add(paths)
+        paths = Paths(make, names, self.shared.path_seat, kept)
+        with self._lock:
+            self._paths.add(paths)
         return paths
+
+    def start_search(self, search: RunningSearch) -> None:
+        """Put a search in the line of all domains' searches."""
+        self.searches.start(search, self._search)
 
     def _search(self, search: RunningSearch) -> DirectionSet:
         def report(progress: Progress) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method.walk import Path
@@ -140,3 +141,35 @@ class Paths:
         with self._news:
             self._news.notify_all()
         self._thread.join()
+
+
+class KeptPaths:
+    """Paths that are kept for whoever looks next; those that were begun first make room.
+
+    Parameters
+    ----------
+    most : int
+        Bytes of pictures to keep; the newest are kept even where they alone are more.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[Hashable, tuple[Paths, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def join(self, key: Hashable, size: int, make: Callable[[], Paths]) -> Paths:
+        """Join the paths of a key, made where they are not kept; `size` in bytes is what they take.
+
+        To keep them, `make` says so to `Paths`.
+        """
+        with self._lock:
+            if key not in self._kept:
+                while self._kept and self._size + size > self._most:
+                    _, (oldest, _) = self._kept.popitem(last=False)
+                    oldest.drop()
+                self._kept[key] = make(), size
+            return self._kept[key][0].join()
+
+    @property
+    def _size(self) -> int:
+        return sum(size for _, size in self._kept.values())

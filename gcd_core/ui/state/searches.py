@@ -87,26 +87,30 @@ class RunningSearch:
             self.validation_losses = list(progress.validation_losses or [])
 
 
+Find = Callable[[RunningSearch], DirectionSet]
+
+
 class Searches:
     """The line of searches: the first of it run, each in a thread of its own, the others wait.
 
     Parameters
     ----------
-    find : callable
-        Does the search, and sets its state to "running" when it has begun.
     seats : int
         Searches that run at a time.
     """
 
-    def __init__(self, find: Callable[[RunningSearch], DirectionSet], seats: int = 1) -> None:
-        self._find, self._seats = find, seats
+    def __init__(self, seats: int = 1) -> None:
+        self._seats = seats
         self._line: list[RunningSearch] = []
         self._threads: dict[RunningSearch, threading.Thread] = {}
         self._news = threading.Condition()
 
-    def start(self, search: RunningSearch) -> None:
-        """Put a search in the line; it runs once it is among the first."""
-        thread = threading.Thread(target=self._run, args=(search,), name="search", daemon=True)
+    def start(self, search: RunningSearch, find: Find) -> None:
+        """Put a search in the line; once it is among the first, `find` does it.
+
+        That sets its state to "running" when it has begun.
+        """
+        thread = threading.Thread(target=self._run, args=(search, find), name="search", daemon=True)
         with self._news:
             self._line.append(search)
             self._threads[search] = thread
@@ -143,11 +147,11 @@ class Searches:
             return 0
         return max(0, self._line.index(search) - self._seats + 1)
 
-    def _run(self, search: RunningSearch) -> None:
+    def _run(self, search: RunningSearch, find: Find) -> None:
         with self._news:
             self._news.wait_for(lambda: search.cancel.is_set() or not self._place(search))
         try:
-            self._search(search)
+            self._search(search, find)
         finally:
             with self._news:
                 self._line.remove(search)
@@ -155,13 +159,13 @@ class Searches:
                 self._news.notify_all()
             search.ended.set()
 
-    def _search(self, search: RunningSearch) -> None:
+    def _search(self, search: RunningSearch, find: Find) -> None:
         """Run a search to its end, whatever that is, and note it."""
         if search.cancel.is_set():
             search.state = "cancelled"
             return
         try:
-            search.directions = self._find(search)
+            search.directions = find(search)
             search.state = "done"
         except Cancelled as stopped:
             search.samples = getattr(stopped, "samples", None)

@@ -181,7 +181,7 @@ class Session:
             if last is not None and last.answers(opened.image, question):
                 search.samples = last.samples
             self.search = search
-            self.explorer.searches.start(search)
+            self.explorer.start_search(search)
         return search
 
     def check_search(self) -> None:

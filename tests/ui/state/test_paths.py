@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from gcd_core.errors import GCDError
-from gcd_core.ui.state.paths import Paths
+from gcd_core.ui.state.paths import KeptPaths, Paths
 from tests.ui.waiting import wait_for
 
 
@@ -83,3 +83,21 @@ def test_shared_paths_that_make_room_end_once_nobody_looks_on():
     assert not forsaken._thread.is_alive() and forsaken.finished
     go_on.set()
     assert watched.wanted("g") == "g"
+
+
+def test_kept_paths_are_shared_and_the_oldest_make_room():
+    def make() -> Paths:
+        return Paths(lambda name, cancel: name, ["g"], threading.Lock(), kept=True)
+
+    kept = KeptPaths(most=100)
+    first = kept.join("first", 40, make)
+    assert kept.join("first", 40, make) is first
+    second = kept.join("second", 60, make)
+    assert kept.join("first", 40, make) is first and kept.join("second", 60, make) is second
+    third = kept.join("third", 30, make)
+    assert kept.join("second", 60, make) is second and kept.join("third", 30, make) is third
+    assert kept.join("first", 40, make) is not first
+    large = kept.join("large", 1000, make)  # larger than all the room there is
+    assert kept.join("large", 1000, make) is large
+    for paths in (first, second, third, large):
+        assert paths.wanted("g") == "g"

@@ -26,7 +26,7 @@ def search_for(session: Session, n_samples: int, seed: int = 0) -> RunningSearch
 
 def test_a_search_finds_what_the_classifier_looks_at(session: Session):
     search = search_for(session, 192)
-    session.explorer.searches.start(search)
+    session.explorer.start_search(search)
     assert search.ended.wait(120)
     assert search.state == "done", search.message
     assert search.directions.names == ["g", "h1", "h2", "h3"]
@@ -38,7 +38,7 @@ def test_a_cancelled_search_keeps_its_samples(session: Session):
     generator = session.explorer.domain.generator
     generator.seconds_per_image = 0.01
     search = search_for(session, 4096)
-    session.explorer.searches.start(search)
+    session.explorer.start_search(search)
     wait_for(lambda: search.progress is not None and search.progress.done >= 16)
     began = time.monotonic()
     session.explorer.searches.cancel(search)
@@ -52,7 +52,7 @@ def test_a_cancelled_search_keeps_its_samples(session: Session):
     again.samples = search.samples
     wait_for_paths(session)
     queries = session.explorer.domain.classifier.queries
-    session.explorer.searches.start(again)
+    session.explorer.start_search(again)
     assert again.ended.wait(120)
     assert again.state == "done", again.message
     assert session.explorer.domain.classifier.queries - queries == 16
@@ -61,9 +61,9 @@ def test_a_cancelled_search_keeps_its_samples(session: Session):
 def test_searches_wait_in_line(session: Session):
     session.explorer.domain.generator.seconds_per_image = 0.01
     first, second = search_for(session, 4096), search_for(session, 64, seed=1)
-    session.explorer.searches.start(first)
+    session.explorer.start_search(first)
     wait_for(lambda: first.state == "running")
-    session.explorer.searches.start(second)
+    session.explorer.start_search(second)
     assert second.state == "waiting" and session.explorer.searches.place(second) == 1
     session.explorer.searches.cancel(first)
     wait_for(lambda: second.state == "running")
@@ -103,10 +103,10 @@ def test_two_seats_let_two_searches_run_and_the_third_wait():
         assert go_on.wait(30)
         return done
 
-    searches = Searches(find, seats=2)
+    searches = Searches(seats=2)
     line = [RunningSearch(torch.zeros(1), "", "", Settings(radius=1.0)) for _ in range(4)]
     for search in line:
-        searches.start(search)
+        searches.start(search, find)
     wait_for(lambda: [search.state for search in line[:2]] == ["running"] * 2)
     assert [searches.place(search) for search in line] == [0, 0, 1, 2]
     assert [search.state for search in line[2:]] == ["waiting"] * 2
@@ -125,13 +125,13 @@ def test_a_search_that_breaks_ends(session: Session, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(module, "find_directions", broken)
     search = search_for(session, 64)
-    session.explorer.searches.start(search)
+    session.explorer.start_search(search)
     assert search.ended.wait(30)
     assert search.state == "failed" and "unexpectedly" in search.message
 
 
 def test_bad_settings_end_a_search_with_a_sentence(session: Session):
     search = search_for(session, 1)
-    session.explorer.searches.start(search)
+    session.explorer.start_search(search)
     assert search.ended.wait(30)
     assert search.state == "failed" and "samples" in search.message

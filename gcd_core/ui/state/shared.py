@@ -1,0 +1,48 @@
+"""What the explorers of all domains share, so that the page's limits hold for them together."""
+
+from __future__ import annotations
+
+import threading
+
+from gcd_core.ui.state.ahead import Ahead
+from gcd_core.ui.state.compute import Compute
+from gcd_core.ui.state.paths import KeptPaths
+from gcd_core.ui.state.searches import Searches
+
+QUIET = 0.4  # seconds without a move that make a pause
+EXAMPLE_PATH_BYTES_KEPT = 2**29
+
+
+class Shared:
+    """The threads that compute, whatever the domain, and what they keep.
+
+    Parameters
+    ----------
+    seats : int
+        Searches that run at a time.
+
+    Attributes
+    ----------
+    compute : Compute
+        Where the networks run.
+    ahead : Ahead
+        What may be asked for next.
+    searches : Searches
+    path_seat : threading.Lock
+        Who decodes a path holds it: they take turns.
+    example_paths : KeptPaths
+        Of the examples of all domains.
+    """
+
+    def __init__(self, seats: int = 1) -> None:
+        self.compute = Compute(QUIET)
+        self.ahead = Ahead()
+        self.searches = Searches(seats)
+        self.path_seat = threading.Lock()
+        self.example_paths = KeptPaths(EXAMPLE_PATH_BYTES_KEPT)
+
+    def close(self) -> None:
+        """End the work in the background, and wait until none is left."""
+        self.searches.close()
+        self.ahead.close()
+        self.compute.close()
