@@ -39,7 +39,7 @@ from gcd_core.method.ways import (
 BLOCK = 128  # perturbations drawn at a time, so that more samples begin with the same ones
 FIRST = 256  # samples around the source, at most, before it is carried to the decision boundary
 STOPS = 16  # pictures decoded on the way there
-FLAT = 1e-3  # log-odds: a spread of answers beside g below which a classifier reads nothing there
+UNREAD = 0.05  # log-odds: a spread of answers beside g below which a classifier reads nothing there
 
 
 # What a search does, in this order; with `settle`, `boundary`, `n_ways` it comes back to sampling.
@@ -443,7 +443,8 @@ class _Run:
     ) -> tuple[Samples, FittedProxy, Tensor]:
         """Independent ways (k, D) beside g, as many as are seen and the settings want.
 
-        With all samples, and the proxy fitted to all of them.
+        With all samples, and the proxy fitted to all of them. Where nothing is read beside g, the
+        last quarter of the samples is not asked about.
         """
         assert question.ball is not None and question.plane is not None
         batch_size = settings.batch_size or default_batch_size(self.domain)
@@ -452,8 +453,8 @@ class _Run:
         plane = centre + plane_offsets(question.plane, g, question.radius, seed)
         samples = self.ask(image, question, torch.cat([samples.z_sem, plane]), batch_size)
         beside = samples[question.ball :]
-        if beside.logits.std() < FLAT:
-            return samples, fitted, torch.empty(0, len(g))
+        if beside.logits.std() < UNREAD:  # the rest of the samples is spared
+            return samples, self.fit(samples, settings.lam), torch.empty(0, len(g))
         read = read_axes(self.fit(beside, 0.0, PLANE * question.radius).proxy, plane, g)
         self.stop_if_cancelled()
         inner = centre + inner_offsets(settings.n_samples - len(samples), read, g, alpha_max, seed)

@@ -164,10 +164,11 @@ def reading(regions, size=24):
 def test_of_a_reader_of_four_regions_a_search_finds_three_ways_more(max_cosine):
     domain, source, images = reading(LUNG_FIELDS)
     settings = {"n_ways": 4, "max_cosine": max_cosine, "n_h": 0}
-    found = find_directions(domain, source, "bright", 1024, **settings)
+    # Of eight searches with 1,024 samples one found two ways; with 2,048 all found these three.
+    found = find_directions(domain, source, "bright", 2048, **settings)
     directions = found.directions
     assert directions.names[:4] == ["g", "w1", "w2", "w3"]
-    assert found.queries == 1024 + 1
+    assert found.queries == 2048 + 1
     cosines = directions.vectors @ directions.vectors.T - torch.eye(len(directions))
     assert cosines.abs().max() <= 0.3
     changed = set()

@@ -274,8 +274,8 @@ def test_ways_are_found_without_a_query_more():
 def test_half_of_a_search_for_ways_lies_beside_g(brief):
     domain = LinearDomain(lambda z: z[:, 0] + z[:, 1] ** 2)
     found = find_directions(domain, domain.image(), "a", 120, n_ways=1)
-    offsets = found.samples.z_sem - found.latent.z_sem
-    first_g = offsets[30:90].T.cov().double()  # its plane: one axis of no extent
+    offsets = (found.samples.z_sem - found.latent.z_sem).double()
+    first_g = offsets[30:90].T.cov()  # its plane: one axis of no extent
     assert torch.linalg.eigvalsh(first_g)[0] < 1e-9 < torch.linalg.eigvalsh(offsets.T.cov())[0]
     again = find_directions(domain, domain.image(), "a", 120, n_ways=1)
     assert torch.equal(again.directions.vectors, found.directions.vectors)
@@ -313,6 +313,8 @@ def test_a_classifier_that_is_flat_beside_g_is_not_asked_on():
     domain = LinearDomain(lambda z: 3 * z[:, 0], 8)
     found = find_directions(domain, domain.image(), "a", 600, n_ways=3, n_h=0, lam=0.0)
     assert found.directions.names == ["g"]
+    assert found.queries == 1 + 450 == 1 + len(found.samples), "the last quarter is spared"
+    assert found.directions["g"].vector[0] > 0.999
 
 
 @pytest.mark.slow

@@ -82,16 +82,22 @@ def _codec(table: Mapping | None, weights: Mapping[str, Tensor], name: str) -> V
     return None
 
 
+def _check_agreed(
+    part: str, weights: Mapping[str, Tensor], name: str, key: str, said: object
+) -> None:
+    """Refuse a part that the weights file `name` holds and the configuration denies, or reverse."""
+    if bool(said) != bool(weights):
+        held, there = ("holds", "absent") if weights else ("lacks", "there")
+        raise GCDError(
+            f"{name} {held} {part} but the configuration's {key!r} is {there}; make them agree."
+        )
+
+
 def _whitening(
     whiten: bool, size: int, weights: Mapping[str, Tensor], name: str
 ) -> Whitening | None:
     """The whitening of codes (N, size), if the configuration says that there is one."""
-    if bool(whiten) != bool(weights):
-        held = "holds" if weights else "lacks"
-        raise GCDError(
-            f"{name} {held} a whitening of z_sem (whitening.*) but the configuration's "
-            f"'whiten_z_sem' is {whiten!r}; make them agree."
-        )
+    _check_agreed("a whitening of z_sem (whitening.*)", weights, name, "whiten_z_sem", whiten)
     return Whitening.from_weights(size, weights) if whiten else None
 
 
@@ -99,12 +105,7 @@ def _semantic_mean(
     has_mean: bool, architecture: Architecture, weights: Mapping[str, Tensor], name: str
 ) -> SemanticMean | None:
     """What the codes say by a linear map, if the configuration says that the rest is diffused."""
-    if bool(has_mean) != bool(weights):
-        held = "holds" if weights else "lacks"
-        raise GCDError(
-            f"{name} {held} a semantic mean (semantic_mean.*) but the configuration's "
-            f"'semantic_mean' is {has_mean!r}; make them agree."
-        )
+    _check_agreed("a semantic mean (semantic_mean.*)", weights, name, "semantic_mean", has_mean)
     if not has_mean:
         return None
     shape = (architecture.in_channels, architecture.image_size, architecture.image_size)
@@ -118,12 +119,7 @@ def _student(
     name: str,
 ) -> DiffAEModel | None:
     """The distilled decoder's network, which has no encoder, if the configuration has one."""
-    if (distilled is None) != (not weights):
-        held = "holds" if weights else "lacks"
-        raise GCDError(
-            f"{name} {held} a distilled decoder (distilled.*) but the configuration's 'distilled' "
-            f"is {'absent' if distilled is None else 'there'}; make them agree."
-        )
+    _check_agreed("a distilled decoder (distilled.*)", weights, name, "distilled", distilled)
     if distilled is None:
         return None
     return _network(architecture, weights, "distilled decoder", encoder=False)
