@@ -211,8 +211,8 @@ class FindTab:
                     gr.HTML(
                         f'<p class="gcd-info">{WAYS} (0 to {MAX_W}) are directions beside g that '
                         "flip the prediction on their own, by what neither g nor another way has. "
-                        "They take no further samples, but three in four of them: g is learned from "
-                        "the fourth.</p>",
+                        "They take no further samples, but three in four of them: g is learned "
+                        "from the fourth.</p>",
                         apply_default_css=False,
                     )
                     with gr.Row():
