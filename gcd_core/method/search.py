@@ -25,6 +25,7 @@ from gcd_core.method.perturbation import (
     sample_ball,
 )
 from gcd_core.method.proxy import FittedProxy, fit_proxy
+from gcd_core.method.region import check_region, in_region, region_identity
 from gcd_core.method.settings import SettingChanges, Settings
 from gcd_core.method.ways import (
     INNER,
@@ -88,7 +89,7 @@ class Question:
     by a proxy that `lam` was the weight of; both are None where it stays where it is. `ball` is how
     many lie in the ball, and `plane` how many in the plane orthogonal to the g of those, before the
     rest is drawn along the axes that the classifier reads there; both are None where all lie in the
-    ball.
+    ball. `region` is the identity of the mask that changes are confined to; None for none.
     """
 
     label: str
@@ -104,9 +105,12 @@ class Question:
     lam: float | None = None
     ball: int | None = None
     plane: int | None = None
+    region: str | None = None
 
     @classmethod
-    def of(cls, domain: Models, label: str, settings: Settings) -> Question:
+    def of(
+        cls, domain: Models, label: str, settings: Settings, masks: Tensor | None = None
+    ) -> Question:
         """The question that a search with these settings asks."""
         parts = Parts.of(settings.n_samples) if settings.n_ways else None
         in_ball = parts.ball if parts else settings.n_samples
@@ -124,6 +128,7 @@ class Question:
             lam=float(settings.lam) if settings.boundary or settings.n_ways else None,
             ball=parts.ball if parts else None,
             plane=parts.plane if parts else None,
+            region=region_identity(masks),
         )
 
 
@@ -220,6 +225,7 @@ def find_directions(
     progress: Callable[[Progress], None] | None = None,
     cancel: Cancel | None = None,
     resume: Samples | None = None,
+    region: Tensor | None = None,
     **changes: Unpack[SettingChanges],
 ) -> Found:
     """Find global counterfactual directions from one image (Algorithms 1 and 2, Eqs. 3 and 4).
@@ -248,6 +254,9 @@ def find_directions(
         `settle` may differ; with `boundary`, not `lam`, nor `n_samples` below 512. Those in the
         ball always serve; those that an earlier search for ways drew elsewhere, only where
         `n_samples` and `lam` are the same.
+    region : Tensor (S, S), optional
+        A mask of where the picture may change; elsewhere the source's own pixels stay, bit for bit
+        (`in_region`). Classifier and LPIPS see the two put together.
     **changes
         Settings by name, in the place of those of `settings`: `n_h`, `radius`, `lam`, `seed`,
         `solver`, `steps`, `batch_size`, `antithetic`, `boundary`, `n_ways`, `max_cosine`,
@@ -275,11 +284,12 @@ def find_directions(
     settings.check(domain.generator.z_sem_size)
     check_label(domain, label)
     check_image(domain, image)
-    question = Question.of(domain, label, settings)
+    masks = check_region(domain, region)
+    question = Question.of(domain, label, settings, masks)
     if resume is not None:
         _check_resume(resume, question, image)
 
-    run = _Run(domain, progress, cancel, resume and _shared(resume, question))
+    run = _Run(domain, progress, cancel, resume and _shared(resume, question), masks)
     try:
         samples, fitted = run.settled(image, question, settings)
         ways = torch.empty(0, samples.z_sem.shape[1])
@@ -315,8 +325,9 @@ class _Run:
         progress: Callable[[Progress], None] | None,
         cancel: Cancel | None,
         samples: Samples | None,
+        masks: Tensor | None = None,
     ) -> None:
-        self.domain, self.samples = domain, samples
+        self.domain, self.samples, self.masks = domain, samples, masks
         self._progress, self._cancel = progress, cancel
         self._began = time.perf_counter()
         self._evaluations = domain.generator.evaluations
@@ -369,6 +380,7 @@ class _Run:
             batch = z_sem[start : min(start + batch_size, n)]
             codes = latent.with_z_sem(batch.to(latent.z_sem))
             images = self.domain.generator.decode(codes, question.solver, question.steps)
+            images = in_region(images, image, self.masks)
             answers = ask(self.domain, images, image, question.label)
             self.samples = self.samples.joined(batch, answers)
             done = len(self.samples)
@@ -427,7 +439,7 @@ class _Run:
         z_sem = latent.z_sem.cpu() + alphas[:, None] * g
         codes = latent.with_z_sem(z_sem.to(latent.z_sem))
         images = self.domain.generator.decode(codes, question.solver, question.steps)
-        answers = ask(self.domain, images, image, question.label)
+        answers = ask(self.domain, in_region(images, image, self.masks), image, question.label)
         alpha = _crossing(alphas, answers.logits)
         assert self.samples is not None
         self.samples = replace(self.samples, boundary=latent.z_sem.cpu() + alpha * g)
@@ -577,6 +589,7 @@ def _metadata(
             "boundary": settings.boundary,
             "n_ways": settings.n_ways,
             "max_cosine": float(settings.max_cosine),
+            **({"region": question.region} if question.region else {}),
         },
         "figures": {
             "evaluations": run.evaluations,

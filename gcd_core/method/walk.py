@@ -21,6 +21,7 @@ from gcd_core.method.directions import Direction
 from gcd_core.method.loss import THRESHOLD, cf_loss, cf_sign
 from gcd_core.method.models import Models
 from gcd_core.method.perturbation import Answers, ask, check_image, check_label, default_batch_size
+from gcd_core.method.region import check_region, in_region
 from gcd_core.method.settings import check_steps
 
 HALVINGS = 4  # of the step in which a path becomes convincing: to a sixteenth of it
@@ -64,6 +65,8 @@ class Path:
         How far beyond the threshold the probability of a convincing point lies, 0 to 0.5.
     refined : tuple of int
         Indices of the points that `narrow` added to those that were walked.
+    region : Tensor (1, H, W), bool, or None
+        Where the images may differ from the source; None where everywhere.
     """
 
     alphas: Tensor
@@ -83,6 +86,7 @@ class Path:
     choice: str = SMALLEST
     margin: float = MARGIN
     refined: tuple[int, ...] = ()
+    region: Tensor | None = None
 
     @property
     def is_walked(self) -> Tensor:
@@ -170,6 +174,7 @@ def walk(
     cancel: Cancel | None = None,
     choice: str | None = None,
     margin: float | None = None,
+    region: Tensor | None = None,
 ) -> Path:
     """Move an image along a direction and ask the classifier on the way (Eq. 5, Algorithm 3).
 
@@ -211,6 +216,9 @@ def walk(
     margin : float, optional
         How far beyond the threshold the probability of a convincing point lies, 0 to 0.5; by
         default the domain's.
+    region : Tensor (S, S), optional
+        A mask of where the picture may change; elsewhere the source's own pixels stay, bit for bit
+        (`in_region`). Classifier and LPIPS see the two put together.
 
     Returns
     -------
@@ -219,7 +227,7 @@ def walk(
     Raises
     ------
     GCDError
-        If the image, label, direction or a setting does not fit; before any work is done.
+        If the image, label, direction, region or a setting does not fit; before any work is done.
     Cancelled
         If `cancel` is set.
 
@@ -237,6 +245,7 @@ def walk(
     if latent is not None and len(latent) != 1:
         raise GCDError(f"A walk starts from one image; a latent of {len(latent)} was given.")
     vector = _vector(domain, direction)
+    masks = check_region(domain, region)
     positions = _positions(domain, alphas, n, both)
     choice, margin = resolve_counterfactual(domain, choice, margin)
     batch_size = batch_size or default_batch_size(domain)
@@ -256,12 +265,12 @@ def walk(
             raise Cancelled
         z_sem = latent.z_sem + alpha.to(latent.z_sem)[:, None] * vector.to(latent.z_sem)
         images = domain.generator.decode(latent.with_z_sem(z_sem), solver, steps)
-        batches.append(ask(domain, images, source, label))
+        batches.append(ask(domain, in_region(images, source, masks), source, label))
         if progress is not None:
             progress(sum(len(batch.logits) for batch in batches), len(along))
     name = "direction" if isinstance(direction, Tensor) else direction.name
     path = _path(domain, label, name, source, source_probability, along, batches, lam)
-    path = replace(path, choice=choice, margin=margin)
+    path = replace(path, choice=choice, margin=margin, region=masks)
 
     def narrowing(done: int, total: int) -> None:
         if progress is not None:
@@ -280,6 +289,7 @@ def walk_many(
     n: int | None = None,
     choice: str | None = None,
     margin: float | None = None,
+    regions: Tensor | None = None,
 ) -> list[Path]:
     """Walk each image toward its flip; the same paths as `walk` gives, one image after the other.
 
@@ -299,6 +309,8 @@ def walk_many(
         Points on each path, from 0 to the domain's `alpha_max`; by default its `walk_points`.
     choice, margin : optional
         As of `walk`.
+    regions : Tensor (1 or N, S, S), optional
+        A mask for all images, or one for each; as of `walk`.
 
     Returns
     -------
@@ -308,10 +320,11 @@ def walk_many(
     Raises
     ------
     GCDError
-        If the label is unknown, or the direction or a setting does not fit.
+        If the label is unknown, or the direction, a region or a setting does not fit.
     """
     check_label(domain, label)
     vector = _vector(domain, direction)
+    masks = check_region(domain, regions, len(images))
     positions = _positions(domain, None, n, both=False)
     choice, margin = resolve_counterfactual(domain, choice, margin)
     latent = latent or domain.generator.encode(images)
@@ -325,11 +338,12 @@ def walk_many(
     )
     decoded = domain.generator.decode(points).split(len(positions))
     paths = []
-    for image, own, alphas, probability in zip(images, decoded, along, probabilities, strict=True):
-        source = image[None].float().cpu()
-        answers = ask(domain, own, source, label)
+    for i, (own, alphas, probability) in enumerate(zip(decoded, along, probabilities, strict=True)):
+        source = images[i : i + 1].float().cpu()
+        mask = None if masks is None else masks[i % len(masks)][None]
+        answers = ask(domain, in_region(own, source, mask), source, label)
         path = _path(domain, label, direction.name, source, probability, alphas, [answers], None)
-        paths.append(replace(path, choice=choice, margin=margin))
+        paths.append(replace(path, choice=choice, margin=margin, region=mask))
     return narrow(domain, paths, direction, latent)
 
 
@@ -384,7 +398,8 @@ def narrow(
         z_sem = start.z_sem + alphas.to(start.z_sem)[:, None] * vector
         decoded = domain.generator.decode(start.with_z_sem(z_sem), solver, steps).split(1)
         for (i, step), alpha, image in zip(steps_to_halve, alphas, decoded, strict=True):
-            answers = ask(domain, image, paths[i].source, paths[i].label)
+            source = paths[i].source
+            answers = ask(domain, in_region(image, source, paths[i].region), source, paths[i].label)
             paths[i] = _with_point(domain, paths[i], max(step), alpha, answers, lam)
         if progress is not None:
             progress(halving + 1, HALVINGS)
