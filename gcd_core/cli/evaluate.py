@@ -15,6 +15,7 @@ from gcd_core.cli.options import (
     check_writable,
     write_json,
 )
+from gcd_core.cli.region import add_region, prepared_region, read_region
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.axes import MOVE, USABLE, measure_axes
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="g, h1, w1, ..., several with commas, ways (g and every w), or all (default: g)",
     )
     add_counterfactual(parser)
+    add_region(parser)
     parser.add_argument("--batch-size", type=int, default=8, help="images at a time (default: 8)")
     parser.add_argument("--cout", action="store_true", help="also measure COUT (51 more queries)")
     parser.add_argument(
@@ -91,6 +93,8 @@ def main(args: argparse.Namespace) -> None:
         raise GCDError(
             "Give one of --directions FILE, --reconstruction, --off-distribution and --axes."
         )
+    if args.region and not args.directions:
+        raise GCDError("--region confines directions; give --directions FILE with it.")
     if args.sampling and not args.reconstruction:
         raise GCDError("--sampling belongs to --reconstruction; directions use the domain's.")
     samplings: list[Sampling | None] = [None]
@@ -138,6 +142,7 @@ def directions(
     """Evaluate directions; the figures of g (or of the first, without it) are on top."""
     names = [direction.name for direction in chosen]
     label = chosen[0].label
+    region = prepared_region(domain, read_region(args.region))
     with bar(len(files.names) * len(names), "images x directions") as shown:
         evaluation = evaluate_directions(
             domain,
@@ -150,6 +155,7 @@ def directions(
             choice=args.counterfactual,
             margin=args.margin,
             with_cells=args.cells,
+            region=region,
         )
     figures = {name: summarise(evaluation.outcomes[name], evaluation.costs[name]) for name in names}
     first = "g" if "g" in names else names[0]

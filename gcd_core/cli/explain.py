@@ -19,9 +19,15 @@ from gcd_core.cli.options import (
     moving,
     write_json,
 )
+from gcd_core.cli.region import add_region, prepared_region, read_region, region_of
 from gcd_core.domains.opening import Domain
 from gcd_core.images.drawing import difference, overlay, save_gif, to_pil
-from gcd_core.images.reading import NOT_A_RADIOGRAPH, looks_like_photograph, shown_name
+from gcd_core.images.reading import (
+    NOT_A_RADIOGRAPH,
+    looks_like_photograph,
+    picture_size,
+    shown_name,
+)
 from gcd_core.method.attribution import Attribution, explain_path
 from gcd_core.method.cells import QUERIES, check_budget
 from gcd_core.method.directions import DirectionSet, check_generator
@@ -30,6 +36,7 @@ from gcd_core.method.perturbation import check_label
 from gcd_core.method.walk import Path
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
+from gcd_core.wording import percent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--direction", default="g", help="g, h1, h2, ... (default: g)")
     parser.add_argument("--label", help="what to explain (default: what the directions are for)")
     add_counterfactual(parser)
+    add_region(parser)
     parser.add_argument(
         "--map",
         choices=("bb_lig", "cells"),
@@ -55,6 +63,7 @@ def main(args: argparse.Namespace) -> None:
     check_readable(args.image, args.directions)
     check_writable(args.json)
     check_margin(args.margin)
+    wanted = read_region(args.region)
     found = gcd_core.load_directions(args.directions)
     direction = found[args.direction]
     label = args.label or direction.label
@@ -64,6 +73,8 @@ def main(args: argparse.Namespace) -> None:
     if args.map == "cells":
         check_budget(domain.classifier, QUERIES)
     image = domain.load_image(args.image)
+    prepared = prepared_region(domain, wanted, picture_size(args.image))
+    region = region_of(domain, prepared, image, direction, label)
     args.out.mkdir(parents=True, exist_ok=True)
 
     with bar(what="decode") as shown:
@@ -75,6 +86,7 @@ def main(args: argparse.Namespace) -> None:
             progress=moving(shown),
             choice=args.counterfactual,
             margin=args.margin,
+            region=region,
         )
     heat = explain_path(path, method="bb_lig")
     shown_heat = heat
@@ -97,6 +109,8 @@ def main(args: argparse.Namespace) -> None:
     write_json(args.out / "result.json", result)
     write_json(args.json, result)
     outcome = "flips" if path.flipped else "does not flip"
+    if path.region is not None:
+        outcome += f" by changing {percent(result['region'])} of the picture alone"
     print(
         f"{args.out}: {label!r} {outcome}, {path.source_probability:.3f} to "
         f"{result['counterfactual_probability']:.3f} at alpha {result['alpha']:+.2f} along "
@@ -114,6 +128,8 @@ def write_pictures(folder: FilePath, path: Path, heat: Attribution) -> None:
     overlay(path.source, heat.map).save(folder / "heatmap.png")
     save_gif(path.images[path.is_walked], folder / "sweep.gif")
     save_curve(path, folder / "curve.png")
+    if path.region is not None:
+        to_pil(path.region[:1].float()).save(folder / "region.png")
 
 
 def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
@@ -132,6 +148,7 @@ def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
             zip(path.labels, path.all_probabilities[index].tolist(), strict=True)
         ),
         "lpips": path.distances[index].item(),
+        "region": None if path.region is None else path.region.double().mean().item(),
         "bb_lig": {
             "baseline_alpha": path.alphas[heat.baseline_index].item(),
             "baseline_probability": heat.baseline_probability,

@@ -15,8 +15,9 @@ from gcd_core.cli.options import (
     check_writable,
     write_json,
 )
+from gcd_core.cli.region import add_region, painted_region
 from gcd_core.generators.diffae.solvers import check_solver
-from gcd_core.images.reading import shown_name
+from gcd_core.images.reading import picture_size, shown_name
 from gcd_core.method.search import Found
 from gcd_core.method.settings import VALIDATION_PART
 
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COSINE",
         help="stop before --samples once g turns no more (such as 0.99): fewer queries",
     )
+    add_region(parser, automatic=False)
     add_sampling(parser)
 
 
@@ -69,11 +71,12 @@ def main(args: argparse.Namespace) -> None:
     check_positive(radius=args.radius)
     if args.solver:
         check_solver(args.solver)
-    check_readable(args.image)
+    check_readable(args.image, *[args.region] if args.region else [])
     check_writable(args.out, args.json)
 
     domain = gcd_core.load_domain(args.domain, device=args.device)
     image = domain.load_image(args.image)
+    region = args.region and painted_region(domain, args.region, picture_size(args.image))
     with StageBars() as bars:
         found = gcd_core.find_directions(
             domain,
@@ -91,6 +94,7 @@ def main(args: argparse.Namespace) -> None:
             steps=args.steps,
             batch_size=args.batch_size,
             settle=args.settle,
+            region=region,
             progress=bars.update,
         )
     found.directions.save(args.out)
@@ -111,6 +115,7 @@ def result_of(args: argparse.Namespace, classifier: BlackBox, found: Found) -> d
             name: {"eigenvalue": directions[name].eigenvalue} for name in directions.names
         },
         "samples": len(found.samples),
+        "region": args.region and shown_name(args.region.name, args.region),
         "proxy": {
             "epochs": len(proxy.train_losses),
             "train_loss": proxy.train_losses[-1],

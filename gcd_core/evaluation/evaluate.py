@@ -22,6 +22,7 @@ from gcd_core.method.attribution import Attribution, explain_path
 from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import THRESHOLD
+from gcd_core.method.region import AutomaticRegion
 from gcd_core.method.walk import Path, narrow, resolve_counterfactual, walk_many
 
 NamedImages = Iterable[tuple[str, Tensor]]  # each (1, C, H, W), in [0, 1]
@@ -103,6 +104,8 @@ class Outcome:
         Whether BB-LIG found a baseline of the probability that it wants.
     cout : float or None
         The counterfactual transition score, if it was asked for.
+    region : float or None
+        The share of the picture that was let change, 0 to 1; None where all of it.
     other : OtherOutcome
         What the other choice of the counterfactual comes to.
     maps : dict or None
@@ -126,6 +129,7 @@ class Outcome:
     completeness_error: float
     baseline_reached: bool
     cout: float | None
+    region: float | None
     other: OtherOutcome
     maps: dict[str, MapOutcome] | None = None
 
@@ -171,6 +175,7 @@ def evaluate_directions(
     choice: str | None = None,
     margin: float | None = None,
     with_cells: bool = False,
+    region: Tensor | AutomaticRegion | None = None,
 ) -> Evaluation:
     """Walk many images along directions and measure their counterfactuals and heat maps.
 
@@ -194,6 +199,9 @@ def evaluate_directions(
     with_cells : bool
         Whether to compare the maps (`compare_maps`), for 818 queries more for each image; they are
         part of the costs.
+    region : Tensor (S, S) or AutomaticRegion, optional
+        Where the images may change, as of `walk`: one mask for all, or for each image and direction
+        the cells that an unconfined walk finds to matter most (part of the costs).
 
     Returns
     -------
@@ -202,7 +210,7 @@ def evaluate_directions(
     Raises
     ------
     GCDError
-        If a direction or a setting does not fit the domain, or the label is unknown.
+        If a direction, the region or a setting does not fit the domain, or the label is unknown.
     """
     choice, margin = resolve_counterfactual(domain, choice, margin)
     names = [direction.name for direction in directions]
@@ -218,8 +226,16 @@ def evaluate_directions(
             cost = costs[direction.name]
             cost.add(encoding)
             with cost.measure(domain):
+                regions = _regions(domain, batch, direction, label, latent, region)
                 paths = walk_many(
-                    domain, batch, direction, label, latent, choice=choice, margin=margin
+                    domain,
+                    batch,
+                    direction,
+                    label,
+                    latent,
+                    choice=choice,
+                    margin=margin,
+                    regions=regions,
                 )
                 heats = [explain_path(path, method="bb_lig") for path in paths]
             others = _other_choices(domain, paths, direction, latent)
@@ -235,6 +251,26 @@ def evaluate_directions(
                 progress(len(files))
         comparison.add(batch, torch.stack(found, dim=1), torch.tensor(flipped).T)
     return Evaluation(outcomes, costs, comparison.diversity, comparison.pairs(), choice, margin)
+
+
+def _regions(
+    domain: Domain,
+    images: Tensor,
+    direction: Direction,
+    label: str,
+    latent: Latent,
+    region: Tensor | AutomaticRegion | None,
+) -> Tensor | None:
+    """The masks (1 or N, S, S) of N images along one direction."""
+    if not isinstance(region, AutomaticRegion):
+        return region if region is None or region.ndim == 3 else region[None]
+    paths = walk_many(domain, images, direction, label, latent)
+    return torch.stack(
+        [
+            region.mask(domain.classifier, label, path.source, path.counterfactual_image)
+            for path in paths
+        ]
+    )
 
 
 def _other_choices(
@@ -279,6 +315,7 @@ def _outcomes(
             completeness_error=heat.completeness_error,
             baseline_reached=heat.reached,
             cout=_cout(domain, path, found[i : i + 1]) if with_cout else None,
+            region=None if path.region is None else path.region.double().mean().item(),
             other=of_others[i],
         )
         for i, (path, heat) in enumerate(zip(paths, heats, strict=True))
@@ -349,6 +386,7 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = THRESH
         "completeness_error",
         "baseline_reached",
         "cout",
+        "region",
     ):
         values = [getattr(o, name) for o in outcomes]
         figures[name] = None if None in values else metrics.mean(values)

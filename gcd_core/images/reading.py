@@ -60,7 +60,7 @@ def load_image(source: ImageSource, size: int, channels: int) -> Tensor:
         If the picture cannot be opened whole, is too large, is of a colour mode without a
         conversion, or is one of several frames or slices (of DICOM and NIfTI).
     """
-    with _opened(source) as image:
+    with opened(source) as image:
         deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
         pixels = _deep_to_float(image) if deep else _flat(image, "L" if channels == 1 else "RGB")
         array = np.asarray(resize(pixels, size), dtype=np.float32)
@@ -81,7 +81,7 @@ def looks_like_photograph(source: ImageSource) -> bool:
     ImageError
         As `load_image`.
     """
-    with _opened(source) as image:
+    with opened(source) as image:
         if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16"):
             return False
         pixels = np.asarray(resize(_flat(image, "RGB"), 128), dtype=np.float32) / 255
@@ -91,8 +91,20 @@ def looks_like_photograph(source: ImageSource) -> bool:
 
 def shown_name(name: str, source: ImageSource) -> str:
     """A file's name where others may see it; not of DICOM files, which often have the patient's."""
-    data = _read(source) if not isinstance(source, Image.Image) else b""
+    data = read_bytes(source) if not isinstance(source, Image.Image) else b""
     return "DICOM" if _is_dicom(data) else name
+
+
+def picture_size(source: ImageSource) -> tuple[int, int]:
+    """Width and height of a picture, turned upright.
+
+    Raises
+    ------
+    ImageError
+        As `load_image`.
+    """
+    with opened(source) as image:
+        return image.size
 
 
 def resize(image: Image.Image, size: int) -> Image.Image:
@@ -103,10 +115,10 @@ def resize(image: Image.Image, size: int) -> Image.Image:
 
 
 @contextmanager
-def _opened(source: ImageSource) -> Iterator[Image.Image]:
+def opened(source: ImageSource) -> Iterator[Image.Image]:
     """The picture's first frame, decoded within the limits and turned upright."""
     try:
-        image = source if isinstance(source, Image.Image) else _open_file(_read(source))
+        image = source if isinstance(source, Image.Image) else _open_file(read_bytes(source))
         check_size(*image.size)
         upright = ImageOps.exif_transpose(image)
         tag, inverted = WHITE_IS_ZERO
@@ -121,7 +133,7 @@ def _opened(source: ImageSource) -> Iterator[Image.Image]:
     yield upright
 
 
-def _read(source: str | Path | bytes | BinaryIO) -> bytes:
+def read_bytes(source: str | Path | bytes | BinaryIO) -> bytes:
     """The file's bytes, within the limit."""
     if isinstance(source, str | Path):
         try:

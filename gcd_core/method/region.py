@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import GCDError
+from gcd_core.method.cells import explain_cells
 from gcd_core.method.models import Models
 
 SOFT = 32  # the border of a region is soft over this part of the picture's side
@@ -104,6 +107,14 @@ def region_identity(masks: Tensor | None) -> str | None:
     return digest.hexdigest()[:16]
 
 
+def check_automatic(quantile: float, cells: int, side: int) -> None:
+    """Refuse a quantile or cells that mark no region of a picture of that side."""
+    if not 0 < quantile < 1:
+        raise GCDError(f"The quantile is {quantile}; take one above 0 and below 1, such as 0.7.")
+    if not 2 <= cells <= side:
+        raise GCDError(f"{cells} cells a side are not possible; take 2 to {side}.")
+
+
 def automatic_region(heat: Tensor, quantile: float = QUANTILE, cells: int = CELLS) -> Tensor:
     """Return the cells of a heat map that matter most, as a mask (H, W), bool.
 
@@ -124,10 +135,7 @@ def automatic_region(heat: Tensor, quantile: float = QUANTILE, cells: int = CELL
         If `quantile` or `cells` is out of range.
     """
     height, width = heat.shape
-    if not 0 < quantile < 1:
-        raise GCDError(f"The quantile is {quantile}; take one above 0 and below 1, such as 0.7.")
-    if not 2 <= cells <= min(height, width):
-        raise GCDError(f"{cells} cells a side; take 2 to {min(height, width)}.")
+    check_automatic(quantile, cells, min(height, width))
     rows = torch.arange(height) * cells // height
     columns = torch.arange(width) * cells // width
     place = rows[:, None] * cells + columns
@@ -137,3 +145,27 @@ def automatic_region(heat: Tensor, quantile: float = QUANTILE, cells: int = CELL
     marked = torch.zeros(cells**2, dtype=torch.bool)
     marked[importance.argsort(descending=True, stable=True)[:count]] = True
     return marked[place]
+
+
+@dataclass(frozen=True)
+class AutomaticRegion:
+    """The part of a picture that an unconfined counterfactual says matters most.
+
+    Attributes
+    ----------
+    quantile, cells
+        As of `automatic_region`.
+    """
+
+    quantile: float = QUANTILE
+    cells: int = CELLS
+
+    def mask(
+        self, classifier: BlackBox, label: str, source: Tensor, counterfactual: Tensor
+    ) -> Tensor:
+        """Return the mask (H, W), bool, by the map of cells between the two (`explain_cells`).
+
+        It asks the classifier 512 times. `source` and `counterfactual` are (1, C, H, W), in [0, 1].
+        """
+        heat = explain_cells(classifier, label, source, counterfactual).map
+        return automatic_region(heat, self.quantile, self.cells)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -190,6 +191,44 @@ def test_evaluate_compares_maps(domain, directions, tmp_path, capsys):
     assert compared["maps"] == compared["directions"]["g"]["maps"]
     assert compared["images"]["g"][0]["maps"]["cells"]["gini"] > 0
     assert "| g         | cells" in capsys.readouterr().out
+
+
+def mask_file(file, size=16):
+    """A mask whose left half is marked."""
+    mask = Image.new("L", (size, size))
+    mask.paste(255, (0, 0, size // 2, size))
+    mask.save(file)
+    return str(file)
+
+
+def test_a_region_confines_find_explain_and_evaluate(domain, directions, tmp_path, capsys):
+    mask = mask_file(tmp_path / "left.png")
+    found = tmp_path / "in_region.safetensors"
+    image = str(domain.examples[1])
+    command = ["find", "--domain", "linear", "--image", image, "--label", "a", "--region", mask]
+    assert main([*command, "--samples", "64", "--out", str(found)]) == 0
+    assert "region" in gcd_core.load_directions(found).metadata["settings"]
+    out = tmp_path / "out"
+    command = ["explain", "--domain", "linear", "--image", image, "--region", mask]
+    assert main([*command, "--directions", str(directions), "--out", str(out)]) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert result["region"] == 0.5
+    source, changed, shown = (
+        torch.from_numpy(np.array(Image.open(out / f"{name}.png").convert("L")))
+        for name in ("source", "counterfactual", "region")
+    )
+    assert torch.equal(source[:, 8:], changed[:, 8:]) and not torch.equal(source, changed)
+    assert (shown[:, :8] == 255).all() and (shown[:, 8:] == 0).all()
+    numbers = tmp_path / "numbers.json"
+    command = ["evaluate", "--domain", "linear", "--images", str(domain.folder)]
+    command += ["--directions", str(directions), "--json", str(numbers)]
+    assert main([*command, "--region", "auto:0.75:4"]) == 0
+    result = json.loads(numbers.read_text())
+    assert result["region"] == 0.25 and result["n"] == 4
+    whole = tmp_path / "whole.json"
+    assert main([*command[:-1], str(whole)]) == 0
+    assert json.loads(whole.read_text())["l1"] > result["l1"]
+    assert "50 % of the picture alone" in capsys.readouterr().out
 
 
 def test_the_report_of_explain_is_about_the_counterfactual(domain, directions):
@@ -408,6 +447,13 @@ EVALUATE = ["evaluate", "--domain", "linear", "--images", "FOLDER"]
         ([*EVALUATE, "--directions", "SET", "--sampling", "ddim:20"], "--reconstruction"),
         ([*EVALUATE, "--directions", "SET", "--split", "test"], "--labels"),
         ([*EVALUATE[:-1], "NOWHERE", "--reconstruction"], "neither a folder nor a zip"),
+        ([*EVALUATE, "--reconstruction", "--region", "auto"], "--region confines directions"),
+        ([*EVALUATE, "--directions", "SET", "--region", "auto:1"], "The quantile is 1.0"),
+        ([*EVALUATE, "--directions", "SET", "--region", "auto:0.5:99"], "99 cells a side"),
+        ([*EVALUATE, "--directions", "SET", "--region", "auto:x"], "--region is a mask's file"),
+        ([*EVALUATE, "--directions", "SET", "--region", "nowhere.png"], "is not a file"),
+        ([*FIND, "--region", "SET"], "not a picture"),
+        ([*FIND, "--region", "IMAGE"], "needs two, black outside"),
     ],
 )
 def test_errors_are_one_line(domain, directions, tmp_path, capsys, command, message):

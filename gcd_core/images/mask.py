@@ -1,0 +1,80 @@
+"""Masks from files: which part of a picture is marked."""
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gcd_core.images.limits import ImageError
+from gcd_core.images.reading import ImageSource, opened, read_bytes
+
+
+def load_mask(source: ImageSource, size: int, picture: tuple[int, int] | None = None) -> Tensor:
+    """Open a mask: a picture of two values, the brighter of which marks.
+
+    Where it has transparency, what is not transparent is marked, whatever its colour. A mask of the
+    picture's own size is brought to (size, size) as the picture is; a pixel is marked if half of
+    what it covers is.
+
+    Parameters
+    ----------
+    source : str, Path, bytes, PIL image or binary file
+        Of the kinds and within the limits of `load_image`.
+    size : int
+        Side of the result.
+    picture : (int, int), optional
+        Width and height of the picture that it was drawn on, which the mask may have too.
+
+    Returns
+    -------
+    Tensor (size, size), bool
+        True where it is marked. It may be empty or full.
+
+    Raises
+    ------
+    ImageError
+        If the file is no picture, is an animation, has another size, or has more than two values.
+    """
+    if not isinstance(source, Image.Image):
+        source = read_bytes(source)
+    with opened(source) as image:
+        if _frames(source) > 1:
+            raise ImageError("The mask is an animation; save one frame of it as PNG.")
+        sizes = [(size, size)] + ([picture] if picture else [])
+        if image.size not in sizes:
+            wanted = " or ".join(f"{width} x {height}" for width, height in dict.fromkeys(sizes))
+            raise ImageError(
+                f"The mask is {image.size[0]} x {image.size[1]} pixels; draw it on the picture, "
+                f"{wanted}."
+            )
+        marked = _marked(image)
+    covered = Image.fromarray(marked.astype(np.float32)).resize((size, size), Image.Resampling.BOX)
+    return torch.from_numpy(np.asarray(covered) >= 0.5)
+
+
+def _frames(source: bytes | Image.Image) -> int:
+    """How many frames a picture has, that could be opened."""
+    if isinstance(source, Image.Image):
+        return getattr(source, "n_frames", 1)
+    try:
+        with Image.open(io.BytesIO(source)) as image:
+            return getattr(image, "n_frames", 1)
+    except (OSError, ValueError, EOFError):  # DICOM, which Pillow does not know
+        return 1
+
+
+def _marked(image: Image.Image) -> np.ndarray:
+    """Which pixels (height, width) are marked, bool."""
+    if image.has_transparency_data:
+        values = np.asarray(image.convert("RGBA"))[..., 3]
+    else:
+        values = np.asarray(image.convert("L") if image.mode not in ("I", "F") else image)
+    levels = np.unique(values)
+    if len(levels) > 2:
+        raise ImageError(
+            f"The mask has {len(levels)} values; it needs two, black outside and white inside, "
+            "without soft edges: save it as PNG, not as JPEG."
+        )
+    return np.asarray(values > 0) if len(levels) == 1 else np.asarray(values == levels[-1])
