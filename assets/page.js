@@ -60,6 +60,47 @@ window.gcd = (() => {
     mark();
   };
 
+  // Moves the slider of a direction as a hand would; its events follow.
+  const moveSlider = (name, alpha) => {
+    const input = document.querySelector(`#slider-${name} input[type=range]`);
+    if (!input || input.disabled) return;
+    input.value = alpha.toFixed(2);
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+  };
+
+  // A click on the curve, or dragging over it, moves the slider of its direction.
+  const dragCurve = element => {
+    const go = event => {
+      const plot = element.querySelector('svg[data-direction]');
+      if (!plot) return;
+      const box = plot.getBoundingClientRect();
+      const [left, right, most] = ['left', 'right', 'most'].map(name => Number(plot.dataset[name]));
+      const share = ((event.clientX - box.left) / box.width - left) / (right - left);
+      moveSlider(plot.dataset.direction, (2 * Math.min(Math.max(share, 0), 1) - 1) * most);
+    };
+    element.addEventListener('pointerdown', event => {
+      if (event.button !== 0 || !event.target.closest('svg[data-direction]')) return;
+      event.preventDefault();
+      element.setPointerCapture(event.pointerId);
+      go(event);
+    });
+    element.addEventListener('pointermove', event => {
+      if (element.hasPointerCapture(event.pointerId)) go(event);
+    });
+  };
+
+  // The arrow keys move a direction's slider by a tenth; with shift, by its finest step.
+  const KEYS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 };
+  document.addEventListener('keydown', event => {
+    const input = event.target;
+    if (!(event.key in KEYS) || !input.matches?.('.gcd-direction input[type=range]')) return;
+    event.preventDefault();
+    const step = KEYS[event.key] * (event.shiftKey ? Number(input.step) : 0.1);
+    const alpha = Number(input.value) + step;
+    input.value = Math.min(Math.max(alpha, input.min), input.max).toFixed(2);
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+  });
+
   // The pictures fade while another image is on its way; the new ones come without the class.
   const fade = (...values) => {
     document.querySelector('.gcd-pictures')?.classList.add('busy');
@@ -104,5 +145,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { switchTheme, examples, keepDivider, fold, fade, withFirst, download };
+  return { switchTheme, examples, keepDivider, fold, dragCurve, fade, withFirst, download };
 })();

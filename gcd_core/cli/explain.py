@@ -203,6 +203,7 @@ def walk_report(
         after=[after[label] for label in domain.labels],
         distance=path.distances[index].item(),
         alphas=[(path.direction_name, path.alphas[index].item())],
+        here=path.alphas[index].item(),
         warnings=warnings,
     )
 

@@ -67,7 +67,12 @@ def bb_lig(path: Path) -> Tensor:
 
 
 def explain_path(
-    path: Path, method: str = "bb_lig", f: str = "logit", classifier: BlackBox | None = None
+    path: Path,
+    method: str = "bb_lig",
+    f: str = "logit",
+    classifier: BlackBox | None = None,
+    until: int | None = None,
+    steps: int = STEPS,
 ) -> Attribution:
     """Attribute the classifier's change of mind to pixels (Eq. 6, Algorithm 4).
 
@@ -91,6 +96,11 @@ def explain_path(
         What is attributed.
     classifier : BlackBox, optional
         The one of the path's domain; "bb_ig" and "cells" ask it.
+    until : int, optional
+        Index of the path's point whose change is explained, on whichever side of 0 it lies, in the
+        place of the baseline and, of "cells", of the counterfactual.
+    steps : int
+        Of the integration, 1 or more; the points of the path are steps in any case.
 
     Returns
     -------
@@ -99,17 +109,23 @@ def explain_path(
     Raises
     ------
     GCDError
-        If `method` or `f` is unknown, the path too short, or there is no classifier to ask; of
-        "cells", if its budget is too small.
+        If `method` or `f` is unknown, the path too short, there is no point `until`, or no
+        classifier to ask; of "cells", if its budget is too small.
     """
     _check_request(method, f, classifier)
+    if until is not None and not 0 <= until < len(path.alphas):
+        raise GCDError(f"The path has no point {until}; it has {len(path.alphas)}, from 0 on.")
     if method == "cells":
         assert classifier is not None  # `_check_request` saw to it
-        return _explain_ends(path, f, classifier)
+        return _explain_ends(path, f, classifier, path.counterfactual if until is None else until)
 
-    order = _toward_flip(path)
     own = path.probabilities if path.sign < 0 else 1 - path.probabilities
-    end, reached = _baseline(own[order])
+    if until is None:
+        order = _toward_flip(path)
+        end, reached = _baseline(own[order])
+    else:
+        order = _as_far_as(path, until)
+        end, reached = len(order) - 1, bool(own[until] <= CONVINCED)
     stretch = order[: end + 1]
     images = quantise(path.images[stretch])
     values = path.logits if f == "logit" else path.probabilities
@@ -124,7 +140,7 @@ def explain_path(
     if method == "difference":
         heat = (images[-1] - images[0]).sum(0)
     else:
-        fine, f_of_fine = refine(images, values, places)
+        fine, f_of_fine = refine(images, values, places, steps)
         heat = integrate(quantise(fine), f_of_fine).sum(0)
     return Attribution(
         map=heat,
@@ -137,10 +153,9 @@ def explain_path(
     )
 
 
-def _explain_ends(path: Path, f: str, classifier: BlackBox) -> Attribution:
-    """The map of cells between the source and the counterfactual of a path."""
-    end = path.counterfactual
-    found = explain_cells(classifier, path.label, path.source, path.counterfactual_image, f=f)
+def _explain_ends(path: Path, f: str, classifier: BlackBox, end: int) -> Attribution:
+    """The map of cells between the source and a point of a path."""
+    found = explain_cells(classifier, path.label, path.source, path.images[end][None], f=f)
     probability = float(path.probabilities[end])
     own = probability if path.sign < 0 else 1 - probability
     return Attribution(
@@ -241,6 +256,13 @@ def _toward_flip(path: Path) -> Tensor:
             f"The path has {len(order)} point(s) from 0 toward the flip; walk it with 2 or more."
         )
     return order
+
+
+def _as_far_as(path: Path, end: int) -> Tensor:
+    """Indices of the points from the one nearest to alpha 0 to `end`, on its side of 0."""
+    ahead = path.alphas * (1.0 if path.alphas[end] >= 0 else -1.0)
+    order = ahead.argsort(stable=True)
+    return order[(ahead[order] >= 0) & (ahead[order] <= ahead[end])]
 
 
 def _baseline(own: Tensor) -> tuple[int, bool]:

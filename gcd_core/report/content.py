@@ -34,18 +34,16 @@ class LabelChange:
 
 @dataclass(frozen=True)
 class Curve:
-    """The label's probability along a direction, as (alpha, probability).
+    """The label's probability on the line to the changed image, as (alpha, probability).
 
     `measured` was asked of the classifier and `proxy` predicted by the proxy (empty without one);
-    `here` is where the changed image stands. `alone` is False where other directions are added, so
-    that the measured curve is not the one walked on.
+    `here` is where the changed image stands.
     """
 
     direction: str
     measured: Sequence[tuple[float, float]]
     proxy: Sequence[tuple[float, float]]
     here: tuple[float, float]
-    alone: bool = True
     threshold: float = THRESHOLD
 
 
@@ -66,7 +64,7 @@ class Report:
     source, changed : Tensor (1, C, H, W)
         In [0, 1].
     heat : Tensor (H, W)
-        A BB-LIG map of the walk along the curve's direction.
+        A BB-LIG map of the walk along the curve's line.
     alphas : sequence of (str, float)
         The position along each direction that was moved.
     distance : float
@@ -119,6 +117,7 @@ class Report:
         after: Sequence[float],
         distance: float,
         alphas: Sequence[tuple[str, float]],
+        here: float,
         proxy: Sequence[tuple[float, float]] = (),
         warnings: Sequence[str] = (),
     ) -> Report:
@@ -130,13 +129,15 @@ class Report:
         directions : DirectionSet
             Those that the image can be moved along.
         path : Path
-            The walk along one of them, whose curve is shown.
+            The walk to the changed image, or along the line that it lies on; its curve is shown.
         heat : Attribution
             The map of that walk.
         source, changed, distance, alphas, warnings
             As of the report.
         before, after : sequence of float
             The classifier's probabilities of the two images, one for each label of the domain.
+        here : float
+            Where on the path the changed image lies.
         proxy : sequence of (float, float)
             As of `Curve`.
         """
@@ -158,8 +159,7 @@ class Report:
                 direction,
                 list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True)),
                 proxy,
-                here=(dict(alphas).get(direction, 0.0), after[explained]),
-                alone=all(name == direction for name, _ in alphas),
+                here=(here, after[explained]),
                 threshold=path.threshold,
             ),
             completeness_error=heat.completeness_error,

@@ -222,10 +222,10 @@ def _bars(sheet: Sheet, report: Report, y: float, which: list[int], row: float) 
 
 
 def _curve(sheet: Sheet, report: Report, x: float, y: float, height: float) -> None:
-    """The label's probability along a direction: title, keys, plot, what its ends mean."""
+    """The label's probability along a direction: title, keys, plot."""
     curve, label = report.curve, report.labels[report.explained]
     sheet.text(x, y, f"{label.positive} along {curve.direction}", 9.5, bold=True, room=COLUMN)
-    keys = [("classifier" if curve.alone else f"classifier, {curve.direction} alone", ACCENT, 0.7)]
+    keys = [("classifier", ACCENT, 0.7)]
     if curve.proxy:
         keys.append(("proxy", FAINT, 0.35))
     at = x
@@ -247,11 +247,7 @@ def _curve(sheet: Sheet, report: Report, x: float, y: float, height: float) -> N
         ha="right",
     )
     below = y + HEAD_OF_CURVE + height + 8
-    negative = "\N{LEFTWARDS ARROW} " + label.negative
-    positive = label.positive + " \N{RIGHTWARDS ARROW}"
-    sheet.text(left, below, negative, 7, SOFT, room=0.36 * COLUMN)
     sheet.text(left + width / 2, below, "alpha", 7, SOFT, align="center")
-    sheet.text(x + COLUMN, below, positive, 7, SOFT, align="right", room=0.36 * COLUMN)
 
 
 def _scales(sheet: Sheet, axes: Axes, curve: Curve) -> float:
@@ -280,8 +276,7 @@ def _lines(axes: Axes, curve: Curve) -> None:
     if curve.proxy:
         axes.plot(*zip(*curve.proxy, strict=True), color=FAINT, linewidth=1.0, zorder=2)
     if curve.measured:
-        width = 1.8 if curve.alone else 1.0
-        axes.plot(*zip(*curve.measured, strict=True), color=ACCENT, linewidth=width, zorder=3)
+        axes.plot(*zip(*curve.measured, strict=True), color=ACCENT, linewidth=1.8, zorder=3)
     axes.plot(
         *curve.here,
         "o",

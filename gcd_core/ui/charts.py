@@ -92,30 +92,29 @@ def curve(
     current: tuple[float, float] | None,
     alpha_max: float,
     ends: tuple[str, str],
-    alone: bool,
+    direction: str = "",
 ) -> str:
-    """The probability along one direction: decoded, the proxy's prediction, and where one is.
+    """The probability along a line: decoded, the proxy's prediction, and where one is.
 
     Parameters
     ----------
     measured, proxy : sequence of (alpha, probability)
-        What the classifier answered on the decoded path, and what the proxy predicts.
+        What the classifier answered on the decoded line, and what the proxy predicts on it.
     current : (alpha, probability), or None
         Where one is.
     alpha_max : float
         The axis runs from its negative to it.
     ends : (str, str)
         The label's names for probability 0 and 1.
-    alone : bool
-        False where other directions are added, so that the decoded curve is not the one walked on.
+    direction : str
+        The one whose slider a click on the drawing moves; "" where there is none to move.
     """
     axes = Axes(alpha_max)
     parts = [*levels(axes), *ticks(axes)]
     if proxy:
         parts.append(polyline([axes.at(*p) for p in proxy], "proxy"))
     if measured:
-        css = "measured" if alone else "measured far"
-        parts.append(polyline([axes.at(*p) for p in measured], css))
+        parts.append(polyline([axes.at(*p) for p in measured], "measured"))
     if current is not None:
         x, y = axes.at(*current)
         parts.append(
@@ -128,8 +127,14 @@ def curve(
         f"threshold</text>"
     )
     low, high = (escape(end) for end in ends)
+    drag = ""
+    if direction:
+        drag = (
+            f' data-direction="{escape(direction)}" data-most="{alpha_max}" '
+            f'data-left="{axes.left / axes.width}" data-right="{axes.right / axes.width}"'
+        )
     return (
-        f'<svg class="gcd-plot" viewBox="0 0 {axes.width} {axes.height}" role="img" '
+        f'<svg class="gcd-plot" viewBox="0 0 {axes.width} {axes.height}"{drag} role="img" '
         f'aria-label="Probability along the direction, from {low} to {high}">'
         f"{''.join(parts)}</svg>"
     )

@@ -108,18 +108,18 @@ class ExploreTab:
                 trigger_mode="always_last",
                 **LIVE,
             )
-        self._then_map_cells(drawn)
+        self._then_follow(drawn)
         for name, flip in zip(SLIDERS, layout.flips, strict=True):
             flipped = flip.click(
                 polite(handlers.to_flip),
-                [layout.direction, *layout.display],
+                [layout.direction, *layout.display, layout.target],
                 [*layout.shown, *layout.sliders],
                 js=f"gcd.withFirst('{name}')",
                 api_name="to_flip" if name == "g" else f"to_flip_{name}",
                 api_visibility="public" if name == "g" else "private",
                 **LIVE,
             )
-            self._then_map_cells(flipped)
+            self._then_follow(flipped)
         layout.reset.click(
             polite(handlers.reset_all),
             layout.display,
@@ -147,12 +147,12 @@ class ExploreTab:
             **LIVE,
         )
 
-    def _then_map_cells(self, event: Dependency) -> None:
-        """Lets the map of cells follow a move, where that is the map that is looked at."""
+    def _then_follow(self, event: Dependency) -> None:
+        """Lets what takes longer follow a move: a line along several directions, the cells."""
         event.success(
-            polite(self.handlers.map_cells),
+            polite(self.handlers.follow),
             self.layout.display,
-            [self.layout.numbers, self.layout.pictures],
+            [self.layout.numbers, self.layout.pictures, self.layout.curve],
             api_visibility="private",
             trigger_mode="always_last",
             **LIVE,

@@ -14,14 +14,38 @@ from gcd_core.errors import GCDError
 from gcd_core.files import written_whole
 from gcd_core.images.drawing import save_gif
 from gcd_core.images.reading import NOT_A_RADIOGRAPH, looks_like_photograph, shown_name
+from gcd_core.method.counterfactual import SMALLEST, check_counterfactual
 from gcd_core.ui.addresses import data_address
 from gcd_core.ui.explore_layout import ExploreLayout
-from gcd_core.ui.html import Display, map_panel, pictures
-from gcd_core.ui.numbers import numbers_of, proxy_curve
+from gcd_core.ui.html import Display, curve_card, map_panel, pictures
+from gcd_core.ui.numbers import convincing, numbers_of
 from gcd_core.ui.state.positions import SLIDERS
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
 from gcd_core.ui.take_home import save_report
+
+STRONGEST = "strongest"  # of the targets of a flip; the others are margins
+
+
+def margin_of(target: str) -> float | None:
+    """How far beyond the threshold a flip is to go, 0 to 0.5; None for as far as it goes.
+
+    Raises
+    ------
+    GCDError
+        Where the target is neither.
+    """
+    if target == STRONGEST:
+        return None
+    try:
+        margin = float(target)
+    except ValueError:
+        raise GCDError(
+            f"There is no target {target!r} of a flip: choose a margin from 0 to 0.5, or "
+            f"{STRONGEST!r}."
+        ) from None
+    check_counterfactual(SMALLEST, margin)
+    return margin
 
 
 class ExploreHandlers:
@@ -147,15 +171,27 @@ class ExploreHandlers:
         return self.layout.show(session, Display(*session.display))
 
     def to_flip(
-        self, direction: str, overlay: str, opacity: float, view: str, request: gr.Request
+        self,
+        direction: str,
+        overlay: str,
+        opacity: float,
+        view: str,
+        target: str,
+        request: gr.Request,
     ) -> tuple:
-        """Moves one direction to its counterfactual, the others to 0."""
+        """Moves one direction to its counterfactual, the others to 0.
+
+        `target` says how convincing it is to be: "0" (just flipped), "0.25" (75 %), "0.45" (95 %),
+        any margin beyond the threshold up to "0.5", or "strongest".
+        """
         session = self._session(request)
-        frame, flips = session.to_flip(direction)
+        frame, flips = session.to_flip(direction, margin_of(target))
         if frame is None:
             return self._unmoved(len(SLIDERS))
         if not flips:
             gr.Info(f"The prediction does not flip along {direction}: this is the nearest point.")
+        elif target != STRONGEST and not convincing(session, float(target)):
+            gr.Info(f"No picture along {direction} is as convincing: this is the one that is most.")
         shown = self.layout.show(session, Display(overlay, opacity, view))
         return (*shown, *self.layout.positions(session))
 
@@ -184,7 +220,9 @@ class ExploreHandlers:
         if overlay == "cells":
             session.cells_now()
         session.display = display
-        if overlay == "bb_lig":
+        if overlay == "bb_lig" and len(session.alphas) > 1:
+            session.line_now()
+        elif overlay == "bb_lig" and session.alphas:
             session.path_now(session.moved)
         return self._mapped(session, display)
 
@@ -196,17 +234,23 @@ class ExploreHandlers:
         session.display = display
         return self._mapped(session, display)
 
-    def map_cells(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
-        """Draws the map of cells where a move left it open, it is chosen, and asking is free."""
+    def follow(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+        """Draws what a move left open: the line along several directions, the map of cells.
+
+        Only where asking the classifier is free, and of cells, where their map is chosen.
+        """
         session = self._session(request)
-        if overlay != "cells" or session.heat("cells") is not None or session.price_of_cells:
-            return gr.skip(), gr.skip()
+        unchanged = gr.skip(), gr.skip(), gr.skip()
         session.display = session.display or (overlay, opacity, view)
-        found = session.cells_now()
+        news = False
+        if len(session.alphas) > 1 and session.line() is None and not session.price("bb_lig"):
+            news = session.line_now() is not None
+        if overlay == "cells" and session.heat("cells") is None and not session.price("cells"):
+            news |= session.cells_now() is not None
         # What was chosen meanwhile holds: another map or view, or a sweep, which is not replaced.
-        if found is None or session.display is None or session.display[0] != "cells":
-            return gr.skip(), gr.skip()
-        return self._mapped(session, Display(*session.display))
+        if not news or session.display is None or session.display[0] != overlay:
+            return unchanged
+        return (*self._mapped(session, Display(*session.display)), curve_card(session))
 
     def _mapped(self, session: Session, display: Display) -> tuple:
         """The map's numbers, and all pictures."""
@@ -242,5 +286,5 @@ class ExploreHandlers:
     def report(self, file_format: str, request: gr.Request) -> tuple:
         """Writes what is on screen to a page to take home, as `pdf` or `png`."""
         session = self._session(request)
-        file = save_report(session, proxy_curve(session), file_format)
+        file = save_report(session, file_format)
         return numbers_of(session, report=file_format), str(file)

@@ -20,7 +20,7 @@ from gcd_core.ui.html import (
     ways_line,
 )
 from gcd_core.ui.numbers import can_flip, numbers_of
-from gcd_core.ui.state.positions import MAX_H, POINTS, SLIDERS
+from gcd_core.ui.state.positions import MAX_H, SLIDERS
 from gcd_core.ui.state.session import Session
 
 OVERLAYS = [
@@ -29,7 +29,9 @@ OVERLAYS = [
     ("Difference", "difference"),
     ("None", "none"),
 ]
+TARGETS = [("just flipped", "0"), ("75 %", "0.25"), ("95 %", "0.45"), ("strongest", "strongest")]
 VIEWS = [("Side by side", "side"), ("Before | after", "slide")]
+STEP = 0.01  # of alpha on a slider: what is typed to two decimals stays
 ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
 COLOUR = "colour"  # class of the place to drop an image, where radiographs are not asked for
 EXAMPLES = (
@@ -48,7 +50,7 @@ class ExploreLayout:
     """
 
     def __init__(self, domain: Domain) -> None:
-        self.alpha_max = domain.alpha_max
+        self.alpha_max, self.margin = domain.alpha_max, domain.margin
         self.rows: list[gr.Row] = []
         self.lows: list[gr.HTML] = []
         self.sliders: list[gr.Slider] = []
@@ -117,12 +119,23 @@ class ExploreLayout:
             )
             with gr.Row(elem_id="readout"):
                 self.bars = gr.HTML(elem_id="bars", apply_default_css=False)
-                self.curve = gr.HTML(elem_id="curve", apply_default_css=False)
+                self.curve = gr.HTML(
+                    elem_id="curve",
+                    js_on_load="gcd.dragCurve(element)",
+                    apply_default_css=False,
+                )
 
     def _lay_out_directions(self) -> None:
         """A row for each direction, those that hardly move folded away, and what to do with all."""
         with gr.Column(elem_id="directions", min_width=320):
             self.heading = gr.HTML(elem_id="heading", apply_default_css=False)
+            self.target = gr.Radio(
+                TARGETS,
+                value=min(TARGETS[:-1], key=lambda target: abs(float(target[1]) - self.margin))[1],
+                label="To flip",
+                container=False,
+                elem_id="target",
+            )
             for name in SLIDERS[: 1 + MAX_H]:
                 self._lay_out_row(name)
             self.ways = gr.HTML(elem_id="ways", apply_default_css=False)
@@ -151,7 +164,7 @@ class ExploreLayout:
                 -self.alpha_max,
                 self.alpha_max,
                 0,
-                step=self.alpha_max / (POINTS // 2),
+                step=STEP,
                 label=name,
                 container=False,
                 buttons=[],
@@ -237,7 +250,7 @@ class ExploreLayout:
                 value=session.alphas.get(name, 0.0),
                 minimum=-self.alpha_max,
                 maximum=self.alpha_max,
-                step=self.alpha_max / (POINTS // 2),
+                step=STEP,
                 label=direction_title(session, name),
             )
         rows = [

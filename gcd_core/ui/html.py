@@ -12,7 +12,18 @@ from gcd_core.method.attribution import Attribution
 from gcd_core.method.cells import CellAttribution
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn, thumbnail
-from gcd_core.ui.numbers import flipped, label_names, measured_curve, proxy_curve, ways_found
+from gcd_core.ui.numbers import (
+    flipped,
+    label_names,
+    line_name,
+    measured_curve,
+    oracle_follows,
+    place_on_line,
+    proxy_curve,
+    proxy_here,
+    reconstruction_flips,
+    ways_found,
+)
 from gcd_core.ui.state.frames import Frame, Opened
 from gcd_core.ui.state.session import Session
 from gcd_core.wording import signed
@@ -21,14 +32,13 @@ DIVIDER = (
     '<input type="range" class="gcd-divider" min="0" max="100" value="50" '
     'aria-label="Divider between original and changed"><i></i>'
 )
-NEAREST = (
-    ' <abbr title="The walk ends before the classifier is fully convinced of the other answer: '
-    'the map goes as far as its most convincing picture.">i</abbr>'
-)
+ORACLE = "Another classifier, which no search ever asks"
+GAP = 0.15  # between the proxy's probability and the classifier's, from which on it is said
 ONE_WAY = (
     "This classifier knows one way: as far as the search&rsquo;s proxy sees, no direction "
     "independent of g flips it."
 )
+STILL = "nothing moved yet"
 ATTRIBUTIONS = {  # title, and what is said while one waits
     "bb_lig": ("BB-LIG heat map", "following the direction"),
     "cells": ("Cells", "asking the classifier"),
@@ -147,7 +157,7 @@ def map_figure(session: Session, display: Display) -> str:
         low, high = "against", f"for {escape(label_names(session)[1])}"
     else:
         title, waiting, low, high = "Difference", "", "darker", "brighter"
-    price = session.price_of_cells if display.overlay == "cells" else ""
+    price = session.price(display.overlay)
     if panel.picture is None and price:
         body = f'<div class="gcd-wait"><p>{escape(price)}</p></div>'
     elif panel.picture is None:
@@ -165,7 +175,7 @@ def map_panel(session: Session, display: Display) -> MapPanel:
         return MapPanel(None, "", {})
     if isinstance(heat, CellAttribution):
         cells = {"queries": heat.queries, "completeness_error": heat.completeness_error}
-        caption = f"{heat.queries} queries" if heat.queries else "nothing moved yet"
+        caption = f"{heat.queries} queries" if heat.queries else STILL
         return MapPanel(drawn(overlay(opened.image, heat.map, display.opacity)), caption, cells)
     if not isinstance(heat, Attribution):
         picture = drawn(overlay(opened.image, heat, display.opacity))
@@ -176,7 +186,8 @@ def map_panel(session: Session, display: Display) -> MapPanel:
         "completeness_error": float(heat.completeness_error),
     }
     picture = drawn(overlay(opened.image, heat.map, display.opacity))
-    return MapPanel(picture, f"along {session.moved}{'' if heat.reached else NEAREST}", numbers)
+    caption = f"along {escape(line_name(session))}" if session.alphas else STILL
+    return MapPanel(picture, caption, numbers)
 
 
 # -- numbers to read -------------------------------------------------------------------------------
@@ -198,33 +209,71 @@ def readout(session: Session) -> str:
     ]
     return (
         '<div class="gcd-card"><h3>Prediction <small>before &rarr; after</small></h3>'
-        f"{charts.bars(rows, moved=bool(session.alphas))}"
+        f"{charts.bars(rows, moved=bool(session.alphas))}{second_opinion(session)}"
         '<div class="gcd-number"><span>Perceptual change (LPIPS)</span>'
-        f"<b>{current.distance:.3f}</b></div></div>"
+        f"<b>{current.distance:.3f}</b></div>{reconstruction_line(session)}</div>"
+    )
+
+
+def second_opinion(session: Session) -> str:
+    """What the oracle, a classifier that no search asked, says of the change."""
+    opened, current, i = session.opened, session.current, session.index
+    if opened is None or current is None or opened.source.oracle is None:
+        return ""
+    before = opened.source.oracle[i]
+    if before is None:
+        return ""
+    after = None if current.oracle is None else current.oracle[i]
+    now = "&hellip;" if after is None else charts.percent(after)
+    follows = oracle_follows(session)
+    verdict = ""
+    if follows is not None:
+        verdict = " <em>flips too</em>" if follows else ' <em class="not">does not follow</em>'
+    return (
+        f'<div class="gcd-number oracle"><span title="{ORACLE}">Second opinion{verdict}</span>'
+        f"<b>{charts.percent(before)} &rarr; {now}</b></div>"
+    )
+
+
+def reconstruction_line(session: Session) -> str:
+    """That the classifier takes the image for another once it was encoded and decoded, if so."""
+    if not reconstruction_flips(session):
+        return ""
+    return (
+        '<p class="gcd-caution">The reconstruction alone already changes the answer: this '
+        "generator does not draw what the classifier saw.</p>"
     )
 
 
 def curve_card(session: Session) -> str:
-    """The probability along the moved direction."""
+    """The probability on the line through the current picture, and what the proxy makes of it."""
     current = session.current
     if session.opened is None or current is None or session.directions is None:
         return ""
-    name = session.moved
-    alone = all(n == name for n in session.alphas)
+    proxy, probability = proxy_curve(session), current.probabilities[session.index]
+    at, most = place_on_line(session)
     plot = charts.curve(
         measured_curve(session),
-        proxy_curve(session),
-        (session.alphas.get(name, 0.0), current.probabilities[session.index]),
-        session.explorer.domain.alpha_max,
+        proxy,
+        (at, probability),
+        most,
         label_names(session),
-        alone,
+        session.moved if len(session.alphas) < 2 else "",
     )
-    positive = escape(label_names(session)[1])
-    decoded = "classifier" if alone else f"classifier, {name} alone"
+    positive, name = escape(label_names(session)[1]), escape(line_name(session))
+    keys = '<i class="measured"></i>classifier'
+    if proxy:
+        keys += '<i class="proxy"></i>proxy'
+    expected = proxy_here(session, proxy)
+    gap = ""
+    if expected is not None and abs(expected - probability) >= GAP:
+        gap = (
+            f'<p class="gap">The proxy expected {charts.percent(expected)} here; the classifier '
+            f"says {charts.percent(probability)}.</p>"
+        )
     return (
-        f'<div class="gcd-card"><h3>{positive} along {name}'
-        f'<small><i class="measured"></i>{decoded}<i class="proxy"></i>proxy</small></h3>'
-        f"{plot}</div>"
+        f'<div class="gcd-card"><h3>{positive} along {name}<small>{keys}</small></h3>'
+        f"{plot}{gap}</div>"
     )
 
 
@@ -246,7 +295,8 @@ def heading(session: Session) -> str:
         state = f'<small class="busy">preparing {paths.ready} of {paths.total}</small>'
     return (
         f'<div class="gcd-heading"><h3>Directions{state}</h3>'
-        f"<p><span>&larr; {escape(negative)}</span><span>{escape(positive)} &rarr;</span></p></div>"
+        f'<p>At its ends: <i class="no"></i>{escape(negative)} <i class="yes"></i>'
+        f"{escape(positive)}</p></div>"
     )
 
 
@@ -302,10 +352,12 @@ def end_picture(session: Session, name: str | None, end: int) -> str:
     path = None if name is None else session.path(name)
     if path is None:
         return '<span class="gcd-thumb waiting"></span>'
-    side = label_names(session)[0 if end == 0 else 1]
+    predicted = float(path.probabilities[end]) >= path.threshold
+    negative, positive = label_names(session)
+    side = f"{positive if predicted else negative} at alpha {signed(float(path.alphas[end]))}"
     picture = thumbnail(path.images[end][None])
     probability = charts.percent(float(path.probabilities[end]))
     return (
-        f'<span class="gcd-thumb"><img src="{picture}" alt="towards {escape(side)}" '
-        f'title="towards {escape(side)}"><b>{probability}</b></span>'
+        f'<span class="gcd-thumb {"yes" if predicted else "no"}"><img src="{picture}" '
+        f'alt="{escape(side)}" title="{escape(side)}"><b>{probability}</b></span>'
     )

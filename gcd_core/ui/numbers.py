@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.addresses import drawn
 from gcd_core.ui.charts import Points, crosses
-from gcd_core.ui.state.frames import latent_at
+from gcd_core.ui.state.frames import Frame
+from gcd_core.ui.state.lines import line_vector
 from gcd_core.ui.state.positions import alpha_grid
 from gcd_core.ui.state.session import Session
 
@@ -30,6 +34,33 @@ def flipped(session: Session) -> bool:
         return False
     i = session.index
     return crosses(opened.source.probabilities[i], current.probabilities[i])
+
+
+def reconstruction_flips(session: Session) -> bool:
+    """Whether the classifier takes the picture at rest, the image's reconstruction, for another."""
+    opened, i = session.opened, session.index
+    return opened is not None and crosses(
+        opened.source.probabilities[i], opened.rest.probabilities[i]
+    )
+
+
+def oracle_follows(session: Session) -> bool | None:
+    """Whether the oracle, too, changed its mind at a flip; None without one, or where none is."""
+    opened, current, i = session.opened, session.current, session.index
+    if opened is None or current is None or not flipped(session):
+        return None
+    if opened.source.oracle is None or current.oracle is None:
+        return None
+    before, after = opened.source.oracle[i], current.oracle[i]
+    return None if before is None or after is None else crosses(before, after)
+
+
+def convincing(session: Session, margin: float) -> bool:
+    """Whether the picture is flipped, and lies that far beyond the threshold, 0 to 0.5."""
+    current = session.current
+    if current is None or not flipped(session):
+        return False
+    return abs(current.probabilities[session.index] - THRESHOLD) >= margin
 
 
 def can_flip(session: Session, name: str) -> bool:
@@ -64,11 +95,22 @@ def numbers_of(session: Session, **more: object) -> dict[str, Any]:
             "before": dict(zip(labels, opened.source.probabilities, strict=True)),
             "after": dict(zip(labels, current.probabilities, strict=True)),
             "flipped": flipped(session),
+            "reconstruction_flips": reconstruction_flips(session),
+            "oracle": {
+                "before": opinion(opened.source, labels),
+                "after": opinion(current, labels),
+                "follows": oracle_follows(session),
+            },
             "lpips": current.distance,
             "in_full": not current.live,
             "image": drawn(current.image),
         }
     return answer | more
+
+
+def opinion(frame: Frame, labels: Sequence[str]) -> dict[str, float | None] | None:
+    """The oracle's probabilities of a picture by label; None where it was not asked."""
+    return None if frame.oracle is None else dict(zip(labels, frame.oracle, strict=True))
 
 
 def ways_found(directions: DirectionSet) -> tuple[int, int]:
@@ -82,9 +124,34 @@ def ways_found(directions: DirectionSet) -> tuple[int, int]:
     return wanted if type(wanted) is int else 0, found
 
 
+def line_name(session: Session) -> str:
+    """What the line through the current picture is along: "g", or "g + h1"."""
+    return " + ".join(session.alphas) or session.moved
+
+
+def place_on_line(session: Session) -> tuple[float, float]:
+    """Where the picture is on that line, and how far the line is to be drawn either way.
+
+    Along one direction that is its alpha, signed; along several, the distance from the image's code
+    in z_sem, 0 or more.
+    """
+    alpha_max = session.explorer.domain.alpha_max
+    if len(session.alphas) < 2 or session.directions is None:
+        return session.alphas.get(session.moved, 0.0), alpha_max
+    _, length = line_vector(session.directions, session.alphas)
+    return length, max(alpha_max, length)
+
+
 def measured_curve(session: Session) -> Points:
-    """The classifier's answers along the moved direction alone, as (alpha, probability)."""
-    path = session.path(session.moved)
+    """The classifier's answers on the line through the current picture, as (alpha, probability).
+
+    Along several directions they are known once that line has been followed, as far as it goes.
+    """
+    if len(session.alphas) < 2:
+        path = session.path(line_name(session))
+    else:
+        line = session.line()
+        path = None if line is None else line[0]
     if path is None:
         return []
     return list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
@@ -92,18 +159,28 @@ def measured_curve(session: Session) -> Points:
 
 @torch.inference_mode()
 def proxy_curve(session: Session) -> Points:
-    """The proxy's prediction along the moved direction, from where the other sliders stand.
+    """The proxy's prediction on the line through the current picture, to either side of the image.
 
     Pairs (alpha, probability), or none where the directions come without a proxy.
     """
     opened, directions, name = session.opened, session.directions, session.moved
     if directions is None or opened is None or name not in session.names:
         return []
-    others = {n: alpha for n, alpha in session.alphas.items() if n != name}
-    z_sem = latent_at(opened, directions, others).z_sem
-    alphas = alpha_grid(session.explorer.domain.alpha_max)
-    steps = torch.tensor(alphas).to(z_sem)[:, None]
-    logits = directions.proxy_logit(z_sem + steps * directions[name].vector.to(z_sem))
+    _, most = place_on_line(session)
+    several = len(session.alphas) > 1
+    vector = line_vector(directions, session.alphas)[0] if several else directions[name].vector
+    z_sem = opened.latent.z_sem
+    steps = torch.tensor(alpha_grid(most)).to(z_sem)
+    logits = directions.proxy_logit(z_sem + steps[:, None] * vector.to(z_sem))
     if logits is None:
         return []
-    return list(zip(alphas, torch.sigmoid(logits.float()).tolist(), strict=True))
+    return list(zip(steps.tolist(), torch.sigmoid(logits.float()).tolist(), strict=True))
+
+
+def proxy_here(session: Session, proxy: Points) -> float | None:
+    """The proxy's probability at the current picture, linear between its points; None without."""
+    at, _ = place_on_line(session)
+    for (left, low), (right, high) in pairwise(proxy):
+        if left <= at <= right:
+            return low + (high - low) * (at - left) / (right - left)
+    return None

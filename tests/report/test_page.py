@@ -160,10 +160,10 @@ def test_a_prediction_that_stays_is_not_called_a_counterfactual():
     assert "encoded and decoded without a change" in text_of(example(1, alphas=[]))
 
 
-def test_directions_that_add_up_are_said_to():
-    curve = replace(example().curve, alone=False, proxy=[(-2, 0.1), (2, 0.9)])
+def test_the_curve_is_of_the_line_along_all_directions():
+    curve = replace(example().curve, direction="g + h1", proxy=[(-2, 0.1), (2, 0.9)])
     text = text_of(example(curve=curve, alphas=[("g", -1.5), ("h1", 1.0)]))
-    assert "classifier, g alone" in text and "proxy" in text
+    assert "Pneumonia along g + h1" in text and "classifier" in text and "proxy" in text
 
 
 @pytest.mark.slow

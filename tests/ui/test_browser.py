@@ -144,7 +144,7 @@ def test_dragging_a_slider_changes_image_and_curve(served: Served, visit):
     assert original(page) == source
     assert "Reconstruction" not in page.locator("#pictures").inner_text()
     drag(page, "h2", 0.2)
-    wait_until(page, lambda: "along h2" in page.locator("#curve").inner_text())
+    wait_until(page, lambda: "along g + h2" in page.locator("#curve").inner_text())
     shoot(page, "moved")
     page.locator("#reset").click()
     wait_until(page, lambda: changed_picture(page) == picture)
@@ -192,6 +192,69 @@ def test_a_slider_stands_between_its_stops(served: Served, visit):
     number.fill("1.03")
     number.press("Enter")
     wait_until(page, lambda: session.alphas["g"] == 1.03)
+
+
+def test_the_curve_is_dragged_and_the_arrow_keys_step(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    plot = page.locator("#curve svg")
+    ends = [float(plot.get_attribute(f"data-{name}")) for name in ("left", "right")]
+    box = plot.bounding_box()
+
+    def at(share: float) -> tuple[float, float]:  # of the way from -6 to +6
+        return box["x"] + box["width"] * (ends[0] + share * (ends[1] - ends[0])), box["y"] + 40
+
+    before, drawn = marker(page), changed_picture(page)
+    page.mouse.move(*at(0.5))
+    page.mouse.down()
+    page.mouse.move(*at(0.6), steps=3)
+    page.mouse.move(*at(0.75), steps=3)
+    page.mouse.up()
+    number = page.locator("#slider-g input[type=number]")
+    wait_until(page, lambda: float(number.input_value()) == pytest.approx(3.0, abs=0.06))
+    wait_until(page, lambda: marker(page) != before and changed_picture(page) != drawn)
+    number.fill("1.23")
+    number.press("Enter")
+    wait_until(page, lambda: float(number.input_value()) == 1.23)
+    page.locator("#slider-g input[type=range]").press("ArrowRight")
+    wait_until(page, lambda: float(number.input_value()) == 1.33)
+    page.locator("#slider-g input[type=range]").press("Shift+ArrowLeft")
+    wait_until(page, lambda: float(number.input_value()) == 1.32)
+
+
+def test_several_directions_have_one_line_map_and_curve(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    assert "nothing moved yet" in page.locator("#pictures").inner_text()
+    drag(page, "g", 0.2)
+    page.wait_for_function("() => document.querySelector('#pictures .map img')")
+    drag(page, "h1", 0.7)
+    page.wait_for_function(
+        "() => document.querySelector('#curve').innerText.includes('along g + h1')"
+        " && document.querySelectorAll('#curve polyline.measured').length"
+        " && document.querySelector('#pictures .map img')"
+    )
+    ends = page.locator("#curve polyline.measured").get_attribute("points").split()
+    dot = page.locator("#curve circle.here")
+    here = [float(dot.get_attribute(name)) for name in ("cx", "cy")]
+    assert here == pytest.approx([float(v) for v in ends[-1].split(",")], abs=1.0)
+    assert page.locator("#curve svg").get_attribute("data-direction") is None
+    page.screenshot(path=ARTEFACTS / "explore-line.png")
+
+
+def test_a_flip_goes_as_far_as_its_target(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    number = page.locator("#slider-g input[type=number]")
+    reached = []
+    for target in ("just flipped", "75 %", "strongest"):
+        page.locator("#target").get_by_text(target, exact=True).click()
+        page.click("#flip-g")
+        page.wait_for_function("() => document.querySelector('#pictures .flipped')")
+        if reached:
+            wait_until(page, lambda: abs(float(number.input_value())) > reached[-1])
+        reached.append(abs(float(number.input_value())))
+    assert 0 < reached[0] < reached[1] < reached[2] <= 6
 
 
 def test_an_example_opens_and_is_marked(served: Served, visit):

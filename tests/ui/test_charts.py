@@ -50,7 +50,6 @@ def drawn_curve(**changes) -> ElementTree.Element:
         "current": (0.0, 0.5),
         "alpha_max": 2.0,
         "ends": ("Normal", "<b>"),
-        "alone": True,
     } | changes
     return ElementTree.fromstring(charts.curve(**settings))
 
@@ -66,9 +65,14 @@ def test_the_marker_lies_on_the_threshold_in_the_middle():
     assert points[0][1] > points[1][1] > points[2][1]  # up is more probable
 
 
-def test_the_curve_steps_back_when_other_directions_are_added():
-    classes = [e.get("class") for e in drawn_curve(alone=False).iter("polyline")]
-    assert "measured far" in classes
+def test_a_curve_says_which_slider_a_click_on_it_moves():
+    plot = drawn_curve(direction="h1")
+    marks = [float(plot.get(f"data-{name}")) for name in ("left", "right", "most")]
+    width = float(plot.get("viewBox").split()[2])
+    at = {e.text: float(e.get("x")) / width for e in plot.iter("text")}
+    assert plot.get("data-direction") == "h1" and marks[2] == 2.0
+    assert marks[:2] == pytest.approx([at["\N{MINUS SIGN}2.00"], at["+2.00"]])
+    assert drawn_curve().get("data-direction") is None, "several directions have no one slider"
 
 
 def test_bars_tell_a_flip():

@@ -26,15 +26,19 @@ def session(visitors: Visitors, explorer: Explorer) -> Session:
 
 def test_it_holds_what_is_on_screen(session: Session):
     frame = session.move({"g": -3.0, "h2": 1.0}, "g")
-    report = report_of(session, [(-6.0, 0.1), (6.0, 0.9)])
+    report = report_of(session)
     assert report.changed is frame.image and report.source is session.opened.image
     assert [label.after for label in report.labels] == list(frame.probabilities)
     assert [label.before for label in report.labels] == list(session.opened.source.probabilities)
     assert [label.positive for label in report.labels] == ["Pneumonia", "Bacterial"]
     assert report.alphas == [("g", -3.0), ("h2", 1.0)] and report.distance == frame.distance
-    assert report.curve.here == (-3.0, frame.probabilities[0]) and not report.curve.alone
-    assert report.curve.proxy == [(-6.0, 0.1), (6.0, 0.9)]
-    attribution = explain_path(session.path_now("g"))
+    assert report.curve.direction == "g + h2" and report.curve.proxy == []
+    assert report.curve.here == (
+        pytest.approx(report.curve.measured[-1][0]),
+        frame.probabilities[0],
+    )
+    path, end = session.line()
+    attribution = explain_path(path, until=end)
     assert torch.equal(report.heat, attribution.map)
     assert report.completeness_error == attribution.completeness_error
     assert report.warnings == ["A word of warning."] and report.date == datetime.date.today()
@@ -42,10 +46,10 @@ def test_it_holds_what_is_on_screen(session: Session):
 
 
 def test_one_direction_alone_and_none_at_all(session: Session):
-    assert report_of(session, []).alphas == []
+    assert report_of(session).alphas == []
     session.move({"h1": 2.0})
-    report = report_of(session, [])
-    assert report.curve.direction == "h1" and report.curve.alone
+    report = report_of(session)
+    assert report.curve.direction == "h1" and report.curve.here[0] == 2.0
     assert report.curve.measured[0][0] == -6.0 and report.curve.measured[-1][0] == 6.0
 
 
@@ -65,7 +69,7 @@ def test_it_waits_for_a_move_that_is_under_way(session: Session, monkeypatch: py
     with pytest.raises(GCDError, match="still being decoded"):
         session.moves.still(patience=0.1)
     reports: list = []
-    reader = threading.Thread(target=lambda: reports.append(report_of(session, [])))
+    reader = threading.Thread(target=lambda: reports.append(report_of(session)))
     reader.start()
     released.set()
     reader.join(60), mover.join(60)
@@ -75,7 +79,7 @@ def test_it_waits_for_a_move_that_is_under_way(session: Session, monkeypatch: py
 
 @pytest.mark.slow
 def test_it_is_written_to_the_sessions_own_folder(session: Session):
-    file = save_report(session, [], "pdf")
+    file = save_report(session, "pdf")
     assert file.parent == session.folder and file.read_bytes().startswith(b"%PDF")
     session.close()
     assert not file.exists()
@@ -84,4 +88,4 @@ def test_it_is_written_to_the_sessions_own_folder(session: Session):
 def test_there_is_nothing_to_report_without_an_image_or_directions(visitors: Visitors):
     session = visitors.session("somebody")
     with pytest.raises(GCDError, match="nothing to report"):
-        report_of(session, [])
+        report_of(session)

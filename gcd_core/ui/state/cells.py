@@ -13,9 +13,10 @@ from gcd_core.errors import Cancel, Cancelled
 from gcd_core.generators.base import BatchProgress
 from gcd_core.method.cells import QUERIES, CellAttribution, check_budget, explain_cells
 from gcd_core.ui.state.compute import Urgency
-from gcd_core.ui.state.explorer import BACKGROUND_BATCH, Explorer
+from gcd_core.ui.state.explorer import Explorer
 from gcd_core.ui.state.frames import Key, key_of
 from gcd_core.ui.state.hosting import CALLS_BACK, gpu
+from gcd_core.ui.state.networks import BACKGROUND_BATCH
 from gcd_core.ui.state.positions import Alphas
 
 KEPT = 64  # maps of one image
@@ -46,15 +47,11 @@ class CellMaps:
 
         Nothing is said of a classifier that runs here and may be asked as often as one likes.
         """
-        classifier = self.explorer.domain.classifier
-        if self.explorer.one_thread and classifier.budget is None:
+        if self.explorer.asks_freely:
             return ""
-        left = ""
-        if classifier.budget is not None:
-            left = f", and may be asked {max(classifier.budget - classifier.queries, 0)} more times"
         return (
-            f"The classifier is asked about {QUERIES} images for this map{left}. "
-            "To ask it, choose another map and then this one."
+            f"The classifier is asked about {QUERIES} images for this map"
+            f"{self.explorer.queries_left}. To ask it, choose another map and then this one."
         )
 
     def get(self, alphas: Alphas) -> CellAttribution | None:

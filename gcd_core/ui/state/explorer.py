@@ -13,22 +13,24 @@ import torch
 from torch import Tensor
 
 from gcd_core.domains.opening import Domain
-from gcd_core.errors import Cancel, GCDError
-from gcd_core.generators.base import BatchProgress, Latent
+from gcd_core.errors import GCDError
+from gcd_core.generators.base import Latent
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.off_distribution import UNLIKE
-from gcd_core.method.search import Progress, find_directions
-from gcd_core.method.settings import Settings
-from gcd_core.method.walk import Path, walk
+from gcd_core.method.search import Progress
+from gcd_core.method.walk import Path
 from gcd_core.ui.state.compute import Urgency
 from gcd_core.ui.state.frames import Frame, Opened
 from gcd_core.ui.state.hosting import CALLS_BACK, gpu
+from gcd_core.ui.state.networks import Networks
 from gcd_core.ui.state.paths import Paths
-from gcd_core.ui.state.positions import POINTS, alpha_grid, folded_names, shown_names
+from gcd_core.ui.state.positions import (
+    POINTS,
+    folded_names,
+    shown_names,
+)
 from gcd_core.ui.state.searches import RunningSearch
 from gcd_core.ui.state.shared import QUIET, Shared
-
-BACKGROUND_BATCH = 4  # on a CPU, so that background work can soon give way to a live move
 
 T = TypeVar("T")
 
@@ -50,8 +52,11 @@ class Explorer:
         self._examples: dict[int, Opened] = {}
         self._paths: weakref.WeakSet[Paths] = weakref.WeakSet()
         self._ready = {label: domain.ready_directions(label) for label in domain.labels}
-        self._encode, self._decode = gpu(self._encode_image), gpu(self._decode_latent)
-        self._walk, self._find = gpu(self._decode_path), gpu(self._find_directions)
+        networks = Networks(domain)
+        self._encode, self._decode = gpu(networks.encode), gpu(networks.decode)
+        self._walk, self._find = gpu(networks.walk), gpu(networks.find)
+        self._walk_line, self._narrow = gpu(networks.walk_line), gpu(networks.narrow)
+        self._ask_oracle = gpu(networks.ask_oracle)
 
     def close(self) -> None:
         """End the decoding of this domain's paths, and wait until that has ended."""
@@ -59,51 +64,6 @@ class Explorer:
             every = list(self._paths)
         for paths in every:
             paths.stop()
-
-    # -- the models: what goes in and comes out can go to another process and back -------------
-
-    def frame(self, image: Tensor, source: Tensor) -> Frame:
-        """Ask the classifier and LPIPS about a picture (1, C, H, W)."""
-        logits = self.domain.classifier(image)
-        probabilities = tuple(
-            float(self.domain.classifier.probability(logits, label)) for label in self.domain.labels
-        )
-        return Frame(image.cpu(), probabilities, float(self.domain.perceptual(image, source)))
-
-    @torch.inference_mode()
-    def _encode_image(self, image: Tensor) -> tuple[Latent, Frame]:
-        return self.domain.generator.encode(image), self.frame(image, image)
-
-    @torch.inference_mode()
-    def _decode_latent(self, latent: Latent, source: Tensor, solver: str | None) -> Frame:
-        frame = self.frame(self.domain.generator.decode(latent, solver), source)
-        return replace(frame, live=solver is not None)
-
-    def _decode_path(
-        self,
-        opened: Opened,
-        direction: Direction,
-        label: str,
-        progress: BatchProgress | None,
-        cancel: Cancel | None,
-    ) -> Path:
-        on_gpu = "cuda" in str(self.domain.device)
-        return walk(
-            self.domain,
-            opened.image,
-            direction,
-            label,
-            alphas=torch.tensor(alpha_grid(self.domain.alpha_max)),
-            latent=opened.latent,
-            batch_size=None if on_gpu else BACKGROUND_BATCH,
-            progress=progress,
-            cancel=cancel,
-        )
-
-    def _find_directions(
-        self, image: Tensor, label: str, settings: Settings, **hooks: Any
-    ) -> DirectionSet:
-        return find_directions(self.domain, image, label, settings=settings, **hooks).directions
 
     # -- whose turn it is ----------------------------------------------------------------------
 
@@ -119,8 +79,21 @@ class Explorer:
     @property
     def decodes_ahead(self) -> bool:
         """Whether to decode what nobody asked for yet: not where that could cost money or a GPU."""
-        free = self.domain.classifier.budget is None
-        return self.one_thread and free and self.searches.idle
+        return self.asks_freely and self.searches.idle
+
+    @property
+    def asks_freely(self) -> bool:
+        """Whether the classifier runs here and may be asked as often as one likes."""
+        return self.one_thread and self.domain.classifier.budget is None
+
+    @property
+    def queries_left(self) -> str:
+        """What a sentence about a price adds of the budget that is left; nothing without one."""
+        classifier = self.domain.classifier
+        if classifier.budget is None:
+            return ""
+        left = max(classifier.budget - classifier.queries, 0)
+        return f", and may be asked {left} more times"
 
     def in_turn(self, urgency: Urgency, function: Callable[..., T], *args: Any) -> T:
         """Run a function of the models when its turn has come."""
@@ -137,7 +110,8 @@ class Explorer:
     def open(self, image: Tensor, name: str) -> Opened:
         """Encode an image (1, C, H, W), and decode it again."""
         latent, source = self.in_turn(Urgency.LIVE, self._encode, image)
-        return Opened(name, image, latent, source, self.decode(latent, image))
+        rest = self.judged(self.decode(latent, image))
+        return Opened(name, image, latent, self.judged(source), rest)
 
     def open_upload(self, image: Tensor, name: str, notice: str = "") -> Opened:
         """Open a visitor's image, and say how unlike the domain's own it is, where that is known.
@@ -177,6 +151,17 @@ class Explorer:
         """Decode one latent as well as the generator can."""
         return self.in_turn(Urgency.LIVE, self._decode, latent, source, None)
 
+    def judged(self, frame: Frame) -> Frame:
+        """Add the oracle's opinion of a picture that was decoded in full, where there is one."""
+        if frame.live or frame.oracle is not None or self.domain.oracle is None:
+            return frame
+        opinion = self.in_turn(Urgency.LIVE, self._ask_oracle, frame.image)
+        return replace(frame, oracle=opinion)
+
+    def narrowed(self, path: Path, direction: Direction, latent: Latent) -> Path:
+        """Find the smallest convincing change of a path more exactly, by bisection."""
+        return self.in_turn(Urgency.LIVE, self._narrow, path, direction, latent)
+
     def decode_later(
         self, latent: Latent, source: Tensor, wanted: Callable[[], bool]
     ) -> Frame | None:
@@ -193,6 +178,10 @@ class Explorer:
         """Decode one latent fast: by the distilled decoder, where there is one."""
         solver = self.domain.generator.live_solver
         return self.in_turn(urgency, self._decode, latent, source, solver)
+
+    def line(self, opened: Opened, vector: Tensor, length: float, label: str, *hooks: Any) -> Path:
+        """Walk an image along a unit vector (D,), as far as `length`, by the fast decoder."""
+        return self.in_turn(Urgency.NEXT, self._walk_line, opened, vector, length, label, *hooks)
 
     # -- paths and searches ----------------------------------------------------------------
 

@@ -32,12 +32,16 @@ class Frame:
         LPIPS to the opened image.
     live : bool
         Whether a faster decoder than the full one drew it.
+    oracle : tuple of (float or None), or None
+        The oracle's probabilities, likewise, None of a label that it does not know; None where it
+        was not asked.
     """
 
     image: Tensor
     probabilities: tuple[float, ...]
     distance: float
     live: bool = False
+    oracle: tuple[float | None, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from torch import Tensor
+import torch
 
 from gcd_core.errors import GCDError
-from gcd_core.images.drawing import difference
-from gcd_core.method.attribution import Attribution, explain_path
-from gcd_core.method.cells import CellAttribution
+from gcd_core.method.counterfactual import SMALLEST
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.walk import Path
-from gcd_core.ui.state.cells import CellMaps
 from gcd_core.ui.state.compute import Urgency
 from gcd_core.ui.state.explorer import Explorer
-from gcd_core.ui.state.frames import Frame, KeptFrames, Opened, latent_at, path_frame
+from gcd_core.ui.state.frames import (
+    Frame,
+    KeptFrames,
+    Opened,
+    latent_at,
+    path_frame,
+)
 from gcd_core.ui.state.paths import LEFT, Paths
 from gcd_core.ui.state.positions import Alphas, neighbours, rounded, shown_names
 
@@ -37,13 +41,6 @@ class Moves:
         None where the label has none yet: the image stays at rest then.
     paths : Paths or None
         The image's paths along them, joined; `leave` leaves them.
-    label : str
-        The one that is explained.
-
-    Attributes
-    ----------
-    cells : CellMaps
-        Of the pictures at the positions where that map was looked at.
     """
 
     def __init__(
@@ -52,7 +49,6 @@ class Moves:
         opened: Opened,
         directions: DirectionSet | None,
         paths: Paths | None,
-        label: str,
     ) -> None:
         self.explorer, self.opened = explorer, opened
         self.directions, self.paths = directions, paths
@@ -62,8 +58,7 @@ class Moves:
         self.current: Frame = opened.rest
         self._frames = KeptFrames()
         self._frames.keep({}, opened.rest)
-        self._maps: dict[tuple[str, str], Attribution] = {}
-        self.cells = CellMaps(explorer, opened.image, label)
+        self._targets: dict[tuple[str, float], Path] = {}
         self._tickets = itertools.count(1)
         self._newest = 0
         self._left = False
@@ -75,12 +70,11 @@ class Moves:
         with self._lock:
             self._left, self._newest = True, next(self._tickets)
             self._frames.clear()
-            self._maps.clear()
-            self.cells.clear()
+            self._targets.clear()
         if self.paths is not None:
             self.paths.leave()
 
-    # -- paths and maps ------------------------------------------------------------------------
+    # -- paths ---------------------------------------------------------------------------------
 
     def path(self, name: str) -> Path | None:
         """Return the path along a direction, or None where it is not decoded yet."""
@@ -105,43 +99,17 @@ class Moves:
             raise GCDError(LEFT)
         return path
 
-    def heat(self, kind: str) -> Attribution | CellAttribution | Tensor | None:
-        """Return the map over the picture: none, the difference (H, W), or an attribution.
-
-        None where it is still to come: a path's with the path, that of cells by `cells_now`.
-        """
-        if kind == "none":
-            return None
-        if kind == "cells":
-            return self.cells.get(self.alphas)
-        if kind == "difference":
-            return difference(self.current.image, self.opened.image)
-        moved = self.moved
-        path = self.path(moved)
-        if path is None:
-            return None
-        heat = self._maps.get((kind, moved))  # a visitor who leaves may clear them at any moment
-        if heat is None:
-            heat = self._maps[kind, moved] = explain_path(path, method=kind)
-        return heat
-
-    def cells_now(self) -> CellAttribution | None:
-        """Return the map of cells of the current picture, in full, asked for where it is not known.
-
-        None where a newer position came meanwhile.
-
-        Raises
-        ------
-        GCDError
-            Where the classifier does not answer, or may not be asked as often.
-        """
-        self.draw_in_full()
+    def position(self) -> tuple[Frame, Alphas, bool]:
+        """The current picture, where the sliders stand, and whether it is the one from there."""
         with self._lock:
-            frame, ticket, alphas = self.current, self._newest, dict(self.alphas)
-            arrived = self._frames.get(alphas) is frame or not alphas
-        if frame.live or not arrived:
-            return None
-        return self.cells.make(frame.image, alphas, lambda: ticket == self._newest)
+            frame, alphas = self.current, dict(self.alphas)
+            return frame, alphas, self._frames.get(alphas) is frame
+
+    def still_wanted(self) -> Callable[[], bool]:
+        """Return what says whether no newer position has come since."""
+        with self._lock:
+            ticket = self._newest
+        return lambda: ticket == self._newest
 
     # -- moving --------------------------------------------------------------------------------
 
@@ -165,17 +133,48 @@ class Moves:
                     return None
                 latent = latent_at(self.opened, self.directions, wanted)
                 frame = self.explorer.decode_live(latent, self.opened.image)
+        frame = self.explorer.judged(frame)
         if not self._arrive(frame, wanted, ticket):
             return None
         if self.explorer.decodes_ahead:
             self.explorer.ahead.follow(self, self._ahead(self.directions, wanted, ticket))
         return frame
 
-    def to_flip(self, name: str) -> tuple[Frame | None, bool]:
-        """Go to a direction's counterfactual; say whether the prediction flipped there."""
+    def to_flip(self, name: str, margin: float | None) -> tuple[Frame | None, bool]:
+        """Go to a direction's counterfactual; say whether the prediction flipped there.
+
+        Parameters
+        ----------
+        name : str
+        margin : float or None
+            How far beyond the threshold its probability is to lie, 0 to 0.5: the nearest picture of
+            which that is so, found by bisection. None goes to the most convincing one.
+        """
         path = self.path_now(name)
-        alpha = float(path.alphas[path.counterfactual])
+        if margin is None:
+            flipped = path.is_flipped if path.flipped else torch.ones_like(path.is_flipped)
+            beyond = (path.probabilities - path.threshold).abs() * (1 if path.flipped else -1)
+            index = int(beyond.masked_fill(~flipped, -torch.inf).argmax())
+        else:
+            path = self._narrowed(path, name, margin)
+            index = path.smallest
+        alpha = round(float(path.alphas[index]), 4)
+        if alpha:
+            with self._lock:
+                frame = path_frame(path, index, self.explorer.domain.labels)
+                self._frames.keep({name: alpha}, self.explorer.judged(frame))
         return self.move({name: alpha}, name), bool(path.flipped)
+
+    def _narrowed(self, path: Path, name: str, margin: float) -> Path:
+        """The path along a direction with the smallest change of a margin found by bisection."""
+        if (path.choice, path.margin) == (SMALLEST, margin) or self.directions is None:
+            return path
+        found = self._targets.get((name, margin))
+        if found is None:
+            wanted = replace(path, choice=SMALLEST, margin=margin)
+            found = self.explorer.narrowed(wanted, self.directions[name], self.opened.latent)
+            self._targets[name, margin] = found
+        return found
 
     def draw_in_full(self) -> Frame | None:
         """Decode the current picture in full, where the live decoder drew it, in a pause of moves.
@@ -191,9 +190,10 @@ class Moves:
             self.opened.image,
             lambda: ticket == self._newest and self.current is frame,
         )
-        if full is None or not self._arrive(full, alphas, ticket):
+        if full is None:
             return None
-        return full
+        full = self.explorer.judged(full)
+        return full if self._arrive(full, alphas, ticket) else None
 
     def still(self, patience: float = 20.0) -> tuple[Frame, Alphas]:
         """Return the current picture, decoded in full, and where it is, once no move is under way.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from gcd_core.method.directions import DirectionSet
 
+LINE_POINTS = 9  # decoded on a line along several directions, its ends included
 POINTS = 25  # decoded pictures on a path, both ways and the middle
 MAX_H, MAX_W = 8, 4  # h-directions and independent ways that the page has room for
 SLIDERS = (

@@ -20,6 +20,7 @@ from gcd_core.method.settings import Settings
 from gcd_core.method.walk import Path
 from gcd_core.ui.state.explorer import Explorer
 from gcd_core.ui.state.frames import Frame, Opened
+from gcd_core.ui.state.maps import Maps
 from gcd_core.ui.state.moves import Moves
 from gcd_core.ui.state.paths import Paths
 from gcd_core.ui.state.positions import Alphas, folded_names, shown_names
@@ -60,6 +61,7 @@ class Session:
         self.example: int | None = None
         self.found: dict[str, DirectionSet] = {}
         self.moves: Moves | None = None
+        self.maps: Maps | None = None
         self.search: RunningSearch | None = None
         self.display: tuple[str, float, str] | None = None
         self.last_used = time.monotonic()
@@ -157,12 +159,14 @@ class Session:
                 paths = self.explorer.example_paths(self.example, self.label, self.directions)
             else:
                 paths = self.explorer.paths(opened, self.directions, self.label)
-        self.moves = Moves(self.explorer, opened, self.directions, paths, self.label)
+        self.moves = Moves(self.explorer, opened, self.directions, paths)
+        self.maps = Maps(self.moves, self.label)
 
     def _leave(self) -> None:
-        if self.moves is not None:
+        if self.moves is not None and self.maps is not None:
             self.moves.leave()
-        self.moves = None
+            self.maps.clear()
+        self.moves = self.maps = None
 
     # -- searching --------------------------------------------------------------------------
 
@@ -256,9 +260,9 @@ class Session:
         """Go to z_sem + sum of alpha_i v_i; None where a newer position came meanwhile."""
         return self._moves("There is nothing to move yet").move(alphas, moved)
 
-    def to_flip(self, name: str) -> tuple[Frame | None, bool]:
+    def to_flip(self, name: str, margin: float | None) -> tuple[Frame | None, bool]:
         """Go to a direction's counterfactual; say whether the prediction flipped there."""
-        return self._moves("There is no direction to follow yet").to_flip(name)
+        return self._moves("There is no direction to follow yet").to_flip(name, margin)
 
     def draw_in_full(self) -> Frame | None:
         """Decode the current picture in full in a pause of moves; None where that is not needed."""
@@ -267,18 +271,28 @@ class Session:
 
     def heat(self, kind: str) -> Attribution | CellAttribution | Tensor | None:
         """Return the map over the picture: none, the difference (H, W), or an attribution."""
-        moves = self.moves
-        return None if moves is None else moves.heat(kind)
+        maps = self.maps
+        return None if maps is None else maps.heat(kind)
 
     def cells_now(self) -> CellAttribution | None:
         """Return the map of cells of the current picture; None where a newer position came."""
-        return self._moves("There is nothing to map yet").cells_now()
+        maps = self.maps
+        return None if maps is None else maps.cells_now()
 
-    @property
-    def price_of_cells(self) -> str:
-        """What that map costs, where the classifier is not asked before one agrees."""
-        moves = self.moves
-        return "" if moves is None else moves.cells.price
+    def line(self) -> tuple[Path, int] | None:
+        """Return what is decoded of the line to the current picture, and its index on it."""
+        maps = self.maps
+        return None if maps is None else maps.line()
+
+    def line_now(self) -> Path | None:
+        """Return the line along several directions; None where there is none to decode."""
+        maps = self.maps
+        return None if maps is None else maps.line_now()
+
+    def price(self, kind: str) -> str:
+        """What a map costs, where the classifier is not asked before one agrees."""
+        maps = self.maps
+        return "" if maps is None else maps.price(kind)
 
     def _moves(self, problem: str) -> Moves:
         moves = self.moves

@@ -50,7 +50,7 @@ def test_nothing_is_coloured_or_asked_before_a_move(session: Session, handlers: 
     assert asked(session) == before
     assert numbers["queries"] == 0 and "nothing moved" in pictures
     assert not session.heat("cells").map.any()
-    assert skipped(handlers.map_cells(*SHOWN, REQUEST))
+    assert skipped(handlers.follow(*SHOWN, REQUEST))
 
 
 def test_a_map_is_asked_once_for_each_position(session: Session, handlers: ExploreHandlers):
@@ -74,9 +74,9 @@ def test_a_map_is_asked_once_for_each_position(session: Session, handlers: Explo
     assert found.map[lungs].abs().sum() > 0.8 * found.map.abs().sum()
     before = asked(session)
     session.move({"g": -4.5})
-    assert not skipped(handlers.map_cells(*SHOWN, REQUEST)), "it follows the move"
+    assert not skipped(handlers.follow(*SHOWN, REQUEST)), "it follows the move"
     session.move({"g": -5.0})
-    assert skipped(handlers.map_cells(*SHOWN, REQUEST)) and session.heat("cells") is found
+    assert skipped(handlers.follow(*SHOWN, REQUEST)) and session.heat("cells") is found
     assert asked(session) - before == QUERIES
     assert domain.labels[0] == session.label
 
@@ -84,7 +84,7 @@ def test_a_map_is_asked_once_for_each_position(session: Session, handlers: Explo
 def test_another_map_is_not_followed(session: Session, handlers: ExploreHandlers):
     session.move({"g": -5.0})
     before = asked(session)
-    assert skipped(handlers.map_cells("bb_lig", 0.6, "side", REQUEST))
+    assert skipped(handlers.follow("bb_lig", 0.6, "side", REQUEST))
     assert asked(session) == before
 
 
@@ -115,7 +115,7 @@ def test_with_a_budget_it_is_asked_only_when_chosen(
     session.display = ("bb_lig", 0.6, "side")
     before = asked(session)
     session.explorer.domain.classifier.budget = before + left
-    assert skipped(handlers.map_cells(*SHOWN, REQUEST))
+    assert skipped(handlers.follow(*SHOWN, REQUEST))
     _, pictures = handlers.fade("cells", 0.6, "side", REQUEST)
     assert f"asked about 512 images for this map, and may be asked {left} more times" in pictures
     session.display = ("bb_lig", 0.6, "side")
@@ -135,8 +135,8 @@ def test_a_remote_classifier_is_not_asked_unless_chosen(
     monkeypatch.setattr(session.explorer.domain.classifier, "remote", True, raising=False)
     session.move({"g": -5.0})
     before = asked(session)
-    assert skipped(handlers.map_cells(*SHOWN, REQUEST)) and asked(session) == before
-    assert session.price_of_cells.startswith("The classifier is asked about 512 images")
+    assert skipped(handlers.follow(*SHOWN, REQUEST)) and asked(session) == before
+    assert session.price("cells").startswith("The classifier is asked about 512 images")
     assert handlers.heatmap(*SHOWN, REQUEST)[0]["queries"] == QUERIES
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
 
+from gcd_core.classifiers.base import BudgetExceeded
 from gcd_core.errors import GCDError
+from gcd_core.ui.html import readout
+from gcd_core.ui.numbers import numbers_of
 from gcd_core.ui.state import frames as module
 from gcd_core.ui.state.explorer import Explorer
-from gcd_core.ui.state.positions import alpha_grid, rounded
+from gcd_core.ui.state.positions import LINE_POINTS, alpha_grid, rounded
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
+from tests.ui.fakes import FakeClassifier
 from tests.ui.waiting import wait_for, wait_for_paths
 
 pytestmark = pytest.mark.slow
@@ -233,7 +238,7 @@ def test_a_position_that_was_left_is_not_decoded_in_full(
 
 
 def test_to_flip_goes_to_the_counterfactual(session: Session):
-    frame, flipped = session.to_flip("g")
+    frame, flipped = session.to_flip("g", 0.25)
     path = session.path("g")
     assert flipped == path.flipped
     assert session.alphas == {"g": pytest.approx(float(path.alphas[path.counterfactual]))}
@@ -242,7 +247,7 @@ def test_to_flip_goes_to_the_counterfactual(session: Session):
 
 
 def test_to_flip_lands_on_the_smallest_convincing_change_between_the_stops(session: Session):
-    frame, flipped = session.to_flip("g")
+    frame, flipped = session.to_flip("g", 0.25)
     path, stops = session.path("g"), alpha_grid(6.0)
     assert torch.equal(path.alphas[path.is_walked], torch.tensor(stops)), "each stop is decoded"
     assert flipped and len(path.refined) == 4
@@ -266,16 +271,135 @@ def test_moving_before_opening_is_refused(visitors: Visitors):
     with pytest.raises(GCDError, match="open an image first"):
         session.move({"g": 1.0})
     with pytest.raises(GCDError, match="open an image first"):
-        session.to_flip("g")
+        session.to_flip("g", 0.25)
 
 
-def test_the_maps_follow_the_moved_direction(session: Session):
+def test_nothing_is_coloured_before_a_move(session: Session):
     wait_for_paths(session)
     assert session.heat("none") is None
     assert session.heat("difference").abs().max() < 1e-3
-    along_g = session.heat("bb_lig")
+    still = session.heat("bb_lig")
+    assert not still.map.any() and still.completeness_error == 0
+    assert session.line() is None and session.line_now() is None
+
+
+def change(session: Session) -> float:
+    """How far the classifier's logit fell from the reconstruction to the current picture."""
+    classifier = session.explorer.domain.classifier
+    images = torch.cat([session.opened.rest.image, session.current.image])
+    logits = classifier.logit(classifier(images), "pneumonia")
+    return float(logits[0] - logits[1])
+
+
+@pytest.mark.parametrize("alpha", [-4.0, -1.234, 2.5])
+def test_the_map_explains_the_change_on_screen(session: Session, alpha: float):
+    wait_for_paths(session)
+    session.move({"g": alpha})
+    heat = session.heat("bb_lig")
+    assert heat.map.sum().item() == pytest.approx(change(session), abs=0.05)
+    assert abs(heat.completeness_error) < 0.05
+    assert session.heat("bb_lig") is heat
+    session.move({"g": alpha / 2})
+    smaller = session.heat("bb_lig")
+    assert smaller.map.abs().sum() < heat.map.abs().sum()
     session.move({"h3": 2.0})
-    assert session.heat("bb_lig") is not along_g
-    assert session.heat("difference").abs().max() > 0.01
-    session.move({"g": 1.0})
-    assert session.heat("bb_lig") is along_g
+    assert session.heat("bb_lig") is not heat
+
+
+def test_several_directions_are_followed_together(session: Session):
+    wait_for_paths(session)
+    session.move({"g": -3.0, "h1": 2.0})
+    assert session.line() is None and session.heat("bb_lig") is None, "it is followed at rest"
+    queries = session.explorer.domain.classifier.queries
+    path = session.line_now()
+    assert session.explorer.domain.classifier.queries == queries + LINE_POINTS + 1
+    vectors = {name: session.directions[name].vector for name in ("g", "h1")}
+    moved = -3 * vectors["g"] + 2 * vectors["h1"]
+    assert float(path.alphas[-1]) == pytest.approx(float(moved.norm()), abs=1e-5)
+    latent, generator = session.opened.latent, session.explorer.domain.generator
+    half = generator.decode(latent.with_z_sem(latent.z_sem + moved / 2))
+    assert torch.allclose(path.images[LINE_POINTS // 2], half[0], atol=1e-5)
+    assert torch.allclose(path.images[-1:], session.current.image, atol=1e-5)
+    heat = session.heat("bb_lig")
+    assert heat.map.sum().item() == pytest.approx(change(session), abs=0.05)
+    queries = session.explorer.domain.classifier.queries
+    assert session.line_now() is path and session.line()[0] is path
+    assert session.explorer.domain.classifier.queries == queries
+
+
+def test_a_line_beyond_the_budget_asks_nothing(session: Session):
+    wait_for_paths(session)
+    session.move({"g": -3.0, "h1": 2.0})
+    classifier = session.explorer.domain.classifier
+    classifier.budget = classifier.queries + LINE_POINTS
+    queries = classifier.queries
+    assert "asked about 10 images" in session.price("bb_lig")
+    with pytest.raises(BudgetExceeded, match="10 images"):
+        session.line_now()
+    assert classifier.queries == queries and session.alphas == {"g": -3.0, "h1": 2.0}
+    classifier.budget = None
+    assert session.price("bb_lig") == ""
+
+
+def test_a_flip_is_as_convincing_as_was_asked_for(session: Session):
+    wait_for_paths(session)
+    before = session.opened.source.probabilities[0]
+    alphas, sides = [], []
+    for margin in (0.0, 0.1, 0.35, None):
+        frame, flips = session.to_flip("g", margin)
+        assert flips and (frame.probabilities[0] >= 0.5) != (before >= 0.5)
+        beyond = abs(frame.probabilities[0] - 0.5)
+        if margin is not None:
+            assert beyond >= margin
+        alphas.append(abs(session.alphas["g"]))
+        sides.append(beyond)
+    assert alphas == sorted(alphas) and sides == sorted(sides)
+    path, step = session.path("g"), alpha_grid(6.0)[1] - alpha_grid(6.0)[0]
+    just = next(i for i in path.alphas.abs().argsort() if path.is_flipped[i])
+    assert alphas[0] <= abs(float(path.alphas[just])) <= alphas[0] + step + 1e-6
+    evaluations = session.explorer.domain.generator.evaluations
+    session.to_flip("g", 0.35)
+    assert session.explorer.domain.generator.evaluations == evaluations, "it is known by now"
+
+
+class Contrary(FakeClassifier):
+    """An oracle that answers of pneumonia alone, and the reverse."""
+
+    labels = ("pneumonia",)
+
+    def __call__(self, images):
+        return -super().__call__(images)[:, :1]
+
+
+def test_the_oracle_judges_what_is_decoded_in_full(visitors: Visitors):
+    domain = visitors.explorer.domain
+    domain.oracle = Contrary()
+    session = visitors.session("somebody")
+    session.open_example(0)
+    wait_for_paths(session)
+    before, other = session.opened.source.oracle
+    assert before == pytest.approx(1 - session.opened.source.probabilities[0]) and other is None
+    assert numbers_of(session)["oracle"]["follows"] is None, "nothing flipped yet"
+    frame, _ = session.to_flip("g", 0.25)
+    assert frame.oracle[0] == pytest.approx(1 - frame.probabilities[0], abs=1e-5)
+    answer = numbers_of(session)
+    assert answer["oracle"]["follows"] is True and answer["oracle"]["after"]["bacterial"] is None
+    assert "flips too" in readout(session)
+    domain.oracle = lambda images: domain.classifier(images) * 0 + 5.0
+    domain.oracle.labels = domain.labels
+    domain.oracle.probability = domain.classifier.probability
+    session.open_image(session.opened.image, "again")
+    wait_for_paths(session)
+    session.to_flip("g", 0.25)
+    assert numbers_of(session)["oracle"]["follows"] is False
+    assert "does not follow" in readout(session)
+
+
+def test_a_reconstruction_that_changes_the_answer_is_told(session: Session):
+    assert "reconstruction" not in readout(session)
+    opened = session.opened
+    p = opened.source.probabilities
+    turned = replace(opened.rest, probabilities=(1 - p[0], *p[1:]))
+    session.moves.opened = replace(opened, rest=turned)
+    assert "The reconstruction alone already changes the answer" in readout(session)
+    assert numbers_of(session)["reconstruction_flips"] is True

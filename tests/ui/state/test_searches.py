@@ -10,7 +10,7 @@ import torch
 
 from gcd_core.method.settings import Settings
 from gcd_core.ui.find import progress_html
-from gcd_core.ui.state import explorer as module
+from gcd_core.ui.state import networks as module
 from gcd_core.ui.state.searches import RunningSearch, Searches
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors

@@ -164,7 +164,7 @@ def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
     held = Held(explorer._walk)
     monkeypatch.setattr(explorer, "_walk", held)
     one.open_example(0), other.open_example(0)  # the other one keeps the paths going
-    thread, answers = in_thread(one.to_flip, "g")
+    thread, answers = in_thread(one.to_flip, "g", 0.25)
     assert held.called.wait(30)
     monkeypatch.setattr(explorer, "in_turn", lambda urgency, function, *args: function(*args))
     one.open_example(1)

@@ -1,0 +1,123 @@
+"""What the page asks of a domain's networks: what goes in and comes out can leave the process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gcd_core.domains.opening import Domain
+from gcd_core.errors import Cancel
+from gcd_core.generators.base import BatchProgress, Latent
+from gcd_core.method.counterfactual import LOWEST_LOSS
+from gcd_core.method.directions import Direction, DirectionSet
+from gcd_core.method.search import find_directions
+from gcd_core.method.settings import Settings
+from gcd_core.method.walk import Path, narrow, walk
+from gcd_core.ui.state.frames import Frame, Opened
+from gcd_core.ui.state.positions import LINE_POINTS, alpha_grid
+
+BACKGROUND_BATCH = 4  # on a CPU, so that background work can soon give way to a live move
+
+
+class Networks:
+    """A domain's generator, classifier, oracle and LPIPS, as the page uses them.
+
+    Parameters
+    ----------
+    domain : Domain
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+
+    @property
+    def _batch_size(self) -> int | None:
+        return None if "cuda" in str(self.domain.device) else BACKGROUND_BATCH
+
+    def frame(self, image: Tensor, source: Tensor) -> Frame:
+        """Ask the classifier and LPIPS about a picture (1, C, H, W)."""
+        logits = self.domain.classifier(image)
+        probabilities = tuple(
+            float(self.domain.classifier.probability(logits, label)) for label in self.domain.labels
+        )
+        return Frame(image.cpu(), probabilities, float(self.domain.perceptual(image, source)))
+
+    @torch.inference_mode()
+    def ask_oracle(self, image: Tensor) -> tuple[float | None, ...] | None:
+        """The oracle's probability of each label, None of one it does not know; None without it."""
+        oracle = self.domain.oracle
+        if oracle is None:
+            return None
+        logits = oracle(image)
+        return tuple(
+            float(oracle.probability(logits, label)) if label in oracle.labels else None
+            for label in self.domain.labels
+        )
+
+    @torch.inference_mode()
+    def narrow(self, path: Path, direction: Direction, latent: Latent) -> Path:
+        """Find the smallest convincing change of a path by bisection."""
+        return narrow(self.domain, [path], direction, latent)[0]
+
+    @torch.inference_mode()
+    def encode(self, image: Tensor) -> tuple[Latent, Frame]:
+        """Encode an image (1, C, H, W), and ask about it."""
+        return self.domain.generator.encode(image), self.frame(image, image)
+
+    @torch.inference_mode()
+    def decode(self, latent: Latent, source: Tensor, solver: str | None) -> Frame:
+        """Decode one latent, and ask about the picture."""
+        frame = self.frame(self.domain.generator.decode(latent, solver), source)
+        return replace(frame, live=solver is not None)
+
+    def walk(
+        self,
+        opened: Opened,
+        direction: Direction,
+        label: str,
+        progress: BatchProgress | None,
+        cancel: Cancel | None,
+    ) -> Path:
+        """Decode the path along a direction, both ways, at every stop."""
+        return walk(
+            self.domain,
+            opened.image,
+            direction,
+            label,
+            alphas=torch.tensor(alpha_grid(self.domain.alpha_max)),
+            latent=opened.latent,
+            batch_size=self._batch_size,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def walk_line(
+        self,
+        opened: Opened,
+        vector: Tensor,
+        length: float,
+        label: str,
+        progress: BatchProgress | None,
+        cancel: Cancel | None,
+    ) -> Path:
+        """Decode the line along a unit vector (D,), as far as `length`, by the fast decoder."""
+        return walk(
+            self.domain,
+            opened.image,
+            vector,
+            label,
+            alphas=torch.linspace(0, length, LINE_POINTS),
+            latent=opened.latent,
+            solver=self.domain.generator.live_solver,
+            batch_size=self._batch_size,
+            progress=progress,
+            cancel=cancel,
+            choice=LOWEST_LOSS,
+        )
+
+    def find(self, image: Tensor, label: str, settings: Settings, **hooks: Any) -> DirectionSet:
+        """Search an image for directions."""
+        return find_directions(self.domain, image, label, settings=settings, **hooks).directions
