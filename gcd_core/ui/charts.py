@@ -210,18 +210,32 @@ def meter(fraction: float, title: str, detail: str) -> str:
     )
 
 
-def matrix(names: Sequence[str], values: Sequence[Sequence[float]]) -> str:
-    """A table of pairwise distances; the farther apart, the deeper the colour."""
-    most = max((v for row in values for v in row), default=0.0) or 1.0
+def matrix(names: Sequence[str], values: Sequence[Sequence[float | None]], digits: int = 3) -> str:
+    """A table of what every two of some things have; the larger, the deeper the colour.
+
+    Parameters
+    ----------
+    names : sequence of str
+    values : sequence of sequence of (float or None)
+        A row for each name; None leaves its cell empty.
+    digits : int
+        After the decimal point.
+    """
+    most = max((abs(v) for row in values for v in row if v is not None), default=0.0) or 1.0
     head = "".join(f"<th>{escape(n)}</th>" for n in names)
     rows = []
     for i, name in enumerate(names):
-        cells = "".join(
-            '<td class="self">&middot;</td>'
-            if i == j
-            else f'<td style="--heat:{100 * v / most:.0f}%">{v:.3f}</td>'
-            for j, v in enumerate(values[i])
-        )
+        cells = "".join(_cell(v, i == j, most, digits) for j, v in enumerate(values[i]))
         rows.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
     css = "gcd-matrix many" if len(names) > ROOMY else "gcd-matrix"
     return f'<table class="{css}"><tr><th></th>{head}</tr>{"".join(rows)}</table>'
+
+
+def _cell(value: float | None, itself: bool, most: float, digits: int) -> str:
+    """A cell of a matrix, as deep as its size is of the largest one's."""
+    if itself:
+        return '<td class="self">&middot;</td>'
+    if value is None:
+        return '<td class="none"></td>'
+    text = f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f'<td style="--heat:{100 * abs(value) / most:.0f}%">{text}</td>'

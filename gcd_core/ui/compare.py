@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from itertools import combinations
 from typing import Any
 
 import gradio as gr
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import overlay
@@ -17,24 +19,31 @@ from gcd_core.method.walk import Path
 from gcd_core.perceptual import pairwise_distances
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn
-from gcd_core.ui.html import image_tag
+from gcd_core.ui.html import ORACLE, image_tag, reconstruction_line
 from gcd_core.ui.messages import polite
-from gcd_core.ui.numbers import label_names
+from gcd_core.ui.numbers import label_names, reconstruction_flips
 from gcd_core.ui.state.compute import Urgency
 from gcd_core.ui.state.frames import Opened
 from gcd_core.ui.state.visitors import Visitors
 from gcd_core.wording import signed
 
+ALIKE = 0.02  # LPIPS between two counterfactuals, up to which they are called alike
 
-def row(name: str, path: Path) -> dict[str, Any]:
-    """One direction's numbers, for machines."""
+
+def row(name: str, path: Path, before: float | None, after: float | None) -> dict[str, Any]:
+    """One direction's numbers, for machines; `before` and `after` are the oracle's."""
     i = path.counterfactual
+    follows = None
+    if path.flipped and before is not None and after is not None:
+        follows = charts.crosses(before, after)
     return {
         "direction": name,
         "flipped": bool(path.flipped),
         "alpha": float(path.alphas[i]),
         "probability": float(path.probabilities[i]),
         "lpips": float(path.distances[i]),
+        "oracle": after,
+        "oracle_follows": follows,
     }
 
 
@@ -45,6 +54,14 @@ def card(
     image = drawn(path.counterfactual_image)
     heated = drawn(overlay(opened.image, heat.map, 0.65))
     verdict = "flips" if numbers["flipped"] else "no flip: nearest point"
+    opinion = ""
+    if numbers["oracle"] is not None:
+        words = {True: "flips too", False: "does not follow", None: ""}[numbers["oracle_follows"]]
+        css = "not" if numbers["oracle_follows"] is False else ""
+        opinion = (
+            f'<div class="oracle"><dt title="{ORACLE}">Second opinion <em class="{css}">{words}'
+            f"</em></dt><dd>{charts.percent(numbers['oracle'])}</dd></div>"
+        )
     return (
         f'<article class="gcd-card gcd-direction-card {"yes" if numbers["flipped"] else "no"}">'
         f"<header><b>{escape(numbers['direction'])}</b><em>{verdict}</em></header>"
@@ -52,7 +69,7 @@ def card(
         f"{image_tag(heated, 'BB-LIG heat map')}</div>"
         f"<dl><div><dt>{escape(positive)}</dt><dd>{charts.percent(numbers['probability'])}</dd></div>"
         f"<div><dt>&alpha;</dt><dd>{signed(numbers['alpha'])}</dd></div>"
-        f"<div><dt>LPIPS</dt><dd>{numbers['lpips']:.3f}</dd></div></dl></article>"
+        f"<div><dt>LPIPS</dt><dd>{numbers['lpips']:.3f}</dd></div>{opinion}</dl></article>"
     )
 
 
@@ -64,17 +81,44 @@ def waiting_card(name: str) -> str:
     )
 
 
-def answer(
-    label: str,
-    opened: Opened,
-    rows: list[dict[str, Any]],
-    values: list[list[float]],
-    cards: str,
-    table: str,
-) -> tuple[dict[str, Any], str, str]:
-    """What the tab shows, after its numbers for machines; `values` are the matrix's rows."""
-    numbers = {"label": label, "image_name": opened.name, "rows": rows, "lpips": values}
-    return numbers, f'<div class="gcd-cards">{cards}</div>', table
+def distances(rows: list[dict[str, Any]], lpips: Tensor) -> list[list[float | None]]:
+    """LPIPS (k, k) between counterfactuals; None where one of the two did not flip."""
+    flips = [row["flipped"] for row in rows]
+    return [
+        [value if flips[i] and flips[j] else None for j, value in enumerate(values)]
+        for i, values in enumerate(lpips.tolist())
+    ]
+
+
+def twins(names: list[str], values: list[list[float | None]]) -> list[tuple[str, str, float]]:
+    """Every two directions whose counterfactuals look alike, and the LPIPS between them."""
+    return [
+        (names[i], names[j], value)
+        for i, j in combinations(range(len(names)), 2)
+        if (value := values[i][j]) is not None and value <= ALIKE
+    ]
+
+
+def tables(names: list[str], values: list[list[float | None]], cosines: Tensor) -> str:
+    """How different the directions are, in the pictures and in themselves, as HTML."""
+    alike = "".join(
+        f"<p>{escape(a)} and {escape(b)} change this picture alike (LPIPS {value:.3f}).</p>"
+        for a, b, value in twins(names, values)
+    )
+    return (
+        '<div class="gcd-card"><h3>Diversity<small>LPIPS between counterfactuals</small></h3>'
+        f"{charts.matrix(names, values)}"
+        '<p class="gcd-quiet">The deeper the colour, the more two directions change the '
+        f"picture differently. Empty: one of the two does not flip it.</p>{alike}</div>"
+        '<div class="gcd-card"><h3>Cosine<small>between directions</small></h3>'
+        f"{charts.matrix(names, cosines.tolist(), digits=2)}"
+        '<p class="gcd-quiet">0: orthogonal. 1 or &minus;1: the same way, or its reverse.</p></div>'
+    )
+
+
+def shown(head: str, cards: list[str]) -> str:
+    """The cards under what must be known before them, as HTML."""
+    return f'{head}<div class="gcd-cards">{"".join(cards)}</div>'
 
 
 class CompareTab:
@@ -101,14 +145,17 @@ class CompareTab:
         opened, names, paths = session.opened, session.names, session.paths
         if opened is None or session.directions is None:
             raise GCDError("There is nothing to compare yet: open an image with directions first.")
-        label, positive = session.label, label_names(session)[1]
-        rows: list[dict[str, Any]] = []
+        label, positive, i = session.label, label_names(session)[1], session.index
+        before = opened.source.oracle[i] if opened.source.oracle else None
+        numbers: dict[str, Any] = {"label": label, "image_name": opened.name, "rows": []}
+        numbers |= {"lpips": [], "reconstruction_flips": reconstruction_flips(session)}
+        head = reconstruction_line(session)
         cards: list[str] = []
         images: list[Tensor] = []
         for name in names:
             waiting = "".join(waiting_card(n) for n in names[len(cards) :])
             if session.path(name) is None:
-                yield answer(label, opened, rows, [], "".join(cards) + waiting, "")
+                yield numbers, shown(head, [*cards, waiting]), ""
             try:
                 path = session.path_now(name)
             except GCDError:
@@ -117,21 +164,20 @@ class CompareTab:
                 return  # another image was opened meanwhile: nobody asks about this one any more
             if session.opened is not opened or session.paths is not paths:
                 return
-            rows.append(row(name, path))
-            heat = explain_path(path, method="bb_lig")
-            cards.append(card(opened, positive, rows[-1], path, heat))
+            opinion = self.explorer.opinion(path.counterfactual_image)
+            numbers["rows"].append(row(name, path, before, opinion[i] if opinion else None))
+            heat = explain_path(path, until=path.counterfactual)
+            cards.append(card(opened, positive, numbers["rows"][-1], path, heat))
             images.append(path.counterfactual_image)
         perceptual = self.explorer.domain.perceptual
-        values = self.explorer.in_turn(
+        lpips = self.explorer.in_turn(
             Urgency.LIVE, pairwise_distances, torch.cat(images), perceptual
-        ).tolist()
-        table = (
-            '<div class="gcd-card"><h3>Diversity<small>LPIPS between counterfactuals</small></h3>'
-            f"{charts.matrix(names, values)}"
-            '<p class="gcd-quiet">The deeper the colour, the more two directions change the '
-            "picture differently.</p></div>"
         )
-        yield answer(label, opened, rows, values, "".join(cards), table)
+        values = distances(numbers["rows"], lpips)
+        vectors = torch.stack([session.directions[name].vector for name in names])
+        cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=2)
+        numbers |= {"lpips": values, "cosines": cosines.tolist(), "alike": twins(names, values)}
+        yield numbers, shown(head, cards), tables(names, values, cosines)
 
     def bind(self, tab: gr.Tab) -> None:
         """Connects the components: the tab compares when it is opened."""

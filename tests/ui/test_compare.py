@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+import torch
 
 from gcd_core.errors import GCDError
-from gcd_core.ui.compare import CompareTab
+from gcd_core.ui.compare import CompareTab, tables, twins
 from gcd_core.ui.state.visitors import Visitors
+from tests.ui.fakes import FakeClassifier
 
 SOMEBODY = SimpleNamespace(session_hash="somebody")
 
@@ -41,3 +43,45 @@ def test_a_path_that_fails_is_told(visitors: Visitors, monkeypatch: pytest.Monke
     monkeypatch.setattr(session, "path_now", failed)
     with pytest.raises(GCDError, match="g failed"):
         list(tab.compare(SOMEBODY))
+
+
+def test_only_what_flips_is_held_against_each_other(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gr.Blocks():
+        tab = CompareTab(visitors)
+    session = visitors.session("somebody")
+    session.open_example(0)
+    session.explain("bacterial")
+    *_, (numbers, cards, tables) = tab.compare(SOMEBODY)
+    flips = [row["flipped"] for row in numbers["rows"]]
+    assert any(flips) and not all(flips)
+    for i, row in enumerate(numbers["lpips"]):
+        for j, value in enumerate(row):
+            assert (value is not None) == (flips[i] and flips[j])
+    vectors = session.directions.vectors
+    torch.testing.assert_close(
+        torch.tensor(numbers["cosines"]), vectors @ vectors.T, atol=1e-5, rtol=0
+    )
+    assert tables.count("<table") == 2 and 'class="none"' in tables
+    assert all(row["oracle"] is None for row in numbers["rows"]) and "Second opinion" not in cards
+
+
+def test_twins_are_told() -> None:
+    values = [[0.0, 0.02, 0.3], [0.02, 0.0, None], [0.3, None, None]]
+    assert twins(["g", "h1", "h2"], values) == [("g", "h1", 0.02)]
+    table = tables(["g", "h1", "h2"], values, torch.eye(3))
+    assert "g and h1 change this picture alike (LPIPS 0.020)" in table and "h2 change" not in table
+
+
+def test_the_oracle_judges_each_counterfactual(visitors: Visitors) -> None:
+    visitors.explorer.domain.oracle = FakeClassifier()
+    with gr.Blocks():
+        tab = CompareTab(visitors)
+    session = visitors.session("somebody")
+    session.open_example(0)
+    *_, (numbers, cards, _) = tab.compare(SOMEBODY)
+    for row in numbers["rows"]:
+        assert row["oracle"] == pytest.approx(row["probability"], abs=1e-4)
+        assert row["oracle_follows"] is (True if row["flipped"] else None)
+    assert cards.count("Second opinion") == len(numbers["rows"]) and "flips too" in cards

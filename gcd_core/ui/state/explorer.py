@@ -151,12 +151,20 @@ class Explorer:
         """Decode one latent as well as the generator can."""
         return self.in_turn(Urgency.LIVE, self._decode, latent, source, None)
 
+    def opinion(self, image: Tensor) -> tuple[float | None, ...] | None:
+        """Ask the oracle about an image (1, C, H, W), where there is one.
+
+        Its probabilities of the domain's labels, None of one that it does not know.
+        """
+        if self.domain.oracle is None:
+            return None
+        return self.in_turn(Urgency.LIVE, self._ask_oracle, image)
+
     def judged(self, frame: Frame) -> Frame:
         """Add the oracle's opinion of a picture that was decoded in full, where there is one."""
-        if frame.live or frame.oracle is not None or self.domain.oracle is None:
+        if frame.live or frame.oracle is not None:
             return frame
-        opinion = self.in_turn(Urgency.LIVE, self._ask_oracle, frame.image)
-        return replace(frame, oracle=opinion)
+        return replace(frame, oracle=self.opinion(frame.image))
 
     def narrowed(self, path: Path, direction: Direction, latent: Latent) -> Path:
         """Find the smallest convincing change of a path more exactly, by bisection."""
