@@ -148,8 +148,10 @@ class CompareTab:
         label, positive, i = session.label, label_names(session)[1], session.index
         before = opened.source.oracle[i] if opened.source.oracle else None
         numbers: dict[str, Any] = {"label": label, "image_name": opened.name, "rows": []}
+        numbers["set"] = session.sets.used(label)
         numbers |= {"lpips": [], "reconstruction_flips": reconstruction_flips(session)}
-        head = reconstruction_line(session)
+        head = f'<p class="gcd-quiet">Directions: {escape(numbers["set"])}</p>'
+        head += reconstruction_line(session)
         cards: list[str] = []
         images: list[Tensor] = []
         for name in names:

@@ -82,6 +82,15 @@ class ExploreTab:
             **LIVE,
         )
         self.then_prepare(label, "explain")
+        bundled = layout.back.click(
+            polite(handlers.use_bundled),
+            layout.display,
+            layout.everything,
+            js="gcd.fade",
+            api_name="use_bundled",
+            **LIVE,
+        )
+        self.then_prepare(bundled, "use_bundled")
         arrived = page.load(
             polite(handlers.arrive), layout.display, layout.everything, api_name="arrive", **LIVE
         )

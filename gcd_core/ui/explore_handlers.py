@@ -21,6 +21,7 @@ from gcd_core.ui.html import Display, curve_card, map_panel, pictures
 from gcd_core.ui.numbers import convincing, numbers_of
 from gcd_core.ui.state.positions import SLIDERS
 from gcd_core.ui.state.session import Session
+from gcd_core.ui.state.sets import BUNDLED
 from gcd_core.ui.state.visitors import Visitors
 from gcd_core.ui.take_home import save_report
 
@@ -99,6 +100,12 @@ class ExploreHandlers:
         """Chooses the label to explain."""
         session = self._session(request)
         session.explain(label)
+        return self.layout.show_everything(session, Display(overlay, opacity, view))
+
+    def use_bundled(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+        """Goes back from directions that were found or loaded to the domain's own."""
+        session = self._session(request)
+        session.use(session.label, BUNDLED)
         return self.layout.show_everything(session, Display(overlay, opacity, view))
 
     def arrive(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:

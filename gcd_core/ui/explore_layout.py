@@ -22,6 +22,7 @@ from gcd_core.ui.html import (
 from gcd_core.ui.numbers import can_flip, numbers_of
 from gcd_core.ui.state.positions import MAX_H, SLIDERS
 from gcd_core.ui.state.session import Session
+from gcd_core.ui.state.sets import BUNDLED
 
 OVERLAYS = [
     ("BB-LIG", "bb_lig"),
@@ -129,6 +130,9 @@ class ExploreLayout:
         """A row for each direction, those that hardly move folded away, and what to do with all."""
         with gr.Column(elem_id="directions", min_width=320):
             self.heading = gr.HTML(elem_id="heading", apply_default_css=False)
+            self.back = gr.Button(
+                "Back to the bundled directions", size="sm", visible=False, elem_id="back"
+            )
             self.target = gr.Radio(
                 TARGETS,
                 value=min(TARGETS[:-1], key=lambda target: abs(float(target[1]) - self.margin))[1],
@@ -203,6 +207,7 @@ class ExploreLayout:
             *self.shown,
             *self.ends,
             *self.rows,
+            self.back,
             self.ways,
             self.label,
             self.examples,
@@ -266,6 +271,7 @@ class ExploreLayout:
             *self.show(session, display),
             *ends,
             *rows,
+            gr.update(visible=session.sets.used(session.label) != BUNDLED),
             ways_line(session),
             session.label,
             example,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
-from pathlib import Path as FilePath
-from typing import Any
 
 import gradio as gr
 
@@ -13,15 +11,15 @@ from gcd_core.classifiers import BlackBox
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
-from gcd_core.method.directions import load_directions
 from gcd_core.method.search import Progress
 from gcd_core.method.settings import Settings
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn, thumbnail
 from gcd_core.ui.explore import LIVE, ExploreTab
-from gcd_core.ui.html import Display, image_name, image_tag
+from gcd_core.ui.html import image_name, image_tag
 from gcd_core.ui.messages import polite
-from gcd_core.ui.numbers import label_names, numbers_of
+from gcd_core.ui.numbers import label_names
+from gcd_core.ui.sets_panel import SetsPanel, chooser
 from gcd_core.ui.state.positions import MAX_H, MAX_W
 from gcd_core.ui.state.searches import RunningSearch
 from gcd_core.ui.state.session import Session
@@ -45,14 +43,6 @@ SHARE = {
     "carry": (0.2, 0.21),
     "directions": (0.99, 1),
 }
-
-
-def to_explore() -> dict[str, Any]:
-    """Open the Explore tab.
-
-    No gr.Tabs: a component that is made while another domain's page is laid out lands on that.
-    """
-    return gr.update(selected="explore")
 
 
 def duration(seconds: float) -> str:
@@ -142,7 +132,7 @@ def progress_html(search: RunningSearch | None, classifier: BlackBox, ahead: int
     progress = search.progress
     cost = queries(progress, classifier) if progress else ""
     if search.state == "done":
-        return charts.meter(1, "Done: open in Explore", cost)
+        return charts.meter(1, "Done: the directions are kept, use them when you like", cost)
     if search.state == "cancelled":
         kept = f"{DOT}what was asked is kept" if search.samples is not None else ""
         return charts.meter(fraction_done(search), f"Cancelled{kept}", cost)
@@ -240,16 +230,7 @@ class FindTab:
                     self.cancel = gr.Button(
                         "Cancel", interactive=False, size="md", elem_id="cancel"
                     )
-                with gr.Row(elem_id="files"):
-                    self.save = gr.Button("Save directions", size="sm", elem_id="save")
-                    self.load_button = gr.UploadButton(
-                        "Load directions",
-                        size="sm",
-                        file_types=[".safetensors"],
-                        elem_id="load",
-                    )
-                with gr.Column(visible=False) as self.file_box:
-                    self.file = gr.File(label="Directions", interactive=False, elem_id="file")
+                self.sets = SetsPanel(self.visitors, self.explore)
             with gr.Column(elem_id="find-progress", min_width=420):
                 self.progress = gr.HTML(
                     progress_html(None, self.explorer.domain.classifier),
@@ -272,9 +253,10 @@ class FindTab:
 
     # -- handlers ---------------------------------------------------------------------------
 
-    def subject_html(self, request: gr.Request) -> str:
-        """What a search would start from."""
-        return subject(self.visitors.session(request.session_hash))
+    def subject_html(self, name: str, request: gr.Request) -> tuple:
+        """What a search would start from, and the sets of directions that there are."""
+        session = self.visitors.session(request.session_hash)
+        return subject(session), chooser(session, name)
 
     def find_directions(
         self,
@@ -292,31 +274,40 @@ class FindTab:
         boundary: bool,
         request: gr.Request,
     ) -> Iterator[tuple]:
-        """Searches in the background, streaming progress; the result opens in Explore."""
+        """Searches in the background, streaming progress; what is found is kept under a name.
+
+        `use_directions` takes that name.
+        """
         session = self.visitors.session(request.session_hash)
         session.check_search()
         domain = self.explorer.domain
-        unchanged = [gr.skip() for _ in (*self.explore.layout.everything[1:], None)]
+        label = session.label
         try:
             settings = search_settings(
                 domain, samples, radius, lam, k, steps, seed, settle, ways, boundary
             )
         except GCDError as error:
-            yield (gr.skip(), *self._refused(str(error)), *unchanged)
+            yield (gr.skip(), *self._refused(str(error)), gr.skip())
             raise
         search = session.start_search(settings)
         while search.running:
-            yield (self._numbers(session, search), *self._show(session, search), *unchanged)
+            yield (self._numbers(session, search), *self._show(session, search), gr.skip())
             search.ended.wait(0.4)
         if search.directions is None:
-            yield (self._numbers(session, search), *self._show(session, search), *unchanged)
+            yield (self._numbers(session, search), *self._show(session, search), gr.skip())
             if search.state == "failed":
                 raise GCDError(search.message)
             return
-        session.use(search.directions, search.label)
-        values = self.explore.layout.show_everything(session, Display(overlay, opacity, view))
-        answer = {**values[0], **self._numbers(session, search)}
-        yield (answer, *self._show(session, search), *values[1:], to_explore())
+        name = session.sets.keep(
+            label, f"from {search.name}, seed {settings.seed}", search.directions
+        )
+        answer = {
+            **self._numbers(session, search),
+            "directions": search.directions.names,
+            "set": name,
+        }
+        gr.Info(f"Directions found, and kept as \u201c{name}\u201d. Use these, when you like.")
+        yield (answer, *self._show(session, search), chooser(session, name))
 
     def stop(self, request: gr.Request) -> dict:
         """Cancels the running search before its next batch; what was asked is kept."""
@@ -325,29 +316,6 @@ class FindTab:
             raise GCDError("No search is running: there is nothing to cancel.")
         self.explorer.searches.cancel(session.search)
         return self._numbers(session, session.search)
-
-    def save_directions(self, request: gr.Request) -> tuple:
-        """Writes the current directions to a file that `load_directions` and the library read."""
-        session = self.visitors.session(request.session_hash)
-        if session.directions is None:
-            raise GCDError("There are no directions to save yet: find or load some first.")
-        file = session.folder / f"{self.explorer.domain.name}-{session.label}.safetensors"
-        session.directions.save(file)
-        return str(file), numbers_of(session), gr.update(visible=True)
-
-    def load_directions(
-        self, file: str, overlay: str, opacity: float, view: str, request: gr.Request
-    ) -> tuple:
-        """Opens a file of directions in Explore."""
-        session = self.visitors.session(request.session_hash)
-        path = FilePath(file)
-        try:
-            directions = load_directions(path, domain=self.explorer.domain)
-        finally:
-            path.unlink(missing_ok=True)
-        session.use(directions, directions.label)
-        values = self.explore.layout.show_everything(session, Display(overlay, opacity, view))
-        return (*values, to_explore())
 
     def _numbers(self, session: Session, search: RunningSearch) -> dict:
         progress = search.progress
@@ -394,14 +362,20 @@ class FindTab:
 
     def bind(self, tabs: gr.Tabs, tab: gr.Tab) -> None:
         """Connects the components."""
-        tab.select(self.subject_html, None, self.subject, api_visibility="private", **LIVE)
-        self._bind_search(tabs)
-        self._bind_files(tabs)
+        tab.select(
+            self.subject_html,
+            self.sets.chosen,
+            [self.subject, self.sets.chosen],
+            api_visibility="private",
+            **LIVE,
+        )
+        self._bind_search()
+        self.sets.bind(tabs)
 
-    def _bind_search(self, tabs: gr.Tabs) -> None:
+    def _bind_search(self) -> None:
         layout, shown = self.explore.layout, [self.progress, self.newest, self.losses]
         settings = [self.samples, self.radius, self.lam, self.k, self.steps, self.seed]
-        found = self.start.click(
+        self.start.click(
             polite(self.find_directions),
             [*settings, *layout.display, self.settle, self.ways, self.boundary],
             [
@@ -409,33 +383,12 @@ class FindTab:
                 *shown,
                 self.start,
                 self.cancel,
-                *layout.everything[1:],
-                tabs,
+                self.sets.chosen,
             ],
             api_name="find_directions",
             **LIVE,
         )
-        self.explore.then_prepare(found, "find_directions")
         self.cancel.click(polite(self.stop), None, layout.numbers, api_name="cancel_search", **LIVE)
-
-    def _bind_files(self, tabs: gr.Tabs) -> None:
-        layout = self.explore.layout
-        saved = self.save.click(
-            polite(self.save_directions),
-            None,
-            [self.file, layout.numbers, self.file_box],
-            api_name="save_directions",
-            **LIVE,
-        )
-        saved.success(None, None, None, js="gcd.download('#file a')")
-        loaded = self.load_button.upload(
-            polite(self.load_directions),
-            [self.load_button, *layout.display],
-            [*layout.everything, tabs],
-            api_name="load_directions",
-            **LIVE,
-        )
-        self.explore.then_prepare(loaded, "load_directions")
 
 
 def subject(session: Session) -> str:

@@ -290,11 +290,12 @@ def heading(session: Session) -> str:
             "</div></div>"
         )
     paths = session.paths
+    used = escape(session.sets.used(session.label))
     state = ""
     if paths is not None and paths.ready < paths.total:
         state = f'<small class="busy">preparing {paths.ready} of {paths.total}</small>'
     return (
-        f'<div class="gcd-heading"><h3>Directions{state}</h3>'
+        f'<div class="gcd-heading"><h3>Directions <span class="set">{used}</span>{state}</h3>'
         f'<p>At its ends: <i class="no"></i>{escape(negative)} <i class="yes"></i>'
         f"{escape(positive)}</p></div>"
     )

@@ -83,6 +83,7 @@ def numbers_of(session: Session, **more: object) -> dict[str, Any]:
         "label": session.label,
         "directions": session.names,
         "folded": session.folded,
+        "set": session.sets.used(session.label),
     }
     if opened is not None and current is not None:
         labels = session.explorer.domain.labels

@@ -355,9 +355,10 @@ def test_a_pasted_picture_opens(served: Served, visit):
     wait_until(page, lambda: original(page) != before)
 
 
-def test_finding_directions_opens_them_in_explore(served: Served, visit, tmp_path: Path):
+def test_finding_directions_keeps_them_until_they_are_used(served: Served, visit, tmp_path: Path):
     page = visit(served.address)
     prepared(page)
+    drag(page, "g", 0.9)
     assert page.locator("#direction-h4").is_visible()
     page.get_by_role("tab", name="Find directions").click()
     page.get_by_role("button", name="Settings").click()
@@ -366,11 +367,22 @@ def test_finding_directions_opens_them_in_explore(served: Served, visit, tmp_pat
     page.locator("#start").click()
     page.wait_for_selector(".gcd-newest img")
     shoot(page, "find")
+    page.get_by_role("tab", name="About").click()
+    page.locator(".toast-wrap").get_by_text("Directions found").wait_for()
+    assert page.locator(".gcd-about").is_visible(), "nobody is taken away from where they are"
+    page.get_by_role("tab", name="Explore").click()
+    assert float(page.locator("#slider-g input[type=number]").input_value()) != 0
+    assert "bundled" in page.locator("#heading").inner_text()
+    page.get_by_role("tab", name="Find directions").click()
+    page.wait_for_selector("#losses polyline")
+    shoot(page, "found")
+    page.locator("#use").click()
     page.wait_for_selector("#work", state="visible")
     page.wait_for_function(
         "() => document.querySelectorAll('.gcd-direction:not(.hide) .gcd-thumb img').length === 6"
     )
     assert not page.locator("#direction-h4").is_visible()
+    assert "from Example 1, seed 0" in page.locator("#heading").inner_text()
     page.get_by_role("tab", name="Find directions").click()
     with page.expect_download() as download:
         page.locator("#save").click()
@@ -379,6 +391,9 @@ def test_finding_directions_opens_them_in_explore(served: Served, visit, tmp_pat
     assert load_directions(saved).names == ["g", "h1", "h2"]
     page.get_by_role("tab", name="Explore").click()
     assert page.locator("#curve polyline.proxy").count() == 1
+    page.locator("#back").click()
+    page.wait_for_selector("#direction-h4")
+    assert "bundled" in page.locator("#heading").inner_text()
     shoot(page, "found")
 
 
@@ -469,7 +484,7 @@ def test_a_bad_setting_leaves_find_as_it_was(served: Served, visit):
     assert page.locator("#start").is_enabled() and not page.locator("#cancel").is_enabled()
     page.get_by_label("Samples").fill("64")
     page.locator("#start").click()
-    page.wait_for_selector("#work", state="visible")
+    wait_until(page, lambda: "Done" in page.locator("#progress").inner_text())
 
 
 def test_compare_and_about(served: Served, visit):
@@ -478,7 +493,7 @@ def test_compare_and_about(served: Served, visit):
     page.get_by_role("tab", name="Compare directions").click()
     page.wait_for_selector("#matrix table")
     assert page.locator("#cards article").count() == 5
-    assert page.locator("#matrix td").count() == 25
+    assert page.locator("#matrix td").count() == 2 * 25  # distances, and cosines
     shoot(page, "compare")
     page.get_by_role("tab", name="About").click()
     page.get_by_text("not a medical device").last.wait_for()

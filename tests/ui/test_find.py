@@ -19,7 +19,8 @@ from gcd_core.images.drawing import to_pil
 from gcd_core.method.search import STAGES
 from gcd_core.method.settings import Settings
 from gcd_core.ui.explore import ExploreTab
-from gcd_core.ui.find import SHARE, STAGE_TITLES, FindTab, search_settings, to_explore
+from gcd_core.ui.find import SHARE, STAGE_TITLES, FindTab, search_settings
+from gcd_core.ui.sets_panel import to_explore
 from gcd_core.ui.state.visitors import Visitors
 from tests.ui.conftest import Served
 from tests.ui.fakes import FakeDomain, draw

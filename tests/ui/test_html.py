@@ -37,6 +37,10 @@ def found(domain, names: str, settings: object = None, proxy: object = None) -> 
     return DirectionSet(names.split(), vectors, about, z_sem=torch.zeros(1, CODE), proxy=proxy)
 
 
+def use(session: Session, directions: DirectionSet) -> None:
+    session.use("pneumonia", session.sets.keep("pneumonia", "mine", directions))
+
+
 @pytest.fixture
 def session(visitors: Visitors) -> Session:
     return visitors.session("somebody")
@@ -61,7 +65,7 @@ def session(visitors: Visitors) -> Session:
     ],
 )
 def test_the_ways_line(session: Session, names: str, settings: object, says: list[str]):
-    session.use(found(session.explorer.domain, names, settings), "pneumonia")
+    use(session, found(session.explorer.domain, names, settings))
     line = ways_line(session)
     assert bool(line) == bool(says) and all(part.lower() in line.lower() for part in says)
     assert ("no further one" in line) == any("found" in part for part in says)
@@ -70,13 +74,13 @@ def test_the_ways_line(session: Session, names: str, settings: object, says: lis
 
 def test_what_hardly_moves_the_classifier_is_counted(session: Session):
     domain = session.explorer.domain
-    session.use(found(domain, "g h1 w1"), "pneumonia")
+    use(session, found(domain, "g h1 w1"))
     assert session.folded == [] and fold_line(session) == ""
-    session.use(found(domain, "g h1 w1", {"n_ways": 1}, ReadsHaze()), "pneumonia")
+    use(session, found(domain, "g h1 w1", {"n_ways": 1}, ReadsHaze()))
     assert session.folded == ["h1", "w1"] and session.names == ["g", "h1", "w1"]
     assert "2 more hardly move this classifier<" in fold_line(session)
     assert "Independent ways" not in ways_line(session)  # none is left to stand under it
-    session.use(found(domain, "g h1", proxy=ReadsHaze()), "pneumonia")
+    use(session, found(domain, "g h1", proxy=ReadsHaze()))
     assert "1 more hardly moves this classifier<" in fold_line(session)
     session.explain("bacterial")  # has directions without a proxy
     assert session.folded == [] and fold_line(session) == ""
@@ -85,7 +89,7 @@ def test_what_hardly_moves_the_classifier_is_counted(session: Session):
 @pytest.mark.slow
 def test_a_folded_direction_that_flips_this_image_is_told(session: Session):
     session.open_example(0)
-    session.use(found(session.explorer.domain, "h1 g", proxy=ReadsAnother()), "pneumonia")
+    use(session, found(session.explorer.domain, "h1 g", proxy=ReadsAnother()))
     assert session.folded == ["h1"] and session.paths.total == 2
     wait_for_paths(session)
     assert session.path("h1").flipped

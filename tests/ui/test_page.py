@@ -140,8 +140,27 @@ def test_find_save_and_load(client: Client, picture: Path, tmp_path: Path):
     assert answer["queries"] >= 64
     states = [output[0]["state"] for output in job.outputs()]
     assert "running" in states
-    file = Path(client.predict(api_name="/save_directions")[0])
+    assert answer["set"] == "from mine.png, seed 0"
+    still = client.predict(g=0, api_name="/move")[0]
+    assert still["set"] == "bundled" and len(still["directions"]) == 5, "it waits to be used"
+    used = client.predict(name=answer["set"], api_name="/use_directions")[0]
+    assert used["set"] == answer["set"] and used["directions"] == ["g", "h1", "h2"]
+    file = Path(client.predict(name=answer["set"], api_name="/save_directions")[0])
+    assert file.name == "drawn-chest-pneumonia-from-mine.png-seed-0.safetensors"
     assert load_directions(file).names == ["g", "h1", "h2"]
+    second = client.submit(samples=32, k=1, seed=1, api_name="/find_directions").result(timeout=300)
+    assert second[0]["set"] == "from mine.png, seed 1"
+    for name, count in ((second[0]["set"], 2), (answer["set"], 3), ("bundled", 5)):
+        now = client.predict(name=name, api_name="/use_directions")[0]
+        assert now["set"] == name and len(now["directions"]) == count
+        assert client.predict(direction="g", api_name="/to_flip")[0]["set"] == name
+        assert client.predict(api_name="/compare")[0]["set"] == name
+    with pytest.raises(AppError, match="not in the list of choices"):
+        client.predict(name="nothing", api_name="/use_directions")
+    renamed = client.predict(name=answer["set"], other="Mine", api_name="/rename_directions")[0]
+    assert renamed["set"] == "Mine"
+    assert client.predict(name="Mine", api_name="/use_directions")[0]["set"] == "Mine"
+    assert client.predict(api_name="/use_bundled")[0]["set"] == "bundled"
     client.predict(handle_file(picture), api_name="/open_image")
     loaded = client.predict(handle_file(file), api_name="/load_directions")[0]
     assert loaded["directions"] == ["g", "h1", "h2"]
@@ -164,7 +183,7 @@ def test_ways_are_moved_followed_compared_and_saved_as_h_are(
     assert client.predict(api_name="/report")[0]["report"] == "pdf"
     compared = client.predict(api_name="/compare")[0]
     assert [row["direction"] for row in compared["rows"]] == names
-    saved = load_directions(client.predict(api_name="/save_directions")[0])
+    saved = load_directions(client.predict(name="ways", api_name="/save_directions")[0])
     assert saved.names == names and saved.metadata["settings"]["n_ways"] == 3
     other = client.predict(label="bacterial", api_name="/explain")[0]
     assert "w1" not in other["alphas"] and other["folded"] == []

@@ -25,6 +25,7 @@ from gcd_core.ui.state.moves import Moves
 from gcd_core.ui.state.paths import Paths
 from gcd_core.ui.state.positions import Alphas, folded_names, shown_names
 from gcd_core.ui.state.searches import RunningSearch
+from gcd_core.ui.state.sets import Sets
 
 
 class Session:
@@ -43,8 +44,8 @@ class Session:
         Those of them that hardly move the classifier, as far as their proxy knows.
     example : int or None
         The number of the opened example.
-    found : dict
-        Directions found or loaded, by label.
+    sets : Sets
+        Those found or loaded.
     search : RunningSearch or None
         The visitor's last.
     display : tuple or None
@@ -59,7 +60,7 @@ class Session:
         self.directions: DirectionSet | None = None
         self.folded: list[str] = []
         self.example: int | None = None
-        self.found: dict[str, DirectionSet] = {}
+        self.sets = Sets()
         self.moves: Moves | None = None
         self.maps: Maps | None = None
         self.search: RunningSearch | None = None
@@ -99,17 +100,17 @@ class Session:
             self.label = label
             self._start_afresh(self.opened)
 
-    def use(self, directions: DirectionSet, label: str) -> None:
-        """Explore a set of directions, found or loaded.
+    def use(self, label: str, name: str) -> None:
+        """Explore a set of directions: a kept one, or the domain's own by the name "bundled".
 
         Raises
         ------
         GCDError
-            Where the domain has no such label.
+            Where the domain has no such label, or no set has the name.
         """
         self._check(label)
         with self._lock:
-            self.found[label] = directions
+            self.sets.use(label, name)
             self.label = label
             self._start_afresh(self.opened)
 
@@ -121,7 +122,7 @@ class Session:
             self._opening = next(self._tickets)  # what is being opened comes too late
             self._leave()
             self.directions = None
-            self.found.clear()
+            self.sets.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _check(self, label: str) -> None:
@@ -146,7 +147,7 @@ class Session:
     def _start_afresh(self, opened: Opened | None) -> None:
         """Begin at rest with an image and the current label; the lock is held."""
         self._leave()
-        found = self.found.get(self.label)
+        found = self.sets.in_use(self.label)
         own = self.explorer.ready_directions(self.label)
         self.directions = found if found is not None else own
         alpha_max = self.explorer.domain.alpha_max

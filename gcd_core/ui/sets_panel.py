@@ -1,0 +1,155 @@
+"""The sets of directions that there are: use, rename, save and load them."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import Any
+
+import gradio as gr
+
+from gcd_core.errors import GCDError
+from gcd_core.method.directions import load_directions
+from gcd_core.ui.explore import LIVE, ExploreTab
+from gcd_core.ui.html import Display, heading
+from gcd_core.ui.messages import polite
+from gcd_core.ui.numbers import numbers_of
+from gcd_core.ui.state.session import Session
+from gcd_core.ui.state.sets import BUNDLED, LONGEST, file_name
+from gcd_core.ui.state.visitors import Visitors
+
+
+def to_explore() -> dict[str, Any]:
+    """Open the Explore tab.
+
+    No gr.Tabs: a component that is made while another domain's page is laid out lands on that.
+    """
+    return gr.update(selected="explore")
+
+
+class SetsPanel:
+    """The choice among the sets of directions of the explained label, and what to do with them.
+
+    Parameters
+    ----------
+    visitors : Visitors
+    explore : ExploreTab
+        Where a set is opened.
+    """
+
+    def __init__(self, visitors: Visitors, explore: ExploreTab) -> None:
+        self.visitors, self.explore, self.explorer = visitors, explore, visitors.explorer
+        with gr.Row(elem_id="sets"):
+            self.chosen = gr.Dropdown(
+                [BUNDLED],
+                value=BUNDLED,
+                label="Directions",
+                elem_id="chosen",
+                min_width=120,
+            )
+            self.name = gr.Textbox(
+                label="Rename to", max_length=LONGEST, elem_id="name", min_width=120
+            )
+        with gr.Row(elem_id="files"):
+            self.use_button = gr.Button("Use these", size="sm", elem_id="use")
+            self.save = gr.Button("Save", size="sm", elem_id="save")
+            self.load_button = gr.UploadButton(
+                "Load",
+                size="sm",
+                file_types=[".safetensors"],
+                elem_id="load",
+            )
+        with gr.Column(visible=False) as self.file_box:
+            self.file = gr.File(label="Directions", interactive=False, elem_id="file")
+
+    def use_directions(
+        self, name: str, overlay: str, opacity: float, view: str, request: gr.Request
+    ) -> tuple:
+        """Opens a set of directions of the explained label in Explore: kept ones, or `bundled`."""
+        session = self.visitors.session(request.session_hash)
+        session.use(session.label, name)
+        return (*self._everything(session, Display(overlay, opacity, view)), to_explore())
+
+    def rename_directions(self, name: str, other: str, request: gr.Request) -> tuple:
+        """Gives a kept set of directions another name."""
+        session = self.visitors.session(request.session_hash)
+        if name == BUNDLED:
+            raise GCDError("The bundled directions keep their name: choose others to rename.")
+        name = session.sets.rename(session.label, name, other)
+        return numbers_of(session, set=name), chooser(session, name), "", heading(session)
+
+    def save_directions(self, name: str, request: gr.Request) -> tuple:
+        """Writes a set of directions to a file that `load_directions` and the library read."""
+        session = self.visitors.session(request.session_hash)
+        if name == BUNDLED:
+            directions = self.explorer.ready_directions(session.label)
+        else:
+            directions = session.sets.get(session.label, name)
+        if directions is None:
+            raise GCDError("There are no directions to save yet: find or load some first.")
+        file = session.folder / file_name(self.explorer.domain.name, session.label, name)
+        directions.save(file)
+        return str(file), numbers_of(session), gr.update(visible=True)
+
+    def load_directions(
+        self, file: str, overlay: str, opacity: float, view: str, request: gr.Request
+    ) -> tuple:
+        """Opens a file of directions in Explore, and keeps them beside the others."""
+        session = self.visitors.session(request.session_hash)
+        path = FilePath(file)
+        try:
+            directions = load_directions(path, domain=self.explorer.domain)
+        finally:
+            path.unlink(missing_ok=True)
+        name = session.sets.keep(directions.label, path.stem, directions)
+        session.use(directions.label, name)
+        return (*self._everything(session, Display(overlay, opacity, view)), to_explore())
+
+    def _everything(self, session: Session, display: Display) -> tuple:
+        """Values of all that a set of directions changes, the chooser's last."""
+        shown = self.explore.layout.show_everything(session, display)
+        return (*shown, chooser(session, session.sets.used(session.label)))
+
+    def bind(self, tabs: gr.Tabs) -> None:
+        """Connects the components."""
+        layout = self.explore.layout
+        used = self.use_button.click(
+            polite(self.use_directions),
+            [self.chosen, *layout.display],
+            [*layout.everything, self.chosen, tabs],
+            api_name="use_directions",
+            **LIVE,
+        )
+        self.explore.then_prepare(used, "use_directions")
+        self.name.submit(
+            polite(self.rename_directions),
+            [self.chosen, self.name],
+            [layout.numbers, self.chosen, self.name, layout.heading],
+            api_name="rename_directions",
+            **LIVE,
+        )
+        saved = self.save.click(
+            polite(self.save_directions),
+            self.chosen,
+            [self.file, layout.numbers, self.file_box],
+            api_name="save_directions",
+            **LIVE,
+        )
+        saved.success(None, None, None, js="gcd.download('#file a')")
+        loaded = self.load_button.upload(
+            polite(self.load_directions),
+            [self.load_button, *layout.display],
+            [*layout.everything, self.chosen, tabs],
+            api_name="load_directions",
+            **LIVE,
+        )
+        self.explore.then_prepare(loaded, "load_directions")
+
+
+def chooser(session: Session, name: str) -> dict[str, Any]:
+    """The update of the choice among the sets of directions of the explained label.
+
+    A set of another label is not among them: the one in use is chosen then.
+    """
+    names = [BUNDLED, *session.sets.names(session.label)]
+    used = session.sets.used(session.label)
+    return gr.update(choices=names, value=name if name in names else used)
