@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> None:
     """Measure the splits `train` and `val`, and write the calibration."""
     check_writable(args.out, args.json)
     domain = gcd_core.load_domain(args.domain, device=args.device)
-    form = domain.generator.image_size, domain.generator.channels
+    form = domain.generator.image_size, domain.generator.channels, domain.fit
     train, _ = load_split(args.data, args.labels, "train", *form)
     validation, _ = load_split(args.data, args.labels, "val", *form)
     with bar(len(train) + len(validation), "images") as shown:

@@ -20,6 +20,7 @@ from gcd_core.cli.options import (
     write_json,
 )
 from gcd_core.cli.region import add_region, prepared_region, read_region, region_of
+from gcd_core.domains.cautions import cautions
 from gcd_core.domains.opening import Domain
 from gcd_core.images.drawing import difference, overlay, save_gif, to_pil
 from gcd_core.images.reading import (
@@ -93,7 +94,7 @@ def main(args: argparse.Namespace) -> None:
     if args.map == "cells":
         shown_heat = explain_path(path, method="cells", classifier=domain.classifier)
     write_pictures(args.out, path, shown_heat)
-    warnings = warnings_about(domain, args.image, image)
+    warnings = warnings_about(domain, args.image, image) + cautions_about(domain, path)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     report = walk_report(domain, found, path, heat, warnings)
@@ -182,6 +183,20 @@ def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
         if score > off.threshold:
             return [UNLIKE.format(score, off.threshold)]
     return []
+
+
+@torch.inference_mode()
+def cautions_about(domain: Domain, path: Path) -> list[str]:
+    """What must be known of the label before the walk's counterfactual means anything."""
+    classifier = domain.classifier
+    after = dict(
+        zip(path.labels, path.all_probabilities[path.counterfactual].tolist(), strict=True)
+    )
+    given = domain.label_info[path.label].given
+    before = {}
+    if given is not None:
+        before[given] = float(classifier.probability(classifier(path.source), given))
+    return cautions(domain.label_info, path.label, before, after)
 
 
 @torch.inference_mode()

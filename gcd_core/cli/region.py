@@ -62,7 +62,7 @@ def read_region(text: str | None) -> AutomaticRegion | Path | None:
 
 def painted_region(domain: Domain, file: Path, picture: tuple[int, int] | None = None) -> Tensor:
     """The mask (S, S), bool, of a file; refused where it is empty, full, or of another size."""
-    mask = load_mask(file, domain.generator.image_size, picture)
+    mask = load_mask(file, domain.generator.image_size, picture, domain.fit)
     check_region(domain, mask)
     return mask
 

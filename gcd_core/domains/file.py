@@ -17,6 +17,7 @@ from gcd_core.domains.sources import Source, inside
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.generators.weights import INDEX_SUFFIX
+from gcd_core.images.reading import FITS
 from gcd_core.method.counterfactual import MARGIN, SMALLEST, check_counterfactual
 from gcd_core.method.settings import LEAST, Settings, check_radius, check_steps
 
@@ -46,6 +47,7 @@ TOP: tuple[Keys, Keys] = (
         "oracle": dict,
         "examples": str,
         "off_distribution": str,
+        "fit": str,
     },
 )
 GENERATOR: tuple[Keys, Keys] = (
@@ -58,7 +60,7 @@ WALK: tuple[Keys, Keys] = (
 )
 LABEL: tuple[Keys, Keys] = (
     {"title": str, "negative": str, "positive": str},
-    {"directions": str},
+    {"directions": str, "given": str, "auroc": float},
 )
 KIND_NAMES: dict[Kind, str] = {
     str: "text",
@@ -89,13 +91,19 @@ SEARCH = _search_keys()
 
 @dataclass(frozen=True)
 class Label:
-    """One label to explain (a `[labels.NAME]` table): what to call it and its two answers."""
+    """One label to explain (a `[labels.NAME]` table): what to call it and its two answers.
+
+    `given` names the label that must hold for this one to mean anything; `auroc` is the
+    classifier's on its test images, 0.5 to 1, where that is known.
+    """
 
     name: str
     title: str
     negative: str
     positive: str
     directions: str | None = None
+    given: str | None = None
+    auroc: float | None = None
 
 
 def read_domain_file(folder: Path) -> dict[str, Any]:
@@ -138,6 +146,8 @@ def find_problems(
         "search", "walk", "labels", "examples". A list is empty where nothing is wrong.
     """
     found = {"file": [*_key_problems("the file", table, *TOP)]}
+    if isinstance(table.get("fit"), str) and table["fit"] not in FITS:
+        found["file"].append(f"'fit' is {table['fit']!r}; choose one of {', '.join(FITS)}.")
     if isinstance(table.get("off_distribution"), str):
         where = "'off_distribution' in the file"
         found["file"] += _file_problems(folder, where, table["off_distribution"])
@@ -316,6 +326,24 @@ def _label_problems(folder: Path, section: Mapping[str, Any]) -> Iterator[str]:
         yield from _key_problems(where, label, *LABEL)
         if isinstance(label.get("directions"), str):
             yield from _file_problems(folder, f"'directions' in {where}", label["directions"])
+        auroc = _of_kind(label, "auroc", float)
+        if auroc is not None and not 0.5 <= auroc <= 1:
+            yield f"{where}: auroc is {auroc}; it lies between 0.5 and 1."
+        yield from _condition_problems(name, section)
+
+
+def _condition_problems(name: str, section: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the label that another is given: it is unknown, or leads back."""
+    seen, given = [name], section[name].get("given")
+    while isinstance(given, str):
+        if not isinstance(section.get(given), dict):
+            yield f"[labels.{name}]: there is no label {given!r} for it to be given."
+            return
+        if given in seen:
+            yield f"[labels.{name}]: {' is given '.join([*seen, given])}, which goes in a circle."
+            return
+        seen.append(given)
+        given = section[given].get("given")
 
 
 def _example_problems(folder: Path, table: Mapping[str, Any]) -> Iterator[str]:

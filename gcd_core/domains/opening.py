@@ -58,6 +58,8 @@ class Domain:
         Which point of a walk is the counterfactual by default.
     margin : float
         How far beyond the threshold a convincing probability lies by default, 0 to 0.5.
+    fit : {"stretch", "pad", "crop"}
+        How an image that is no square becomes one, as of `load_image`.
     z_sem_statistics : tuple of Tensor (D,), or None
         Mean and standard deviation of z_sem over the generator's training images, where the domain
         has them.
@@ -81,6 +83,7 @@ class Domain:
     device: str
     counterfactual: str = SMALLEST
     margin: float = MARGIN
+    fit: str = "stretch"
     notice: str = ""
     credit: str = ""
     z_sem_statistics: tuple[Tensor, Tensor] | None = None
@@ -103,7 +106,8 @@ class Domain:
         `source` is a path, bytes, a file object or a Pillow image; a GCDError says what is wrong
         with it.
         """
-        return load_image(source, self.generator.image_size, self.generator.channels)
+        size, channels = self.generator.image_size, self.generator.channels
+        return load_image(source, size, channels, self.fit)
 
     def ready_directions(self, label: str) -> DirectionSet | None:
         """Return the ready-made directions of a label, or None if the domain ships none."""
@@ -181,6 +185,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         margin=float(table["walk"].get("margin", MARGIN)),
         z_sem_statistics=open_statistics(folder, table["generator"], generator),
         off_distribution=open_calibration(folder, table, generator),
+        fit=table.get("fit", "stretch"),
         device=device,
     )
 

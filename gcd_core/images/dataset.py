@@ -18,6 +18,7 @@ def load_split(
     split: str,
     size: int,
     channels: int,
+    fit: str = "stretch",
 ) -> tuple[Tensor, dict[str, list[str]]]:
     """Read one split of a data set into memory, each image as `load_image` reads it.
 
@@ -33,6 +34,8 @@ def load_split(
         Rows to read: those whose `split` column says so.
     size, channels : int
         Images are resized to (size, size), with 1 (grey) or 3 (RGB) channels.
+    fit : {"stretch", "pad", "crop"}
+        How those that are no squares become so, as of `load_image`.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def load_split(
     with archive.opened() as content_of:
         for index, row in enumerate(chosen):
             try:
-                image = load_image(content_of(row["file"]), size, channels)
+                image = load_image(content_of(row["file"]), size, channels, fit)
             except GCDError as error:
                 raise GCDError(f"{row['file']} in {data} cannot be used: {error}") from error
             images[index] = (image[0] * 255).round().to(torch.uint8)

@@ -8,10 +8,15 @@ from PIL import Image
 from torch import Tensor
 
 from gcd_core.images.limits import ImageError
-from gcd_core.images.reading import ImageSource, opened, read_bytes
+from gcd_core.images.reading import ImageSource, opened, read_bytes, squared
 
 
-def load_mask(source: ImageSource, size: int, picture: tuple[int, int] | None = None) -> Tensor:
+def load_mask(
+    source: ImageSource,
+    size: int,
+    picture: tuple[int, int] | None = None,
+    fit: str = "stretch",
+) -> Tensor:
     """Open a mask: a picture of two values, the brighter of which marks.
 
     Where it has transparency, what is not transparent is marked, whatever its colour. A mask of the
@@ -26,6 +31,8 @@ def load_mask(source: ImageSource, size: int, picture: tuple[int, int] | None = 
         Side of the result.
     picture : (int, int), optional
         Width and height of the picture that it was drawn on, which the mask may have too.
+    fit : {"stretch", "pad", "crop"}
+        How that picture was brought to a square, as of `load_image`.
 
     Returns
     -------
@@ -50,7 +57,7 @@ def load_mask(source: ImageSource, size: int, picture: tuple[int, int] | None = 
                 f"{wanted}."
             )
         marked = _marked(image)
-    covered = Image.fromarray(marked.astype(np.float32)).resize((size, size), Image.Resampling.BOX)
+    covered = squared(Image.fromarray(marked.astype(np.float32)), size, fit, Image.Resampling.BOX)
     return torch.from_numpy(np.asarray(covered) >= 0.5)
 
 

@@ -23,10 +23,16 @@ WHITE_IS_ZERO = (262, 0)  # TIFF: the tag PhotometricInterpretation, and the val
 NOT_A_RADIOGRAPH = (
     "This looks like a colour photograph, not a radiograph, so the answers mean nothing for it."
 )
+FITS = ("stretch", "pad", "crop")  # how a picture that is no square becomes one
+FIT_WORDS = {
+    "stretch": "squeezed to a square",
+    "pad": "padded to a square",
+    "crop": "cropped to its middle square",
+}
 ImageSource = str | Path | bytes | Image.Image | BinaryIO
 
 
-def load_image(source: ImageSource, size: int, channels: int) -> Tensor:
+def load_image(source: ImageSource, size: int, channels: int, fit: str = "stretch") -> Tensor:
     """Open a picture and bring it to the form a domain expects.
 
     The first frame of an animation and the first page of a document are used; the orientation in
@@ -35,9 +41,8 @@ def load_image(source: ImageSource, size: int, channels: int) -> Tensor:
     by the largest number of their bit depth (8, 10, 12, 14, 16, 24 or 32; the least that holds the
     brightest pixel), fractions in [0, 1] are left alone, and where there are negative numbers, the
     range is stretched from the least to the greatest. Of colour or transparency in 16 bits, 8 are
-    kept. DICOM goes through its own look-up tables and windows (`gcd_core.images.dicom`). The whole
-    frame is resized to a square. Training reads its images by this function too, so that page and
-    network see the same pixels.
+    kept. DICOM goes through its own look-up tables and windows (`gcd_core.images.dicom`). Training
+    reads its images by this function too, so that page and network see the same pixels.
 
     Parameters
     ----------
@@ -48,6 +53,9 @@ def load_image(source: ImageSource, size: int, channels: int) -> Tensor:
         Side of the result.
     channels : {1, 3}
         Grey or RGB.
+    fit : {"stretch", "pad", "crop"}
+        How a picture that is no square becomes one: its whole frame resized, whatever that does to
+        its shape; the frame whole and in shape, with black beside it; or its middle square.
 
     Returns
     -------
@@ -63,7 +71,7 @@ def load_image(source: ImageSource, size: int, channels: int) -> Tensor:
     with opened(source) as image:
         deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
         pixels = _deep_to_float(image) if deep else _flat(image, "L" if channels == 1 else "RGB")
-        array = np.asarray(resize(pixels, size), dtype=np.float32)
+        array = np.asarray(squared(pixels, size, fit), dtype=np.float32)
     tensor = torch.from_numpy(array / (1 if deep else 255)).clamp(0, 1)
     if deep:
         return tensor.expand(1, channels, size, size).contiguous()
@@ -107,11 +115,41 @@ def picture_size(source: ImageSource) -> tuple[int, int]:
         return image.size
 
 
-def resize(image: Image.Image, size: int) -> Image.Image:
-    """Resize the whole frame to (size, size) with Lanczos's antialiasing filter."""
-    if image.size == (size, size):
-        return image
-    return image.resize((size, size), Image.Resampling.LANCZOS)
+def resize(
+    image: Image.Image, size: int, filter: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
+    """Resize the whole frame to (size, size), by default with Lanczos's antialiasing filter."""
+    return image if image.size == (size, size) else image.resize((size, size), filter)
+
+
+def squared(
+    image: Image.Image,
+    size: int,
+    fit: str,
+    filter: Image.Resampling = Image.Resampling.LANCZOS,
+) -> Image.Image:
+    """Bring a picture to (size, size) in one of the ways of `FITS`, of odd sizes the middle."""
+    width, height = image.size
+    if fit not in FITS:
+        raise ImageError(f"There is no fit {fit!r}; choose one of {', '.join(FITS)}.")
+    if fit == "stretch" or width == height:
+        return resize(image, size, filter)
+    if fit == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        return resize(image.crop((left, top, left + side, top + side)), size, filter)
+    # Shrunk before it is padded: the square around a long strip can be too large for the memory.
+    longest = max(width, height)
+    inner = max(1, round(width * size / longest)), max(1, round(height * size / longest))
+    canvas = Image.new(image.mode, (size, size))
+    place = (size - inner[0]) // 2, (size - inner[1]) // 2
+    canvas.paste(image.resize(inner, filter), place)
+    return canvas
+
+
+def fit_words(picture: tuple[int, int], fit: str) -> str:
+    """What was done to a picture (width, height) that is no square; nothing of one that is."""
+    return "" if picture[0] == picture[1] else FIT_WORDS[fit]
 
 
 @contextmanager

@@ -32,9 +32,8 @@ def main(args: argparse.Namespace) -> None:
         raise GCDError("--count must be at least 1 and at most --candidates.")
     domain = load_domain(args.domain, args.device)
     generator = domain.generator
-    images, _ = load_split(
-        args.data, args.labels, "train", generator.image_size, generator.channels
-    )
+    size, channels = generator.image_size, generator.channels
+    images, _ = load_split(args.data, args.labels, "train", size, channels, domain.fit)
     source = torch.Generator().manual_seed(args.seed)
     codes = blended_codes(domain, images, args.candidates, source)
     shape = generator.encode(images[:1].float() / 255, steps=1).z_T.shape[1:]

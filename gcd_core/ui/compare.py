@@ -19,7 +19,7 @@ from gcd_core.method.walk import Path
 from gcd_core.perceptual import pairwise_distances
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn
-from gcd_core.ui.html import ORACLE, image_tag, reconstruction_line
+from gcd_core.ui.html import ORACLE, cautions_line, image_tag
 from gcd_core.ui.messages import polite
 from gcd_core.ui.numbers import label_names, reconstruction_flips
 from gcd_core.ui.state.compute import Urgency
@@ -151,7 +151,7 @@ class CompareTab:
         numbers["set"] = session.sets.used(label)
         numbers |= {"lpips": [], "reconstruction_flips": reconstruction_flips(session)}
         head = f'<p class="gcd-quiet">Directions: {escape(numbers["set"])}</p>'
-        head += reconstruction_line(session)
+        head += cautions_line(session)
         cards: list[str] = []
         images: list[Tensor] = []
         for name in names:

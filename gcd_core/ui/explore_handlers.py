@@ -13,7 +13,13 @@ import gradio as gr
 from gcd_core.errors import GCDError
 from gcd_core.files import written_whole
 from gcd_core.images.drawing import save_gif
-from gcd_core.images.reading import NOT_A_RADIOGRAPH, looks_like_photograph, shown_name
+from gcd_core.images.reading import (
+    NOT_A_RADIOGRAPH,
+    fit_words,
+    looks_like_photograph,
+    picture_size,
+    shown_name,
+)
 from gcd_core.method.counterfactual import SMALLEST, check_counterfactual
 from gcd_core.ui.addresses import data_address
 from gcd_core.ui.explore_layout import ExploreLayout
@@ -81,7 +87,11 @@ class ExploreHandlers:
         tensor = self.domain.load_image(data)
         grey = self.domain.generator.channels == 1
         notice = NOT_A_RADIOGRAPH if grey and looks_like_photograph(data) else ""
-        opened = session.open_image(tensor, shown_name(path.name, data), notice)
+        shape = picture_size(data)
+        fitted = fit_words(shape, self.domain.fit)
+        if fitted:
+            fitted = f"{fitted} from {shape[0]} \N{MULTIPLICATION SIGN} {shape[1]} pixels"
+        opened = session.open_image(tensor, shown_name(path.name, data), notice, fitted)
         if opened is not None and opened.notice:
             gr.Warning(opened.notice, title="Unusual image")
         return self.layout.show_everything(session, Display(overlay, opacity, view))

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from gcd_core.domains.opening import Domain
+from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.addresses import thumbnail
 from gcd_core.ui.html import (
     Display,
@@ -30,7 +31,6 @@ OVERLAYS = [
     ("Difference", "difference"),
     ("None", "none"),
 ]
-TARGETS = [("just flipped", "0"), ("75 %", "0.25"), ("95 %", "0.45"), ("strongest", "strongest")]
 VIEWS = [("Side by side", "side"), ("Before | after", "slide")]
 STEP = 0.01  # of alpha on a slider: what is typed to two decimals stays
 ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
@@ -39,6 +39,13 @@ EXAMPLES = (
     '{{#each thumbs}}<button data-index="{{@index}}" title="Example">'
     '<img src="{{this}}" alt="example"></button>{{/each}}'
 )
+
+
+def targets(margin: float) -> list[tuple[str, str]]:
+    """How convincing a flip can be asked for, the domain's own margin among them: words, values."""
+    margins = sorted({0.0, 0.25, 0.45, margin})
+    words = ["just flipped" if m == 0 else f"{100 * (THRESHOLD + m):.0f} %" for m in margins]
+    return [*zip(words, [f"{m:g}" for m in margins], strict=True), ("strongest", "strongest")]
 
 
 class ExploreLayout:
@@ -134,8 +141,8 @@ class ExploreLayout:
                 "Back to the bundled directions", size="sm", visible=False, elem_id="back"
             )
             self.target = gr.Radio(
-                TARGETS,
-                value=min(TARGETS[:-1], key=lambda target: abs(float(target[1]) - self.margin))[1],
+                targets(self.margin),
+                value=f"{self.margin:g}",
                 label="To flip",
                 container=False,
                 elem_id="target",

@@ -279,7 +279,7 @@ class FindTab:
         `use_directions` takes that name.
         """
         session = self.visitors.session(request.session_hash)
-        session.check_search()
+        session.searchable()
         domain = self.explorer.domain
         label = session.label
         try:

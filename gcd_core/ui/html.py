@@ -13,6 +13,7 @@ from gcd_core.method.cells import CellAttribution
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn, thumbnail
 from gcd_core.ui.numbers import (
+    cautions_of,
     flipped,
     label_names,
     line_name,
@@ -144,9 +145,17 @@ def before_and_after(
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}{warning}'
         return [figure("Before | after", note, body, f"slide {css}")]
     return [
-        figure("Original", verdict(opened.source), source + warning),
+        figure(original_title(opened), verdict(opened.source), source + warning),
         figure(title, note, changed, css),
     ]
+
+
+def original_title(opened: Opened) -> str:
+    """What the opened image is called: where its shape was changed, how."""
+    if not opened.fitted:
+        return "Original"
+    words = escape(opened.fitted)
+    return f'Original, <abbr title="{words}">{words.split(" from ")[0]}</abbr>'
 
 
 def map_figure(session: Session, display: Display) -> str:
@@ -211,7 +220,7 @@ def readout(session: Session) -> str:
         '<div class="gcd-card"><h3>Prediction <small>before &rarr; after</small></h3>'
         f"{charts.bars(rows, moved=bool(session.alphas))}{second_opinion(session)}"
         '<div class="gcd-number"><span>Perceptual change (LPIPS)</span>'
-        f"<b>{current.distance:.3f}</b></div>{reconstruction_line(session)}</div>"
+        f"<b>{current.distance:.3f}</b></div>{cautions_line(session)}</div>"
     )
 
 
@@ -233,6 +242,12 @@ def second_opinion(session: Session) -> str:
         f'<div class="gcd-number oracle"><span title="{ORACLE}">Second opinion{verdict}</span>'
         f"<b>{charts.percent(before)} &rarr; {now}</b></div>"
     )
+
+
+def cautions_line(session: Session) -> str:
+    """What must be known before a flip means anything, as HTML; nothing where nothing must."""
+    told = "".join(f'<p class="gcd-caution">{escape(text)}</p>' for text in cautions_of(session))
+    return reconstruction_line(session) + told
 
 
 def reconstruction_line(session: Session) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gcd_core.domains.cautions import cautions
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.addresses import drawn
@@ -34,6 +35,16 @@ def flipped(session: Session) -> bool:
         return False
     i = session.index
     return crosses(opened.source.probabilities[i], current.probabilities[i])
+
+
+def cautions_of(session: Session) -> list[str]:
+    """What a reader must know of the explained label before a flip means anything."""
+    opened, current, domain = session.opened, session.current, session.explorer.domain
+    if opened is None or current is None:
+        return []
+    before = dict(zip(domain.labels, opened.source.probabilities, strict=True))
+    after = dict(zip(domain.labels, current.probabilities, strict=True))
+    return cautions(domain.label_info, session.label, before, after if session.alphas else None)
 
 
 def reconstruction_flips(session: Session) -> bool:
@@ -90,6 +101,8 @@ def numbers_of(session: Session, **more: object) -> dict[str, Any]:
         answer |= {
             "image_name": opened.name,
             "notice": opened.notice,
+            "fitted": opened.fitted,
+            "cautions": cautions_of(session),
             "off_distribution": opened.foreign,
             "alphas": {n: session.alphas.get(n, 0.0) for n in session.names},
             "moved": session.moved,

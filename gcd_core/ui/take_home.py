@@ -8,7 +8,7 @@ from gcd_core.errors import GCDError
 from gcd_core.method.attribution import Attribution
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
-from gcd_core.ui.numbers import place_on_line, proxy_curve
+from gcd_core.ui.numbers import cautions_of, place_on_line, proxy_curve, reconstruction_flips
 from gcd_core.ui.state.session import Session
 
 
@@ -33,6 +33,9 @@ def report_of(session: Session) -> Report:
     if not isinstance(heat, Attribution):
         raise GCDError("The picture is still being decoded: try again in a moment.")
     opened = moves.opened
+    told = [f"The original was {opened.fitted}."] if opened.fitted else []
+    if reconstruction_flips(session):
+        told.append("The reconstruction alone already changes the classifier's answer.")
     return Report.of(
         session.explorer.domain,
         moves.directions,
@@ -46,7 +49,7 @@ def report_of(session: Session) -> Report:
         alphas=[(name, positions[name]) for name in moves.names if name in positions],
         here=place_on_line(session)[0],
         proxy=proxy_curve(session),
-        warnings=[opened.notice] if opened.notice else [],
+        warnings=[*([opened.notice] if opened.notice else []), *told, *cautions_of(session)],
     )
 
 

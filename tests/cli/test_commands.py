@@ -240,7 +240,10 @@ def test_the_report_of_explain_is_about_the_counterfactual(domain, directions):
     assert report.explained == 1 and report.warnings == ["A warning."]
     assert report.labels[1].before == pytest.approx(path.source_probability)
     assert [label.after for label in report.labels] == path.all_probabilities[at].tolist()
-    assert report.alphas == [("g", path.alphas[at].item())] and report.curve.alone
+    assert (
+        report.alphas == [("g", path.alphas[at].item())]
+        and report.curve.here[0] == report.alphas[0][1]
+    )
     assert report.curve.here == report.curve.measured[at]
     assert torch.equal(report.changed, path.images[at][None])
 

@@ -8,6 +8,7 @@ from types import UnionType
 import pytest
 
 from gcd_core.domains.file import SEARCH, find_problems
+from gcd_core.images.reading import FITS
 from gcd_core.method.settings import LEAST, Settings
 
 
@@ -70,3 +71,36 @@ def test_the_counterfactual_of_a_walk_is_checked(line: str, message: str) -> Non
 def test_both_counterfactuals_and_every_margin_are_taken(line: str) -> None:
     walk = tomllib.loads(f"alpha_max = 3.0\npoints = 4\n{line}")
     assert find_problems(Path(), {"walk": walk})["walk"] == []
+
+
+def label(**more: object) -> dict[str, object]:
+    return {"title": "T", "negative": "no", "positive": "yes", **more}
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"a": label(given="b")}, "no label 'b' for it to be given"),
+        ({"a": label(given="a")}, "a is given a, which goes in a circle"),
+        ({"a": label(given="b"), "b": label(given="a")}, "a is given b is given a"),
+        ({"a": label(given=1)}, "'given' in .* must be text"),
+        ({"a": label(auroc=0.4)}, "auroc is 0.4; it lies between 0.5 and 1"),
+        ({"a": label(auroc=1.1)}, "auroc is 1.1"),
+    ],
+)
+def test_a_labels_condition_and_auroc_are_checked(labels: dict, message: str) -> None:
+    problems = find_problems(Path(), {"labels": labels})["labels"]
+    assert problems and re.search(message, problems[0])
+
+
+def test_a_label_may_have_a_condition_and_an_auroc() -> None:
+    labels = {"a": label(auroc=0.99), "b": label(given="a", auroc=0.5), "c": label(given="b")}
+    assert find_problems(Path(), {"labels": labels})["labels"] == []
+
+
+def test_a_fit_is_one_of_three() -> None:
+    assert any(
+        "choose one of stretch, pad, crop" in p for p in find_problems(Path(), {"fit": "x"})["file"]
+    )
+    for fit in FITS:
+        assert not any("fit" in p for p in find_problems(Path(), {"fit": fit})["file"])

@@ -375,3 +375,46 @@ def test_threads_do_not_disturb_each_other():
     for thread in threads:
         thread.join()
     assert results == [(1, 1, 64, 64)] * 20
+
+
+def banded(width: int, height: int, across: bool) -> Image.Image:
+    """A picture of three bands, dark, half bright and bright, one beside the other."""
+    levels = np.repeat([60, 120, 240], (width if across else height) // 3)
+    values = np.broadcast_to(levels if across else levels[:, None], (height, width))
+    return Image.fromarray(values.astype(np.uint8))
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_a_strip_is_squeezed_padded_or_cropped(across: bool):
+    size = (96, 32) if across else (32, 96)
+    file = encoded(banded(*size, across))
+
+    def rows(fit: str) -> torch.Tensor:  # along the strip's longer side
+        image = load_image(file, 24, 1, fit)[0, 0] * 255
+        return image if across else image.T
+
+    squeezed, padded, cropped = rows("stretch"), rows("pad"), rows("crop")
+    assert squeezed[12, [3, 12, 20]].tolist() == pytest.approx([60, 120, 240], abs=1)
+    assert padded[12, [3, 12, 20]].tolist() == pytest.approx([60, 120, 240], abs=1)
+    assert not padded[:8].any() and not padded[16:].any() and (padded[8:16] > 0).all()
+    assert cropped.min() == cropped.max() == 120, "its middle third"
+    assert torch.equal(load_image(file, 24, 1), load_image(file, 24, 1, "stretch"))
+
+
+def test_padding_and_cropping_odd_sizes_takes_the_middle():
+    for fit in ("pad", "crop"):
+        assert load_image(encoded(grey(RAMP[:, :63])), 31, 3, fit).shape == (1, 3, 31, 31)
+    line = encoded(Image.new("L", (1, 900), 200))
+    padded = load_image(line, 9, 1, "pad")[0, 0]
+    assert (padded[:, 4] > 0.7).all() and not padded[:, [0, 1, 2, 3, 5, 6, 7, 8]].any()
+    assert load_image(line, 9, 1, "crop").min() > 0.7
+    square = encoded(grey())
+    assert torch.equal(load_image(square, 16, 1, "pad"), load_image(square, 16, 1, "crop"))
+    with pytest.raises(ImageError, match="no fit 'zoom'; choose one of stretch, pad, crop"):
+        load_image(square, 16, 1, "zoom")
+
+
+def test_padding_a_long_strip_takes_no_square_of_its_length():
+    strip = encoded(Image.new("L", (20_000, 3), 100))
+    image = load_image(strip, 64, 1, "pad")
+    assert image.shape == (1, 1, 64, 64) and 0 < image.mean() < 0.02

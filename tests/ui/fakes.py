@@ -134,6 +134,7 @@ class FakeDomain:
     label_names: ClassVar = {
         name: (label.negative, label.positive) for name, label in label_info.items()
     }
+    fit = "stretch"
     alpha_max = 6.0
     walk_points = 33
     counterfactual, margin = SMALLEST, MARGIN

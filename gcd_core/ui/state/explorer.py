@@ -113,12 +113,13 @@ class Explorer:
         rest = self.judged(self.decode(latent, image))
         return Opened(name, image, latent, self.judged(source), rest)
 
-    def open_upload(self, image: Tensor, name: str, notice: str = "") -> Opened:
+    def open_upload(self, image: Tensor, name: str, notice: str = "", fitted: str = "") -> Opened:
         """Open a visitor's image, and say how unlike the domain's own it is, where that is known.
 
         Where it is so unlike that results may mislead, its notice says so, unless it has another.
         """
-        opened, off = self.open(image, name), self.domain.off_distribution
+        opened = replace(self.open(image, name), fitted=fitted)
+        off = self.domain.off_distribution
         if off is None:
             return replace(opened, notice=notice)
         score = float(off.score_of(torch.tensor([opened.rest.distance]), opened.latent))

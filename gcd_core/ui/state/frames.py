@@ -64,6 +64,8 @@ class Opened:
         A warning to show with it, or nothing.
     foreign : float or None
         Its off-distribution score, where the domain has one.
+    fitted : str
+        How it was brought to a square; nothing where it was one.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Opened:
     rest: Frame
     notice: str = ""
     foreign: float | None = None
+    fitted: str = ""
 
 
 class KeptFrames:

@@ -73,14 +73,19 @@ class Session:
 
     # -- opening ----------------------------------------------------------------------------
 
-    def open_image(self, image: Tensor, name: str, notice: str = "") -> Opened | None:
+    def open_image(
+        self, image: Tensor, name: str, notice: str = "", fitted: str = ""
+    ) -> Opened | None:
         """Open a visitor's own image (1, C, H, W), with a word of warning where there is one.
+
+        `fitted` says how it was brought to a square, where it was none.
 
         An image that is unlike the domain's own is opened too, and has a notice that says so.
         Returns None where another image was asked for meanwhile: that one is shown instead.
         """
         ticket = self._begin_opening()
-        return self._show(self.explorer.open_upload(image, name, notice), None, ticket)
+        opened = self.explorer.open_upload(image, name, notice, fitted)
+        return self._show(opened, None, ticket)
 
     def open_example(self, index: int) -> Opened | None:
         """Open one of the domain's examples; None where another image was asked for meanwhile."""
@@ -180,7 +185,7 @@ class Session:
             Where no image is open, or a search runs already.
         """
         with self._lock:
-            opened, last = self._searchable(), self.search
+            opened, last = self.searchable(), self.search
             search = RunningSearch(opened.image, opened.name, self.label, settings)
             question = Question.of(self.explorer.domain, self.label, settings)
             if last is not None and last.answers(opened.image, question):
@@ -189,13 +194,8 @@ class Session:
             self.explorer.start_search(search)
         return search
 
-    def check_search(self) -> None:
-        """Refuse what `start_search` would refuse, whatever the settings."""
-        with self._lock:
-            self._searchable()
-
-    def _searchable(self) -> Opened:
-        """The image that a search could start from now."""
+    def searchable(self) -> Opened:
+        """Return the image that a search could start from; refuse as `start_search` does."""
         opened = self.opened
         if opened is None:
             raise GCDError("There is nothing to search from yet: open an image first.")

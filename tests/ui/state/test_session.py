@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
 
 from gcd_core.errors import GCDError
 from gcd_core.method.off_distribution import calibrate
+from gcd_core.ui.html import Display, pictures, readout
+from gcd_core.ui.numbers import numbers_of
 from gcd_core.ui.state.explorer import Explorer
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
@@ -200,3 +203,24 @@ def test_a_search_before_opening_is_refused(visitors: Visitors):
     session = visitors.session("early")
     with pytest.raises(GCDError, match="open an image first"):
         session.start_search(visitors.explorer.domain.search)
+
+
+def test_the_kind_of_a_disease_is_asked_where_there_is_one(session: Session):
+    domain = session.explorer.domain
+    kind = replace(domain.label_info["bacterial"], given="pneumonia", auroc=0.7)
+    domain.label_info = {**domain.label_info, "bacterial": kind}
+    assert numbers_of(session)["cautions"] == []
+    session.explain("bacterial")
+    well = session.opened.source.probabilities[0] < 0.5
+    told = numbers_of(session)["cautions"]
+    assert any("asked of Pneumonia only" in text for text in told) == well
+    assert "AUROC 0.70" in told[-1] and all(text in readout(session) for text in told[-1:])
+
+
+def test_a_film_that_is_no_square_is_not_called_the_original(session: Session):
+    image = session.opened.image
+    session.open_image(image, "film.png", fitted="squeezed to a square from 300 by 260 pixels")
+    shown = pictures(session, Display("none", 0.6, "side"))
+    assert "Original, <abbr" in shown and ">squeezed to a square</abbr>" in shown
+    session.open_image(image, "film.png")
+    assert "<b>Original</b>" in pictures(session, Display("none", 0.6, "side"))

@@ -1,0 +1,27 @@
+"""What must be known of a label that has a condition, or a weak classifier."""
+
+from gcd_core.domains.cautions import cautions
+from gcd_core.domains.file import Label
+
+LABELS = {
+    "ill": Label("ill", "Pneumonia", "Normal", "Pneumonia", auroc=0.99),
+    "kind": Label("kind", "Kind of pneumonia", "Viral", "Bacterial", given="ill", auroc=0.776),
+}
+WEAK = "The classifier is weak here: AUROC 0.78 on its test images."
+
+
+def test_a_label_whose_condition_holds_is_only_weak():
+    assert cautions(LABELS, "kind", {"ill": 0.5}) == [WEAK]
+    assert cautions(LABELS, "kind", {"ill": 0.9}, {"ill": 0.6}) == [WEAK]
+    assert cautions(LABELS, "ill", {"ill": 0.1}, {"ill": 0.9}) == []
+
+
+def test_a_condition_that_does_not_hold_is_told():
+    first, weak = cautions(LABELS, "kind", {"ill": 0.04}, {"ill": 0.9})
+    assert "asked of Pneumonia only" in first and "none here (4" in first and weak == WEAK
+
+
+def test_a_change_that_takes_the_condition_away_is_told():
+    first, _ = cautions(LABELS, "kind", {"ill": 0.9}, {"ill": 0.2})
+    assert "takes Pneumonia away (90" in first and "20" in first
+    assert cautions(LABELS, "kind", {"ill": 0.9}, None) == [WEAK], "nothing moved yet"
