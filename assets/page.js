@@ -44,6 +44,44 @@ window.gcd = (() => {
     place();
   };
 
+  // The address follows what is shown: another image or label is a step back for the browser, a
+  // move of a slider is not. What it holds is the server's to say, and to read.
+  const STEPS = ['example', 'label', 'own', 'directions'];
+  const keepAddress = (element, watch) => {
+    let timer = 0;
+    const write = () => {
+      const address = element.querySelector('[data-address]')?.dataset.address;
+      if (!address || location.search === `?${address}`) return;
+      const [was, is] = [new URLSearchParams(location.search), new URLSearchParams(address)];
+      const step = location.search && STEPS.some(key => was.get(key) !== is.get(key));
+      history[step ? 'pushState' : 'replaceState'](null, '', `?${address}${location.hash}`);
+    };
+    watch('value', () => {
+      clearTimeout(timer);
+      timer = setTimeout(write, MOMENT);
+    });
+  };
+  const pictures = (element, watch) => {
+    keepDivider(element, watch);
+    keepAddress(element, watch);
+  };
+  const withAddress = (...values) => [...values.slice(0, -1), location.search];
+
+  // Each tab is a step, too; back and forward go through all of them.
+  const tabName = tab => tab.textContent.trim().split(' ')[0].toLowerCase();
+  document.addEventListener('click', event => {
+    const tab = event.target.closest('#tabs [role=tab]');
+    if (tab && event.isTrusted && location.hash !== `#${tabName(tab)}`)
+      history.pushState(null, '', `${location.search}#${tabName(tab)}`);
+  });
+  window.addEventListener('popstate', () => {
+    const wanted = location.hash.slice(1) || 'explore';
+    for (const tab of document.querySelectorAll('#tabs [role=tab]'))
+      if (tabName(tab) === wanted && tab.getAttribute('aria-selected') !== 'true') tab.click();
+    const shown = document.querySelector('[data-address]')?.dataset.address;
+    if (shown && location.search !== `?${shown}`) document.querySelector('#revisit')?.click();
+  });
+
   // The line that opens and closes the rows of directions which hardly move the classifier.
   const fold = (element, watch) => {
     const rows = element.closest('#directions');
@@ -145,5 +183,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { switchTheme, examples, keepDivider, fold, dragCurve, fade, withFirst, download };
+  return { switchTheme, examples, pictures, withAddress, fold, dragCurve, fade, withFirst, download };
 })();

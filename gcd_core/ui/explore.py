@@ -91,10 +91,30 @@ class ExploreTab:
             **LIVE,
         )
         self.then_prepare(bundled, "use_bundled")
+        self._bind_arrival(page)
+
+    def _bind_arrival(self, page: gr.Blocks) -> None:
+        layout, handlers = self.layout, self.handlers
+        arrival = [*layout.display, layout.address]
         arrived = page.load(
-            polite(handlers.arrive), layout.display, layout.everything, api_name="arrive", **LIVE
+            polite(handlers.arrive),
+            arrival,
+            layout.everything,
+            js="gcd.withAddress",
+            api_name="arrive",
+            **LIVE,
         )
         self.then_prepare(arrived, "arrive")
+        again = layout.revisit.click(
+            polite(handlers.arrive),
+            arrival,
+            layout.everything,
+            js="gcd.withAddress",
+            api_visibility="private",
+            trigger_mode="always_last",
+            **LIVE,
+        )
+        self.then_prepare(again, "revisit")
 
     def _bind_moving(self) -> None:
         layout, handlers = self.layout, self.handlers

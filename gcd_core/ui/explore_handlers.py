@@ -30,6 +30,7 @@ from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.sets import BUNDLED
 from gcd_core.ui.state.visitors import Visitors
 from gcd_core.ui.take_home import save_report
+from gcd_core.ui.whereabouts import visit
 
 STRONGEST = "strongest"  # of the targets of a flip; the others are margins
 
@@ -118,11 +119,13 @@ class ExploreHandlers:
         session.use(session.label, BUNDLED)
         return self.layout.show_everything(session, Display(overlay, opacity, view))
 
-    def arrive(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
-        """Opens the first example for a new visitor."""
+    def arrive(
+        self, overlay: str, opacity: float, view: str, address: str, request: gr.Request
+    ) -> tuple:
+        """Opens what the address of the page says, for a new visitor the first example."""
         session = self._session(request)
-        if session.opened is None and self.domain.examples:
-            session.open_example(0)
+        for sentence in visit(session, address):
+            gr.Warning(sentence, title="Not kept")
         return self.layout.show_everything(session, Display(overlay, opacity, view))
 
     def prepare(

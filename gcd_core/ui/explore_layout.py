@@ -66,6 +66,8 @@ class ExploreLayout:
         self.flips: list[gr.Button] = []
         self.numbers = gr.JSON(visible=False, elem_id="facts")
         self.direction = gr.Textbox("g", label="direction", visible=False)
+        self.address = gr.Textbox("", label="address", visible=False)
+        self.revisit = gr.Button(visible="hidden", elem_id="revisit")
         self.file_format = gr.Textbox("pdf", label="file_format", visible=False)
         self._lay_out_strip(domain)
         with gr.Row(elem_id="work"):
@@ -122,7 +124,7 @@ class ExploreLayout:
                 )
             self.pictures = gr.HTML(
                 elem_id="pictures",
-                js_on_load="gcd.keepDivider(element, watch)",
+                js_on_load="gcd.pictures(element, watch)",
                 apply_default_css=False,
             )
             with gr.Row(elem_id="readout"):

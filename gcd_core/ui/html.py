@@ -27,6 +27,7 @@ from gcd_core.ui.numbers import (
 )
 from gcd_core.ui.state.frames import Frame, Opened
 from gcd_core.ui.state.session import Session
+from gcd_core.ui.whereabouts import address_of
 from gcd_core.wording import signed
 
 DIVIDER = (
@@ -120,7 +121,11 @@ def pictures(session: Session, display: Display, sweep: str | None = None) -> st
     figures = before_and_after(session, opened, current, display.view, sweep)
     if display.overlay != "none" and session.directions is not None:
         figures.append(map_figure(session, display))
-    return f'<div class="gcd-pictures n{len(figures)}">{"".join(figures)}</div>'
+    address = escape(address_of(session))
+    return (
+        f'<div class="gcd-pictures n{len(figures)}" data-address="{address}">'
+        f"{''.join(figures)}</div>"
+    )
 
 
 def before_and_after(

@@ -269,6 +269,39 @@ def test_an_example_opens_and_is_marked(served: Served, visit):
     assert page.locator(".gcd-pictures.busy").count() == 0
 
 
+def test_reload_back_and_forward_lead_where_one_was(served: Served, visit, tmp_path: Path):
+    page = visit(served.address)
+    prepared(page)
+    page.wait_for_url("**/?example=1&label=pneumonia")
+    first = original(page)
+    page.locator("#examples button").nth(2).click()
+    page.wait_for_url("**/?example=3&label=pneumonia")
+    prepared(page)
+    drag(page, "g", 0.75)
+    page.wait_for_function("() => location.search.includes('&g=')")
+    third, moved = original(page), changed_picture(page)
+    page.reload()
+    page.wait_for_selector("#pictures figure img")
+    assert original(page) == third
+    wait_until(page, lambda: changed_picture(page) == moved)
+    page.get_by_role("tab", name="About").click()
+    page.wait_for_url("**#about")
+    page.go_back()
+    page.wait_for_selector("#work", state="visible")
+    page.go_back()
+    wait_until(page, lambda: original(page) == first)
+    page.go_forward()
+    wait_until(page, lambda: original(page) == third)
+    file = tmp_path / "Musterfrau.png"
+    to_pil(draw(torch.tensor([[1.0, 0.5, 0.2, 1.0, 0, 0, 0, 0]]))).save(file)
+    page.locator("#source input[type=file]").set_input_files(file)
+    page.wait_for_url("**/?own=1&label=pneumonia*")
+    assert "Musterfrau" not in page.url
+    page.reload()
+    page.locator(".toast-wrap").get_by_text("open it again").wait_for()
+    wait_until(page, lambda: original(page) == first)
+
+
 def test_the_header_switches_light_and_dark(served: Served, visit):
     page = visit(served.address)
     assert not page.evaluate("document.body.classList.contains('dark')")
