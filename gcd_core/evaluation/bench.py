@@ -126,6 +126,7 @@ def compare(
         what was run. `agreement` compares the answers; `peak_memory_mib` is this process's, after
         our search.
     """
+    domain = replace(domain, search=domain.search.changed(boundary=False, n_ways=0))  # the paper's
     slow = replace(domain, generator=Fixed(domain.generator, PAPER))
     searches = _searches(domain, slow, images[:1], label, size, seed, announce)
     inversion = _inversion(slow, images[:1])

@@ -47,7 +47,15 @@ def measure_radii(
     rows = []
     for radius in radii:
         found = find_directions(
-            domain, source, label, n_samples=n_samples, n_h=0, radius=radius, seed=seed
+            domain,
+            source,
+            label,
+            n_samples=n_samples,
+            n_h=0,
+            radius=radius,
+            seed=seed,
+            boundary=False,
+            n_ways=0,
         )
         paths = walk_many(domain, images, found.directions["g"], label, choice=LOWEST_LOSS)
         at = [path.counterfactual for path in paths]

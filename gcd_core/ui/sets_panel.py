@@ -26,6 +26,9 @@ def to_explore() -> dict[str, Any]:
     return gr.update(selected="explore")
 
 
+NEWEST = ("the newest", "")  # what was found or loaded last, else the bundled ones
+
+
 class SetsPanel:
     """The choice among the sets of directions of the explained label, and what to do with them.
 
@@ -40,8 +43,8 @@ class SetsPanel:
         self.visitors, self.explore, self.explorer = visitors, explore, visitors.explorer
         with gr.Row(elem_id="sets"):
             self.chosen = gr.Dropdown(
-                [BUNDLED],
-                value=BUNDLED,
+                [NEWEST, BUNDLED],
+                value="",
                 label="Directions",
                 elem_id="chosen",
                 min_width=120,
@@ -64,22 +67,30 @@ class SetsPanel:
     def use_directions(
         self, name: str, overlay: str, opacity: float, view: str, request: gr.Request
     ) -> tuple:
-        """Opens a set of directions of the explained label in Explore: kept ones, or `bundled`."""
+        """Opens a set of directions of the explained label in Explore: kept ones, or `bundled`.
+
+        Without a name, the newest that was found or loaded.
+        """
         session = self.visitors.session(request.session_hash)
-        session.use(session.label, name)
+        session.use(session.label, name or session.sets.newest(session.label))
         return (*self._everything(session, Display(overlay, opacity, view)), to_explore())
 
     def rename_directions(self, name: str, other: str, request: gr.Request) -> tuple:
         """Gives a kept set of directions another name."""
         session = self.visitors.session(request.session_hash)
+        name = name or session.sets.newest(session.label)
         if name == BUNDLED:
             raise GCDError("The bundled directions keep their name: choose others to rename.")
         name = session.sets.rename(session.label, name, other)
         return numbers_of(session, set=name), chooser(session, name), "", heading(session)
 
     def save_directions(self, name: str, request: gr.Request) -> tuple:
-        """Writes a set of directions to a file that `load_directions` and the library read."""
+        """Writes a set of directions to a file that `load_directions` and the library read.
+
+        Without a name, the newest that was found or loaded.
+        """
         session = self.visitors.session(request.session_hash)
+        name = name or session.sets.newest(session.label)
         if name == BUNDLED:
             directions = self.explorer.ready_directions(session.label)
         else:
@@ -152,4 +163,4 @@ def chooser(session: Session, name: str) -> dict[str, Any]:
     """
     names = [BUNDLED, *session.sets.names(session.label)]
     used = session.sets.used(session.label)
-    return gr.update(choices=names, value=name if name in names else used)
+    return gr.update(choices=[NEWEST, *names], value=name if name in names else used)

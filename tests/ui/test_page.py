@@ -145,7 +145,7 @@ def test_find_save_and_load(client: Client, picture: Path, tmp_path: Path):
     assert still["set"] == "bundled" and len(still["directions"]) == 5, "it waits to be used"
     used = client.predict(name=answer["set"], api_name="/use_directions")[0]
     assert used["set"] == answer["set"] and used["directions"] == ["g", "h1", "h2"]
-    file = Path(client.predict(name=answer["set"], api_name="/save_directions")[0])
+    file = Path(client.predict(api_name="/save_directions")[0])
     assert file.name == "drawn-chest-pneumonia-from-mine.png-seed-0.safetensors"
     assert load_directions(file).names == ["g", "h1", "h2"]
     second = client.submit(samples=32, k=1, seed=1, api_name="/find_directions").result(timeout=300)

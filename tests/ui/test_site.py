@@ -73,7 +73,10 @@ def test_the_second_domain_answers_as_the_first_does_in_colour(hosted: Hosted, t
     found = cells.submit(samples=64, k=2, steps=2, api_name="/find_directions").result(timeout=300)
     assert found[0]["state"] == "done" and found[0]["directions"][:3] == ["g", "h1", "h2"]
     file = Path(cells.predict(api_name="/save_directions")[0])
-    assert file.name == "Cells-ill.safetensors"
+    assert file.name == "Cells-ill-from-mine.png-seed-0.safetensors"
+    with pytest.raises(AppError, match="no directions to move along yet"):
+        cells.predict(g=1.0, api_name="/move")
+    cells.predict(api_name="/use_directions")
     assert cells.predict(g=1.0, api_name="/move")[0]["alphas"]["g"] == 1.0
     for overlay in ("bb_lig", "difference"):
         mapped = cells.predict(overlay=overlay, opacity=0.5, api_name="/heatmap")[0]

@@ -116,7 +116,7 @@ class Moves:
     def move(self, alphas: Alphas, moved: str | None = None) -> Frame | None:
         """Go to z_sem + sum of alpha_i v_i; None where a newer position came meanwhile."""
         if self.directions is None:
-            raise GCDError("There is nothing to move yet: open an image first.")
+            raise GCDError("There are no directions to move along yet: find or load some first.")
         wanted = rounded(alphas, self.names)
         with self._lock:
             if self._left:

@@ -29,6 +29,10 @@ class Sets:
         """The names of the kept sets of a label, the oldest first."""
         return [name for own, name in self._kept if own == label]
 
+    def newest(self, label: str) -> str:
+        """The name of the set of a label that was kept last; "bundled" where none was."""
+        return [BUNDLED, *self.names(label)][-1]
+
     def used(self, label: str) -> str:
         """The name of the set of a label that is in use; that of the domain's own at first."""
         return self._used.get(label, BUNDLED)

@@ -17,6 +17,7 @@ def test_sets_stand_side_by_side_and_the_bundled_one_is_used_first():
     assert sets.used("a") == BUNDLED and sets.in_use("a") is None
     assert sets.keep("a", "mine", one) == "mine" and sets.keep("a", "mine", two) == "mine 2"
     assert sets.in_use("a") is None, "keeping is not using"
+    assert sets.newest("a") == "mine 2" and sets.newest("b") == BUNDLED
     sets.use("a", "mine 2")
     assert sets.in_use("a") is two and sets.used("b") == BUNDLED
     assert sets.names("a") == ["mine", "mine 2"] and sets.names("b") == []
