@@ -22,7 +22,7 @@ from gcd_core.cli.options import (
 from gcd_core.cli.region import add_region, prepared_region, read_region, region_of
 from gcd_core.domains.cautions import cautions
 from gcd_core.domains.opening import Domain
-from gcd_core.images.drawing import difference, overlay, save_gif, to_pil
+from gcd_core.images.drawing import difference, overlay, save_gif, save_png, to_pil
 from gcd_core.images.reading import (
     NOT_A_RADIOGRAPH,
     looks_like_photograph,
@@ -35,9 +35,12 @@ from gcd_core.method.directions import DirectionSet, check_generator
 from gcd_core.method.off_distribution import UNLIKE
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.walk import Path
+from gcd_core.report.captions import caption, captions_of
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
 from gcd_core.wording import percent
+
+SWEEP = 256  # side of the animation's frames, that what stands below them can be read
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +96,7 @@ def main(args: argparse.Namespace) -> None:
     shown_heat = heat
     if args.map == "cells":
         shown_heat = explain_path(path, method="cells", classifier=domain.classifier)
-    write_pictures(args.out, path, shown_heat)
+    write_pictures(args.out, domain, path, shown_heat)
     warnings = warnings_about(domain, args.image, image) + cautions_about(domain, path)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -119,15 +122,19 @@ def main(args: argparse.Namespace) -> None:
     )
 
 
-def write_pictures(folder: FilePath, path: Path, heat: Attribution) -> None:
+def write_pictures(folder: FilePath, domain: Domain, path: Path, heat: Attribution) -> None:
     """Write what a walk shows: source and counterfactual, difference, heat map, curve and sweep."""
     counterfactual = path.counterfactual_image
     to_pil(path.source).save(folder / "source.png")
-    to_pil(counterfactual).save(folder / "counterfactual.png")
+    index = path.counterfactual
+    place = [(path.direction_name, path.alphas[index].item())]
+    lines = caption(domain, path.label, path.probabilities[index].item(), place)
+    save_png(counterfactual, folder / "counterfactual.png", {"Description": ", ".join(lines)})
     change = difference(counterfactual, path.source)
     overlay(path.source, change).save(folder / "difference.png")
     overlay(path.source, heat.map).save(folder / "heatmap.png")
-    save_gif(path.images[path.is_walked], folder / "sweep.gif")
+    frames, lines_of_each = path.images[path.is_walked], captions_of(domain, path)
+    save_gif(frames, folder / "sweep.gif", size=SWEEP, captions=lines_of_each)
     save_curve(path, folder / "curve.png")
     if path.region is not None:
         to_pil(path.region[:1].float()).save(folder / "region.png")

@@ -1,17 +1,20 @@
 """Tensors to pictures: PNG, heat maps, overlays, sweeps."""
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from gcd_core.images.limits import ImageError
 
 NEGATIVE = torch.tensor([[0.45, 0.75, 1.0], [0.10, 0.45, 1.0]])  # faint to strong
+TEXT = 12  # pixels, of captions
 POSITIVE = torch.tensor([[1.0, 0.60, 0.40], [1.0, 0.12, 0.10]])
 
 
@@ -100,12 +103,41 @@ def overlay(image: Tensor, heat: Tensor, opacity: float = 0.7) -> Image.Image:
     return to_pil(image.expand(3, -1, -1).lerp(colours[:3], colours[3:] * opacity))
 
 
+def captioned(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
+    """Add lines of white on black below a picture; what is too long for its width is cut short."""
+    width, height = picture.size
+    pitch = TEXT + 4
+    canvas = Image.new(picture.mode, (width, height + pitch * len(lines) + 4))
+    canvas.paste(picture)
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT)
+    for i, line in enumerate(lines):
+        whole = line = line.replace("\N{MINUS SIGN}", "-")  # the font lacks that sign
+        while line and pen.textlength(line, font) > width - 8:
+            whole = whole[:-1]
+            line = f"{whole.rstrip()}\N{HORIZONTAL ELLIPSIS}" if whole else ""
+        pen.text((4, height + 2 + i * pitch), line, "white", font)
+    return canvas
+
+
+def save_png(image: Tensor, target: str | Path | BinaryIO, about: Mapping[str, str]) -> None:
+    """Write an image (1, C, H, W) in [0, 1] as PNG, and what it is as the file's own text.
+
+    The pixels stay as they are, so that others can measure them; `about` are keywords and values
+    that picture viewers show.
+    """
+    info = PngInfo()
+    for keyword, value in about.items():
+        info.add_itxt(keyword, value)
+    to_pil(image).save(target, format="PNG", pnginfo=info)
+
+
 def save_gif(
     images: Tensor,
     target: str | Path | BinaryIO,
     seconds: float = 3.0,
     ping_pong: bool = True,
     size: int | None = None,
+    captions: Sequence[Sequence[str]] | None = None,
 ) -> None:
     """Write a sweep as an endless animation.
 
@@ -121,12 +153,16 @@ def save_gif(
         Whether the animation also goes back, frame by frame, instead of jumping to its start.
     size : int, optional
         Enlarge the frames to this side.
+    captions : sequence of sequences of str, optional
+        Lines to stand below each frame.
     """
     if images.ndim != 4 or len(images) < 1:
         raise ImageError(f"A sweep needs images (n, C, H, W), not {tuple(images.shape)}.")
     frames = [to_pil(image) for image in images]
     if size is not None:
         frames = [frame.resize((size, size), Image.Resampling.BICUBIC) for frame in frames]
+    if captions is not None:
+        frames = [captioned(f, lines) for f, lines in zip(frames, captions, strict=True)]
     duration = max(20, round(seconds * 100 / len(frames)) * 10)  # a GIF counts in 10 ms
     if ping_pong:
         frames += frames[-2:0:-1]

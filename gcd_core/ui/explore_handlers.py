@@ -21,6 +21,7 @@ from gcd_core.images.reading import (
     shown_name,
 )
 from gcd_core.method.counterfactual import SMALLEST, check_counterfactual
+from gcd_core.report.captions import captions_of
 from gcd_core.ui.addresses import data_address
 from gcd_core.ui.explore_layout import ExploreLayout
 from gcd_core.ui.html import Display, curve_card, map_panel, pictures
@@ -294,7 +295,7 @@ class ExploreHandlers:
         file = session.folder / f"sweep-{session.label}-{session.moved}.gif"
         frames = path.images[path.is_walked]
         with written_whole(file) as place:  # another click may be reading it
-            save_gif(frames, place, size=256)
+            save_gif(frames, place, size=256, captions=captions_of(self.domain, path))
         animation = data_address(file.read_bytes(), "gif")
         return (
             numbers_of(session, frames=len(frames), gif=animation),

@@ -20,6 +20,7 @@ from gcd_core.errors import GCDError
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.search import Progress
 from gcd_core.training import TRAININGS
+from gcd_core.wording import percent, signed
 from tests.evaluation.domain import CODE, WAY, linear_domain
 from tests.fakes import unit
 from tests.scans import SECRETS, dicom
@@ -101,6 +102,8 @@ def test_explain_writes_pictures_and_numbers(domain, directions, tmp_path):
             assert picture.size == (16, 16)
     with Image.open(out / "sweep.gif") as sweep:
         assert sweep.n_frames >= domain.walk_points
+    with Image.open(out / "counterfactual.png") as picture:
+        about = picture.text["Description"]
     result = json.loads((out / "result.json").read_text())
     assert result == json.loads(numbers.read_text())
     path = gcd_core.walk(
@@ -114,6 +117,9 @@ def test_explain_writes_pictures_and_numbers(domain, directions, tmp_path):
     assert result["path"]["probabilities"] == pytest.approx(path.probabilities.tolist())
     assert (result["probability"] >= 0.5) != (result["counterfactual_probability"] >= 0.5)
     assert abs(result["bb_lig"]["completeness_error"]) < 1
+    assert about.startswith("SYNTHETIC") and domain.title in about
+    assert percent(result["counterfactual_probability"]) in about
+    assert f"g {signed(result['alpha'])}" in about
 
 
 def test_explain_takes_the_papers_counterfactual_or_another_margin(domain, directions, tmp_path):

@@ -1,6 +1,7 @@
 """Tensors to pictures: exact pixels, heat maps by their colours, sweeps frame by frame."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +9,14 @@ import torch
 from PIL import Image
 
 from gcd_core.images.drawing import (
+    captioned,
     difference,
     encode_png,
     from_pil,
     heat_colours,
     overlay,
     save_gif,
+    save_png,
     to_pil,
 )
 from gcd_core.images.limits import ImageError
@@ -107,3 +110,36 @@ def test_the_sweep_in_colour_to_a_buffer():
     assert Image.open(io.BytesIO(buffer.getvalue())).n_frames == 2
     with pytest.raises(ImageError, match="sweep"):
         save_gif(torch.rand(3, 8, 8), buffer)
+
+
+def test_captions_stand_below_a_picture_and_fit_it():
+    picture = Image.new("L", (120, 60), 90)
+    done = captioned(
+        picture, ["SYNTHETIC", "a line that is far too long for a picture of this width"]
+    )
+    assert done.size == (120, 60 + 2 * 16 + 4) and done.mode == "L"
+    pixels = np.asarray(done)
+    assert (pixels[:60] == 90).all() and pixels[60:].max() > 200
+    first, second = pixels[60:78], pixels[78:]
+    assert (first[:, 4:].max(0) > 128).sum() > 20 and (second[:, 60:114].max(0) > 128).any()
+    assert not pixels[60:, 116:].any(), "nothing is written over the edge"
+    assert np.asarray(captioned(picture, [])).shape == (64, 120)
+    for character in "\N{MIDDLE DOT}\N{MINUS SIGN}%\N{HORIZONTAL ELLIPSIS}":
+        shown = np.asarray(captioned(picture, [character]))[60:]
+        missing = np.asarray(captioned(picture, ["\uf8ff"]))[60:]
+        assert not np.array_equal(shown, missing), f"{character!r} has no glyph"
+
+
+def test_a_png_says_what_it_is_and_keeps_its_pixels(tmp_path: Path):
+    image = torch.rand(1, 1, 8, 8)
+    save_png(image, tmp_path / "x.png", {"Description": "SYNTHETIC \N{MIDDLE DOT} 87 %"})
+    with Image.open(tmp_path / "x.png") as picture:
+        assert picture.text["Description"] == "SYNTHETIC \N{MIDDLE DOT} 87 %"
+        assert np.array_equal(np.asarray(picture), np.asarray(to_pil(image)))
+
+
+def test_a_sweep_can_have_captions(tmp_path: Path):
+    path = tmp_path / "sweep.gif"
+    save_gif(torch.rand(3, 1, 8, 8), path, size=64, captions=[["a"], ["b"], ["c"]])
+    with Image.open(path) as gif:
+        assert gif.size == (64, 64 + 20) and gif.n_frames == 4

@@ -1,0 +1,32 @@
+"""What stands with every picture that leaves the page: that it is synthetic, and of what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gcd_core.domains.opening import Domain
+from gcd_core.method.walk import Path
+from gcd_core.wording import percent, signed
+
+SYNTHETIC = "SYNTHETIC"
+DOT = " \N{MIDDLE DOT} "
+
+
+def caption(
+    domain: Domain, label: str, probability: float, alphas: Sequence[tuple[str, float]]
+) -> list[str]:
+    """Two lines about a decoded picture: its probability; where it lies, and in which domain."""
+    _, positive = domain.label_names[label]
+    place = DOT.join(f"{name} {signed(alpha)}" for name, alpha in alphas) or "no change"
+    return [f"{SYNTHETIC}{DOT}{positive} {percent(probability)}", f"{place}{DOT}{domain.title}"]
+
+
+def captions_of(domain: Domain, path: Path) -> list[list[str]]:
+    """The lines of each point that was walked on a path, in its order."""
+    return [
+        caption(domain, path.label, probability, [(path.direction_name, alpha)])
+        for alpha, probability, walked in zip(
+            path.alphas.tolist(), path.probabilities.tolist(), path.is_walked.tolist(), strict=True
+        )
+        if walked
+    ]
