@@ -25,6 +25,7 @@ from gcd_core.ui.numbers import label_names, reconstruction_flips
 from gcd_core.ui.state.compute import Urgency
 from gcd_core.ui.state.frames import Opened
 from gcd_core.ui.state.visitors import Visitors
+from gcd_core.ui.take_home import COMPARISONS, save_comparison
 from gcd_core.wording import signed
 
 ALIKE = 0.02  # LPIPS between two counterfactuals, up to which they are called alike
@@ -138,6 +139,13 @@ class CompareTab:
             with gr.Column(elem_id="compare-matrix", min_width=320):
                 self.matrix = gr.HTML(apply_default_css=False, elem_id="matrix")
                 self.again = gr.Button("Compare again", size="sm", elem_id="compare-again")
+                self.file_format = gr.Textbox("csv", label="file_format", visible=False)
+                with gr.Row(elem_id="compare-save"):
+                    self.saves = {
+                        name: gr.Button(name.upper(), size="sm", elem_id=f"compare-{name}")
+                        for name in COMPARISONS
+                    }
+                self.file = gr.DownloadButton(visible="hidden", elem_id="compare-file")
 
     def compare(self, request: gr.Request) -> Iterator[tuple]:
         """Every direction's counterfactual; the last answer holds all rows and the matrix."""
@@ -179,7 +187,16 @@ class CompareTab:
         vectors = torch.stack([session.directions[name].vector for name in names])
         cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=2)
         numbers |= {"lpips": values, "cosines": cosines.tolist(), "alike": twins(names, values)}
+        session.compared = numbers
         yield numbers, shown(head, cards), tables(names, values, cosines)
+
+    def save(self, file_format: str, request: gr.Request) -> tuple:
+        """Writes the last comparison as `csv`, `json`, or with all its pictures as `zip`."""
+        session = self.visitors.session(request.session_hash)
+        if session.compared is None:
+            raise GCDError("There is nothing to save yet: compare first.")
+        file = save_comparison(session, session.compared, file_format)
+        return session.compared, str(file)
 
     def bind(self, tab: gr.Tab) -> None:
         """Connects the components: the tab compares when it is opened."""
@@ -192,3 +209,15 @@ class CompareTab:
             show_progress="hidden",
             concurrency_limit=None,
         )
+        for name, button in self.saves.items():
+            saved = button.click(
+                polite(self.save),
+                self.file_format,
+                [self.numbers, self.file],
+                js=f"gcd.withFirst('{name}')",
+                api_name="save_comparison" if name == "csv" else f"save_comparison_{name}",
+                api_visibility="public" if name == "csv" else "private",
+                show_progress="hidden",
+                concurrency_limit=None,
+            )
+            saved.success(None, None, None, js="gcd.download('#compare-file')")

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 from gcd_core.errors import GCDError
-from gcd_core.method.attribution import Attribution
+from gcd_core.files import written_whole
+from gcd_core.images.drawing import encode_png, overlay, save_png
+from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.walk import Path
+from gcd_core.report.captions import caption
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
 from gcd_core.ui.numbers import cautions_of, place_on_line, proxy_curve, reconstruction_flips
@@ -58,3 +68,75 @@ def save_report(session: Session, file_format: str) -> FilePath:
     file = session.folder / f"report-{session.label}.{file_format}"
     write_report(file, report_of(session), file_format)
     return file
+
+
+COMPARISONS = ("csv", "json", "zip")
+
+
+def save_comparison(session: Session, numbers: dict[str, Any], file_format: str) -> FilePath:
+    """Write what Compare shows to the session's folder, which goes when the visitor does.
+
+    Parameters
+    ----------
+    session : Session
+    numbers : dict
+        What `compare` answered last.
+    file_format : {"csv", "json", "zip"}
+        A row for each direction; all numbers; or both with every picture, each of which says in its
+        file's text that it is synthetic, and of what.
+
+    Raises
+    ------
+    GCDError
+        If the format is another, or another image or set was opened since.
+    """
+    if file_format not in COMPARISONS:
+        raise GCDError(
+            f"A comparison is written as one of {', '.join(COMPARISONS)}, not {file_format!r}."
+        )
+    names = [row["direction"] for row in numbers["rows"]]
+    file = session.folder / f"comparison-{numbers['label']}.{file_format}"
+    if file_format == "zip":
+        paths = [session.path(name) for name in names]
+        if numbers["label"] != session.label or session.opened is None or None in paths:
+            raise GCDError("Another image or label was opened since: compare again.")
+        pictures = _pictures(session, [path for path in paths if path is not None])
+        with written_whole(file) as place, ZipFile(place, "w", ZIP_DEFLATED) as archive:
+            archive.writestr("comparison.csv", rows_as_csv(numbers["rows"]))
+            archive.writestr("comparison.json", json.dumps(numbers, indent=1))
+            for name, data in pictures.items():
+                archive.writestr(name, data)
+        return file
+    text = rows_as_csv(numbers["rows"]) if file_format == "csv" else json.dumps(numbers, indent=1)
+    with written_whole(file) as place:
+        place.write_text(text, encoding="utf-8")
+    return file
+
+
+def rows_as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of one form as CSV with a header; None leaves its field empty."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue()
+
+
+def _pictures(session: Session, paths: Sequence[Path]) -> dict[str, bytes]:
+    """The original, and of each path the counterfactual and its map, as PNG by file name."""
+    domain, opened = session.explorer.domain, session.opened
+    assert opened is not None
+    found = {"original.png": encode_png(opened.image)}
+    for path in paths:
+        i, name = path.counterfactual, path.direction_name
+        alpha, probability = path.alphas[i].item(), path.probabilities[i].item()
+        about = {
+            "Description": ", ".join(caption(domain, path.label, probability, [(name, alpha)]))
+        }
+        buffer = io.BytesIO()
+        save_png(path.counterfactual_image, buffer, about)
+        found[f"{name}.png"] = buffer.getvalue()
+        buffer = io.BytesIO()
+        overlay(opened.image, explain_path(path, until=i).map, 0.65).save(buffer, format="PNG")
+        found[f"{name}-map.png"] = buffer.getvalue()
+    return found

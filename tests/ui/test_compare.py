@@ -1,10 +1,17 @@
 """The Compare tab, where another image is opened while it compares."""
 
+import csv
+import io
+import json
+from pathlib import Path
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import gradio as gr
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gcd_core.errors import GCDError
 from gcd_core.ui.compare import CompareTab, tables, twins
@@ -85,3 +92,35 @@ def test_the_oracle_judges_each_counterfactual(visitors: Visitors) -> None:
         assert row["oracle"] == pytest.approx(row["probability"], abs=1e-4)
         assert row["oracle_follows"] is (True if row["flipped"] else None)
     assert cards.count("Second opinion") == len(numbers["rows"]) and "flips too" in cards
+
+
+def test_a_comparison_is_taken_home(visitors: Visitors) -> None:
+    with gr.Blocks():
+        tab = CompareTab(visitors)
+    session = visitors.session("somebody")
+    session.open_example(0)
+    with pytest.raises(GCDError, match="compare first"):
+        tab.save("csv", SOMEBODY)
+    *_, (numbers, _, _) = tab.compare(SOMEBODY)
+    names = [row["direction"] for row in numbers["rows"]]
+    _, file = tab.save("csv", SOMEBODY)
+    with open(file, encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert [row["direction"] for row in rows] == names and rows[0]["oracle"] == ""
+    assert [float(row["alpha"]) for row in rows] == [row["alpha"] for row in numbers["rows"]]
+    _, file = tab.save("json", SOMEBODY)
+    assert json.loads(Path(file).read_text()) == json.loads(json.dumps(numbers))
+    _, file = tab.save("zip", SOMEBODY)
+    with ZipFile(file) as archive:
+        assert {f"{name}.png" for name in names} < set(archive.namelist())
+        with Image.open(io.BytesIO(archive.read("g.png"))) as picture:
+            pixels = torch.from_numpy(np.array(picture))
+            assert picture.text["Description"].startswith("SYNTHETIC")
+        shown = session.path("g").counterfactual_image[0, 0]
+        assert torch.equal(pixels, (shown * 255).round().to(torch.uint8))
+        assert json.loads(archive.read("comparison.json"))["rows"] == numbers["rows"]
+    with pytest.raises(GCDError, match="one of csv, json, zip"):
+        tab.save("../x", SOMEBODY)
+    session.open_example(1)
+    with pytest.raises(GCDError, match="compare first"):
+        tab.save("csv", SOMEBODY)

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path as FilePath
+from typing import Any
 
 from torch import Tensor
 
@@ -48,6 +49,8 @@ class Session:
         Those found or loaded.
     search : RunningSearch or None
         The visitor's last.
+    compared : dict or None
+        What Compare showed last, in numbers.
     display : tuple or None
         Overlay, opacity and view last chosen; None while a sweep is shown.
     folder : pathlib.Path
@@ -64,6 +67,7 @@ class Session:
         self.moves: Moves | None = None
         self.maps: Maps | None = None
         self.search: RunningSearch | None = None
+        self.compared: dict[str, Any] | None = None
         self.display: tuple[str, float, str] | None = None
         self.last_used = time.monotonic()
         self.folder = FilePath(tempfile.mkdtemp(prefix="gcd-"))
@@ -152,6 +156,7 @@ class Session:
     def _start_afresh(self, opened: Opened | None) -> None:
         """Begin at rest with an image and the current label; the lock is held."""
         self._leave()
+        self.compared = None
         found = self.sets.in_use(self.label)
         own = self.explorer.ready_directions(self.label)
         self.directions = found if found is not None else own
