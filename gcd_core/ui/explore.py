@@ -200,6 +200,14 @@ class ExploreTab:
                 **LIVE,
             )
             written.success(None, None, None, js="gcd.download('#report-file')")
+        written = layout.path_csv.click(
+            polite(self.handlers.save_path),
+            None,
+            [layout.numbers, layout.report_file],
+            api_name="save_path",
+            **LIVE,
+        )
+        written.success(None, None, None, js="gcd.download('#report-file')")
 
     def _bind_view_and_sweep(self) -> None:
         layout, handlers = self.layout, self.handlers

@@ -30,7 +30,7 @@ from gcd_core.ui.state.positions import SLIDERS
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.sets import BUNDLED
 from gcd_core.ui.state.visitors import Visitors
-from gcd_core.ui.take_home import save_report
+from gcd_core.ui.take_home import save_path, save_report
 from gcd_core.ui.whereabouts import visit
 
 STRONGEST = "strongest"  # of the targets of a flip; the others are margins
@@ -309,3 +309,9 @@ class ExploreHandlers:
         session = self._session(request)
         file = save_report(session, file_format)
         return numbers_of(session, report=file_format), str(file)
+
+    def save_path(self, request: gr.Request) -> tuple:
+        """Writes the path along the moved direction as CSV: alpha, probabilities, LPIPS, loss."""
+        session = self._session(request)
+        file = save_path(session)
+        return numbers_of(session), str(file)

@@ -162,11 +162,10 @@ class ExploreLayout:
             with gr.Row(elem_id="actions"):
                 self.reset = gr.Button("Reset", size="sm", elem_id="reset")
                 self.sweep = gr.Button("Sweep", size="sm", elem_id="sweep")
-                self.gif = gr.DownloadButton(
-                    "Save GIF", size="sm", interactive=False, elem_id="gif"
-                )
-                self.report_pdf = gr.Button("Report PDF", size="sm", elem_id="report-pdf")
+                self.gif = gr.DownloadButton("GIF", size="sm", interactive=False, elem_id="gif")
+                self.report_pdf = gr.Button("Report", size="sm", elem_id="report-pdf")
                 self.report_png = gr.Button("PNG", size="sm", elem_id="report-png")
+                self.path_csv = gr.Button("CSV", size="sm", elem_id="path-csv")
             self.report_file = gr.DownloadButton(visible="hidden", elem_id="report-file")
 
     def _lay_out_row(self, name: str) -> None:

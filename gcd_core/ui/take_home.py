@@ -113,6 +113,35 @@ def save_comparison(session: Session, numbers: dict[str, Any], file_format: str)
     return file
 
 
+def save_path(session: Session) -> FilePath:
+    """Write the path along the moved direction as CSV, a row for each point, to the same folder.
+
+    Columns: `alpha`, the probability of each label, `lpips` to the source, `cf_loss`.
+
+    Raises
+    ------
+    GCDError
+        Where no image is open, or the path cannot be decoded.
+    """
+    path = session.path_now(session.moved)
+    every = path.all_probabilities.tolist()
+    rows = [
+        {
+            "alpha": alpha,
+            **dict(zip(path.labels, probabilities, strict=True)),
+            "lpips": distance,
+            "cf_loss": loss,
+        }
+        for alpha, probabilities, distance, loss in zip(
+            path.alphas.tolist(), every, path.distances.tolist(), path.losses.tolist(), strict=True
+        )
+    ]
+    file = session.folder / f"path-{session.label}-{path.direction_name}.csv"
+    with written_whole(file) as place:
+        place.write_text(rows_as_csv(rows), encoding="utf-8")
+    return file
+
+
 def rows_as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of one form as CSV with a header; None leaves its field empty."""
     table = io.StringIO()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import threading
 
@@ -13,7 +14,7 @@ from gcd_core.method.attribution import explain_path
 from gcd_core.ui.state.explorer import Explorer
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
-from gcd_core.ui.take_home import report_of, save_report
+from gcd_core.ui.take_home import report_of, save_path, save_report
 
 
 @pytest.fixture
@@ -89,3 +90,21 @@ def test_there_is_nothing_to_report_without_an_image_or_directions(visitors: Vis
     session = visitors.session("somebody")
     with pytest.raises(GCDError, match="nothing to report"):
         report_of(session)
+
+
+def test_the_path_goes_home_as_a_table(session: Session):
+    session.move({"h1": 2.0})
+    path = session.path_now("h1")
+    file = save_path(session)
+    assert file.name == "path-pneumonia-h1.csv" and file.parent == session.folder
+    with file.open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert list(rows[0]) == ["alpha", "pneumonia", "bacterial", "lpips", "cf_loss"]
+    for name, values in {
+        "alpha": path.alphas,
+        "pneumonia": path.probabilities,
+        "bacterial": path.all_probabilities[:, 1],
+        "lpips": path.distances,
+        "cf_loss": path.losses,
+    }.items():
+        assert [float(row[name]) for row in rows] == values.tolist()
