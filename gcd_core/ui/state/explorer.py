@@ -163,7 +163,7 @@ class Explorer:
 
     def judged(self, frame: Frame) -> Frame:
         """Add the oracle's opinion of a picture that was decoded in full, where there is one."""
-        if frame.live or frame.oracle is not None:
+        if frame.live or frame.oracle is not None or self.domain.oracle is None:
             return frame
         return replace(frame, oracle=self.opinion(frame.image))
 

@@ -306,7 +306,10 @@ def test_the_map_explains_the_change_on_screen(session: Session, alpha: float):
     assert session.heat("bb_lig") is not heat
 
 
-def test_several_directions_are_followed_together(session: Session):
+def test_several_directions_are_followed_together(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(session.explorer.ahead, "follow", lambda *_: None)
     wait_for_paths(session)
     session.move({"g": -3.0, "h1": 2.0})
     assert session.line() is None and session.heat("bb_lig") is None, "it is followed at rest"
@@ -327,7 +330,8 @@ def test_several_directions_are_followed_together(session: Session):
     assert session.explorer.domain.classifier.queries == queries
 
 
-def test_a_line_beyond_the_budget_asks_nothing(session: Session):
+def test_a_line_beyond_the_budget_asks_nothing(session: Session, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(session.explorer.ahead, "follow", lambda *_: None)
     wait_for_paths(session)
     session.move({"g": -3.0, "h1": 2.0})
     classifier = session.explorer.domain.classifier
