@@ -40,6 +40,7 @@ window.gcd = (() => {
     watch('value', () => {
       const divider = element.querySelector('.gcd-divider');
       if (divider) divider.value = at;
+      gcd.redraw();
     });
     place();
   };
@@ -107,7 +108,8 @@ window.gcd = (() => {
   };
 
   // A click on the curve, or dragging over it, moves the slider of its direction.
-  const dragCurve = element => {
+  const dragCurve = (element, watch) => {
+    watch('value', () => gcd.redraw());
     const go = event => {
       const plot = element.querySelector('svg[data-direction]');
       if (!plot) return;
@@ -126,6 +128,8 @@ window.gcd = (() => {
       if (element.hasPointerCapture(event.pointerId)) go(event);
     });
   };
+
+  const bars = watch => watch('value', () => gcd.redraw());
 
   // The arrow keys move a direction's slider by a tenth; with shift, by its finest step.
   const KEYS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 };
@@ -183,5 +187,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { switchTheme, examples, pictures, withAddress, fold, dragCurve, fade, withFirst, download };
+  return { switchTheme, examples, pictures, bars, withAddress, fold, dragCurve, fade, withFirst, download };
 })();

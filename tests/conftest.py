@@ -1,5 +1,6 @@
 """What every test gets, the same random numbers each time, and a hub for those that ask for one."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import torch
 from huggingface_hub import constants
 
 from tests.hub_server import PART, HubServer
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing that a test keeps is the user's."""
+    os.environ["GCD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(autouse=True)

@@ -52,6 +52,15 @@ def difference(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).reshape(-1, *a.shape[-2:]).mean(0)
 
 
+def full_strength(heat: Tensor) -> float:
+    """The |heat| of a map (H, W) that is drawn in full strength.
+
+    Its 99th percentile, so that single pixels do not hide the rest; where that is 0, its maximum.
+    """
+    size = heat.detach().float().cpu().abs()
+    return torch.quantile(size.flatten(), 0.99).item() or size.max().item()
+
+
 def heat_colours(heat: Tensor, scale: float | None = None) -> Tensor:
     """Colour a signed map: blue below zero, red above, clear at zero.
 
@@ -59,8 +68,7 @@ def heat_colours(heat: Tensor, scale: float | None = None) -> Tensor:
     ----------
     heat : Tensor (H, W)
     scale : float, optional
-        The |heat| of full strength. Default: its 99th percentile, so that single pixels do not
-        hide the rest.
+        The |heat| of full strength. Default: `full_strength`.
 
     Returns
     -------
@@ -68,8 +76,7 @@ def heat_colours(heat: Tensor, scale: float | None = None) -> Tensor:
         RGBA in [0, 1].
     """
     heat = heat.detach().float().cpu()
-    if scale is None:
-        scale = torch.quantile(heat.abs().flatten(), 0.99).item() or heat.abs().max().item()
+    scale = full_strength(heat) if scale is None else scale
     strength = (heat.abs() / max(scale, 1e-12)).clamp(0, 1)
     ends = torch.where((heat < 0)[..., None, None], NEGATIVE, POSITIVE)
     colours = torch.lerp(ends[..., 0, :], ends[..., 1, :], strength[..., None])

@@ -195,21 +195,20 @@ def integrate(images: Tensor, values: Tensor) -> Tensor:
     values : Tensor (n,)
         f of each image.
     """
-    if len(images) < 2:
+    total = (images[0] - images[-1]).double().flatten()
+    dx, df = images.double().diff(dim=0).flatten(1), values.double().diff()
+    inverse = torch.where(dx != 0, dx.reciprocal(), 0.0)  # the zero rule
+    weights = inverse.abs() @ total.abs()
+    moving = weights.nonzero()[:, 0]
+    if not len(moving):
         return torch.zeros_like(images[0])
-    total = (images[0] - images[-1]).double()
-    heat = torch.zeros_like(total)
-    df, share = torch.zeros((), dtype=torch.float64), torch.zeros_like(total)
-    for dx, change in zip(images.double().diff(dim=0), values.double().diff(), strict=True):
-        df = df + change
-        moved = dx != 0
-        part = torch.where(moved, total / torch.where(moved, dx, 1.0), 0.0)  # the zero rule
-        weight = part.abs().sum()
-        if weight > 0:  # a step too fine to move any pixel goes with its neighbour
-            share = part / weight
-            heat += df * share
-            df = torch.zeros_like(df)
-    return (heat + df * share).float()
+    # A step too fine to move any pixel goes with the next that does, at the end with the last.
+    with_step = torch.searchsorted(moving, torch.arange(len(df))).clamp(max=len(moving) - 1)
+    shared = torch.zeros(len(moving), dtype=torch.float64).index_add(0, with_step, df)
+    parts = torch.zeros_like(df)
+    parts[moving] = shared / weights[moving]
+    heat = total * (parts @ inverse)
+    return heat.reshape(images[0].shape).float()
 
 
 def refine(

@@ -175,7 +175,8 @@ class DiffusionTraining(Training):
         jitter = torch.randn(args.batch, args.z_sem, generator=source).to(self.device)
         a = self.alphas_cumprod[t.to(self.device)]
         with autocast(self.device):
-            z_sem = self._codes_now(self.model.encoder(x_0).float(), step)
+            raw = self.model.encoder(x_0)
+        z_sem = self._codes_now(raw.float(), step)
         rest = x_0 if self.mean is None else x_0 - self.mean(z_sem.detach()).detach()
         x_t = a.sqrt()[:, None, None, None] * rest + (1 - a).sqrt()[:, None, None, None] * noise
         with autocast(self.device):

@@ -131,7 +131,8 @@ def curve(
     if direction:
         drag = (
             f' data-direction="{escape(direction)}" data-most="{alpha_max}" '
-            f'data-left="{axes.left / axes.width}" data-right="{axes.right / axes.width}"'
+            f'data-left="{axes.left / axes.width}" data-right="{axes.right / axes.width}" '
+            f'data-top="{axes.top / axes.height}" data-bottom="{axes.bottom / axes.height}"'
         )
     return (
         f'<svg class="gcd-plot" viewBox="0 0 {axes.width} {axes.height}"{drag} role="img" '
@@ -140,23 +141,27 @@ def curve(
     )
 
 
-def bars(rows: Sequence[tuple[str, str, float, float, bool]], moved: bool = True) -> str:
+def bars(
+    rows: Sequence[tuple[str, str, float, float, bool]], labels: Sequence[str], moved: bool = True
+) -> str:
     """Before and after, for each label: (negative name, positive name, before, after, chosen).
 
-    Without a move nothing is said to be flipped.
+    Without a move nothing is said to be flipped. `labels` are the labels' own names.
     """
     parts = []
-    for negative, positive, before, after, chosen in rows:
+    for label, (negative, positive, before, after, chosen) in zip(labels, rows, strict=True):
         flipped = moved and crosses(before, after)
+        css = "gcd-bar chosen" if chosen else "gcd-bar"
         parts.append(
-            f'<div class="gcd-bar{" chosen" if chosen else ""}">'
+            f'<div class="{css}{" flipped" if flipped else ""}" data-label="{escape(label)}" '
+            f'data-before="{before}">'
             f'<div class="words"><b>{escape(positive)}</b>'
             f"<span>{percent(before)} <i>&rarr;</i> <strong>{percent(after)}</strong></span></div>"
             f'<div class="track"><span class="before" style="width:{100 * before:.1f}%">'
             f'</span></div><div class="track"><span class="after" style="width:'
             f'{100 * after:.1f}%"></span><span class="half"></span></div>'
             f'<div class="ends"><span>{escape(negative)}</span>'
-            f"{'<em>prediction flipped</em>' if flipped else ''}"
+            "<em>prediction flipped</em>"
             f"<span>{escape(positive)}</span></div></div>"
         )
     return "".join(parts)

@@ -44,7 +44,7 @@ class ExploreTab:
         event.success(
             polite(self.handlers.prepare),
             self.layout.display,
-            [*self.layout.shown, *self.layout.ends],
+            [*self.layout.shown, *self.layout.ends, *self.layout.films],
             api_name="prepare" if name == "open_image" else f"prepare_after_{name}",
             api_visibility="public" if name == "open_image" else "private",
             **LIVE,
@@ -118,8 +118,7 @@ class ExploreTab:
 
     def _bind_moving(self) -> None:
         layout, handlers = self.layout, self.handlers
-        moved = gr.on(
-            [slider.input for slider in layout.sliders],
+        moved = layout.moved.click(  # by the page's script, once a slider moves
             polite(handlers.move),
             [*layout.sliders, *layout.display],
             layout.shown,

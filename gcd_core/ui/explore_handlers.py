@@ -132,9 +132,13 @@ class ExploreHandlers:
     def prepare(
         self, overlay: str, opacity: float, view: str, request: gr.Request
     ) -> Iterator[tuple]:
-        """Fills in thumbnails, curve and map while the paths are decoded in the background."""
+        """Fills in thumbnails, curve and map while the paths are decoded in the background.
+
+        Each path comes with its film, by which the browser shows it without asking again.
+        """
         session, display = self._session(request), Display(overlay, opacity, view)
         unchanged = tuple(gr.skip() for _ in self.layout.shown)
+        sent: set[str] = set()
         paths, ready, drawn_for = session.paths, -1, None
         while paths is not None and paths is session.paths:
             finished, now = paths.finished, paths.ready
@@ -143,12 +147,14 @@ class ExploreHandlers:
                 if session.path(session.moved) is not None and drawn_for != session.moved:
                     drawn_for = session.moved
                     shown = self.layout.show(session, display)
-                yield (*shown, *self.layout.show_ends(session))
+                films = self.layout.show_films(session, sent)
+                yield (*shown, *self.layout.show_ends(session), *films)
             if finished:
                 break
             paths.news(ready)
         if ready < 0:
-            yield (*unchanged, *(gr.skip() for _ in self.layout.ends))
+            others = len(self.layout.ends) + len(self.layout.films)
+            yield (*unchanged, *(gr.skip() for _ in range(others)))
 
     # -- moving -----------------------------------------------------------------------------
 

@@ -64,10 +64,12 @@ class ExploreLayout:
         self.sliders: list[gr.Slider] = []
         self.highs: list[gr.HTML] = []
         self.flips: list[gr.Button] = []
+        self.films: list[gr.HTML] = []
         self.numbers = gr.JSON(visible=False, elem_id="facts")
         self.direction = gr.Textbox("g", label="direction", visible=False)
         self.address = gr.Textbox("", label="address", visible=False)
         self.revisit = gr.Button(visible="hidden", elem_id="revisit")
+        self.moved = gr.Button(visible="hidden", elem_id="moved")
         self.file_format = gr.Textbox("pdf", label="file_format", visible=False)
         self._lay_out_strip(domain)
         with gr.Row(elem_id="work"):
@@ -128,10 +130,14 @@ class ExploreLayout:
                 apply_default_css=False,
             )
             with gr.Row(elem_id="readout"):
-                self.bars = gr.HTML(elem_id="bars", apply_default_css=False)
+                self.bars = gr.HTML(
+                    elem_id="bars",
+                    js_on_load="gcd.bars(watch)",
+                    apply_default_css=False,
+                )
                 self.curve = gr.HTML(
                     elem_id="curve",
-                    js_on_load="gcd.dragCurve(element)",
+                    js_on_load="gcd.dragCurve(element, watch)",
                     apply_default_css=False,
                 )
 
@@ -185,11 +191,18 @@ class ExploreLayout:
             )
             high = gr.HTML(elem_classes="gcd-end", apply_default_css=False, min_width=44)
             flip = gr.Button("To flip", size="sm", elem_id=f"flip-{name}", min_width=48)
+            film = gr.HTML(
+                visible="hidden",
+                html_template="<i></i>",  # its value is for the page's script
+                js_on_load=f"gcd.film('{name}', props, watch)",
+                apply_default_css=False,
+            )
         self.rows.append(row)
         self.lows.append(low)
         self.sliders.append(slider)
         self.highs.append(high)
         self.flips.append(flip)
+        self.films.append(film)
 
     # -- groups -----------------------------------------------------------------------------
 
@@ -214,6 +227,7 @@ class ExploreLayout:
         return [
             *self.shown,
             *self.ends,
+            *self.films,
             *self.rows,
             self.back,
             self.ways,
@@ -278,6 +292,7 @@ class ExploreLayout:
         return (
             *self.show(session, display),
             *ends,
+            *("" for _ in self.films),
             *rows,
             gr.update(visible=session.sets.used(session.label) != BUNDLED),
             ways_line(session),
@@ -285,6 +300,16 @@ class ExploreLayout:
             example,
             None,
             no_gif,
+        )
+
+    def show_films(self, session: Session, sent: set[str]) -> tuple:
+        """Values of `films`: those of paths that became ready, whose names are added to `sent`."""
+        paths = session.paths
+        new = [name for name in session.names if paths is not None and paths.film(name)]
+        new = [name for name in new if name not in sent]
+        sent.update(new)
+        return tuple(
+            paths.film(name) if paths is not None and name in new else gr.skip() for name in SLIDERS
         )
 
     def positions(self, session: Session) -> list[Any]:

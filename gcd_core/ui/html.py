@@ -11,7 +11,7 @@ from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import Attribution
 from gcd_core.method.cells import CellAttribution
 from gcd_core.ui import charts
-from gcd_core.ui.addresses import drawn, thumbnail
+from gcd_core.ui.addresses import drawn, end_thumbnail
 from gcd_core.ui.numbers import (
     cautions_of,
     flipped,
@@ -83,16 +83,18 @@ class MapPanel(NamedTuple):
     numbers: dict[str, Any]
 
 
-def image_tag(address: str, alt: str) -> str:
+def image_tag(address: str, alt: str, css: str = "") -> str:
     """A picture with words for those who do not see it."""
-    return f'<img src="{address}" alt="{escape(alt)}" decoding="sync" draggable="false">'
+    named = f' class="{css}"' if css else ""
+    return f'<img{named} src="{address}" alt="{escape(alt)}" decoding="sync" draggable="false">'
 
 
 def figure(title: str, note: str, body: str, css: str = "") -> str:
     """A framed picture over its title and a note; all are HTML already."""
+    title = title if title.startswith("<b") else f"<b>{title}</b>"
     return (
         f'<figure class="{css}"><div class="frame">{body}</div>'
-        f"<figcaption><b>{title}</b><span>{note}</span></figcaption></figure>"
+        f"<figcaption>{title}<span>{note}</span></figcaption></figure>"
     )
 
 
@@ -142,8 +144,8 @@ def before_and_after(
     else:
         moved = "Counterfactual" if flip else "Changed"
         title, note = moved if session.alphas else "Reconstruction", verdict(current)
-    css = "flipped" if flip and sweep is None else ""
-    source = image_tag(drawn(opened.image), f"the opened {image_name(opened.image)}")
+    css = "changed flipped" if flip and sweep is None else "changed"
+    source = image_tag(drawn(opened.image), f"the opened {image_name(opened.image)}", "source")
     changed = image_tag(sweep or drawn(current.image), f"the changed {image_name(opened.image)}")
     warning = f'<div class="notice">{escape(opened.notice)}</div>' if opened.notice else ""
     if view == "slide":
@@ -151,7 +153,7 @@ def before_and_after(
         return [figure("Before | after", note, body, f"slide {css}")]
     return [
         figure(original_title(opened), verdict(opened.source), source + warning),
-        figure(title, note, changed, css),
+        figure(f"<b data-moved>{title}</b>", note, changed, css),
     ]
 
 
@@ -212,6 +214,7 @@ def readout(session: Session) -> str:
     opened, current = session.opened, session.current
     if opened is None or current is None:
         return ""
+    domain = session.explorer.domain
     rows = [
         (
             *label_names(session, label),
@@ -219,12 +222,12 @@ def readout(session: Session) -> str:
             current.probabilities[i],
             label == session.label,
         )
-        for i, label in enumerate(session.explorer.domain.labels)
+        for i, label in enumerate(domain.labels)
     ]
     return (
         '<div class="gcd-card"><h3>Prediction <small>before &rarr; after</small></h3>'
-        f"{charts.bars(rows, moved=bool(session.alphas))}{second_opinion(session)}"
-        '<div class="gcd-number"><span>Perceptual change (LPIPS)</span>'
+        f"{charts.bars(rows, domain.labels, bool(session.alphas))}{second_opinion(session)}"
+        '<div class="gcd-number lpips"><span>Perceptual change (LPIPS)</span>'
         f"<b>{current.distance:.3f}</b></div>{cautions_line(session)}</div>"
     )
 
@@ -376,7 +379,7 @@ def end_picture(session: Session, name: str | None, end: int) -> str:
     predicted = float(path.probabilities[end]) >= path.threshold
     negative, positive = label_names(session)
     side = f"{positive if predicted else negative} at alpha {signed(float(path.alphas[end]))}"
-    picture = thumbnail(path.images[end][None])
+    picture = end_thumbnail(path.images, end)
     probability = charts.percent(float(path.probabilities[end]))
     return (
         f'<span class="gcd-thumb {"yes" if predicted else "no"}"><img src="{picture}" '

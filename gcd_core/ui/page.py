@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html import escape
 from typing import Any
 
@@ -9,13 +10,17 @@ import gradio as gr
 
 from gcd_core.domains.opening import Domain
 from gcd_core.files import bundled
+from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.about import build_about
 from gcd_core.ui.compare import CompareTab
 from gcd_core.ui.explore import ExploreTab
 from gcd_core.ui.find import FindTab
+from gcd_core.ui.state.films import heat_scale
+from gcd_core.ui.state.stored import Stored
 from gcd_core.ui.state.visitors import Visitors
 
 ASSETS = bundled("assets")
+SCRIPTS = ("page.js", "film.js")  # the first defines `gcd`, the others add to it
 MAX_UPLOAD = "50mb"  # as much as imaging accepts
 CACHE_SECONDS = 3600
 
@@ -56,6 +61,8 @@ class ExplorerPage(gr.Blocks):
         Those of another domain in this process.
     menu : str
         Of the domains to choose from, as HTML; empty where this is the only one.
+    stored : Stored, optional
+        Where what was decoded of the examples is kept on disk; by default it is not.
 
     Attributes
     ----------
@@ -65,14 +72,20 @@ class ExplorerPage(gr.Blocks):
         The models behind them.
     """
 
-    def __init__(self, domain: Domain, beside: Visitors | None = None, menu: str = "") -> None:
+    def __init__(
+        self,
+        domain: Domain,
+        beside: Visitors | None = None,
+        menu: str = "",
+        stored: Stored | None = None,
+    ) -> None:
         super().__init__(
             title="GCD Explorer",
             analytics_enabled=False,
             fill_width=True,
             delete_cache=(CACHE_SECONDS, CACHE_SECONDS),
         )
-        self.visitors = Visitors(domain, beside)
+        self.visitors = Visitors(domain, beside, stored)
         self.explorer = self.visitors.explorer
         with self:
             self._lay_out(domain, menu)
@@ -112,7 +125,8 @@ def page_style() -> str:
 
 def page_script() -> str:
     """What the page does in the browser by itself."""
-    return (ASSETS / "page.js").read_text(encoding="utf-8")
+    parts = [(ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS]
+    return "\n".join([*parts, f"gcd.setUp({json.dumps(heat_scale())}, {THRESHOLD});\n"])
 
 
 def page_settings() -> dict[str, Any]:

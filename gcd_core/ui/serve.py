@@ -16,6 +16,7 @@ from gcd_core.domains.opening import load_domain
 from gcd_core.errors import GCDError
 from gcd_core.ui.site import Site
 from gcd_core.ui.state.compute import leave_the_cores_to
+from gcd_core.ui.state.stored import Stored
 
 # The bundled domains that are offered where none is asked for, as far as they are there. The others
 # are for who asks: chest-xray-vae is a comparison, the rest wait for weights from elsewhere.
@@ -49,7 +50,7 @@ def main() -> None:
         domain = load(first)
     except GCDError as error:
         sys.exit(f"error: {error}")
-    site = Site(domain, entries, load)
+    site = Site(domain, entries, load, Stored())
     explorer = site.root.explorer
     if explorer.one_thread:
         leave_the_cores_to(explorer.compute)

@@ -32,6 +32,7 @@ from gcd_core.ui.page import (
     page_style,
 )
 from gcd_core.ui.state.offers import Offer
+from gcd_core.ui.state.stored import Stored
 
 PAGE_BELOW = re.compile(f"/{BELOW}/(?P<name>[^/]+)(?P<rest>/.*)?", re.DOTALL)
 AGAIN = b"again"  # the query that tries to open a domain once more
@@ -59,6 +60,8 @@ class Site:
     others : sequence of Entry
     load : callable
         Opens another domain by its `source`.
+    stored : Stored, optional
+        Where what was decoded of the examples is kept on disk; by default it is not.
 
     Attributes
     ----------
@@ -75,9 +78,10 @@ class Site:
         first: Domain,
         others: Sequence[Entry] = (),
         load: Callable[[str], Domain] = load_domain,
+        stored: Stored | None = None,
     ) -> None:
         self.places = [Place(first.title, first.description), *places_below(others)]
-        self.root = ExplorerPage(first, menu=menu(self.places, self.places[0]))
+        self.root = ExplorerPage(first, None, menu(self.places, self.places[0]), stored)
         self._load, self._closed, turn = load, False, threading.Lock()
         self.offers: dict[str, Offer[Mounted]] = {
             place.name: Offer(place.title, partial(self._open, entry, place), turn)
@@ -92,6 +96,7 @@ class Site:
         if self.offers:
             middleware = [Middleware(DomainRouter, site=self)]
             settings["app_kwargs"] = {"middleware": middleware, "lifespan": self._lifespan}
+        self.root.explorer.prepare_examples()
         self.root.launch(**launch_settings(), **settings)
 
     def close(self) -> None:
@@ -126,6 +131,7 @@ class Site:
         if self._closed:
             raise GCDError("The page is being closed: open it again in a moment.")
         page = ExplorerPage(domain, self.root.visitors, menu(self.places, place))
+        page.explorer.prepare_examples()
         return mount(page, f"/{place.path}".rstrip("/"))
 
     @asynccontextmanager

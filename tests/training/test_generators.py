@@ -386,3 +386,13 @@ def test_an_autoencoder_becomes_a_generator(trained: Path) -> None:
     assert 0 < generator.z_sem_size <= 2 * 4 * 4
     torch.testing.assert_close(codes.mean(0), torch.zeros(generator.z_sem_size), atol=0.05, rtol=0)
     torch.testing.assert_close(codes.std(0), torch.ones(generator.z_sem_size), atol=0.05, rtol=0)
+
+
+def test_it_trains_where_the_machine_multiplies_in_bf16(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = torch.autocast("cpu", torch.bfloat16)
+    monkeypatch.setattr(diffae, "autocast", lambda device: half)
+    options = DIFFAE | {"data": trained / "images.zip", "codec": trained / "vae", "steps": 2}
+    run(diffae, "--semantic-mean", "--decorrelate", **options, out=tmp_path / "out")
+    assert load(tmp_path / "out", precision="fp32").z_sem_size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -9,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from gcd_core.domains.finding import bundled_domains
 from gcd_core.domains.opening import load_domain
-from gcd_core.images.drawing import to_pil
+from gcd_core.images.drawing import from_pil, to_pil
 from gcd_core.method.directions import load_directions
 from gcd_core.ui.addresses import drawn
 from gcd_core.ui.page import build_page, launch_settings
@@ -21,6 +24,8 @@ from tests.ui.fakes import FakeDomain, draw, save_ways
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
 
+INPUT = " input.dispatchEvent(new Event('input', { bubbles: true })); }"
+AS_PNG = "canvas => canvas.toDataURL('image/png')"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 ARTEFACTS = Path(__file__).resolve().parents[1] / "artefacts"
@@ -73,6 +78,12 @@ def changed_picture(page) -> str:
 
 def original(page) -> str:
     return page.locator("#pictures figure").nth(0).locator("img").get_attribute("src")
+
+
+def picture_of(address: str) -> torch.Tensor:
+    """The grey pixels (H, W) of a data address."""
+    data = base64.b64decode(address.split(",", 1)[1])
+    return from_pil(Image.open(io.BytesIO(data)).convert("L"))[0, 0]
 
 
 def marker(page) -> str:
@@ -220,6 +231,32 @@ def test_the_curve_is_dragged_and_the_arrow_keys_step(served: Served, visit):
     wait_until(page, lambda: float(number.input_value()) == 1.33)
     page.locator("#slider-g input[type=range]").press("Shift+ArrowLeft")
     wait_until(page, lambda: float(number.input_value()) == 1.32)
+
+
+def test_one_direction_moves_without_the_server(served: Served, visit):
+    """Picture, map, numbers and curve; at rest the server's own take their place."""
+    page = visit(served.address)
+    prepared(page)
+    page.wait_for_timeout(500)  # for the last film
+    page.context.set_offline(True)
+    number = page.locator("#bars .gcd-bar.chosen strong")
+    before, dot = number.inner_text(), marker(page)
+    slider = page.locator("#slider-g input[type=range]")
+    moved = "(input, alpha) => { input.value = alpha;" + INPUT
+    slider.evaluate(moved, "2.2")
+    slider.evaluate(moved, "3")
+    played = picture_of(page.locator("#pictures .changed canvas").evaluate(AS_PNG))
+    assert page.locator("#pictures .map canvas").count() == 1
+    assert page.locator("#pictures .changed").get_attribute("class").split()[-1] == "flipped"
+    assert number.inner_text() != before and marker(page) != dot
+    told = number.inner_text(), float(marker(page))
+    page.context.set_offline(False)
+    slider.evaluate(moved, "3")
+    page.wait_for_selector("#pictures canvas", state="detached")
+    drawn = picture_of(changed_picture(page))
+    change = (picture_of(original(page)) - drawn).abs().mean()
+    assert (played - drawn).abs().mean() < 0.5 * change
+    assert (number.inner_text(), float(marker(page))) == (told[0], pytest.approx(told[1], abs=0.5))
 
 
 def test_several_directions_have_one_line_map_and_curve(served: Served, visit):

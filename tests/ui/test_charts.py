@@ -39,8 +39,8 @@ def test_there_is_one_threshold(monkeypatch: pytest.MonkeyPatch, threshold: floa
     (line,) = (e for e in plot.iter("line") if e.get("class") == "threshold")
     assert float(line.get("y1")) == pytest.approx(float(plot.find("circle").get("cy")), abs=0.1)
     assert f"{100 * threshold:.0f} %" in [e.text for e in plot.iter("text")]
-    html = charts.bars([("Normal", "Pneumonia", 0.2, 0.4, True)])
-    assert ("prediction flipped" in html) == charts.crosses(0.2, 0.4) == (threshold == 0.3)
+    html = charts.bars([("Normal", "Pneumonia", 0.2, 0.4, True)], ["pneumonia"])
+    assert ("chosen flipped" in html) == charts.crosses(0.2, 0.4) == (threshold == 0.3)
 
 
 def drawn_curve(**changes) -> ElementTree.Element:
@@ -68,17 +68,21 @@ def test_the_marker_lies_on_the_threshold_in_the_middle():
 def test_a_curve_says_which_slider_a_click_on_it_moves():
     plot = drawn_curve(direction="h1")
     marks = [float(plot.get(f"data-{name}")) for name in ("left", "right", "most")]
-    width = float(plot.get("viewBox").split()[2])
+    width, height = map(float, plot.get("viewBox").split()[2:])
     at = {e.text: float(e.get("x")) / width for e in plot.iter("text")}
     assert plot.get("data-direction") == "h1" and marks[2] == 2.0
     assert marks[:2] == pytest.approx([at["\N{MINUS SIGN}2.00"], at["+2.00"]])
+    ends = [float(e.get("y1")) / height for e in plot.iter("line") if e.get("class") == "grid"]
+    assert [float(plot.get(f"data-{name}")) for name in ("bottom", "top")] == pytest.approx(
+        [max(ends), min(ends)]
+    )
     assert drawn_curve().get("data-direction") is None, "several directions have no one slider"
 
 
 def test_bars_tell_a_flip():
     rows = [("Normal", "Pneumonia", 0.12, 0.87, True), ("Viral", "Bacterial", 0.6, 0.7, False)]
-    html = charts.bars(rows)
-    assert html.count("prediction flipped") == 1
+    html = charts.bars(rows, ["pneumonia", "bacterial"])
+    assert html.count('chosen flipped" data-label="pneumonia"') == html.count('flipped"') == 1
     assert re.search(r"12&thinsp;%.*87&thinsp;%", html)
 
 

@@ -1,4 +1,4 @@
-"""The page's JavaScript: all of it in one file, which Python names and does not write."""
+"""The page's JavaScript: all of it in assets, which Python names and does not write."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from gcd_core.ui import page
-from gcd_core.ui.page import ASSETS, launch_settings
+from gcd_core.ui.page import ASSETS, SCRIPTS, launch_settings
 
 UI = Path(page.__file__).parent
 FILES = sorted(UI.rglob("*.py"))
-SCRIPT = (ASSETS / "page.js").read_text(encoding="utf-8")
-CALL = re.compile(r"gcd\.(\w+)(\([^;\n]*\))?")  # a function of page.js, or what a call of it gives
+SCRIPTS_TEXT = [(ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS]
+CALL = re.compile(r"gcd\.(\w+)(\([^;\n]*\))?")  # a function of a script, or what a call of it gives
 SIGNS = ("=>", "addEventListener", "querySelector", "document.", "window.", "setTimeout")
 
 
@@ -78,12 +78,18 @@ def test_javascript_would_be_found(text: str):
 
 
 def test_what_python_names_is_what_the_script_defines():
-    returned = re.search(r"return \{([^}]*)\};\s*\}\)\(\);\s*$", SCRIPT)
-    defined = {name.strip() for name in returned.group(1).split(",")}
+    """And what one script calls of another."""
+    defined: set[str] = set()
+    for text in SCRIPTS_TEXT:
+        returned = re.search(r"return \{([^}]*)\};\s*\}\)\(\)\)?;\s*$", text)
+        defined |= {name.strip() for name in returned.group(1).split(",")}
     named = {CALL.fullmatch(s).group(1) for path in FILES for s in scripts(of(path))}
+    page = launch_settings()["head"]
+    named |= {name for name in re.findall(r"\bgcd\.(\w+)\(", page)}
     assert named == defined
 
 
 def test_the_script_comes_with_the_page_whole():
-    assert SCRIPT in launch_settings()["head"]
-    assert "</script" not in SCRIPT.lower()  # would end it there
+    assert all(text in launch_settings()["head"] for text in SCRIPTS_TEXT)
+    assert not any("</script" in text.lower() for text in SCRIPTS_TEXT)  # would end it there
+    assert {file.name for file in ASSETS.glob("*.js")} == set(SCRIPTS)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.images.drawing import difference
-from gcd_core.method.attribution import STEPS, Attribution, explain_path
+from gcd_core.method.attribution import Attribution, explain_path
 from gcd_core.method.cells import CellAttribution
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.walk import Path
@@ -18,7 +18,6 @@ from gcd_core.ui.state.lines import Lines, cut_at
 from gcd_core.ui.state.moves import Moves
 
 KEPT = 64  # of one image
-LIVE_STEPS = 32  # of the integration, while somebody moves
 
 
 class Maps:
@@ -73,8 +72,7 @@ class Maps:
             if line is None:
                 return None
             path, end = line
-            steps = LIVE_STEPS if frame.live else STEPS
-            heat = self._kept[key] = explain_path(path, until=end, steps=steps)
+            heat = self._kept[key] = explain_path(path, until=end)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return heat

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from typing import NamedTuple
 
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method.walk import Path
@@ -15,23 +16,46 @@ LOG = logging.getLogger(__name__)
 LEFT = "Another image was opened before this path was ready."
 
 
+class Played(NamedTuple):
+    """A decoded path, and what the browser plays of it.
+
+    Attributes
+    ----------
+    path : Path
+    film : str
+        As of `film_of`.
+    """
+
+    path: Path
+    film: str
+
+
 class Paths:
     """The decoded paths of one opened image along every direction, filled in the background.
 
     The first direction (g) comes first; `wanted` puts another one at the head of the line.
     Work stops when the last session leaves: for good, or, where `kept`, until another joins.
+
+    Parameters
+    ----------
+    make : callable
+        Decodes the path of a name, and its film, unless the event cancels that.
+    names : list of str
+    seat : threading.Lock
+        Who decodes holds it.
+    kept : bool
     """
 
     def __init__(
         self,
-        make: Callable[[str, threading.Event], Path],
+        make: Callable[[str, threading.Event], Played],
         names: list[str],
         seat: threading.Lock,
         kept: bool = False,
     ) -> None:
         self._make, self._waiting, self._seat = make, list(names), seat
         self._kept, self._sessions = kept, 0
-        self._done: dict[str, Path] = {}
+        self._done: dict[str, Played] = {}
         self._failure: GCDError | None = None
         self._cancel = threading.Event()
         self._news = threading.Condition()
@@ -50,7 +74,7 @@ class Paths:
                         return
                     name = self._waiting[0]
                 try:
-                    path = self._make(name, self._cancel)
+                    played = self._make(name, self._cancel)
                 except Cancelled:
                     continue
                 except Exception as error:  # whatever it is, nobody may wait for ever
@@ -63,13 +87,19 @@ class Paths:
                         self._news.notify_all()
                     return
             with self._news:
-                self._done[name] = path
+                self._done[name] = played
                 self._waiting.remove(name)
                 self._news.notify_all()
 
     def get(self, name: str) -> Path | None:
         """Return the path along a direction, or None where it is not decoded yet."""
-        return self._done.get(name)
+        played = self._done.get(name)
+        return None if played is None else played.path
+
+    def film(self, name: str) -> str:
+        """Return the film of a path, as of `film_of`; "" where the path is not decoded yet."""
+        played = self._done.get(name)
+        return "" if played is None else played.film
 
     def wanted(self, name: str) -> Path:
         """Return the path along a direction, waited for.
@@ -89,7 +119,7 @@ class Paths:
                 if self._cancel.is_set() or not self._sessions:  # whoever waits here has left
                     raise GCDError(LEFT)
                 self._news.wait(0.5)
-            return self._done[name]
+            return self._done[name].path
 
     def news(self, seen: int, timeout: float = 1.0) -> int:
         """Wait until more than `seen` paths are ready, and return how many are."""
@@ -101,6 +131,11 @@ class Paths:
     def finished(self) -> bool:
         """Whether no more paths will come."""
         return self._cancel.is_set() or self._failure is not None or not self._waiting
+
+    @property
+    def watched(self) -> bool:
+        """Whether a session looks at these paths."""
+        return self._sessions > 0
 
     @property
     def ready(self) -> int:

@@ -8,6 +8,7 @@ from gcd_core.ui.state.ahead import Ahead
 from gcd_core.ui.state.compute import Compute
 from gcd_core.ui.state.paths import KeptPaths
 from gcd_core.ui.state.searches import Searches
+from gcd_core.ui.state.stored import Stored
 
 QUIET = 0.4  # seconds without a move that make a pause
 EXAMPLE_PATH_BYTES_KEPT = 2**29
@@ -20,6 +21,8 @@ class Shared:
     ----------
     seats : int
         Searches that run at a time.
+    stored : Stored, optional
+        Where what was decoded of the examples is kept on disk; by default it is not.
 
     Attributes
     ----------
@@ -32,9 +35,13 @@ class Shared:
         Who decodes a path holds it: they take turns.
     example_paths : KeptPaths
         Of the examples of all domains.
+    last_asked : float
+        When a visitor last asked for something, by the monotonic clock.
     """
 
-    def __init__(self, seats: int = 1) -> None:
+    def __init__(self, seats: int = 1, stored: Stored | None = None) -> None:
+        self.stored = stored
+        self.last_asked = float("-inf")
         self.compute = Compute(QUIET)
         self.ahead = Ahead()
         self.searches = Searches(seats)

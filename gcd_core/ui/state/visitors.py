@@ -10,6 +10,7 @@ from gcd_core.domains.opening import Domain
 from gcd_core.ui.state.explorer import Explorer
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.shared import Shared
+from gcd_core.ui.state.stored import Stored
 
 SESSIONS_KEPT = 64
 IDLE_SECONDS = 3600.0
@@ -25,11 +26,15 @@ class Visitors:
     beside : Visitors, optional
         Another domain's in this process: the limits hold for both domains' visitors together.
         Close these first.
+    stored : Stored, optional
+        Where the examples' paths are kept on disk; with `beside`, that one's are.
     """
 
-    def __init__(self, domain: Domain, beside: Visitors | None = None) -> None:
+    def __init__(
+        self, domain: Domain, beside: Visitors | None = None, stored: Stored | None = None
+    ) -> None:
         self._first = beside is None
-        shared = Shared() if beside is None else beside.explorer.shared
+        shared = Shared(stored=stored) if beside is None else beside.explorer.shared
         self.explorer: Explorer = Explorer(domain, shared)
         self._sessions: OrderedDict[tuple[Explorer, str], Session]
         if beside is None:
@@ -48,7 +53,7 @@ class Visitors:
             if session is None:
                 session = self._sessions[who] = Session(self.explorer)
             self._sessions.move_to_end(who)
-            session.last_used = time.monotonic()
+            session.last_used = self.explorer.shared.last_asked = time.monotonic()
             stale = [
                 k
                 for i, (k, s) in enumerate(self._sessions.items())

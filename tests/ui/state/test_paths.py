@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from gcd_core.errors import GCDError
-from gcd_core.ui.state.paths import KeptPaths, Paths
+from gcd_core.ui.state.paths import KeptPaths, Paths, Played
 from tests.ui.waiting import wait_for
 
 
@@ -17,7 +17,7 @@ def test_a_wanted_path_jumps_the_line():
     def make(name, cancel):
         order.append(name)
         assert go_on.wait(30)
-        return name
+        return Played(name, "")
 
     paths = Paths(make, ["g", "h1", "h2", "h3"], threading.Lock()).join()
     wait_for(lambda: order == ["g"])
@@ -46,7 +46,7 @@ def test_who_waits_for_a_shared_path_and_leaves_is_told():
     def make(name, cancel):
         held.set()
         assert go_on.wait(30)
-        return name
+        return Played(name, "")
 
     paths = Paths(make, ["g", "h1"], threading.Lock(), kept=True).join()
     assert held.wait(30)
@@ -73,7 +73,7 @@ def test_shared_paths_that_make_room_end_once_nobody_looks_on():
 
     def make(name, cancel):
         assert go_on.wait(30)
-        return name
+        return Played(name, "")
 
     watched = Paths(make, ["g"], threading.Lock(), kept=True).join()
     forsaken = Paths(make, ["g"], threading.Lock(), kept=True)
@@ -87,7 +87,7 @@ def test_shared_paths_that_make_room_end_once_nobody_looks_on():
 
 def test_kept_paths_are_shared_and_the_oldest_make_room():
     def make() -> Paths:
-        return Paths(lambda name, cancel: name, ["g"], threading.Lock(), kept=True)
+        return Paths(lambda name, cancel: Played(name, ""), ["g"], threading.Lock(), kept=True)
 
     kept = KeptPaths(most=100)
     first = kept.join("first", 40, make)

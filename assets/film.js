@@ -1,0 +1,234 @@
+// A decoded path played by the browser: while a slider moves along one direction, the picture, the
+// map and the numbers follow at the display's rate, blended between the two decoded points next to
+// it. Once the slider rests, the server is told, and draws that place itself.
+
+Object.assign(window.gcd, (() => {
+  const REST = 160; // milliseconds without a move, after which the server is told
+  const films = new Map(); // what can be played, by direction
+  let colours = []; // (r, g, b, opacity) of a map's levels
+  let threshold = 0.5; // of a probability, from which on the label is predicted
+  let playing = null; // where the slider is of a film that is shown: { film, alpha }
+  let timer = 0;
+
+  const setUp = (scale, level) => {
+    colours = scale;
+    threshold = level;
+  };
+
+  const bitmap = async sheet => {
+    const image = new Image();
+    image.src = `data:image/webp;base64,${sheet}`;
+    await image.decode();
+    return image;
+  };
+
+  // A direction's film comes, or goes with the image that it was of.
+  const film = (name, props, watch) => {
+    let newest = 0;
+    const load = async () => {
+      const mine = ++newest;
+      films.delete(name);
+      if (!props.value) return;
+      const loaded = JSON.parse(props.value);
+      const [pictures, maps] = await Promise.all([bitmap(loaded.pictures), bitmap(loaded.maps)]);
+      if (mine === newest) films.set(name, { ...loaded, name, pictures, maps });
+    };
+    watch('value', load);
+    if (props.value) load();
+  };
+
+  // The two points next to a position, and how much the second of them counts.
+  const place = (film, alpha) => {
+    const last = film.alphas.length - 1;
+    let i = film.alphas.findIndex(value => value > alpha) - 1;
+    if (i < -1) i = last - 1; // beyond the last point
+    i = Math.min(Math.max(i, 0), Math.max(last - 1, 0));
+    const j = Math.min(i + 1, last);
+    const step = film.alphas[j] - film.alphas[i];
+    return { i, j, share: step ? Math.min(Math.max((alpha - film.alphas[i]) / step, 0), 1) : 0 };
+  };
+  const between = (values, { i, j, share }) => values[i] + (values[j] - values[i]) * share;
+
+  // A canvas over the picture of a frame; it goes when the server's next picture comes.
+  const canvasOver = (image, size) => {
+    let canvas = image.nextElementSibling;
+    if (!canvas?.matches('canvas')) {
+      canvas = document.createElement('canvas');
+      canvas.setAttribute('aria-hidden', 'true');
+      image.after(canvas);
+    }
+    if (canvas.width !== size) canvas.width = canvas.height = size;
+    return canvas.getContext('2d', { willReadFrequently: true });
+  };
+
+  const blend = (context, film, sheet, { i, j, share }) => {
+    const { size, columns } = film;
+    const cell = (index, opacity) => {
+      context.globalAlpha = opacity;
+      const [x, y] = [(index % columns) * size, Math.floor(index / columns) * size];
+      context.drawImage(sheet, x, y, size, size, 0, 0, size, size);
+    };
+    cell(i, 1);
+    if (share) cell(j, share);
+    context.globalAlpha = 1;
+  };
+
+  const scratch = document.createElement('canvas');
+  const pixels = (size, draw) => {
+    scratch.width = scratch.height = size;
+    const context = scratch.getContext('2d', { willReadFrequently: true });
+    draw(context);
+    return context.getImageData(0, 0, size, size);
+  };
+
+  // Levels of a map, 0 to 255, laid over the source in their colours.
+  const colour = (context, source, levels, size) => {
+    const opacity = Number(document.querySelector('#opacity input[type=range]')?.value ?? 0.6);
+    const heat = pixels(size, () => {});
+    for (let k = 0; k < levels.length; k++) {
+      const [r, g, b, strength] = colours[levels[k]];
+      heat.data.set([r, g, b, strength * opacity], 4 * k);
+    }
+    scratch.getContext('2d').putImageData(heat, 0, 0);
+    context.drawImage(source, 0, 0, size, size);
+    context.drawImage(scratch, 0, 0);
+  };
+
+  const drawMap = (film, at, source, changed) => {
+    const figure = document.querySelector('#pictures figure.map');
+    const kind = document.querySelector('#overlay input:checked')?.value;
+    const image = figure?.querySelector('img');
+    if (!figure || !image) return;
+    figure.classList.toggle('behind', kind === 'cells');
+    if (kind === 'cells') return; // asks the classifier
+    const { size } = film;
+    const levels = new Uint8ClampedArray(size * size);
+    if (kind === 'bb_lig') {
+      const { data } = pixels(size, context => blend(context, film, film.maps, at));
+      for (let k = 0; k < levels.length; k++) levels[k] = data[4 * k];
+    } else {
+      const before = pixels(size, context => context.drawImage(source, 0, 0, size, size)).data;
+      const after = changed.getImageData(0, 0, size, size).data;
+      const full = Math.max(between(film.differences, at), 1e-6);
+      for (let k = 0; k < levels.length; k++) {
+        let sum = 0;
+        for (let c = 0; c < 3; c++) sum += after[4 * k + c] - before[4 * k + c];
+        levels[k] = 127.5 * (1 + sum / (3 * 255 * full));
+      }
+    }
+    colour(canvasOver(image, size), source, levels, size);
+  };
+
+  // Numbers as the server writes them.
+  const percent = p =>
+    p > 0 && p < 0.005 ? '<\u20091\u2009%' : p >= 0.995 && p < 1 ? '>\u200999\u2009%'
+      : `${(100 * p).toFixed(0)}\u2009%`;
+  const crosses = (before, after) => before >= threshold !== after >= threshold;
+
+  const drawBars = (film, at) => {
+    for (const bar of document.querySelectorAll('#bars .gcd-bar')) {
+      const which = film.labels.indexOf(bar.dataset.label);
+      if (which < 0) continue;
+      const p = between(film.probabilities.map(row => row[which]), at);
+      bar.querySelector('strong').textContent = percent(p);
+      bar.querySelector('.after').style.width = `${100 * p}%`;
+      bar.classList.toggle('flipped', crosses(Number(bar.dataset.before), p));
+    }
+    const lpips = document.querySelector('#bars .lpips b');
+    if (lpips) lpips.textContent = between(film.lpips, at).toFixed(3);
+    document.querySelector('#bars .gcd-card')?.classList.add('moving');
+  };
+
+  const drawCaption = (figure, film, alpha, at) => {
+    const bar = document.querySelector('#bars .gcd-bar.chosen');
+    const which = film.labels.indexOf(bar?.dataset.label);
+    if (which < 0) return;
+    const p = between(film.probabilities.map(row => row[which]), at);
+    const flips = alpha !== 0 && crosses(Number(bar.dataset.before), p);
+    figure.classList.toggle('flipped', flips);
+    const note = figure.querySelector('figcaption span');
+    if (note) note.textContent = `${bar.querySelector('.words b').textContent} ${percent(p)}`;
+    const title = figure.querySelector('figcaption b[data-moved]');
+    if (title) title.textContent = alpha === 0 ? 'Reconstruction' : flips ? 'Counterfactual' : 'Changed';
+    return p;
+  };
+
+  const drawCurve = (film, alpha, p) => {
+    const plot = document.querySelector('#curve svg.gcd-plot');
+    document.querySelector('#curve .gcd-card')?.classList.add('moving');
+    if (plot?.dataset.direction !== film.name) return;
+    const { width, height } = plot.viewBox.baseVal;
+    const [left, right, most, top, bottom] = ['left', 'right', 'most', 'top', 'bottom'].map(name =>
+      Number(plot.dataset[name])
+    );
+    const x = width * (left + (right - left) * (alpha + most) / (2 * most));
+    const y = height * (top + (bottom - top) * (1 - p));
+    const line = plot.querySelector('line.here');
+    line?.setAttribute('x1', x);
+    line?.setAttribute('x2', x);
+    plot.querySelector('circle.here')?.setAttribute('cx', x);
+    plot.querySelector('circle.here')?.setAttribute('cy', y);
+  };
+
+  const draw = () => {
+    const { film, alpha } = playing;
+    const figure = document.querySelector('#pictures figure.changed');
+    const image = figure?.querySelector('.frame > img');
+    const source = document.querySelector('#pictures img.source');
+    if (!image || !source) return;
+    const at = place(film, alpha);
+    const changed = canvasOver(image, film.size);
+    blend(changed, film, film.pictures, at);
+    drawMap(film, at, source, changed);
+    drawBars(film, at);
+    drawCurve(film, alpha, drawCaption(figure, film, alpha, at));
+  };
+
+  const tell = () => {
+    clearTimeout(timer);
+    timer = 0;
+    document.querySelector('#moved')?.click();
+  };
+
+  // What the server says of the place replaces what was played, unless the slider moves on.
+  const redraw = () => {
+    if (playing && timer) draw();
+    else playing = null;
+  };
+
+  const alone = name =>
+    [...document.querySelectorAll('.gcd-direction')].every(
+      row =>
+        row.id === `direction-${name}` ||
+        !Number(row.querySelector('input[type=range]')?.value ?? 0)
+    );
+
+  // Plays a direction as far as `alpha`, where it can; tells the server once it rests.
+  const play = (name, alpha) => {
+    const film = films.get(name);
+    if (!film || !alone(name)) {
+      playing = null;
+      setTimeout(tell);
+      return;
+    }
+    const another = document.querySelector('#curve svg.gcd-plot')?.dataset.direction !== name;
+    const begins = playing?.film !== film;
+    playing = { film, alpha };
+    draw();
+    if (begins && another) setTimeout(tell); // its curve is wanted at once
+    clearTimeout(timer);
+    timer = setTimeout(tell, REST);
+  };
+
+  document.addEventListener('input', event => {
+    const input = event.target;
+    if (!input.matches?.('.gcd-direction input')) return;
+    const alpha = input.value === '' ? NaN : Number(input.value);
+    if (Number.isFinite(alpha)) play(input.closest('.gcd-direction').id.split('-')[1], alpha);
+  });
+  document.addEventListener('change', event => {
+    if (event.target.matches?.('.gcd-direction input') && timer) tell(); // let go
+  });
+
+  return { setUp, film, redraw };
+})());
