@@ -146,10 +146,10 @@ Object.assign(window.gcd, (() => {
     const p = between(film.probabilities.map(row => row[which]), at);
     const flips = alpha !== 0 && crosses(Number(bar.dataset.before), p);
     figure.classList.toggle('flipped', flips);
-    const note = figure.querySelector('figcaption span');
+    const note = figure.querySelector('figcaption .note');
     if (note) note.textContent = `${bar.querySelector('.words b').textContent} ${percent(p)}`;
     const title = figure.querySelector('figcaption b[data-moved]');
-    if (title) title.textContent = alpha === 0 ? 'Reconstruction' : flips ? 'Counterfactual' : 'Changed';
+    if (title) title.innerHTML = gcd.caption(alpha === 0 ? 'reconstruction' : flips ? 'counterfactual' : 'changed');
     return p;
   };
 
@@ -230,5 +230,45 @@ Object.assign(window.gcd, (() => {
     if (event.target.matches?.('.gcd-direction input') && timer) tell(); // let go
   });
 
-  return { setUp, film, redraw };
+  // Plays the direction that the curve is of, from end to end and back, by moving its slider; a
+  // second click, a key or a hand on a slider stops it.
+  const PASS = 3000; // milliseconds from one end to the other
+  let sweeping = 0;
+  const stop = () => {
+    cancelAnimationFrame(sweeping);
+    sweeping = 0;
+    const button = document.querySelector('#sweep');
+    button?.classList.remove('busy');
+    if (button) button.textContent = button.dataset.words;
+  };
+  const sweep = () => {
+    if (sweeping) return stop();
+    const name = document.querySelector('#curve svg.gcd-plot')?.dataset.direction ?? 'g';
+    const film = films.get(name);
+    if (!film) return; // not decoded yet
+    for (const row of document.querySelectorAll('.gcd-direction'))
+      if (row.id !== `direction-${name}` && Number(row.querySelector('input[type=range]')?.value ?? 0))
+        gcd.moveSlider(row.id.split('-')[1], 0);
+    const button = document.querySelector('#sweep');
+    button.dataset.words = button.textContent;
+    button.classList.add('busy');
+    button.textContent = 'Stop';
+    const most = film.alphas[film.alphas.length - 1];
+    let began = 0;
+    const step = now => {
+      began ||= now - PASS / 2; // from where nothing is changed
+      const at = ((now - began) / PASS) % 2;
+      gcd.moveSlider(name, most * (2 * (at < 1 ? at : 2 - at) - 1));
+      sweeping = requestAnimationFrame(step);
+    };
+    sweeping = requestAnimationFrame(step);
+  };
+  for (const name of ['pointerdown', 'keydown'])
+    document.addEventListener(
+      name,
+      event => sweeping && !event.target.closest?.('#sweep') && stop(),
+      true
+    );
+
+  return { setUp, film, redraw, sweep };
 })());

@@ -65,6 +65,8 @@ window.gcd = (() => {
   const pictures = (element, watch) => {
     keepDivider(element, watch);
     keepAddress(element, watch);
+    gcd.stage(element, watch);
+    watch('value', () => gcd.begin(element));
   };
   const withAddress = (...values) => [...values.slice(0, -1), location.search];
 
@@ -187,5 +189,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { switchTheme, examples, pictures, bars, withAddress, fold, dragCurve, fade, withFirst, download };
+  return { switchTheme, examples, pictures, bars, withAddress, fold, dragCurve, moveSlider, fade, withFirst, download };
 })();

@@ -210,7 +210,7 @@ def cautions_about(domain: Domain, path: Path) -> list[str]:
 def walk_report(
     domain: Domain, found: DirectionSet, path: Path, heat: Attribution, warnings: list[str]
 ) -> Report:
-    """The page about a walk's counterfactual; the classifier is asked once about the source."""
+    """The page about a walk's counterfactual; classifier and oracle are asked about the source."""
     index, classifier = path.counterfactual, domain.classifier
     logits = classifier(path.source)
     after = dict(zip(path.labels, path.all_probabilities[index].tolist(), strict=True))
@@ -227,7 +227,21 @@ def walk_report(
         alphas=[(path.direction_name, path.alphas[index].item())],
         here=path.alphas[index].item(),
         warnings=warnings,
+        oracle=opinions(domain, path),
     )
+
+
+def opinions(domain: Domain, path: Path) -> tuple[float, float] | None:
+    """The oracle's probability of a walk's label: in the source, and in its counterfactual.
+
+    None where the domain has no oracle, or one that does not know the label.
+    """
+    oracle = domain.oracle
+    if oracle is None or path.label not in oracle.labels:
+        return None
+    both = torch.cat([path.source, path.counterfactual_image])
+    before, after = oracle.probability(oracle(both), path.label).tolist()
+    return before, after
 
 
 def save_curve(path: Path, file: FilePath) -> None:

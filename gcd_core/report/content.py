@@ -15,7 +15,18 @@ from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.walk import Path
 from gcd_core.wording import signed
 
-SEARCH_SETTINGS = {"n_samples": "samples", "radius": "radius", "lam": "λ", "steps": "steps"}
+SEARCH_SETTINGS = {
+    "n_samples": "samples",
+    "radius": "radius",
+    "lam": "λ",
+    "solver": "solver",
+    "steps": "steps",
+    "n_h": "h-directions",
+    "n_ways": "ways",
+    "max_cosine": "their cosine with g up to",
+    "boundary": "at the decision boundary",
+    "antithetic": "antithetic",
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,9 @@ class Report:
         Name and value, as of `settings_rows` and `identity_rows`.
     warnings : sequence of str
         What the reader must know before anything else, the gravest first.
+    oracle : (float, float) or None
+        What another classifier, which no search asks, says of the explained label in the source and
+        in the changed image.
     notice : str
         The domain's own, beside the one that every report has.
     date : datetime.date or None
@@ -95,6 +109,7 @@ class Report:
     settings: Sequence[tuple[str, str]]
     identities: Sequence[tuple[str, str]]
     warnings: Sequence[str] = ()
+    oracle: tuple[float, float] | None = None
     notice: str = ""
     date: datetime.date | None = None
 
@@ -120,6 +135,7 @@ class Report:
         here: float,
         proxy: Sequence[tuple[float, float]] = (),
         warnings: Sequence[str] = (),
+        oracle: tuple[float, float] | None = None,
     ) -> Report:
         """Return today's report of an image and of what it became along directions.
 
@@ -132,7 +148,7 @@ class Report:
             The walk to the changed image, or along the line that it lies on; its curve is shown.
         heat : Attribution
             The map of that walk.
-        source, changed, distance, alphas, warnings
+        source, changed, distance, alphas, warnings, oracle
             As of the report.
         before, after : sequence of float
             The classifier's probabilities of the two images, one for each label of the domain.
@@ -166,6 +182,7 @@ class Report:
             settings=settings_rows(domain, path.label, directions, alphas),
             identities=identity_rows(domain, directions),
             warnings=warnings,
+            oracle=oracle,
             notice=domain.notice,
             date=datetime.date.today(),
         )
@@ -189,13 +206,18 @@ def settings_rows(
         rows.append(("Solver", f"{sampling.solver}, {steps}"))
     search = directions.metadata.get("settings")
     seed = directions.metadata.get("seed")
-    recorded = [
-        f"{title} {search[key]:g}"
-        for key, title in SEARCH_SETTINGS.items()
-        if isinstance(search, dict) and type(search.get(key)) in (int, float)
-    ]
-    if type(seed) is int:
-        recorded.append(f"seed {seed}")
+    recorded = [f"seed {seed}"] if type(seed) is int else []
+    search = search if isinstance(search, dict) else {}
+    for key, title in SEARCH_SETTINGS.items():
+        value = search.get(key)
+        if not value:
+            continue
+        if value is True:
+            recorded.append(title)
+        elif type(value) in (int, float):
+            recorded.append(f"{title} {value:g}")
+        elif isinstance(value, str):
+            recorded.append(f"{title} {value[:24]}")
     rows.append(("Directions found by", ", ".join(recorded) or "not recorded"))
     return rows
 

@@ -44,6 +44,7 @@ ROW, LEAST_ROW, WIDE_ROW = 8.6, 7.6, 11.6  # one label's bars
 HEAD_OF_BARS = 11.0
 HEAD_OF_CURVE, LEFT_OF_CURVE = 9.4, 9.5  # its title and keys, its percentages
 FOOT, NOTICE_LINE = 238.0, 277.0  # where the settings and the notice begin
+FOOT_LINE = 3.6  # of a line of the settings
 _DRAWING = threading.Lock()  # matplotlib's caches of fonts are shared by all threads
 
 
@@ -305,6 +306,20 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
             "the heat map's sum less the change of the logit; 0 explains all",
         ),
     ]
+    if report.oracle is not None:
+        before, after = report.oracle
+        threshold = report.curve.threshold
+        follows = (before >= threshold) != (after >= threshold)
+        verdict = "changes its mind too" if follows else "does not change its mind"
+        if not report.flipped:
+            verdict = "which no search asks"
+        rows.append(
+            (
+                "Second opinion",
+                f"{percent(before)} \N{RIGHTWARDS ARROW} {percent(after)}",
+                f"another classifier, {verdict}",
+            )
+        )
     for name, value, meaning in rows:
         sheet.rule(y - 4.4, x, COLUMN)
         sheet.text(x, y, name, 8, bold=True)
@@ -342,11 +357,13 @@ def _foot(sheet: Sheet, report: Report) -> None:
     ):
         sheet.text(x, y, title, 8.5, bold=True)
         at = y + 5
-        for name, value in rows:
-            left = round((NOTICE_LINE - 3 - at) / 4.1)  # lines that there is room for
+        for after, (name, value) in zip(range(len(rows) - 1, -1, -1), rows, strict=True):
+            left = round((NOTICE_LINE - 3 - at) / FOOT_LINE)  # lines that there is room for
             if left > 0:
                 sheet.text(x, at, name, 7, SOFT, room=28)
-                at = sheet.paragraph(x + 29, at, value, COLUMN - 29, 7, INK, 4.1, min(left, 2))
+                most = max(left - after, 1)  # one is left for each row below
+                room = COLUMN - 29
+                at = sheet.paragraph(x + 29, at, value, room, 7, INK, FOOT_LINE, most)
     sheet.rule(NOTICE_LINE)
     notice = " ".join(filter(None, (NOTICE, report.notice)))
     sheet.paragraph(MARGIN, NOTICE_LINE + 5, notice, INNER, 7.2, INK, 3.6, most=3)

@@ -22,6 +22,7 @@ from gcd_core.errors import GCDError
 from gcd_core.files import written_whole
 from gcd_core.generators.device import choose_device
 from gcd_core.images.dataset import load_split
+from gcd_core.images.reading import FITS
 from gcd_core.training.augmentation import augment_strongly
 from gcd_core.training.calibration import fold_platt_scaling
 from gcd_core.training.loop import EMA, Learner, Plan, Training, autocast, run, write_json
@@ -41,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `train classifier`."""
     parser.add_argument("--data", required=True, help="zip file or folder of images")
     parser.add_argument("--labels", help="CSV with file, label, split, patient (default: beside)")
+    parser.add_argument(
+        "--fit",
+        choices=FITS,
+        default="stretch",
+        help="how images that are no squares become so; the domain's `fit` is to be the same",
+    )
     parser.add_argument("--out", required=True, help="folder for checkpoint, log, plots, weights")
     parser.add_argument(
         "--label",
@@ -134,9 +141,10 @@ def main(args: argparse.Namespace) -> None:
     settings = {name: getattr(args, name) for name in (*names, "seed")}
     settings["label"] = args.label or LABELS
 
-    images, table = load_split(args.data, args.labels, "train", args.size, args.channels)
-    held_out, held_out_table = load_split(args.data, args.labels, "val", args.size, args.channels)
-    test, test_table = load_split(args.data, args.labels, "test", args.size, args.channels)
+    shape = args.size, args.channels, args.fit
+    images, table = load_split(args.data, args.labels, "train", *shape)
+    held_out, held_out_table = load_split(args.data, args.labels, "val", *shape)
+    test, test_table = load_split(args.data, args.labels, "test", *shape)
     check_patients(train=table, val=held_out_table, test=test_table)
     targets, held_out_targets = targets_of(table, tasks), targets_of(held_out_table, tasks)
 

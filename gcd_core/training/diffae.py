@@ -27,6 +27,7 @@ from gcd_core.generators.weights import (
 )
 from gcd_core.generators.whitening import Whitening
 from gcd_core.images.dataset import load_split
+from gcd_core.images.reading import FITS
 from gcd_core.training.augmentation import augment_gently
 from gcd_core.training.decorrelation import Decorrelation
 from gcd_core.training.loop import (
@@ -51,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `train diffae`."""
     parser.add_argument("--data", required=True, help="zip file or folder of images")
     parser.add_argument("--labels", help="CSV with file, split, patient (default: beside the data)")
+    parser.add_argument(
+        "--fit",
+        choices=FITS,
+        default="stretch",
+        help="how images that are no squares become so; the domain's `fit` is to be the same",
+    )
     parser.add_argument("--out", required=True, help="folder for checkpoint, log, grids, weights")
     parser.add_argument("--codec", help="folder that `train vae` wrote (default: work on pixels)")
     parser.add_argument("--minutes", type=float, default=60, help="training time, resumptions in")
@@ -95,8 +102,8 @@ def main(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     codec = _load_codec(Path(args.codec), device) if args.codec else None
     size, channels = (codec.image_size, codec.channels) if codec else (args.size, args.channels)
-    images, _ = load_split(args.data, args.labels, "train", size, channels)
-    held_out, _ = load_split(args.data, args.labels, "val", size, channels)
+    images, _ = load_split(args.data, args.labels, "train", size, channels, args.fit)
+    held_out, _ = load_split(args.data, args.labels, "val", size, channels, args.fit)
     training = DiffusionTraining(args, images, held_out, codec, device)
     plan = Plan(
         out=Path(args.out),

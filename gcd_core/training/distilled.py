@@ -33,6 +33,7 @@ from gcd_core.generators.weights import (
     save_generator,
 )
 from gcd_core.images.dataset import load_split
+from gcd_core.images.reading import FITS
 from gcd_core.method.settings import check_radius
 from gcd_core.training.augmentation import augment_gently
 from gcd_core.training.loop import (
@@ -55,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--of", required=True, help="folder with generator.json and its weights")
     parser.add_argument("--data", required=True, help="zip file or folder of images")
     parser.add_argument("--labels", help="CSV with file, split, patient (default: beside the data)")
+    parser.add_argument(
+        "--fit",
+        choices=FITS,
+        default="stretch",
+        help="how images that are no squares become so; the domain's `fit` is to be the same",
+    )
     parser.add_argument("--out", required=True, help="folder for checkpoint, log, grids, weights")
     parser.add_argument(
         "--times",
@@ -101,8 +108,8 @@ def main(args: argparse.Namespace) -> None:
 
     torch.manual_seed(args.seed)
     size, channels = teacher.image_size, teacher.channels
-    images, _ = load_split(args.data, args.labels, "train", size, channels)
-    held_out, _ = load_split(args.data, args.labels, "val", size, channels)
+    images, _ = load_split(args.data, args.labels, "train", size, channels, args.fit)
+    held_out, _ = load_split(args.data, args.labels, "val", size, channels, args.fit)
     training = DistillationTraining(args, teacher, distilled, images, held_out)
     plan = Plan(
         out=out,

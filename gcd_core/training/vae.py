@@ -29,6 +29,7 @@ from gcd_core.generators.weights import (
 )
 from gcd_core.generators.whitening import Whitening
 from gcd_core.images.dataset import load_split
+from gcd_core.images.reading import FITS
 from gcd_core.perceptual import LPIPS
 from gcd_core.training.augmentation import augment_gently
 from gcd_core.training.discriminator import Discriminator, generator_losses, hinge_loss
@@ -54,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `train vae`."""
     parser.add_argument("--data", required=True, help="zip file or folder of images")
     parser.add_argument("--labels", help="CSV with file, split, patient (default: beside the data)")
+    parser.add_argument(
+        "--fit",
+        choices=FITS,
+        default="stretch",
+        help="how images that are no squares become so; the domain's `fit` is to be the same",
+    )
     parser.add_argument("--out", required=True, help="folder for checkpoint, log, grids, weights")
     parser.add_argument(
         "--generator",
@@ -110,7 +117,7 @@ def main(args: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     images, held_out, test = (
-        load_split(args.data, args.labels, split, args.size, args.channels)[0]
+        load_split(args.data, args.labels, split, args.size, args.channels, args.fit)[0]
         for split in ("train", "val", "test")
     )
     config = {

@@ -67,7 +67,7 @@ QUICKLY = (
 def step(number: int, picture: str, title: str, text: str) -> str:
     """One step of the method: its number, its drawing and what happens in it, as HTML."""
     return (
-        f'<article class="gcd-card gcd-step">{picture}<h3><i>{number}</i>{title}</h3>'
+        f'<article class="gcd-card gcd-step">{picture}<h2><i>{number}</i>{title}</h2>'
         f"<p>{text}</p></article>"
     )
 
@@ -105,17 +105,17 @@ def about(domain: Domain) -> str:
         )
     )
     return f"""<div class="gcd-about">
-<section class="gcd-card gcd-warning"><h3>For research only</h3>
+<section class="gcd-card gcd-warning"><h2>For research only</h2>
 <p>GCD Explorer shows <em>what a classifier reacts to</em>. It is <b>not a medical device</b>, it
 does not diagnose, and the changed pictures are synthetic: they are no forecast of a patient's
 course. A counterfactual explains this model, not the disease.</p></section>
 <section class="gcd-steps">{steps}</section>
-<div class="gcd-columns"><section class="gcd-card"><h3>This domain</h3>
+<div class="gcd-columns"><section class="gcd-card"><h2>This domain</h2>
 <p><b>{escape(domain.title)}</b>. {escape(domain.description)} {escape(domain.notice)}</p>
 <p>Your images stay in the memory of this server while the page is open and are dropped when you
-leave.</p><h3>Data and licences</h3>
+leave.</p><h2>Data and licences</h2>
 <p>{escape(domain.credit)} LPIPS: Zhang et al., BSD&nbsp;2-Clause.</p></section>
-<section class="gcd-card"><h3>Citation</h3><pre>{escape(CITATIONS)}</pre></section></div></div>"""
+<section class="gcd-card"><h2>Citation</h2><pre>{escape(CITATIONS)}</pre></section></div></div>"""
 
 
 def build_about(domain: Domain) -> None:

@@ -210,8 +210,9 @@ def meter(fraction: float, title: str, detail: str) -> str:
     return (
         f'<div class="gcd-meter"><div class="words"><b>{escape(title)}</b>'
         f"<span>{escape(detail)}</span></div>"
-        f'<div class="track" role="progressbar" aria-valuenow="{width:.0f}" aria-valuemin="0" '
-        f'aria-valuemax="100"><span style="width:{width:.1f}%"></span></div></div>'
+        f'<div class="track" role="progressbar" aria-label="{escape(title)}" '
+        f'aria-valuenow="{width:.0f}" aria-valuemin="0" aria-valuemax="100">'
+        f'<span style="width:{width:.1f}%"></span></div></div>'
     )
 
 
@@ -233,7 +234,7 @@ def matrix(names: Sequence[str], values: Sequence[Sequence[float | None]], digit
         cells = "".join(_cell(v, i == j, most, digits) for j, v in enumerate(values[i]))
         rows.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
     css = "gcd-matrix many" if len(names) > ROOMY else "gcd-matrix"
-    return f'<table class="{css}"><tr><th></th>{head}</tr>{"".join(rows)}</table>'
+    return f'<table class="{css}"><tr><td></td>{head}</tr>{"".join(rows)}</table>'
 
 
 def _cell(value: float | None, itself: bool, most: float, digits: int) -> str:

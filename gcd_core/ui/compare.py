@@ -19,13 +19,14 @@ from gcd_core.method.walk import Path
 from gcd_core.perceptual import pairwise_distances
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn
-from gcd_core.ui.html import ORACLE, cautions_line, image_tag
+from gcd_core.ui.html import cautions_line, image_tag
 from gcd_core.ui.messages import polite
 from gcd_core.ui.numbers import label_names, reconstruction_flips
 from gcd_core.ui.state.compute import Urgency
 from gcd_core.ui.state.frames import Opened
 from gcd_core.ui.state.visitors import Visitors
 from gcd_core.ui.take_home import COMPARISONS, save_comparison
+from gcd_core.ui.words import said, term, way
 from gcd_core.wording import signed
 
 ALIKE = 0.02  # LPIPS between two counterfactuals, up to which they are called alike
@@ -60,16 +61,16 @@ def card(
         words = {True: "flips too", False: "does not follow", None: ""}[numbers["oracle_follows"]]
         css = "not" if numbers["oracle_follows"] is False else ""
         opinion = (
-            f'<div class="oracle"><dt title="{ORACLE}">Second opinion <em class="{css}">{words}'
+            f'<div class="oracle"><dt>{term("oracle")} <em class="{css}">{words}'
             f"</em></dt><dd>{charts.percent(numbers['oracle'])}</dd></div>"
         )
     return (
         f'<article class="gcd-card gcd-direction-card {"yes" if numbers["flipped"] else "no"}">'
-        f"<header><b>{escape(numbers['direction'])}</b><em>{verdict}</em></header>"
+        f"<header><b>{way(numbers['direction'])}</b><em>{verdict}</em></header>"
         f'<div class="pair">{image_tag(image, "counterfactual")}'
         f"{image_tag(heated, 'BB-LIG heat map')}</div>"
         f"<dl><div><dt>{escape(positive)}</dt><dd>{charts.percent(numbers['probability'])}</dd></div>"
-        f"<div><dt>&alpha;</dt><dd>{signed(numbers['alpha'])}</dd></div>"
+        f"<div><dt>{said('strength', '&alpha;')}</dt><dd>{signed(numbers['alpha'])}</dd></div>"
         f"<div><dt>LPIPS</dt><dd>{numbers['lpips']:.3f}</dd></div>{opinion}</dl></article>"
     )
 
@@ -77,7 +78,7 @@ def card(
 def waiting_card(name: str) -> str:
     """The place of a direction whose path is being decoded."""
     return (
-        f'<article class="gcd-card gcd-direction-card"><header><b>{escape(name)}</b></header>'
+        f'<article class="gcd-card gcd-direction-card"><header><b>{way(name)}</b></header>'
         '<div class="gcd-wait"><span></span>following the direction</div></article>'
     )
 
@@ -107,11 +108,12 @@ def tables(names: list[str], values: list[list[float | None]], cosines: Tensor) 
         for a, b, value in twins(names, values)
     )
     return (
-        '<div class="gcd-card"><h3>Diversity<small>LPIPS between counterfactuals</small></h3>'
+        f'<div class="gcd-card"><h2>{term("diversity")}'
+        "<small>LPIPS between counterfactuals</small></h2>"
         f"{charts.matrix(names, values)}"
         '<p class="gcd-quiet">The deeper the colour, the more two directions change the '
         f"picture differently. Empty: one of the two does not flip it.</p>{alike}</div>"
-        '<div class="gcd-card"><h3>Cosine<small>between directions</small></h3>'
+        f'<div class="gcd-card"><h2>{term("cosine")}<small>between directions</small></h2>'
         f"{charts.matrix(names, cosines.tolist(), digits=2)}"
         '<p class="gcd-quiet">0: orthogonal. 1 or &minus;1: the same way, or its reverse.</p></div>'
     )
@@ -132,12 +134,12 @@ class CompareTab:
 
     def __init__(self, visitors: Visitors) -> None:
         self.visitors, self.explorer = visitors, visitors.explorer
-        self.numbers = gr.JSON(visible=False)
+        self.numbers = gr.JSON(label="facts", visible=False)
         with gr.Row(elem_id="compare"):
             with gr.Column(elem_id="compare-cards", min_width=480):
-                self.cards = gr.HTML(apply_default_css=False, elem_id="cards")
+                self.cards = gr.HTML(label="cards", apply_default_css=False, elem_id="cards")
             with gr.Column(elem_id="compare-matrix", min_width=320):
-                self.matrix = gr.HTML(apply_default_css=False, elem_id="matrix")
+                self.matrix = gr.HTML(label="matrix", apply_default_css=False, elem_id="matrix")
                 self.again = gr.Button("Compare again", size="sm", elem_id="compare-again")
                 self.file_format = gr.Textbox("csv", label="file_format", visible=False)
                 with gr.Row(elem_id="compare-save"):

@@ -38,6 +38,7 @@ class ExploreTab:
         self._bind_map()
         self._bind_report()
         self._bind_view_and_sweep()
+        self._bind_numbers()
 
     def then_prepare(self, event: Dependency, name: str) -> None:
         """Lets the paths' pictures appear after an event that opened something."""
@@ -208,6 +209,11 @@ class ExploreTab:
         )
         written.success(None, None, None, js="gcd.download('#report-file')")
 
+    def _bind_numbers(self) -> None:
+        """What clients of the API ask who want the numbers alone."""
+        gr.api(polite(self.handlers.facts), api_name="facts")
+        gr.api(polite(self.handlers.go), api_name="go")
+
     def _bind_view_and_sweep(self) -> None:
         layout, handlers = self.layout, self.handlers
         layout.view.input(
@@ -217,10 +223,12 @@ class ExploreTab:
             api_name="view",
             **LIVE,
         )
-        layout.sweep.click(
+        layout.sweep.click(None, None, None, js="gcd.sweep", api_visibility="private")
+        written = layout.gif.click(
             polite(handlers.make_sweep),
-            layout.display,
-            [layout.numbers, layout.pictures, layout.gif, layout.view],
+            None,
+            [layout.numbers, layout.report_file],
             api_name="sweep",
             **LIVE,
         )
+        written.success(None, None, None, js="gcd.download('#report-file')")

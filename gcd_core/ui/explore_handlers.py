@@ -5,8 +5,10 @@ Their names, parameters and docstrings are those of the page's API.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path as FilePath
+from typing import Any
 
 import gradio as gr
 
@@ -25,8 +27,8 @@ from gcd_core.report.captions import captions_of
 from gcd_core.ui.addresses import data_address
 from gcd_core.ui.explore_layout import ExploreLayout
 from gcd_core.ui.html import Display, curve_card, map_panel, pictures
-from gcd_core.ui.numbers import convincing, numbers_of
-from gcd_core.ui.state.positions import SLIDERS
+from gcd_core.ui.numbers import convincing, facts_of, numbers_of
+from gcd_core.ui.state.positions import SLIDERS, Alphas
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.sets import BUNDLED
 from gcd_core.ui.state.visitors import Visitors
@@ -55,6 +57,24 @@ def margin_of(target: str) -> float | None:
         ) from None
     check_counterfactual(SMALLEST, margin)
     return margin
+
+
+def read_alphas(given: object, names: list[str]) -> Alphas:
+    """Alphas by direction, as a client sent them.
+
+    Raises
+    ------
+    GCDError
+        Where they are no numbers, or of directions that are not there.
+    """
+    if not isinstance(given, dict):
+        raise GCDError('Give the alphas by direction, such as {"g": 1.5}.')
+    for name, alpha in given.items():
+        if name not in names:
+            raise GCDError(f"There is no direction {name!r}: choose of {', '.join(names)}.")
+        if type(alpha) not in (int, float) or not math.isfinite(alpha):
+            raise GCDError(f"The alpha of {name} is {alpha!r:.40}: give a number.")
+    return {name: float(alpha) for name, alpha in given.items()}
 
 
 class ExploreHandlers:
@@ -93,7 +113,8 @@ class ExploreHandlers:
         fitted = fit_words(shape, self.domain.fit)
         if fitted:
             fitted = f"{fitted} from {shape[0]} \N{MULTIPLICATION SIGN} {shape[1]} pixels"
-        opened = session.open_image(tensor, shown_name(path.name, data), notice, fitted)
+        aspect = shape[0] / shape[1] if self.domain.fit == "stretch" else 1.0
+        opened = session.open_image(tensor, shown_name(path.name, data), notice, fitted, aspect)
         if opened is not None and opened.notice:
             gr.Warning(opened.notice, title="Unusual image")
         return self.layout.show_everything(session, Display(overlay, opacity, view))
@@ -156,6 +177,18 @@ class ExploreHandlers:
             others = len(self.layout.ends) + len(self.layout.films)
             yield (*unchanged, *(gr.skip() for _ in range(others)))
 
+    # -- in numbers alone -------------------------------------------------------------------
+
+    def facts(self, request: gr.Request) -> dict[str, Any]:
+        """Answers with what is on screen, in numbers alone: no picture, no HTML."""
+        return facts_of(self._session(request))
+
+    def go(self, alphas: dict[str, float], request: gr.Request) -> dict[str, Any]:
+        """Moves to alphas by direction, such as {"g": 1.5}, the others to 0; answers as `facts`."""
+        session = self._session(request)
+        session.move(read_alphas(alphas, session.names))
+        return facts_of(session)
+
     # -- moving -----------------------------------------------------------------------------
 
     def move(
@@ -192,8 +225,7 @@ class ExploreHandlers:
         session = self._session(request)
         session.display = session.display or (overlay, opacity, view)
         frame = session.draw_in_full()
-        # What was chosen meanwhile holds: another map or view, or a sweep, which is not replaced.
-        if frame is None or session.display is None:
+        if frame is None:  # what was chosen meanwhile holds: another map or view
             return self._unmoved()
         return self.layout.show(session, Display(*session.display))
 
@@ -274,8 +306,8 @@ class ExploreHandlers:
             news = session.line_now() is not None
         if overlay == "cells" and session.heat("cells") is None and not session.price("cells"):
             news |= session.cells_now() is not None
-        # What was chosen meanwhile holds: another map or view, or a sweep, which is not replaced.
-        if not news or session.display is None or session.display[0] != overlay:
+        # What was chosen meanwhile holds: another map or view.
+        if not news or session.display[0] != overlay:
             return unchanged
         return (*self._mapped(session, Display(*session.display)), curve_card(session))
 
@@ -293,22 +325,16 @@ class ExploreHandlers:
 
     # -- taking home ------------------------------------------------------------------------
 
-    def make_sweep(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
-        """Plays the moved direction from end to end, and offers the animation as a file."""
+    def make_sweep(self, request: gr.Request) -> tuple:
+        """Writes the moved direction from end to end as an animation."""
         session = self._session(request)
         path = session.path_now(session.moved)
-        session.display = None
         file = session.folder / f"sweep-{session.label}-{session.moved}.gif"
         frames = path.images[path.is_walked]
         with written_whole(file) as place:  # another click may be reading it
             save_gif(frames, place, size=256, captions=captions_of(self.domain, path))
         animation = data_address(file.read_bytes(), "gif")
-        return (
-            numbers_of(session, frames=len(frames), gif=animation),
-            pictures(session, Display(overlay, opacity, "side"), animation),
-            gr.update(value=str(file), interactive=True),
-            "side",
-        )
+        return numbers_of(session, frames=len(frames), gif=animation), str(file)
 
     def report(self, file_format: str, request: gr.Request) -> tuple:
         """Writes what is on screen to a page to take home, as `pdf` or `png`."""

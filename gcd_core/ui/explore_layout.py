@@ -18,9 +18,10 @@ from gcd_core.ui.html import (
     heading,
     pictures,
     readout,
+    tools,
     ways_line,
 )
-from gcd_core.ui.numbers import can_flip, numbers_of
+from gcd_core.ui.numbers import numbers_of
 from gcd_core.ui.state.positions import MAX_H, SLIDERS
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.sets import BUNDLED
@@ -36,8 +37,8 @@ STEP = 0.01  # of alpha on a slider: what is typed to two decimals stays
 ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
 COLOUR = "colour"  # class of the place to drop an image, where radiographs are not asked for
 EXAMPLES = (
-    '{{#each thumbs}}<button data-index="{{@index}}" title="Example">'
-    '<img src="{{this}}" alt="example"></button>{{/each}}'
+    '{{#each thumbs}}<button type="button" data-index="{{@index}}" title="{{this.name}}">'
+    '<img src="{{this.picture}}" alt="{{this.name}}"></button>{{/each}}'
 )
 
 
@@ -59,13 +60,15 @@ class ExploreLayout:
 
     def __init__(self, domain: Domain) -> None:
         self.alpha_max, self.margin = domain.alpha_max, domain.margin
+        self.grey = domain.generator.channels == 1
         self.rows: list[gr.Row] = []
+        self.titles: list[gr.HTML] = []
         self.lows: list[gr.HTML] = []
         self.sliders: list[gr.Slider] = []
         self.highs: list[gr.HTML] = []
         self.flips: list[gr.Button] = []
         self.films: list[gr.HTML] = []
-        self.numbers = gr.JSON(visible=False, elem_id="facts")
+        self.numbers = gr.JSON(label="facts", visible=False, elem_id="facts")
         self.direction = gr.Textbox("g", label="direction", visible=False)
         self.address = gr.Textbox("", label="address", visible=False)
         self.revisit = gr.Button(visible="hidden", elem_id="revisit")
@@ -80,18 +83,26 @@ class ExploreLayout:
         """What to open and to explain."""
         with gr.Row(elem_id="strip"):
             self.source = gr.File(
+                label="source",
                 show_label=False,
                 container=False,
                 buttons=[],
                 elem_id="source",
-                elem_classes=[] if domain.generator.channels == 1 else [COLOUR],
+                elem_classes=[] if self.grey else [COLOUR],
                 min_width=150,
             )
             self.examples = gr.HTML(
                 0,
+                label="example",
                 html_template=EXAMPLES,
                 js_on_load="gcd.examples(element, props, trigger, watch)",
-                thumbs=[thumbnail(domain.load_image(path)) for path in domain.examples],
+                thumbs=[
+                    {
+                        "name": f"Example {number}",
+                        "picture": thumbnail(domain.load_image(path)),
+                    }
+                    for number, path in enumerate(domain.examples, start=1)
+                ],
                 elem_id="examples",
                 min_width=300,
             )
@@ -124,18 +135,27 @@ class ExploreLayout:
                     buttons=[],
                     elem_id="opacity",
                 )
+                gr.HTML(
+                    tools(self.grey),
+                    elem_id="tools",
+                    js_on_load="gcd.tools(element)",
+                    apply_default_css=False,
+                )
             self.pictures = gr.HTML(
+                label="pictures",
                 elem_id="pictures",
                 js_on_load="gcd.pictures(element, watch)",
                 apply_default_css=False,
             )
             with gr.Row(elem_id="readout"):
                 self.bars = gr.HTML(
+                    label="bars",
                     elem_id="bars",
                     js_on_load="gcd.bars(watch)",
                     apply_default_css=False,
                 )
                 self.curve = gr.HTML(
+                    label="curve",
                     elem_id="curve",
                     js_on_load="gcd.dragCurve(element, watch)",
                     apply_default_css=False,
@@ -144,7 +164,7 @@ class ExploreLayout:
     def _lay_out_directions(self) -> None:
         """A row for each direction, those that hardly move folded away, and what to do with all."""
         with gr.Column(elem_id="directions", min_width=320):
-            self.heading = gr.HTML(elem_id="heading", apply_default_css=False)
+            self.heading = gr.HTML(label="heading", elem_id="heading", apply_default_css=False)
             self.back = gr.Button(
                 "Back to the bundled directions", size="sm", visible=False, elem_id="back"
             )
@@ -157,10 +177,11 @@ class ExploreLayout:
             )
             for name in SLIDERS[: 1 + MAX_H]:
                 self._lay_out_row(name)
-            self.ways = gr.HTML(elem_id="ways", apply_default_css=False)
+            self.ways = gr.HTML(label="ways", elem_id="ways", apply_default_css=False)
             for name in SLIDERS[1 + MAX_H :]:
                 self._lay_out_row(name)
             self.fold = gr.HTML(
+                label="fold",
                 elem_id="fold",
                 js_on_load="gcd.fold(element, watch)",
                 apply_default_css=False,
@@ -168,16 +189,24 @@ class ExploreLayout:
             with gr.Row(elem_id="actions"):
                 self.reset = gr.Button("Reset", size="sm", elem_id="reset")
                 self.sweep = gr.Button("Sweep", size="sm", elem_id="sweep")
-                self.gif = gr.DownloadButton("GIF", size="sm", interactive=False, elem_id="gif")
+                self.gif = gr.Button("GIF", size="sm", elem_id="gif")
                 self.report_pdf = gr.Button("Report", size="sm", elem_id="report-pdf")
                 self.report_png = gr.Button("PNG", size="sm", elem_id="report-png")
                 self.path_csv = gr.Button("CSV", size="sm", elem_id="path-csv")
-            self.report_file = gr.DownloadButton(visible="hidden", elem_id="report-file")
+            self.report_file = gr.DownloadButton("file", visible="hidden", elem_id="report-file")
 
     def _lay_out_row(self, name: str) -> None:
         """One direction: its slider between its ends, and the way to its flip."""
         with gr.Row(elem_classes=[ROW], elem_id=f"direction-{name}") as row:
-            low = gr.HTML(elem_classes="gcd-end", apply_default_css=False, min_width=44)
+            title = gr.HTML(
+                label=f"title_{name}",
+                elem_classes="gcd-title",
+                apply_default_css=False,
+                min_width=44,
+            )
+            low = gr.HTML(
+                label=f"low_{name}", elem_classes="gcd-end", apply_default_css=False, min_width=44
+            )
             slider = gr.Slider(
                 -self.alpha_max,
                 self.alpha_max,
@@ -189,15 +218,19 @@ class ExploreLayout:
                 elem_id=f"slider-{name}",
                 min_width=120,
             )
-            high = gr.HTML(elem_classes="gcd-end", apply_default_css=False, min_width=44)
+            high = gr.HTML(
+                label=f"high_{name}", elem_classes="gcd-end", apply_default_css=False, min_width=44
+            )
             flip = gr.Button("To flip", size="sm", elem_id=f"flip-{name}", min_width=48)
             film = gr.HTML(
+                label=f"film_{name}",
                 visible="hidden",
                 html_template="<i></i>",  # its value is for the page's script
                 js_on_load=f"gcd.film('{name}', props, watch)",
                 apply_default_css=False,
             )
         self.rows.append(row)
+        self.titles.append(title)
         self.lows.append(low)
         self.sliders.append(slider)
         self.highs.append(high)
@@ -219,7 +252,7 @@ class ExploreLayout:
     @property
     def ends(self) -> list[Any]:
         """The components that a newly decoded path changes."""
-        return [self.heading, *self.sliders, *self.lows, *self.highs, *self.flips, self.fold]
+        return [self.heading, *self.titles, *self.lows, *self.highs, self.fold]
 
     @property
     def everything(self) -> list[Any]:
@@ -227,6 +260,7 @@ class ExploreLayout:
         return [
             *self.shown,
             *self.ends,
+            *self.sliders,
             *self.films,
             *self.rows,
             self.back,
@@ -234,7 +268,6 @@ class ExploreLayout:
             self.label,
             self.examples,
             self.source,
-            self.gif,
         ]
 
     # -- values -----------------------------------------------------------------------------
@@ -249,49 +282,33 @@ class ExploreLayout:
         )
 
     def show_ends(self, session: Session) -> tuple:
-        """Values of `ends`; the sliders keep their positions."""
+        """Values of `ends`."""
         names = [name if name in session.names else None for name in SLIDERS]
         return (
             heading(session),
-            *(
-                gr.skip() if n is None else gr.update(label=direction_title(session, n))
-                for n in names
-            ),
+            *(direction_title(session, n) for n in names),
             *(end_picture(session, n, 0) for n in names),
             *(end_picture(session, n, -1) for n in names),
-            *(
-                gr.skip() if n is None else gr.update(interactive=can_flip(session, n))
-                for n in names
-            ),
             fold_line(session),
         )
 
     def show_everything(self, session: Session, display: Display) -> tuple:
         """Values of `everything`, with the sliders where the session is."""
-        ends = list(self.show_ends(session))
-        for i, name in enumerate(SLIDERS, start=1):
-            if name not in session.names:
-                ends[i] = gr.update(value=0.0)
-                continue
-            ends[i] = gr.update(
-                value=session.alphas.get(name, 0.0),
-                minimum=-self.alpha_max,
-                maximum=self.alpha_max,
-                step=STEP,
-                label=direction_title(session, name),
-            )
-        rows = [
-            gr.update(
-                visible=name in session.names,
-                elem_classes=[ROW, FOLDED] if name in session.folded else [ROW],
-            )
-            for name in SLIDERS
-        ]
+        rows: list[Any] = [gr.skip() for _ in SLIDERS]
+        if session.laid_out != (session.names, session.folded):
+            session.laid_out = session.names, session.folded
+            rows = [
+                gr.update(
+                    visible=name in session.names,
+                    elem_classes=[ROW, FOLDED] if name in session.folded else [ROW],
+                )
+                for name in SLIDERS
+            ]
         example = -1 if session.example is None else session.example
-        no_gif = gr.update(value=None, interactive=False)
         return (
             *self.show(session, display),
-            *ends,
+            *self.show_ends(session),
+            *(session.alphas.get(name, 0.0) for name in SLIDERS),
             *("" for _ in self.films),
             *rows,
             gr.update(visible=session.sets.used(session.label) != BUNDLED),
@@ -299,7 +316,6 @@ class ExploreLayout:
             session.label,
             example,
             None,
-            no_gif,
         )
 
     def show_films(self, session: Session, sent: set[str]) -> tuple:

@@ -189,7 +189,7 @@ class FindTab:
         defaults = self.explorer.domain.search
         with gr.Row(elem_id="find"):
             with gr.Column(elem_id="find-what", min_width=280):
-                self.subject = gr.HTML(elem_id="subject", apply_default_css=False)
+                self.subject = gr.HTML(label="subject", elem_id="subject", apply_default_css=False)
                 with gr.Accordion("Settings", open=False, elem_id="settings"):
                     with gr.Row():
                         self.samples = number(defaults.n_samples, "Samples", precision=0)
@@ -234,20 +234,26 @@ class FindTab:
             with gr.Column(elem_id="find-progress", min_width=420):
                 self.progress = gr.HTML(
                     progress_html(None, self.explorer.domain.classifier),
+                    label="progress",
                     elem_id="progress",
                     apply_default_css=False,
                 )
                 self.newest = gr.HTML(
-                    gallery_html(None, ""), elem_id="newest", apply_default_css=False
+                    gallery_html(None, ""),
+                    label="newest",
+                    elem_id="newest",
+                    apply_default_css=False,
                 )
-                self.losses = gr.HTML(self._losses(None), elem_id="losses", apply_default_css=False)
+                self.losses = gr.HTML(
+                    self._losses(None), label="losses", elem_id="losses", apply_default_css=False
+                )
 
     @staticmethod
     def _losses(search: RunningSearch | None) -> str:
         train, validation = (search.train_losses, search.validation_losses) if search else ([], [])
         return (
-            '<div class="gcd-card"><h3>Loss of the proxy<small><i class="proxy"></i>training'
-            f'<i class="measured"></i>validation</small></h3>{charts.losses(train, validation)}'
+            '<div class="gcd-card"><h2>Loss of the proxy<small><i class="proxy"></i>training'
+            f'<i class="measured"></i>validation</small></h2>{charts.losses(train, validation)}'
             "</div>"
         )
 
@@ -399,7 +405,7 @@ def subject(session: Session) -> str:
     probability = charts.percent(session.opened.source.probabilities[session.index])
     return (
         f'<div class="gcd-subject">{image_tag(drawn(session.opened.image), "source image")}'
-        f"<div><h3>{escape(session.opened.name)}</h3><p>Directions that change the prediction of "
+        f"<div><h2>{escape(session.opened.name)}</h2><p>Directions that change the prediction of "
         f"<b>{escape(positive)}</b> (here {probability}), learned from this one image by asking "
         "the classifier about pictures close to it.</p></div></div>"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any, NamedTuple
 
@@ -10,13 +11,13 @@ from torch import Tensor
 from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import Attribution
 from gcd_core.method.cells import CellAttribution
+from gcd_core.report.captions import caption
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn, end_thumbnail
 from gcd_core.ui.numbers import (
     cautions_of,
     flipped,
     label_names,
-    line_name,
     measured_curve,
     oracle_follows,
     place_on_line,
@@ -28,23 +29,45 @@ from gcd_core.ui.numbers import (
 from gcd_core.ui.state.frames import Frame, Opened
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.whereabouts import address_of
+from gcd_core.ui.words import TERMS, plain_way, said, term, way
 from gcd_core.wording import signed
 
 DIVIDER = (
     '<input type="range" class="gcd-divider" min="0" max="100" value="50" '
     'aria-label="Divider between original and changed"><i></i>'
 )
-ORACLE = "Another classifier, which no search ever asks"
+WINDOW = (
+    '<details class="gcd-window"><summary title="Window and level" aria-label="Window and level">'
+    "\N{CIRCLE WITH LEFT HALF BLACK}</summary><div><label>Level <output>128</output>"
+    '<input type="range" name="level" min="0" max="255" value="128"></label>'
+    "<label>Width <output>256</output>"
+    '<input type="range" name="width" min="8" max="512" value="256"></label>'
+    '<button type="button" data-do="window">As it was</button></div></details>'
+)
+TOOLS = (  # what the page's script does, the sign, and what it is called
+    ("flicker", "\N{LEFT RIGHT ARROW}", "Before and after in turn (key F); hold B for before"),
+    ("closer", "+", "Closer (wheel or pinch; drag to move)"),
+    ("farther", "\N{MINUS SIGN}", "Farther"),
+    ("whole", "1:1", "The whole picture (double click)"),
+    (
+        "full",
+        '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M1 5V1h4M9 1h4v4M13 9v4H9M5 13H1V9"/>'
+        "</svg>",
+        "Full screen",
+    ),
+)
+SAVE = (
+    '<button type="button" class="gcd-save" data-save title="Save as PNG" aria-label="Save as PNG">'
+    '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M7 1v8M3.5 6 7 9.5 10.5 6M1.5 12.5h11"/>'
+    "</svg></button>"
+)
 GAP = 0.15  # between the proxy's probability and the classifier's, from which on it is said
 ONE_WAY = (
     "This classifier knows one way: as far as the search&rsquo;s proxy sees, no direction "
     "independent of g flips it."
 )
 STILL = "nothing moved yet"
-ATTRIBUTIONS = {  # title, and what is said while one waits
-    "bb_lig": ("BB-LIG heat map", "following the direction"),
-    "cells": ("Cells", "asking the classifier"),
-}
+WAITING = {"bb_lig": "following the direction", "cells": "asking the classifier"}
 
 
 class Display(NamedTuple):
@@ -89,12 +112,12 @@ def image_tag(address: str, alt: str, css: str = "") -> str:
     return f'<img{named} src="{address}" alt="{escape(alt)}" decoding="sync" draggable="false">'
 
 
-def figure(title: str, note: str, body: str, css: str = "") -> str:
-    """A framed picture over its title and a note; all are HTML already."""
+def figure(title: str, note: str, body: str, css: str = "", below: str = "") -> str:
+    """A framed picture over its title and a note, and what is below them; all are HTML already."""
     title = title if title.startswith("<b") else f"<b>{title}</b>"
     return (
         f'<figure class="{css}"><div class="frame">{body}</div>'
-        f"<figcaption>{title}<span>{note}</span></figcaption></figure>"
+        f'<figcaption>{title}<span class="note">{note}</span>{SAVE}</figcaption>{below}</figure>'
     )
 
 
@@ -106,55 +129,62 @@ def image_name(image: Tensor) -> str:
 # -- pictures --------------------------------------------------------------------------------------
 
 
-def pictures(session: Session, display: Display, sweep: str | None = None) -> str:
+def pictures(session: Session, display: Display) -> str:
     """Original, counterfactual and map: side by side, or the first two under a divider.
 
     Parameters
     ----------
     session : Session
     display : Display
-    sweep : str or None
-        The address of an animation to show in the changed picture's place.
     """
     opened, current = session.opened, session.current
     if opened is None or current is None:
         grey = session.explorer.domain.generator.channels == 1
         return f'<p class="gcd-quiet">Open {"a radiograph" if grey else "an image"} to begin.</p>'
-    figures = before_and_after(session, opened, current, display.view, sweep)
+    figures = before_and_after(session, opened, current, display.view)
     if display.overlay != "none" and session.directions is not None:
         figures.append(map_figure(session, display))
     address = escape(address_of(session))
+    place = list(session.alphas.items())
+    probability = current.probabilities[session.index]
+    domain = session.explorer.domain
+    about = escape("\n".join(caption(domain, session.label, probability, place)))
     return (
-        f'<div class="gcd-pictures n{len(figures)}" data-address="{address}">'
+        f'<div class="gcd-pictures n{len(figures)}" data-address="{address}" '
+        f'data-about="{about}" style="--shape: {opened.aspect:.4f}">'
         f"{''.join(figures)}</div>"
     )
 
 
-def before_and_after(
-    session: Session, opened: Opened, current: Frame, view: str, sweep: str | None
-) -> list[str]:
+def before_and_after(session: Session, opened: Opened, current: Frame, view: str) -> list[str]:
     """The source and what became of it: two figures, or one with a divider."""
     positive, i, flip = escape(label_names(session)[1]), session.index, flipped(session)
 
     def verdict(frame: Frame) -> str:
         return f"{positive} {charts.percent(frame.probabilities[i])}"
 
-    if sweep is not None:
-        title, note = "Sweep", f"along {session.moved}"
-    else:
-        moved = "Counterfactual" if flip else "Changed"
-        title, note = moved if session.alphas else "Reconstruction", verdict(current)
-    css = "changed flipped" if flip and sweep is None else "changed"
+    moved = "counterfactual" if flip else "changed"
+    title, note = term(moved if session.alphas else "reconstruction"), verdict(current)
+    css = "changed flipped" if flip else "changed"
     source = image_tag(drawn(opened.image), f"the opened {image_name(opened.image)}", "source")
-    changed = image_tag(sweep or drawn(current.image), f"the changed {image_name(opened.image)}")
-    warning = f'<div class="notice">{escape(opened.notice)}</div>' if opened.notice else ""
+    changed = image_tag(drawn(current.image), f"the changed {image_name(opened.image)}")
+    warning = f'<p class="notice">{escape(opened.notice)}</p>' if opened.notice else ""
     if view == "slide":
-        body = f'{changed}<div class="before">{source}</div>{DIVIDER}{warning}'
-        return [figure("Before | after", note, body, f"slide {css}")]
+        body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
+        return [figure("Before | after", note, body, f"slide {css}", warning)]
     return [
-        figure(original_title(opened), verdict(opened.source), source + warning),
+        figure(original_title(opened), verdict(opened.source), source, "", warning),
         figure(f"<b data-moved>{title}</b>", note, changed, css),
     ]
+
+
+def tools(grey: bool) -> str:
+    """What one looks closer with: zoom, flicker, full screen; of grey pictures the window too."""
+    return (WINDOW if grey else "") + "".join(
+        f'<button type="button" data-do="{name}" title="{title}" aria-label="{title}">{text}'
+        "</button>"
+        for name, text, title in TOOLS
+    )
 
 
 def original_title(opened: Opened) -> str:
@@ -168,20 +198,19 @@ def original_title(opened: Opened) -> str:
 def map_figure(session: Session, display: Display) -> str:
     """The map with its scale, or that it is on its way."""
     panel = map_panel(session, display)
-    if display.overlay in ATTRIBUTIONS:
-        title, waiting = ATTRIBUTIONS[display.overlay]
+    title, waiting = term(display.overlay), WAITING.get(display.overlay, "")
+    low, high = "darker", "brighter"
+    if waiting:
         low, high = "against", f"for {escape(label_names(session)[1])}"
-    else:
-        title, waiting, low, high = "Difference", "", "darker", "brighter"
     price = session.price(display.overlay)
     if panel.picture is None and price:
         body = f'<div class="gcd-wait"><p>{escape(price)}</p></div>'
     elif panel.picture is None:
         body = f'<div class="gcd-wait"><span></span>{waiting}</div>'
     else:
-        scale = f'<div class="scale"><span>{low}</span><i></i><span>{high}</span></div>'
-        body = image_tag(panel.picture, title) + scale
-    return figure(title, panel.caption, body, "map")
+        body = image_tag(panel.picture, TERMS[display.overlay].expert)
+    scale = f'<div class="scale"><span>{low}</span><i></i><span>{high}</span></div>'
+    return figure(title, panel.caption, body, "map", scale)
 
 
 def map_panel(session: Session, display: Display) -> MapPanel:
@@ -202,8 +231,14 @@ def map_panel(session: Session, display: Display) -> MapPanel:
         "completeness_error": float(heat.completeness_error),
     }
     picture = drawn(overlay(opened.image, heat.map, display.opacity))
-    caption = f"along {escape(line_name(session))}" if session.alphas else STILL
+    caption = f"along {line_words(list(session.alphas))}" if session.alphas else STILL
     return MapPanel(picture, caption, numbers)
+
+
+def line_words(names: Sequence[str]) -> str:
+    """What a line is along, as HTML: "g + h1"."""
+    plain = " + ".join(plain_way(name).lower() for name in names)
+    return said(plain, escape(" + ".join(names)))
 
 
 # -- numbers to read -------------------------------------------------------------------------------
@@ -225,9 +260,9 @@ def readout(session: Session) -> str:
         for i, label in enumerate(domain.labels)
     ]
     return (
-        '<div class="gcd-card"><h3>Prediction <small>before &rarr; after</small></h3>'
+        f'<div class="gcd-card"><h2>{term("prediction")} <small>before &rarr; after</small></h2>'
         f"{charts.bars(rows, domain.labels, bool(session.alphas))}{second_opinion(session)}"
-        '<div class="gcd-number lpips"><span>Perceptual change (LPIPS)</span>'
+        f'<div class="gcd-number lpips"><span>{term("lpips")}</span>'
         f"<b>{current.distance:.3f}</b></div>{cautions_line(session)}</div>"
     )
 
@@ -247,7 +282,7 @@ def second_opinion(session: Session) -> str:
     if follows is not None:
         verdict = " <em>flips too</em>" if follows else ' <em class="not">does not follow</em>'
     return (
-        f'<div class="gcd-number oracle"><span title="{ORACLE}">Second opinion{verdict}</span>'
+        f'<div class="gcd-number oracle"><span>{term("oracle")}{verdict}</span>'
         f"<b>{charts.percent(before)} &rarr; {now}</b></div>"
     )
 
@@ -283,20 +318,22 @@ def curve_card(session: Session) -> str:
         label_names(session),
         session.moved if len(session.alphas) < 2 else "",
     )
-    positive, name = escape(label_names(session)[1]), escape(line_name(session))
-    keys = '<i class="measured"></i>classifier'
+    positive = escape(label_names(session)[1])
+    name = line_words(list(session.alphas) or [session.moved])
+    keys = f'<i class="measured"></i>{term("classifier")}'
     if proxy:
-        keys += '<i class="proxy"></i>proxy'
+        keys += f'<i class="proxy"></i>{term("proxy")}'
     expected = proxy_here(session, proxy)
     gap = ""
     if expected is not None and abs(expected - probability) >= GAP:
         gap = (
-            f'<p class="gap">The proxy expected {charts.percent(expected)} here; the classifier '
-            f"says {charts.percent(probability)}.</p>"
+            f'<p class="gap">{said("The search", "The proxy")} expected '
+            f"{charts.percent(expected)} here; the classifier says {charts.percent(probability)}."
+            "</p>"
         )
     return (
-        f'<div class="gcd-card"><h3>{positive} along {name}<small>{keys}</small></h3>'
-        f"{plot}{gap}</div>"
+        f'<div class="gcd-card"><h2><span>{positive} along {name}</span><small>{keys}</small>'
+        f"{SAVE}</h2>{plot}{gap}</div>"
     )
 
 
@@ -308,17 +345,19 @@ def heading(session: Session) -> str:
     negative, positive = label_names(session)
     if session.directions is None:
         return (
-            '<div class="gcd-heading"><h3>Directions</h3><div class="gcd-quiet">There are none for '
-            "this label yet: search for some in <b>Find directions</b>, or load a file there."
-            "</div></div>"
+            f'<div class="gcd-heading"><h2>{term("directions")}</h2><div class="gcd-quiet">'
+            "There are none for this label yet: search for some in <b>Find directions</b>, or load "
+            "a file there.</div></div>"
         )
     paths = session.paths
     used = escape(session.sets.used(session.label))
     state = ""
     if paths is not None and paths.ready < paths.total:
-        state = f'<small class="busy">preparing {paths.ready} of {paths.total}</small>'
+        of = said("ways", "directions")
+        state = f'<small class="busy">preparing {paths.ready} of {paths.total} {of}</small>'
     return (
-        f'<div class="gcd-heading"><h3>Directions <span class="set">{used}</span>{state}</h3>'
+        f'<div class="gcd-heading"><h2>{term("directions")} <span class="set">{used}</span>{state}'
+        "</h2>"
         f'<p>At its ends: <i class="no"></i>{escape(negative)} <i class="yes"></i>'
         f"{escape(positive)}</p></div>"
     )
@@ -334,7 +373,7 @@ def ways_line(session: Session) -> str:
     wanted, found = ways_found(session.directions)
     parts = []
     if any(name.startswith("w") for name in session.names if name not in session.folded):
-        parts.append("<h3>Independent ways</h3><p>Each flips by what no other has.</p>")
+        parts.append(f"<h2>{term('ways')}</h2><p>Each flips by what no other has.</p>")
     if not found and wanted > 0:
         parts.append(f"<p>{ONE_WAY}</p>")
     elif found < wanted:
@@ -360,15 +399,18 @@ def fold_line(session: Session) -> str:
     )
 
 
-def direction_title(session: Session, name: str) -> str:
-    """A slider's label: the direction's name, and where the prediction flips first."""
+def direction_title(session: Session, name: str | None) -> str:
+    """What stands over a slider: the direction's name, and where the prediction flips first."""
+    if name is None:
+        return ""
     path = session.path(name)
     if path is None:
-        return name
+        return f"<b>{way(name)}</b>"
     if not path.flipped:
-        return f"{name} \N{MIDDLE DOT} no flip"
+        return f'<b data-flips="no">{way(name)}</b><small>no flip</small>'
     alphas = path.alphas[path.is_flipped]
-    return f"{name} \N{MIDDLE DOT} flips from {signed(float(alphas[alphas.abs().argmin()]))}"
+    first = signed(float(alphas[alphas.abs().argmin()]))
+    return f"<b>{way(name)}</b><small>flips from {first}</small>"
 
 
 def end_picture(session: Session, name: str | None, end: int) -> str:

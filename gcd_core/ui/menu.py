@@ -81,7 +81,7 @@ def opening(places: Sequence[Place], here: Place, problem: str, style: str, scri
     title = escape(here.title)
     if problem:
         body = (
-            f'<section class="gcd-card gcd-opening"><h3>{title} could not be opened</h3>'
+            f'<section class="gcd-card gcd-opening"><h2>{title} could not be opened</h2>'
             f'<p role="alert">{escape(problem)}</p><a href="./?again">Try again</a></section>'
         )
     else:

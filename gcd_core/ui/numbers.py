@@ -74,21 +74,8 @@ def convincing(session: Session, margin: float) -> bool:
     return abs(current.probabilities[session.index] - THRESHOLD) >= margin
 
 
-def can_flip(session: Session, name: str) -> bool:
-    """Whether the path along a direction flips the prediction; True while that is unknown."""
-    path = session.path(name)
-    return path is None or bool(path.flipped)
-
-
-def numbers_of(session: Session, **more: object) -> dict[str, Any]:
-    """Everything that the page shows, for machines; the picture as a data address.
-
-    Parameters
-    ----------
-    session : Session
-    **more
-        What an event adds.
-    """
+def facts_of(session: Session) -> dict[str, Any]:
+    """What the page shows in numbers and words, for machines."""
     opened, current = session.opened, session.current
     answer: dict[str, Any] = {
         "label": session.label,
@@ -117,9 +104,22 @@ def numbers_of(session: Session, **more: object) -> dict[str, Any]:
             },
             "lpips": current.distance,
             "in_full": not current.live,
-            "image": drawn(current.image),
         }
-    return answer | more
+    return answer
+
+
+def numbers_of(session: Session, **more: object) -> dict[str, Any]:
+    """Everything that the page shows, for machines; the picture as a data address.
+
+    Parameters
+    ----------
+    session : Session
+    **more
+        What an event adds.
+    """
+    current = session.current
+    picture = {} if current is None else {"image": drawn(current.image)}
+    return facts_of(session) | picture | more
 
 
 def opinion(frame: Frame, labels: Sequence[str]) -> dict[str, float | None] | None:

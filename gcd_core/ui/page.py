@@ -18,9 +18,16 @@ from gcd_core.ui.find import FindTab
 from gcd_core.ui.state.films import heat_scale
 from gcd_core.ui.state.stored import Stored
 from gcd_core.ui.state.visitors import Visitors
+from gcd_core.ui.words import TOUR, WRITTEN, captions
 
 ASSETS = bundled("assets")
-SCRIPTS = ("page.js", "film.js")  # the first defines `gcd`, the others add to it
+SCRIPTS = (
+    "page.js",
+    "film.js",
+    "stage.js",
+    "words.js",
+    "save.js",
+)  # the first defines `gcd`, the others add to it
 MAX_UPLOAD = "50mb"  # as much as imaging accepts
 CACHE_SECONDS = 3600
 
@@ -32,6 +39,11 @@ def header(domain: Domain, menu: str = "") -> str:
         f"<span>{'' if menu else escape(domain.title)}<i>What would change the classifier&rsquo;s "
         "mind? Drag a slider and see.</i></span>"
         "<em>Research use only &middot; not a medical device</em>"
+        '<div class="gcd-words" role="group" aria-label="Words">'
+        '<button type="button" data-words="plain">Plain</button>'
+        '<button type="button" data-words="expert">Expert</button></div>'
+        '<button id="tour" type="button" title="Show me around" aria-label="Show me around">?'
+        "</button>"
         '<button id="theme" type="button" title="Light or dark" aria-label="Light or dark">'
         "</button></div>"
     )
@@ -126,7 +138,11 @@ def page_style() -> str:
 def page_script() -> str:
     """What the page does in the browser by itself."""
     parts = [(ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS]
-    return "\n".join([*parts, f"gcd.setUp({json.dumps(heat_scale())}, {THRESHOLD});\n"])
+    settings = (
+        f"gcd.setUp({json.dumps(heat_scale())}, {THRESHOLD});",
+        f"gcd.setWords({json.dumps(WRITTEN)}, {json.dumps(TOUR)}, {json.dumps(captions())});\n",
+    )
+    return "\n".join([*parts, *settings])
 
 
 def page_settings() -> dict[str, Any]:

@@ -42,7 +42,9 @@ def report_of(session: Session) -> Report:
     heat = maps.heat("bb_lig")
     if not isinstance(heat, Attribution):
         raise GCDError("The picture is still being decoded: try again in a moment.")
-    opened = moves.opened
+    opened, i = moves.opened, session.index
+    before = None if opened.source.oracle is None else opened.source.oracle[i]
+    after = None if current.oracle is None else current.oracle[i]
     told = [f"The original was {opened.fitted}."] if opened.fitted else []
     if reconstruction_flips(session):
         told.append("The reconstruction alone already changes the classifier's answer.")
@@ -59,6 +61,7 @@ def report_of(session: Session) -> Report:
         alphas=[(name, positions[name]) for name in moves.names if name in positions],
         here=place_on_line(session)[0],
         proxy=proxy_curve(session),
+        oracle=None if before is None or after is None else (before, after),
         warnings=[*([opened.notice] if opened.notice else []), *told, *cautions_of(session)],
     )
 

@@ -309,7 +309,7 @@ def test_settings_and_identities(tmp_path):
     found = DirectionSet(["g"], torch.eye(1, CODE), about | {"classifier": "abc"})
     rows = dict(settings_rows(domain, "a", found, [("g", -1.5)]))
     assert rows["Domain"] == "linear" and rows["Position"] == "−1.50 g" and "Solver" not in rows
-    assert rows["Directions found by"] == "samples 300, radius 8, λ 1, seed 5"
+    assert rows["Directions found by"] == "seed 5, samples 300, radius 8, λ 1"
     domain.generator.sampling = Sampling("ddim", 100, 250)
     assert dict(settings_rows(domain, "a", found, []))["Solver"].startswith("ddim, 100 steps")
     identities = dict(identity_rows(domain, found))

@@ -52,10 +52,25 @@ def visit(browser) -> Iterator[Callable]:
     """Opens an address in a window of its own; fails where a page asked another host."""
     contexts, strangers = [], []
 
-    def visit(address: str, width: int = 1280, height: int = 800, scheme: str = "light"):
+    def visit(
+        address: str,
+        width: int = 1280,
+        height: int = 800,
+        scheme: str = "light",
+        been_here: bool = True,
+        **options,
+    ):
         context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            accept_downloads=True,
+            **options,
         )
+        if been_here:  # as an expert, who has seen the tour
+            context.add_init_script(
+                "localStorage.setItem('gcd-words', 'expert');"
+                "localStorage.setItem('gcd-tour', 'seen')"
+            )
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
@@ -179,11 +194,156 @@ def test_to_flip_before_after_and_sweep(served: Served, visit):
     page.get_by_text("Before | after").first.click()
     page.wait_for_selector("#pictures .slide .gcd-divider")
     assert page.locator("#pictures .gcd-divider").input_value() == "20"
-    page.locator("#sweep").click()
-    page.wait_for_selector("#pictures img[src^='data:image/gif']")
     with page.expect_download() as download:
         page.locator("#gif").click()
     assert download.value.suggested_filename == "sweep-pneumonia-g.gif"
+
+
+def test_a_sweep_moves_slider_picture_and_curve_until_it_is_stopped(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    page.wait_for_timeout(500)  # for the last film
+    number = page.locator("#slider-g input[type=number]")
+    page.locator("#sweep").click()
+    page.wait_for_selector("#pictures .changed canvas")
+    seen = set()
+    wait_until(page, lambda: seen.add((number.input_value(), marker(page))) or len(seen) > 3)
+    assert page.locator("#sweep").inner_text() == "Stop"
+    page.locator("#sweep").click()
+    assert page.locator("#sweep").inner_text() == "Sweep"
+    page.wait_for_selector("#pictures canvas", state="detached")
+    here = number.input_value()
+    (session,) = served.visitors._sessions.values()
+    wait_until(page, lambda: session.alphas.get("g", 0.0) == float(here))
+    assert number.input_value() == here
+
+
+def test_a_first_visitor_is_shown_around_and_reads_plain_words(served: Served, visit):
+    page = visit(served.address, been_here=False)
+    card = page.locator(".gcd-tour")
+    card.wait_for()
+    prepared(page)
+    shoot(page, "tour")
+    for _ in range(3):
+        card.get_by_role("button", name="Next").click()
+    card.get_by_role("button", name="Begin").click()
+    assert card.count() == 0
+    assert "Ways to change the answer" in page.locator("#heading").inner_text()
+    assert "Main way" in page.locator("#direction-g").inner_text()
+    page.locator("#flip-g").click()
+    page.wait_for_selector("#pictures .flipped")
+    words = page.locator("#pictures").inner_text()
+    assert "What mattered" in words and "BB-LIG" not in words and "What would flip it" in words
+    page.locator("#bars .lpips .term").hover()
+    assert "human sight" in page.locator(".gcd-tip").inner_text()
+    shoot(page, "plain")
+    page.get_by_role("button", name="Expert").click()
+    assert "BB-LIG heat map" in page.locator("#pictures").inner_text()
+    assert page.get_by_role("tab", name="Compare directions").count() == 1
+    page.reload()
+    page.wait_for_selector("#pictures figure img")
+    wait_until(page, lambda: "Directions" in page.locator("#heading").inner_text())
+    page.wait_for_timeout(1000)
+    assert card.count() == 0, "the tour is for the first visit"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(served: Served, visit, scheme: str):
+    package = pytest.importorskip("axe_playwright_python")
+    page = visit(served.address, scheme=scheme)
+    prepared(page)
+    page.locator("#flip-g").click()
+    page.wait_for_selector("#pictures .flipped")
+    page.evaluate((Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    tabs = {
+        "Explore": "#pictures figure img",
+        "Find directions": "#subject img",
+        "Compare directions": "#matrix table",
+        "About": ".gcd-about",
+    }
+    for name, selector in tabs.items():
+        page.get_by_role("tab", name=name).click()
+        page.wait_for_selector(selector)
+        page.wait_for_timeout(300)  # for what fades in
+        found = page.evaluate("rules => axe.run(document, { runOnly: rules })", rules)
+        faults = [
+            (fault["id"], fault["impact"], [node["html"][:120] for node in fault["nodes"]][:3])
+            for fault in found["violations"]
+        ]
+        assert not faults, name
+
+
+def test_pictures_are_looked_at_closely(served: Served, visit):
+    """Zoom and pan of all together, window and level, flicker, and fewer are larger."""
+    page = visit(served.address)
+    prepared(page)
+    width = page.locator("#pictures .frame").first.bounding_box()["width"]
+    page.locator("#pictures .frame").nth(1).hover()
+    page.mouse.wheel(0, -400)
+    page.wait_for_selector("#pictures.zoomed, #pictures .zoomed")
+    shown = "images => images.map(image => getComputedStyle(image).transform)"
+    transforms = page.locator("#pictures .frame > img").evaluate_all(shown)
+    assert len(set(transforms)) == 1 and transforms[0] != "matrix(1, 0, 0, 1, 0, 0)"
+    box = page.locator("#pictures .frame").first.bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 140, box["y"] + 90, steps=4)
+    page.mouse.up()
+    assert page.locator("#pictures .frame > img").evaluate_all(shown) != transforms
+    page.locator("#tools summary").click()
+    page.locator("#tools [name=width]").fill("100")
+    slope = page.locator("#gcd-window-filter feFuncR").get_attribute("slope")
+    assert float(slope) == pytest.approx(2.55)
+    shoot(page, "closer")
+    page.locator("#tools summary").click()
+    page.locator("#tools [data-do=whole]").click()
+    page.keyboard.press("f")
+    page.wait_for_selector("#pictures .changed .over")
+    page.wait_for_selector("#pictures .changed .over", state="detached")
+    page.keyboard.press("f")
+    page.keyboard.down("b")
+    assert page.locator("#pictures .changed .over").count() == 1
+    page.keyboard.up("b")
+    assert page.locator("#pictures .changed .over").count() == 0
+    page.locator("#overlay").get_by_text("None").click()
+    page.wait_for_selector("#pictures figure.map", state="detached")
+    assert page.locator("#pictures .frame").first.bounding_box()["width"] > 1.4 * width
+    page.get_by_text("Before | after").first.click()
+    page.wait_for_selector("#pictures .slide")
+    assert page.locator("#pictures .frame").first.bounding_box()["width"] > 1.9 * width
+
+
+def test_any_picture_and_chart_is_saved_with_what_it_shows(served: Served, visit, tmp_path: Path):
+    page = visit(served.address)
+    prepared(page)
+    page.locator("#flip-g").click()
+    page.wait_for_selector("#pictures .flipped")
+    for place, name in (("#pictures .changed", "counterfactual"), ("#curve", "pneumonia-along-g")):
+        with page.expect_download() as download:
+            page.locator(f"{place} [data-save]").click()
+        assert download.value.suggested_filename == f"{name}.png"
+        download.value.save_as(tmp_path / "saved.png")
+        saved = from_pil(Image.open(tmp_path / "saved.png").convert("L"))[0, 0]
+        assert saved.shape[1] >= 640 and saved.std() > 0.05
+        assert saved[-60:].max() > 0.9 and saved[-60:].median() == 0, "white words on black"
+
+
+def test_a_phone_has_everything_in_reach(served: Served, visit):
+    page = visit(served.address, 360, 740, has_touch=True, is_mobile=True)
+    prepared(page)
+    page.screenshot(path=ARTEFACTS / "explore-phone-360.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for name in ("g", "h1", "h4"):
+        assert page.locator(f"#slider-{name} input[type=range]").bounding_box()["width"] >= 100
+    for tab in page.locator("#tabs [role=tab]").all():
+        box = tab.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 360
+    slider = page.locator("#slider-g input[type=range]")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.touchscreen.tap(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
+    assert float(slider.input_value()) == 0, "only its knob takes a slider"
 
 
 def test_a_slider_stands_between_its_stops(served: Served, visit):
@@ -208,7 +368,7 @@ def test_a_slider_stands_between_its_stops(served: Served, visit):
 def test_the_curve_is_dragged_and_the_arrow_keys_step(served: Served, visit):
     page = visit(served.address)
     prepared(page)
-    plot = page.locator("#curve svg")
+    plot = page.locator("#curve svg.gcd-plot")
     ends = [float(plot.get_attribute(f"data-{name}")) for name in ("left", "right")]
     box = plot.bounding_box()
 
@@ -275,7 +435,7 @@ def test_several_directions_have_one_line_map_and_curve(served: Served, visit):
     dot = page.locator("#curve circle.here")
     here = [float(dot.get_attribute(name)) for name in ("cx", "cy")]
     assert here == pytest.approx([float(v) for v in ends[-1].split(",")], abs=1.0)
-    assert page.locator("#curve svg").get_attribute("data-direction") is None
+    assert page.locator("#curve svg.gcd-plot").get_attribute("data-direction") is None
     page.screenshot(path=ARTEFACTS / "explore-line.png")
 
 
@@ -563,7 +723,7 @@ def test_compare_and_about(served: Served, visit):
     page.get_by_role("tab", name="Compare directions").click()
     page.wait_for_selector("#matrix table")
     assert page.locator("#cards article").count() == 5
-    assert page.locator("#matrix td").count() == 2 * 25  # distances, and cosines
+    assert page.locator("#matrix tr + tr td").count() == 2 * 25  # distances, and cosines
     shoot(page, "compare")
     page.get_by_role("tab", name="About").click()
     page.get_by_text("not a medical device").last.wait_for()

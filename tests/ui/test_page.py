@@ -52,7 +52,22 @@ def picture(tmp_path: Path) -> Path:
 
 
 def test_every_event_has_its_name(client: Client):
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) >= NAMES
+    endpoints = client.view_api(print_info=False, return_format="dict")["named_endpoints"]
+    assert set(endpoints) >= NAMES
+    answers = [value["label"] for endpoint in endpoints.values() for value in endpoint["returns"]]
+    assert not [label for label in answers if label.startswith("value_")]
+
+
+def test_the_numbers_come_alone(client: Client, picture: Path):
+    opened = client.predict(handle_file(picture), api_name="/open_image")[0]
+    assert client.predict(api_name="/facts") == {k: v for k, v in opened.items() if k != "image"}
+    moved = client.predict({"g": -4.0, "h1": 1.0}, api_name="/go")
+    assert moved["alphas"] == {"g": -4.0, "h1": 1.0, "h2": 0, "h3": 0, "h4": 0}
+    assert moved["after"] != opened["after"] and "<" not in str(moved)
+    for wrong in ({"h9": 1.0}, {"g": "far"}, {"g": None}, [1.0]):
+        with pytest.raises(AppError, match=r"no direction|give a number|by direction"):
+            client.predict(wrong, api_name="/go")
+    assert client.predict(api_name="/facts")["alphas"] == moved["alphas"]
 
 
 def test_open_move_flip_and_map(client: Client, picture: Path):

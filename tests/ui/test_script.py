@@ -82,7 +82,8 @@ def test_what_python_names_is_what_the_script_defines():
     defined: set[str] = set()
     for text in SCRIPTS_TEXT:
         returned = re.search(r"return \{([^}]*)\};\s*\}\)\(\)\)?;\s*$", text)
-        defined |= {name.strip() for name in returned.group(1).split(",")}
+        if returned:
+            defined |= {name.strip() for name in returned.group(1).split(",")}
     named = {CALL.fullmatch(s).group(1) for path in FILES for s in scripts(of(path))}
     page = launch_settings()["head"]
     named |= {name for name in re.findall(r"\bgcd\.(\w+)\(", page)}

@@ -125,12 +125,14 @@ class Explorer:
         rest = self.judged(self.decode(latent, image))
         return Opened(name, image, latent, self.judged(source), rest)
 
-    def open_upload(self, image: Tensor, name: str, notice: str = "", fitted: str = "") -> Opened:
+    def open_upload(
+        self, image: Tensor, name: str, notice: str = "", fitted: str = "", aspect: float = 1.0
+    ) -> Opened:
         """Open a visitor's image, and say how unlike the domain's own it is, where that is known.
 
         Where it is so unlike that results may mislead, its notice says so, unless it has another.
         """
-        opened = replace(self.open(image, name), fitted=fitted)
+        opened = replace(self.open(image, name), fitted=fitted, aspect=aspect)
         off = self.domain.off_distribution
         if off is None:
             return replace(opened, notice=notice)

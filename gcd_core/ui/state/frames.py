@@ -66,6 +66,9 @@ class Opened:
         Its off-distribution score, where the domain has one.
     fitted : str
         How it was brought to a square; nothing where it was one.
+    aspect : float
+        Width by height in which its pictures are to be seen: that of the file, where it was
+        stretched to a square.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Opened:
     notice: str = ""
     foreign: float | None = None
     fitted: str = ""
+    aspect: float = 1.0
 
 
 class KeptFrames:

@@ -52,7 +52,9 @@ class Session:
     compared : dict or None
         What Compare showed last, in numbers.
     display : tuple or None
-        Overlay, opacity and view last chosen; None while a sweep is shown.
+        Overlay, opacity and view last chosen.
+    laid_out : tuple or None
+        The names and the folded ones that the page's rows were laid out for.
     folder : pathlib.Path
         For files to take home.
     """
@@ -69,6 +71,7 @@ class Session:
         self.search: RunningSearch | None = None
         self.compared: dict[str, Any] | None = None
         self.display: tuple[str, float, str] | None = None
+        self.laid_out: tuple[list[str], list[str]] | None = None
         self.last_used = time.monotonic()
         self.folder = FilePath(tempfile.mkdtemp(prefix="gcd-"))
         self._tickets = itertools.count(1)
@@ -78,17 +81,18 @@ class Session:
     # -- opening ----------------------------------------------------------------------------
 
     def open_image(
-        self, image: Tensor, name: str, notice: str = "", fitted: str = ""
+        self, image: Tensor, name: str, notice: str = "", fitted: str = "", aspect: float = 1.0
     ) -> Opened | None:
         """Open a visitor's own image (1, C, H, W), with a word of warning where there is one.
 
-        `fitted` says how it was brought to a square, where it was none.
+        `fitted` says how it was brought to a square, where it was none, and `aspect` in which shape
+        it is to be seen.
 
         An image that is unlike the domain's own is opened too, and has a notice that says so.
         Returns None where another image was asked for meanwhile: that one is shown instead.
         """
         ticket = self._begin_opening()
-        opened = self.explorer.open_upload(image, name, notice, fitted)
+        opened = self.explorer.open_upload(image, name, notice, fitted, aspect)
         return self._show(opened, None, ticket)
 
     def open_example(self, index: int) -> Opened | None:

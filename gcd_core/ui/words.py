@@ -1,0 +1,174 @@
+"""The page's words: each term in plain words and in the field's, and what it means.
+
+Both stand in the page; its switch says which are seen.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import NamedTuple
+
+
+class Term(NamedTuple):
+    """A term.
+
+    Attributes
+    ----------
+    plain, expert : str
+        As a clinician and as a researcher reads it.
+    meaning : str
+        In a sentence or two, for both.
+    """
+
+    plain: str
+    expert: str
+    meaning: str
+
+
+TERMS = {
+    "directions": Term(
+        "Ways to change the answer",
+        "Directions",
+        "Each slider changes the picture in one way that was found to change the classifier's "
+        "answer: unit vectors in the generator's code z_sem.",
+    ),
+    "alpha": Term(
+        "strength",
+        "alpha",
+        "How far the picture is changed along a direction; 0 changes nothing, and the sign says "
+        "which way.",
+    ),
+    "counterfactual": Term(
+        "What would flip it",
+        "Counterfactual",
+        "The picture changed until the classifier answers otherwise. It is synthetic.",
+    ),
+    "changed": Term("Changed", "Changed", "The picture changed, the answer still the same."),
+    "reconstruction": Term(
+        "As the generator draws it",
+        "Reconstruction",
+        "The picture encoded and decoded again, nothing changed on purpose. What differs from the "
+        "original here, the generator cannot draw.",
+    ),
+    "bb_lig": Term(
+        "What mattered",
+        "BB-LIG heat map",
+        "Where the change mattered to the classifier on the way from the original to the picture "
+        "shown: black-box latent integrated gradients.",
+    ),
+    "cells": Term(
+        "Which parts",
+        "Cells",
+        "Which parts of the change make the answer: the classifier is asked about mixtures of "
+        "both pictures, and each cell gets its share (Shapley values).",
+    ),
+    "difference": Term("What changed", "Difference", "The picture shown minus the original."),
+    "proxy": Term(
+        "the search's guess",
+        "proxy",
+        "The small network that learned the classifier's answers during the search; the directions "
+        "were read off it.",
+    ),
+    "classifier": Term("classifier", "classifier", "What the classifier answered, measured."),
+    "lpips": Term(
+        "How much changed (LPIPS)",
+        "Perceptual change (LPIPS)",
+        "The distance of the picture shown to the original as a network that models human sight "
+        "sees it: 0 is the same, below 0.1 is a small change.",
+    ),
+    "oracle": Term(
+        "Second opinion",
+        "Second opinion",
+        "Another classifier, which no search ever asks: where it changes its mind too, the change "
+        "means more than a trick on the first.",
+    ),
+    "prediction": Term(
+        "Answer",
+        "Prediction",
+        "The classifier's probability of each finding, before and after the change.",
+    ),
+    "ways": Term(
+        "Independent ways",
+        "Independent ways",
+        "Directions that flip the answer each on its own, by what no other one changes.",
+    ),
+    "diversity": Term(
+        "How different the ways are",
+        "Diversity",
+        "LPIPS between the counterfactuals of two directions: the larger, the more unlike.",
+    ),
+    "cosine": Term(
+        "Angle between ways",
+        "Cosine",
+        "Of the angle between two directions: 0 is at right angles, 1 or -1 the same line.",
+    ),
+}
+OTHER = {"g": "Main way", "h": "Way", "w": "Own way"}  # by a direction's first letter
+MEANINGS = {
+    "g": "Along the proxy's gradient: the straightest way to another answer.",
+    "h": "Along an eigenvector of the Hessian of the loss: another way, the first the most curved.",
+    "w": "Found to flip the answer on its own, nearly at right angles to g and the others.",
+}
+
+
+def said(plain: str, expert: str) -> str:
+    """HTML of which the page's switch shows one: both are HTML already."""
+    if plain == expert:
+        return plain
+    return f'<span class="plain">{plain}</span><span class="expert">{expert}</span>'
+
+
+def term(name: str) -> str:
+    """A term as HTML, with its meaning for whoever points at it or comes to it by the keyboard."""
+    plain, expert, meaning = TERMS[name]
+    return explained(said(escape(plain), escape(expert)), meaning)
+
+
+def explained(body: str, meaning: str) -> str:
+    """HTML with a meaning that is shown to whoever points at it, or reaches it by the keyboard."""
+    text = escape(meaning)
+    return (
+        f'<span class="term" tabindex="0" data-tip="{text}">{body}<i class="sr">{text}</i></span>'
+    )
+
+
+def captions() -> dict[str, str]:
+    """What the changed picture is called, as HTML, by what it is."""
+    return {name: term(name) for name in ("counterfactual", "changed", "reconstruction")}
+
+
+def way(name: str) -> str:
+    """A direction's name as HTML: "h1" and "Way 1", with what it is."""
+    return explained(said(plain_way(name), escape(name)), MEANINGS.get(name[:1], ""))
+
+
+def plain_way(name: str) -> str:
+    """A direction's name in plain words."""
+    return f"{OTHER.get(name[:1], 'Way')} {name[1:]}".strip()
+
+
+# What Gradio's own components say: by selector, in plain words and in the field's.
+WRITTEN = {
+    "#overlay input[value=bb_lig] + span": ("What mattered", "BB-LIG"),
+    "#overlay input[value=cells] + span": ("Parts", "Cells"),
+    "#overlay input[value=difference] + span": ("Changes", "Difference"),
+    "#tabs button[role=tab]:nth-of-type(2)": ("Find ways", "Find directions"),
+    "#tabs button[role=tab]:nth-of-type(3)": ("Compare ways", "Compare directions"),
+    ".gcd-direction button": ("Flip", "To flip"),
+    "#target > .sr-only": ("How sure", "To flip"),
+    "#reset": ("Undo all", "Reset"),
+    "#sweep:not(.busy)": ("Play", "Sweep"),
+}
+TOUR = (  # what to look at, and what to say of it
+    ("#strip", "Open a picture, or choose one of the examples. Nothing leaves this server."),
+    (
+        "#direction-g",
+        "Drag a slider: the picture changes in one way, until the classifier changes its mind.",
+    ),
+    (
+        "#pictures",
+        "Left the original, then the changed picture, then where the change mattered. Zoom with "
+        "the wheel, press F to flicker between before and after.",
+    ),
+    ("#readout", "How sure the classifier is, before and after, and all along the way."),
+)
