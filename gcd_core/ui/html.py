@@ -410,7 +410,8 @@ def direction_title(session: Session, name: str | None) -> str:
         return f'<b data-flips="no">{way(name)}</b><small>no flip</small>'
     alphas = path.alphas[path.is_flipped]
     first = signed(float(alphas[alphas.abs().argmin()]))
-    return f"<b>{way(name)}</b><small>flips from {first}</small>"
+    flips = '<span class="flips">flips </span>'
+    return f"<b>{way(name)}</b><small>{said('', flips)}from {first}</small>"
 
 
 def end_picture(session: Session, name: str | None, end: int) -> str:
