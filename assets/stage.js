@@ -130,6 +130,7 @@ Object.assign(window.gcd, (() => {
   const DO = {
     flicker,
     full,
+    region: button => gcd.paint(button),
     closer: () => zoomTo(view.zoom * 1.5),
     farther: () => zoomTo(view.zoom / 1.5),
     whole: () => zoomTo(1),
@@ -158,6 +159,7 @@ Object.assign(window.gcd, (() => {
     follow(element);
     place();
     watch('value', () => blinking || showBefore(false));
+    watch('value', () => gcd.outline());
   };
 
   // Keys, unless somebody writes: F flickers, B shows before while it is held.
@@ -171,5 +173,7 @@ Object.assign(window.gcd, (() => {
     if (event.key === 'b' && !blinking) showBefore(false);
   });
 
-  return { stage, tools };
+  const viewed = () => view;
+
+  return { stage, tools, viewed };
 })());

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FORMATS = ("pdf", "png")
-MOST_LABELS, FEW_LABELS, MOST_WARNINGS = 12, 5, 2
+MOST_LABELS, FEW_LABELS, MOST_WARNINGS = 12, 5, 3
 NOTICE = (
     "Research use only. Not a medical device, not for diagnosis. The changed image is synthetic: "
     "it shows what this classifier reacts to, and is no forecast of a patient's course."

@@ -28,7 +28,7 @@ class ExploreTab:
 
     def __init__(self, visitors: Visitors) -> None:
         self.explorer = visitors.explorer
-        self.layout = ExploreLayout(visitors.explorer.domain)
+        self.layout = ExploreLayout(visitors)
         self.handlers = ExploreHandlers(visitors, self.layout)
 
     def bind(self, page: gr.Blocks) -> None:
@@ -38,6 +38,7 @@ class ExploreTab:
         self._bind_map()
         self._bind_report()
         self._bind_view_and_sweep()
+        self.layout.region.bind()
         self._bind_numbers()
 
     def then_prepare(self, event: Dependency, name: str) -> None:

@@ -22,9 +22,11 @@ from gcd_core.ui.html import (
     ways_line,
 )
 from gcd_core.ui.numbers import numbers_of
+from gcd_core.ui.region_panel import RegionPanel
 from gcd_core.ui.state.positions import MAX_H, SLIDERS
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.sets import BUNDLED
+from gcd_core.ui.state.visitors import Visitors
 
 OVERLAYS = [
     ("BB-LIG", "bb_lig"),
@@ -54,11 +56,12 @@ class ExploreLayout:
 
     Parameters
     ----------
-    domain : Domain
-        Its examples, labels and `alpha_max` are laid out.
+    visitors : Visitors
+        Of a domain whose examples, labels and `alpha_max` are laid out.
     """
 
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, visitors: Visitors) -> None:
+        self.visitors, domain = visitors, visitors.explorer.domain
         self.alpha_max, self.margin = domain.alpha_max, domain.margin
         self.grey = domain.generator.channels == 1
         self.rows: list[gr.Row] = []
@@ -147,6 +150,7 @@ class ExploreLayout:
                 js_on_load="gcd.pictures(element, watch)",
                 apply_default_css=False,
             )
+            self.region = RegionPanel(self.visitors)
             with gr.Row(elem_id="readout"):
                 self.bars = gr.HTML(
                     label="bars",
@@ -263,6 +267,7 @@ class ExploreLayout:
             *self.sliders,
             *self.films,
             *self.rows,
+            self.region.cards,
             self.back,
             self.ways,
             self.label,
@@ -311,6 +316,7 @@ class ExploreLayout:
             *(session.alphas.get(name, 0.0) for name in SLIDERS),
             *("" for _ in self.films),
             *rows,
+            "",
             gr.update(visible=session.sets.used(session.label) != BUNDLED),
             ways_line(session),
             session.label,

@@ -45,6 +45,11 @@ WINDOW = (
     '<button type="button" data-do="window">As it was</button></div></details>'
 )
 TOOLS = (  # what the page's script does, the sign, and what it is called
+    (
+        "region",
+        '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M2 12l1-3 7-7 2 2-7 7-3 1z"/></svg>',
+        "Paint a region, and try whether it alone changes the answer",
+    ),
     ("flicker", "\N{LEFT RIGHT ARROW}", "Before and after in turn (key F); hold B for before"),
     ("closer", "+", "Closer (wheel or pinch; drag to move)"),
     ("farther", "\N{MINUS SIGN}", "Farther"),

@@ -16,7 +16,9 @@ from gcd_core.ui.charts import Points, crosses
 from gcd_core.ui.state.frames import Frame
 from gcd_core.ui.state.lines import line_vector
 from gcd_core.ui.state.positions import alpha_grid
+from gcd_core.ui.state.regions import Tried
 from gcd_core.ui.state.session import Session
+from gcd_core.wording import percent
 
 
 def label_names(session: Session, label: str | None = None) -> tuple[str, str]:
@@ -120,6 +122,18 @@ def numbers_of(session: Session, **more: object) -> dict[str, Any]:
     current = session.current
     picture = {} if current is None else {"image": drawn(current.image)}
     return facts_of(session) | picture | more
+
+
+def verdict(tried: Tried, source_probability: float, positive: str) -> str:
+    """What came of a region, in a sentence."""
+    path = tried.path
+    before, after = (
+        percent(source_probability),
+        percent(float(path.probabilities[path.counterfactual])),
+    )
+    if path.flipped:
+        return f"Changing only this region turns {positive} {before} into {after}."
+    return f"Changing only this region cannot: {positive} {before} comes as far as {after}."
 
 
 def opinion(frame: Frame, labels: Sequence[str]) -> dict[str, float | None] | None:

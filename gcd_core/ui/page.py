@@ -25,6 +25,7 @@ SCRIPTS = (
     "page.js",
     "film.js",
     "stage.js",
+    "region.js",
     "words.js",
     "save.js",
 )  # the first defines `gcd`, the others add to it

@@ -18,8 +18,16 @@ from gcd_core.method.walk import Path
 from gcd_core.report.captions import caption
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
-from gcd_core.ui.numbers import cautions_of, place_on_line, proxy_curve, reconstruction_flips
+from gcd_core.ui.numbers import (
+    cautions_of,
+    label_names,
+    place_on_line,
+    proxy_curve,
+    reconstruction_flips,
+    verdict,
+)
 from gcd_core.ui.state.session import Session
+from gcd_core.wording import percent
 
 
 def report_of(session: Session) -> Report:
@@ -48,6 +56,13 @@ def report_of(session: Session) -> Report:
     told = [f"The original was {opened.fitted}."] if opened.fitted else []
     if reconstruction_flips(session):
         told.append("The reconstruction alone already changes the classifier's answer.")
+    regions = [] if session.regions is None else session.regions.kept
+    positive, probability = label_names(session)[1], opened.source.probabilities[i]
+    of_regions = [
+        f"{tried.name}, {percent(tried.share)} of the picture: "
+        + verdict(tried, probability, positive)
+        for tried in regions
+    ]
     return Report.of(
         session.explorer.domain,
         moves.directions,
@@ -62,7 +77,12 @@ def report_of(session: Session) -> Report:
         here=place_on_line(session)[0],
         proxy=proxy_curve(session),
         oracle=None if before is None or after is None else (before, after),
-        warnings=[*([opened.notice] if opened.notice else []), *told, *cautions_of(session)],
+        warnings=[
+            *([opened.notice] if opened.notice else []),
+            *told,
+            *cautions_of(session),
+            *of_regions,
+        ],
     )
 
 

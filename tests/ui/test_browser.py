@@ -314,6 +314,35 @@ def test_pictures_are_looked_at_closely(served: Served, visit):
     assert page.locator("#pictures .frame").first.bounding_box()["width"] > 1.9 * width
 
 
+def test_a_region_is_painted_and_tried(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    page.locator("#tools [data-do=region]").click()
+    page.locator("[data-paint=box]").click()
+    box = page.locator("#pictures .frame").first.bounding_box()
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    page.mouse.move(*at(0.15, 0.25))
+    page.mouse.down()
+    page.mouse.move(*at(0.85, 0.8), steps=4)
+    page.mouse.up()
+    assert page.locator("#pictures canvas.outline").count() == 3
+    assert 36 <= int(page.locator(".gcd-painter .share").inner_text().split()[0]) <= 41
+    page.locator("#try-region").click()
+    page.wait_for_selector(".gcd-region.yes")
+    assert "Changing only this region turns Pneumonia" in page.locator("#regions").inner_text()
+    page.locator("[data-paint=clear]").click()
+    assert page.locator("#pictures canvas.outline").count() == 0
+    page.locator("[data-paint=undo]").click()
+    assert page.locator("#pictures canvas.outline").count() == 3
+    page.locator("[data-paint=clear]").click()
+    page.locator("#try-region").click()
+    page.get_by_text("Nothing is painted yet").wait_for()
+    page.screenshot(path=ARTEFACTS / "region.png", full_page=True)
+
+
 def test_any_picture_and_chart_is_saved_with_what_it_shows(served: Served, visit, tmp_path: Path):
     page = visit(served.address)
     prepared(page)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
@@ -56,6 +56,39 @@ def test_every_event_has_its_name(client: Client):
     assert set(endpoints) >= NAMES
     answers = [value["label"] for endpoint in endpoints.values() for value in endpoint["returns"]]
     assert not [label for label in answers if label.startswith("value_")]
+
+
+def mask(*box: int) -> str:
+    """A region as a client sends it: white in a box (left, top, right, bottom), black outside."""
+    picture = Image.new("L", (128, 128))
+    ImageDraw.Draw(picture).rectangle(box, fill=255)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def test_a_region_is_painted_suggested_tried_and_reported(client: Client, picture: Path):
+    client.predict(handle_file(picture), api_name="/open_image")
+    lungs, corner = mask(18, 30, 112, 104), mask(0, 0, 19, 19)
+    assert client.predict(corner, api_name="/paint_region") == {"share": 400 / 128**2}
+    flips = client.predict(lungs, api_name="/try_region")[0]
+    stays = client.predict(corner, api_name="/try_region")[0]
+    assert flips["flipped"] and not stays["flipped"]
+    assert [tried["name"] for tried in stays["regions"]] == ["Region 1", "Region 2"]
+    suggested = client.predict(api_name="/suggest_region")[0]
+    assert 0.2 < suggested["share"] < 0.4
+    assert client.predict(suggested["mask"], api_name="/try_region")[0]["flipped"]
+    for wrong, problem in (
+        ("", "Nothing is painted"),
+        (mask(0, 0, 127, 127), "whole picture"),
+        (lungs[:-41], "damaged"),
+        ("data:image/png;base64,AAAA", "not a picture"),
+        ("file:///etc/passwd", "no picture"),
+    ):
+        with pytest.raises(AppError, match=problem):
+            client.predict(wrong, api_name="/try_region")
+    client.predict(api_name="/report")
+    assert client.predict(api_name="/forget_regions") == ""
 
 
 def test_the_numbers_come_alone(client: Client, picture: Path):

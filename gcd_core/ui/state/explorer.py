@@ -64,6 +64,7 @@ class Explorer:
         networks = Networks(domain)
         self._encode, self._decode = gpu(networks.encode), gpu(networks.decode)
         self._walk, self._find = gpu(networks.walk), gpu(networks.find)
+        self._try_walk = gpu(networks.try_walk)
         self._walk_line, self._narrow = gpu(networks.walk_line), gpu(networks.narrow)
         self._ask_oracle = gpu(networks.ask_oracle)
 
@@ -251,6 +252,24 @@ class Explorer:
         with self._lock:
             self._paths.add(paths)
         return paths
+
+    def walk_region(
+        self,
+        opened: Opened,
+        direction: Direction,
+        label: str,
+        region: Tensor,
+        cancel: Cancel,
+        roughly: bool,
+    ) -> Path:
+        """Walk a direction inside a mask (S, S), roughly or in full, for who waits for it."""
+
+        def report(*_: int) -> None:
+            self.compute.give_way(Urgency.NEXT)
+
+        hooks = (report, cancel) if CALLS_BACK else (None, None)
+        work = self._try_walk if roughly else self._walk
+        return self.in_turn(Urgency.NEXT, work, opened, direction, label, *hooks, region)
 
     def _walked(self, opened: Opened, direction: Direction, label: str, cancel: Cancel) -> Path:
         """Decode a path in the background, unless that is cancelled."""

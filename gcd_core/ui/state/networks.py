@@ -80,8 +80,9 @@ class Networks:
         label: str,
         progress: BatchProgress | None,
         cancel: Cancel | None,
+        region: Tensor | None = None,
     ) -> Path:
-        """Decode the path along a direction, both ways, at every stop."""
+        """Decode the path along a direction, both ways, at every stop; in a region if given."""
         return walk(
             self.domain,
             opened.image,
@@ -92,6 +93,32 @@ class Networks:
             batch_size=self._batch_size,
             progress=progress,
             cancel=cancel,
+            region=region,
+        )
+
+    def try_walk(
+        self,
+        opened: Opened,
+        direction: Direction,
+        label: str,
+        progress: BatchProgress | None,
+        cancel: Cancel | None,
+        region: Tensor,
+    ) -> Path:
+        """Decode every other stop of a path in a region, by the fast decoder."""
+        return walk(
+            self.domain,
+            opened.image,
+            direction,
+            label,
+            alphas=torch.tensor(alpha_grid(self.domain.alpha_max)[::2]),
+            latent=opened.latent,
+            solver=self.domain.generator.live_solver,
+            batch_size=self._batch_size,
+            progress=progress,
+            cancel=cancel,
+            choice=LOWEST_LOSS,
+            region=region,
         )
 
     def walk_line(

@@ -25,6 +25,7 @@ from gcd_core.ui.state.maps import Maps
 from gcd_core.ui.state.moves import Moves
 from gcd_core.ui.state.paths import Paths
 from gcd_core.ui.state.positions import Alphas, folded_names, shown_names
+from gcd_core.ui.state.regions import Regions
 from gcd_core.ui.state.searches import RunningSearch
 from gcd_core.ui.state.sets import Sets
 
@@ -47,6 +48,8 @@ class Session:
         The number of the opened example.
     sets : Sets
         Those found or loaded.
+    regions : Regions or None
+        Those that were tried of the opened image.
     search : RunningSearch or None
         The visitor's last.
     compared : dict or None
@@ -68,6 +71,7 @@ class Session:
         self.sets = Sets()
         self.moves: Moves | None = None
         self.maps: Maps | None = None
+        self.regions: Regions | None = None
         self.search: RunningSearch | None = None
         self.compared: dict[str, Any] | None = None
         self.display: tuple[str, float, str] | None = None
@@ -176,12 +180,16 @@ class Session:
                 paths = self.explorer.paths(opened, self.directions, self.label)
         self.moves = Moves(self.explorer, opened, self.directions, paths)
         self.maps = Maps(self.moves, self.label)
+        tried = [name for name in self.names if name not in self.folded]
+        self.regions = Regions(self.explorer, opened, self.directions, tried, self.label)
 
     def _leave(self) -> None:
         if self.moves is not None and self.maps is not None:
             self.moves.leave()
             self.maps.clear()
-        self.moves = self.maps = None
+        if self.regions is not None:
+            self.regions.cancel()
+        self.moves = self.maps = self.regions = None
 
     # -- searching --------------------------------------------------------------------------
 

@@ -1,0 +1,187 @@
+// Painting a region over the pictures: brush, eraser, box, undo. What is painted is outlined on all
+// pictures, and goes to the server as a small black and white PNG.
+
+Object.assign(window.gcd, (() => {
+  const UNDO = 30; // strokes that can be taken back
+  const mask = document.createElement('canvas'); // white where the picture may change
+  const pen = mask.getContext('2d', { willReadFrequently: true });
+  const strokes = [];
+  let tool = 'brush';
+  let from = null; // where a stroke began, in the picture's pixels
+  let before = null; // the mask as it was then
+
+  const stage = () => document.querySelector('#stage');
+  const painting = () => Boolean(stage()?.classList.contains('painting'));
+  const size = () => document.querySelector('#pictures img.source')?.naturalWidth || 128;
+
+  const fit = () => {
+    if (mask.width === size()) return;
+    mask.width = mask.height = size();
+    strokes.length = 0;
+  };
+
+  // The border of what is painted, over every picture.
+  const outline = () => {
+    const { width } = mask;
+    const { data } = pen.getImageData(0, 0, width, width);
+    const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < width && data[4 * (y * width + x) + 3] > 127;
+    let count = 0;
+    const border = new Path2D();
+    for (let y = 0; y < width; y++)
+      for (let x = 0; x < width; x++) {
+        if (!inside(x, y)) continue;
+        count++;
+        if (!inside(x - 1, y)) border.rect(x, y, 0.35, 1);
+        if (!inside(x + 1, y)) border.rect(x + 0.65, y, 0.35, 1);
+        if (!inside(x, y - 1)) border.rect(x, y, 1, 0.35);
+        if (!inside(x, y + 1)) border.rect(x, y + 0.65, 1, 0.35);
+      }
+    for (const frame of document.querySelectorAll('#pictures .frame')) {
+      let canvas = frame.querySelector('canvas.outline');
+      if (!count || !painting()) {
+        canvas?.remove();
+        continue;
+      }
+      if (!canvas) {
+        canvas = document.createElement('canvas');
+        canvas.className = 'outline';
+        frame.append(canvas);
+      }
+      canvas.width = canvas.height = 4 * width;
+      const context = canvas.getContext('2d');
+      context.scale(4, 4);
+      context.fillStyle = '#3fd8ff';
+      context.fill(border);
+    }
+    const share = document.querySelector('.gcd-painter .share');
+    if (share) share.textContent = count ? `${Math.max(1, Math.round((100 * count) / width ** 2))} %` : '';
+  };
+
+  const spot = (event, frame) => {
+    const box = frame.getBoundingClientRect();
+    const { zoom, x, y } = gcd.viewed();
+    const px = ((event.clientX - box.left) / box.width - x) / zoom;
+    const py = ((event.clientY - box.top) / box.height - y) / zoom;
+    return [px * mask.width, py * mask.width];
+  };
+
+  const keep = () => {
+    strokes.push(pen.getImageData(0, 0, mask.width, mask.width));
+    if (strokes.length > UNDO) strokes.shift();
+  };
+
+  const draw = (to, erase) => {
+    const radius = Number(document.querySelector('[name=brush-size]')?.value ?? 12) / 2;
+    pen.globalCompositeOperation = erase ? 'destination-out' : 'source-over';
+    pen.strokeStyle = pen.fillStyle = '#fff';
+    if (tool === 'box') {
+      pen.putImageData(before, 0, 0);
+      const [x, y] = [Math.min(from[0], to[0]), Math.min(from[1], to[1])];
+      pen.fillRect(Math.round(x), Math.round(y), Math.round(Math.abs(to[0] - from[0])), Math.round(Math.abs(to[1] - from[1])));
+    } else {
+      pen.lineWidth = 2 * radius;
+      pen.lineCap = pen.lineJoin = 'round';
+      pen.beginPath();
+      pen.moveTo(...from);
+      pen.lineTo(to[0] + 0.01, to[1]);
+      pen.stroke();
+      from = to;
+    }
+    outline();
+  };
+
+  document.addEventListener(
+    'pointerdown',
+    event => {
+      const frame = event.target.closest?.('#pictures .frame');
+      if (!frame || !painting() || event.button !== 0 || !event.isPrimary) return;
+      event.preventDefault();
+      event.stopPropagation();
+      fit();
+      keep();
+      before = strokes[strokes.length - 1];
+      from = spot(event, frame);
+      frame.setPointerCapture(event.pointerId);
+      draw(from, tool === 'eraser');
+      const move = moved => draw(spot(moved, frame), tool === 'eraser');
+      const end = () => {
+        from = null;
+        frame.removeEventListener('pointermove', move);
+      };
+      frame.addEventListener('pointermove', move);
+      for (const name of ['pointerup', 'pointercancel']) frame.addEventListener(name, end, { once: true });
+    },
+    true
+  );
+
+  const DO = {
+    undo: () => strokes.length && pen.putImageData(strokes.pop(), 0, 0),
+    clear: () => {
+      keep();
+      pen.clearRect(0, 0, mask.width, mask.width);
+    },
+  };
+  const painter = element => {
+    const mark = () =>
+      element.querySelectorAll('[data-paint]').forEach(button => {
+        if (!DO[button.dataset.paint]) button.setAttribute('aria-pressed', button.dataset.paint === tool);
+      });
+    element.addEventListener('click', event => {
+      const name = event.target.closest('[data-paint]')?.dataset.paint;
+      if (!name) return;
+      fit();
+      if (DO[name]) DO[name]();
+      else tool = name;
+      mark();
+      outline();
+    });
+    mark();
+  };
+
+  const paint = button => {
+    const on = stage().classList.toggle('painting');
+    document.body.classList.toggle('gcd-painting', on);
+    button.setAttribute('aria-pressed', on);
+    fit();
+    outline();
+  };
+
+  // What is painted, as opaque on transparent, for the server; "" where nothing is.
+  const withMask = () => {
+    fit();
+    const { data } = pen.getImageData(0, 0, mask.width, mask.width);
+    const flat = document.createElement('canvas');
+    flat.width = flat.height = mask.width;
+    const context = flat.getContext('2d');
+    const picture = context.createImageData(mask.width, mask.width);
+    let count = 0;
+    for (let k = 0; k < data.length; k += 4) {
+      const marked = data[k + 3] > 127 ? 255 : 0;
+      count += marked > 0;
+      picture.data.set([255, 255, 255, marked], k);
+    }
+    context.putImageData(picture, 0, 0);
+    return [count ? flat.toDataURL('image/png') : ''];
+  };
+
+  // The server's suggestion takes the place of what is painted.
+  const suggested = (props, watch) =>
+    watch('value', async () => {
+      if (!props.value) return;
+      const image = new Image();
+      image.src = props.value;
+      await image.decode();
+      fit();
+      keep();
+      const scratch = document.createElement('canvas');
+      scratch.width = scratch.height = mask.width;
+      const context = scratch.getContext('2d');
+      context.drawImage(image, 0, 0, mask.width, mask.width);
+      const picture = context.getImageData(0, 0, mask.width, mask.width);
+      for (let k = 0; k < picture.data.length; k += 4) picture.data[k + 3] = picture.data[k];
+      pen.putImageData(picture, 0, 0);
+      outline();
+    });
+
+  return { painter, paint, withMask, suggested, outline };
+})());

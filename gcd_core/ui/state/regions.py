@@ -1,0 +1,171 @@
+"""Regions of one opened image that a visitor tried, and whether each alone changes the answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from gcd_core.classifiers.base import BudgetExceeded
+from gcd_core.errors import GCDError
+from gcd_core.method.cells import QUERIES, check_budget
+from gcd_core.method.directions import DirectionSet
+from gcd_core.method.region import AutomaticRegion, check_region
+from gcd_core.method.walk import HALVINGS, Path
+from gcd_core.ui.state.compute import Urgency
+from gcd_core.ui.state.explorer import Explorer
+from gcd_core.ui.state.frames import Opened
+from gcd_core.ui.state.positions import POINTS
+
+MOST = 6  # kept of one image; the oldest make room
+Progress = Callable[[int, int], None]
+
+
+class Tried(NamedTuple):
+    """A region, and the most convincing change that stays inside it.
+
+    Attributes
+    ----------
+    name : str
+    mask : Tensor (S, S), bool
+        Where the picture could change.
+    path : Path
+        The walk along the direction that went farthest; confined to the mask.
+    asked : list of str
+        The directions that were walked.
+    """
+
+    name: str
+    mask: Tensor
+    path: Path
+    asked: list[str]
+
+    @property
+    def share(self) -> float:
+        """How much of the picture the region is, 0 to 1."""
+        return float(self.mask.double().mean())
+
+
+class Regions:
+    """Tries regions along the directions of one opened image, and keeps what came of it.
+
+    Parameters
+    ----------
+    explorer : Explorer
+    opened : Opened
+    directions : DirectionSet or None
+    names : sequence of str
+        The directions to try, in this order.
+    label : str
+        The one that is explained.
+    """
+
+    def __init__(
+        self,
+        explorer: Explorer,
+        opened: Opened,
+        directions: DirectionSet | None,
+        names: list[str],
+        label: str,
+    ) -> None:
+        self.explorer, self.opened, self.label = explorer, opened, label
+        self.directions, self.names = directions, names
+        self.kept: list[Tried] = []
+        self._cancel, self._trying = threading.Event(), threading.Lock()
+        self._numbers = 0
+
+    def attempt(self, mask: Tensor, progress: Progress) -> Tried:
+        """Walk inside a mask (S, S) along one direction after the other until one flips.
+
+        All of them by the fast decoder, and the one that went farthest in full. Of a classifier
+        that may not be asked as often as one likes, along the first alone. `progress(done, total)`
+        is told of the directions.
+
+        Raises
+        ------
+        GCDError
+            If there is nothing to walk along, another region is being tried, the mask does not fit,
+            or the budget does not allow it; nothing is asked then.
+        Cancelled
+            If `cancel` was called, or another image opened.
+        """
+        if self.directions is None:
+            raise GCDError("There are no directions for this label yet: find or load some first.")
+        masks = check_region(self.explorer.domain, mask)
+        assert masks is not None
+        if not self._trying.acquire(blocking=False):
+            raise GCDError("A region is being tried already: cancel it or wait for it to end.")
+        try:
+            self._cancel.clear()
+            names = self.names if self.explorer.asks_freely else self.names[:1]
+            self._check_budget()
+            best = self._best_of(names, masks[0], progress)
+            path = self._walk(best, masks[0], roughly=False)
+            self._numbers += 1
+            asked = names[: names.index(best) + 1] if path.flipped else names
+            tried = Tried(f"Region {self._numbers}", masks[0], path, asked)
+            self.kept = [*self.kept, tried][-MOST:]
+            return tried
+        finally:
+            self._trying.release()
+
+    def _best_of(self, names: list[str], mask: Tensor, progress: Progress) -> str:
+        """The first direction that flips inside a mask, else the one that comes nearest to it."""
+        nearness = {}
+        for i, name in enumerate(names):
+            progress(i, len(names) + 1)
+            if len(names) > 1:
+                path = self._walk(name, mask, roughly=True)
+                nearness[name] = _nearness(path)
+                if path.flipped:
+                    return name
+        progress(len(names), len(names) + 1)
+        return max(names, key=lambda name: nearness.get(name, 0.0))
+
+    def _walk(self, name: str, mask: Tensor, roughly: bool) -> Path:
+        assert self.directions is not None
+        task = self.opened, self.directions[name], self.label, mask, self._cancel
+        return self.explorer.walk_region(*task, roughly)
+
+    def suggest(self, path: Path) -> Tensor:
+        """Return the cells (S, S), bool, that matter most to the change along a path.
+
+        It asks the classifier 512 times.
+
+        Raises
+        ------
+        BudgetExceeded
+            Where the classifier may not be asked as often; nothing is asked then.
+        """
+        check_budget(self.explorer.domain.classifier, QUERIES)
+        mask = AutomaticRegion().mask
+        changed = path.counterfactual_image
+        classifier = self.explorer.domain.classifier
+        return self.explorer.in_turn(
+            Urgency.NEXT, mask, classifier, self.label, self.opened.image, changed
+        )
+
+    def forget(self) -> None:
+        """Keep none of them."""
+        self.kept = []
+
+    def cancel(self) -> None:
+        """End what is being tried, before its next batch."""
+        self._cancel.set()
+
+    def _check_budget(self) -> None:
+        classifier, needed = self.explorer.domain.classifier, POINTS + HALVINGS
+        budget = classifier.budget
+        if budget is not None and classifier.queries + needed > budget:
+            raise BudgetExceeded(
+                f"Trying a region asks the classifier about {needed} images; of its budget of "
+                f"{budget} {max(budget - classifier.queries, 0)} are left."
+            )
+
+
+def _nearness(path: Path) -> float:
+    """How far a path takes the probability toward the other side; more than any other if over."""
+    away = path.sign * (path.probabilities - path.threshold)
+    return float(away.max())
