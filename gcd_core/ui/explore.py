@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
+from gcd_core.ui.explore_answers import ExploreAnswers
 from gcd_core.ui.explore_handlers import ExploreHandlers
 from gcd_core.ui.explore_layout import ExploreLayout
 from gcd_core.ui.messages import polite
@@ -30,6 +31,7 @@ class ExploreTab:
         self.explorer = visitors.explorer
         self.layout = ExploreLayout(visitors)
         self.handlers = ExploreHandlers(visitors, self.layout)
+        self.answers = ExploreAnswers(visitors)
 
     def bind(self, page: gr.Blocks) -> None:
         """Connects the components, in the order in which the API lists the events."""
@@ -192,7 +194,7 @@ class ExploreTab:
         layout = self.layout
         for file_format, button in (("pdf", layout.report_pdf), ("png", layout.report_png)):
             written = button.click(
-                polite(self.handlers.report),
+                polite(self.answers.report),
                 layout.file_format,
                 [layout.numbers, layout.report_file],
                 js=f"gcd.withFirst('{file_format}')",
@@ -202,7 +204,7 @@ class ExploreTab:
             )
             written.success(None, None, None, js="gcd.download('#report-file')")
         written = layout.path_csv.click(
-            polite(self.handlers.save_path),
+            polite(self.answers.save_path),
             None,
             [layout.numbers, layout.report_file],
             api_name="save_path",
@@ -212,8 +214,8 @@ class ExploreTab:
 
     def _bind_numbers(self) -> None:
         """What clients of the API ask who want the numbers alone."""
-        gr.api(polite(self.handlers.facts), api_name="facts")
-        gr.api(polite(self.handlers.go), api_name="go")
+        gr.api(polite(self.answers.facts), api_name="facts")
+        gr.api(polite(self.answers.go), api_name="go")
 
     def _bind_view_and_sweep(self) -> None:
         layout, handlers = self.layout, self.handlers
@@ -226,7 +228,7 @@ class ExploreTab:
         )
         layout.sweep.click(None, None, None, js="gcd.sweep", api_visibility="private")
         written = layout.gif.click(
-            polite(handlers.make_sweep),
+            polite(self.answers.make_sweep),
             None,
             [layout.numbers, layout.report_file],
             api_name="sweep",

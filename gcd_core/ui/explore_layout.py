@@ -9,6 +9,7 @@ import gradio as gr
 from gcd_core.domains.opening import Domain
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.addresses import thumbnail
+from gcd_core.ui.direction_row import FOLDED, ROW, DirectionRow
 from gcd_core.ui.html import (
     Display,
     curve_card,
@@ -35,8 +36,6 @@ OVERLAYS = [
     ("None", "none"),
 ]
 VIEWS = [("Side by side", "side"), ("Before | after", "slide")]
-STEP = 0.01  # of alpha on a slider: what is typed to two decimals stays
-ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
 COLOUR = "colour"  # class of the place to drop an image, where radiographs are not asked for
 EXAMPLES = (
     '{{#each thumbs}}<button type="button" data-index="{{@index}}" title="{{this.name}}">'
@@ -64,13 +63,6 @@ class ExploreLayout:
         self.visitors, domain = visitors, visitors.explorer.domain
         self.alpha_max, self.margin = domain.alpha_max, domain.margin
         self.grey = domain.generator.channels == 1
-        self.rows: list[gr.Row] = []
-        self.titles: list[gr.HTML] = []
-        self.lows: list[gr.HTML] = []
-        self.sliders: list[gr.Slider] = []
-        self.highs: list[gr.HTML] = []
-        self.flips: list[gr.Button] = []
-        self.films: list[gr.HTML] = []
         self.numbers = gr.JSON(label="facts", visible=False, elem_id="facts")
         self.direction = gr.Textbox("g", label="direction", visible=False)
         self.address = gr.Textbox("", label="address", visible=False)
@@ -80,7 +72,11 @@ class ExploreLayout:
         self._lay_out_strip(domain)
         with gr.Row(elem_id="work"):
             self._lay_out_stage()
-            self._lay_out_directions()
+            rows = self._lay_out_directions()
+        self.rows, self.titles = [r.row for r in rows], [r.title for r in rows]
+        self.lows, self.highs = [r.low for r in rows], [r.high for r in rows]
+        self.sliders, self.flips = [r.slider for r in rows], [r.flip for r in rows]
+        self.films = [r.film for r in rows]
 
     def _lay_out_strip(self, domain: Domain) -> None:
         """What to open and to explain."""
@@ -165,8 +161,9 @@ class ExploreLayout:
                     apply_default_css=False,
                 )
 
-    def _lay_out_directions(self) -> None:
+    def _lay_out_directions(self) -> list[DirectionRow]:
         """A row for each direction, those that hardly move folded away, and what to do with all."""
+        rows: list[DirectionRow] = []
         with gr.Column(elem_id="directions", min_width=320):
             self.heading = gr.HTML(label="heading", elem_id="heading", apply_default_css=False)
             self.back = gr.Button(
@@ -179,11 +176,9 @@ class ExploreLayout:
                 container=False,
                 elem_id="target",
             )
-            for name in SLIDERS[: 1 + MAX_H]:
-                self._lay_out_row(name)
+            rows += [DirectionRow(name, self.alpha_max) for name in SLIDERS[: 1 + MAX_H]]
             self.ways = gr.HTML(label="ways", elem_id="ways", apply_default_css=False)
-            for name in SLIDERS[1 + MAX_H :]:
-                self._lay_out_row(name)
+            rows += [DirectionRow(name, self.alpha_max) for name in SLIDERS[1 + MAX_H :]]
             self.fold = gr.HTML(
                 label="fold",
                 elem_id="fold",
@@ -198,48 +193,7 @@ class ExploreLayout:
                 self.report_png = gr.Button("PNG", size="sm", elem_id="report-png")
                 self.path_csv = gr.Button("CSV", size="sm", elem_id="path-csv")
             self.report_file = gr.DownloadButton("file", visible="hidden", elem_id="report-file")
-
-    def _lay_out_row(self, name: str) -> None:
-        """One direction: its slider between its ends, and the way to its flip."""
-        with gr.Row(elem_classes=[ROW], elem_id=f"direction-{name}") as row:
-            title = gr.HTML(
-                label=f"title_{name}",
-                elem_classes="gcd-title",
-                apply_default_css=False,
-                min_width=44,
-            )
-            low = gr.HTML(
-                label=f"low_{name}", elem_classes="gcd-end", apply_default_css=False, min_width=44
-            )
-            slider = gr.Slider(
-                -self.alpha_max,
-                self.alpha_max,
-                0,
-                step=STEP,
-                label=name,
-                container=False,
-                buttons=[],
-                elem_id=f"slider-{name}",
-                min_width=120,
-            )
-            high = gr.HTML(
-                label=f"high_{name}", elem_classes="gcd-end", apply_default_css=False, min_width=44
-            )
-            flip = gr.Button("To flip", size="sm", elem_id=f"flip-{name}", min_width=48)
-            film = gr.HTML(
-                label=f"film_{name}",
-                visible="hidden",
-                html_template="<i></i>",  # its value is for the page's script
-                js_on_load=f"gcd.film('{name}', props, watch)",
-                apply_default_css=False,
-            )
-        self.rows.append(row)
-        self.titles.append(title)
-        self.lows.append(low)
-        self.sliders.append(slider)
-        self.highs.append(high)
-        self.flips.append(flip)
-        self.films.append(film)
+        return rows
 
     # -- groups -----------------------------------------------------------------------------
 

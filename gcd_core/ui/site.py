@@ -96,7 +96,7 @@ class Site:
         if self.offers:
             middleware = [Middleware(DomainRouter, site=self)]
             settings["app_kwargs"] = {"middleware": middleware, "lifespan": self._lifespan}
-        self.root.explorer.prepare_examples()
+        self.root.visitors.preparation.start()
         self.root.launch(**launch_settings(), **settings)
 
     def close(self) -> None:
@@ -131,7 +131,7 @@ class Site:
         if self._closed:
             raise GCDError("The page is being closed: open it again in a moment.")
         page = ExplorerPage(domain, self.root.visitors, menu(self.places, place))
-        page.explorer.prepare_examples()
+        page.visitors.preparation.start()
         return mount(page, f"/{place.path}".rstrip("/"))
 
     @asynccontextmanager

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import weakref
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import product
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from gcd_core.domains.opening import Domain
-from gcd_core.errors import Cancel, Cancelled, GCDError
+from gcd_core.errors import Cancel, GCDError
 from gcd_core.generators.base import Latent
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.off_distribution import UNLIKE
@@ -30,15 +28,13 @@ from gcd_core.ui.state.networks import Networks
 from gcd_core.ui.state.paths import Paths, Played
 from gcd_core.ui.state.positions import (
     POINTS,
-    folded_names,
+    by_reach,
     shown_names,
 )
 from gcd_core.ui.state.searches import RunningSearch
 from gcd_core.ui.state.shared import QUIET, Shared
 
-LOG = logging.getLogger(__name__)
-LOOK = 0.2  # seconds between two looks at whether visitors leave the machine idle
-REST = 2.0  # seconds without a visitor's asking that make it idle
+REST = 2.0  # seconds without a visitor's asking that make the machine idle
 T = TypeVar("T")
 
 
@@ -55,8 +51,7 @@ class Explorer:
     def __init__(self, domain: Domain, shared: Shared) -> None:
         self.domain, self.shared = domain, shared
         self.compute, self.ahead, self.searches = shared.compute, shared.ahead, shared.searches
-        self._lock, self._closed = threading.Lock(), threading.Event()
-        self._preparing: threading.Thread | None = None
+        self._lock = threading.Lock()
         self._examples: dict[int, Opened] = {}
         self._turns: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
         self._paths: weakref.WeakSet[Paths] = weakref.WeakSet()
@@ -70,11 +65,8 @@ class Explorer:
 
     def close(self) -> None:
         """End the decoding of this domain's paths, and wait until that has ended."""
-        self._closed.set()
         with self._lock:
             every = list(self._paths)
-        if self._preparing is not None:
-            self._preparing.join()
         for paths in every:
             paths.stop()
 
@@ -113,6 +105,14 @@ class Explorer:
         if not self.one_thread:
             return function(*args)
         return self.compute.run(urgency, function, *args)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no visitor asked for anything lately, waits for a path, or searches."""
+        with self._lock:
+            busy = any(paths.watched and not paths.finished for paths in self._paths)
+        quiet = time.monotonic() - self.shared.last_asked > REST
+        return quiet and not busy and self.searches.idle
 
     # -- images ----------------------------------------------------------------------------
 
@@ -155,9 +155,7 @@ class Explorer:
             raise GCDError(
                 f"There is no example {index}: choose a number from 0 to {len(examples) - 1}."
             )
-        with self._lock:
-            turn = self._turns[index]
-        with turn:  # whoever asks for one meanwhile waits for the same
+        with self._turns[index]:  # whoever asks for one meanwhile waits for the same
             if index not in self._examples:
                 self._examples[index] = self._opened_example(index)
             return self._examples[index]
@@ -183,9 +181,8 @@ class Explorer:
 
         Its probabilities of the domain's labels, None of one that it does not know.
         """
-        if self.domain.oracle is None:
-            return None
-        return self.in_turn(Urgency.LIVE, self._ask_oracle, image)
+        asks = self.domain.oracle is not None
+        return self.in_turn(Urgency.LIVE, self._ask_oracle, image) if asks else None
 
     def judged(self, frame: Frame) -> Frame:
         """Add the oracle's opinion of a picture that was decoded in full, where there is one."""
@@ -243,12 +240,14 @@ class Explorer:
                 played = stored.played(self.domain, opened, directions[name], label)
                 if played is not None:
                     return played
-            path = self._walked(opened, directions[name], label, cancel)
+            path = self.walked(opened, directions[name], label, cancel)
             if stored is not None:
                 return stored.keep_path(self.domain, opened, directions[name], label, path)
             return Played(path, film_of(path))
 
-        paths = Paths(make, self._names(directions), self.shared.path_seat, kept)
+        paths = Paths(
+            make, by_reach(directions, self.domain.alpha_max), self.shared.path_seat, kept
+        )
         with self._lock:
             self._paths.add(paths)
         return paths
@@ -271,7 +270,7 @@ class Explorer:
         work = self._try_walk if roughly else self._walk
         return self.in_turn(Urgency.NEXT, work, opened, direction, label, *hooks, region)
 
-    def _walked(self, opened: Opened, direction: Direction, label: str, cancel: Cancel) -> Path:
+    def walked(self, opened: Opened, direction: Direction, label: str, cancel: Cancel) -> Path:
         """Decode a path in the background, unless that is cancelled."""
 
         def report(*_: int) -> None:
@@ -279,76 +278,6 @@ class Explorer:
 
         hooks = (report, cancel) if CALLS_BACK else (None, None)
         return self.in_turn(Urgency.PATH, self._walk, opened, direction, label, *hooks)
-
-    def prepare_examples(self) -> None:
-        """Decode what is not kept on disk of the examples, in the background, while nobody waits.
-
-        It ends with the explorer. Where nothing can be kept, or the classifier may not be asked as
-        often as one likes, nothing is prepared.
-        """
-        if self.shared.stored is not None and self.asks_freely:
-            self._preparing = threading.Thread(target=self._prepare, name="prepare", daemon=True)
-            self._preparing.start()
-
-    def _prepare(self) -> None:
-        try:
-            for index in range(len(self.domain.examples)):
-                if self._wait_for_rest():
-                    self.open_example(index)
-            for label, index in product(self.domain.labels, range(len(self.domain.examples))):
-                self._prepare_paths(index, label)
-        except GCDError as error:  # a visitor who asks for the same is told
-            LOG.warning("An example could not be prepared: %s", error)
-
-    def _prepare_paths(self, index: int, label: str) -> None:
-        """Decode an example's paths along a label's ready directions, and keep them on disk."""
-        directions, stored = self.ready_directions(label), self.shared.stored
-        if directions is None or stored is None:
-            return
-        for name in self._names(directions):
-            if not self._wait_for_rest():
-                return
-            opened, direction = self.open_example(index), directions[name]
-            if stored.has_path(self.domain, opened.image, direction, label):
-                continue
-            path = self._walked_at_rest(opened, direction, label)
-            if path is None:
-                return
-            stored.keep_path(self.domain, opened, direction, label, path)
-
-    def _walked_at_rest(self, opened: Opened, direction: Direction, label: str) -> Path | None:
-        """Decode a path, begun anew where a visitor comes in between; None once closed."""
-        while self._wait_for_rest():
-            try:
-                return self._walked(opened, direction, label, Unrest(self))
-            except Cancelled:
-                continue
-        return None
-
-    @property
-    def at_rest(self) -> bool:
-        """Whether no visitor asked for anything lately, waits for a path, or searches."""
-        with self._lock:
-            busy = any(paths.watched and not paths.finished for paths in self._paths)
-        quiet = time.monotonic() - self.shared.last_asked > REST
-        return quiet and not busy and self.searches.idle
-
-    @property
-    def closed(self) -> bool:
-        """Whether the work in the background is to end."""
-        return self._closed.is_set()
-
-    def _wait_for_rest(self) -> bool:
-        """Wait until visitors leave the machine idle; False once closed."""
-        while not self._closed.wait(LOOK):
-            if self.at_rest:
-                return True
-        return False
-
-    def _names(self, directions: DirectionSet) -> list[str]:
-        """The shown directions, those last that hardly move the classifier."""
-        folded = folded_names(directions, self.domain.alpha_max)
-        return sorted(shown_names(directions), key=lambda name: name in folded)
 
     def start_search(self, search: RunningSearch) -> None:
         """Put a search in the line of all domains' searches."""
@@ -366,14 +295,3 @@ class Explorer:
             return self._find(*task, **(hooks if CALLS_BACK else {}))
 
         return self.in_turn(Urgency.SEARCH, work)
-
-
-class Unrest:
-    """Cancels work for nobody as soon as somebody comes, or the page is being closed."""
-
-    def __init__(self, explorer: Explorer) -> None:
-        self._explorer = explorer
-
-    def is_set(self) -> bool:
-        """Whether to stop."""
-        return self._explorer.closed or not self._explorer.at_rest

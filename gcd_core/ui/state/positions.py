@@ -47,6 +47,12 @@ def folded_names(directions: DirectionSet, alpha_max: float) -> list[str]:
     return [name for name in shown_names(directions) if name != "g" and far[name] < bound]
 
 
+def by_reach(directions: DirectionSet, alpha_max: float) -> list[str]:
+    """The shown directions, those last that hardly move the proxy's logit."""
+    folded = folded_names(directions, alpha_max)
+    return sorted(shown_names(directions), key=lambda name: name in folded)
+
+
 def rounded(alphas: Alphas, names: list[str]) -> Alphas:
     """Positions as they are compared and kept: of known directions, without zeros."""
     near = {name: round(float(alphas[name]), 4) for name in names if name in alphas}

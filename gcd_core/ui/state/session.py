@@ -16,6 +16,7 @@ from gcd_core.errors import GCDError
 from gcd_core.method.attribution import Attribution
 from gcd_core.method.cells import CellAttribution
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.perturbation import check_label
 from gcd_core.method.search import Question
 from gcd_core.method.settings import Settings
 from gcd_core.method.walk import Path
@@ -112,7 +113,7 @@ class Session:
         GCDError
             Where the domain has no such label.
         """
-        self._check(label)
+        check_label(self.explorer.domain, label)
         with self._lock:
             self.label = label
             self._start_afresh(self.opened)
@@ -125,7 +126,7 @@ class Session:
         GCDError
             Where the domain has no such label, or no set has the name.
         """
-        self._check(label)
+        check_label(self.explorer.domain, label)
         with self._lock:
             self.sets.use(label, name)
             self.label = label
@@ -141,11 +142,6 @@ class Session:
             self.directions = None
             self.sets.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _check(self, label: str) -> None:
-        labels = self.explorer.domain.labels
-        if label not in labels:
-            raise GCDError(f"There is no label {label!r}: choose one of {', '.join(labels)}.")
 
     def _begin_opening(self) -> int:
         with self._lock:
@@ -272,15 +268,15 @@ class Session:
 
     def path_now(self, name: str) -> Path:
         """Return the path along a direction, waited for."""
-        return self._moves("There is no direction to follow yet").path_now(name)
+        return opened_moves(self, "There is no direction to follow yet").path_now(name)
 
     def move(self, alphas: Alphas, moved: str | None = None) -> Frame | None:
         """Go to z_sem + sum of alpha_i v_i; None where a newer position came meanwhile."""
-        return self._moves("There is nothing to move yet").move(alphas, moved)
+        return opened_moves(self, "There is nothing to move yet").move(alphas, moved)
 
     def to_flip(self, name: str, margin: float | None) -> tuple[Frame | None, bool]:
         """Go to a direction's counterfactual; say whether the prediction flipped there."""
-        return self._moves("There is no direction to follow yet").to_flip(name, margin)
+        return opened_moves(self, "There is no direction to follow yet").to_flip(name, margin)
 
     def draw_in_full(self) -> Frame | None:
         """Decode the current picture in full in a pause of moves; None where that is not needed."""
@@ -312,8 +308,9 @@ class Session:
         maps = self.maps
         return "" if maps is None else maps.price(kind)
 
-    def _moves(self, problem: str) -> Moves:
-        moves = self.moves
-        if moves is None:
-            raise GCDError(f"{problem}: open an image first.")
-        return moves
+
+def opened_moves(session: Session, problem: str) -> Moves:
+    """The moves of a session's image; a GCDError that begins with the problem where none is."""
+    if session.moves is None:
+        raise GCDError(f"{problem}: open an image first.")
+    return session.moves

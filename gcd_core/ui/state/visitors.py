@@ -8,6 +8,7 @@ from collections import OrderedDict
 
 from gcd_core.domains.opening import Domain
 from gcd_core.ui.state.explorer import Explorer
+from gcd_core.ui.state.preparing import Preparation
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.shared import Shared
 from gcd_core.ui.state.stored import Stored
@@ -36,6 +37,7 @@ class Visitors:
         self._first = beside is None
         shared = Shared(stored=stored) if beside is None else beside.explorer.shared
         self.explorer: Explorer = Explorer(domain, shared)
+        self.preparation = Preparation(self.explorer)
         self._sessions: OrderedDict[tuple[Explorer, str], Session]
         if beside is None:
             self._sessions, self._lock = OrderedDict(), threading.Lock()
@@ -75,6 +77,7 @@ class Visitors:
         """End every session of this domain, and wait until no work of its is left."""
         for who in self._own():
             self._end(who)
+        self.preparation.close()
         self.explorer.close()
         if self._first:
             self.explorer.shared.close()

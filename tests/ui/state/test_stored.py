@@ -98,7 +98,7 @@ def test_where_nothing_can_be_kept_it_is_told_once(domain: FakeDomain, tmp_path:
 def test_examples_are_prepared_while_nobody_waits(domain: FakeDomain, stored: Stored) -> None:
     visitors = Visitors(domain, stored=stored)
     try:
-        visitors.explorer.prepare_examples()
+        visitors.preparation.start()
         # 3 examples, each opened, and with 5 paths of one label and 9 of the other
         wait_for(lambda: len(list(stored.folder.glob("*.safetensors"))) == 3 * (1 + 5 + 9))
     finally:
@@ -112,7 +112,7 @@ def test_nothing_is_prepared_that_could_cost_money(domain: FakeDomain, stored: S
     domain.classifier.remote = True
     visitors = Visitors(domain, stored=stored)
     try:
-        visitors.explorer.prepare_examples()
-        assert domain.classifier.queries == 0 and visitors.explorer._preparing is None
+        visitors.preparation.start()
+        assert domain.classifier.queries == 0 and visitors.preparation._thread is None
     finally:
         visitors.close()
