@@ -5,7 +5,14 @@
   const LINE = 20; // of a line below it
   const DRAWN = ['stroke', 'stroke-width', 'stroke-dasharray', 'fill', 'font', 'opacity', 'text-anchor'];
 
-  const about = () => (document.querySelector('[data-about]')?.dataset.about ?? '').split('\n');
+  // What is decoded is synthetic, and of what; the original is not, and a search's loss is neither.
+  const about = card => {
+    if (card.matches('.original')) return [seen(card.querySelector('.note')), titleOfDomain()];
+    const place = card.closest('#losses') ? null : document.querySelector('[data-about]');
+    return place ? place.dataset.about.split('\n') : [titleOfDomain()];
+  };
+  const titleOfDomain = () =>
+    document.querySelector('[data-about]')?.dataset.about.split(' \u00b7 ').pop() ?? '';
 
   const canvasOf = (width, height, paint, lines) => {
     const canvas = document.createElement('canvas');
@@ -21,7 +28,7 @@
   };
 
   // What lies in a frame, from the bottom up, as large as the original and not as zoomed.
-  const ofFrame = (frame, title) => {
+  const ofFrame = (frame, lines) => {
     const box = frame.getBoundingClientRect();
     const height = Math.round((SIDE * box.height) / box.width);
     const cut = frame.querySelector('.before');
@@ -40,11 +47,11 @@
         context.drawImage(before, 0, 0, SIDE, height);
         context.restore();
       },
-      [title, ...about()]
+      lines
     );
   };
 
-  const ofChart = async (svg, title) => {
+  const ofChart = async (svg, lines) => {
     const { width, height } = svg.viewBox.baseVal;
     const scale = 2;
     const copy = svg.cloneNode(true);
@@ -65,7 +72,7 @@
       context.fillRect(0, 0, width * scale, height * scale);
       context.drawImage(image, 0, 0);
     };
-    return canvasOf(width * scale, height * scale, paint, [title, ...about()]);
+    return canvasOf(width * scale, height * scale, paint, lines);
   };
 
   const seen = element => {
@@ -81,7 +88,8 @@
     const card = button.closest('figure, .gcd-card');
     const frame = card.querySelector('.frame');
     const title = seen(card.querySelector('figcaption b, h2'));
-    const canvas = frame ? ofFrame(frame, title) : await ofChart(card.querySelector('svg.gcd-plot'), title);
+    const lines = [title, ...about(card)];
+    const canvas = frame ? ofFrame(frame, lines) : await ofChart(card.querySelector('svg.gcd-plot'), lines);
     const link = document.createElement('a');
     link.download = `${title.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '') || 'picture'}.png`;
     link.href = canvas.toDataURL('image/png');

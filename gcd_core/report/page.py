@@ -12,6 +12,7 @@ import numpy as np
 from gcd_core.errors import GCDError
 from gcd_core.files import written_whole
 from gcd_core.images.drawing import difference, overlay, to_pil
+from gcd_core.report.captions import DOT, SYNTHETIC
 from gcd_core.report.content import Curve, Report, position
 from gcd_core.report.layout import (
     ACCENT,
@@ -139,7 +140,7 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> float:
         ("Original", f"{label.positive} {percent(label.before)}", to_pil(report.source)),
         (
             "Counterfactual" if report.flipped else "Changed",
-            f"{label.positive} {percent(label.after)}",
+            f"{SYNTHETIC}{DOT}{label.positive} {percent(label.after)}",
             to_pil(report.changed),
         ),
         ("Difference", "changed minus original", overlay(report.source, change)),

@@ -16,7 +16,7 @@ from gcd_core.method.settings import Settings
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn, thumbnail
 from gcd_core.ui.explore import LIVE, ExploreTab
-from gcd_core.ui.html import image_name, image_tag
+from gcd_core.ui.html import SAVE, image_name, image_tag
 from gcd_core.ui.messages import polite
 from gcd_core.ui.numbers import label_names
 from gcd_core.ui.sets_panel import SetsPanel, chooser
@@ -253,8 +253,8 @@ class FindTab:
         train, validation = (search.train_losses, search.validation_losses) if search else ([], [])
         return (
             '<div class="gcd-card"><h2>Loss of the proxy<small><i class="proxy"></i>training'
-            f'<i class="measured"></i>validation</small></h2>{charts.losses(train, validation)}'
-            "</div>"
+            f'<i class="measured"></i>validation</small>{SAVE if train else ""}</h2>'
+            f"{charts.losses(train, validation)}</div>"
         )
 
     # -- handlers ---------------------------------------------------------------------------

@@ -178,7 +178,7 @@ def before_and_after(session: Session, opened: Opened, current: Frame, view: str
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
         return [figure("Before | after", note, body, f"slide {css}", warning)]
     return [
-        figure(original_title(opened), verdict(opened.source), source, "", warning),
+        figure(original_title(opened), verdict(opened.source), source, "original", warning),
         figure(f"<b data-moved>{title}</b>", note, changed, css),
     ]
 

@@ -1,0 +1,49 @@
+"""The domains that come with this project: whole, and their directions do what they are for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gcd_core.domains.check import check_domain
+from gcd_core.domains.opening import load_domain
+from gcd_core.files import bundled
+from gcd_core.method.walk import walk
+from gcd_core.ui.serve import OFFERED
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_a_bundled_domain_is_whole_and_its_g_flips(name: str) -> None:
+    """Of the examples that a label is for: those that the classifier is sure of."""
+    assert check_domain(bundled("checkpoints") / name) == []
+    domain = load_domain(name, device="cpu")
+    images = torch.cat([domain.load_image(path) for path in domain.examples[:6]])
+    for label in domain.labels:
+        directions = domain.ready_directions(label)
+        assert directions is not None and directions.names[0] == "g"
+        probabilities = domain.classifier.probability(domain.classifier(images), label)
+        sure = images[(probabilities - 0.5).abs() > 0.3][:2]
+        assert len(sure)
+        for image in sure:
+            path = walk(domain, image[None], directions["g"], label=label)
+            assert path.flipped, label
+
+
+def test_a_mask_over_the_corners_flips_no_radiograph() -> None:
+    """What the classifier does not read cannot change its mind: a region has no seam that does."""
+    domain = load_domain("chest-xray", device="cpu")
+    side = domain.generator.image_size
+    mask = torch.zeros(side, side, dtype=torch.bool)
+    for rows in (slice(0, 28), slice(side - 28, side)):
+        for columns in (slice(0, 28), slice(side - 28, side)):
+            mask[rows, columns] = True
+    directions = domain.ready_directions("pneumonia")
+    assert directions is not None
+    for path in domain.examples[:6]:
+        image = domain.load_image(path)
+        probability = domain.classifier.probability(domain.classifier(image), "pneumonia")
+        if abs(float(probability) - 0.5) > 0.2:
+            walked = walk(domain, image, directions["g"], label="pneumonia", region=mask)
+            assert not walked.flipped
