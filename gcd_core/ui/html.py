@@ -359,7 +359,8 @@ def heading(session: Session) -> str:
     state = ""
     if paths is not None and paths.ready < paths.total:
         of = said("ways", "directions")
-        state = f'<small class="busy">preparing {paths.ready} of {paths.total} {of}</small>'
+        text = f"preparing {paths.ready} of {paths.total} {of}"
+        state = f'<small class="busy"><span>{text}</span></small>'
     return (
         f'<div class="gcd-heading"><h2>{term("directions")} <span class="set">{used}</span>{state}'
         "</h2>"

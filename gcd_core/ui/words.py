@@ -39,7 +39,7 @@ TERMS = {
         "which way.",
     ),
     "counterfactual": Term(
-        "What would flip it",
+        "What flips it",
         "Counterfactual",
         "The picture changed until the classifier answers otherwise. It is synthetic.",
     ),
