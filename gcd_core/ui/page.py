@@ -38,7 +38,7 @@ def header(domain: Domain, menu: str = "") -> str:
     return (
         f'<div class="gcd-header"><h1>GCD Explorer</h1>{menu}'
         f"<span>{'' if menu else escape(domain.title)}<i>What would change the classifier&rsquo;s "
-        "mind? Drag a slider and see.</i></span>"
+        "mind?</i></span>"
         "<em>Research use only &middot; not a medical device</em>"
         '<div class="gcd-words" role="group" aria-label="Words">'
         '<button type="button" data-words="plain">Plain</button>'
