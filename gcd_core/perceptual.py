@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gcd_core.errors import GCDError
 from gcd_core.files import bundled
@@ -63,6 +64,32 @@ class LPIPS:
         layers = zip(self._features(a), self._features(b), self.network.lins, strict=True)
         distances = [lin((x - y).square()).mean((1, 2, 3)) for x, y, lin in layers]
         return torch.stack(distances).sum(0).to(a.device)
+
+    def inside(self, a: Tensor, b: Tensor, masks: Tensor) -> Tensor:
+        """Return the distance of each image of `a` to its partner in `b`, inside a mask.
+
+        The mean over the mask's pixels of the distance of the features there, each layer's map
+        brought to the images' size bilinearly (as the authors' `spatial=True`).
+
+        Parameters
+        ----------
+        a, b : Tensor (N, C, H, W)
+            In [0, 1]; C is 1 or 3.
+        masks : Tensor (N, H, W), bool
+            With a pixel at least each.
+
+        Returns
+        -------
+        Tensor (N,)
+            float32, on the CPU if `a` is.
+        """
+        size, total = a.shape[-2:], 0
+        layers = zip(self._features(a), self._features(b), self.network.lins, strict=True)
+        for x, y, lin in layers:
+            distance = lin((x - y).square())
+            total = total + functional.interpolate(distance, size, mode="bilinear")
+        weights = masks.to(total)
+        return ((total[:, 0] * weights).sum((1, 2)) / weights.sum((1, 2))).to(a.device)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """The five maps of the backbone (N, C, h, w), each pixel of unit length."""

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import UnionType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -81,6 +81,18 @@ class BlackBox(Protocol):
 
     def probability(self, logits: Tensor, label: str) -> Tensor:
         """The probability (N,) of `label`, in [0, 1]."""
+
+
+@runtime_checkable
+class WhiteBox(BlackBox, Protocol):
+    """A black box that also says how its logits hang on the pixels."""
+
+    def differentiable(self, images: Tensor) -> Tensor:
+        """Logits (N, L), float32, of images (N, C, H, W), through which a gradient flows back.
+
+        Counted as queries, within the budget, never taken from the cache. A GCDError where the
+        network lets no gradient through.
+        """
 
 
 class Classifier(ABC):

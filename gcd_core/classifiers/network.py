@@ -105,6 +105,20 @@ class TorchClassifier(Classifier):
         """Run the network over one batch."""
         return self.network(self._prepared(images))
 
+    def differentiable(self, images: Tensor) -> Tensor:
+        """Answer with logits through which a gradient flows back to the images; see `WhiteBox`."""
+        with self._counted(len(images)):
+            raw = self.network(self._prepared(images)).float()
+        if raw.grad_fn is None:
+            raise GCDError(
+                "This classifier lets no gradient through: its network computes outside of "
+                "PyTorch, or forbids it. Take the black-box way (gcd)."
+            )
+        if raw.shape != (len(images), len(self.labels)):
+            raise GCDError(f"The classifier answered {tuple(raw.shape)} to {len(images)} images.")
+        logits = raw.clamp(1e-6, 1 - 1e-6).logit() if self.output == "probabilities" else raw
+        return logits.to(images.device)
+
     def _prepared(self, images: Tensor) -> Tensor:
         """Colour, size and normalisation that the network was trained with."""
         images = images.to(self.device, torch.float32)

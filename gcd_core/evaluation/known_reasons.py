@@ -138,5 +138,13 @@ class RegionReader(Classifier):
     @torch.inference_mode()
     def answer(self, images: Tensor) -> Tensor:
         """The log-odds (N, 1) of the soft OR."""
+        return self._log_odds(images)
+
+    def differentiable(self, images: Tensor) -> Tensor:
+        """The same, through which a gradient flows back; see `WhiteBox`."""
+        with self._counted(len(images)):
+            return self._log_odds(images)
+
+    def _log_odds(self, images: Tensor) -> Tensor:
         total = F.softplus(self.region_logits(images)).sum(dim=1, keepdim=True)
         return total + torch.log(-torch.expm1(-total))  # log(exp(total) - 1)

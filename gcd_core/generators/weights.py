@@ -79,6 +79,28 @@ def read_weights(path: str | Path) -> GeneratorWeights:
     GCDError
         If the file is absent, of another kind, damaged, or holds anything but tensors.
     """
+    state = read_tensors(path)
+    beside: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
+    rest = {}
+    for name, value in state.items():
+        part, _, inner = name.partition(".")
+        if inner and part in beside:
+            beside[part][inner] = value
+        else:
+            rest[name] = value
+    if any(name.startswith(EMA) for name in rest):
+        rest = {k: v for k, v in rest.items() if k.startswith(EMA) or not k.startswith(BESIDE_EMA)}
+    return GeneratorWeights({k.removeprefix(EMA): v for k, v in rest.items()}, **beside)
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict, in float32, from a file of any kind that `read_weights` takes.
+
+    Raises
+    ------
+    GCDError
+        If the file is absent, of another kind, damaged, or holds anything but float tensors.
+    """
     path = Path(path)
     state = _read(path)
     for name, value in state.items():
@@ -87,17 +109,7 @@ def read_weights(path: str | Path) -> GeneratorWeights:
             raise GCDError(
                 f"{path.name} holds {kind} under {name!r}; expected a state dict of float tensors."
             )
-    beside: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
-    rest = {}
-    for name, value in state.items():
-        part, _, inner = name.partition(".")
-        if inner and part in beside:
-            beside[part][inner] = value.float()
-        else:
-            rest[name] = value.float()
-    if any(name.startswith(EMA) for name in rest):
-        rest = {k: v for k, v in rest.items() if k.startswith(EMA) or not k.startswith(BESIDE_EMA)}
-    return GeneratorWeights({k.removeprefix(EMA): v for k, v in rest.items()}, **beside)
+    return {name: value.float() for name, value in state.items()}
 
 
 def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:

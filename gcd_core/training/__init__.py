@@ -7,5 +7,6 @@ TRAININGS = {
     "distilled": ("gcd_core.training.distilled", "distil a decoder of a few steps"),
     "classifier": ("gcd_core.training.classifier", "train a classifier"),
     "vae": ("gcd_core.training.vae", "train the codec under a diffusion autoencoder"),
+    "bridge": ("gcd_core.training.bridge", "train a bridge that fills in what a mask hides"),
     "examples": ("gcd_core.training.examples", "make synthetic example images"),
 }
