@@ -115,6 +115,12 @@ Object.assign(window.gcd, (() => {
   );
 
   const DO = {
+    invert: () => {
+      keep();
+      const picture = pen.getImageData(0, 0, mask.width, mask.width);
+      for (let k = 0; k < picture.data.length; k += 4) picture.data.set([255, 255, 255, picture.data[k + 3] > 127 ? 0 : 255], k);
+      pen.putImageData(picture, 0, 0);
+    },
     undo: () => strokes.length && pen.putImageData(strokes.pop(), 0, 0),
     clear: () => {
       keep();
@@ -147,7 +153,7 @@ Object.assign(window.gcd, (() => {
   };
 
   // What is painted, as opaque on transparent, for the server; "" where nothing is.
-  const withMask = () => {
+  const withMask = (_, method) => {
     fit();
     const { data } = pen.getImageData(0, 0, mask.width, mask.width);
     const flat = document.createElement('canvas');
@@ -161,7 +167,7 @@ Object.assign(window.gcd, (() => {
       picture.data.set([255, 255, 255, marked], k);
     }
     context.putImageData(picture, 0, 0);
-    return [count ? flat.toDataURL('image/png') : ''];
+    return [count ? flat.toDataURL('image/png') : '', method];
   };
 
   // The server's suggestion takes the place of what is painted.

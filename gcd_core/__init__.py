@@ -7,6 +7,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gcd_core.bridge.paths import rcsb
+    from gcd_core.bridge.rcsb import Steering
     from gcd_core.domains.opening import Domain, load_domain
     from gcd_core.errors import Cancelled, GCDError
     from gcd_core.generators import load_generator
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from gcd_core.method.walk import Path, walk
 
 _HOME = {
+    "gcd_core.bridge.paths": ("rcsb",),
+    "gcd_core.bridge.rcsb": ("Steering",),
     "gcd_core.domains.opening": ("Domain", "load_domain"),
     "gcd_core.errors": ("Cancelled", "GCDError"),
     "gcd_core.generators": ("load_generator",),
@@ -43,12 +47,14 @@ __all__ = [
     "Progress",
     "Samples",
     "Settings",
+    "Steering",
     "bb_lig",
     "explain_path",
     "find_directions",
     "load_directions",
     "load_domain",
     "load_generator",
+    "rcsb",
     "walk",
 ]
 

@@ -83,13 +83,15 @@ class LPIPS:
         Tensor (N,)
             float32, on the CPU if `a` is.
         """
-        size, total = a.shape[-2:], 0
+        size = a.shape[-2:]
         layers = zip(self._features(a), self._features(b), self.network.lins, strict=True)
-        for x, y, lin in layers:
-            distance = lin((x - y).square())
-            total = total + functional.interpolate(distance, size, mode="bilinear")
+        maps = [
+            functional.interpolate(lin((x - y).square()), size, mode="bilinear")[:, 0]
+            for x, y, lin in layers
+        ]
+        total = torch.stack(maps).sum(0)
         weights = masks.to(total)
-        return ((total[:, 0] * weights).sum((1, 2)) / weights.sum((1, 2))).to(a.device)
+        return ((total * weights).sum((1, 2)) / weights.sum((1, 2))).to(a.device)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """The five maps of the backbone (N, C, h, w), each pixel of unit length."""

@@ -13,6 +13,7 @@ FLOORS = (
     ("images",),
     ("generators", "classifiers", "perceptual", "hub"),
     ("method",),
+    ("bridge",),
     ("domains",),
     ("__init__", "report", "training", "evaluation"),
     ("ui", "cli"),

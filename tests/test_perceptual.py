@@ -95,3 +95,18 @@ def test_pairwise_distances_are_a_symmetric_matrix() -> None:
     expected = torch.tensor([[0, 0.25, 1], [0.25, 0, 0.75], [1, 0.75, 0]])
     assert torch.equal(pairwise_distances(images, absolute), expected)
     assert pairwise_distances(images[:1], absolute).tolist() == [[0.0]]
+
+
+def test_inside_a_mask_it_is_the_mean_of_the_authors_map():
+    """Against the package's own `spatial=True`, averaged over the mask."""
+    torch.manual_seed(0)
+    a, b = torch.rand(2, 1, 64, 64), torch.rand(2, 1, 64, 64)
+    masks = torch.rand(2, 64, 64) < 0.2
+    ours = LPIPS()
+    spatial = lpips.LPIPS(net="alex", pnet_rand=True, spatial=True, verbose=False).eval()
+    spatial.load_state_dict(ours.network.state_dict())
+    with torch.inference_mode():
+        maps = spatial(*(image.expand(-1, 3, -1, -1) * 2 - 1 for image in (a, b)))[:, 0]
+        expected = torch.stack([m[mask].mean() for m, mask in zip(maps, masks, strict=True)])
+        torch.testing.assert_close(ours.inside(a, b, masks), expected, atol=1e-5, rtol=1e-4)
+        assert ours.inside(a, a, masks).tolist() == [0, 0]

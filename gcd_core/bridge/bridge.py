@@ -47,9 +47,7 @@ class Bridge:
         Sides of pictures are multiples of this.
     """
 
-    def __init__(
-        self, network: BridgeNetwork, schedule: Schedule, precision: str = "auto"
-    ) -> None:
+    def __init__(self, network: BridgeNetwork, schedule: Schedule, precision: str = "auto") -> None:
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.schedule = schedule
         self.device = next(network.parameters()).device

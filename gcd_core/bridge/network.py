@@ -28,8 +28,7 @@ class Block(nn.Module):
         self.norm2 = nn.GroupNorm(GROUPS, width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.skip = nn.Identity() if channels == width else nn.Conv2d(channels, width, 1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        _zero(self.conv2)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """(N, channels, H, W) to (N, width, H, W) under embedded times (N, T)."""
@@ -48,8 +47,7 @@ class Attention(nn.Module):
         self.norm = nn.GroupNorm(GROUPS, channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        _zero(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) to the same shape."""
@@ -128,8 +126,7 @@ class BridgeNetwork(nn.Module):
         self.middle = Block(widths[-1], widths[-1], time)
         self.norm = nn.GroupNorm(GROUPS, widths[0])
         self.last = nn.Conv2d(widths[0], folded * channels, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        _zero(self.last)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> BridgeNetwork:
@@ -180,6 +177,12 @@ class BridgeNetwork(nn.Module):
             if i:
                 h = self.widen[i - 1](F.interpolate(h, scale_factor=2.0, mode="nearest"))
         return F.pixel_shuffle(self.last(F.silu(self.norm(h))), FOLD)
+
+
+def _zero(layer: nn.Module) -> None:
+    """Let a layer begin at zero, so that what it is added to begins unchanged."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 def _through(layers: nn.Module, h: Tensor, time: Tensor) -> Tensor:

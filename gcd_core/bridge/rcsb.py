@@ -60,6 +60,9 @@ class Steering:
         if not 0 <= self.strength < math.inf:
             raise GCDError(f"The strength of the steering is 0 or more, not {self.strength}.")
 
+    def __str__(self) -> str:
+        return f"{self.steps} steps, tau {self.tau:g}, strength {self.strength:g}, seed {self.seed}"
+
 
 @dataclass
 class Adam:

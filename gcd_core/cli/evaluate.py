@@ -15,7 +15,15 @@ from gcd_core.cli.options import (
     check_writable,
     write_json,
 )
-from gcd_core.cli.region import add_region, prepared_region, read_region
+from gcd_core.cli.region import (
+    RCSB,
+    add_method,
+    add_region,
+    check_method,
+    prepared_region,
+    read_region,
+    steering_of,
+)
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.axes import MOVE, USABLE, measure_axes
@@ -27,10 +35,10 @@ from gcd_core.evaluation.evaluate import (
     summarise,
 )
 from gcd_core.evaluation.pairs import Pair, diversity_of_flips
+from gcd_core.evaluation.regions import evaluate_rcsb
 from gcd_core.evaluation.tables import markdown
 from gcd_core.generators.sampling import Sampling
 from gcd_core.images.dataset import ImageFiles
-from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction, DirectionSet, check_generator
 
 
@@ -46,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_counterfactual(parser)
     add_region(parser)
+    add_method(parser)
+    parser.add_argument(
+        "--label",
+        help="what rcsb flips (default: what the directions are for, else the domain's first)",
+    )
     parser.add_argument("--batch-size", type=int, default=8, help="images at a time (default: 8)")
     parser.add_argument("--cout", action="store_true", help="also measure COUT (51 more queries)")
     parser.add_argument(
@@ -85,18 +98,7 @@ def add_images(parser: argparse.ArgumentParser, required: bool) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Measure, print a table, and write everything to the JSON file."""
-    check_at_least(1, limit=args.limit, batch_size=args.batch_size)
-    check_writable(args.json)
-    check_margin(args.margin)
-    kinds = [args.reconstruction, args.off_distribution, args.axes, bool(args.directions)]
-    if sum(kinds) != 1:
-        raise GCDError(
-            "Give one of --directions FILE, --reconstruction, --off-distribution and --axes."
-        )
-    if args.region and not args.directions:
-        raise GCDError("--region confines directions; give --directions FILE with it.")
-    if args.sampling and not args.reconstruction:
-        raise GCDError("--sampling belongs to --reconstruction; directions use the domain's.")
+    check_request(args)
     samplings: list[Sampling | None] = [None]
     if args.sampling:
         samplings = [parse_sampling(text) for text in args.sampling]
@@ -106,6 +108,9 @@ def main(args: argparse.Namespace) -> None:
     domain = gcd_core.load_domain(args.domain, device=args.device)
     if found is not None:
         check_generator(found, domain)
+    if args.method == RCSB:
+        result = regions(args, domain, files, chosen[0] if chosen else None)
+    elif found is not None:
         result = directions(args, domain, files, chosen)
     elif args.reconstruction:
         result = reconstruction(args, domain, files, samplings)
@@ -118,6 +123,25 @@ def main(args: argparse.Namespace) -> None:
         for name, reason in files.skipped.items():
             print(f"  {name}: {reason}", file=sys.stderr)
     write_json(args.json, {"domain": args.domain, **result, "skipped": files.skipped})
+
+
+def check_request(args: argparse.Namespace) -> None:
+    """Refuse options that do not go together, before any work."""
+    check_at_least(1, limit=args.limit, batch_size=args.batch_size)
+    check_writable(args.json)
+    check_margin(args.margin)
+    check_method(args)
+    directed = bool(args.directions) or args.method == RCSB
+    if sum([args.reconstruction, args.off_distribution, args.axes, directed]) != 1:
+        raise GCDError(
+            "Give one of --directions FILE, --reconstruction, --off-distribution and --axes."
+        )
+    if args.region and not directed:
+        raise GCDError("--region confines directions; give --directions FILE with it.")
+    if args.label and args.method != RCSB:
+        raise GCDError("--label belongs to --method rcsb; directions have their own.")
+    if args.sampling and not args.reconstruction:
+        raise GCDError("--sampling belongs to --reconstruction; directions use the domain's.")
 
 
 def choose_directions(found: DirectionSet, text: str) -> list[Direction]:
@@ -140,8 +164,8 @@ def directions(
     args: argparse.Namespace, domain: Domain, files: ImageFiles, chosen: list[Direction]
 ) -> dict:
     """Evaluate directions; the figures of g (or of the first, without it) are on top."""
-    names = [direction.name for direction in chosen]
     label = chosen[0].label
+    names = [direction.name for direction in chosen]
     region = prepared_region(domain, read_region(args.region))
     with bar(len(files.names) * len(names), "images x directions") as shown:
         evaluation = evaluate_directions(
@@ -157,6 +181,39 @@ def directions(
             with_cells=args.cells,
             region=region,
         )
+    return told(args, evaluation, label)
+
+
+def regions(
+    args: argparse.Namespace, domain: Domain, files: ImageFiles, direction: Direction | None
+) -> dict:
+    """Evaluate the bridge on regions; an automatic one is found along a direction."""
+    region = prepared_region(domain, read_region(args.region))
+    assert region is not None  # `check_method` saw to it
+    label = args.label or (domain.labels[0] if direction is None else direction.label)
+    steering = steering_of(args, domain.steering)
+    with bar(len(files.names), "images") as shown:
+        evaluation = evaluate_rcsb(
+            domain,
+            files.load(domain.load_image),
+            label,
+            region,
+            direction,
+            steering,
+            batch_size=args.batch_size,
+            with_cout=args.cout,
+            progress=shown.update,
+            choice=args.counterfactual,
+            margin=args.margin,
+            with_cells=args.cells,
+        )
+    print(f"rcsb: {steering}; region {args.region}")
+    return {"steering": asdict(steering), **told(args, evaluation, label)}
+
+
+def told(args: argparse.Namespace, evaluation: Evaluation, label: str) -> dict:
+    """Print what an evaluation measured; the figures of g (or of the first) are on top."""
+    names = list(evaluation.outcomes)
     figures = {name: summarise(evaluation.outcomes[name], evaluation.costs[name]) for name in names}
     first = "g" if "g" in names else names[0]
     best = {kind: best_of(figures, kind) for kind in "hw"}
@@ -193,12 +250,13 @@ def print_figures(
 ) -> None:
     """Print each direction's figures, and those of the other counterfactual and of the maps."""
     columns = ["flip_rate", "oracle_flip_rate", "manifold_lpips", "manifold_ratio", "alpha"]
-    columns += ["lpips", "gini_bb_lig", "gini_difference", "completeness_error"]
+    columns += ["lpips", "l1", "gini_bb_lig", "gini_difference", "completeness_error"]
     columns += ["cout"] if args.cout else []
+    columns += ["region"] if args.region else []
     rows = [{"direction": name, **own} for name, own in figures.items()]
     print(markdown(rows, ["direction", *columns, "evaluations", "queries", "seconds"]))
-    other = "smallest" if evaluation.choice == LOWEST_LOSS else "lowest_loss"
-    print(f"counterfactual on the same paths: {other.replace('_', '-')}")
+    other = evaluation.other.replace("-", "_")
+    print(f"counterfactual on the same paths: {evaluation.other}")
     rows = [{"direction": name, **own[other]} for name, own in figures.items()]
     print(markdown(rows, ["direction", *columns[:2], "alpha", "lpips", "l1"]))
     if args.cells:

@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -9,6 +11,8 @@ import torch
 from torch import Tensor
 
 import gcd_core
+from gcd_core.bridge.paths import bridge_of, rcsb
+from gcd_core.bridge.rcsb import Steering
 from gcd_core.cli.options import (
     add_common,
     add_counterfactual,
@@ -19,9 +23,19 @@ from gcd_core.cli.options import (
     moving,
     write_json,
 )
-from gcd_core.cli.region import add_region, prepared_region, read_region, region_of
+from gcd_core.cli.region import (
+    RCSB,
+    add_method,
+    add_region,
+    check_method,
+    prepared_region,
+    read_region,
+    region_of,
+    steering_of,
+)
 from gcd_core.domains.cautions import cautions
 from gcd_core.domains.opening import Domain
+from gcd_core.errors import GCDError
 from gcd_core.images.drawing import difference, overlay, save_gif, save_png, to_pil
 from gcd_core.images.reading import (
     NOT_A_RADIOGRAPH,
@@ -31,9 +45,11 @@ from gcd_core.images.reading import (
 )
 from gcd_core.method.attribution import Attribution, explain_path
 from gcd_core.method.cells import QUERIES, check_budget
-from gcd_core.method.directions import DirectionSet, check_generator
+from gcd_core.method.counterfactual import WHOLE
+from gcd_core.method.directions import Direction, DirectionSet, check_generator
 from gcd_core.method.off_distribution import UNLIKE
 from gcd_core.method.perturbation import check_label
+from gcd_core.method.region import AutomaticRegion
 from gcd_core.method.walk import Path
 from gcd_core.report.captions import caption, captions_of
 from gcd_core.report.content import Report
@@ -47,11 +63,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `explain`."""
     add_common(parser)
     parser.add_argument("--image", type=FilePath, required=True, help="the image to explain")
-    parser.add_argument("--directions", type=FilePath, required=True, help="what `find` wrote")
+    parser.add_argument(
+        "--directions",
+        type=FilePath,
+        help="what `find` wrote (rcsb needs it for --region auto alone)",
+    )
     parser.add_argument("--direction", default="g", help="g, h1, h2, ... (default: g)")
     parser.add_argument("--label", help="what to explain (default: what the directions are for)")
     add_counterfactual(parser)
     add_region(parser)
+    add_method(parser)
     parser.add_argument(
         "--map",
         choices=("bb_lig", "cells"),
@@ -64,16 +85,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Write the pictures of the walk, the report as report.pdf and report.png, and result.json."""
-    check_readable(args.image, args.directions)
+    check_readable(args.image, *([args.directions] if args.directions else []))
     check_writable(args.json)
     check_margin(args.margin)
+    check_method(args)
     wanted = read_region(args.region)
-    found = gcd_core.load_directions(args.directions)
-    direction = found[args.direction]
-    label = args.label or direction.label
+    if args.directions is None and (args.method != RCSB or isinstance(wanted, AutomaticRegion)):
+        raise GCDError("Give --directions FILE, what `find` wrote.")
+    found = gcd_core.load_directions(args.directions) if args.directions else None
+    direction = None if found is None else found[args.direction]
     domain = gcd_core.load_domain(args.domain, device=args.device)
-    check_generator(found, domain)
+    label = args.label or (domain.labels[0] if direction is None else direction.label)
+    if found is not None:
+        check_generator(found, domain)
     check_label(domain, label)
+    if args.method == RCSB:
+        bridge_of(domain)
     if args.map == "cells":
         check_budget(domain.classifier, QUERIES)
     image = domain.load_image(args.image)
@@ -81,8 +108,58 @@ def main(args: argparse.Namespace) -> None:
     region = region_of(domain, prepared, image, direction, label)
     args.out.mkdir(parents=True, exist_ok=True)
 
+    steering = steering_of(args, domain.steering)
+    path = changed(args, domain, image, label, direction, region, steering)
+    heat = explain_path(path, method="bb_lig")
+    shown_heat = heat
+    if args.map == "cells":
+        shown_heat = explain_path(path, method="cells", classifier=domain.classifier)
+    write_pictures(args.out, domain, path, shown_heat)
+    warnings = warnings_about(domain, args.image, image) + cautions_about(domain, path)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    method = [("Method", f"RCSB, {steering}")] if args.method == RCSB else []
+    report = walk_report(domain, found, path, heat, warnings, method)
+    for file_format in ("pdf", "png"):
+        write_report(args.out / f"report.{file_format}", report, file_format)
+    result = {
+        "domain": args.domain,
+        "image": shown_name(args.image.name, args.image),
+        "warnings": warnings,
+        "method": args.method,
+        **({"steering": asdict(steering)} if args.method == RCSB else {}),
+        **figures_of(path, heat),
+        **figures_of_map(shown_heat),
+    }
+    write_json(args.out / "result.json", result)
+    write_json(args.json, result)
+    print(f"{args.out}: {in_a_line(path, result)}")
+
+
+def changed(
+    args: argparse.Namespace,
+    domain: Domain,
+    image: Tensor,
+    label: str,
+    direction: Direction | None,
+    region: Tensor | None,
+    steering: Steering,
+) -> Path:
+    """The path of the image by the method that is asked for."""
     with bar(what="decode") as shown:
-        path = gcd_core.walk(
+        if direction is None or args.method == RCSB:
+            assert region is not None  # `check_method` saw to it
+            return rcsb(
+                domain,
+                image,
+                label,
+                region,
+                steering,
+                choice=args.counterfactual or WHOLE,
+                margin=args.margin,
+                progress=moving(shown),
+            )
+        return gcd_core.walk(
             domain,
             image,
             direction,
@@ -92,33 +169,17 @@ def main(args: argparse.Namespace) -> None:
             margin=args.margin,
             region=region,
         )
-    heat = explain_path(path, method="bb_lig")
-    shown_heat = heat
-    if args.map == "cells":
-        shown_heat = explain_path(path, method="cells", classifier=domain.classifier)
-    write_pictures(args.out, domain, path, shown_heat)
-    warnings = warnings_about(domain, args.image, image) + cautions_about(domain, path)
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    report = walk_report(domain, found, path, heat, warnings)
-    for file_format in ("pdf", "png"):
-        write_report(args.out / f"report.{file_format}", report, file_format)
-    result = {
-        "domain": args.domain,
-        "image": shown_name(args.image.name, args.image),
-        "warnings": warnings,
-        **figures_of(path, heat),
-        **figures_of_map(shown_heat),
-    }
-    write_json(args.out / "result.json", result)
-    write_json(args.json, result)
-    outcome = "flips" if path.flipped else "does not flip"
+
+
+def in_a_line(path: Path, result: dict[str, Any]) -> str:
+    """What came of it."""
+    outcome = "flips" if path.flips else "does not flip"
     if path.region is not None:
         outcome += f" by changing {percent(result['region'])} of the picture alone"
-    print(
-        f"{args.out}: {label!r} {outcome}, {path.source_probability:.3f} to "
+    return (
+        f"{path.label!r} {outcome}, {path.source_probability:.3f} to "
         f"{result['counterfactual_probability']:.3f} at alpha {result['alpha']:+.2f} along "
-        f"{direction.name} (LPIPS {result['lpips']:.3f})"
+        f"{path.direction_name} (LPIPS {result['lpips']:.3f})"
     )
 
 
@@ -148,7 +209,7 @@ def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
         "direction": path.direction_name,
         "counterfactual": path.choice,
         "margin": path.margin,
-        "flipped": path.flipped,
+        "flipped": path.flips,
         "alpha": path.alphas[index].item(),
         "probability": path.source_probability,
         "counterfactual_probability": path.probabilities[index].item(),
@@ -208,7 +269,12 @@ def cautions_about(domain: Domain, path: Path) -> list[str]:
 
 @torch.inference_mode()
 def walk_report(
-    domain: Domain, found: DirectionSet, path: Path, heat: Attribution, warnings: list[str]
+    domain: Domain,
+    found: DirectionSet | None,
+    path: Path,
+    heat: Attribution,
+    warnings: list[str],
+    method: Sequence[tuple[str, str]] = (),
 ) -> Report:
     """The page about a walk's counterfactual; classifier and oracle are asked about the source."""
     index, classifier = path.counterfactual, domain.classifier
@@ -228,7 +294,16 @@ def walk_report(
         here=path.alphas[index].item(),
         warnings=warnings,
         oracle=opinions(domain, path),
+        method=[*method, *region_rows(path)],
     )
+
+
+def region_rows(path: Path) -> list[tuple[str, str]]:
+    """What a report's settings say of the region, where there is one."""
+    if path.region is None:
+        return []
+    share = percent(path.region.double().mean().item())
+    return [("Region", f"{share} of the picture; all else is the original's")]
 
 
 def opinions(domain: Domain, path: Path) -> tuple[float, float] | None:

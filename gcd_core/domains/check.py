@@ -16,6 +16,7 @@ from gcd_core.domains.file import (
 )
 from gcd_core.domains.finding import find_domain
 from gcd_core.domains.opening import (
+    open_bridge,
     open_calibration,
     open_classifier,
     open_directions,
@@ -116,6 +117,7 @@ def inspect_domain(path: str | Path, device: str = "cpu", download: bool = False
             inspection.attempt(where, lambda: open_calibration(folder, table, generator))
         inspection.problems.extend(unsupported_search(sound.get("search", {}), generator))
         _inspect_directions(inspection, folder, labels, generator, str(table.get("name")))
+        _inspect_bridge(inspection, folder, sound.get("bridge"), generator, download)
     if not found["examples"]:
         _inspect_examples(inspection, folder, table, generator)
     return inspection
@@ -139,6 +141,28 @@ def _inspect_generator(
             f"{generator.channels} channel(s), z_sem of {generator.z_sem_size}"
         )
     return generator
+
+
+def _inspect_bridge(
+    inspection: Inspection,
+    folder: Path,
+    section: Mapping[str, Any] | None,
+    generator: Generator,
+    download: bool,
+) -> None:
+    if section is None:
+        return
+    where = "[bridge]"
+    waiting = [s.files[0] for s in sources_of(section).values() if s.waits(folder)]
+    if waiting and not download:
+        inspection.unchecked.append(
+            f"{where}: {', '.join(waiting)} will be downloaded when the domain is opened."
+        )
+        return
+    bridge = inspection.attempt(where, lambda: open_bridge(folder, section, generator))
+    if bridge is not None:
+        millions = sum(p.numel() for p in bridge.network.parameters()) / 1e6
+        inspection.summary.append(f"bridge: {millions:.1f} million weights")
 
 
 def _inspect_classifiers(

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
+from gcd_core.bridge.rcsb import Steering
 from gcd_core.classifiers.registry import KINDS, RUNS_CODE
 from gcd_core.domains.sources import KEYS as SOURCE_KEYS
 from gcd_core.domains.sources import Source, inside
@@ -45,6 +46,7 @@ TOP: tuple[Keys, Keys] = (
         "credit": str,
         "notice": str,
         "oracle": dict,
+        "bridge": dict,
         "examples": str,
         "off_distribution": str,
         "fit": str,
@@ -54,6 +56,8 @@ GENERATOR: tuple[Keys, Keys] = (
     {"config": str, "weights": str | dict},
     {"kind": str, "latent_statistics": str | dict},
 )
+STEERING: Keys = {"steps": int, "tau": float, "strength": float}
+BRIDGE: tuple[Keys, Keys] = ({"config": str, "weights": str | dict}, STEERING)
 WALK: tuple[Keys, Keys] = (
     {"alpha_max": float, "points": int},
     {"counterfactual": str, "margin": float},
@@ -143,7 +147,7 @@ def find_problems(
     -------
     dict
         Sentences by section: "file" (the top level), "generator", "classifier", "oracle",
-        "search", "walk", "labels", "examples". A list is empty where nothing is wrong.
+        "search", "walk", "bridge", "labels", "examples". A list is empty where nothing is wrong.
     """
     found = {"file": [*_key_problems("the file", table, *TOP)]}
     if isinstance(table.get("fit"), str) and table["fit"] not in FITS:
@@ -157,6 +161,7 @@ def find_problems(
         "oracle": lambda section: _classifier_problems(folder, "oracle", section, from_hub),
         "search": _search_problems,
         "walk": _walk_problems,
+        "bridge": lambda section: _bridge_problems(folder, section),
         "labels": lambda section: _label_problems(folder, section),
     }
     for name, problems in sections.items():
@@ -189,6 +194,12 @@ def sources_of(section: Mapping[str, Any]) -> dict[str, Source]:
             with suppress(GCDError):
                 found[key] = Source.read(value)
     return found
+
+
+def steering_of(section: Mapping[str, Any]) -> dict[str, Any]:
+    """What a `[bridge]` table says of the steering, as far as it is of the right kind."""
+    values = {key: _of_kind(section, key, kind) for key, kind in STEERING.items()}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def files_of(table: Mapping[str, Any], names: Iterable[str]) -> list[str]:
@@ -313,6 +324,18 @@ def _walk_problems(section: Mapping[str, Any]) -> Iterator[str]:
                 check_counterfactual(*asked)
             except GCDError as error:
                 yield f"{where}: {error}"
+
+
+def _bridge_problems(folder: Path, section: Mapping[str, Any]) -> Iterator[str]:
+    where = "[bridge]"
+    yield from _key_problems(where, section, *BRIDGE)
+    for key in ("config", "weights"):
+        if isinstance(section.get(key), (str, dict)):
+            yield from _file_problems(folder, f"{key!r} in {where}", section[key])
+    try:
+        Steering(**steering_of(section))
+    except GCDError as error:
+        yield f"{where}: {error}"
 
 
 def _label_problems(folder: Path, section: Mapping[str, Any]) -> Iterator[str]:

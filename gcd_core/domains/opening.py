@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from gcd_core.bridge.bridge import Bridge, load_bridge
+from gcd_core.bridge.rcsb import Steering
 from gcd_core.classifiers import BlackBox, load_classifier
 from gcd_core.domains.file import (
     DOMAIN_FILE,
@@ -16,6 +18,7 @@ from gcd_core.domains.file import (
     find_problems,
     read_domain_file,
     sources_of,
+    steering_of,
 )
 from gcd_core.domains.finding import find_domain
 from gcd_core.domains.sources import Source, inside
@@ -54,7 +57,7 @@ class Domain:
         How far a walk goes along a unit direction in z_sem before it may leave the manifold.
     walk_points : int
         Images that a walk decodes by default, its start included.
-    counterfactual : {"smallest", "lowest-loss"}
+    counterfactual : {"smallest", "lowest-loss", "whole"}
         Which point of a walk is the counterfactual by default.
     margin : float
         How far beyond the threshold a convincing probability lies by default, 0 to 0.5.
@@ -65,6 +68,10 @@ class Domain:
         has them.
     off_distribution : OffDistribution or None
         What tells a foreign image from the domain's own, if that was calibrated.
+    bridge : Bridge or None
+        What fills in a region of a picture, where the domain has one (`rcsb`).
+    steering : Steering
+        How the bridge is steered by default.
     """
 
     name: str
@@ -88,6 +95,8 @@ class Domain:
     credit: str = ""
     z_sem_statistics: tuple[Tensor, Tensor] | None = None
     off_distribution: OffDistribution | None = None
+    bridge: Bridge | None = None
+    steering: Steering = field(default_factory=Steering)
     _ready: dict[str, DirectionSet] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -187,6 +196,8 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         off_distribution=open_calibration(folder, table, generator),
         fit=table.get("fit", "stretch"),
         device=device,
+        bridge=open_bridge(folder, table["bridge"], generator) if "bridge" in table else None,
+        steering=Steering(**steering_of(table.get("bridge", {}))),
     )
 
 
@@ -230,6 +241,26 @@ def open_calibration(
     if "off_distribution" not in table:
         return None
     return load_off_distribution(inside(folder, table["off_distribution"]), generator.identity)
+
+
+def open_bridge(folder: Path, section: Mapping[str, Any], generator: Generator) -> Bridge:
+    """Open the bridge of a `[bridge]` table without problems.
+
+    Raises
+    ------
+    GCDError
+        If it cannot be read, or is for other pictures than the generator's.
+    """
+    weights = Source.read(section["weights"]).open(folder)
+    device = str(generator.device)
+    bridge = load_bridge(inside(folder, section["config"]), weights, device)
+    if bridge.channels != generator.channels or generator.image_size % bridge.smallest:
+        raise GCDError(
+            f"The bridge works on {bridge.channels} channels and sides that are multiples of "
+            f"{bridge.smallest}, the generator on {generator.channels} channels of "
+            f"{generator.image_size} pixels."
+        )
+    return bridge
 
 
 def open_classifier(folder: Path, section: Mapping[str, Any], device: str) -> BlackBox:

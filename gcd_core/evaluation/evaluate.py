@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.domains.opening import Domain
+from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.maps import MapOutcome, compare_maps, summarise_maps
 from gcd_core.evaluation.pairs import Comparison, Pair
@@ -22,9 +23,10 @@ from gcd_core.method.attribution import Attribution, explain_path
 from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import THRESHOLD
-from gcd_core.method.region import AutomaticRegion
+from gcd_core.method.region import AutomaticRegion, FreeFormRegion
 from gcd_core.method.walk import Path, narrow, resolve_counterfactual, walk_many
 
+Region = AutomaticRegion | FreeFormRegion
 NamedImages = Iterable[tuple[str, Tensor]]  # each (1, C, H, W), in [0, 1]
 
 
@@ -61,7 +63,7 @@ class OtherOutcome:
 
     Attributes
     ----------
-    choice : {"smallest", "lowest-loss"}
+    choice : {"smallest", "lowest-loss", "whole"}
     counterfactual_probability, oracle_after, alpha, lpips, l1
         As of `Outcome`.
     """
@@ -149,7 +151,7 @@ class Evaluation:
         flipped or not; None with a single direction.
     pairs : list of Pair
         Every two directions held against each other; empty with a single one.
-    choice : {"smallest", "lowest-loss"}
+    choice : {"smallest", "lowest-loss", "whole"}
         Which counterfactuals were measured.
     margin : float
         How far beyond the threshold a convincing probability lay.
@@ -161,6 +163,11 @@ class Evaluation:
     pairs: list[Pair]
     choice: str
     margin: float
+
+    @property
+    def other(self) -> str:
+        """The choice that was measured beside it."""
+        return next(iter(self.outcomes.values()))[0].other.choice
 
 
 @torch.inference_mode()
@@ -175,7 +182,7 @@ def evaluate_directions(
     choice: str | None = None,
     margin: float | None = None,
     with_cells: bool = False,
-    region: Tensor | AutomaticRegion | None = None,
+    region: Tensor | Region | None = None,
 ) -> Evaluation:
     """Walk many images along directions and measure their counterfactuals and heat maps.
 
@@ -199,9 +206,10 @@ def evaluate_directions(
     with_cells : bool
         Whether to compare the maps (`compare_maps`), for 818 queries more for each image; they are
         part of the costs.
-    region : Tensor (S, S) or AutomaticRegion, optional
-        Where the images may change, as of `walk`: one mask for all, or for each image and direction
-        the cells that an unconfined walk finds to matter most (part of the costs).
+    region : Tensor (S, S), AutomaticRegion or FreeFormRegion, optional
+        Where the images may change, as of `walk`: one mask for all; for each image and direction
+        the cells that an unconfined walk finds to matter most (part of the costs); or one drawn at
+        random for each image.
 
     Returns
     -------
@@ -217,7 +225,8 @@ def evaluate_directions(
     outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
     costs = {name: Cost() for name in names}
     comparison = Comparison(directions, domain.perceptual)
-    for files, batch in _batches(images, batch_size):
+    for files, batch in batches_of(images, batch_size):
+        first = len(outcomes[names[0]])
         encoding = Cost()
         with encoding.measure(domain):
             latent = domain.generator.encode(batch)
@@ -226,7 +235,7 @@ def evaluate_directions(
             cost = costs[direction.name]
             cost.add(encoding)
             with cost.measure(domain):
-                regions = _regions(domain, batch, direction, label, latent, region)
+                regions = regions_of(domain, batch, direction, label, latent, region, first)
                 paths = walk_many(
                     domain,
                     batch,
@@ -239,31 +248,41 @@ def evaluate_directions(
                 )
                 heats = [explain_path(path, method="bb_lig") for path in paths]
             others = _other_choices(domain, paths, direction, latent)
-            measured = _outcomes(domain, files, paths, others, heats, with_cout)
+            measured = outcomes_of(domain, files, paths, others, heats, with_cout)
             if with_cells:
                 with cost.measure(domain):
                     maps = [compare_maps(domain.classifier, path) for path in paths]
                 measured = [replace(o, maps=m) for o, m in zip(measured, maps, strict=True)]
             outcomes[direction.name] += measured
             found.append(counterfactuals_of(paths))
-            flipped.append([path.flipped for path in paths])
+            flipped.append([path.flips for path in paths])
             if progress:
                 progress(len(files))
         comparison.add(batch, torch.stack(found, dim=1), torch.tensor(flipped).T)
     return Evaluation(outcomes, costs, comparison.diversity, comparison.pairs(), choice, margin)
 
 
-def _regions(
+def regions_of(
     domain: Domain,
     images: Tensor,
-    direction: Direction,
+    direction: Direction | None,
     label: str,
-    latent: Latent,
-    region: Tensor | AutomaticRegion | None,
+    latent: Latent | None,
+    region: Tensor | Region | None,
+    first: int = 0,
 ) -> Tensor | None:
-    """The masks (1 or N, S, S) of N images along one direction."""
+    """Return the masks (1 or N, S, S) of N images, None where they may change everywhere.
+
+    Automatic ones are found by a walk along the direction, from the images' latents where they have
+    been encoded before; `first` is the first image's number, by which free-form ones differ.
+    """
+    if isinstance(region, FreeFormRegion):
+        side = images.shape[-1]
+        return torch.stack([region.mask(side, first + i) for i in range(len(images))])
     if not isinstance(region, AutomaticRegion):
         return region if region is None or region.ndim == 3 else region[None]
+    if direction is None:
+        raise GCDError("An automatic region is found by a walk; give the direction.")
     paths = walk_many(domain, images, direction, label, latent)
     return torch.stack(
         [
@@ -281,7 +300,7 @@ def _other_choices(
     return narrow(domain, [replace(path, choice=other) for path in paths], direction, latent)
 
 
-def _outcomes(
+def outcomes_of(
     domain: Domain,
     files: Sequence[str],
     paths: Sequence[Path],
@@ -289,7 +308,20 @@ def _outcomes(
     heats: Sequence[Attribution],
     with_cout: bool,
 ) -> list[Outcome]:
-    """What the walks of some images along one direction, and their BB-LIG maps, come to."""
+    """Measure the paths of some images, and their BB-LIG maps.
+
+    Parameters
+    ----------
+    domain : Domain
+    files : sequence of str
+        The images' names.
+    paths, others : sequence of Path
+        Of each image, with one choice of the counterfactual and with the other.
+    heats : sequence of Attribution
+        The paths' BB-LIG maps.
+    with_cout : bool
+        Whether to measure COUT.
+    """
     sources = torch.cat([path.source for path in paths])
     found = counterfactuals_of(paths)
     moved = domain.perceptual(found, _reconstruct(domain, found)).tolist()
@@ -302,7 +334,7 @@ def _outcomes(
             file=files[i],
             probability=path.source_probability,
             counterfactual_probability=path.probabilities[path.counterfactual].item(),
-            flipped=path.flipped,
+            flipped=path.flips,
             oracle_before=before[i],
             oracle_after=after[i],
             alpha=path.alphas[path.counterfactual].item(),
@@ -373,7 +405,7 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = THRESH
         "flip_rate": metrics.flip_rate(flipped),
         "flip_rate_positive": metrics.flip_rate(flipped[positive]) if positive.any() else None,
         "flip_rate_negative": metrics.flip_rate(flipped[~positive]) if not positive.all() else None,
-        **_oracle_figures(outcomes, [o.oracle_after for o in outcomes], threshold),
+        **_oracle_figures(outcomes, flipped, [o.oracle_after for o in outcomes], threshold),
     }
     figures["alpha"] = metrics.mean([abs(o.alpha) for o in outcomes])
     for name in (
@@ -395,9 +427,16 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = THRESH
         figures["manifold_lpips"] / reconstruction if reconstruction else None
     )
     others = [o.other for o in outcomes]
+    crossed = torch.tensor(
+        [
+            (o.other.counterfactual_probability >= threshold) != (o.probability >= threshold)
+            and o.other.alpha != 0
+            for o in outcomes
+        ]
+    )
     figures[others[0].choice.replace("-", "_")] = {
-        "flip_rate": figures["flip_rate"],
-        **_oracle_figures(outcomes, [other.oracle_after for other in others], threshold),
+        "flip_rate": metrics.flip_rate(crossed),
+        **_oracle_figures(outcomes, crossed, [other.oracle_after for other in others], threshold),
         "alpha": metrics.mean([abs(other.alpha) for other in others]),
         "lpips": metrics.mean([other.lpips for other in others]),
         "l1": metrics.mean([other.l1 for other in others]),
@@ -409,12 +448,14 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = THRESH
 
 
 def _oracle_figures(
-    outcomes: Sequence[Outcome], oracle_after: Sequence[float | None], threshold: float
+    outcomes: Sequence[Outcome],
+    flipped: Tensor,
+    oracle_after: Sequence[float | None],
+    threshold: float,
 ) -> dict[str, float | None]:
-    """What the oracle, which gave the counterfactuals `oracle_after`, says of their flips."""
+    """What the oracle, which gave the counterfactuals `oracle_after`, says of those flipped."""
     if outcomes[0].oracle_before is None:
         return {"oracle_flip_rate": None, "oracle_agreement": None}
-    flipped = torch.tensor([o.flipped for o in outcomes])
     positive = torch.tensor([o.probability >= threshold for o in outcomes])
     before, after = torch.tensor([o.oracle_before for o in outcomes]), torch.tensor(oracle_after)
     agree = (after >= threshold) != positive
@@ -468,7 +509,7 @@ def evaluate_reconstruction(
     costs = [Cost() for _ in samplings]
     count = 0
     labels = domain.labels
-    for files, batch in _batches(images, batch_size):
+    for files, batch in batches_of(images, batch_size):
         count += len(files)
         own = _sides(domain, batch)
         for sampling, column, cost in zip(samplings, columns, costs, strict=True):
@@ -509,7 +550,7 @@ def name_sampling(sampling: Sampling | None) -> str:
     return f"{sampling.solver}:{encode}" + ("" if encode == decode else f"/{decode}")
 
 
-def _batches(images: NamedImages, size: int) -> Iterator[tuple[list[str], Tensor]]:
+def batches_of(images: NamedImages, size: int) -> Iterator[tuple[list[str], Tensor]]:
     """Names and images (N, C, H, W), at most `size` at a time."""
     waiting = iter(images)
     while chunk := list(islice(waiting, size)):

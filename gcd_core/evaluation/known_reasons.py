@@ -147,4 +147,5 @@ class RegionReader(Classifier):
 
     def _log_odds(self, images: Tensor) -> Tensor:
         total = F.softplus(self.region_logits(images)).sum(dim=1, keepdim=True)
+        total = total.clamp(min=torch.finfo(total.dtype).tiny)  # of darkness itself
         return total + torch.log(-torch.expm1(-total))  # log(exp(total) - 1)

@@ -6,7 +6,8 @@ from gcd_core.errors import GCDError
 
 SMALLEST = "smallest"  # the nearest point that convinces the classifier
 LOWEST_LOSS = "lowest-loss"  # the paper's: the lowest CF loss among the flipped (Eq. 5, Alg. 3)
-CHOICES = (SMALLEST, LOWEST_LOSS)
+WHOLE = "whole"  # as far as the path goes
+CHOICES = (SMALLEST, LOWEST_LOSS, WHOLE)
 MARGIN = 0.25  # beyond the threshold: convincing from a probability of 0.75 on, or 0.25 down
 MOST_MARGIN = 0.5  # no probability lies further beyond the threshold
 

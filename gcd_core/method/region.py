@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import GCDError
+from gcd_core.images.free_form import free_form_masks
 from gcd_core.method.cells import explain_cells
 from gcd_core.method.models import Models
 
@@ -145,6 +146,35 @@ def automatic_region(heat: Tensor, quantile: float = QUANTILE, cells: int = CELL
     marked = torch.zeros(cells**2, dtype=torch.bool)
     marked[importance.argsort(descending=True, stable=True)[:count]] = True
     return marked[place]
+
+
+@dataclass(frozen=True)
+class FreeFormRegion:
+    """A region that has nothing to do with the picture: strokes and boxes, or scattered cells.
+
+    Attributes
+    ----------
+    share : float
+        Of the picture, above 0 and below 1.
+    seed : int
+    """
+
+    share: float
+    seed: int = 0
+
+    def mask(self, side: int, number: int = 0) -> Tensor:
+        """Return the mask (side, side), bool, of one picture of many.
+
+        Raises
+        ------
+        GCDError
+            If the share is none of a part.
+        """
+        if not 0.005 <= self.share <= 0.9:
+            raise GCDError(f"A free-form region is 0.005 to 0.9 of a picture, not {self.share}.")
+        generator = torch.Generator().manual_seed(self.seed + number)
+        pair = free_form_masks(2, side, generator, self.share, self.share)
+        return pair[number % 2]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from gcd_core.method.counterfactual import (
     LOWEST_LOSS,
     MARGIN,
     SMALLEST,
+    WHOLE,
     check_counterfactual,
 )
 from gcd_core.method.directions import Direction
@@ -59,7 +60,7 @@ class Path:
         label, otherwise +1.
     threshold : float
         The probability from which on the label is predicted.
-    choice : {"smallest", "lowest-loss"}
+    choice : {"smallest", "lowest-loss", "whole"}
         Which point is the counterfactual.
     margin : float
         How far beyond the threshold the probability of a convincing point lies, 0 to 0.5.
@@ -117,7 +118,17 @@ class Path:
     @property
     def counterfactual(self) -> int:
         """Index of the point that `choice` names."""
+        if self.choice == WHOLE:
+            return self.whole
         return self.lowest_loss if self.choice == LOWEST_LOSS else self.smallest
+
+    @property
+    def flips(self) -> bool:
+        """Whether the prediction differs from the source's at the counterfactual.
+
+        Of the whole path that is its end; of the other choices the same as `flipped`.
+        """
+        return bool(self.is_flipped[self.counterfactual])
 
     @property
     def counterfactual_image(self) -> Tensor:
@@ -150,6 +161,11 @@ class Path:
         if self.flipped:
             among = among & self.is_flipped
         return int(self.losses.masked_fill(~among, math.inf).argmin())
+
+    @property
+    def whole(self) -> int:
+        """Index of the point that lies farthest toward the flip."""
+        return int((self.alphas * self.sign).masked_fill(~self.is_walked, -math.inf).argmax())
 
     @property
     def _beyond(self) -> Tensor:
@@ -210,9 +226,9 @@ def walk(
         Called with (done, total) after each batch; the total grows by 4 when the halving begins.
     cancel : optional
         Its `is_set()` is asked before each batch.
-    choice : {"smallest", "lowest-loss"}, optional
-        Which point is the counterfactual: the smallest convincing change, or the lowest CF loss
-        (Eq. 5, the paper's); by default the domain's.
+    choice : {"smallest", "lowest-loss", "whole"}, optional
+        Which point is the counterfactual: the smallest convincing change, the lowest CF loss
+        (Eq. 5, the paper's), or the path's end; by default the domain's.
     margin : float, optional
         How far beyond the threshold the probability of a convincing point lies, 0 to 0.5; by
         default the domain's.
@@ -269,7 +285,7 @@ def walk(
         if progress is not None:
             progress(sum(len(batch.logits) for batch in batches), len(along))
     name = "direction" if isinstance(direction, Tensor) else direction.name
-    path = _path(domain, label, name, source, source_probability, along, batches, lam)
+    path = path_of(domain, label, name, source, source_probability, along, batches, lam)
     path = replace(path, choice=choice, margin=margin, region=masks)
 
     def narrowing(done: int, total: int) -> None:
@@ -342,7 +358,7 @@ def walk_many(
         source = images[i : i + 1].float().cpu()
         mask = None if masks is None else masks[i % len(masks)][None]
         answers = ask(domain, in_region(own, source, mask), source, label)
-        path = _path(domain, label, direction.name, source, probability, alphas, [answers], None)
+        path = path_of(domain, label, direction.name, source, probability, alphas, [answers], None)
         paths.append(replace(path, choice=choice, margin=margin, region=mask))
     return narrow(domain, paths, direction, latent)
 
@@ -362,7 +378,7 @@ def narrow(
     """Find the smallest convincing change more exactly, by bisection.
 
     The step between it and the point before it is halved four times; the points of all paths are
-    decoded in common batches. A path of the other choice, or without a convincing point, stays.
+    decoded in common batches. A path of another choice, or without a convincing point, stays.
 
     Parameters
     ----------
@@ -385,7 +401,36 @@ def narrow(
     Cancelled
         If `cancel` is set.
     """
-    vector, paths = _vector(domain, direction).to(latent.z_sem), list(paths)
+    vector = _vector(domain, direction).to(latent.z_sem)
+
+    def images_at(which: Tensor, alphas: Tensor) -> Tensor:
+        start = latent[which]
+        z_sem = start.z_sem + alphas.to(start.z_sem)[:, None] * vector
+        decoded = domain.generator.decode(start.with_z_sem(z_sem), solver, steps).split(1)
+        own = [(paths[int(i)].source, paths[int(i)].region) for i in which]
+        return torch.cat([in_region(x, *of) for x, of in zip(decoded, own, strict=True)])
+
+    return narrow_along(domain, paths, images_at, lam, progress, cancel)
+
+
+def narrow_along(
+    domain: Models,
+    paths: Sequence[Path],
+    images_at: Callable[[Tensor, Tensor], Tensor],
+    lam: float | None = None,
+    progress: BatchProgress | None = None,
+    cancel: Cancel | None = None,
+) -> list[Path]:
+    """Narrow paths of any kind, as `narrow` does those along a direction.
+
+    Parameters
+    ----------
+    domain, paths, lam, progress, cancel
+        As of `narrow`.
+    images_at : callable
+        Given the indices (n,) of paths and a position (n,) on each, the images (n, C, H, W) there.
+    """
+    paths = list(paths)
     for halving in range(HALVINGS):
         steps_to_halve = [(i, step) for i, path in enumerate(paths) if (step := _step(path))]
         if not steps_to_halve:
@@ -394,12 +439,10 @@ def narrow(
             raise Cancelled
         which = torch.tensor([i for i, _ in steps_to_halve])
         alphas = torch.stack([paths[i].alphas[[*step]].mean() for i, step in steps_to_halve])
-        start = latent[which]
-        z_sem = start.z_sem + alphas.to(start.z_sem)[:, None] * vector
-        decoded = domain.generator.decode(start.with_z_sem(z_sem), solver, steps).split(1)
-        for (i, step), alpha, image in zip(steps_to_halve, alphas, decoded, strict=True):
+        made = images_at(which, alphas).split(1)
+        for (i, step), alpha, image in zip(steps_to_halve, alphas, made, strict=True):
             source = paths[i].source
-            answers = ask(domain, in_region(image, source, paths[i].region), source, paths[i].label)
+            answers = ask(domain, image, source, paths[i].label)
             paths[i] = _with_point(domain, paths[i], max(step), alpha, answers, lam)
         if progress is not None:
             progress(halving + 1, HALVINGS)
@@ -422,7 +465,7 @@ def _with_point(
     domain: Models, path: Path, at: int, alpha: Tensor, answers: Answers, lam: float | None
 ) -> Path:
     """The path with one point more, a refinement, before the one at `at`."""
-    point = _path(
+    point = path_of(
         domain,
         path.label,
         path.direction_name,
@@ -449,7 +492,7 @@ def _with_point(
     )
 
 
-def _path(
+def path_of(
     domain: Models,
     label: str,
     direction_name: str,
@@ -459,7 +502,20 @@ def _path(
     batches: list[Answers],
     lam: float | None,
 ) -> Path:
-    """The path of the points that were asked about, in batches that follow one another."""
+    """Return the path of points that were asked about, in batches that follow one another.
+
+    Parameters
+    ----------
+    domain : Models
+    label, direction_name, source, source_probability
+        As of `Path`.
+    alphas : Tensor (n,)
+        Where the points lie; what raises the label's logit is positive.
+    batches : list of Answers
+        What `ask` returned of the n points, in their order.
+    lam : float or None
+        Weight of LPIPS in the CF loss; None is the domain's.
+    """
     logits = torch.cat([batch.logits for batch in batches])
     every = torch.cat([batch.probabilities for batch in batches])
     distances = torch.cat([batch.distances for batch in batches])

@@ -122,7 +122,7 @@ class Report:
     def of(
         cls,
         domain: Domain,
-        directions: DirectionSet,
+        directions: DirectionSet | None,
         path: Path,
         heat: Attribution,
         *,
@@ -136,14 +136,15 @@ class Report:
         proxy: Sequence[tuple[float, float]] = (),
         warnings: Sequence[str] = (),
         oracle: tuple[float, float] | None = None,
+        method: Sequence[tuple[str, str]] = (),
     ) -> Report:
         """Return today's report of an image and of what it became along directions.
 
         Parameters
         ----------
         domain : Domain
-        directions : DirectionSet
-            Those that the image can be moved along.
+        directions : DirectionSet or None
+            Those that the image can be moved along; None where it was changed without any.
         path : Path
             The walk to the changed image, or along the line that it lies on; its curve is shown.
         heat : Attribution
@@ -156,6 +157,8 @@ class Report:
             Where on the path the changed image lies.
         proxy : sequence of (float, float)
             As of `Curve`.
+        method : sequence of (str, str)
+            Settings of how the image was changed, beside those of domain and directions.
         """
         explained, direction = domain.labels.index(path.label), path.direction_name
         return cls(
@@ -179,7 +182,7 @@ class Report:
                 threshold=path.threshold,
             ),
             completeness_error=heat.completeness_error,
-            settings=settings_rows(domain, path.label, directions, alphas),
+            settings=[*settings_rows(domain, path.label, directions, alphas), *method],
             identities=identity_rows(domain, directions),
             warnings=warnings,
             oracle=oracle,
@@ -192,7 +195,10 @@ class Report:
 
 
 def settings_rows(
-    domain: Domain, label: str, directions: DirectionSet, alphas: Sequence[tuple[str, float]]
+    domain: Domain,
+    label: str,
+    directions: DirectionSet | None,
+    alphas: Sequence[tuple[str, float]],
 ) -> list[tuple[str, str]]:
     """The settings that a report lists: domain, label, position, solver, and how the search was."""
     rows = [
@@ -204,6 +210,8 @@ def settings_rows(
     if sampling is not None:
         steps = f"{sampling.encode_steps} steps to encode, {sampling.decode_steps} to decode"
         rows.append(("Solver", f"{sampling.solver}, {steps}"))
+    if directions is None:
+        return rows
     search = directions.metadata.get("settings")
     seed = directions.metadata.get("seed")
     recorded = [f"seed {seed}"] if type(seed) is int else []
@@ -222,18 +230,20 @@ def settings_rows(
     return rows
 
 
-def identity_rows(domain: Domain, directions: DirectionSet) -> list[tuple[str, str]]:
+def identity_rows(domain: Domain, directions: DirectionSet | None) -> list[tuple[str, str]]:
     """What tells the models and directions of a report from others."""
+    models = [
+        ("Generator", domain.generator.identity),
+        ("Classifier", domain.classifier.identity),
+        ("Perceptual distance", domain.perceptual.identity),
+    ]
+    if directions is None:
+        return models
     made_with = directions.metadata.get("classifier")
     found_for = str(made_with)[:64] if made_with else "not recorded"
     if made_with == domain.classifier.identity:
         found_for = "this classifier"
-    return [
-        ("Generator", domain.generator.identity),
-        ("Classifier", domain.classifier.identity),
-        ("Perceptual distance", domain.perceptual.identity),
-        ("Directions found for", found_for),
-    ]
+    return [*models, ("Directions found for", found_for)]
 
 
 def position(alphas: Sequence[tuple[str, float]]) -> str:

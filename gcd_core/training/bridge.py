@@ -13,6 +13,7 @@ from gcd_core.bridge.schedule import Schedule
 from gcd_core.errors import GCDError
 from gcd_core.generators.device import choose_device
 from gcd_core.images.dataset import load_split
+from gcd_core.images.free_form import free_form_masks
 from gcd_core.images.reading import FITS
 from gcd_core.perceptual import LPIPS
 from gcd_core.training.augmentation import augment_gently
@@ -28,7 +29,6 @@ from gcd_core.training.loop import (
     spread,
     write_json,
 )
-from gcd_core.training.masks import free_form_masks
 
 WATCHED = 32  # held-out images that the log measures
 WATCHED_STEPS = 20  # of the bridge, for them

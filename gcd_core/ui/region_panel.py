@@ -13,7 +13,10 @@ from typing import Any
 import gradio as gr
 import torch
 from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
 
+from gcd_core.bridge.paths import bridge_of
+from gcd_core.domains.opening import Domain
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.images.drawing import difference, overlay, to_pil
 from gcd_core.images.limits import ImageError
@@ -24,7 +27,7 @@ from gcd_core.ui.addresses import drawn
 from gcd_core.ui.html import image_tag
 from gcd_core.ui.messages import polite
 from gcd_core.ui.numbers import label_names, verdict
-from gcd_core.ui.state.regions import Regions, Tried
+from gcd_core.ui.state.regions import GCD, METHODS, RCSB, Regions, Tried
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
 from gcd_core.ui.words import way
@@ -36,6 +39,7 @@ PAINTER = (
     ("brush", "Brush", "Paint where the picture may change"),
     ("eraser", "Eraser", "Take away from what is painted"),
     ("box", "Box", "Draw a box"),
+    ("invert", "Outside", "What is painted and what is not change places"),
     ("undo", "Undo", "Undo the last stroke"),
     ("clear", "Clear", "Start afresh"),
 )
@@ -51,6 +55,15 @@ def painter() -> str:
         f'<div class="gcd-painter"><b>Region</b>{buttons}<label>Size <input type="range" min="2" '
         'max="40" value="12" name="brush-size"></label><span class="share"></span></div>'
     )
+
+
+def why_no_bridge(domain: Domain) -> str:
+    """Why a region cannot be changed by a bridge here, in a sentence; nothing where it can."""
+    try:
+        bridge_of(domain)
+    except GCDError as error:
+        return str(error)
+    return ""
 
 
 def read_mask(address: object, size: int) -> Tensor:
@@ -80,7 +93,10 @@ def mask_address(mask: Tensor) -> str:
 
 
 def outlined(image: Tensor, mask: Tensor) -> Tensor:
-    """An image (1, C, H, W) with the border of a mask (H, W) drawn in, as (1, 3, H, W)."""
+    """An image (1, C, H, W) with the border of a mask (H, W) drawn in, as (1, 3, H, W).
+
+    Inside the mask, so that no pixel outside is other than it was.
+    """
     inside = mask[None, None].float()
     shrunk = 1 - torch.nn.functional.max_pool2d(1 - inside, 3, stride=1, padding=1)
     border = (inside - shrunk)[0].bool()
@@ -93,15 +109,17 @@ def card(session: Session, tried: Tried) -> str:
     assert opened is not None
     positive, before = label_names(session)[1], opened.source.probabilities[session.index]
     changed = path.counterfactual_image
-    change = overlay(opened.image, difference(changed, opened.image), 0.8)
+    change = (
+        pil_to_tensor(overlay(opened.image, difference(changed, opened.image), 0.8))[None] / 255
+    )
     points = list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
     here = points[path.counterfactual]
     curve = charts.curve(points, [], here, float(path.alphas.abs().max()), label_names(session))
-    css = "yes" if path.flipped else "no"
+    css = "yes" if path.flips else "no"
     pictures = (
         image_tag(drawn(outlined(opened.image, tried.mask)), "original, outlined")
         + image_tag(drawn(outlined(changed, tried.mask)), "changed inside the region")
-        + image_tag(drawn(change), "difference")
+        + image_tag(drawn(outlined(change, tried.mask)), "difference, outlined")
     )
     about = f"{charts.percent(tried.share)} of the picture, along {way(path.direction_name)}"
     return (
@@ -117,7 +135,8 @@ def region_numbers(session: Session, tried: Tried) -> dict[str, Any]:
     return {
         "name": tried.name,
         "share": tried.share,
-        "flipped": bool(path.flipped),
+        "flipped": path.flips,
+        "method": RCSB if path.direction_name == RCSB else GCD,
         "direction": path.direction_name,
         "tried": tried.asked,
         "alpha": float(path.alphas[i]),
@@ -141,15 +160,27 @@ class RegionPanel:
         self.size = visitors.explorer.domain.generator.image_size
         self.numbers = gr.JSON(label="facts", visible=False)
         self.mask = gr.Textbox("", label="mask", visible=False)
+        black_box_only = why_no_bridge(visitors.explorer.domain)
         with gr.Column(elem_id="region"):
             with gr.Row(elem_id="region-tools"):
                 gr.HTML(painter(), js_on_load="gcd.painter(element)", apply_default_css=False)
+                self.method = gr.Radio(
+                    list(METHODS),
+                    value=GCD,
+                    label="method",
+                    show_label=False,
+                    container=False,
+                    visible=not black_box_only,
+                    elem_id="region-method",
+                )
                 self.suggest = gr.Button("Suggest", size="sm", elem_id="suggest-region")
                 self.attempt = gr.Button(
                     "Try this region", size="sm", variant="primary", elem_id="try-region"
                 )
                 self.cancel = gr.Button("Cancel", size="sm", elem_id="cancel-region")
                 self.forget = gr.Button("Forget all", size="sm", elem_id="forget-regions")
+            if black_box_only:
+                gr.HTML(f'<p class="gcd-note">{escape(black_box_only)}</p>', elem_id="region-note")
             self.suggested = gr.HTML(
                 label="suggested",
                 html_template="<i></i>",  # its value is for the page's script
@@ -180,8 +211,11 @@ class RegionPanel:
         address = mask_address(mask)
         return {"share": float(mask.double().mean()), "mask": address}, address
 
-    def try_region(self, mask: str, request: gr.Request) -> Iterator[tuple[Any, str]]:
-        """Changes the picture inside the mask alone; the last answer holds what came of it."""
+    def try_region(self, mask: str, method: str, request: gr.Request) -> Iterator[tuple[Any, str]]:
+        """Changes the picture inside the mask alone, by directions (gcd) or by the bridge (rcsb).
+
+        The last answer holds what came of it.
+        """
         session, regions = self._session(request)
         marked = read_mask(mask, self.size)
         news: queue.Queue[tuple[int, int]] = queue.Queue()
@@ -189,7 +223,7 @@ class RegionPanel:
 
         def work() -> None:
             try:
-                outcome.append(regions.attempt(marked, lambda *done: news.put(done)))
+                outcome.append(regions.attempt(marked, lambda *done: news.put(done), method))
             except Exception as error:  # told below, to who waits
                 outcome.append(error)
 
@@ -250,7 +284,7 @@ class RegionPanel:
         )
         self.attempt.click(
             polite(self.try_region),
-            self.mask,
+            [self.mask, self.method],
             [self.numbers, self.cards],
             js="gcd.withMask",
             api_name="try_region",

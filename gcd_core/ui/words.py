@@ -103,11 +103,17 @@ TERMS = {
         "Of the angle between two directions: 0 is at right angles, 1 or -1 the same line.",
     ),
 }
-OTHER = {"g": "Main way", "h": "Way", "w": "Own way"}  # by a direction's first letter
+OTHER = {
+    "g": "Main way",
+    "h": "Way",
+    "w": "Own way",
+    "r": "The bridge",
+}  # by a direction's first letter
 MEANINGS = {
     "g": "Along the proxy's gradient: the straightest way to another answer.",
     "h": "Along an eigenvector of the Hessian of the loss: another way, the first the most curved.",
     "w": "Found to flip the answer on its own, nearly at right angles to g and the others.",
+    "r": "A Schroedinger bridge fills in the region, led by the classifier's gradient (RCSB).",
 }
 
 
@@ -144,6 +150,8 @@ def way(name: str) -> str:
 
 def plain_way(name: str) -> str:
     """A direction's name in plain words."""
+    if name == "rcsb":
+        return OTHER["r"]
     return f"{OTHER.get(name[:1], 'Way')} {name[1:]}".strip()
 
 
@@ -157,6 +165,8 @@ WRITTEN = {
     ".gcd-direction button": ("Flip", "To flip"),
     "#target > .sr-only": ("How sure", "To flip"),
     "#reset": ("Undo all", "Reset"),
+    "#region-method input[value=gcd] + span": ("By the ways found", "Black box: directions"),
+    "#region-method input[value=rcsb] + span": ("Drawn anew", "White box: bridge (RCSB)"),
     "#sweep:not(.busy)": ("Play", "Sweep"),
 }
 TOUR = (  # what to look at, and what to say of it

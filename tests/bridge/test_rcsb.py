@@ -75,9 +75,7 @@ def test_two_steps_by_hand(weights, masks, up):
     upward = torch.tensor([up, up])
     ask = classifier_of(Weighted(0.1 * weights))
     run = steer(bridge, ask, images, masks, "ill", upward, steering)
-    plain = steer(
-        bridge, ask, images, masks, "ill", upward, replace(steering, strength=0.0)
-    )
+    plain = steer(bridge, ask, images, masks, "ill", upward, replace(steering, strength=0.0))
     times = torch.tensor([0.05, 0.025])  # near the source, so that no pixel ends at 0 or 1
     later, sooner = bridge.schedule.variance(times)
     expected = (sooner / later) * 0.03 * weights.sign() * (1 if up else -1) / 2  # of [-1, 1]

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,17 @@ from PIL import Image
 
 import gcd_core
 from gcd_core.__main__ import COMMANDS, main
+from gcd_core.bridge.rcsb import Steering
 from gcd_core.cli.evaluate import choose_directions, parse_sampling
 from gcd_core.cli.explain import walk_report
 from gcd_core.cli.options import StageBars, write_json
 from gcd_core.errors import GCDError
+from gcd_core.evaluation.known_reasons import Region, RegionReader
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.search import Progress
 from gcd_core.training import TRAININGS
 from gcd_core.wording import percent, signed
+from tests.bridge.fakes import known_bridge
 from tests.evaluation.domain import CODE, WAY, linear_domain
 from tests.fakes import unit
 from tests.scans import SECRETS, dicom
@@ -237,6 +241,54 @@ def test_a_region_confines_find_explain_and_evaluate(domain, directions, tmp_pat
     assert "50 % of the picture alone" in capsys.readouterr().out
 
 
+@pytest.fixture
+def steered(domain, monkeypatch):
+    """The domain with a classifier that reads the left half, and a bridge."""
+    images = torch.cat([domain.load_image(file) for file in domain.examples])
+    reader = RegionReader.fitted_to(images, [Region(0, 1, 0, 0.5)], label="a")
+    made = replace(
+        domain,
+        classifier=reader,
+        oracle=None,
+        bridge=known_bridge(lambda x, t: x),
+        steering=Steering(steps=4, tau=0.01, strength=0.05),
+        label_info={"a": domain.label_info["a"]},
+    )
+    monkeypatch.setattr(gcd_core, "load_domain", lambda name, device: made, raising=False)
+    return made
+
+
+def test_the_bridge_explains_and_is_evaluated(steered, directions, tmp_path, capsys):
+    mask, image = mask_file(tmp_path / "left.png"), str(steered.examples[1])
+    out = tmp_path / "out"
+    command = ["explain", "--domain", "linear", "--image", image, "--method", "rcsb"]
+    more = ["--region", mask, "--out", str(out), "--strength", "0.04", "--map", "cells"]
+    assert main([*command, *more]) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert result["method"] == result["direction"] == "rcsb" and result["flipped"]
+    assert result["steering"] == {"steps": 4, "tau": 0.01, "strength": 0.04, "seed": 0}
+    assert abs(result["alpha"]) == 1 and result["counterfactual"] == "whole"
+    source, changed = (
+        torch.from_numpy(np.array(Image.open(out / f"{name}.png")))
+        for name in ("source", "counterfactual")
+    )
+    assert torch.equal(source[:, 8:], changed[:, 8:]) and not torch.equal(source, changed)
+    assert (out / "report.pdf").stat().st_size > 5000
+
+    numbers = tmp_path / "numbers.json"
+    command = ["evaluate", "--domain", "linear", "--images", str(steered.folder)]
+    command += ["--json", str(numbers), "--method", "rcsb"]
+    assert main([*command, "--region", mask, "--cout"]) == 0
+    result = json.loads(numbers.read_text())
+    assert result["flip_rate"] == 1 and result["region"] == 0.5 and result["cout"] > 0
+    assert result["smallest"]["l1"] < result["l1"]
+    assert main([*command, "--region", "free:0.3:2", "--counterfactual", "smallest"]) == 0
+    assert json.loads(numbers.read_text())["counterfactual"] == "smallest"
+    assert main([*command, "--region", "auto:0.75:4", "--directions", str(directions)]) == 0
+    assert json.loads(numbers.read_text())["region"] == 0.25
+    assert "rcsb: 4 steps, tau 0.01, strength 0.05" in capsys.readouterr().out
+
+
 def test_the_report_of_explain_is_about_the_counterfactual(domain, directions):
     found = gcd_core.load_directions(directions)
     image = domain.load_image(domain.examples[1])
@@ -426,6 +478,8 @@ def test_parse_sampling():
 
 
 FIND = ["find", "--domain", "linear", "--image", "IMAGE", "--label", "a", "--out", "OUT"]
+EXPLAIN = ["explain", "--domain", "linear", "--image", "IMAGE", "--out", "OUT"]
+RCSB = ["--method", "rcsb", "--region", "free:0.2"]
 EVALUATE = ["evaluate", "--domain", "linear", "--images", "FOLDER"]
 
 
@@ -461,6 +515,17 @@ EVALUATE = ["evaluate", "--domain", "linear", "--images", "FOLDER"]
         ([*EVALUATE, "--directions", "SET", "--region", "auto:0.5:99"], "99 cells a side"),
         ([*EVALUATE, "--directions", "SET", "--region", "auto:x"], "--region is a mask's file"),
         ([*EVALUATE, "--directions", "SET", "--region", "nowhere.png"], "is not a file"),
+        ([*EVALUATE, "--directions", "SET", "--region", "free:2"], "0.005 to 0.9 of a picture"),
+        ([*EVALUATE, "--directions", "SET", "--region", "free"], "--region is a mask's file"),
+        ([*EVALUATE, "--directions", "SET", "--tau", "0.5"], "--tau belongs to --method rcsb"),
+        ([*EVALUATE, "--directions", "SET", "--label", "a"], "--label belongs to --method rcsb"),
+        ([*EVALUATE, "--method", "rcsb"], "give --region"),
+        ([*EVALUATE, *RCSB, "--tau", "2"], "tau lies above 0"),
+        ([*EVALUATE, *RCSB, "--reconstruction"], "one of --directions FILE, --reconstruction"),
+        ([*EVALUATE, *RCSB], "has no bridge"),
+        ([*EXPLAIN, *RCSB], "has no bridge"),
+        ([*EXPLAIN, "--method", "rcsb", "--region", "auto"], "Give --directions FILE"),
+        (EXPLAIN, "Give --directions FILE"),
         ([*FIND, "--region", "SET"], "not a picture"),
         ([*FIND, "--region", "IMAGE"], "needs two, black outside"),
     ],
@@ -519,7 +584,7 @@ def test_unknown_commands_are_code_2(argv, capsys):
 def test_train_says_all_that_can_be_trained(capsys):
     assert main(["train"]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
-    assert all(f" {name}" in message for name in TRAININGS) and len(TRAININGS) == 5
+    assert all(f" {name}" in message for name in TRAININGS) and len(TRAININGS) == 6
     assert {f"train {name}" for name in TRAININGS} < COMMANDS.keys()
 
 

@@ -9,6 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gcd_core.__main__ import main
+from gcd_core.bridge.bridge import save_bridge
+from gcd_core.bridge.network import BridgeNetwork
+from gcd_core.bridge.rcsb import Steering
+from gcd_core.bridge.schedule import Schedule
 from gcd_core.domains.check import check_domain, inspect_domain
 from gcd_core.domains.file import files_of, find_problems, read_domain_file
 from gcd_core.domains.opening import load_domain
@@ -134,6 +138,52 @@ def test_load_domain_refuses_what_check_domain_finds(folder: Path, how: str) -> 
     problems = check_domain(folder)
     assert problems and all(expected in problem for problem in problems), problems
     with pytest.raises(GCDError, match=expected):
+        load_domain(folder, device="cpu")
+
+
+BRIDGE = """
+[bridge]
+config = "bridge.json"
+weights = "bridge.safetensors.index.json"
+tau = 0.3
+"""
+
+
+def with_bridge(folder: Path, channels: int = 1, extra: str = "") -> None:
+    """Give a domain a small bridge."""
+    network = BridgeNetwork(channels, [8, 16], [1, 1], [False, False])
+    save_bridge(network, Schedule(), folder)
+    file = folder / "domain.toml"
+    file.write_text(file.read_text() + BRIDGE + extra)
+
+
+def test_a_bridge_is_opened_with_its_steering(folder: Path) -> None:
+    assert load_domain(folder, device="cpu").bridge is None
+    with_bridge(folder, extra="steps = 7\n")
+    assert check_domain(folder) == []
+    assert "bridge: 0.0 million weights" in inspect_domain(folder).summary
+    domain = load_domain(folder, device="cpu")
+    assert domain.bridge is not None and domain.bridge.channels == 1
+    assert domain.steering == Steering(steps=7, tau=0.3)
+    shared = files_of(read_domain_file(folder), [p.name for p in folder.iterdir()])
+    assert {"bridge.json", "bridge.safetensors.index.json"} <= set(shared)
+    assert "bridge-00001-of-00001.safetensors" in shared
+
+
+@pytest.mark.parametrize(
+    ("channels", "extra", "message"),
+    [
+        (3, "", "works on 3 channels"),
+        (1, "strength = -1.0\n", "strength of the steering"),
+        (1, "speed = 2\n", "no key 'speed'"),
+        (1, 'steps = "7"\n', "must be a whole number"),
+    ],
+)
+def test_a_bridge_that_does_not_fit_is_refused(folder, channels, extra, message) -> None:
+    with_bridge(folder, channels, extra)
+    problems = check_domain(folder)
+    assert len(problems) == 1 and message in problems[0]
+    with pytest.raises(GCDError, match=message):
         load_domain(folder, device="cpu")
 
 

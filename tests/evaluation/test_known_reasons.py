@@ -65,6 +65,7 @@ def test_several_are_an_or_of_independent_causes():
     bright[0, 0, LUNG_FIELDS["right upper"].mask(32, 32)] = 1.0  # one of them is enough
     assert reader.probability(reader(bright), "bright").item() > 0.99
     assert reader(torch.zeros(1, 1, 32, 32)).isfinite().all()
+    assert reader(torch.full((1, 1, 32, 32), -50.0)).isfinite().all()
 
 
 @pytest.mark.parametrize("count", [1, 4])

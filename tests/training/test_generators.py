@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gcd_core.bridge.bridge import load_bridge
 from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
 from gcd_core.generators.base import Latent
@@ -17,7 +18,7 @@ from gcd_core.generators.sampling import Distilled
 from gcd_core.generators.weights import read_weights
 from gcd_core.images.dataset import load_split
 from gcd_core.perceptual import LPIPS
-from gcd_core.training import diffae, distilled, vae
+from gcd_core.training import bridge, diffae, distilled, vae
 from gcd_core.training.loop import EMA, autocast, learning_rate
 from tests.training.radiographs import write_data_set
 
@@ -26,6 +27,9 @@ pytestmark = pytest.mark.slow
 DIFFAE = dict(
     model_channels=32, channel_mult=[1, 1], attention=[2], z_sem=32, augmentations=1, batch=8
 )
+
+
+BRIDGE = dict(size=32, widths=[8, 32], blocks=[1, 1], attention=[0, 1], batch=8)
 
 
 def run(module, *flags: str, **options: object) -> None:
@@ -219,7 +223,7 @@ def test_a_semantic_mean_is_learned_and_written(trained: Path, tmp_path: Path) -
     assert error < 0.2
 
 
-@pytest.mark.parametrize("kind", ["vae", "adversarial", "diffae", "mean", "distilled"])
+@pytest.mark.parametrize("kind", ["vae", "adversarial", "diffae", "mean", "distilled", "bridge"])
 def test_a_killed_run_resumes_to_the_same_weights(
     kind: str, trained: Path, distilled_options: dict, tmp_path: Path, monkeypatch, capsys
 ) -> None:
@@ -233,6 +237,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
         "diffae": (diffae, "DiffusionTraining", diffusion),
         "mean": (diffae, "DiffusionTraining", diffusion),
         "distilled": (distilled, "DistillationTraining", distilled_options),
+        "bridge": (bridge, "BridgeTraining", {"data": data} | BRIDGE),
     }[kind]
     options = options | {"minutes": "inf", "steps": 6}
     run(module, *flags, **(options | {"out": tmp_path / "whole"}))
@@ -398,3 +403,24 @@ def test_it_trains_where_the_machine_multiplies_in_bf16(
     options = DIFFAE | {"data": trained / "images.zip", "codec": trained / "vae", "steps": 2}
     run(diffae, "--semantic-mean", "--decorrelate", **options, out=tmp_path / "out")
     assert load(tmp_path / "out", precision="fp32").z_sem_size
+
+
+def test_a_bridge_learns_to_fill_in_and_is_one_that_loads(trained: Path, tmp_path: Path) -> None:
+    data = trained / "images.zip"
+    figures = {}
+    for steps in (1, 150):
+        out = tmp_path / str(steps)
+        run(bridge, data=data, out=out, steps=steps, lr=2e-3, **BRIDGE)
+        figures[steps] = json.loads((out / "metrics.json").read_text())["test"]
+    assert figures[150]["mae"] < 0.7 * figures[1]["mae"]
+    made = load_bridge(out / "bridge.json", out / "bridge.safetensors.index.json")
+    images = load_split(data, None, "test", 32, 1)[0]
+    again = bridge.measure_inpainting(made, images, LPIPS(), steps=100)
+    assert again["mae"] == pytest.approx(figures[150]["mae"], abs=0.01)  # half precision
+    assert (out / "inpainting.png").is_file()
+
+
+def test_a_bridge_for_a_side_that_cannot_be_halved_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GCDError, match="multiple of 4"):
+        run(bridge, data=tmp_path, out=tmp_path / "out", **(BRIDGE | {"size": 30}))
+    assert not (tmp_path / "out").exists()

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gcd_core.bridge.rcsb import Steering
 from gcd_core.domains.opening import Label
 from gcd_core.generators.base import Latent
 from gcd_core.images.drawing import to_pil
@@ -96,6 +97,9 @@ class FakeClassifier:
         patch = images[:, 0, 80:100, 30:50].mean((1, 2))
         return torch.stack([45 * (lungs(images) - 0.36), 25 * (patch - 0.42)], 1)
 
+    def differentiable(self, images: Tensor) -> Tensor:
+        return self(images)
+
     def index(self, label: str) -> int:
         return self.labels.index(label)
 
@@ -126,6 +130,7 @@ class FakeDomain:
     credit = "Drawn by this test."
     oracle = None
     off_distribution = None
+    bridge, steering = None, Steering(steps=6, tau=0.1, strength=0.05)
     labels = ("pneumonia", "bacterial")
     label_info: ClassVar = {
         "pneumonia": Label("pneumonia", "Pneumonia", "Normal", "Pneumonia"),

@@ -59,7 +59,7 @@ class Explorer:
         networks = Networks(domain)
         self._encode, self._decode = gpu(networks.encode), gpu(networks.decode)
         self._walk, self._find = gpu(networks.walk), gpu(networks.find)
-        self._try_walk = gpu(networks.try_walk)
+        self._try_walk, self.steered = gpu(networks.try_walk), gpu(networks.steer)
         self._walk_line, self._narrow = gpu(networks.walk_line), gpu(networks.narrow)
         self._ask_oracle = gpu(networks.ask_oracle)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gcd_core.bridge.paths import rcsb
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import Cancel
 from gcd_core.generators.base import BatchProgress, Latent
@@ -95,6 +96,17 @@ class Networks:
             cancel=cancel,
             region=region,
         )
+
+    def steer(
+        self,
+        image: Tensor,
+        label: str,
+        region: Tensor,
+        progress: BatchProgress | None,
+        cancel: Cancel | None,
+    ) -> Path:
+        """Change an image inside a mask (S, S) by the domain's bridge."""
+        return rcsb(self.domain, image, label, region, progress=progress, cancel=cancel)
 
     def try_walk(
         self,

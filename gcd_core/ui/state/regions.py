@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from gcd_core.bridge.paths import NAME as RCSB
+from gcd_core.bridge.paths import POINTS as BRIDGE_POINTS
+from gcd_core.bridge.paths import bridge_of
 from gcd_core.classifiers.base import BudgetExceeded
 from gcd_core.errors import GCDError
 from gcd_core.method.cells import QUERIES, check_budget
@@ -17,8 +20,11 @@ from gcd_core.method.walk import HALVINGS, Path
 from gcd_core.ui.state.compute import Urgency
 from gcd_core.ui.state.explorer import Explorer
 from gcd_core.ui.state.frames import Opened
+from gcd_core.ui.state.hosting import CALLS_BACK
 from gcd_core.ui.state.positions import POINTS
 
+GCD = "gcd"  # along a direction
+METHODS = (GCD, RCSB)
 MOST = 6  # kept of one image; the oldest make room
 Progress = Callable[[int, int], None]
 
@@ -34,7 +40,7 @@ class Tried(NamedTuple):
     path : Path
         The walk along the direction that went farthest; confined to the mask.
     asked : list of str
-        The directions that were walked.
+        The directions that were walked; "rcsb" where the bridge changed it.
     """
 
     name: str
@@ -76,22 +82,28 @@ class Regions:
         self._cancel, self._trying = threading.Event(), threading.Lock()
         self._numbers = 0
 
-    def attempt(self, mask: Tensor, progress: Progress) -> Tried:
-        """Walk inside a mask (S, S) along one direction after the other until one flips.
+    def attempt(self, mask: Tensor, progress: Progress, method: str = GCD) -> Tried:
+        """Change the picture inside a mask (S, S) alone, and keep what came of it.
 
-        All of them by the fast decoder, and the one that went farthest in full. Of a classifier
-        that may not be asked as often as one likes, along the first alone. `progress(done, total)`
-        is told of the directions.
+        By "gcd" it is walked along one direction after the other until one flips: all of them by
+        the fast decoder, and the one that went farthest in full. Of a classifier that may not be
+        asked as often as one likes, along the first alone. By "rcsb" the domain's bridge is steered
+        by the classifier's gradient. `progress(done, total)` is told of the directions, or of the
+        bridge's steps.
 
         Raises
         ------
         GCDError
-            If there is nothing to walk along, another region is being tried, the mask does not fit,
-            or the budget does not allow it; nothing is asked then.
+            If there is nothing to walk along, no bridge or no gradient, another region is being
+            tried, the mask does not fit, or the budget does not allow it; nothing is asked then.
         Cancelled
             If `cancel` was called, or another image opened.
         """
-        if self.directions is None:
+        if method not in METHODS:
+            raise GCDError(f"A region is changed by {' or '.join(METHODS)}, not by {method!r}.")
+        if method == RCSB:
+            bridge_of(self.explorer.domain)
+        elif self.directions is None:
             raise GCDError("There are no directions for this label yet: find or load some first.")
         masks = check_region(self.explorer.domain, mask)
         assert masks is not None
@@ -99,17 +111,37 @@ class Regions:
             raise GCDError("A region is being tried already: cancel it or wait for it to end.")
         try:
             self._cancel.clear()
-            names = self.names if self.explorer.asks_freely else self.names[:1]
-            self._check_budget()
-            best = self._best_of(names, masks[0], progress)
-            path = self._walk(best, masks[0], roughly=False)
+            if method == RCSB:
+                path, asked = self._steer(masks[0], progress), [RCSB]
+            else:
+                path, asked = self._walked(masks[0], progress)
             self._numbers += 1
-            asked = names[: names.index(best) + 1] if path.flipped else names
             tried = Tried(f"Region {self._numbers}", masks[0], path, asked)
             self.kept = [*self.kept, tried][-MOST:]
             return tried
         finally:
             self._trying.release()
+
+    def _walked(self, mask: Tensor, progress: Progress) -> tuple[Path, list[str]]:
+        """The walk of the direction that went farthest, and the directions that were tried."""
+        self._check_budget(POINTS + HALVINGS)
+        names = self.names if self.explorer.asks_freely else self.names[:1]
+        best = self._best_of(names, mask, progress)
+        path = self._walk(best, mask, roughly=False)
+        return path, names[: names.index(best) + 1] if path.flipped else names
+
+    def _steer(self, mask: Tensor, progress: Progress) -> Path:
+        """What the bridge makes of the region."""
+        explorer = self.explorer
+        self._check_budget(explorer.domain.steering.steps + BRIDGE_POINTS + HALVINGS)
+
+        def report(done: int, total: int) -> None:
+            progress(done, total)
+            explorer.compute.give_way(Urgency.NEXT)
+
+        hooks = (report, self._cancel) if CALLS_BACK else (None, None)
+        task = self.opened.image, self.label, mask
+        return explorer.in_turn(Urgency.NEXT, explorer.steered, *task, *hooks)
 
     def _best_of(self, names: list[str], mask: Tensor, progress: Progress) -> str:
         """The first direction that flips inside a mask, else the one that comes nearest to it."""
@@ -155,8 +187,8 @@ class Regions:
         """End what is being tried, before its next batch."""
         self._cancel.set()
 
-    def _check_budget(self) -> None:
-        classifier, needed = self.explorer.domain.classifier, POINTS + HALVINGS
+    def _check_budget(self, needed: int) -> None:
+        classifier = self.explorer.domain.classifier
         budget = classifier.budget
         if budget is not None and classifier.queries + needed > budget:
             raise BudgetExceeded(

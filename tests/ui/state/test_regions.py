@@ -9,6 +9,7 @@ import torch
 
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.ui.state.session import Session
+from tests.bridge.fakes import known_bridge
 from tests.ui.fakes import SIZE
 from tests.ui.waiting import wait_for_paths
 
@@ -101,3 +102,42 @@ def test_a_classifier_that_costs_is_asked_along_g_alone(session: Session) -> Non
     before = classifier.queries
     tried = session.regions.attempt(CORNER, silent)
     assert tried.asked == ["g"] and classifier.queries - before <= 30
+
+
+def test_the_bridge_changes_a_region_where_there_is_one(session: Session, monkeypatch) -> None:
+    regions, domain = session.regions, session.explorer.domain
+    assert regions is not None and session.opened is not None
+    with pytest.raises(GCDError, match="has no bridge"):
+        regions.attempt(LUNGS, silent, "rcsb")
+    with pytest.raises(GCDError, match="not by 'paint'"):
+        regions.attempt(LUNGS, silent, "paint")
+    monkeypatch.setattr(type(domain), "bridge", known_bridge(lambda x, t: x))
+    told: list[tuple[int, int]] = []
+    inside = regions.attempt(LUNGS, lambda *done: told.append(done), "rcsb")
+    assert inside.path.flips and inside.asked == ["rcsb"]
+    assert told == [(i + 1, 6) for i in range(6)]
+    assert not regions.attempt(CORNER, silent, "rcsb").path.flips
+    for tried in regions.kept:
+        kept = tried.path.images[:, :, ~tried.mask]
+        assert torch.equal(kept, session.opened.image[:, :, ~tried.mask].expand_as(kept))
+    classifier = domain.classifier
+    wait_for_paths(session)
+    classifier.budget = classifier.queries + 10
+    with pytest.raises(GCDError, match="budget"):
+        regions.attempt(LUNGS, silent, "rcsb")
+
+
+def test_the_bridge_is_cancelled_between_two_steps(session: Session, monkeypatch) -> None:
+    regions, domain = session.regions, session.explorer.domain
+    assert regions is not None
+    monkeypatch.setattr(type(domain), "bridge", known_bridge(lambda x, t: x))
+    told: list[tuple[int, int]] = []
+
+    def progress(*done: int) -> None:
+        told.append(done)
+        if done[0] == 3:
+            regions.cancel()
+
+    with pytest.raises(Cancelled):
+        regions.attempt(LUNGS, progress, "rcsb")
+    assert len(told) == 3 and not regions.kept

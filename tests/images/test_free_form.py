@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gcd_core.training.masks import free_form_masks
+from gcd_core.images.free_form import free_form_masks
 
 
 @pytest.mark.parametrize("side", [32, 128])

@@ -1,4 +1,4 @@
-"""Free-form masks to train an inpainting with: strokes, boxes and scattered cells."""
+"""Free-form masks, as an inpainting is trained and judged with: strokes, boxes, scattered cells."""
 
 import math
 
