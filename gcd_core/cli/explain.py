@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path as FilePath
 from typing import Any
@@ -118,8 +117,8 @@ def main(args: argparse.Namespace) -> None:
     warnings = warnings_about(domain, args.image, image) + cautions_about(domain, path)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    method = [("Method", f"RCSB, {steering}")] if args.method == RCSB else []
-    report = walk_report(domain, found, path, heat, warnings, method)
+    steered = str(steering) if args.method == RCSB else ""
+    report = walk_report(domain, found, path, heat, warnings, steered)
     for file_format in ("pdf", "png"):
         write_report(args.out / f"report.{file_format}", report, file_format)
     result = {
@@ -274,7 +273,7 @@ def walk_report(
     path: Path,
     heat: Attribution,
     warnings: list[str],
-    method: Sequence[tuple[str, str]] = (),
+    steering: str = "",
 ) -> Report:
     """The page about a walk's counterfactual; classifier and oracle are asked about the source."""
     index, classifier = path.counterfactual, domain.classifier
@@ -294,16 +293,8 @@ def walk_report(
         here=path.alphas[index].item(),
         warnings=warnings,
         oracle=opinions(domain, path),
-        method=[*method, *region_rows(path)],
+        steering=steering,
     )
-
-
-def region_rows(path: Path) -> list[tuple[str, str]]:
-    """What a report's settings say of the region, where there is one."""
-    if path.region is None:
-        return []
-    share = percent(path.region.double().mean().item())
-    return [("Region", f"{share} of the picture; all else is the original's")]
 
 
 def opinions(domain: Domain, path: Path) -> tuple[float, float] | None:

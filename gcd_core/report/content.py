@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from gcd_core.bridge.paths import NAME as STEERED
 from gcd_core.domains.opening import Domain
 from gcd_core.method.attribution import Attribution
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.walk import Path
-from gcd_core.wording import signed
+from gcd_core.wording import percent, signed
 
 SEARCH_SETTINGS = {
     "n_samples": "samples",
@@ -93,6 +94,10 @@ class Report:
     notice : str
         The domain's own, beside the one that every report has.
     date : datetime.date or None
+    region : float or None
+        The share of the picture that could change, where that was confined.
+    steered : bool
+        Whether a bridge made the changed image (RCSB), and no direction.
     """
 
     title: str
@@ -112,6 +117,8 @@ class Report:
     oracle: tuple[float, float] | None = None
     notice: str = ""
     date: datetime.date | None = None
+    region: float | None = None
+    steered: bool = False
 
     @property
     def flipped(self) -> bool:
@@ -136,7 +143,7 @@ class Report:
         proxy: Sequence[tuple[float, float]] = (),
         warnings: Sequence[str] = (),
         oracle: tuple[float, float] | None = None,
-        method: Sequence[tuple[str, str]] = (),
+        steering: str = "",
     ) -> Report:
         """Return today's report of an image and of what it became along directions.
 
@@ -157,8 +164,8 @@ class Report:
             Where on the path the changed image lies.
         proxy : sequence of (float, float)
             As of `Curve`.
-        method : sequence of (str, str)
-            Settings of how the image was changed, beside those of domain and directions.
+        steering : str
+            How the bridge was steered, where one made the changed image.
         """
         explained, direction = domain.labels.index(path.label), path.direction_name
         return cls(
@@ -182,12 +189,18 @@ class Report:
                 threshold=path.threshold,
             ),
             completeness_error=heat.completeness_error,
-            settings=[*settings_rows(domain, path.label, directions, alphas), *method],
+            settings=[
+                *settings_rows(domain, path.label, None if steering else directions, alphas),
+                *([("Bridge", f"RCSB, {steering}")] if steering else []),
+                *region_rows(path),
+            ],
             identities=identity_rows(domain, directions),
             warnings=warnings,
             oracle=oracle,
             notice=domain.notice,
             date=datetime.date.today(),
+            region=None if path.region is None else path.region.double().mean().item(),
+            steered=path.direction_name == STEERED,
         )
 
 
@@ -200,18 +213,18 @@ def settings_rows(
     directions: DirectionSet | None,
     alphas: Sequence[tuple[str, float]],
 ) -> list[tuple[str, str]]:
-    """The settings that a report lists: domain, label, position, solver, and how the search was."""
-    rows = [
-        ("Domain", domain.name),
-        ("Label", label),
-        ("Position", position(alphas)),
-    ]
+    """The settings that a report lists: domain, label, position, solver, and how the search was.
+
+    Without directions, domain and label alone.
+    """
+    rows = [("Domain", domain.name), ("Label", label)]
+    if directions is None:
+        return rows
+    rows.append(("Position", position(alphas)))
     sampling = domain.generator.sampling
     if sampling is not None:
         steps = f"{sampling.encode_steps} steps to encode, {sampling.decode_steps} to decode"
         rows.append(("Solver", f"{sampling.solver}, {steps}"))
-    if directions is None:
-        return rows
     search = directions.metadata.get("settings")
     seed = directions.metadata.get("seed")
     recorded = [f"seed {seed}"] if type(seed) is int else []
@@ -228,6 +241,14 @@ def settings_rows(
             recorded.append(f"{title} {value[:24]}")
     rows.append(("Directions found by", ", ".join(recorded) or "not recorded"))
     return rows
+
+
+def region_rows(path: Path) -> list[tuple[str, str]]:
+    """What a report's settings say of the region, where there is one."""
+    if path.region is None:
+        return []
+    share = percent(path.region.double().mean().item())
+    return [("Region", f"{share} of the picture")]
 
 
 def identity_rows(domain: Domain, directions: DirectionSet | None) -> list[tuple[str, str]]:

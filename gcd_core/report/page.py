@@ -109,9 +109,7 @@ def _head(sheet: Sheet, report: Report) -> float:
     sheet.text(MARGIN, 37.2, report.domain, 9, SOFT)
     label = report.labels[report.explained]
     outcome = "the prediction flips" if report.flipped else "the prediction stays as it was"
-    steps = [f"{name} by {signed(alpha)}" for name, alpha in report.alphas]
-    listed = " and ".join(filter(None, (", ".join(steps[:-1]), *steps[-1:])))
-    how = f"changed along {listed}" if steps else "encoded and decoded without a change"
+    how = _how(report)
     finding = f"{label.positive} {percent(label.before)}; {how}, {percent(label.after)}: {outcome}."
     y = sheet.paragraph(MARGIN, 46, finding, INNER, 10, INK, 4.8, most=3)
     y += 1 if report.warnings else 0
@@ -121,6 +119,18 @@ def _head(sheet: Sheet, report: Report) -> float:
         sheet.box(MARGIN, y - 3.2, 0.9, 4.2 * len(lines) + 2, INK)
         y = sheet.paragraph(MARGIN + 4, y + 0.7, warning, INNER - 7, 8.5, INK, 4.2, most=2) + 2
     return y + 0.5
+
+
+def _how(report: Report) -> str:
+    """How the image was changed, in words."""
+    steps = [f"{name} by {signed(alpha)}" for name, alpha in report.alphas]
+    listed = " and ".join(filter(None, (", ".join(steps[:-1]), *steps[-1:])))
+    how = f"changed along {listed}" if steps else "encoded and decoded without a change"
+    if report.steered:
+        how = "drawn anew by the bridge"
+    if report.region is not None:
+        how += f", inside {percent(report.region)} of the picture alone"
+    return how
 
 
 def _title(sheet: Sheet, label: str) -> None:
@@ -146,7 +156,7 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> float:
         ("Difference", "changed minus original", overlay(report.source, change)),
         (
             "BB-LIG heat map",
-            f"walked along {report.curve.direction}",
+            "on the way to it" if report.steered else f"walked along {report.curve.direction}",
             overlay(report.source, report.heat),
         ),
     ]
@@ -226,7 +236,8 @@ def _bars(sheet: Sheet, report: Report, y: float, which: list[int], row: float) 
 def _curve(sheet: Sheet, report: Report, x: float, y: float, height: float) -> None:
     """The label's probability along a direction: title, keys, plot."""
     curve, label = report.curve, report.labels[report.explained]
-    sheet.text(x, y, f"{label.positive} along {curve.direction}", 9.5, bold=True, room=COLUMN)
+    along = "on the way to the change" if report.steered else f"along {curve.direction}"
+    sheet.text(x, y, f"{label.positive} {along}", 9.5, bold=True, room=COLUMN)
     keys = [("classifier", ACCENT, 0.7)]
     if curve.proxy:
         keys.append(("proxy", FAINT, 0.35))
@@ -298,8 +309,11 @@ def _short(alpha: float) -> str:
 
 def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
     """Position, LPIPS and completeness error, and what they mean; where the next part begins."""
+    walked = ("Alpha", position(report.alphas), "the distance walked along each direction")
+    if report.steered:
+        walked = ("Change", percent(abs(report.curve.here[0])), "of what the bridge made")
     rows = [
-        ("Alpha", position(report.alphas), "the distance walked along each direction"),
+        walked,
         ("LPIPS", f"{report.distance:.3f}", "the perceptual change; 0 is the same image"),
         (
             "Completeness error",
@@ -334,12 +348,19 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
 def _reading(sheet: Sheet, report: Report, y: float, end: float) -> None:
     """How to read the page, where there is room for it."""
     positive = report.labels[report.explained].positive
-    text = (
+    how = (
         "The changed image is the original moved along a direction of the generator's semantic "
-        "space: what differs between the two is what the direction stands for. In the heat map, "
-        f"red marks what speaks for {positive} in the original, blue what speaks against it; "
-        "clear parts did not matter. The curve is the classifier's answer at every step along the "
-        "direction, and the dot is the changed image."
+        "space: what differs between the two is what the direction stands for."
+    )
+    if report.steered:
+        how = (
+            "In the changed image a region was drawn anew by a network that fills in pictures, led "
+            "by the classifier's gradient; all outside is the original's."
+        )
+    text = (
+        f"{how} In the heat map, red marks what speaks for {positive} in the original, blue what "
+        "speaks against it; clear parts did not matter. The curve is the classifier's answer at "
+        "every step on the way, and the dot is the changed image."
     )
     lines = sheet.wrapped(text, COLUMN, 7)
     if y + 4.5 + 3.5 * len(lines) <= end:

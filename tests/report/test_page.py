@@ -166,6 +166,16 @@ def test_the_curve_is_of_the_line_along_all_directions():
     assert "Pneumonia along g + h1" in text and "classifier" in text and "proxy" in text
 
 
+def test_what_a_bridge_drew_is_no_walk():
+    curve = replace(example().curve, direction="rcsb", here=(-1.0, 0.25))
+    text = text_of(example(curve=curve, alphas=[("rcsb", -1.0)], steered=True, region=0.18))
+    assert "drawn anew by the bridge, inside 18 % of the picture alone, 25 %" in text
+    assert "Change 100 % of what the bridge made" in text and "Alpha" not in text
+    assert "on the way to the change" in text and "along a direction" not in text
+    text = text_of(example(region=0.18))
+    assert "changed along g by −1.50, inside 18 % of the picture alone" in text
+
+
 @pytest.mark.slow
 def test_the_png_is_a4_at_200_dpi():
     assert drawn(example()).shape[:2] == pytest.approx((2339, 1654), abs=1)

@@ -19,6 +19,7 @@ from gcd_core.method.counterfactual import MARGIN, SMALLEST
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.proxy import Proxy
 from gcd_core.method.settings import Settings
+from tests.bridge.fakes import known_bridge
 
 SIZE, CODE = 128, 10
 HAZE, RIGHT, HEART, HEIGHT = range(4)  # what the first numbers of the code do
@@ -130,7 +131,7 @@ class FakeDomain:
     credit = "Drawn by this test."
     oracle = None
     off_distribution = None
-    bridge, steering = None, Steering(steps=6, tau=0.1, strength=0.05)
+    bridge, steering = known_bridge(lambda x, t: x), Steering(steps=6, tau=0.1, strength=0.05)
     labels = ("pneumonia", "bacterial")
     label_info: ClassVar = {
         "pneumonia": Label("pneumonia", "Pneumonia", "Normal", "Pneumonia"),

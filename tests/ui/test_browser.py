@@ -333,6 +333,13 @@ def test_a_region_is_painted_and_tried(served: Served, visit):
     page.locator("#try-region").click()
     page.wait_for_selector(".gcd-region.yes")
     assert "Changing only this region turns Pneumonia" in page.locator("#regions").inner_text()
+    page.locator("#region-method input[value=rcsb]").check()
+    page.locator("#try-region").click()
+    page.wait_for_selector(".gcd-region >> nth=1")
+    assert "rcsb" in page.locator(".gcd-region").first.inner_text()
+    page.locator("[data-paint=invert]").click()
+    assert 59 <= int(page.locator(".gcd-painter .share").inner_text().split()[0]) <= 64
+    page.locator("[data-paint=undo]").click()
     page.locator("[data-paint=clear]").click()
     assert page.locator("#pictures canvas.outline").count() == 0
     page.locator("[data-paint=undo]").click()

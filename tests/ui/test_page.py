@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
 from gcd_core.ui.page import build_page, launch_settings
+from gcd_core.ui.region_panel import why_no_bridge
 from tests.scans import SECRETS, dicom
 from tests.ui.conftest import Served, free_port
 from tests.ui.fakes import FakeDomain, draw, save_ways
@@ -74,7 +75,13 @@ def test_a_region_is_painted_suggested_tried_and_reported(client: Client, pictur
     flips = client.predict(lungs, api_name="/try_region")[0]
     stays = client.predict(corner, api_name="/try_region")[0]
     assert flips["flipped"] and not stays["flipped"]
+    assert flips["method"] == "gcd"
     assert [tried["name"] for tried in stays["regions"]] == ["Region 1", "Region 2"]
+    anew = client.predict(lungs, "rcsb", api_name="/try_region")[0]
+    assert anew["flipped"] and anew["method"] == anew["direction"] == "rcsb"
+    assert abs(anew["alpha"]) == 1 and len(anew["regions"]) == 3
+    with pytest.raises(AppError, match="not in the list of choices"):
+        client.predict(lungs, "paint", api_name="/try_region")
     suggested = client.predict(api_name="/suggest_region")[0]
     assert 0.2 < suggested["share"] < 0.4
     assert client.predict(suggested["mask"], api_name="/try_region")[0]["flipped"]
@@ -89,6 +96,15 @@ def test_a_region_is_painted_suggested_tried_and_reported(client: Client, pictur
             client.predict(wrong, api_name="/try_region")
     client.predict(api_name="/report")
     assert client.predict(api_name="/forget_regions") == ""
+
+
+def test_where_no_bridge_can_be_had_a_sentence_says_why(tmp_path: Path, monkeypatch):
+    domain = FakeDomain(tmp_path, examples=1)
+    assert why_no_bridge(domain) == ""
+    monkeypatch.delattr(type(domain.classifier), "differentiable")
+    assert "answers and no more" in why_no_bridge(domain)
+    monkeypatch.setattr(type(domain), "bridge", None)
+    assert "has no bridge" in why_no_bridge(domain)
 
 
 def test_the_numbers_come_alone(client: Client, picture: Path):

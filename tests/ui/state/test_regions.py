@@ -9,7 +9,6 @@ import torch
 
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.ui.state.session import Session
-from tests.bridge.fakes import known_bridge
 from tests.ui.fakes import SIZE
 from tests.ui.waiting import wait_for_paths
 
@@ -107,11 +106,12 @@ def test_a_classifier_that_costs_is_asked_along_g_alone(session: Session) -> Non
 def test_the_bridge_changes_a_region_where_there_is_one(session: Session, monkeypatch) -> None:
     regions, domain = session.regions, session.explorer.domain
     assert regions is not None and session.opened is not None
-    with pytest.raises(GCDError, match="has no bridge"):
-        regions.attempt(LUNGS, silent, "rcsb")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(domain), "bridge", None)
+        with pytest.raises(GCDError, match="has no bridge"):
+            regions.attempt(LUNGS, silent, "rcsb")
     with pytest.raises(GCDError, match="not by 'paint'"):
         regions.attempt(LUNGS, silent, "paint")
-    monkeypatch.setattr(type(domain), "bridge", known_bridge(lambda x, t: x))
     told: list[tuple[int, int]] = []
     inside = regions.attempt(LUNGS, lambda *done: told.append(done), "rcsb")
     assert inside.path.flips and inside.asked == ["rcsb"]
@@ -127,10 +127,9 @@ def test_the_bridge_changes_a_region_where_there_is_one(session: Session, monkey
         regions.attempt(LUNGS, silent, "rcsb")
 
 
-def test_the_bridge_is_cancelled_between_two_steps(session: Session, monkeypatch) -> None:
-    regions, domain = session.regions, session.explorer.domain
+def test_the_bridge_is_cancelled_between_two_steps(session: Session) -> None:
+    regions = session.regions
     assert regions is not None
-    monkeypatch.setattr(type(domain), "bridge", known_bridge(lambda x, t: x))
     told: list[tuple[int, int]] = []
 
     def progress(*done: int) -> None:
