@@ -154,6 +154,17 @@ window.gcd = (() => {
   // The event's first value becomes this one; the others stay.
   const withFirst = first => (_, ...others) => [first, ...others];
 
+  // A picture of the wall opens in Explore.
+  let piece = 0;
+  const wall = element =>
+    element.addEventListener('click', event => {
+      const tile = event.target.closest('[data-piece]');
+      if (!tile) return;
+      piece = Number(tile.dataset.piece);
+      document.querySelector('#open-piece').click();
+    });
+  const withPiece = (_, ...others) => [piece, ...others];
+
   // Saves the file that an event has just put behind a link.
   const download = link => () => {
     setTimeout(() => document.querySelector(link)?.click(), MOMENT);
@@ -189,5 +200,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { switchTheme, examples, pictures, bars, withAddress, fold, dragCurve, moveSlider, fade, withFirst, download };
+  return { switchTheme, examples, pictures, bars, withAddress, fold, dragCurve, moveSlider, fade, withFirst, wall, withPiece, download };
 })();

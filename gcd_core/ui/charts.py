@@ -8,6 +8,7 @@ from html import escape
 from typing import NamedTuple
 
 from gcd_core import wording
+from gcd_core.evaluation.fan import Fan
 from gcd_core.method.loss import THRESHOLD
 
 ROOMY = 10  # rows and columns of a matrix at its usual size
@@ -84,6 +85,53 @@ def ticks(axes: Axes) -> list[str]:
             f"{wording.signed(alpha)}</text>"
         )
     return parts
+
+
+def fan(curves: Sequence[Points], spread: Fan, alpha_max: float) -> str:
+    """Many curves at once: each faint, the band between their quartiles, and their median.
+
+    Parameters
+    ----------
+    curves : sequence of sequences of (alpha, probability)
+        The distance from the image, 0 and more, and the probability of its own side there.
+    spread : Fan
+        Their quartiles.
+    alpha_max : float
+        The axis runs from 0 to it.
+    """
+    axes = Axes(alpha_max / 2)  # whose middle is half of it
+
+    def place(alpha: float, probability: float) -> tuple[float, float]:
+        return axes.at(alpha - alpha_max / 2, probability)
+
+    parts = levels(axes)
+    for part, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+        x, y = place(part * alpha_max, 0)
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{y + 16:.1f}" text-anchor="{anchor}">'
+            f"{part * alpha_max:.2f}</text>"
+        )
+    parts += [polyline([place(*point) for point in curve], "single") for curve in curves]
+    low, median, high = (
+        [place(a, p) for a, p in zip(spread.alphas.tolist(), row, strict=True)]
+        for row in spread.quartiles.tolist()
+    )
+    band = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*low, *reversed(high)])
+    parts += [f'<polygon class="band" points="{band}"/>', polyline(median, "measured")]
+    return (
+        f'<svg class="gcd-plot" viewBox="0 0 {axes.width} {axes.height}" role="img" '
+        f'aria-label="{len(curves)} probability curves with median and quartiles">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def rates(rows: Sequence[tuple[str, int, int]]) -> str:
+    """How many images each direction flips, as bars: (its name as HTML, flips, images)."""
+    return "".join(
+        f'<div class="gcd-rate"><span>{name}</span><i><b style="width:'
+        f'{100 * flips / max(count, 1):.0f}%"></b></i><em>{flips} of {count}</em></div>'
+        for name, flips, count in rows
+    )
 
 
 def curve(

@@ -15,6 +15,7 @@ from gcd_core.ui.about import build_about
 from gcd_core.ui.compare import CompareTab
 from gcd_core.ui.explore import ExploreTab
 from gcd_core.ui.find import FindTab
+from gcd_core.ui.globality import GlobalityTab
 from gcd_core.ui.state.films import heat_scale
 from gcd_core.ui.state.stored import Stored
 from gcd_core.ui.state.visitors import Visitors
@@ -114,11 +115,14 @@ class ExplorerPage(gr.Blocks):
                 find = FindTab(self.visitors, explore)
             with gr.Tab("Compare directions", id="compare") as compare_tab:
                 compare = CompareTab(self.visitors)
+            with gr.Tab("Globality", id="globality") as globality_tab:
+                globality = GlobalityTab(self.visitors, explore)
             with gr.Tab("About", id="about"):
                 build_about(domain)
         explore.bind(self)
         find.bind(tabs, find_tab)
         compare.bind(compare_tab)
+        globality.bind(tabs, globality_tab)
         self.unload(self.leave)
 
     def leave(self, request: gr.Request) -> None:

@@ -162,6 +162,7 @@ WRITTEN = {
     "#overlay input[value=difference] + span": ("Changes", "Difference"),
     "#tabs button[role=tab]:nth-of-type(2)": ("Find ways", "Find directions"),
     "#tabs button[role=tab]:nth-of-type(3)": ("Compare ways", "Compare directions"),
+    "#tabs button[role=tab]:nth-of-type(4)": ("Many images", "Globality"),
     ".gcd-direction button": ("Flip", "To flip"),
     "#target > .sr-only": ("How sure", "To flip"),
     "#reset": ("Undo all", "Reset"),

@@ -350,6 +350,27 @@ def test_a_region_is_painted_and_tried(served: Served, visit):
     page.screenshot(path=ARTEFACTS / "region.png", full_page=True)
 
 
+def test_the_examples_are_walked_and_one_of_them_opened(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    page.get_by_role("tab", name="Globality").click()
+    page.locator("#walk-images").click()
+    page.locator("#globality-progress").get_by_text("Done").wait_for(timeout=60_000)
+    count = len(served.visitors.explorer.domain.examples)
+    assert page.locator(".gcd-tile").count() == count
+    assert page.locator(".gcd-plot polyline.single").count() == count
+    assert page.locator(".gcd-plot polygon.band").count() == 1
+    assert f"of {count} images flip" in page.locator("#globality-summary").inner_text()
+    assert page.locator(".gcd-rate").count() == 5
+    page.screenshot(path=ARTEFACTS / "globality.png", full_page=True)
+    with page.expect_download() as saved:
+        page.locator("#globality-csv").click()
+    assert saved.value.suggested_filename == "globality-pneumonia-g.csv"
+    page.locator(".gcd-tile").nth(2).click()
+    page.locator("#pictures img.source").wait_for()
+    assert page.get_by_role("tab", name="Explore").get_attribute("aria-selected") == "true"
+
+
 def test_any_picture_and_chart_is_saved_with_what_it_shows(served: Served, visit, tmp_path: Path):
     page = visit(served.address)
     prepared(page)

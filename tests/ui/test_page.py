@@ -6,6 +6,7 @@ import base64
 import io
 import time
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -96,6 +97,40 @@ def test_a_region_is_painted_suggested_tried_and_reported(client: Client, pictur
             client.predict(wrong, api_name="/try_region")
     client.predict(api_name="/report")
     assert client.predict(api_name="/forget_regions") == ""
+
+
+def test_many_images_are_walked_and_one_of_them_opened(client: Client, picture: Path, tmp_path):
+    client.predict(handle_file(picture), api_name="/open_image")
+    spoilt = tmp_path / "notes.png"
+    spoilt.write_text("no picture")
+    second = tmp_path / "second.png"
+    to_pil(draw(torch.tensor([[-1.0, 0.1, 0.3, 0.5, 0, 0, 0, 0]]))).save(second)
+    files = [handle_file(file) for file in (picture, spoilt, second)]
+    facts = client.predict(files, "g", api_name="/walk_images")[0]
+    assert facts["state"] == "done" and facts["images"] == facts["done"] == 2
+    assert len(facts["skipped"]) == 1 and len(facts["rows"]) == 2
+    assert set(facts["rates"]) >= {"g", "h1"} and len(facts["fan"]["median"]) == 25
+    assert facts["flip_rate"] == sum(row["flipped"] for row in facts["rows"]) / 2
+    _, file = client.predict(api_name="/save_wall")
+    lines = Path(file).read_text().splitlines()
+    assert lines[0].startswith("image,before,after,flipped") and len(lines) == 3
+    _, file = client.predict("zip", api_name="/save_wall")
+    with ZipFile(file) as archive:
+        names = set(archive.namelist())
+        assert {"images.csv", "numbers.json", "mean-change.png", "02-g.png"} <= names
+        with Image.open(archive.open("01-g.png")) as changed:
+            assert "SYNTHETIC" in changed.text["Description"]
+    opened = client.predict(1, api_name="/open_piece")[0]
+    assert opened["before"]["pneumonia"] == pytest.approx(facts["rows"][1]["before"])
+    examples = client.predict(None, "h1", api_name="/walk_images")[0]
+    assert [row["image"] for row in examples["rows"]][:2] == ["Example 1", "Example 2"]
+    for wrong, problem in (((None, "z9"), "z9"), (([handle_file(spoilt)], "g"), "None of these")):
+        with pytest.raises(AppError, match=problem):
+            client.predict(*wrong, api_name="/walk_images")
+    with pytest.raises(AppError, match="no such image"):
+        client.predict(99, api_name="/open_piece")
+    with pytest.raises(AppError, match="nothing to cancel"):
+        client.predict(api_name="/cancel_walk")
 
 
 def test_where_no_bridge_can_be_had_a_sentence_says_why(tmp_path: Path, monkeypatch):

@@ -61,6 +61,7 @@ class Explorer:
         self._walk, self._find = gpu(networks.walk), gpu(networks.find)
         self._try_walk, self.steered = gpu(networks.try_walk), gpu(networks.steer)
         self._walk_line, self._narrow = gpu(networks.walk_line), gpu(networks.narrow)
+        self.toward = gpu(networks.walk_toward)
         self._ask_oracle = gpu(networks.ask_oracle)
 
     def close(self) -> None:

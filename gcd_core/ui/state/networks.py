@@ -20,6 +20,7 @@ from gcd_core.method.walk import Path, narrow, walk
 from gcd_core.ui.state.frames import Frame, Opened
 from gcd_core.ui.state.positions import LINE_POINTS, alpha_grid
 
+QUICK_POINTS = 5  # of a walk that only says whether there is a flip
 BACKGROUND_BATCH = 4  # on a CPU, so that background work can soon give way to a live move
 
 
@@ -107,6 +108,32 @@ class Networks:
     ) -> Path:
         """Change an image inside a mask (S, S) by the domain's bridge."""
         return rcsb(self.domain, image, label, region, progress=progress, cancel=cancel)
+
+    def walk_toward(
+        self,
+        image: Tensor,
+        direction: Direction,
+        label: str,
+        quickly: bool,
+        progress: BatchProgress | None,
+        cancel: Cancel | None,
+    ) -> Path:
+        """Walk an image toward its flip alone: the domain's points, or quickly a few."""
+        few: dict[str, Any] = {
+            "n": QUICK_POINTS,
+            "solver": self.domain.generator.live_solver,
+            "choice": LOWEST_LOSS,
+        }
+        return walk(
+            self.domain,
+            image,
+            direction,
+            label,
+            batch_size=self._batch_size,
+            progress=progress,
+            cancel=cancel,
+            **(few if quickly else {}),
+        )
 
     def try_walk(
         self,

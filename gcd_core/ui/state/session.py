@@ -29,6 +29,7 @@ from gcd_core.ui.state.positions import Alphas, folded_names, shown_names
 from gcd_core.ui.state.regions import Regions
 from gcd_core.ui.state.searches import RunningSearch
 from gcd_core.ui.state.sets import Sets
+from gcd_core.ui.state.wall import Wall
 
 
 class Session:
@@ -55,6 +56,8 @@ class Session:
         The visitor's last.
     compared : dict or None
         What Compare showed last, in numbers.
+    wall : Wall or None
+        Of many images, walked last.
     display : tuple or None
         Overlay, opacity and view last chosen.
     laid_out : tuple or None
@@ -75,6 +78,7 @@ class Session:
         self.regions: Regions | None = None
         self.search: RunningSearch | None = None
         self.compared: dict[str, Any] | None = None
+        self.wall: Wall | None = None
         self.display: tuple[str, float, str] | None = None
         self.laid_out: tuple[list[str], list[str]] | None = None
         self.last_used = time.monotonic()
@@ -137,6 +141,8 @@ class Session:
         with self._lock:
             if self.search is not None:
                 self.explorer.searches.cancel(self.search)
+            if self.wall is not None:
+                self.wall.cancel.set()
             self._opening = next(self._tickets)  # what is being opened comes too late
             self._leave()
             self.directions = None
