@@ -1,0 +1,55 @@
+"""A generator that keeps what it has decoded: for searches that differ in the classifier alone."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gcd_core.generators.base import BatchProgress, Generator, Latent
+
+
+class Remembering:
+    """A generator whose pictures are decoded once, and then remembered, as float16.
+
+    All else is the generator's own. A picture that is remembered costs no evaluation.
+
+    Parameters
+    ----------
+    generator : Generator
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
+        self._kept: dict[bytes, Tensor] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._generator, name)
+
+    def decode(
+        self,
+        latent: Latent,
+        solver: str | None = None,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        progress: BatchProgress | None = None,
+    ) -> Tensor:
+        """Decode latents as the generator does, those that are not remembered."""
+        keys = [_key(latent[torch.tensor([i])], solver, steps) for i in range(len(latent))]
+        missing = [i for i, key in enumerate(keys) if key not in self._kept]
+        if missing:
+            chosen = latent[torch.tensor(missing)]
+            made = self._generator.decode(chosen, solver, steps, batch_size, progress)
+            for i, image in zip(missing, made, strict=True):
+                self._kept[keys[i]] = image.half().cpu()
+        return torch.stack([self._kept[key] for key in keys]).float().to(self._generator.device)
+
+
+def _key(latent: Latent, solver: str | None, steps: int | None) -> bytes:
+    """What tells one picture from every other."""
+    digest = hashlib.sha256(f"{solver} {steps}".encode())
+    for part in (latent.z_sem, latent.z_T):
+        digest.update(part.detach().cpu().contiguous().numpy().tobytes())
+    return digest.digest()

@@ -1,0 +1,320 @@
+"""Whether explanations can be trusted: checks whose right answer is known beforehand.
+
+Adebayo et al., "Sanity Checks for Saliency Maps" (NeurIPS 2018), asked it of saliency maps; here it
+is asked of directions and their maps, on a domain's own images and generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gcd_core.classifiers.base import BlackBox
+from gcd_core.domains.file import Label
+from gcd_core.domains.opening import Domain
+from gcd_core.errors import GCDError
+from gcd_core.evaluation import metrics
+from gcd_core.evaluation.decoded import Remembering
+from gcd_core.evaluation.known_reasons import LUNG_FIELDS, Region, RegionReader
+from gcd_core.evaluation.planted import (
+    LABEL,
+    MARKER,
+    trained,
+    with_marker,
+    with_random_weights,
+)
+from gcd_core.method.attribution import explain_path
+from gcd_core.method.directions import Direction
+from gcd_core.method.search import find_directions
+from gcd_core.method.walk import Path, walk
+
+MAPS = ("cells", "bb_lig", "difference")
+LEAST = 16  # images
+CHECKS = ("gap", "repeat", "reasons", "marker", "exposure", "scrambled")
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one check.
+
+    Attributes
+    ----------
+    name : str
+        One of `CHECKS`.
+    passed : bool
+    sentence : str
+        What it means, for a person.
+    figures : dict
+        The numbers behind it; JSON can hold them.
+    """
+
+    name: str
+    passed: bool
+    sentence: str
+    figures: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same, for JSON."""
+        return asdict(self)
+
+
+class Sanity:
+    """The checks of a domain, on images of its own.
+
+    Parameters
+    ----------
+    domain : Domain
+    images : Tensor (N, C, S, S)
+        In [0, 1], 16 at least; the searches start from one of them, and the walks from others.
+    label : str
+        The one that is explained.
+    samples : int
+        Of each search.
+    walks : int
+        Images that each direction is tried on, at most.
+
+    Raises
+    ------
+    GCDError
+        If there are too few images, or the domain has no such label.
+    """
+
+    def __init__(
+        self, domain: Domain, images: Tensor, label: str, samples: int = 256, walks: int = 8
+    ) -> None:
+        if len(images) < LEAST:
+            raise GCDError(f"The checks need {LEAST} images at least, not {len(images)}.")
+        domain.classifier.index(label)
+        # The searches differ in the classifier, not in the pictures: each is decoded once.
+        generator = Remembering(domain.generator)
+        self.domain = replace(domain, generator=generator, bridge=None)
+        self.images, self.label, self.samples = images, label, samples
+        self.tried = images[:: max(1, len(images) // walks)][:walks]
+        self.probabilities = domain.classifier.probability(domain.classifier(images), label)
+        # From the image that the classifier is least sure of, as far as there are such.
+        self.source = images[(self.probabilities - 0.5).abs().argmin()][None]
+
+    def run(self, names: Sequence[str] = CHECKS, progress: Progress | None = None) -> list[Verdict]:
+        """Make some of the checks, in their order.
+
+        Raises
+        ------
+        GCDError
+            If there is no check of a name.
+        """
+        unknown = [name for name in names if name not in CHECKS]
+        if unknown:
+            raise GCDError(f"There is no check {unknown[0]!r}; there are {', '.join(CHECKS)}.")
+        verdicts = []
+        for name in CHECKS:
+            if name in names:
+                if progress is not None:
+                    progress(name)
+                verdicts.append(getattr(self, name)())
+        return verdicts
+
+    # -- the domain's own classifier ----------------------------------------------------------
+
+    def gap(self) -> Verdict:
+        """How far encoding and decoding alone moves the classifier: what the generator loses."""
+        again = self.domain.generator.decode(self.domain.generator.encode(self.images)).cpu()
+        moved, flips = self._moved_by(self.domain.classifier, self.label, self.images, again)
+        passed = flips <= 0.1
+        sentence = (
+            f"Encoding and decoding alone changes the classifier's answer on {flips:.0%} of the "
+            f"images, and moves its logit by {moved:.2f} on average"
+            + ("." if passed else ": it reacts to something that the generator does not draw.")
+        )
+        return Verdict("gap", passed, sentence, {"logit": moved, "flips": flips})
+
+    def repeat(self) -> Verdict:
+        """Whether another seed and another source give the same g."""
+        order = (self.probabilities - 0.5).abs().argsort()
+        others = [self.images[i][None] for i in order[1:3]]
+        found = [self._g(self.domain, self.label, seed=seed) for seed in (0, 1)]
+        found += [self._g(self.domain, self.label, source=source) for source in others]
+        cosines = [
+            F.cosine_similarity(a.vector, b.vector, dim=0).item()
+            for i, a in enumerate(found)
+            for b in found[:i]
+        ]
+        paths = [self._walks(self.domain, g, self.label) for g in found]
+        rates = [sum(path.flips for path in own) / len(own) for own in paths]
+        maps = [self._mean_map(own) for own in paths]
+        alike = [
+            metrics.rank_correlation(a, b) or 0.0 for i, a in enumerate(maps) for b in maps[:i]
+        ]
+        figures = {"cosines": cosines, "flip_rates": rates, "map_correlations": alike}
+        spread = max(rates) - min(rates)
+        passed = min(rates) >= 0.8 and sum(alike) / len(alike) >= 0.5
+        sentence = (
+            f"Two seeds and three sources give directions that flip {min(rates):.0%} to "
+            f"{max(rates):.0%} of the images; the mean maps agree to "
+            f"{sum(alike) / len(alike):.2f} (rank correlation), the directions to "
+            f"{sum(cosines) / len(cosines):.2f} (cosine)."
+        )
+        return Verdict("repeat", passed, sentence, figures | {"spread": spread})
+
+    # -- classifiers whose reasons are known ------------------------------------------------------
+
+    def reasons(self) -> Verdict:
+        """Classifiers that read one region: do maps point there, and does g flip them."""
+        figures: dict[str, Any] = {}
+        for name, field in LUNG_FIELDS.items():
+            reader = RegionReader.fitted_to(self.images, [field], label=LABEL)
+            domain = self._with(reader)
+            paths = self._walks(domain, self._g(domain, LABEL), LABEL)
+            figures[name] = {"flip_rate": sum(p.flips for p in paths) / len(paths)}
+            figures[name] |= self._pointing(domain, paths, field)
+        cells = [figures[name]["cells"] for name in LUNG_FIELDS]
+        mass = sum(c["mass"] for c in cells) / len(cells)
+        peak = sum(c["peak"] for c in cells) / len(cells)
+        path = sum(figures[name]["bb_lig"]["mass"] for name in LUNG_FIELDS) / len(cells)
+        passed = mass >= 0.7 and peak >= 0.9
+        sentence = (
+            f"Of classifiers that read one region alone, the map of cells puts {mass:.0%} of its "
+            f"mass there, its peak in {peak:.0%} of the images; BB-LIG {path:.0%} (the regions are "
+            f"{_area(self.images):.0%} of the picture)."
+        )
+        return Verdict("reasons", passed, sentence, figures)
+
+    def marker(self) -> Verdict:
+        """A classifier that learned a marker in the corner: shown, or told as not drawn."""
+        marked = with_marker(self.images)
+        planted = trained(self.images, marked)
+        again = self.domain.generator.decode(self.domain.generator.encode(marked)).cpu()
+        moved, lost = self._moved_by(planted, LABEL, marked, again)
+        domain = self._with(planted)
+        paths = self._walks(domain, self._g(domain, LABEL), LABEL)
+        flips = sum(path.flips for path in paths) / len(paths)
+        figures: dict[str, Any] = {"flip_rate": flips, "lost": lost, "logit": moved}
+        figures |= self._pointing(domain, paths, MARKER)
+        shown = flips >= 0.8 and figures["cells"]["mass"] >= 0.5
+        if shown:
+            sentence = (
+                f"A classifier that learned a marker in the corner: g draws the marker ({flips:.0%}"
+                f" flip), and the map of cells puts {figures['cells']['mass']:.0%} there."
+            )
+        else:
+            sentence = (
+                "A classifier that learned a marker in the corner: the generator does not draw it. "
+                f"Encoding and decoding alone changes the answer on {lost:.0%} of marked images, "
+                "which is how the page notices, and warns."
+            )
+        return Verdict("marker", shown or lost >= 0.5, sentence, figures)
+
+    def exposure(self) -> Verdict:
+        """A classifier that learned how an image was exposed: does g change just that."""
+        bright, dark = self.images**0.7, self.images**1.4
+        planted = trained(dark, bright)
+        domain = self._with(planted)
+        paths = self._walks(domain, self._g(domain, LABEL), LABEL)
+        flips = sum(path.flips for path in paths) / len(paths)
+        changes = [(path.counterfactual_image - path.source).mean().item() for path in paths]
+        right = sum(
+            change * path.sign > 0 for change, path in zip(changes, paths, strict=True)
+        ) / len(paths)
+        figures = {"flip_rate": flips, "right_way": right, "brightness": changes}
+        sentence = (
+            f"A classifier that learned the exposure: g flips {flips:.0%}, and makes {right:.0%} "
+            "of the images brighter or darker as it must."
+        )
+        return Verdict("exposure", flips >= 0.8 and right >= 0.8, sentence, figures)
+
+    def scrambled(self) -> Verdict:
+        """Random weights and shuffled labels: nothing of the true explanation may be left."""
+        own = self._g(self.domain, self.label)
+        own_map = self._mean_map(self._walks(self.domain, own, self.label))
+        generator = torch.Generator().manual_seed(0)
+        shuffled = self.probabilities[torch.randperm(len(self.images), generator=generator)]
+        present = shuffled >= shuffled.median()
+        others = {
+            "random weights": with_random_weights(self.domain.classifier, self.images),
+            "shuffled labels": trained(self.images[~present], self.images[present]),
+        }
+        figures: dict[str, Any] = {}
+        for name, classifier in others.items():
+            domain = self._with(classifier)
+            g = self._g(domain, LABEL)
+            own_of_it = self._mean_map(self._walks(domain, g, LABEL))
+            figures[name] = {
+                "abs_cosine": F.cosine_similarity(own.vector, g.vector, dim=0).abs().item(),
+                "map_correlation": metrics.rank_correlation(own_map, own_of_it) or 0.0,
+            }
+        cosine = max(f["abs_cosine"] for f in figures.values())
+        alike = max(f["map_correlation"] for f in figures.values())
+        passed = cosine <= 0.2 and alike <= 0.3
+        sentence = (
+            "Of classifiers with random weights and with shuffled labels, g has a cosine of at "
+            f"most {cosine:.2f} with the true one (wanted: 0.2), and the mean map a rank "
+            f"correlation of at most {alike:.2f} (wanted: 0.3)."
+        )
+        return Verdict("scrambled", passed, sentence, figures)
+
+    # -- what they share --------------------------------------------------------------------------
+
+    def _with(self, classifier: BlackBox) -> Domain:
+        """The domain with another classifier, of the label `planted`."""
+        info = {LABEL: Label(LABEL, "Planted", "absent", "present")}
+        return replace(self.domain, classifier=classifier, oracle=None, label_info=info)
+
+    def _g(
+        self, domain: Domain, label: str, seed: int = 0, source: Tensor | None = None
+    ) -> Direction:
+        found = find_directions(
+            domain,
+            self.source if source is None else source,
+            label,
+            self.samples,
+            n_h=0,
+            n_ways=0,
+            boundary=False,
+            seed=seed,
+        )
+        return found.directions["g"]
+
+    def _walks(self, domain: Domain, direction: Direction, label: str) -> list[Path]:
+        return [walk(domain, image[None], direction, label) for image in self.tried]
+
+    def _pointing(self, domain: Domain, paths: Sequence[Path], region: Region) -> dict[str, Any]:
+        """Of each map the mass inside a region, and how often the peak lies there."""
+        inside = region.mask(*self.images.shape[-2:]).double()
+        figures = {}
+        for method in MAPS:
+            mass, peak = [], []
+            for path in paths:
+                heat = explain_path(
+                    path, method, classifier=domain.classifier, until=path.counterfactual
+                ).map
+                size = heat.double().abs()
+                mass.append((size * inside).sum().item() / max(size.sum().item(), 1e-12))
+                peak.append(inside.flatten()[size.flatten().argmax()].item())
+            figures[method] = {"mass": sum(mass) / len(mass), "peak": sum(peak) / len(peak)}
+        return figures
+
+    @staticmethod
+    def _mean_map(paths: Sequence[Path]) -> Tensor:
+        """The mean size of the paths' BB-LIG maps, each scaled to a sum of 1."""
+        maps = [explain_path(path, until=path.counterfactual).map.abs() for path in paths]
+        return torch.stack([heat / heat.sum().clamp(min=1e-12) for heat in maps]).mean(0)
+
+    @staticmethod
+    def _moved_by(
+        classifier: BlackBox, label: str, images: Tensor, again: Tensor
+    ) -> tuple[float, float]:
+        """How far the logit moves between two versions of images, and how often the answer."""
+        first, second = (classifier.logit(classifier(x), label) for x in (images, again))
+        flips = ((first >= 0) != (second >= 0)).double().mean().item()
+        return (first - second).abs().mean().item(), flips
+
+
+def _area(images: Tensor) -> float:
+    """The mean share of a picture that a lung field is."""
+    shares = [field.mask(*images.shape[-2:]).double().mean() for field in LUNG_FIELDS.values()]
+    return torch.stack(shares).mean().item()
