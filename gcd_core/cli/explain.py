@@ -32,7 +32,7 @@ from gcd_core.cli.region import (
     region_of,
     steering_of,
 )
-from gcd_core.domains.cautions import cautions
+from gcd_core.domains.cautions import cautions, unreproduced
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import difference, overlay, save_gif, save_png, to_pil
@@ -263,7 +263,12 @@ def cautions_about(domain: Domain, path: Path) -> list[str]:
     before = {}
     if given is not None:
         before[given] = float(classifier.probability(classifier(path.source), given))
-    return cautions(domain.label_info, path.label, before, after)
+    found = cautions(domain.label_info, path.label, before, after)
+    at_rest = (path.alphas == 0).nonzero().flatten()
+    if len(at_rest):
+        again = path.probabilities[at_rest[0]].item()
+        found = [told for told in [unreproduced(path.source_probability, again)] if told] + found
+    return found
 
 
 @torch.inference_mode()

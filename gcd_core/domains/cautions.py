@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from gcd_core.domains.file import Label
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.wording import percent
 
+MOST_ODDS = math.log((1 - 1e-6) / 1e-6)  # a probability says no more of its log-odds
+REACTS = 2.0  # log-odds that encoding and decoding may move before something is lost
 STRONG = 0.9  # AUROC from which on nothing is said of it
 
 
@@ -46,3 +49,36 @@ def cautions(
     if info.auroc is not None and info.auroc < STRONG:
         found.append(f"The classifier is weak here: AUROC {info.auroc:.2f} on its test images.")
     return found
+
+
+def unreproduced(before: float, again: float) -> str:
+    """What must be known where encoding and decoding alone moves the classifier; else nothing.
+
+    Of 48 radiographs none moves the bundled classifier by 2 log-odds; a marker in the corner, which
+    the generator draws weaker, moves one that learned it by more on 94 % of the images.
+
+    Parameters
+    ----------
+    before, again : float
+        The label's probability of an image and of its reconstruction.
+    """
+    moved = abs(_log_odds(before) - _log_odds(again))
+    if (before >= THRESHOLD) != (again >= THRESHOLD):
+        return (
+            "The reconstruction alone already changes the answer: this generator does not draw "
+            "what the classifier saw."
+        )
+    if moved >= REACTS:
+        return (
+            "The classifier reacts to something that the generator does not reproduce: encoding "
+            f"and decoding alone moves its log-odds by {moved:.1f}."
+        )
+    return ""
+
+
+def _log_odds(probability: float) -> float:
+    """The log-odds of a probability, as far as they can be told from it."""
+    if not 0 < probability < 1:
+        return math.copysign(MOST_ODDS, probability - 0.5)
+    odds = math.log(probability / (1 - probability))
+    return max(-MOST_ODDS, min(MOST_ODDS, odds))

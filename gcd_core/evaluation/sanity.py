@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gcd_core.classifiers.base import BlackBox
+from gcd_core.domains.cautions import unreproduced
 from gcd_core.domains.file import Label
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
@@ -124,14 +125,14 @@ class Sanity:
     def gap(self) -> Verdict:
         """How far encoding and decoding alone moves the classifier: what the generator loses."""
         again = self.domain.generator.decode(self.domain.generator.encode(self.images)).cpu()
-        moved, flips = self._moved_by(self.domain.classifier, self.label, self.images, again)
-        passed = flips <= 0.1
+        moved, told = self._moved_by(self.domain.classifier, self.label, self.images, again)
+        passed = told <= 0.1
         sentence = (
-            f"Encoding and decoding alone changes the classifier's answer on {flips:.0%} of the "
-            f"images, and moves its logit by {moved:.2f} on average"
+            f"Encoding and decoding alone moves the classifier's log-odds by {moved:.2f} on "
+            f"average; on {told:.0%} of the images so far that the page warns"
             + ("." if passed else ": it reacts to something that the generator does not draw.")
         )
-        return Verdict("gap", passed, sentence, {"logit": moved, "flips": flips})
+        return Verdict("gap", passed, sentence, {"log_odds": moved, "warned": told})
 
     def repeat(self) -> Verdict:
         """Whether another seed and another source give the same g."""
@@ -189,11 +190,11 @@ class Sanity:
         marked = with_marker(self.images)
         planted = trained(self.images, marked)
         again = self.domain.generator.decode(self.domain.generator.encode(marked)).cpu()
-        moved, lost = self._moved_by(planted, LABEL, marked, again)
+        moved, told = self._moved_by(planted, LABEL, marked, again)
         domain = self._with(planted)
         paths = self._walks(domain, self._g(domain, LABEL), LABEL)
         flips = sum(path.flips for path in paths) / len(paths)
-        figures: dict[str, Any] = {"flip_rate": flips, "lost": lost, "logit": moved}
+        figures: dict[str, Any] = {"flip_rate": flips, "warned": told, "log_odds": moved}
         figures |= self._pointing(domain, paths, MARKER)
         shown = flips >= 0.8 and figures["cells"]["mass"] >= 0.5
         if shown:
@@ -203,11 +204,12 @@ class Sanity:
             )
         else:
             sentence = (
-                "A classifier that learned a marker in the corner: the generator does not draw it. "
-                f"Encoding and decoding alone changes the answer on {lost:.0%} of marked images, "
-                "which is how the page notices, and warns."
+                "A classifier that learned a marker in the corner: directions do not draw it (g "
+                f"flips {flips:.0%}). Encoding and decoding alone moves its log-odds by "
+                f"{moved:.1f} on marked images, and on {told:.0%} of them the page warns that it "
+                "reacts to something that the generator does not reproduce."
             )
-        return Verdict("marker", shown or lost >= 0.5, sentence, figures)
+        return Verdict("marker", shown or told >= 0.5, sentence, figures)
 
     def exposure(self) -> Verdict:
         """A classifier that learned how an image was exposed: does g change just that."""
@@ -308,10 +310,11 @@ class Sanity:
     def _moved_by(
         classifier: BlackBox, label: str, images: Tensor, again: Tensor
     ) -> tuple[float, float]:
-        """How far the logit moves between two versions of images, and how often the answer."""
+        """How far the log-odds move between two versions of images; how often the page warns."""
         first, second = (classifier.logit(classifier(x), label) for x in (images, again))
-        flips = ((first >= 0) != (second >= 0)).double().mean().item()
-        return (first - second).abs().mean().item(), flips
+        pairs = zip(first.sigmoid().tolist(), second.sigmoid().tolist(), strict=True)
+        told = [bool(unreproduced(before, after)) for before, after in pairs]
+        return (first - second).abs().mean().item(), sum(told) / len(told)
 
 
 def _area(images: Tensor) -> float:

@@ -23,7 +23,7 @@ from gcd_core.ui.numbers import (
     place_on_line,
     proxy_curve,
     proxy_here,
-    reconstruction_flips,
+    reconstruction_caution,
     ways_found,
 )
 from gcd_core.ui.state.frames import Frame, Opened
@@ -299,13 +299,9 @@ def cautions_line(session: Session) -> str:
 
 
 def reconstruction_line(session: Session) -> str:
-    """That the classifier takes the image for another once it was encoded and decoded, if so."""
-    if not reconstruction_flips(session):
-        return ""
-    return (
-        '<p class="gcd-caution">The reconstruction alone already changes the answer: this '
-        "generator does not draw what the classifier saw.</p>"
-    )
+    """What must be known of the image's reconstruction before anything else, if there is such."""
+    told = reconstruction_caution(session)
+    return f'<p class="gcd-caution">{escape(told)}</p>' if told else ""
 
 
 def curve_card(session: Session) -> str:

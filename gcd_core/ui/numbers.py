@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gcd_core.domains.cautions import cautions
+from gcd_core.domains.cautions import cautions, unreproduced
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.addresses import drawn
@@ -57,6 +57,14 @@ def reconstruction_flips(session: Session) -> bool:
     )
 
 
+def reconstruction_caution(session: Session) -> str:
+    """What must be known where encoding and decoding alone moves the classifier; else nothing."""
+    opened, i = session.opened, session.index
+    if opened is None:
+        return ""
+    return unreproduced(opened.source.probabilities[i], opened.rest.probabilities[i])
+
+
 def oracle_follows(session: Session) -> bool | None:
     """Whether the oracle, too, changed its mind at a flip; None without one, or where none is."""
     opened, current, i = session.opened, session.current, session.index
@@ -99,6 +107,7 @@ def facts_of(session: Session) -> dict[str, Any]:
             "after": dict(zip(labels, current.probabilities, strict=True)),
             "flipped": flipped(session),
             "reconstruction_flips": reconstruction_flips(session),
+            "reconstruction_caution": reconstruction_caution(session),
             "oracle": {
                 "before": opinion(opened.source, labels),
                 "after": opinion(current, labels),

@@ -23,7 +23,7 @@ from gcd_core.ui.numbers import (
     label_names,
     place_on_line,
     proxy_curve,
-    reconstruction_flips,
+    reconstruction_caution,
     verdict,
 )
 from gcd_core.ui.state.session import Session
@@ -54,8 +54,8 @@ def report_of(session: Session) -> Report:
     before = None if opened.source.oracle is None else opened.source.oracle[i]
     after = None if current.oracle is None else current.oracle[i]
     told = [f"The original was {opened.fitted}."] if opened.fitted else []
-    if reconstruction_flips(session):
-        told.append("The reconstruction alone already changes the classifier's answer.")
+    if caution := reconstruction_caution(session):
+        told.append(caution)
     regions = [] if session.regions is None else session.regions.kept
     positive, probability = label_names(session)[1], opened.source.probabilities[i]
     of_regions = [

@@ -1,6 +1,8 @@
 """What must be known of a label that has a condition, or a weak classifier."""
 
-from gcd_core.domains.cautions import cautions
+import pytest
+
+from gcd_core.domains.cautions import cautions, unreproduced
 from gcd_core.domains.file import Label
 
 LABELS = {
@@ -25,3 +27,20 @@ def test_a_change_that_takes_the_condition_away_is_told():
     first, _ = cautions(LABELS, "kind", {"ill": 0.9}, {"ill": 0.2})
     assert "takes Pneumonia away (90" in first and "20" in first
     assert cautions(LABELS, "kind", {"ill": 0.9}, None) == [WEAK], "nothing moved yet"
+
+
+@pytest.mark.parametrize(
+    ("before", "again", "told"),
+    [
+        (0.59, 0.35, "changes the answer"),
+        (0.6, 0.7, ""),
+        (0.95, 0.999, "log-odds by 4.0"),
+        (0.001, 0.0001, "log-odds by 2.3"),
+        (0.999, 0.9985, ""),
+        (1.0, 1 - 1e-9, ""),
+        (0.0, 1.0, "changes the answer"),
+    ],
+)
+def test_what_a_reconstruction_loses_is_told(before, again, told):
+    sentence = unreproduced(before, again)
+    assert (told in sentence) if told else sentence == ""
