@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": ("gcd_core.cli.evaluate", "measure directions, or reconstruction, on many images"),
     "radius": ("gcd_core.cli.radius", "measure the CF loss against the radius of perturbations"),
     "calibrate": ("gcd_core.cli.calibrate", "set from where on to warn of a foreign image"),
+    "tables": ("gcd_core.cli.tables", "make the paper's tables and ablations on a domain"),
     "sanity": ("gcd_core.cli.sanity", "check whether a domain's explanations can be trusted"),
     "bench": ("gcd_core.cli.bench", "compare the paper's protocol with the domain's fast settings"),
     "check-domain": ("gcd_core.cli.check_domain", "list everything that is wrong with a domain"),

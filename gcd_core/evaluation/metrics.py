@@ -68,6 +68,29 @@ def gini(heat: Tensor) -> float:
     return (1 - 2 * (values / total * weights).sum()).item()
 
 
+def complexity(heat: Tensor) -> float:
+    """Entropy of a map's shares |v| / |v|_1, in nats (Bhatt et al., IJCAI 2020; as Quantus has it).
+
+    0 for a single lit pixel, log d for d equal ones; a map of zeros is given 0. The lower, the
+    simpler.
+    """
+    shares = heat.detach().double().abs().flatten()
+    total = shares.sum()
+    if total == 0:
+        return 0.0
+    shares = shares / total
+    return -(shares * shares.clamp(min=1e-300).log()).sum().item()
+
+
+def effective_complexity(heat: Tensor, eps: float = 1e-5) -> int:
+    """Pixels of a map whose |v|, of a largest 1, is above `eps` (Nguyen & Martinez, 2020).
+
+    As Quantus has it, with the map scaled to its largest; a map of zeros has none.
+    """
+    size = heat.detach().double().abs()
+    return int((size > eps * size.max()).sum()) if size.max() > 0 else 0
+
+
 def rank_correlation(a: Tensor, b: Tensor) -> float | None:
     """Spearman's correlation of two tensors' values, ties averaged; None if one is constant."""
     first, second = a.detach().flatten().cpu().numpy(), b.detach().flatten().cpu().numpy()

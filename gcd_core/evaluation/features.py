@@ -1,0 +1,123 @@
+"""Distances between sets of images by a network's features: FID, sFID, S3.
+
+The papers take Inception and SimSiam. Where these cannot be had, the domain's oracle stands in, and
+every figure made so carries its name: FID(oracle).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gcd_core.classifiers.base import BlackBox
+from gcd_core.classifiers.network import TorchClassifier
+from gcd_core.errors import GCDError
+
+SPLITS = 4  # of the split FID
+
+
+class Features(NamedTuple):
+    """What a network makes of images.
+
+    Attributes
+    ----------
+    name : str
+        Stands behind every figure that is made with it.
+    of : callable
+        Images (N, C, S, S) in [0, 1] to features (N, D), float64, on the CPU.
+    """
+
+    name: str
+    of: Callable[[Tensor], Tensor]
+
+
+def oracle_features(oracle: BlackBox | None) -> Features:
+    """What goes into an oracle's last linear layer.
+
+    Raises
+    ------
+    GCDError
+        If there is no oracle, or none that runs here with such a layer.
+    """
+    if not isinstance(oracle, TorchClassifier):
+        raise GCDError("Features need a network: this domain has no oracle that runs here.")
+    layers = [layer for layer in oracle.network.modules() if isinstance(layer, nn.Linear)]
+    if not layers:
+        raise GCDError("The oracle has no linear layer whose input could serve as features.")
+
+    def of(images: Tensor) -> Tensor:
+        kept: list[Tensor] = []
+
+        def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            kept.append(inputs[0].flatten(1).double().cpu())
+
+        handle = layers[-1].register_forward_pre_hook(keep)
+        try:
+            oracle(images)
+        finally:
+            handle.remove()
+        return torch.cat(kept)
+
+    return Features("oracle", of)
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """Return the squared Frechet distance of two sets' Gaussians (Heusel et al., NeurIPS 2017).
+
+    |m_a - m_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)), the root by the eigenvalues of
+    S_a^(1/2) S_b S_a^(1/2).
+
+    Parameters
+    ----------
+    a, b : Tensor (N, D) and (M, D)
+        Features, N and M 2 at least.
+
+    Raises
+    ------
+    GCDError
+        If a set is too small, or the features differ in size.
+    """
+    if min(len(a), len(b)) < 2 or a.shape[1:] != b.shape[1:]:
+        raise GCDError(
+            f"A Frechet distance is between two sets of two images at least, not of "
+            f"{tuple(a.shape)} and {tuple(b.shape)}."
+        )
+    a, b = a.double(), b.double()
+    first, second = torch.cov(a.T).reshape(a.shape[1], -1), torch.cov(b.T).reshape(b.shape[1], -1)
+    values, vectors = torch.linalg.eigh(first)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()
+    apart = (a.mean(0) - b.mean(0)).square().sum()
+    return max((apart + first.trace() + second.trace() - 2 * cross).item(), 0.0)
+
+
+def split_frechet(real: Tensor, made: Tensor, splits: int = SPLITS, seed: int = 0) -> float:
+    """Return the split FID: of counterfactuals of one half against images of the other half.
+
+    A counterfactual resembles its own source, which flatters FID; between halves it cannot
+    (Jeanneret et al., CVPR 2023). The mean over so many random halvings, both halves against each
+    other.
+
+    Parameters
+    ----------
+    real, made : Tensor (N, D)
+        Features of images and of their counterfactuals, in the same order; N 4 at least.
+    splits, seed : int
+    """
+    if len(real) != len(made) or len(real) < 4:
+        raise GCDError("A split FID needs four images at least, each with its counterfactual.")
+    generator, half, found = torch.Generator().manual_seed(seed), len(real) // 2, []
+    for _ in range(splits):
+        order = torch.randperm(len(real), generator=generator)
+        for one, other in ((order[:half], order[half:]), (order[half:], order[:half])):
+            found.append(frechet_distance(real[one], made[other]))
+    return sum(found) / len(found)
+
+
+def similarity(real: Tensor, made: Tensor) -> float:
+    """Return S3: the mean cosine of an image's features and its counterfactual's, in [-1, 1]."""
+    return F.cosine_similarity(real, made, dim=1).mean().item()
