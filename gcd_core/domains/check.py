@@ -21,6 +21,7 @@ from gcd_core.domains.opening import (
     open_classifier,
     open_directions,
     open_generator,
+    open_sanity,
     open_statistics,
     unknown_labels,
     unsupported_search,
@@ -115,6 +116,7 @@ def inspect_domain(path: str | Path, device: str = "cpu", download: bool = False
         if not found["file"]:
             where = "off_distribution"
             inspection.attempt(where, lambda: open_calibration(folder, table, generator))
+            inspection.attempt("sanity", lambda: open_sanity(folder, table))
         inspection.problems.extend(unsupported_search(sound.get("search", {}), generator))
         _inspect_directions(inspection, folder, labels, generator, str(table.get("name")))
         _inspect_bridge(inspection, folder, sound.get("bridge"), generator, download)

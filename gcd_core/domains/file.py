@@ -49,6 +49,7 @@ TOP: tuple[Keys, Keys] = (
         "bridge": dict,
         "examples": str,
         "off_distribution": str,
+        "sanity": str,
         "fit": str,
     },
 )
@@ -152,9 +153,9 @@ def find_problems(
     found = {"file": [*_key_problems("the file", table, *TOP)]}
     if isinstance(table.get("fit"), str) and table["fit"] not in FITS:
         found["file"].append(f"'fit' is {table['fit']!r}; choose one of {', '.join(FITS)}.")
-    if isinstance(table.get("off_distribution"), str):
-        where = "'off_distribution' in the file"
-        found["file"] += _file_problems(folder, where, table["off_distribution"])
+    for key in ("off_distribution", "sanity"):
+        if isinstance(table.get(key), str):
+            found["file"] += _file_problems(folder, f"{key!r} in the file", table[key])
     sections: dict[str, Callable[[Any], Iterator[str]]] = {
         "generator": lambda section: _generator_problems(folder, section),
         "classifier": lambda section: _classifier_problems(folder, "classifier", section, from_hub),

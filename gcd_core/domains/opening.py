@@ -1,10 +1,11 @@
 """A domain: one folder with a generator, its classifiers, examples and ready-made directions."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from gcd_core.bridge.rcsb import Steering
 from gcd_core.classifiers import BlackBox, load_classifier
 from gcd_core.domains.file import (
     DOMAIN_FILE,
+    LARGEST_FILE,
     Label,
     example_files,
     find_problems,
@@ -34,6 +36,14 @@ from gcd_core.method.directions import DirectionSet, check_made_with, load_direc
 from gcd_core.method.off_distribution import OffDistribution, load_off_distribution
 from gcd_core.method.settings import Settings
 from gcd_core.perceptual import LPIPS
+
+
+class Check(NamedTuple):
+    """One check of whether explanations can be trusted: did it pass, and what that means."""
+
+    name: str
+    passed: bool
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,8 @@ class Domain:
         has them.
     off_distribution : OffDistribution or None
         What tells a foreign image from the domain's own, if that was calibrated.
+    sanity : tuple of Check
+        What `sanity` found of the domain's explanations, where that was written down.
     bridge : Bridge or None
         What fills in a region of a picture, where the domain has one (`rcsb`).
     steering : Steering
@@ -95,6 +107,7 @@ class Domain:
     credit: str = ""
     z_sem_statistics: tuple[Tensor, Tensor] | None = None
     off_distribution: OffDistribution | None = None
+    sanity: tuple[Check, ...] = ()
     bridge: Bridge | None = None
     steering: Steering = field(default_factory=Steering)
     _ready: dict[str, DirectionSet] = field(default_factory=dict, repr=False, compare=False)
@@ -196,6 +209,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         off_distribution=open_calibration(folder, table, generator),
         fit=table.get("fit", "stretch"),
         device=device,
+        sanity=open_sanity(folder, table),
         bridge=open_bridge(folder, table["bridge"], generator) if "bridge" in table else None,
         steering=Steering(**steering_of(table.get("bridge", {}))),
     )
@@ -241,6 +255,32 @@ def open_calibration(
     if "off_distribution" not in table:
         return None
     return load_off_distribution(inside(folder, table["off_distribution"]), generator.identity)
+
+
+def open_sanity(folder: Path, table: Mapping[str, Any]) -> tuple[Check, ...]:
+    """Open what `sanity --json` wrote, if a domain names it.
+
+    Raises
+    ------
+    GCDError
+        If the file holds no checks.
+    """
+    if "sanity" not in table:
+        return ()
+    path = inside(folder, table["sanity"])
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ValueError
+        checks = json.loads(path.read_text(encoding="utf-8"))["checks"]
+        found = tuple(Check(c["name"], c["passed"], c["sentence"]) for c in checks)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise GCDError(f"{path} is not what `sanity --json` writes; make it anew.") from None
+    if not all(
+        isinstance(name, str) and isinstance(passed, bool) and isinstance(sentence, str)
+        for name, passed, sentence in found
+    ):
+        raise GCDError(f"{path} is not what `sanity --json` writes; make it anew.")
+    return found
 
 
 def open_bridge(folder: Path, section: Mapping[str, Any], generator: Generator) -> Bridge:

@@ -104,12 +104,23 @@ def about(domain: Domain) -> str:
             + (QUICKLY if domain.generator.live_solver else ""),
         )
     )
+    checks = "".join(
+        f'<li class="{"yes" if check.passed else "no"}">{escape(check.sentence)}</li>'
+        for check in domain.sanity
+    )
+    trust = ""
+    if checks:
+        trust = (
+            '<section class="gcd-card"><h2>Can it be trusted?</h2><p>Checks whose right answer is '
+            f'known beforehand, made on this domain&rsquo;s own images:</p><ul class="gcd-checks">'
+            f"{checks}</ul></section>"
+        )
     return f"""<div class="gcd-about">
 <section class="gcd-card gcd-warning"><h2>For research only</h2>
 <p>GCD Explorer shows <em>what a classifier reacts to</em>. It is <b>not a medical device</b>, it
 does not diagnose, and the changed pictures are synthetic: they are no forecast of a patient's
 course. A counterfactual explains this model, not the disease.</p></section>
-<section class="gcd-steps">{steps}</section>
+<section class="gcd-steps">{steps}</section>{trust}
 <div class="gcd-columns"><section class="gcd-card"><h2>This domain</h2>
 <p><b>{escape(domain.title)}</b>. {escape(domain.description)} {escape(domain.notice)}</p>
 <p>Your images stay in the memory of this server while the page is open and are dropped when you

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gcd_core.bridge.paths import rcsb
 from gcd_core.domains.check import check_domain
 from gcd_core.domains.opening import load_domain
 from gcd_core.files import bundled
+from gcd_core.images.free_form import free_form_masks
 from gcd_core.method.walk import walk
 from gcd_core.ui.serve import OFFERED
 
@@ -48,3 +50,19 @@ def test_a_mask_over_the_corners_flips_no_radiograph() -> None:
         if abs(float(probability) - 0.5) > 0.2:
             walked = walk(domain, image, directions["g"], label="pneumonia", region=mask)
             assert not walked.flipped
+
+
+@pytest.mark.slow
+def test_the_bundled_bridge_fills_in_and_flips_what_a_mask_leaves_it() -> None:
+    domain = load_domain("chest-xray", device="cpu")
+    assert domain.bridge is not None
+    images = torch.cat([domain.load_image(path) for path in domain.examples[:4]])
+    masks = free_form_masks(4, 128, torch.Generator().manual_seed(0), 0.1, 0.2)
+    made = domain.bridge.inpaint(images, masks, steps=20)
+    outside = ~masks[:, None]
+    assert torch.equal(made[outside], images[outside])
+    assert domain.perceptual.inside(made, images, masks).mean() <= 0.12
+    half = torch.zeros(128, 128, dtype=torch.bool)
+    half[:, 64:] = True
+    path = rcsb(domain, images[:1], "pneumonia", region=half)
+    assert path.flips and torch.equal(path.images[-1][:, :, :64], images[0][:, :, :64])

@@ -170,6 +170,21 @@ def test_a_bridge_is_opened_with_its_steering(folder: Path) -> None:
     assert "bridge-00001-of-00001.safetensors" in shared
 
 
+def test_what_sanity_found_is_kept_with_the_domain(folder: Path) -> None:
+    verdict = {"name": "gap", "passed": True, "sentence": "Little is lost.", "figures": {}}
+    (folder / "sanity.json").write_text(json.dumps({"checks": [verdict]}))
+    edit(folder, ('title = "Drawn squares"', 'title = "Drawn squares"\nsanity = "sanity.json"'))
+    assert check_domain(folder) == []
+    assert load_domain(folder, device="cpu").sanity == (("gap", True, "Little is lost."),)
+    for spoilt in ("{", "[]", '{"checks": [{"name": 1}]}', '{"checks": [1]}'):
+        (folder / "sanity.json").write_text(spoilt)
+        with pytest.raises(GCDError, match="sanity --json"):
+            load_domain(folder, device="cpu")
+        assert len(check_domain(folder)) == 1
+    (folder / "sanity.json").unlink()
+    assert "does not exist" in " ".join(check_domain(folder))
+
+
 @pytest.mark.parametrize(
     ("channels", "extra", "message"),
     [

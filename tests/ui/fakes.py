@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.bridge.rcsb import Steering
-from gcd_core.domains.opening import Label
+from gcd_core.domains.opening import Check, Label
 from gcd_core.generators.base import Latent
 from gcd_core.images.drawing import to_pil
 from gcd_core.images.reading import load_image
@@ -131,6 +131,7 @@ class FakeDomain:
     credit = "Drawn by this test."
     oracle = None
     off_distribution = None
+    sanity = (Check("gap", True, "Nothing is lost."), Check("marker", False, "<b>Lost</b>."))
     bridge, steering = known_bridge(lambda x, t: x), Steering(steps=6, tau=0.1, strength=0.05)
     labels = ("pneumonia", "bacterial")
     label_info: ClassVar = {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from gcd_core.method.directions import DirectionSet
+from gcd_core.ui.about import about
 from gcd_core.ui.html import fold_line, ways_line
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
-from tests.ui.fakes import CODE, HAZE
+from tests.ui.fakes import CODE, HAZE, FakeDomain
 from tests.ui.waiting import wait_for_paths
 
 ONE_WAY = "This classifier knows one way"
@@ -94,3 +97,12 @@ def test_a_folded_direction_that_flips_this_image_is_told(session: Session):
     wait_for_paths(session)
     assert session.path("h1").flipped
     assert "1 more hardly moves this classifier \N{MIDDLE DOT} 1 flips here" in fold_line(session)
+
+
+def test_about_says_whether_explanations_can_be_trusted(tmp_path: Path) -> None:
+    domain = FakeDomain(tmp_path, examples=1)
+    text = about(domain)
+    assert '<li class="yes">Nothing is lost.</li>' in text
+    assert '<li class="no">&lt;b&gt;Lost&lt;/b&gt;.</li>' in text
+    domain.sanity = ()
+    assert "trusted" not in about(domain)
