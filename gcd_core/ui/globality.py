@@ -17,6 +17,7 @@ from torch import Tensor
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.fan import fan_of, mean_map
 from gcd_core.files import written_whole
+from gcd_core.images.dataset import ImageFiles
 from gcd_core.images.drawing import encode_png, overlay, save_png
 from gcd_core.images.reading import shown_name
 from gcd_core.report.captions import caption
@@ -219,9 +220,14 @@ class GlobalityTab:
     visitors : Visitors
     explore : ExploreTab
         Where an image of the wall is opened.
+    images : ImageFiles, optional
+        What is walked where a visitor gives no files; by default the domain's examples.
     """
 
-    def __init__(self, visitors: Visitors, explore: ExploreTab) -> None:
+    def __init__(
+        self, visitors: Visitors, explore: ExploreTab, images: ImageFiles | None = None
+    ) -> None:
+        self.own = images
         self.visitors, self.explore, self.explorer = visitors, explore, visitors.explorer
         self.numbers = gr.JSON(label="facts", visible=False)
         self.piece = gr.Number(0, label="piece", precision=0, visible=False)
@@ -232,7 +238,7 @@ class GlobalityTab:
                     label="subject", elem_id="globality-subject", apply_default_css=False
                 )
                 self.files = gr.File(
-                    label=f"Images, up to {MOST_IMAGES} (none: the examples)",
+                    label=f"Images, up to {MOST_IMAGES} (none: {self._others})",
                     file_count="multiple",
                     elem_id="globality-files",
                     height=150,
@@ -269,6 +275,11 @@ class GlobalityTab:
                     apply_default_css=False,
                 )
 
+    @property
+    def _others(self) -> str:
+        """What is walked where no files are given."""
+        return "the examples" if self.own is None else f"the {len(self.own.names)} of this server"
+
     # -- handlers -------------------------------------------------------------------------------
 
     def subject_html(self, request: gr.Request) -> tuple:
@@ -289,7 +300,9 @@ class GlobalityTab:
     def walk_images(
         self, files: list[str] | None, direction: str | None, request: gr.Request
     ) -> Iterator[tuple]:
-        """Walks many images along one direction, streaming; without files, the examples.
+        """Walks many images along one direction, streaming; without files, the server's own.
+
+        Those are the examples, unless whoever runs the server named others.
 
         The last answer holds every image's numbers, the curves' quartiles, and how many images each
         direction flips.
@@ -326,6 +339,9 @@ class GlobalityTab:
     def _images(self, files: list[str] | None) -> tuple[list[str], list[Tensor], list[str]]:
         """Names and images, and the names of the files that cannot be opened."""
         domain = self.explorer.domain
+        if not files and self.own is not None:
+            own = [image for _, image in self.own.load(domain.load_image)]
+            return [f"Image {i + 1}" for i in range(len(own))], own, []
         if not files:
             pictures = [domain.load_image(path) for path in domain.examples[:MOST_IMAGES]]
             return [f"Example {i + 1}" for i in range(len(pictures))], pictures, []

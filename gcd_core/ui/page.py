@@ -10,6 +10,7 @@ import gradio as gr
 
 from gcd_core.domains.opening import Domain
 from gcd_core.files import bundled
+from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.about import build_about
 from gcd_core.ui.compare import CompareTab
@@ -77,6 +78,8 @@ class ExplorerPage(gr.Blocks):
         Of the domains to choose from, as HTML; empty where this is the only one.
     stored : Stored, optional
         Where what was decoded of the examples is kept on disk; by default it is not.
+    images : ImageFiles, optional
+        Which Globality walks in the place of the examples.
 
     Attributes
     ----------
@@ -92,6 +95,7 @@ class ExplorerPage(gr.Blocks):
         beside: Visitors | None = None,
         menu: str = "",
         stored: Stored | None = None,
+        images: ImageFiles | None = None,
     ) -> None:
         super().__init__(
             title="GCD Explorer",
@@ -102,9 +106,9 @@ class ExplorerPage(gr.Blocks):
         self.visitors = Visitors(domain, beside, stored)
         self.explorer = self.visitors.explorer
         with self:
-            self._lay_out(domain, menu)
+            self._lay_out(domain, menu, images)
 
-    def _lay_out(self, domain: Domain, menu: str) -> None:
+    def _lay_out(self, domain: Domain, menu: str, images: ImageFiles | None) -> None:
         gr.HTML(
             header(domain, menu), js_on_load="gcd.switchTheme(element)", apply_default_css=False
         )
@@ -116,7 +120,7 @@ class ExplorerPage(gr.Blocks):
             with gr.Tab("Compare directions", id="compare") as compare_tab:
                 compare = CompareTab(self.visitors)
             with gr.Tab("Globality", id="globality") as globality_tab:
-                globality = GlobalityTab(self.visitors, explore)
+                globality = GlobalityTab(self.visitors, explore, images)
             with gr.Tab("About", id="about"):
                 build_about(domain)
         explore.bind(self)

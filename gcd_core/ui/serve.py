@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from functools import partial
+from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # Gradio sums up all events so far after each one, unless told to wait for more; and to keep few.
@@ -14,9 +15,11 @@ os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 from gcd_core.domains.finding import bundled_domains, is_complete, list_domain
 from gcd_core.domains.opening import load_domain
 from gcd_core.errors import GCDError
+from gcd_core.images.dataset import ImageFiles
 from gcd_core.ui.site import Site
 from gcd_core.ui.state.compute import leave_the_cores_to
 from gcd_core.ui.state.stored import Stored
+from gcd_core.ui.state.wall import MOST_IMAGES
 
 # The bundled domains that are offered where none is asked for, as far as they are there. The others
 # are for who asks: chest-xray-vae is a comparison, the rest wait for weights from elsewhere.
@@ -26,6 +29,11 @@ OFFERED = ("chest-xray", "blood-cells")
 def offered() -> list[str]:
     """The domains to serve where none is asked for, the first one first."""
     return [name for name in OFFERED if is_complete(name)] or bundled_domains()[:1]
+
+
+def own_images(source: Path | str | None) -> ImageFiles | None:
+    """The operator's images for Globality, at most as many as it takes; None for the examples."""
+    return None if source is None else ImageFiles(Path(source), limit=MOST_IMAGES)
 
 
 def main() -> None:
@@ -38,6 +46,13 @@ def main() -> None:
         help="a bundled name, a folder or hf://owner/repo; given several times, the page has a "
         f"menu of them (default: {own or 'the bundled ones'})",
     )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        default=os.environ.get("GCD_IMAGES"),
+        help="a folder or zip of images of the first domain, which Globality walks in the place of "
+        "its examples, for every visitor",
+    )
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME"))
     parser.add_argument("--port", type=int, default=None)
     parser.add_argument("--device", default="auto")
@@ -48,9 +63,10 @@ def main() -> None:
     try:
         entries = [list_domain(name) for name in others]
         domain = load(first)
+        images = own_images(arguments.images)
     except GCDError as error:
         sys.exit(f"error: {error}")
-    site = Site(domain, entries, load, Stored())
+    site = Site(domain, entries, load, Stored(), images)
     explorer = site.root.explorer
     if explorer.one_thread:
         leave_the_cores_to(explorer.compute)

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gcd_core.domains.finding import Entry
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.errors import GCDError
+from gcd_core.images.dataset import ImageFiles
 from gcd_core.ui.menu import BELOW, Place, menu, opening, places_below
 from gcd_core.ui.page import (
     ExplorerPage,
@@ -62,6 +63,8 @@ class Site:
         Opens another domain by its `source`.
     stored : Stored, optional
         Where what was decoded of the examples is kept on disk; by default it is not.
+    images : ImageFiles, optional
+        Of the first domain, which its Globality walks in the place of the examples.
 
     Attributes
     ----------
@@ -79,9 +82,10 @@ class Site:
         others: Sequence[Entry] = (),
         load: Callable[[str], Domain] = load_domain,
         stored: Stored | None = None,
+        images: ImageFiles | None = None,
     ) -> None:
         self.places = [Place(first.title, first.description), *places_below(others)]
-        self.root = ExplorerPage(first, None, menu(self.places, self.places[0]), stored)
+        self.root = ExplorerPage(first, None, menu(self.places, self.places[0]), stored, images)
         self._load, self._closed, turn = load, False, threading.Lock()
         self.offers: dict[str, Offer[Mounted]] = {
             place.name: Offer(place.title, partial(self._open, entry, place), turn)

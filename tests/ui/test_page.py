@@ -15,10 +15,13 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image, ImageDraw
 
+from gcd_core.errors import GCDError
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
 from gcd_core.ui.page import build_page, launch_settings
 from gcd_core.ui.region_panel import why_no_bridge
+from gcd_core.ui.serve import own_images
+from gcd_core.ui.site import Site
 from tests.scans import SECRETS, dicom
 from tests.ui.conftest import Served, free_port
 from tests.ui.fakes import FakeDomain, draw, save_ways
@@ -131,6 +134,28 @@ def test_many_images_are_walked_and_one_of_them_opened(client: Client, picture: 
         client.predict(99, api_name="/open_piece")
     with pytest.raises(AppError, match="nothing to cancel"):
         client.predict(api_name="/cancel_walk")
+
+
+def test_the_operators_images_take_the_examples_place(tmp_path: Path, picture: Path):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    picture.rename(folder / "secret-name.png")
+    (tmp_path / "domain").mkdir()
+    site = Site(FakeDomain(tmp_path / "domain", examples=1), images=own_images(folder))
+    port = free_port()
+    site.launch(server_port=port, prevent_thread_lock=True, quiet=True)
+    try:
+        client = Client(f"http://127.0.0.1:{port}", verbose=False, httpx_kwargs=PATIENT)
+        client.predict(0, "none", 0.5, "side", api_name="/open_example")
+        facts = client.predict(None, "g", api_name="/walk_images")[0]
+        assert [row["image"] for row in facts["rows"]] == ["Image 1"]
+        assert "secret" not in str(facts)
+        client.close()
+    finally:
+        site.close()
+    assert own_images(None) is None
+    with pytest.raises(GCDError, match="neither a folder nor a zip"):
+        own_images(tmp_path / "nowhere")
 
 
 def test_where_no_bridge_can_be_had_a_sentence_says_why(tmp_path: Path, monkeypatch):
