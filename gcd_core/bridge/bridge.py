@@ -20,7 +20,6 @@ from gcd_core.generators.weights import INDEX_SUFFIX, load_strictly, read_tensor
 STEM = "bridge"
 CONFIG_NAME, WEIGHTS_NAME = f"{STEM}.json", STEM + INDEX_SUFFIX
 STEPS = 100
-FIRST = 1e-3  # the smallest time that the network is asked about
 
 Progress = Callable[[int, int], None]
 

@@ -16,7 +16,8 @@ from gcd_core.errors import Cancelled, GCDError
 from gcd_core.images.drawing import difference
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.directions import Direction, DirectionSet
-from gcd_core.method.walk import Path
+from gcd_core.method.loss import THRESHOLD
+from gcd_core.method.walk import HALVINGS, Path
 from gcd_core.ui.state.compute import Urgency
 from gcd_core.ui.state.explorer import Explorer
 from gcd_core.ui.state.hosting import CALLS_BACK
@@ -68,7 +69,7 @@ class Piece(NamedTuple):
         """Of a flip, whether the oracle changed sides too; None where it was not asked."""
         if not self.flipped or self.oracle is None:
             return None
-        return (self.oracle[0] >= 0.5) != (self.oracle[1] >= 0.5)
+        return (self.oracle[0] >= THRESHOLD) != (self.oracle[1] >= THRESHOLD)
 
 
 @dataclass(eq=False)
@@ -172,7 +173,7 @@ def start_wall(
     if len(images) > MOST_IMAGES:
         raise GCDError(f"{len(images)} images are too many at a time here; take {MOST_IMAGES}.")
     directions[direction]  # which refuses a name that there is none of
-    classifier, points = explorer.domain.classifier, explorer.domain.walk_points + 5
+    classifier, points = explorer.domain.classifier, 1 + explorer.domain.walk_points + HALVINGS
     if classifier.budget is not None:
         left, needed = max(classifier.budget - classifier.queries, 0), points * len(images)
         if needed > left:
