@@ -112,7 +112,10 @@ def tile(piece: Piece, number: int, positive: str) -> str:
         f"{charts.wording.percent(piece.after)}" + ("" if piece.flipped else ", no flip")
     )
     follows = piece.oracle_follows
-    said_of = {True: "oracle too", False: "oracle not"}
+    said_of = {
+        True: said("2nd opinion too", "oracle too"),
+        False: said("2nd opinion not", "oracle not"),
+    }
     mark = ""
     if follows is not None:
         mark = f'<em class="{"" if follows else "not"}">{said_of[follows]}</em>'
