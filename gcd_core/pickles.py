@@ -1,30 +1,39 @@
 """PyTorch's own files (.pt, .pth, .ckpt, .tar) read as plain tensors: nothing in them can run."""
 
+import io
+import pickle
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 from gcd_core.errors import GCDError
 
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".pkl", ".tar")
+LIGHTNING = ("pytorch_lightning", "lightning")
 
 
 class _Inert:
-    """Stands in for a Lightning class that a checkpoint mentions; does nothing."""
+    """Stands in for a class that a checkpoint mentions; does nothing."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         pass
 
+    def __setstate__(self, state: object) -> None:
+        pass
 
-def read_pickle(path: Path) -> dict[str, Any]:
+
+def read_pickle(path: Path, inert: tuple[str, ...] = LIGHTNING) -> dict[str, Any]:
     """Read a pickle of tensors and plain containers, nothing else.
 
-    Checkpoints of old Lightning versions mention classes of its own (as keys of callback states);
-    an inert class stands in for each. Any other class is refused by PyTorch's restricted reader.
+    Checkpoints mention classes of the program that wrote them, beside the tensors; an inert class
+    stands in for each that is of the packages `inert`, by default those of old Lightning versions.
+    Any other class is refused by PyTorch's restricted reader.
     """
     if not path.is_file():
         raise GCDError(f"There is no file {path}; check the name.")
@@ -32,12 +41,12 @@ def read_pickle(path: Path) -> dict[str, Any]:
     try:
         if zipfile.is_zipfile(path):  # older formats cannot be asked, and need not be Lightning's
             mentioned = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        lightning: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+        stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
             (type("Inert", (_Inert,), {}), name)
             for name in mentioned
-            if name.split(".")[0] in ("pytorch_lightning", "lightning")
+            if name.split(".")[0] in inert
         ]
-        with torch.serialization.safe_globals(lightning):
+        with torch.serialization.safe_globals(stand_ins):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
         refused = re.search(r"GLOBAL (\S+)", str(error))
@@ -55,3 +64,111 @@ def read_pickle(path: Path) -> dict[str, Any]:
             f"{path.name} holds a {type(content).__name__}; expected a dictionary of tensors."
         )
     return dict(content)
+
+
+def read_module_pickle(path: Path, key: str) -> dict[str, Tensor]:
+    """Read one network's tensors from a pickle of whole modules, as NVIDIA's StyleGANs come.
+
+    Such a file carries its networks' Python source, which its own reader runs. Here nothing runs:
+    what would become an object becomes the table of its parts, and only tensors, arrays and plain
+    containers are made.
+
+    Parameters
+    ----------
+    path : Path
+    key : str
+        The network in the file's table, such as "G_ema".
+
+    Returns
+    -------
+    dict
+        Parameters and buffers by their names in the network.
+
+    Raises
+    ------
+    GCDError
+        If the file is absent, another kind of file, or holds any other Python object.
+    """
+    if not path.is_file():
+        raise GCDError(f"There is no file {path}; check the name.")
+    try:
+        with path.open("rb") as file:
+            content = _ModuleReader(file).load()
+    except GCDError:
+        raise
+    except Exception:  # a damaged pickle can raise anything
+        raise GCDError(
+            f"{path.name} is not a readable pickle of networks: it is cut short or another kind of "
+            "file; fetch it again."
+        ) from None
+    network = content.get(key) if isinstance(content, Mapping) else None
+    if not isinstance(network, Mapping):
+        raise GCDError(f"{path.name} holds no network {key!r}; give one that has it.")
+    return dict(_tensors_of(network))
+
+
+class _Fields(dict):
+    """What an object's parts are read into."""
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, Mapping):
+            self.update(state)
+
+
+def _parts_of(meta: Mapping[str, Any]) -> _Fields:
+    """In the place of NVIDIA's function that runs a module's source: its parts alone."""
+    return _Fields(meta["state"])
+
+
+def _storage(content: bytes) -> Any:
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+class _ModuleReader(pickle.Unpickler):
+    """A reader of pickles that makes tensors and containers, and refuses all else."""
+
+    MADE: Mapping[tuple[str, str], Any] = {
+        ("torch_utils.persistence", "_reconstruct_persistent_obj"): _parts_of,
+        ("dnnlib.util", "EasyDict"): _Fields,
+        ("collections", "OrderedDict"): OrderedDict,
+        ("builtins", "set"): set,
+        ("torch", "Size"): torch.Size,
+        ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+        ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+        ("torch.storage", "_load_from_bytes"): _storage,
+    }
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, encoding="latin1")
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What a name in the pickle stands for.
+
+        Raises
+        ------
+        GCDError
+            If that is nothing a network's tensors are made of.
+        """
+        if (module, name) not in self.MADE:
+            raise GCDError(
+                f"The pickle holds Python objects ({module}.{name}) beside networks and tensors, "
+                "which could run code when read; save the network's state dict as .safetensors."
+            )
+        return self.MADE[module, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Refuse what lies outside the pickle."""
+        raise GCDError("The pickle refers to something outside itself; give a whole one.")
+
+
+def _tensors_of(module: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Tensor]]:
+    """Parameters and buffers of a module's parts and of those of the modules in it, by name."""
+    found = []
+    for table in ("_parameters", "_buffers"):
+        for name, value in (module.get(table) or {}).items():
+            if isinstance(value, Tensor):
+                found.append((prefix + name, value.detach()))
+    for name, inner in (module.get("_modules") or {}).items():
+        if isinstance(inner, Mapping):
+            found += _tensors_of(inner, f"{prefix}{name}.")
+    return found

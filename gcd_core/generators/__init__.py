@@ -18,7 +18,7 @@ def load_generator(
     device: str | torch.device = "auto",
     precision: str = "auto",
 ) -> Generator:
-    """Load a generator: a Diffusion Autoencoder, or a plain autoencoder with a flat latent.
+    """Load a generator: a Diffusion Autoencoder, a plain autoencoder, a StyleGAN2 or an ALAE.
 
     Parameters
     ----------
@@ -26,10 +26,12 @@ def load_generator(
         JSON file or mapping: the architecture's keys as the official configuration names them,
         and optionally ``codec`` (the codec's table), ``sampling`` (default ``solver``,
         ``encode_steps``, ``decode_steps``) and ``clip_denoised``. With ``"kind": "vae"`` it is an
-        autoencoder's, as ``train vae --generator`` writes it.
+        autoencoder's, as ``train vae --generator`` writes it; ``"kind": "alae"`` needs no other
+        key; ``"kind": "stylegan"`` takes ``projection_steps`` or ``encoder``, see
+        `gcd_core.generators.stylegan`.
     weights
-        ``.safetensors``, ``*.safetensors.index.json`` with its shards, or an official ``.ckpt``
-        or ``.pt``.
+        ``.safetensors``, ``*.safetensors.index.json`` with its shards, or an official ``.ckpt``,
+        ``.pt``, ``.pth`` (ALAE) or ``.pkl`` (StyleGAN).
     device
         ``"auto"`` takes the GPU if there is one.
     precision
@@ -54,10 +56,21 @@ def load_generator(
         from gcd_core.generators.autoencoder import load_autoencoder
 
         return load_autoencoder(config, weights, device)
+    if kind == "alae":
+        from gcd_core.generators.alae import load_alae
+
+        return load_alae(config, weights, device)
+    if kind == "stylegan":
+        from gcd_core.generators.stylegan import load_stylegan
+
+        return load_stylegan(config, weights, device)
     if kind != "diffae":
         from gcd_core.errors import GCDError
 
-        raise GCDError(f"There is no generator of the kind {kind!r}; there are 'diffae' and 'vae'.")
+        raise GCDError(
+            f"There is no generator of the kind {kind!r}; there are 'diffae', 'vae', 'alae' and "
+            "'stylegan'."
+        )
     config.pop("kind", None)
     from gcd_core.generators.diffae.loading import load_diffae
 
