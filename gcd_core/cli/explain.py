@@ -49,6 +49,7 @@ from gcd_core.method.directions import Direction, DirectionSet, check_generator
 from gcd_core.method.off_distribution import UNLIKE
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.region import AutomaticRegion
+from gcd_core.method.repeatability import unrepeatable
 from gcd_core.method.walk import Path
 from gcd_core.report.captions import caption, captions_of
 from gcd_core.report.content import Report
@@ -115,6 +116,7 @@ def main(args: argparse.Namespace) -> None:
         shown_heat = explain_path(path, method="cells", classifier=domain.classifier)
     write_pictures(args.out, domain, path, shown_heat)
     warnings = warnings_about(domain, args.image, image) + cautions_about(domain, path)
+    warnings += unrepeatable(found)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     steered = str(steering) if args.method == RCSB else ""

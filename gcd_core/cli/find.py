@@ -18,6 +18,7 @@ from gcd_core.cli.options import (
 from gcd_core.cli.region import add_region, painted_region
 from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.images.reading import picture_size, shown_name
+from gcd_core.method.repeatability import repeatability_of, with_repeatability
 from gcd_core.method.search import Found
 from gcd_core.method.settings import VALIDATION_PART
 
@@ -97,9 +98,19 @@ def main(args: argparse.Namespace) -> None:
             region=region,
             progress=bars.update,
         )
-    found.directions.save(args.out)
-    write_json(args.json, result_of(args, domain.classifier, found))
+    lam = domain.search.lam if args.lam is None else args.lam
+    directions = with_repeatability(found, lam)
+    directions.save(args.out)
+    confidence = repeatability_of(directions)
+    result = result_of(args, domain.classifier, found)
+    result["repeatability"] = confidence and {
+        "cosine": confidence.cosine,
+        "level": confidence.level,
+    }
+    write_json(args.json, result)
     print(f"{args.out}: {summary_of(args.label, domain.classifier, found)}")
+    if confidence is not None:
+        print(confidence.sentence)
 
 
 def result_of(args: argparse.Namespace, classifier: BlackBox, found: Found) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,21 @@ def mean_and_spread(x: Tensor) -> Tensor:
     return torch.cat([mean, (x - mean[..., None, None]).square().mean((2, 3)).sqrt()], dim=1)
 
 
+class Kernel(nn.Module):
+    """The weights of a convolution that is done in more than one way."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(first, second, 3, 3))
+
+
+class Pixelwise(nn.Sequential):
+    """A 1x1 convolution in a module of its own, under the name that the official layout has."""
+
+    def __init__(self, name: str, inputs: int, outputs: int) -> None:
+        super().__init__(OrderedDict({name: nn.Conv2d(inputs, outputs, 1)}))
+
+
 class EncodeBlock(nn.Module):
     """Halves a picture, and says what its channels' statistics add to w."""
 
@@ -87,14 +104,15 @@ class DecodeBlock(nn.Module):
         self.fused = size >= FUSED
         if size > 4:
             shape = (inputs, outputs) if self.fused else (outputs, inputs)
-            self.conv_1 = nn.Module()
-            self.conv_1.weight = nn.Parameter(torch.zeros(*shape, 3, 3))
+            self.conv_1 = Kernel(*shape)
         self.blur = Blur(outputs)
         self.conv_2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        for i in (1, 2):
-            setattr(self, f"noise_weight_{i}", nn.Parameter(torch.zeros(1, outputs, 1, 1)))
-            setattr(self, f"bias_{i}", nn.Parameter(torch.zeros(1, outputs, 1, 1)))
-            setattr(self, f"style_{i}", nn.Linear(w_size, 2 * outputs))
+        self.noise_weight_1 = nn.Parameter(torch.zeros(1, outputs, 1, 1))
+        self.noise_weight_2 = nn.Parameter(torch.zeros(1, outputs, 1, 1))
+        self.bias_1 = nn.Parameter(torch.zeros(1, outputs, 1, 1))
+        self.bias_2 = nn.Parameter(torch.zeros(1, outputs, 1, 1))
+        self.style_1 = nn.Linear(w_size, 2 * outputs)
+        self.style_2 = nn.Linear(w_size, 2 * outputs)
         self.first = size == 4
 
     def forward(self, x: Tensor, w: Tensor, noise: tuple[Tensor, Tensor]) -> Tensor:
@@ -124,16 +142,14 @@ class Encoder(nn.Module):
         self.from_rgb = nn.ModuleList()
         self.encode_block = nn.ModuleList()
         size = 2 ** len(widths)
-        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
-            layer = nn.Module()
-            layer.from_rgb = nn.Conv2d(channels, inputs, 1)
-            self.from_rgb.append(layer)
+        for inputs, outputs in pairwise(widths):
+            self.from_rgb.append(Pixelwise("from_rgb", channels, inputs))
             self.encode_block.append(EncodeBlock(inputs, outputs, w_size, fused=size >= FUSED))
             size //= 2
 
     def forward(self, images: Tensor) -> Tensor:
         """Return w (N, w_size) of images (N, channels, S, S) in [-1, 1]."""
-        x = F.leaky_relu(self.from_rgb[0].from_rgb(images), SLOPE)
+        x = F.leaky_relu(self.from_rgb[0](images), SLOPE)
         x = F.leaky_relu(x, SLOPE)  # twice, as the official network does
         parts = []
         for block in self.encode_block:
@@ -158,9 +174,7 @@ class Decoder(nn.Module):
         size = 4
         for inputs, outputs in zip([widths[0], *widths[:-1]], widths, strict=True):
             self.decode_block.append(DecodeBlock(inputs, outputs, w_size, size))
-            layer = nn.Module()
-            layer.to_rgb = nn.Conv2d(outputs, channels, 1)
-            self.to_rgb.append(layer)
+            self.to_rgb.append(Pixelwise("to_rgb", outputs, channels))
             self.noise.append(torch.randn(2, 1, 1, size, size, generator=generator))
             size *= 2
         self.image_size = size // 2
@@ -171,7 +185,7 @@ class Decoder(nn.Module):
         for block, noise in zip(self.decode_block, self.noise, strict=True):
             first, second = noise.to(x)
             x = block(x, w, (first, second))
-        return self.to_rgb[-1].to_rgb(x)
+        return self.to_rgb[-1](x)
 
 
 def read_alae(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

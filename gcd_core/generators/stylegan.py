@@ -158,10 +158,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor | None, picture: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor]:
         """Features and the picture so far, both of this block's size."""
-        if x is None:
-            x = self.const.expand(len(w), -1, -1, -1)
-        else:
-            x = self.conv0(x, w)
+        x = self.const.expand(len(w), -1, -1, -1) if x is None else self.conv0(x, w)
         x = self.conv1(x, w)
         share = self.torgb(x, w)
         if picture is not None:
@@ -200,7 +197,7 @@ class StyleGAN2(nn.Module):
     @property
     def z_size(self) -> int:
         """The numbers of a z."""
-        return next(self.mapping.children()).weight.shape[1]
+        return self.get_parameter("mapping.fc0.weight").shape[1]
 
     def styles(self, z: Tensor) -> Tensor:
         """W (N, w_size) of normal z (N, z_size)."""
@@ -233,10 +230,7 @@ def read_stylegan(path: str | Path) -> dict[str, Tensor]:
         If the file is none of these.
     """
     path = Path(path)
-    if path.suffix == ".pkl":
-        state = read_module_pickle(path, NETWORK)
-    else:
-        state = read_tensors(path)
+    state = read_module_pickle(path, NETWORK) if path.suffix == ".pkl" else read_tensors(path)
     return {name.removeprefix(f"{NETWORK}."): value.float() for name, value in state.items()}
 
 
@@ -265,7 +259,7 @@ def build_stylegan(weights: Mapping[str, Tensor], file: str) -> StyleGAN2:
         channels, _, _, _ = weights["synthesis.b4.torgb.weight"].shape
         w_size = weights["synthesis.b4.conv1.affine.weight"].shape[1]
         filter_size = len(weights["synthesis.b4.conv1.resample_filter"])
-        mapping = []
+        mapping: list[tuple[int, int]] = []
         while (name := f"mapping.fc{len(mapping)}.weight") in weights:
             after, before = weights[name].shape
             mapping.append((before, after))

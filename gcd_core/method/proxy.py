@@ -40,6 +40,8 @@ class Proxy(nn.Module):
     ----------
     z_sem_size : int
         D, the size of a semantic code.
+    networks : int
+        Whose mean the proxy is.
     """
 
     centre: Tensor
@@ -47,13 +49,13 @@ class Proxy(nn.Module):
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, z_sem_size: int) -> None:
+    def __init__(self, z_sem_size: int, networks: int = NETWORKS) -> None:
         super().__init__()
         self.register_buffer("centre", torch.zeros(z_sem_size))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("mean", torch.zeros(2))
         self.register_buffer("spread", torch.ones(2))
-        self.networks = nn.ModuleList(_network(z_sem_size) for _ in range(NETWORKS))
+        self.networks = nn.ModuleList(_network(z_sem_size) for _ in range(networks))
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw weights with which a deep stack of sigmoids starts as an almost linear function.
@@ -108,6 +110,7 @@ def fit_proxy(
     seed: int = 0,
     progress: EpochProgress | None = None,
     cancel: Cancel | None = None,
+    networks: int = NETWORKS,
 ) -> FittedProxy:
     """Train a proxy on perturbed codes and what they were taken for (Algorithm 2).
 
@@ -134,6 +137,8 @@ def fit_proxy(
         Called with (epochs done, epochs at most, training losses, validation losses).
     cancel : optional
         Its `is_set()` is asked before each epoch.
+    networks : int
+        How many to train.
 
     Returns
     -------
@@ -153,7 +158,7 @@ def fit_proxy(
         _check_samples(z_sem, targets)
         generator = torch.Generator().manual_seed(seed)
         parts = torch.randperm(len(z_sem), generator=generator).tensor_split(VALIDATION_PART)
-        proxy = Proxy(z_sem.shape[1])
+        proxy = Proxy(z_sem.shape[1], networks)
         proxy.initialise(generator)
         proxy.centre.copy_(source[0])
         proxy.scale.fill_(radius / math.sqrt(z_sem.shape[1]))

@@ -11,6 +11,8 @@ from gcd_core.classifiers import BlackBox
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
+from gcd_core.method.repeatability import FIGURE as REPEATABILITY
+from gcd_core.method.repeatability import repeatability_of
 from gcd_core.method.search import Progress
 from gcd_core.method.settings import Settings
 from gcd_core.ui import charts
@@ -132,7 +134,9 @@ def progress_html(search: RunningSearch | None, classifier: BlackBox, ahead: int
     progress = search.progress
     cost = queries(progress, classifier) if progress else ""
     if search.state == "done":
-        return charts.meter(1, "Done: the directions are kept, use them when you like", cost)
+        return charts.meter(
+            1, "Done: the directions are kept, use them when you like", cost
+        ) + confidence_html(search)
     if search.state == "cancelled":
         kept = f"{DOT}what was asked is kept" if search.samples is not None else ""
         return charts.meter(fraction_done(search), f"Cancelled{kept}", cost)
@@ -141,6 +145,14 @@ def progress_html(search: RunningSearch | None, classifier: BlackBox, ahead: int
     left = "" if progress.eta is None else f"{DOT}about {duration(progress.eta)} left"
     count = f"{DOT}{progress.done} of {progress.total}" if progress.total > 1 else ""
     return charts.meter(fraction_done(search), STAGE_TITLES[progress.stage] + count, cost + left)
+
+
+def confidence_html(search: RunningSearch) -> str:
+    """How much another search would agree, in a sentence."""
+    found = search.directions and repeatability_of(search.directions)
+    if not found:
+        return ""
+    return f'<p class="gcd-confidence {found.level}">{escape(found.sentence)}</p>'
 
 
 def fraction_done(search: RunningSearch) -> float:
@@ -311,6 +323,7 @@ class FindTab:
             **self._numbers(session, search),
             "directions": search.directions.names,
             "set": name,
+            "repeatability": search.directions.metadata["figures"].get(REPEATABILITY),
         }
         gr.Info(f"Directions found, and kept as \u201c{name}\u201d. Use these, when you like.")
         yield (answer, *self._show(session, search), chooser(session, name))

@@ -11,6 +11,7 @@ import torch
 from gcd_core.domains.cautions import cautions, unreproduced
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
+from gcd_core.method.repeatability import unrepeatable
 from gcd_core.ui.addresses import drawn
 from gcd_core.ui.charts import Points, crosses
 from gcd_core.ui.state.frames import Frame
@@ -46,7 +47,8 @@ def cautions_of(session: Session) -> list[str]:
         return []
     before = dict(zip(domain.labels, opened.source.probabilities, strict=True))
     after = dict(zip(domain.labels, current.probabilities, strict=True))
-    return cautions(domain.label_info, session.label, before, after if session.alphas else None)
+    found = cautions(domain.label_info, session.label, before, after if session.alphas else None)
+    return found + unrepeatable(session.directions)
 
 
 def reconstruction_flips(session: Session) -> bool:

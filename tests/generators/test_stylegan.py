@@ -136,7 +136,7 @@ class _Runs:
 def test_a_state_dict_opens_too(tmp_path: Path) -> None:
     save_file(drawn().state_dict(), tmp_path / "g.safetensors")
     generator = gcd_core.load_generator({"kind": "stylegan"}, tmp_path / "g.safetensors", "cpu")
-    with pytest.raises(GCDError, match="projection_steps.*TorchScript"):
+    with pytest.raises(GCDError, match=r"projection_steps.*TorchScript"):
         generator.encode(torch.rand(1, 3, 16, 16))
 
 
@@ -163,9 +163,7 @@ def test_a_configuration_that_fits_not_is_refused(
 ) -> None:
     save_file(drawn().state_dict(), tmp_path / "g.safetensors")
     with pytest.raises(GCDError, match=message):
-        gcd_core.load_generator(
-            {"kind": "stylegan"} | config, tmp_path / "g.safetensors", "cpu"
-        )
+        gcd_core.load_generator({"kind": "stylegan"} | config, tmp_path / "g.safetensors", "cpu")
 
 
 def test_an_encoder_beside_the_weights_encodes(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from gcd_core.errors import Cancel
 from gcd_core.generators.base import BatchProgress, Latent
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction, DirectionSet
+from gcd_core.method.repeatability import with_repeatability
 from gcd_core.method.search import find_directions
 from gcd_core.method.settings import Settings
 from gcd_core.method.walk import Path, narrow, walk
@@ -185,5 +186,6 @@ class Networks:
         )
 
     def find(self, image: Tensor, label: str, settings: Settings, **hooks: Any) -> DirectionSet:
-        """Search an image for directions."""
-        return find_directions(self.domain, image, label, settings=settings, **hooks).directions
+        """Search an image for directions, and measure how repeatable they are."""
+        found = find_directions(self.domain, image, label, settings=settings, **hooks)
+        return with_repeatability(found, settings.lam, hooks.get("cancel"))
