@@ -1,5 +1,6 @@
 """PyTorch's own files (.pt, .pth, .ckpt, .tar) read as plain tensors: nothing in them can run."""
 
+import codecs
 import io
 import pickle
 import re
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -89,22 +91,29 @@ def read_module_pickle(path: Path, key: str) -> dict[str, Tensor]:
     GCDError
         If the file is absent, another kind of file, or holds any other Python object.
     """
-    if not path.is_file():
-        raise GCDError(f"There is no file {path}; check the name.")
-    try:
-        with path.open("rb") as file:
-            content = _ModuleReader(file).load()
-    except GCDError:
-        raise
-    except Exception:  # a damaged pickle can raise anything
-        raise GCDError(
-            f"{path.name} is not a readable pickle of networks: it is cut short or another kind of "
-            "file; fetch it again."
-        ) from None
+    content = _read(path)
     network = content.get(key) if isinstance(content, Mapping) else None
     if not isinstance(network, Mapping):
         raise GCDError(f"{path.name} holds no network {key!r}; give one that has it.")
     return dict(_tensors_of(network))
+
+
+def read_array_pickle(path: Path) -> dict[str, Tensor]:
+    """Read a pickled table of NumPy arrays, such as VGGFace2's weights; nothing in it runs.
+
+    Raises
+    ------
+    GCDError
+        If the file is absent, another kind of file, or holds any other Python object.
+    """
+    content = _read(path)
+    if not isinstance(content, Mapping):
+        raise GCDError(f"{path.name} holds no table of arrays.")
+    arrays = {str(name): value for name, value in content.items()}
+    for name, value in arrays.items():
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+            raise GCDError(f"{path.name} holds other things than numbers under {name!r}.")
+    return {name: torch.from_numpy(value.copy()) for name, value in arrays.items()}
 
 
 class _Fields(dict):
@@ -124,6 +133,11 @@ def _storage(content: bytes) -> Any:
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
+def _empty_array(kind: type, shape: tuple, dtype: Any) -> np.ndarray:
+    """In the place of NumPy's function: an array that its state is then given to."""
+    return np.ndarray.__new__(np.ndarray, shape, dtype)
+
+
 class _ModuleReader(pickle.Unpickler):
     """A reader of pickles that makes tensors and containers, and refuses all else."""
 
@@ -136,6 +150,11 @@ class _ModuleReader(pickle.Unpickler):
         ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
         ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
         ("torch.storage", "_load_from_bytes"): _storage,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+        ("numpy._core.multiarray", "_reconstruct"): _empty_array,
+        ("_codecs", "encode"): codecs.encode,
     }
 
     def __init__(self, file: BinaryIO) -> None:
@@ -159,6 +178,22 @@ class _ModuleReader(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         """Refuse what lies outside the pickle."""
         raise GCDError("The pickle refers to something outside itself; give a whole one.")
+
+
+def _read(path: Path) -> Any:
+    """What a file's pickle makes, by a reader that refuses what could run code."""
+    if not path.is_file():
+        raise GCDError(f"There is no file {path}; check the name.")
+    try:
+        with path.open("rb") as file:
+            return _ModuleReader(file).load()
+    except GCDError:
+        raise
+    except Exception:  # a damaged pickle can raise anything
+        raise GCDError(
+            f"{path.name} is not a readable pickle of networks: it is cut short or another kind of "
+            "file; fetch it again."
+        ) from None
 
 
 def _tensors_of(module: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Tensor]]:

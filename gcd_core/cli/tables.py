@@ -11,16 +11,23 @@ from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
 from gcd_core.cli.options import add_common, check_readable, check_writable, write_json
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.paper import TABLES, TITLES, Rows, Tables, in_papers_protocol
+from gcd_core.evaluation import judges as networks
+from gcd_core.evaluation.faces import attribute_correlations
+from gcd_core.evaluation.judges import Judges
+from gcd_core.evaluation.paper import TABLES, in_papers_protocol, make_table
 from gcd_core.evaluation.tables import markdown
+from gcd_core.evaluation.trials import Rows, Trials
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.directions import check_generator
 
-# What is drawn of a table: its x, and its curves.
+POOL = "pool.safetensors"  # the ablations' samples
+# What is drawn of a table: its x, and its curves; of F1 one for each weight.
 PLOTS = {
     "D2": ("alpha", ("lower", "median", "upper")),
-    "F1": ("lambda", ("flip_rate", "lpips", "cosine")),
-    "F2": ("samples", ("cosine_to_last", "flip_rate")),
+    "4": ("samples", ("cosine_to_all", "flip_rate")),
+    "D6": ("resolution", ("flip_rate", "lpips", "warned")),
+    "F1": ("samples", ("cosine_to_all",)),
+    "F2": ("lambda", ("flip_rate", "lpips", "cosine")),
     "F3": ("radius", ("flip_rate", "lpips")),
 }
 
@@ -30,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
     add_images(parser, required=True)
     parser.add_argument("--directions", type=Path, required=True, help="what `find` wrote")
-    listed = "; ".join(f"{name}: {TITLES[name]}" for name in TABLES)
+    listed = "; ".join(f"{name}: {table.title}" for name, table in TABLES.items())
     parser.add_argument(
-        "--table", nargs="+", choices=TABLES, default=TABLES, help=f"{listed} (default: all)"
+        "--table", nargs="+", choices=TABLES, default=list(TABLES), help=f"{listed} (default: all)"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
     parser.add_argument(
@@ -45,6 +52,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="domain",
         help="paper: DDIM 100/250, 128 alphas in [0, 3], the counterfactual of the lowest loss",
     )
+    parser.add_argument(
+        "--others", nargs="+", default=[], metavar="DOMAIN", help="generators to compare in D3"
+    )
+    parser.add_argument(
+        "--beside", type=Path, help="JSON of rows to print beside ours: {table: [row, ...]}"
+    )
+    group = parser.add_argument_group(
+        "networks of figures", "FILE or hf://OWNER/REPOSITORY/FILE, with #SHA256 behind it"
+    )
+    for name, where in networks.WHERE.items():
+        group.add_argument(f"--{name}", metavar="FILE", help=where)
+    group.add_argument("--annotations", type=Path, help="list_attr_celeba.csv, of CD")
+    group.add_argument("--partition", type=Path, help="list_eval_partition.csv, of CD")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -53,6 +73,7 @@ def main(args: argparse.Namespace) -> None:
     check_at_least(1, limit=args.limit, batch_size=args.batch_size)
     check_readable(args.directions)
     check_writable(args.json)
+    beside = published_rows(args.beside)
     found = gcd_core.load_directions(args.directions)
     files = ImageFiles(args.images, args.labels, args.split, args.limit)
     domain = gcd_core.load_domain(args.domain, device=args.device)
@@ -70,21 +91,71 @@ def main(args: argparse.Namespace) -> None:
         "limit": args.limit,
         "samples": args.samples,
         "protocol": args.protocol,
+        "others": args.others,
+        "networks": {name: getattr(args, name) for name in networks.WHERE},
     }
-    tables = None
+    trials = None
     made: dict[str, Rows] = {}
     for name in args.table:
         rows = kept(args.out / f"table-{name}.json", settings)
         if rows is None:
-            if tables is None:
-                images = list(files.load(domain.load_image))
-                tables = Tables(domain, images, found, args.samples, args.batch_size)
-            print(f"{TITLES[name]} ...", file=sys.stderr)
-            rows = tables.make(name)
+            if trials is None:
+                others = [gcd_core.load_domain(other, device=args.device) for other in args.others]
+                trials = Trials(
+                    domain,
+                    list(files.load(domain.load_image)),
+                    found,
+                    args.samples,
+                    args.batch_size,
+                    judges_of(args),
+                    others,
+                    args.out / POOL,
+                )
+            print(f"{TABLES[name].title} ...", file=sys.stderr)
+            rows = make_table(name, trials)
             keep(args.out, name, rows, settings)
         made[name] = rows
-        print(f"{TITLES[name]}\n{markdown(rows, columns(rows))}\n")
+        shown = rows + beside.get(name, [])
+        print(f"{TABLES[name].title}\n{markdown(shown, columns(shown))}\n")
+    for sentence in networks.missing(settings["networks"]):
+        print(sentence, file=sys.stderr)
     write_json(args.json, {**settings, "tables": made})
+
+
+def judges_of(args: argparse.Namespace) -> Judges:
+    """The networks that the command line names."""
+    annotations = args.annotations
+    return Judges(
+        fidelity=networks.inception(args.inception) if args.inception else None,
+        likeness=networks.simsiam(args.simsiam) if args.simsiam else None,
+        faces=networks.vggface2(args.vggface2) if args.vggface2 else None,
+        attributes=networks.celeba_oracle(args.attributes) if args.attributes else None,
+        correlations=attribute_correlations(annotations, args.partition) if annotations else None,
+    )
+
+
+def published_rows(file: Path | None) -> dict[str, Rows]:
+    """Rows of others, by table, from a JSON file; none without one.
+
+    Raises
+    ------
+    GCDError
+        If the file is no such table.
+    """
+    if file is None:
+        return {}
+    check_readable(file)
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    good = isinstance(found, dict) and all(
+        isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+        for rows in found.values()
+    )
+    if not good:
+        raise GCDError(f"{file.name} holds no rows; give JSON of the form {{table: [row, ...]}}.")
+    return found
 
 
 def columns(rows: Rows) -> list[str]:
@@ -118,7 +189,7 @@ def kept(file: Path, settings: dict[str, Any]) -> Rows | None:
 
 def keep(folder: Path, name: str, rows: Rows, settings: dict[str, Any]) -> None:
     """Write a table as JSON, as Markdown and, where there is one, as a plot; the JSON last."""
-    text = f"# {TITLES[name]}\n\n{markdown(rows, columns(rows))}\n"
+    text = f"# {TABLES[name].title}\n\n{markdown(rows, columns(rows))}\n"
     (folder / f"table-{name}.md").write_text(text, encoding="utf-8")
     if name in PLOTS:
         plot(folder / f"table-{name}.png", name, rows)
@@ -132,10 +203,16 @@ def plot(file: Path, name: str, rows: Rows) -> None:
     x, curves = PLOTS[name]
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
+    weights = list(dict.fromkeys(row["lambda"] for row in rows)) if name == "F1" else [None]
     for curve in curves:
-        axes.plot([row[x] for row in rows], [row[curve] for row in rows], marker=".", label=curve)
+        for weight in weights:
+            own = [row for row in rows if weight is None or row["lambda"] == weight]
+            label = curve if weight is None else f"lambda {weight:g}"
+            drawn = [(row[x], row[curve]) for row in own if row.get(curve) is not None]
+            if drawn:
+                axes.plot(*zip(*drawn, strict=True), ".-", label=label)
     if name != "D2":
         axes.set_xscale("log", base=2)
-    axes.set(xlabel=x, title=TITLES[name])
+    axes.set(xlabel=x, title=TABLES[name].title)
     axes.legend(frameon=False)
     figure.savefig(file, dpi=130)

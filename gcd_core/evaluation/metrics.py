@@ -1,6 +1,7 @@
 """The figures that judge counterfactuals, heat maps and reconstructions, as plain functions."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from scipy import stats
@@ -210,3 +211,40 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
         (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
     )
     return similarity.view(a.shape[0], -1).mean(dim=1).float()
+
+
+def quantus_judges() -> tuple[str, dict[str, Callable[[Tensor], float]]]:
+    """What judges a map's simplicity: Quantus where it is installed, else these definitions.
+
+    Returns
+    -------
+    str
+        Whose definitions: "Quantus" with its version, or "ours".
+    dict
+        Sparseness, complexity and effective complexity, each of a map (H, W).
+    """
+    try:
+        import quantus
+    except ImportError:
+        own: dict[str, Callable[[Tensor], float]] = {
+            "sparseness": gini,
+            "complexity": complexity,
+            "effective_complexity": effective_complexity,
+        }
+        return "ours", own
+    quiet: dict[str, Any] = {"disable_warnings": True, "display_progressbar": False}
+    judges = {
+        "sparseness": quantus.Sparseness(**quiet),
+        "complexity": quantus.Complexity(**quiet),
+        "effective_complexity": quantus.EffectiveComplexity(**quiet),
+    }
+
+    def by(judge: Any) -> Callable[[Tensor], float]:
+        def of(heat: Tensor) -> float:
+            values = heat.detach().double().cpu().numpy()[None, None]
+            nothing = values[:, 0, 0, 0]  # the labels, which these three do not look at
+            return float(judge(None, values.copy(), nothing, a_batch=values.copy())[0])
+
+        return of
+
+    return f"Quantus {quantus.__version__}", {name: by(judge) for name, judge in judges.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from gcd_core.method.search import STAGES
 from gcd_core.method.settings import Settings
 from gcd_core.ui.explore import ExploreTab
 from gcd_core.ui.find import SHARE, STAGE_TITLES, FindTab, search_settings
+from gcd_core.ui.numbers import cautions_of
 from gcd_core.ui.sets_panel import to_explore
 from gcd_core.ui.state.visitors import Visitors
 from tests.ui.conftest import Served
@@ -214,4 +216,21 @@ def test_on_the_page_three_visitors_search_one_after_the_other(
     finally:
         generator.seconds_per_image = 0.001
     third = c.submit(samples=64, k=2, api_name="/find_directions")
-    assert third.result(timeout=300)[0]["state"] == "done"
+    numbers, bar, *_ = third.result(timeout=300)
+    assert numbers["state"] == "done"
+    assert 0 <= numbers["repeatability"] <= 1
+    assert "another search " in bar
+
+
+def test_directions_of_low_confidence_are_a_caution_wherever_they_are_used(
+    visitors: Visitors, domain: FakeDomain
+):
+    session = visitors.session("somebody")
+    session.open_example(0)
+    own = session.explorer.ready_directions("pneumonia")
+    assert own is not None and not cautions_of(session)
+    for cosine, told in ((0.95, 0), (0.75, 0), (0.3, 1)):
+        figures = own.metadata.get("figures", {}) | {"repeatability": cosine}
+        found = replace(own, metadata=own.metadata | {"figures": figures})
+        session.use("pneumonia", session.sets.keep("pneumonia", f"{cosine}", found))
+        assert len([text for text in cautions_of(session) if "Confidence low" in text]) == told

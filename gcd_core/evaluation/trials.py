@@ -1,0 +1,226 @@
+"""What the paper's tables have in common: images, walks, searches from one pool, and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path as FilePath
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gcd_core.domains.opening import Domain
+from gcd_core.errors import GCDError
+from gcd_core.evaluation import metrics
+from gcd_core.evaluation.evaluate import NamedImages, batches_of, counterfactuals_of
+from gcd_core.evaluation.features import (
+    frechet_distance,
+    oracle_features,
+    similarity,
+    split_frechet,
+)
+from gcd_core.evaluation.judges import Judges
+from gcd_core.evaluation.pool import keep_samples, kept_samples
+from gcd_core.method.attribution import explain_path
+from gcd_core.method.directions import Direction, DirectionSet
+from gcd_core.method.search import Found, Samples, find_directions
+from gcd_core.method.settings import Settings
+from gcd_core.method.walk import Path, walk_many
+
+FEWEST_IMAGES, FEWEST_SAMPLES = 4, 64
+Rows = list[dict[str, Any]]
+
+
+class Trials:
+    """One label's directions, tried on images of a domain.
+
+    Parameters
+    ----------
+    domain : Domain
+    images : list of (str, Tensor (1, C, S, S))
+        In [0, 1], four at least.
+    directions : DirectionSet
+    samples : int
+        Of the searches that ablations make, 64 at least.
+    batch_size : int
+        Images at a time.
+    judges : Judges, optional
+        The networks that figures are made with; the domain's oracle stands in for those of FID,
+        sFID and S3 that are missing.
+    others : sequence of Domain
+        Whose generators are tried too (D.3).
+    pool : path, optional
+        Where the ablations' samples are kept, so that no later run asks for them again.
+
+    Raises
+    ------
+    GCDError
+        If there are too few images or samples.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        images: NamedImages,
+        directions: DirectionSet,
+        samples: int = 256,
+        batch_size: int = 8,
+        judges: Judges | None = None,
+        others: Sequence[Domain] = (),
+        pool: FilePath | None = None,
+    ) -> None:
+        self.domain, self.directions, self.others = domain, directions, others
+        self.names, pictures = zip(*images, strict=True)
+        self.images, self.label = torch.cat(pictures), directions.label
+        self.samples, self.batch_size = samples, batch_size
+        self._pool_file = pool
+        if len(self.images) < FEWEST_IMAGES:
+            raise GCDError(f"The tables need four images at least, not {len(self.images)}.")
+        if samples < FEWEST_SAMPLES:
+            raise GCDError(f"The tables' searches need 64 samples at least, not {samples}.")
+        self.judges = judges or Judges()
+        if self.judges.fidelity is None or self.judges.likeness is None:
+            with suppress(GCDError):  # the figures are left open then
+                self.judges = self.judges.with_stand_in(oracle_features(domain.oracle))
+
+    def on(self, domain: Domain, images: Tensor | None = None) -> Trials:
+        """The same trials on another domain, or on other images by the same names."""
+        images = self.images if images is None else images
+        return Trials(
+            domain,
+            zip(self.names, images.split(1), strict=True),
+            self.directions,
+            self.samples,
+            self.batch_size,
+            self.judges,
+        )
+
+    def named(self) -> NamedImages:
+        """The images with their names."""
+        return ((name, image[None]) for name, image in zip(self.names, self.images, strict=True))
+
+    def walked(self, direction: Direction) -> list[Path]:
+        """The walks of all images along a direction."""
+        paths: list[Path] = []
+        for _, batch in batches_of(self.named(), self.batch_size):
+            paths += walk_many(self.domain, batch, direction, self.label)
+        return paths
+
+    # -- searches ---------------------------------------------------------------------------------
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """The classifier's of all images (N,)."""
+        classifier = self.domain.classifier
+        return classifier.probability(classifier(self.images), self.label)
+
+    @property
+    def source(self) -> Tensor:
+        """The image that the classifier is least sure of: a search from it has most to see."""
+        return self.images[(self.probabilities - 0.5).abs().argmin()][None]
+
+    @property
+    def settings(self) -> Settings:
+        """Of the ablations' searches: the paper's g alone."""
+        plain = {"n_samples": self.samples, "n_h": 0, "n_ways": 0, "boundary": False}
+        return self.domain.search.changed(**plain)
+
+    @cached_property
+    def pool(self) -> Samples:
+        """The samples around `source` that the ablations share, made once and kept."""
+        if self._pool_file is not None and self._pool_file.is_file():
+            return kept_samples(
+                self._pool_file, self.domain, self.source, self.label, self.settings
+            )
+        samples = self.search(self.source).samples
+        if self._pool_file is not None:
+            keep_samples(self._pool_file, samples)
+        return samples
+
+    def search(self, source: Tensor, **changes: Any) -> Found:
+        """Search around an image by the ablations' settings."""
+        resume = changes.pop("resume", None)
+        settings = self.settings.changed(**changes)
+        return find_directions(self.domain, source, self.label, settings=settings, resume=resume)
+
+    def from_pool(self, **changes: Any) -> Direction:
+        """G by the pool's samples, with other settings; nothing is asked."""
+        return self.search(self.source, resume=self.pool, **changes).directions["g"]
+
+    def cosine(self, g: Direction) -> float:
+        """Of a direction with the g that is evaluated."""
+        return F.cosine_similarity(g.vector, self.directions["g"].vector, dim=0).item()
+
+    # -- figures ----------------------------------------------------------------------------------
+
+    def of_g(self, g: Direction) -> dict[str, Any]:
+        """What a g does to all images, in few figures."""
+        paths = self.walked(g)
+        losses = [path.losses[path.lowest_loss].item() for path in paths]
+        alphas = [abs(path.alphas[path.lowest_loss].item()) for path in paths]
+        figures = self.figures([light(path) for path in paths])
+        few = {name: figures[name] for name in ("flip_rate", "oracle_flip_rate", "lpips")}
+        own = {"cosine": self.cosine(g), "cf_loss": metrics.mean(losses)}
+        return {**own, "alpha_of_lowest_loss": metrics.mean(alphas), **few}
+
+    def mean_heat(self, paths: Sequence[Path]) -> Tensor:
+        """The mean size of the paths' BB-LIG maps (H, W), each scaled to a sum of 1."""
+        maps = [explain_path(path, until=path.counterfactual).map.abs() for path in paths]
+        return torch.stack([heat / heat.sum().clamp(min=1e-12) for heat in maps]).mean(0)
+
+    def figures(self, paths: Sequence[Path]) -> dict[str, Any]:
+        """Rates and distances of the counterfactuals of all images, in their order."""
+        sources = torch.cat([path.source for path in paths])
+        made = counterfactuals_of(paths)
+        flipped = torch.tensor([path.flips for path in paths])
+        figures: dict[str, Any] = {
+            "n": len(paths),
+            "flip_rate": metrics.flip_rate(flipped),
+            "oracle_flip_rate": self._oracle_rate(flipped, sources, made),
+            "cout": metrics.mean(
+                [
+                    metrics.cout(self.domain.classifier, self.label, path.source, image[None])
+                    for path, image in zip(paths, made, strict=True)
+                ]
+            ),
+            "lpips": metrics.mean([path.distances[path.counterfactual].item() for path in paths]),
+            "l1": metrics.mean_absolute_error(made, sources).mean().item(),
+        }
+        fidelity, likeness = self.judges.fidelity, self.judges.likeness
+        if fidelity is not None:
+            real, other = fidelity.of(sources), fidelity.of(made)
+            figures[f"FID({fidelity.name})"] = frechet_distance(real, other)
+            figures[f"sFID({fidelity.name})"] = split_frechet(real, other)
+        if likeness is not None:
+            figures[f"S3({likeness.name})"] = similarity(likeness.of(sources), likeness.of(made))
+        return figures | self.judges.of_faces(sources, made, self.label)
+
+    def _oracle_rate(self, flipped: Tensor, sources: Tensor, made: Tensor) -> float | None:
+        oracle = self.domain.oracle
+        if oracle is None or self.label not in oracle.labels:
+            return None
+        before, after = (
+            oracle.probability(oracle(images), self.label) for images in (sources, made)
+        )
+        return metrics.oracle_flip_rate(flipped, before, after)
+
+
+def light(path: Path) -> Path:
+    """The path with its counterfactual as its only picture: many fit into memory."""
+    i = path.counterfactual
+    one = slice(i, i + 1)
+    return replace(
+        path,
+        alphas=path.alphas[one],
+        images=path.images[one],
+        logits=path.logits[one],
+        probabilities=path.probabilities[one],
+        all_probabilities=path.all_probabilities[one],
+        distances=path.distances[one],
+        losses=path.losses[one],
+        refined=(),
+    )
