@@ -81,9 +81,8 @@ def test_learns_both_targets(monkeypatch):
 def test_keeps_the_best_weights_and_stops_when_validation_rises(monkeypatch):
     fewest_steps = 90
     monkeypatch.setattr(proxy_module, "FEWEST_STEPS", fewest_steps)
-    monkeypatch.setattr(proxy_module, "NETWORKS", 1)
     n, seed = 180, 4
-    fitted = fit(n, noise=1.0, seed=seed)
+    fitted = fit(n, noise=1.0, seed=seed, networks=1)
     z_sem, logits, distances, _ = samples(n, noise=1.0)
     held_back = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[: n // 9]
     targets = torch.stack([logits, distances], 1)
