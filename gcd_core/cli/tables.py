@@ -23,6 +23,7 @@ from gcd_core.method.directions import check_generator
 POOL = "pool.safetensors"  # the ablations' samples
 # What is drawn of a table: its x, and its curves; of F1 one for each weight.
 PLOTS = {
+    "3": ("probability", ("flip_rate", "map_correlation", "cosine")),
     "D2": ("alpha", ("lower", "median", "upper")),
     "4": ("samples", ("cosine_to_all", "flip_rate")),
     "D6": ("resolution", ("flip_rate", "lpips", "warned")),
@@ -203,6 +204,7 @@ def plot(file: Path, name: str, rows: Rows) -> None:
     x, curves = PLOTS[name]
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
+    rows = sorted(rows, key=lambda row: row[x])
     weights = list(dict.fromkeys(row["lambda"] for row in rows)) if name == "F1" else [None]
     for curve in curves:
         for weight in weights:
@@ -211,7 +213,7 @@ def plot(file: Path, name: str, rows: Rows) -> None:
             drawn = [(row[x], row[curve]) for row in own if row.get(curve) is not None]
             if drawn:
                 axes.plot(*zip(*drawn, strict=True), ".-", label=label)
-    if name != "D2":
+    if name not in ("3", "D2"):
         axes.set_xscale("log", base=2)
     axes.set(xlabel=x, title=TABLES[name].title)
     axes.legend(frameon=False)

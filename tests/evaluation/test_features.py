@@ -51,6 +51,17 @@ def test_of_any_two_gaussians_it_is_scipys_formula():
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-8)
 
 
+def test_it_is_what_torch_fidelity_computes():
+    library = pytest.importorskip("torch_fidelity.metric_fid")
+    generator = torch.Generator().manual_seed(5)
+    a, b = (torch.randn(60, 12, generator=generator, dtype=torch.float64) for _ in range(2))
+    b = 1.5 * b + 0.3
+    statistics = [library.fid_features_to_statistics(x) for x in (a, b)]
+    theirs = library.fid_statistics_to_metric(*statistics, verbose=False)
+    theirs = theirs["frechet_inception_distance"]
+    assert frechet_distance(a, b) == pytest.approx(theirs, rel=1e-6)
+
+
 def test_more_features_than_images_are_no_trouble():
     a = torch.randn(6, 20, dtype=torch.float64)
     assert frechet_distance(a, a + 1) == pytest.approx(20, abs=1e-6)
