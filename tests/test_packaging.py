@@ -37,6 +37,19 @@ def test_every_package_is_installed_with_what_comes_with_it() -> None:
             assert [*folder.glob(pattern)], f"nothing in {folder} is {pattern}"
 
 
+def test_the_container_is_made_of_what_is_here_and_is_not_root() -> None:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    let_in = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    copied = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
+    for name in copied:
+        assert (ROOT / name).exists(), f"{name} is copied, and is not here"
+        assert f"!{name}" in let_in, f"{name} is copied, and kept out of the build"
+    user = next(line.split()[1] for line in lines if line.startswith("USER "))
+    assert user.split(":")[0] not in ("0", "root")
+    assert lines.index(f"USER {user}") < next(i for i, x in enumerate(lines) if x[:4] == "CMD ")
+    assert any("/health" in line for line in lines)
+
+
 def test_the_checks_of_ci_are_those_of_the_developers_extra() -> None:
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
     for requirement in EXTRAS["dev"]:

@@ -122,12 +122,22 @@ def queries(progress: Progress, classifier: BlackBox) -> str:
     return DOT.join(counts)
 
 
-def progress_html(search: RunningSearch | None, classifier: BlackBox, ahead: int = 0) -> str:
-    """The bar, what the search is at, and what it has cost; `ahead` searches go first."""
+def progress_html(
+    search: RunningSearch | None,
+    classifier: BlackBox,
+    ahead: int = 0,
+    wait: float | None = None,
+) -> str:
+    """The bar, what the search is at, and what it has cost; `ahead` searches go first.
+
+    They take about `wait` seconds, where that is known.
+    """
     if search is None:
         return charts.meter(0, "Ready", "nothing is running")
     if search.state == "waiting":
         place = f"{ahead} search{'es' if ahead != 1 else ''} first" if ahead else "starting"
+        if ahead and wait:
+            place += f", about {duration(wait)}"
         return charts.meter(0, "Waiting for a free place", place)
     if search.state == "failed":
         return charts.meter(0, "The search stopped", search.message)
@@ -370,9 +380,11 @@ class FindTab:
         )
 
     def _show(self, session: Session, search: RunningSearch) -> tuple:
-        ahead = self.explorer.searches.place(search) if search.state == "waiting" else 0
+        searches, waiting = self.explorer.searches, search.state == "waiting"
+        ahead = searches.place(search) if waiting else 0
+        wait = searches.seconds_ahead(search) if waiting else None
         return (
-            progress_html(search, self.explorer.domain.classifier, ahead),
+            progress_html(search, self.explorer.domain.classifier, ahead, wait),
             gallery_html(search, label_names(session, search.label)[1]),
             self._losses(search),
             gr.update(interactive=not search.running),

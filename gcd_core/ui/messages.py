@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
 from gcd_core.errors import GCDError
+from gcd_core.ui.events import EVENTS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,18 +35,33 @@ def polite(handler: Callable[P, T]) -> Callable[P, T]:
 
         @functools.wraps(handler)
         def streamed(*args: P.args, **kwargs: P.kwargs) -> Any:
-            try:
+            with _noted(handler.__name__, args, kwargs):
                 yield from handler(*args, **kwargs)
-            except GCDError as error:
-                raise message(error) from None
 
         return streamed
 
     @functools.wraps(handler)
     def answered(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
+        with _noted(handler.__name__, args, kwargs):
             return handler(*args, **kwargs)
-        except GCDError as error:
-            raise message(error) from None
 
     return answered
+
+
+@contextmanager
+def _noted(event: str, args: tuple, kwargs: dict[str, Any]) -> Iterator[None]:
+    """Count and log what happens inside, and turn the library's errors into messages."""
+    began, outcome = time.perf_counter(), "failed"
+    asked = (value for value in (*args, *kwargs.values()) if isinstance(value, gr.Request))
+    key = getattr(next(asked, None), "session_hash", None)
+    try:
+        yield
+        outcome = "done"
+    except GeneratorExit:  # the visitor left, or a newer event took this one's place
+        outcome = "done"
+        raise
+    except GCDError as error:
+        outcome = "refused"
+        raise message(error) from None
+    finally:
+        EVENTS.note(event, time.perf_counter() - began, outcome, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from functools import partial
@@ -16,6 +17,7 @@ from gcd_core.domains.finding import bundled_domains, is_complete, list_domain
 from gcd_core.domains.opening import load_domain
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import ImageFiles
+from gcd_core.ui.gate import GateSettings
 from gcd_core.ui.site import Site
 from gcd_core.ui.state.compute import leave_the_cores_to
 from gcd_core.ui.state.stored import Stored
@@ -34,6 +36,16 @@ def offered() -> list[str]:
 def own_images(source: Path | str | None) -> ImageFiles | None:
     """The operator's images for Globality, at most as many as it takes; None for the examples."""
     return None if source is None else ImageFiles(Path(source), limit=MOST_IMAGES)
+
+
+def log_events() -> None:
+    """Write a JSON line of every event to the standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("gcd_core.events")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def main() -> None:
@@ -57,16 +69,19 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=None)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
+    if os.environ.get("GCD_LOG") == "1":
+        log_events()
     load = partial(load_domain, device=arguments.device)
     names = arguments.domain or ([own] if own else offered())
     first, *others = dict.fromkeys(names)
     try:
+        gate = GateSettings.from_environment()
         entries = [list_domain(name) for name in others]
         domain = load(first)
         images = own_images(arguments.images)
     except GCDError as error:
         sys.exit(f"error: {error}")
-    site = Site(domain, entries, load, Stored(), images)
+    site = Site(domain, entries, load, Stored(), images, gate)
     explorer = site.root.explorer
     if explorer.one_thread:
         leave_the_cores_to(explorer.compute)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import os
 import re
 import threading
@@ -24,6 +25,7 @@ from gcd_core.domains.finding import Entry
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import ImageFiles
+from gcd_core.ui.gate import Gate, GateSettings, resident_bytes
 from gcd_core.ui.menu import BELOW, Place, menu, opening, places_below
 from gcd_core.ui.page import (
     ExplorerPage,
@@ -65,6 +67,8 @@ class Site:
         Where what was decoded of the examples is kept on disk; by default it is not.
     images : ImageFiles, optional
         Of the first domain, which its Globality walks in the place of the examples.
+    gate : GateSettings, optional
+        How the pages are guarded; by default without a password.
 
     Attributes
     ----------
@@ -83,7 +87,9 @@ class Site:
         load: Callable[[str], Domain] = load_domain,
         stored: Stored | None = None,
         images: ImageFiles | None = None,
+        gate: GateSettings | None = None,
     ) -> None:
+        self._gate = gate or GateSettings()
         self.places = [Place(first.title, first.description), *places_below(others)]
         self.root = ExplorerPage(first, None, menu(self.places, self.places[0]), stored, images)
         self._load, self._closed, turn = load, False, threading.Lock()
@@ -97,11 +103,28 @@ class Site:
 
     def launch(self, **settings: Any) -> None:
         """Serve the pages; `settings` are those of Gradio's `launch`."""
+        gate = Middleware(Gate, settings=self._gate, state=self.state)
+        settings["app_kwargs"] = {"middleware": [gate]}
         if self.offers:
-            middleware = [Middleware(DomainRouter, site=self)]
+            middleware = [gate, Middleware(DomainRouter, site=self)]
             settings["app_kwargs"] = {"middleware": middleware, "lifespan": self._lifespan}
         self.root.visitors.preparation.start()
         self.root.launch(**launch_settings(), **settings)
+
+    def state(self) -> dict[str, Any]:
+        """How the server is, for `/health`: texts and numbers."""
+        visitors = self.root.visitors
+        searches = visitors.explorer.shared.searches
+        return {
+            "ready": not self._closed,
+            "version": version(),
+            "domain": visitors.explorer.domain.name,
+            "domains": 1 + len(self.offers),
+            "visitors": visitors.of_all_domains,
+            "searches_running": searches.running,
+            "searches_waiting": searches.waiting,
+            "resident_bytes": resident_bytes(),
+        }
 
     def close(self) -> None:
         """End the server and every session, and wait until no work is left."""
@@ -144,6 +167,14 @@ class Site:
         self._starting = asyncio.Lock()
         async with AsyncExitStack() as self._running:
             yield
+
+
+def version() -> str:
+    """The installed project's, or "unknown" where it is not installed."""
+    try:
+        return importlib.metadata.version("gcd-explorer")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def mount(page: ExplorerPage, path: str) -> Mounted:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,6 +19,7 @@ from gcd_core.method.settings import Settings
 LOG = logging.getLogger(__name__)
 
 NEWEST = 12  # perturbed pictures to show
+LAST = 8  # searches whose time tells what the next ones will take
 
 
 @dataclass(eq=False)  # a search is itself only: its tensors are not to be compared
@@ -101,6 +104,7 @@ class Searches:
 
     def __init__(self, seats: int = 1) -> None:
         self._seats = seats
+        self._took: deque[float] = deque(maxlen=LAST)  # seconds, of the last that came to their end
         self._line: list[RunningSearch] = []
         self._threads: dict[RunningSearch, threading.Thread] = {}
         self._news = threading.Condition()
@@ -126,6 +130,26 @@ class Searches:
         """Return how many searches must end before this one begins."""
         with self._news:
             return self._place(search)
+
+    @property
+    def running(self) -> int:
+        """How many searches run."""
+        return min(len(self._line), self._seats)
+
+    @property
+    def waiting(self) -> int:
+        """How many searches wait for others to end."""
+        return len(self._line) - self.running
+
+    def seconds_ahead(self, search: RunningSearch) -> float | None:
+        """About how long a search waits, from how long the last ones took; None before the first.
+
+        Those that run are counted in full, as nobody knows how much of them is left.
+        """
+        with self._news:
+            if not self._took:
+                return None
+            return self._place(search) / self._seats * sum(self._took) / len(self._took)
 
     @property
     def idle(self) -> bool:
@@ -164,9 +188,11 @@ class Searches:
         if search.cancel.is_set():
             search.state = "cancelled"
             return
+        began = time.monotonic()
         try:
             search.directions = find(search)
             search.state = "done"
+            self._took.append(time.monotonic() - began)
         except Cancelled as stopped:
             search.samples = getattr(stopped, "samples", None)
             search.state = "cancelled"

@@ -47,6 +47,12 @@ class Visitors:
     def __len__(self) -> int:
         return len(self._own())
 
+    @property
+    def of_all_domains(self) -> int:
+        """How many visitors there are, of this and all domains beside it."""
+        with self._lock:
+            return len(self._sessions)
+
     def session(self, key: str | None) -> Session:
         """Return the session of a visitor, made at the first call."""
         who = self._who(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,9 @@ from gcd_core.ui.state.visitors import Visitors
 from tests.ui.waiting import wait_for, wait_for_paths
 
 pytestmark = pytest.mark.slow
+
+
+UNCOUNTED = SimpleNamespace(cache_hits=0, budget=None)
 
 
 def search_for(session: Session, n_samples: int, seed: int = 0) -> RunningSearch:
@@ -113,10 +117,32 @@ def test_two_seats_let_two_searches_run_and_the_third_wait():
     searches.cancel(line[2])
     assert line[2].ended.wait(30) and line[2].state == "cancelled"
     assert searches.place(line[3]) == 1
+    assert (searches.running, searches.waiting) == (2, 1)
+    assert searches.seconds_ahead(line[3]) is None, "no search has ended yet"
     go_on.set()
     assert line[3].ended.wait(30) and line[3].directions is done
+    assert (searches.running, searches.waiting) == (0, 0)
     searches.close()
     assert searches.idle
+
+
+def test_the_wait_is_told_by_how_long_the_last_searches_took():
+    go_on = threading.Event()
+
+    def find(search: RunningSearch):
+        search.state = "running"
+        assert go_on.wait(30)
+
+    searches = Searches()
+    searches._took.extend([10.0, 30.0])
+    line = [RunningSearch(torch.zeros(1), "", "", Settings(radius=1.0)) for _ in range(3)]
+    for search in line:
+        searches.start(search, find)
+    assert [searches.seconds_ahead(search) for search in line] == [0, 20, 40]
+    assert "2 searches first, about 40 s" in progress_html(line[2], UNCOUNTED, 2, 40.0)
+    assert "2 searches first<" in progress_html(line[2], UNCOUNTED, 2)
+    go_on.set()
+    searches.close()
 
 
 def test_a_search_that_breaks_ends(session: Session, monkeypatch: pytest.MonkeyPatch):

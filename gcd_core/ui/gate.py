@@ -1,0 +1,157 @@
+"""What stands before the page: who may enter, what browsers must keep to, and how the server is."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gcd_core.errors import GCDError
+from gcd_core.ui.events import EVENTS
+
+HEALTH, METRICS = "/health", "/metrics"
+STARTUP = "/gradio_api/startup-events"  # Gradio asks itself for it, and brings no password
+FRAMES = "'self' https://huggingface.co https://*.huggingface.co https://*.hf.space"
+# Gradio's page runs scripts that stand in it and that it makes, and draws from data and blobs.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
+    "font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors {frames}"
+)
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+CHALLENGE = {"WWW-Authenticate": 'Basic realm="GCD Explorer", charset="UTF-8"'}
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """How the page is guarded.
+
+    Attributes
+    ----------
+    password : str or None
+        "NAME:PASSWORD" that every request must bring (HTTP Basic), but for `/health`.
+    frames : str
+        Which sites may show the page in a frame, as `frame-ancestors` names them.
+    metrics : bool
+        Whether `/metrics` answers.
+    """
+
+    password: str | None = None
+    frames: str = FRAMES
+    metrics: bool = False
+
+    @classmethod
+    def from_environment(cls, values: Mapping[str, str] | None = None) -> GateSettings:
+        """Read `GCD_AUTH`, `GCD_FRAME_ANCESTORS` and `GCD_METRICS`.
+
+        Raises
+        ------
+        GCDError
+            If the password has no name before it, or the frames would end the header.
+        """
+        values = os.environ if values is None else values
+        password = values.get("GCD_AUTH") or None
+        if password is not None and not all(password.partition(":")):
+            raise GCDError("GCD_AUTH is to be NAME:PASSWORD, with both of them.")
+        frames = values.get("GCD_FRAME_ANCESTORS") or FRAMES
+        if not frames.isascii() or not frames.isprintable() or ";" in frames or "," in frames:
+            raise GCDError("GCD_FRAME_ANCESTORS is to be a list of sites, with spaces between.")
+        return cls(password, frames, values.get("GCD_METRICS") == "1")
+
+
+class Gate:
+    """ASGI middleware: a password, security headers, `/health` and `/metrics`.
+
+    Parameters
+    ----------
+    app : ASGI application
+        The page.
+    settings : GateSettings
+    state : callable
+        What `/health` tells, as a flat table of texts and numbers.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: GateSettings, state: Callable[[], dict[str, Any]]
+    ) -> None:
+        self.app, self.settings, self.state = app, settings, state
+        self._headers = HEADERS | {"Content-Security-Policy": POLICY.format(frames=settings.frames)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or hand it on."""
+        if scope["type"] == "websocket" and not self._may_enter(scope):
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        answer = self._answer(scope)
+        if answer is not None:
+            await answer(scope, receive, guarded)
+        else:
+            await self.app(scope, receive, guarded)
+
+    def _answer(self, scope: Scope) -> Response | None:
+        """The gate's own answer to a request; None where the page answers."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path == HEALTH:
+            return JSONResponse(self.state(), headers={"Cache-Control": "no-store"})
+        if path != STARTUP and not self._may_enter(scope):
+            return PlainTextResponse("A name and a password are needed.", 401, CHALLENGE)
+        if path == METRICS and self.settings.metrics:
+            return PlainTextResponse(as_prometheus(self.state()))
+        return None
+
+    def _may_enter(self, scope: Scope) -> bool:
+        """Whether a request brings the password, where there is one."""
+        if self.settings.password is None:
+            return True
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        kind, _, content = given.partition(b" ")
+        try:
+            found = base64.b64decode(content, validate=True)
+        except binascii.Error:
+            return False
+        own = self.settings.password.encode()
+        return kind.lower() == b"basic" and hmac.compare_digest(found, own)
+
+
+def as_prometheus(state: Mapping[str, Any]) -> str:
+    """The state's numbers and the events' counts in Prometheus' text format."""
+    lines = []
+    for name, value in state.items():
+        if isinstance(value, int | float):
+            lines += [f"# TYPE gcd_{name} gauge", f"gcd_{name} {float(value):g}"]
+    return "\n".join([*lines, *EVENTS.as_prometheus()]) + "\n"
+
+
+def resident_bytes() -> int | None:
+    """The memory that this process holds, where the system tells."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
