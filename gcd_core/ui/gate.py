@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ POLICY = (
     "font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors {frames}"
 )
+MOST_BODY = 16 * 2**20  # bytes of an event: a painted mask takes a few hundred thousand
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -75,7 +77,10 @@ class GateSettings:
 
 
 class Gate:
-    """ASGI middleware: a password, security headers, `/health` and `/metrics`.
+    """ASGI middleware: a password, security headers, `/health`, `/metrics`; no foreign address.
+
+    Gradio fetches a file that an event names by a web address. Here no address that a visitor chose
+    is fetched: such an event is refused, as is one of more than 16 MiB. Uploads pass as they are.
 
     Parameters
     ----------
@@ -109,6 +114,10 @@ class Gate:
             await send(message)
 
         answer = self._answer(scope)
+        if answer is None and scope["method"] == "POST" and not _is_upload(scope):
+            body = await _body(receive)
+            answer = refused(body)
+            receive = _again(body, receive)
         if answer is not None:
             await answer(scope, receive, guarded)
         else:
@@ -137,6 +146,71 @@ class Gate:
             return False
         own = self.settings.password.encode()
         return kind.lower() == b"basic" and hmac.compare_digest(found, own)
+
+
+def refused(body: bytes | None) -> Response | None:
+    """The answer to an event that may not be; None of one that may.
+
+    Parameters
+    ----------
+    body : bytes or None
+        What was sent; None where that was too much.
+    """
+    if body is None:
+        return JSONResponse({"detail": "An event of more than 16 MiB is not taken."}, 413)
+    try:
+        content = json.loads(body) if body else None
+    except RecursionError:
+        return JSONResponse({"detail": "An event as deep as that is not taken."}, 400)
+    except ValueError:  # no JSON: the page will say so
+        return None
+    left = [content]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            path = part.get("path")
+            if isinstance(path, str) and path.lower().lstrip().startswith(("http:", "https:")):
+                told = "No file is fetched from an address: upload it instead."
+                return JSONResponse({"detail": told}, 400)
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
+    return None
+
+
+def _is_upload(scope: Scope) -> bool:
+    """Whether a request brings files, in parts."""
+    kind = dict(scope["headers"]).get(b"content-type", b"")
+    return kind.lower().startswith(b"multipart/")
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """All that a request sends; None where that is too much."""
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":  # the visitor is gone
+            return b""
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MOST_BODY:
+            return None
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _again(body: bytes | None, receive: Receive) -> Receive:
+    """What receives a request's body once more, and then what comes after it."""
+    told = False
+
+    async def receive_again() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body or b"", "more_body": False}
+
+    return receive_again
 
 
 def as_prometheus(state: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ import gradio as gr
 from gcd_core.errors import GCDError
 from gcd_core.ui.events import EVENTS
 
+LOG = logging.getLogger(__name__)
+UNEXPECTED = "That failed unexpectedly: check what was given, and try again."
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -63,5 +66,11 @@ def _noted(event: str, args: tuple, kwargs: dict[str, Any]) -> Iterator[None]:
     except GCDError as error:
         outcome = "refused"
         raise message(error) from None
+    except gr.Error:
+        outcome = "refused"
+        raise
+    except Exception:  # whatever it is, the visitor reads a sentence and the operator the reason
+        LOG.exception("The event %s failed.", event)
+        raise message(GCDError(UNEXPECTED)) from None
     finally:
         EVENTS.note(event, time.perf_counter() - began, outcome, key)

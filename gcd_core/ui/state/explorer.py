@@ -154,7 +154,7 @@ class Explorer:
         examples = self.domain.examples
         if not 0 <= index < len(examples):
             raise GCDError(
-                f"There is no example {index}: choose a number from 0 to {len(examples) - 1}."
+                f"There is no example of that number: choose one from 0 to {len(examples) - 1}."
             )
         with self._turns[index]:  # whoever asks for one meanwhile waits for the same
             if index not in self._examples:
