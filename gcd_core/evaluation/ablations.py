@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch.nn import functional as F
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.radius import measure_radii
 from gcd_core.evaluation.trials import Rows, Trials, light
+from gcd_core.method.counterfactual import LOWEST_LOSS
 
 LAMBDAS = (0.0625, 0.25, 1.0, 4.0)
 RADII = (0.5, 1.0, 1.5)  # times the domain's
@@ -53,8 +55,16 @@ def lambda_needs(trials: Trials) -> Rows:
 
 
 def lambda_counterfactual(trials: Trials) -> Rows:
-    """What the weight of LPIPS does to the counterfactual; from one pool."""
-    return [{"lambda": lam, **trials.of_g(trials.from_pool(lam=lam))} for lam in LAMBDAS]
+    """What the weight of LPIPS does to the paper's counterfactual, of the lowest loss.
+
+    It weighs in the proxy's loss, from one pool, and in the CF loss of each walk.
+    """
+    rows: Rows = []
+    for lam in LAMBDAS:
+        search = trials.domain.search.changed(lam=lam)
+        own = trials.on(replace(trials.domain, search=search, counterfactual=LOWEST_LOSS))
+        rows.append({"lambda": lam, **own.of_g(trials.from_pool(lam=lam))})
+    return rows
 
 
 def sample_counts(trials: Trials) -> Rows:

@@ -89,6 +89,10 @@ def test_maps_curves_and_ablations(domain, directions, tmp_path):
     lambdas = make_table("F2", trials)
     assert [row["lambda"] for row in lambdas] == [0.0625, 0.25, 1, 4]
     assert all(row["cosine"] > 0.9 for row in lambdas)
+    alphas = [row["alpha_of_lowest_loss"] for row in lambdas]
+    distances = [row["lpips"] for row in lambdas]
+    assert alphas == sorted(alphas, reverse=True), "the more LPIPS weighs, the nearer it stops"
+    assert distances == sorted(distances, reverse=True) and alphas[0] > alphas[-1]
     numbers = make_table("4", trials)
     assert [row["samples"] for row in numbers] == [32, 64, 96, 128]
     assert numbers[-1]["cosine_to_all"] == pytest.approx(1, abs=1e-4)
