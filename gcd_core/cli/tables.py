@@ -15,22 +15,13 @@ from gcd_core.evaluation import judges as networks
 from gcd_core.evaluation.faces import attribute_correlations
 from gcd_core.evaluation.judges import Judges
 from gcd_core.evaluation.paper import TABLES, in_papers_protocol, make_table
+from gcd_core.evaluation.plots import DRAWN, draw_table
 from gcd_core.evaluation.tables import markdown
 from gcd_core.evaluation.trials import Rows, Trials
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.directions import check_generator
 
 POOL = "pool.safetensors"  # the ablations' samples
-# What is drawn of a table: its x, and its curves; of F1 one for each weight.
-PLOTS = {
-    "3": ("probability", ("flip_rate", "map_correlation", "cosine")),
-    "D2": ("alpha", ("lower", "median", "upper")),
-    "4": ("samples", ("cosine_to_all", "flip_rate")),
-    "D6": ("resolution", ("flip_rate", "lpips", "warned")),
-    "F1": ("samples", ("cosine_to_all",)),
-    "F2": ("lambda", ("flip_rate", "lpips", "cosine")),
-    "F3": ("radius", ("flip_rate", "lpips")),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +105,9 @@ def main(args: argparse.Namespace) -> None:
                 )
             print(f"{TABLES[name].title} ...", file=sys.stderr)
             rows = make_table(name, trials)
+            for which, picture in trials.pictures.items():
+                picture.save(args.out / f"table-{name}-{which}.png")
+            trials.pictures.clear()
             keep(args.out, name, rows, settings)
         made[name] = rows
         shown = rows + beside.get(name, [])
@@ -192,29 +186,6 @@ def keep(folder: Path, name: str, rows: Rows, settings: dict[str, Any]) -> None:
     """Write a table as JSON, as Markdown and, where there is one, as a plot; the JSON last."""
     text = f"# {TABLES[name].title}\n\n{markdown(rows, columns(rows))}\n"
     (folder / f"table-{name}.md").write_text(text, encoding="utf-8")
-    if name in PLOTS:
-        plot(folder / f"table-{name}.png", name, rows)
+    if name in DRAWN:
+        draw_table(folder / f"table-{name}.png", name, TABLES[name].title, rows)
     write_json(folder / f"table-{name}.json", {"settings": settings, "rows": rows})
-
-
-def plot(file: Path, name: str, rows: Rows) -> None:
-    """Draw a table's curves as a PNG."""
-    from matplotlib.figure import Figure
-
-    x, curves = PLOTS[name]
-    figure = Figure(figsize=(6, 3.4), layout="constrained")
-    axes = figure.subplots()
-    rows = sorted(rows, key=lambda row: row[x])
-    weights = list(dict.fromkeys(row["lambda"] for row in rows)) if name == "F1" else [None]
-    for curve in curves:
-        for weight in weights:
-            own = [row for row in rows if weight is None or row["lambda"] == weight]
-            label = curve if weight is None else f"lambda {weight:g}"
-            drawn = [(row[x], row[curve]) for row in own if row.get(curve) is not None]
-            if drawn:
-                axes.plot(*zip(*drawn, strict=True), ".-", label=label)
-    if name not in ("3", "D2"):
-        axes.set_xscale("log", base=2)
-    axes.set(xlabel=x, title=TABLES[name].title)
-    axes.legend(frameon=False)
-    figure.savefig(file, dpi=130)

@@ -8,6 +8,7 @@ from typing import Any
 from torch.nn import functional as F
 
 from gcd_core.evaluation import metrics
+from gcd_core.evaluation.fan import mean_heat
 from gcd_core.evaluation.radius import measure_radii
 from gcd_core.evaluation.trials import Rows, Trials, light
 from gcd_core.method.counterfactual import LOWEST_LOSS
@@ -20,7 +21,7 @@ SOURCES = 4
 
 def sources(trials: Trials) -> Rows:
     """G from several source images, spread over the classifier's answers, tried on all images."""
-    rows, own = [], trials.mean_heat(trials.walked(trials.directions["g"]))
+    rows, own = [], mean_heat(trials.walked(trials.directions["g"]))
     for i in _spread(trials):
         g = trials.search(trials.images[i : i + 1]).directions["g"]
         paths = trials.walked(g)
@@ -29,7 +30,7 @@ def sources(trials: Trials) -> Rows:
                 "source": trials.names[i],
                 "probability": trials.probabilities[i].item(),
                 "cosine": trials.cosine(g),
-                "map_correlation": metrics.rank_correlation(own, trials.mean_heat(paths)),
+                "map_correlation": metrics.rank_correlation(own, mean_heat(paths)),
                 **trials.figures([light(path) for path in paths]),
             }
         )

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from gcd_core.errors import GCDError
+from gcd_core.method.attribution import explain_path
+from gcd_core.method.walk import Path
 
 QUARTILES = (0.25, 0.5, 0.75)
 Points = Sequence[tuple[float, float]]
@@ -74,3 +76,8 @@ def mean_map(maps: Sequence[Tensor]) -> Tensor:
         raise GCDError("A mean is of one map at least.")
     scaled = [heat / heat.abs().sum().clamp(min=1e-12) for heat in maps]
     return torch.stack(scaled).mean(0)
+
+
+def mean_heat(paths: Sequence[Path]) -> Tensor:
+    """Return the mean size of paths' BB-LIG maps (H, W), each up to its own counterfactual."""
+    return mean_map([explain_path(path, until=path.counterfactual).map.abs() for path in paths])

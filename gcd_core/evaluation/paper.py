@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,10 +15,11 @@ from gcd_core.errors import GCDError
 from gcd_core.evaluation import ablations, others
 from gcd_core.evaluation.bench import PAPER, PAPER_POINTS, Fixed
 from gcd_core.evaluation.evaluate import batches_of, counterfactuals_of
-from gcd_core.evaluation.fan import fan_of
-from gcd_core.evaluation.metrics import mean, quantus_judges
+from gcd_core.evaluation.fan import fan_of, mean_map
+from gcd_core.evaluation.metrics import mean, quantus_judges, rank_correlation
 from gcd_core.evaluation.pairs import Comparison, diversity_of_flips
 from gcd_core.evaluation.trials import Rows, Trials, light
+from gcd_core.images.drawing import difference, overlay
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.walk import Path, walk_many
@@ -85,6 +87,49 @@ def maps_table(trials: Trials) -> Rows:
     ]
 
 
+def mean_maps_table(trials: Trials) -> Rows:
+    """What all images' counterfactuals change alike: mean maps, and how alike the images' own are.
+
+    Of each direction the mean size of the difference and of BB-LIG, laid over the mean image in
+    `trials.pictures`; `agreement` is the mean rank correlation of an image's map with the mean of
+    the others', `top_decile` the share of the mean that lies in a tenth of the picture.
+    """
+    middle, rows = trials.images.mean(0, keepdim=True), []
+    for direction in trials.directions:
+        maps: dict[str, list[Tensor]] = {"difference": [], "BB-LIG": []}
+        for path in trials.walked(direction):
+            changed = difference(path.counterfactual_image, path.source)
+            heat = explain_path(path, until=path.counterfactual).map
+            for own, size in zip(maps.values(), (changed, heat), strict=True):
+                own.append(size.abs().double())
+        for name, own in maps.items():
+            mean_of_all = mean_map(own)
+            trials.pictures[f"{direction.name}-{name}"] = overlay(middle, mean_of_all)
+            rows.append(
+                {
+                    "direction": direction.name,
+                    "map": name,
+                    "n": len(own),
+                    "agreement": _agreement(own),
+                    "top_decile": _top_decile(mean_of_all),
+                }
+            )
+    return rows
+
+
+def _agreement(maps: list[Tensor]) -> float | None:
+    """The mean rank correlation of each map with the mean of the others."""
+    others = (mean_map(maps[:i] + maps[i + 1 :]) for i in range(len(maps)))
+    pairs = zip(maps, others, strict=True)
+    return mean(rank_correlation(own, rest) for own, rest in pairs)
+
+
+def _top_decile(heat: Tensor) -> float:
+    """The share of a map (H, W) of sizes that lies in its strongest tenth of the pixels."""
+    size = heat.flatten().sort(descending=True).values
+    return (size[: math.ceil(len(size) / 10)].sum() / size.sum().clamp(min=1e-12)).item()
+
+
 def curves_table(trials: Trials) -> Rows:
     """Quartiles of the probability of the side that each image was on, along g."""
     curves = []
@@ -104,8 +149,9 @@ def curves_table(trials: Trials) -> Rows:
 TABLES = {
     "1": Table("Counterfactuals along each direction (Table 1)", directions_table),
     "2": Table("Sparseness and complexity of maps (Table 2)", maps_table),
-    "3": Table("Source images: g found from each (Table 3, D.1)", ablations.sources),
+    "3": Table("Source images: g found from each (Table 3)", ablations.sources),
     "4": Table("Number of samples: g from the first of one pool", ablations.sample_counts),
+    "D1": Table("Mean change and mean heat of all images (Fig. 4, D.1)", mean_maps_table),
     "D2": Table("Probability along g, quartiles over images (D.2)", curves_table),
     "D3": Table("Other generators: g found by each (D.3)", others.generators),
     "D6": Table("Pictures of other resolutions (D.6)", others.resolutions),

@@ -21,6 +21,7 @@ from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.decoded import Remembering
+from gcd_core.evaluation.fan import mean_heat
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS, Region, RegionReader
 from gcd_core.evaluation.planted import (
     LABEL,
@@ -147,7 +148,7 @@ class Sanity:
         ]
         paths = [self._walks(self.domain, g, self.label) for g in found]
         rates = [sum(path.flips for path in own) / len(own) for own in paths]
-        maps = [self._mean_map(own) for own in paths]
+        maps = [mean_heat(own) for own in paths]
         alike = [
             metrics.rank_correlation(a, b) or 0.0 for i, a in enumerate(maps) for b in maps[:i]
         ]
@@ -232,7 +233,7 @@ class Sanity:
     def scrambled(self) -> Verdict:
         """Random weights and shuffled labels: nothing of the true explanation may be left."""
         own = self._g(self.domain, self.label)
-        own_map = self._mean_map(self._walks(self.domain, own, self.label))
+        own_map = mean_heat(self._walks(self.domain, own, self.label))
         generator = torch.Generator().manual_seed(0)
         shuffled = self.probabilities[torch.randperm(len(self.images), generator=generator)]
         present = shuffled >= shuffled.median()
@@ -244,7 +245,7 @@ class Sanity:
         for name, classifier in others.items():
             domain = self._with(classifier)
             g = self._g(domain, LABEL)
-            own_of_it = self._mean_map(self._walks(domain, g, LABEL))
+            own_of_it = mean_heat(self._walks(domain, g, LABEL))
             figures[name] = {
                 "abs_cosine": F.cosine_similarity(own.vector, g.vector, dim=0).abs().item(),
                 "map_correlation": metrics.rank_correlation(own_map, own_of_it) or 0.0,
@@ -299,12 +300,6 @@ class Sanity:
                 peak.append(inside.flatten()[size.flatten().argmax()].item())
             figures[method] = {"mass": sum(mass) / len(mass), "peak": sum(peak) / len(peak)}
         return figures
-
-    @staticmethod
-    def _mean_map(paths: Sequence[Path]) -> Tensor:
-        """The mean size of the paths' BB-LIG maps, each scaled to a sum of 1."""
-        maps = [explain_path(path, until=path.counterfactual).map.abs() for path in paths]
-        return torch.stack([heat / heat.sum().clamp(min=1e-12) for heat in maps]).mean(0)
 
     @staticmethod
     def _moved_by(

@@ -10,6 +10,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,7 +26,6 @@ from gcd_core.evaluation.features import (
 )
 from gcd_core.evaluation.judges import Judges
 from gcd_core.evaluation.pool import keep_samples, kept_samples
-from gcd_core.method.attribution import explain_path
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.search import Found, Samples, find_directions
 from gcd_core.method.settings import Settings
@@ -78,6 +78,7 @@ class Trials:
         self.images, self.label = torch.cat(pictures), directions.label
         self.samples, self.batch_size = samples, batch_size
         self._pool_file = pool
+        self.pictures: dict[str, Image.Image] = {}  # what tables draw beside their rows
         if len(self.images) < FEWEST_IMAGES:
             raise GCDError(f"The tables need four images at least, not {len(self.images)}.")
         if samples < FEWEST_SAMPLES:
@@ -166,11 +167,6 @@ class Trials:
         few = {name: figures[name] for name in ("flip_rate", "oracle_flip_rate", "lpips")}
         own = {"cosine": self.cosine(g), "cf_loss": metrics.mean(losses)}
         return {**own, "alpha_of_lowest_loss": metrics.mean(alphas), **few}
-
-    def mean_heat(self, paths: Sequence[Path]) -> Tensor:
-        """The mean size of the paths' BB-LIG maps (H, W), each scaled to a sum of 1."""
-        maps = [explain_path(path, until=path.counterfactual).map.abs() for path in paths]
-        return torch.stack([heat / heat.sum().clamp(min=1e-12) for heat in maps]).mean(0)
 
     def figures(self, paths: Sequence[Path]) -> dict[str, Any]:
         """Rates and distances of the counterfactuals of all images, in their order."""

@@ -106,6 +106,25 @@ def test_maps_curves_and_ablations(domain, directions, tmp_path, monkeypatch):
     assert len(make_table("F3", trials)) == 3
 
 
+def test_mean_maps_show_where_all_images_change(domain, directions, tmp_path):
+    faint = [(name, 0.5 + 0.2 * (image - 0.5)) for name, image in named(domain)]  # none is clipped
+    exact = LinearGenerator(8, domain.generator.image_size)
+    trials = Trials(replace(domain, generator=exact), faint, directions)
+    rows = {(row["direction"], row["map"]): row for row in make_table("D1", trials)}
+    for direction in directions:  # every image changes by the same picture, times its alpha
+        row = rows[direction.name, "difference"]
+        assert row["n"] == 8 and row["agreement"] == pytest.approx(1, abs=1e-3)
+        change = (domain.generator.basis @ direction.vector).abs().sort(descending=True).values
+        tenth = -(-len(change) // 10)
+        share = (change[:tenth].sum() / change.sum()).item()
+        assert row["top_decile"] == pytest.approx(share, abs=1e-3)
+    assert trials.pictures.keys() == {
+        f"{name}-{kind}" for name in ("g", "h1") for kind in ("difference", "BB-LIG")
+    }
+    side = domain.generator.image_size
+    assert all(picture.size == (side, side) for picture in trials.pictures.values())
+
+
 def test_the_pool_of_another_search_is_refused(domain, directions, tmp_path):
     pool = tmp_path / "pool.safetensors"
     first = Trials(domain, named(domain), directions, samples=64, pool=pool)
@@ -195,8 +214,12 @@ def test_the_command_keeps_each_table_and_does_not_make_it_twice(
     directions.save(file)
     command = ["tables", "--domain", "linear", "--images", str(domain.folder), "--samples", "64"]
     command += ["--directions", str(file), "--out", str(out)]
+    assert main([*command, "--table", "D1"]) == 0
+    drawn = {p.name for p in out.iterdir()}
+    assert drawn > {f"table-D1-{n}-{m}.png" for n in ("g", "h1") for m in ("difference", "BB-LIG")}
+    capsys.readouterr()
     assert main([*command, "--table", "2", "D2"]) == 0
-    assert {p.name for p in out.iterdir()} == {
+    assert {p.name for p in out.iterdir()} - drawn == {
         "table-2.json",
         "table-2.md",
         "table-D2.json",
@@ -225,4 +248,4 @@ def test_bad_requests_are_refused(domain, directions):
         Trials(domain, named(domain), directions, samples=10)
     with pytest.raises(GCDError, match="no table 'D9'"):
         make_table("D9", Trials(domain, named(domain), directions))
-    assert len(TABLES) == 10
+    assert len(TABLES) == 11
