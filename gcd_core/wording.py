@@ -17,3 +17,9 @@ def signed(number: float, digits: int = 2) -> str:
     if abs(number) < 0.5 * 10**-digits:
         return "0"
     return f"{number:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    seconds = round(seconds)
+    return f"{seconds} s" if seconds < 90 else f"{seconds // 60} min {seconds % 60:02d} s"

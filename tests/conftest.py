@@ -4,6 +4,9 @@ import os
 import socket
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core each: before torch counts them
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import huggingface_hub
 import pytest
 import torch

@@ -16,7 +16,7 @@ FLOORS = (
     ("bridge",),
     ("domains",),
     ("__init__", "report", "training", "evaluation"),
-    ("ui", "cli"),
+    ("ui", "load", "cli"),
     ("__main__", "app"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,14 +1,18 @@
 """Masks from files: which part of a picture is marked."""
 
+from __future__ import annotations
+
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from gcd_core.images.limits import ImageError
-from gcd_core.images.reading import ImageSource, opened, read_bytes, squared
+from gcd_core.images.reading import FORMATS, ImageSource, opened, read_bytes, squared
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def load_mask(
@@ -17,6 +21,24 @@ def load_mask(
     picture: tuple[int, int] | None = None,
     fit: str = "stretch",
 ) -> Tensor:
+    """Open a mask: `read_mask` as a tensor (size, size) of bool.
+
+    Raises
+    ------
+    ImageError
+        As `read_mask`.
+    """
+    import torch
+
+    return torch.from_numpy(read_mask(source, size, picture, fit))
+
+
+def read_mask(
+    source: ImageSource,
+    size: int,
+    picture: tuple[int, int] | None = None,
+    fit: str = "stretch",
+) -> np.ndarray:
     """Open a mask: a picture of two values, the brighter of which marks.
 
     Where it has transparency, what is not transparent is marked, whatever its colour. A mask of the
@@ -36,7 +58,7 @@ def load_mask(
 
     Returns
     -------
-    Tensor (size, size), bool
+    ndarray (size, size), bool
         True where it is marked. It may be empty or full.
 
     Raises
@@ -58,7 +80,7 @@ def load_mask(
             )
         marked = _marked(image)
     covered = squared(Image.fromarray(marked.astype(np.float32)), size, fit, Image.Resampling.BOX)
-    return torch.from_numpy(np.asarray(covered) >= 0.5)
+    return np.asarray(covered) >= 0.5
 
 
 def _frames(source: bytes | Image.Image) -> int:
@@ -66,7 +88,7 @@ def _frames(source: bytes | Image.Image) -> int:
     if isinstance(source, Image.Image):
         return getattr(source, "n_frames", 1)
     try:
-        with Image.open(io.BytesIO(source)) as image:
+        with Image.open(io.BytesIO(source), formats=FORMATS) as image:
             return getattr(image, "n_frames", 1)
     except (OSError, ValueError, EOFError):  # DICOM, which Pillow does not know
         return 1

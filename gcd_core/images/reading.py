@@ -1,19 +1,25 @@
-"""Pictures of every sort to tensors: files checked, decoded, turned upright, resized."""
+"""Pictures of every sort to tensors: files checked, decoded, turned upright, resized.
+
+Torch is imported where a tensor is made: the process that decodes visitors' files has none.
+"""
+
+from __future__ import annotations
 
 import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from gcd_core.images.dicom import read_dicom
 from gcd_core.images.limits import MAX_BYTES, MAX_PIXELS, ImageError, check_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 BIT_DEPTHS = (8, 10, 12, 14, 16, 24, 32)
@@ -33,6 +39,24 @@ ImageSource = str | Path | bytes | Image.Image | BinaryIO
 
 
 def load_image(source: ImageSource, size: int, channels: int, fit: str = "stretch") -> Tensor:
+    """Open a picture and bring it to the form a domain expects: `read_picture` as a tensor.
+
+    Returns
+    -------
+    Tensor (1, channels, size, size)
+        float32 in [0, 1].
+
+    Raises
+    ------
+    ImageError
+        As `read_picture`.
+    """
+    import torch
+
+    return torch.from_numpy(read_picture(source, size, channels, fit))[None]
+
+
+def read_picture(source: ImageSource, size: int, channels: int, fit: str = "stretch") -> np.ndarray:
     """Open a picture and bring it to the form a domain expects.
 
     The first frame of an animation and the first page of a document are used; the orientation in
@@ -59,7 +83,7 @@ def load_image(source: ImageSource, size: int, channels: int, fit: str = "stretc
 
     Returns
     -------
-    Tensor (1, channels, size, size)
+    ndarray (channels, size, size)
         float32 in [0, 1].
 
     Raises
@@ -72,10 +96,10 @@ def load_image(source: ImageSource, size: int, channels: int, fit: str = "stretc
         deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
         pixels = _deep_to_float(image) if deep else _flat(image, "L" if channels == 1 else "RGB")
         array = np.asarray(squared(pixels, size, fit), dtype=np.float32)
-    tensor = torch.from_numpy(array / (1 if deep else 255)).clamp(0, 1)
+    levels = (array / np.float32(1 if deep else 255)).clip(0, 1)
     if deep:
-        return tensor.expand(1, channels, size, size).contiguous()
-    return tensor.reshape(1, size, size, channels).permute(0, 3, 1, 2).contiguous()
+        return np.repeat(levels[None], channels, axis=0)
+    return np.ascontiguousarray(levels.reshape(size, size, channels).transpose(2, 0, 1))
 
 
 def looks_like_photograph(source: ImageSource) -> bool:
@@ -100,7 +124,7 @@ def looks_like_photograph(source: ImageSource) -> bool:
 def shown_name(name: str, source: ImageSource) -> str:
     """A file's name where others may see it; not of DICOM files, which often have the patient's."""
     data = read_bytes(source) if not isinstance(source, Image.Image) else b""
-    return "DICOM" if _is_dicom(data) else name
+    return "DICOM" if is_dicom(data) else name
 
 
 def picture_size(source: ImageSource) -> tuple[int, int]:
@@ -193,7 +217,7 @@ def read_bytes(source: str | Path | bytes | BinaryIO) -> bytes:
 
 def _open_file(data: bytes) -> Image.Image:
     """Read the header only, of all but DICOM; decoding waits until the size has been checked."""
-    if _is_dicom(data):
+    if is_dicom(data):
         return read_dicom(data)
     if _is_nifti(data):
         raise ImageError(
@@ -214,7 +238,7 @@ def _open_file(data: bytes) -> Image.Image:
         ) from error
 
 
-def _is_dicom(data: bytes) -> bool:
+def is_dicom(data: bytes) -> bool:
     """Whether a file says so after its preamble, or begins like one that lacks the preamble."""
     if data[128:132] == b"DICM":
         return True

@@ -122,6 +122,14 @@ class Settings:
         check_radius(self.radius)
         check_steps(self.steps, self.batch_size)
         self._check_ways(z_sem_size)
+        # Half of those in the ball, a quarter of all with ways, lead to the boundary.
+        least = VALIDATION_PART * (8 if self.n_ways else 2)
+        if self.boundary and self.n_samples < least:
+            ways = " and for independent ways" if self.n_ways else ""
+            raise GCDError(
+                f"{self.n_samples} samples are too few to search at the decision boundary{ways}; "
+                f"take {least} or more (1,024 are usual)."
+            )
 
     def _check_ways(self, z_sem_size: int) -> None:
         """Refuse what no ways can be looked for with."""

@@ -176,7 +176,7 @@ class CompareTab:
                 return  # another image was opened meanwhile: nobody asks about this one any more
             if session.opened is not opened or session.paths is not paths:
                 return
-            opinion = self.explorer.opinion(path.counterfactual_image)
+            opinion = self.explorer.second_opinion.of(path.counterfactual_image)
             numbers["rows"].append(row(name, path, before, opinion[i] if opinion else None))
             heat = explain_path(path, until=path.counterfactual)
             cards.append(card(opened, positive, numbers["rows"][-1], path, heat))

@@ -5,22 +5,17 @@ Their names, parameters and docstrings are those of the page's API.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 
 import gradio as gr
 
 from gcd_core.errors import GCDError
-from gcd_core.images.reading import (
-    NOT_A_RADIOGRAPH,
-    fit_words,
-    looks_like_photograph,
-    picture_size,
-    shown_name,
-)
+from gcd_core.images.reading import NOT_A_RADIOGRAPH, fit_words
 from gcd_core.method.counterfactual import SMALLEST, check_counterfactual
 from gcd_core.ui.explore_layout import ExploreLayout
-from gcd_core.ui.html import Display, curve_card, map_panel, pictures
+from gcd_core.ui.html import Display, curve_card, heading, map_panel, pictures
 from gcd_core.ui.numbers import convincing, numbers_of
 from gcd_core.ui.state.positions import SLIDERS
 from gcd_core.ui.state.session import Session
@@ -28,6 +23,7 @@ from gcd_core.ui.state.sets import BUNDLED
 from gcd_core.ui.state.visitors import Visitors
 from gcd_core.ui.whereabouts import visit
 
+TELL = 5.0  # seconds, after which who waits for paths is told anew how many go before
 STRONGEST = "strongest"  # of the targets of a flip; the others are margins
 
 
@@ -81,15 +77,15 @@ class ExploreHandlers:
         path = FilePath(image)
         data = path.read_bytes()
         path.unlink(missing_ok=True)  # a visitor's picture lives in the session only
-        tensor = self.domain.load_image(data)
-        grey = self.domain.generator.channels == 1
-        notice = NOT_A_RADIOGRAPH if grey and looks_like_photograph(data) else ""
-        shape = picture_size(data)
+        picture = self.visitors.explorer.read(data)
+        grey, shape = self.domain.generator.channels == 1, picture.shape
+        notice = NOT_A_RADIOGRAPH if grey and picture.photograph else ""
         fitted = fit_words(shape, self.domain.fit)
         if fitted:
             fitted = f"{fitted} from {shape[0]} \N{MULTIPLICATION SIGN} {shape[1]} pixels"
         aspect = shape[0] / shape[1] if self.domain.fit == "stretch" else 1.0
-        opened = session.open_image(tensor, shown_name(path.name, data), notice, fitted, aspect)
+        name = picture.name(path.name)
+        opened = session.open_image(picture.image, name, notice, fitted, aspect)
         if opened is not None and opened.notice:
             gr.Warning(opened.notice, title="Unusual image")
         return self.layout.show_everything(session, Display(overlay, opacity, view))
@@ -135,7 +131,8 @@ class ExploreHandlers:
         session, display = self._session(request), Display(overlay, opacity, view)
         unchanged = tuple(gr.skip() for _ in self.layout.shown)
         sent: set[str] = set()
-        paths, ready, drawn_for = session.paths, -1, None
+        paths, ready, drawn_for, told_at = session.paths, -1, None, 0.0
+        unchanged_ends = tuple(gr.skip() for _ in [*self.layout.ends[1:], *self.layout.films])
         while paths is not None and paths is session.paths:
             finished, now = paths.finished, paths.ready
             if now != ready:
@@ -145,12 +142,15 @@ class ExploreHandlers:
                     shown = self.layout.show(session, display)
                 films = self.layout.show_films(session, sent)
                 yield (*shown, *self.layout.show_ends(session), *films)
+                told_at = time.monotonic()
+            elif time.monotonic() - told_at > TELL:
+                yield (*unchanged, heading(session), *unchanged_ends)
+                told_at = time.monotonic()
             if finished:
                 break
             paths.news(ready)
         if ready < 0:
-            others = len(self.layout.ends) + len(self.layout.films)
-            yield (*unchanged, *(gr.skip() for _ in range(others)))
+            yield (*unchanged, gr.skip(), *unchanged_ends)
 
     # -- moving -----------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from gcd_core.ui.state.positions import MAX_H, MAX_W
 from gcd_core.ui.state.searches import RunningSearch
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
+from gcd_core.wording import duration
 
 STAGE_TITLES = {
     "encode": "Encoding the image",
@@ -45,12 +46,6 @@ SHARE = {
     "carry": (0.2, 0.21),
     "directions": (0.99, 1),
 }
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    seconds = round(seconds)
-    return f"{seconds} s" if seconds < 90 else f"{seconds // 60} min {seconds % 60:02d} s"
 
 
 def search_settings(

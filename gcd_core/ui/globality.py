@@ -24,7 +24,6 @@ from gcd_core.report.captions import caption
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn, thumbnail
 from gcd_core.ui.explore import LIVE, ExploreTab
-from gcd_core.ui.find import duration
 from gcd_core.ui.html import Display, image_tag
 from gcd_core.ui.messages import polite
 from gcd_core.ui.numbers import label_names
@@ -35,6 +34,7 @@ from gcd_core.ui.state.visitors import Visitors
 from gcd_core.ui.state.wall import MOST_IMAGES, Piece, Wall, start_wall
 from gcd_core.ui.take_home import rows_as_csv
 from gcd_core.ui.words import said, term, way
+from gcd_core.wording import duration
 
 SIDE = 88  # of a picture on the wall, in pixels
 FORMATS = ("csv", "zip")
@@ -356,12 +356,13 @@ class GlobalityTab:
         for path in map(FilePath, files):
             data = path.read_bytes()
             path.unlink(missing_ok=True)  # a visitor's pictures live in the session only
-            name = shown_name(path.name, data)
             try:
-                images.append(domain.load_image(data))
-                names.append(name)
+                picture = self.explorer.read(data)
             except GCDError:
-                skipped.append(name)
+                skipped.append(shown_name(path.name, data))
+                continue
+            images.append(picture.image)
+            names.append(picture.name(path.name))
         if not images:
             raise GCDError("None of these files could be opened as an image.")
         return names, images, skipped

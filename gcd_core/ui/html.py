@@ -30,7 +30,7 @@ from gcd_core.ui.state.frames import Frame, Opened
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.whereabouts import address_of
 from gcd_core.ui.words import TERMS, plain_way, said, term, way
-from gcd_core.wording import signed
+from gcd_core.wording import duration, signed
 
 DIVIDER = (
     '<input type="range" class="gcd-divider" min="0" max="100" value="50" '
@@ -355,7 +355,7 @@ def heading(session: Session) -> str:
     state = ""
     if paths is not None and paths.ready < paths.total:
         of = said("ways", "directions")
-        text = f"preparing {paths.ready} of {paths.total} {of}"
+        text = f"preparing {paths.ready} of {paths.total} {of}{after_others(*paths.before)}"
         state = f'<small class="busy"><span>{text}</span></small>'
     return (
         f'<div class="gcd-heading"><h2>{term("directions")} <span class="set">{used}</span>{state}'
@@ -363,6 +363,14 @@ def heading(session: Session) -> str:
         f'<p>At its ends: <i class="no"></i>{escape(negative)} <i class="yes"></i>'
         f"{escape(positive)}</p></div>"
     )
+
+
+def after_others(count: int, seconds: float | None) -> str:
+    """How many of others' paths come before, and how long that takes; nothing of one or none."""
+    if count < 2:
+        return ""
+    wait = "" if seconds is None else f", about {duration(seconds)}"
+    return f"; {count} of other visitors&rsquo; first{wait}"
 
 
 def ways_line(session: Session) -> str:

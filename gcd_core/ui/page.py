@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from html import escape
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import BlockFunction
+from gradio.state_holder import SessionState
 
 from gcd_core.domains.opening import Domain
 from gcd_core.files import bundled
@@ -33,6 +36,10 @@ SCRIPTS = (
 )  # the first defines `gcd`, the others add to it
 MAX_UPLOAD = "50mb"  # as much as imaging accepts
 CACHE_SECONDS = 3600
+# Handlers that are under way at a time. Most of them wait: for a path that is being decoded, or for
+# their turn with the networks. With Gradio's own 40 the others' moves would wait for those.
+MOST_UNDER_WAY = 512
+MOST_WAITING = 256  # events that wait for such a place; a further one is refused
 
 
 def header(domain: Domain, menu: str = "") -> str:
@@ -107,6 +114,8 @@ class ExplorerPage(gr.Blocks):
         self.explorer = self.visitors.explorer
         with self:
             self._lay_out(domain, menu, images)
+        self.max_threads = MOST_UNDER_WAY
+        self.queue(max_size=MOST_WAITING)
 
     def _lay_out(self, domain: Domain, menu: str, images: ImageFiles | None) -> None:
         gr.HTML(
@@ -129,9 +138,40 @@ class ExplorerPage(gr.Blocks):
         globality.bind(tabs, globality_tab)
         self.unload(self.leave)
 
+    async def postprocess_data(
+        self, block_fn: BlockFunction, predictions: Any, state: SessionState | None
+    ) -> list[Any]:
+        """Answer an event as Gradio does, without making anew each component that it leaves alone.
+
+        For every `gr.skip()` Gradio makes a component, half a millisecond each on the thread that
+        serves everybody. An answer of "prepare" has dozens.
+        """
+        outputs = block_fn.outputs
+        several = isinstance(predictions, list | tuple) and len(predictions) == len(outputs) > 1
+        if not several:
+            return await super().postprocess_data(block_fn, predictions, state)
+        told = [i for i, value in enumerate(predictions) if not is_skipped(value)]
+        answers: list[Any] = [gr.skip() for _ in outputs]
+        if told:
+            part = copy.copy(block_fn)
+            part.outputs = [outputs[i] for i in told]
+            values = [predictions[i] for i in told]
+            # Of a function with one output Gradio takes its answer for that output's value.
+            given: Any = values if len(told) > 1 else values[0]
+            for i, answer in zip(
+                told, await super().postprocess_data(part, given, state), strict=True
+            ):
+                answers[i] = answer
+        return answers
+
     def leave(self, request: gr.Request) -> None:
         """Ends the session of a visitor who closes the page."""
         self.visitors.forget(request.session_hash)
+
+
+def is_skipped(value: object) -> bool:
+    """Whether a handler's value leaves its component as it is."""
+    return isinstance(value, dict) and value == gr.skip()
 
 
 def build_page(domain: Domain) -> ExplorerPage:
@@ -175,5 +215,6 @@ def launch_settings() -> dict[str, Any]:
     """What `launch` needs beside the address."""
     return {
         **page_settings(),
+        "max_threads": MOST_UNDER_WAY,
         "_frontend": False,  # skips one check only, which gives up where a machine takes 3 seconds
     }

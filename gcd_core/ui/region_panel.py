@@ -20,7 +20,6 @@ from gcd_core.domains.opening import Domain
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.images.drawing import difference, overlay, to_pil
 from gcd_core.images.limits import ImageError
-from gcd_core.images.mask import load_mask
 from gcd_core.method.region import check_region
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn
@@ -66,13 +65,13 @@ def why_no_bridge(domain: Domain) -> str:
     return ""
 
 
-def read_mask(address: object, size: int) -> Tensor:
-    """The mask (S, S), bool, in a data address of a picture.
+def mask_file(address: object) -> bytes:
+    """The file in a data address of a picture.
 
     Raises
     ------
     GCDError
-        Where it is none, or none of that size and of two values.
+        Where it is none.
     """
     text = address if isinstance(address, str) else ""
     if not text:
@@ -81,10 +80,9 @@ def read_mask(address: object, size: int) -> Tensor:
     if len(text) > LONGEST or not head.startswith("data:image/"):
         raise ImageError("The mask is no picture: send it as a data address of a PNG.")
     try:
-        data = base64.b64decode(body, validate=True)
+        return base64.b64decode(body, validate=True)
     except binascii.Error:
         raise ImageError("The mask's data address is damaged: paint it again.") from None
-    return load_mask(data, size)
 
 
 def mask_address(mask: Tensor) -> str:
@@ -158,6 +156,7 @@ class RegionPanel:
     def __init__(self, visitors: Visitors) -> None:
         self.visitors = visitors
         self.size = visitors.explorer.domain.generator.image_size
+        self._reader = visitors.explorer.shared.reader
         self.numbers = gr.JSON(label="facts", visible=False)
         self.mask = gr.Textbox("", label="mask", visible=False)
         black_box_only = why_no_bridge(visitors.explorer.domain)
@@ -200,7 +199,7 @@ class RegionPanel:
     def paint_region(self, mask: str, request: gr.Request) -> dict[str, Any]:
         """Checks a mask: a PNG as data address, white where the picture may change."""
         self._session(request)
-        marked = read_mask(mask, self.size)
+        marked = self._reader.mask(mask_file(mask), self.size)
         check_region(self.visitors.explorer.domain, marked)
         return {"share": float(marked.double().mean())}
 
@@ -217,7 +216,7 @@ class RegionPanel:
         The last answer holds what came of it.
         """
         session, regions = self._session(request)
-        marked = read_mask(mask, self.size)
+        marked = self._reader.mask(mask_file(mask), self.size)
         news: queue.Queue[tuple[int, int]] = queue.Queue()
         outcome: list[Tried | Exception] = []
 

@@ -172,6 +172,7 @@ def test_bad_settings_are_told_in_one_line(domain, capsys, options, message):
     assert printed.startswith("error: ") and message in printed and printed.count("\n") == 1
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(
     not (BUNDLED / "chest-xray" / "domain.toml").is_file(), reason="the bundled domain is missing"
 )

@@ -16,6 +16,8 @@ from tests.evaluation.domain import linear_domain, source_image
 from tests.fakes import LinearGenerator
 from tests.ui.fakes import HAZE, FakeDomain, draw
 
+IN_THE_SUITE = ("right lower", 0.3)  # of the searches by readers of one field
+
 
 def readings(count=60, size=32, channels=1, seed=0):
     return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
@@ -161,6 +163,7 @@ def reading(regions, size=24):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("max_cosine", [0.0, 0.3])
 def test_of_a_reader_of_four_regions_a_search_finds_three_ways_more(max_cosine):
     domain, source, images = reading(LUNG_FIELDS)
@@ -188,8 +191,14 @@ def test_of_a_reader_of_four_regions_a_search_finds_three_ways_more(max_cosine):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LUNG_FIELDS)
-@pytest.mark.parametrize("max_cosine", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("name", "max_cosine"),
+    [
+        pytest.param(name, cosine, marks=[pytest.mark.nightly] * ((name, cosine) != IN_THE_SUITE))
+        for name in LUNG_FIELDS
+        for cosine in (0.0, 0.3)
+    ],
+)
 def test_of_a_reader_of_one_region_a_search_finds_no_way_beside_g(name, max_cosine):
     domain, source, _ = reading([name])
     settings = {"n_ways": 4, "max_cosine": max_cosine, "n_h": 0}

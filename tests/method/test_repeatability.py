@@ -46,7 +46,7 @@ def test_a_classifier_that_reads_one_axis_is_found_again() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spread", [0.5, 2.0])
+@pytest.mark.parametrize("spread", [0.5, pytest.param(2.0, marks=pytest.mark.nightly)])
 def test_what_is_expected_is_what_other_seeds_give(spread: float) -> None:
     """Over four searches with other seeds and errors, as far as six cosines can tell."""
     found = [searched(spread, seed) for seed in range(4)]

@@ -195,7 +195,7 @@ def test_a_classifier_that_never_changes_is_refused(brief):
     assert len(refused.value.samples) == 20
 
 
-@pytest.mark.parametrize("offset", [-9.0, 9.0])
+@pytest.mark.parametrize("offset", [-9.0, pytest.param(9.0, marks=pytest.mark.nightly)])
 @pytest.mark.slow
 def test_at_the_boundary_a_saturated_source_finds_g(offset):
     """A classifier that is flat far from its boundary, and looks elsewhere there than near it."""
@@ -251,6 +251,7 @@ def test_at_the_boundary_g_does_not_settle_before_it_is_there(brief):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_ways_are_found_without_a_query_more():
     size = 8
 
@@ -333,6 +334,8 @@ def test_one_way_is_said_to_be_one():
         ({"max_cosine": 0.35}, "max_cosine is 0.35"),
         ({"n_ways": 2, "settle": 0.9, "n_samples": 64}, "settle ends a search once"),
         ({"n_ways": 2, "n_samples": 35}, "35 samples are too few"),
+        ({"boundary": True, "n_samples": 17}, "17 samples are too few .* boundary; take 18"),
+        ({"n_ways": 2, "boundary": True, "n_samples": 71}, "for independent ways; take 72"),
         ({"max_cosine": -0.1}, "max_cosine is -0.1"),
     ],
 )

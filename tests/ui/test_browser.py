@@ -123,11 +123,12 @@ def drag(page, name: str, share: float) -> None:
     page.mouse.up()
 
 
-def prepared(page) -> None:
+def prepared(page, patience: float = PATIENCE) -> None:
     """Waits until every path of the opened image is there."""
     page.wait_for_function(
         "() => document.querySelectorAll('.gcd-direction:not(.hide) .gcd-thumb img').length >= 10"
-        " && !document.querySelector('.gcd-heading .busy')"
+        " && !document.querySelector('.gcd-heading .busy')",
+        timeout=patience,
     )
 
 
@@ -135,7 +136,7 @@ def shoot(page, name: str) -> None:
     page.screenshot(path=ARTEFACTS / f"{name}.png")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.nightly)])
 def test_explore_fits_a_laptop_without_scrolling(served: Served, visit, scheme: str):
     page = visit(served.address, scheme=scheme)
     prepared(page)
@@ -695,7 +696,9 @@ def rows(page) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("width, height", [(1280, 800), (390, 844)])
+@pytest.mark.parametrize(
+    "width, height", [(1280, 800), pytest.param(390, 844, marks=pytest.mark.nightly)]
+)
 def test_ways_have_sliders_and_what_hardly_moves_folds_away(
     served: Served, visit, tmp_path: Path, width: int, height: int
 ):
@@ -811,7 +814,9 @@ def test_what_a_drag_drew_quickly_is_drawn_in_full_when_it_rests(visit, tmp_path
         page.visitors.close()
 
 
-@pytest.mark.parametrize("width, height", [(1400, 900), (390, 844)])
+@pytest.mark.parametrize(
+    "width, height", [(1400, 900), pytest.param(390, 844, marks=pytest.mark.nightly)]
+)
 def test_the_menu_opens_another_domain_and_leads_back(
     hosted: Hosted, visit, width: int, height: int
 ):
@@ -876,9 +881,9 @@ def test_a_domain_that_could_not_be_loaded_can_be_tried_again(hosted: Hosted, vi
     assert page.url.partition("?")[0] == hosted.cells
 
 
-@pytest.mark.bundled
-@pytest.mark.skipif("chest-xray" not in bundled_domains(), reason="no chest-xray domain here")
-def test_the_bundled_domain_and_the_readmes_picture(visit):
+@pytest.fixture
+def bundled_page() -> Iterator[str]:
+    """The address of the first bundled domain's page."""
     page = build_page(load_domain("chest-xray", device="cpu"))
     port = free_port()
     page.launch(
@@ -888,16 +893,22 @@ def test_the_bundled_domain_and_the_readmes_picture(visit):
         quiet=True,
         **launch_settings(),
     )
-    try:
-        window = visit(f"http://127.0.0.1:{port}")
-        window.wait_for_selector("#direction-g .gcd-thumb img")
-        picture = changed_picture(window)
-        window.locator("#flip-g").click()
-        wait_until(window, lambda: changed_picture(window) != picture)
-        prepared(window)
+    yield f"http://127.0.0.1:{port}"
+    page.close()
+    page.visitors.close()
+
+
+@pytest.mark.bundled
+@pytest.mark.skipif("chest-xray" not in bundled_domains(), reason="no chest-xray domain here")
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_the_bundled_domain_flips(bundled_page: str, visit, whole: bool):
+    """Also, once all of its paths are there, for the picture in the README."""
+    window = visit(bundled_page)
+    picture = changed_picture(window)
+    window.locator("#flip-g").click()
+    wait_until(window, lambda: changed_picture(window) != picture)
+    window.wait_for_selector("#pictures .flipped")
+    if whole:
+        prepared(window, 10 * PATIENCE)
         shoot(window, "readme")
-        assert window.locator("#pictures .flipped").count() == 1
-        assert window.evaluate("document.documentElement.scrollHeight") <= 800
-    finally:
-        page.close()
-        page.visitors.close()
+    assert window.evaluate("document.documentElement.scrollHeight") <= 800

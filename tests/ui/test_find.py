@@ -87,7 +87,8 @@ def test_settings_of_the_fields(domain: FakeDomain):
     assert settings == Settings(
         radius=3.0, n_samples=64, n_h=2, settle=0.99, antithetic=own.antithetic
     )
-    wanted = search_settings(domain, **FIELDS | {"ways": 3, "boundary": True}, settle=False)
+    fields = FIELDS | {"samples": 72, "ways": 3, "boundary": True}
+    wanted = search_settings(domain, **fields, settle=False)
     assert (wanted.n_ways, wanted.boundary) == (3, True)
     domain.search = Settings(radius=3.0, n_ways=2, boundary=True)  # the fields hold, not these
     wanted = search_settings(domain, **FIELDS, settle=False)
@@ -118,7 +119,7 @@ def test_the_ways_wanted_reach_the_search(
         raise GCDError("Enough.")
 
     monkeypatch.setattr(visitors.explorer, "_find", note)
-    answers(find, ways=3, boundary=True)
+    answers(find, samples=72, ways=3, boundary=True)
     assert [(settings.n_ways, settings.boundary) for settings in asked] == [(3, True)]
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import time
 from pathlib import Path
 from zipfile import ZipFile
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
+from gradio.state_holder import SessionState
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image, ImageDraw
@@ -18,7 +21,7 @@ from PIL import Image, ImageDraw
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
-from gcd_core.ui.page import build_page, launch_settings
+from gcd_core.ui.page import ExplorerPage, build_page, launch_settings
 from gcd_core.ui.region_panel import why_no_bridge
 from gcd_core.ui.serve import own_images
 from gcd_core.ui.site import Site
@@ -399,3 +402,18 @@ def test_a_domain_with_nothing_ready_opens_all_the_same(tmp_path: Path, picture:
         client.close()
         page.close()
         page.visitors.close()
+
+
+@pytest.mark.parametrize("told", [(), (0,), (1,), (0, 3), (0, 1, 2)])
+def test_what_is_skipped_is_answered_as_gradio_answers_it(visitors, told: tuple[int, ...]) -> None:
+    page = ExplorerPage(visitors.explorer.domain, visitors)
+    event = next(fn for fn in page.fns.values() if fn.api_name == "prepare")
+    values = [gr.skip() for _ in event.outputs]
+    for i in told:
+        values[i] = {"facts": 1} if not i else f"<b>{i}</b>"
+    ours = asyncio.run(page.postprocess_data(event, values, SessionState(page)))
+    theirs = asyncio.run(gr.Blocks.postprocess_data(page, event, values, SessionState(page)))
+    junk = {"__type__": "update", "props": {"__type__": "update"}}  # of a skipped gr.HTML
+    assert ours == [gr.skip() if answer == junk else answer for answer in theirs]
+    with pytest.raises(ValueError, match="enough output values"):
+        asyncio.run(page.postprocess_data(event, values[:-1], SessionState(page)))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from gcd_core.errors import GCDError
 
 LONG = 0.05  # seconds that make a piece of work a long one
+NICE = 10  # of 19 at most
+TOGETHER = 8  # pieces of one sort that are worked off at a time
+CROWDED = 3  # pieces that wait, from which on nothing is done that nobody asked for
 
 
 class Urgency(IntEnum):
@@ -24,6 +29,25 @@ class Urgency(IntEnum):
     NEXT = 1  # somebody looks at something like it, or may ask for it next
     PATH = 2  # will be looked at soon
     SEARCH = 3  # is known to take a minute
+
+
+class Piece(NamedTuple):
+    """Work that waits for its turn.
+
+    Attributes
+    ----------
+    outcome : Future
+    work : callable
+        Takes a list of items and returns what came of each.
+    item : object
+    alike : bool
+        Whether items of other pieces of the same `work` may stand in the same list.
+    """
+
+    outcome: Future
+    work: Callable[[list[Any]], list[Any]]
+    item: Any
+    alike: bool
 
 
 class Compute:
@@ -45,9 +69,7 @@ class Compute:
 
     def __init__(self, quiet: float = 0.4, patience: float = 2.0) -> None:
         self._quiet, self._patience = quiet, patience
-        self._waiting: dict[Urgency, deque[tuple[Future, Callable[[], Any]]]] = {
-            urgency: deque() for urgency in Urgency
-        }
+        self._waiting: dict[Urgency, deque[Piece]] = {urgency: deque() for urgency in Urgency}
         self._last_live = self._others_from = float("-inf")
         self._news, self._closed = threading.Condition(), False
         self._threads = torch.get_num_threads()
@@ -64,11 +86,45 @@ class Compute:
         """
         if threading.current_thread() is self._thread:
             return function(*args)
+        return self._in_line(urgency, lambda _: [function(*args)], None, alike=False)
+
+    def run_alike(
+        self, urgency: Urgency, function: Callable[[list[Any]], list[Any]], item: Any
+    ) -> Any:
+        """Return what comes of an item, when its turn has come; with others that wait for the same.
+
+        Networks take several pictures in less time than one after the other.
+
+        Parameters
+        ----------
+        urgency : Urgency
+        function : callable
+            Takes a list of items and returns what came of each, in their order. The same function
+            means the same work.
+        item : object
+
+        Raises
+        ------
+        GCDError
+            If the page is being closed.
+        """
+        if threading.current_thread() is self._thread:
+            return function([item])[0]
+        return self._in_line(urgency, function, item, alike=True)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more waits than is done in a moment."""
+        return sum(map(len, self._waiting.values())) >= CROWDED
+
+    def _in_line(
+        self, urgency: Urgency, work: Callable[[list[Any]], list[Any]], item: Any, alike: bool
+    ) -> Any:
         outcome: Future = Future()
         with self._news:
             if self._closed:
                 raise GCDError("The page is being closed: open it again in a moment.")
-            self._waiting[urgency].append((outcome, lambda: function(*args)))
+            self._waiting[urgency].append(Piece(outcome, work, item, alike))
             self._news.notify_all()
         return outcome.result()
 
@@ -111,20 +167,37 @@ class Compute:
                     self._news.wait(pause)
 
     def _run_next(self, urgency: Urgency) -> bool:
-        """Run one piece of work of an urgency; False where none waits."""
+        """Run one piece of work of an urgency, and those like it; False where none waits."""
         with self._news:
             if not self._waiting[urgency]:
                 return False
-            outcome, work = self._waiting[urgency].popleft()
+            pieces = self._next_alike(urgency)
         try:
-            outcome.set_result(work())
+            results = pieces[0].work([piece.item for piece in pieces])
+            for piece, result in zip(pieces, results, strict=True):
+                piece.outcome.set_result(result)
         except BaseException as error:
-            outcome.set_exception(error)
+            for piece in pieces:
+                if not piece.outcome.done():
+                    piece.outcome.set_exception(error)
         if urgency == Urgency.LIVE:
             self._last_live = time.monotonic()
         return True
 
+    def _next_alike(self, urgency: Urgency) -> list[Piece]:
+        """Take the first piece of work out of the line, and some of those like it behind it."""
+        line = self._waiting[urgency]
+        first = line.popleft()
+        if not first.alike:
+            return [first]
+        others = [piece for piece in line if piece.alike and piece.work == first.work]
+        others = others[: TOGETHER - 1]
+        for piece in others:
+            line.remove(piece)
+        return [first, *others]
+
     def _work(self) -> None:
+        stand_back()
         torch.set_num_threads(self._threads)
         while True:
             self._run_live()
@@ -136,6 +209,15 @@ class Compute:
                 if self._closed:
                     return
                 self._news.wait()
+
+
+def stand_back() -> None:
+    """Let this thread, and those it starts, make way for the page's others, where Linux is.
+
+    Handlers need milliseconds of a core that the networks keep busy for as long as there is work.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def leave_the_cores_to(compute: Compute) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import Cancel, GCDError
 from gcd_core.generators.base import Latent
+from gcd_core.images.isolated import Picture
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.off_distribution import UNLIKE
 from gcd_core.method.search import Progress
@@ -25,6 +26,7 @@ from gcd_core.ui.state.films import film_of
 from gcd_core.ui.state.frames import Frame, Opened
 from gcd_core.ui.state.hosting import CALLS_BACK, gpu
 from gcd_core.ui.state.networks import Networks
+from gcd_core.ui.state.opinions import SecondOpinion
 from gcd_core.ui.state.paths import Paths, Played
 from gcd_core.ui.state.positions import (
     POINTS,
@@ -33,6 +35,7 @@ from gcd_core.ui.state.positions import (
 )
 from gcd_core.ui.state.searches import RunningSearch
 from gcd_core.ui.state.shared import QUIET, Shared
+from gcd_core.ui.state.together import Together, Wanted
 
 REST = 2.0  # seconds without a visitor's asking that make the machine idle
 T = TypeVar("T")
@@ -57,12 +60,14 @@ class Explorer:
         self._paths: weakref.WeakSet[Paths] = weakref.WeakSet()
         self._ready = {label: domain.ready_directions(label) for label in domain.labels}
         networks = Networks(domain)
-        self._encode, self._decode = gpu(networks.encode), gpu(networks.decode)
+        self._encode, decode = gpu(networks.encode), gpu(networks.decode)
+        self._in_full = Together(decode, lambda: None)
+        self._fast = Together(decode, lambda: domain.generator.live_solver)
         self._walk, self._find = gpu(networks.walk), gpu(networks.find)
         self._try_walk, self.steered = gpu(networks.try_walk), gpu(networks.steer)
         self._walk_line, self._narrow = gpu(networks.walk_line), gpu(networks.narrow)
         self.toward = gpu(networks.walk_toward)
-        self._ask_oracle = gpu(networks.ask_oracle)
+        self.second_opinion = SecondOpinion(domain, gpu(networks.ask_oracle), self.in_turn)
 
     def close(self) -> None:
         """End the decoding of this domain's paths, and wait until that has ended."""
@@ -85,7 +90,7 @@ class Explorer:
     @property
     def decodes_ahead(self) -> bool:
         """Whether to decode what nobody asked for yet: not where that could cost money or a GPU."""
-        return self.asks_freely and self.searches.idle
+        return self.asks_freely and self.searches.idle and not self.compute.crowded
 
     @property
     def asks_freely(self) -> bool:
@@ -121,11 +126,23 @@ class Explorer:
         """Return the domain's own directions of a label, or None where it has none."""
         return self._ready[label]
 
+    def read(self, data: bytes) -> Picture:
+        """Decode a visitor's file as the domain sees it, in a process that may die of it.
+
+        Raises
+        ------
+        ImageError
+            As `IsolatedReader.picture`.
+        """
+        generator = self.domain.generator
+        size, channels = generator.image_size, generator.channels
+        return self.shared.reader.picture(data, size, channels, self.domain.fit)
+
     def open(self, image: Tensor, name: str) -> Opened:
         """Encode an image (1, C, H, W), and decode it again."""
         latent, source = self.in_turn(Urgency.LIVE, self._encode, image)
-        rest = self.judged(self.decode(latent, image))
-        return Opened(name, image, latent, self.judged(source), rest)
+        rest = self.second_opinion.on(self.decode(latent, image))
+        return Opened(name, image, latent, self.second_opinion.on(source), rest)
 
     def open_upload(
         self, image: Tensor, name: str, notice: str = "", fitted: str = "", aspect: float = 1.0
@@ -175,21 +192,7 @@ class Explorer:
 
     def decode(self, latent: Latent, source: Tensor) -> Frame:
         """Decode one latent as well as the generator can."""
-        return self.in_turn(Urgency.LIVE, self._decode, latent, source, None)
-
-    def opinion(self, image: Tensor) -> tuple[float | None, ...] | None:
-        """Ask the oracle about an image (1, C, H, W), where there is one.
-
-        Its probabilities of the domain's labels, None of one that it does not know.
-        """
-        asks = self.domain.oracle is not None
-        return self.in_turn(Urgency.LIVE, self._ask_oracle, image) if asks else None
-
-    def judged(self, frame: Frame) -> Frame:
-        """Add the oracle's opinion of a picture that was decoded in full, where there is one."""
-        if frame.live or frame.oracle is not None or self.domain.oracle is None:
-            return frame
-        return replace(frame, oracle=self.opinion(frame.image))
+        return self._alike(Urgency.LIVE, self._in_full, Wanted(latent, source))
 
     def narrowed(self, path: Path, direction: Direction, latent: Latent) -> Path:
         """Find the smallest convincing change of a path more exactly, by bisection."""
@@ -199,18 +202,19 @@ class Explorer:
         self, latent: Latent, source: Tensor, wanted: Callable[[], bool]
     ) -> Frame | None:
         """Do so in a pause of live moves; None where it is not wanted any more then."""
-
-        def decode() -> Frame | None:
-            return self._decode(latent, source, None) if wanted() else None
-
         if not self.one_thread:
             time.sleep(QUIET)
-        return self.in_turn(Urgency.NEXT, decode)
+        return self._alike(Urgency.NEXT, self._in_full, Wanted(latent, source, wanted))
 
     def decode_live(self, latent: Latent, source: Tensor, urgency: Urgency = Urgency.LIVE) -> Frame:
         """Decode one latent fast: by the distilled decoder, where there is one."""
-        solver = self.domain.generator.live_solver
-        return self.in_turn(urgency, self._decode, latent, source, solver)
+        return self._alike(urgency, self._fast, Wanted(latent, source))
+
+    def _alike(self, urgency: Urgency, decode: Together, wanted: Wanted) -> Any:
+        """Decode one latent when its turn has come, with those of others that wait for the same."""
+        if not self.one_thread:
+            return decode([wanted])[0]
+        return self.compute.run_alike(urgency, decode, wanted)
 
     def line(self, opened: Opened, vector: Tensor, length: float, label: str, *hooks: Any) -> Path:
         """Walk an image along a unit vector (D,), as far as `length`, by the fast decoder."""
@@ -241,13 +245,13 @@ class Explorer:
                 played = stored.played(self.domain, opened, directions[name], label)
                 if played is not None:
                     return played
-            path = self.walked(opened, directions[name], label, cancel)
+            played = self.play(opened, directions[name], label, cancel)
             if stored is not None:
-                return stored.keep_path(self.domain, opened, directions[name], label, path)
-            return Played(path, film_of(path))
+                stored.keep_path(self.domain, opened, directions[name], label, played)
+            return played
 
         paths = Paths(
-            make, by_reach(directions, self.domain.alpha_max), self.shared.path_seat, kept
+            make, by_reach(directions, self.domain.alpha_max), self.shared.path_turns, kept
         )
         with self._lock:
             self._paths.add(paths)
@@ -263,22 +267,20 @@ class Explorer:
         roughly: bool,
     ) -> Path:
         """Walk a direction inside a mask (S, S), roughly or in full, for who waits for it."""
-
-        def report(*_: int) -> None:
-            self.compute.give_way(Urgency.NEXT)
-
-        hooks = (report, cancel) if CALLS_BACK else (None, None)
         work = self._try_walk if roughly else self._walk
-        return self.in_turn(Urgency.NEXT, work, opened, direction, label, *hooks, region)
+        task = opened, direction, label, *self._hooks(Urgency.NEXT, cancel)
+        return self.in_turn(Urgency.NEXT, work, *task, region)
 
-    def walked(self, opened: Opened, direction: Direction, label: str, cancel: Cancel) -> Path:
-        """Decode a path in the background, unless that is cancelled."""
+    def play(self, opened: Opened, direction: Direction, label: str, cancel: Cancel) -> Played:
+        """Decode a path in the background, unless that is cancelled, and draw its film."""
+        task = opened, direction, label, *self._hooks(Urgency.PATH, cancel)
+        path = self.in_turn(Urgency.PATH, self._walk, *task)
+        return Played(path, film_of(path), self.second_opinion.of_path(path))
 
-        def report(*_: int) -> None:
-            self.compute.give_way(Urgency.PATH)
-
-        hooks = (report, cancel) if CALLS_BACK else (None, None)
-        return self.in_turn(Urgency.PATH, self._walk, opened, direction, label, *hooks)
+    def _hooks(self, urgency: Urgency, cancel: Cancel) -> tuple[Any, Any]:
+        """What lets long work give way, and ends it; none where it runs in another process."""
+        give_way = self.compute.give_way
+        return (lambda *_: give_way(urgency), cancel) if CALLS_BACK else (None, None)
 
     def start_search(self, search: RunningSearch) -> None:
         """Put a search in the line of all domains' searches."""

@@ -16,6 +16,7 @@ FRAMES_KEPT = 256
 FRAME_BYTES_KEPT = 2**24
 
 Key = tuple[tuple[str, float], ...]
+Opinion = tuple[float | None, ...]  # the oracle's probabilities, None of a label it does not know
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +33,15 @@ class Frame:
         LPIPS to the opened image.
     live : bool
         Whether a faster decoder than the full one drew it.
-    oracle : tuple of (float or None), or None
-        The oracle's probabilities, likewise, None of a label that it does not know; None where it
-        was not asked.
+    oracle : Opinion or None
+        The oracle's, likewise; None where it was not asked.
     """
 
     image: Tensor
     probabilities: tuple[float, ...]
     distance: float
     live: bool = False
-    oracle: tuple[float | None, ...] | None = None
+    oracle: Opinion | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +129,14 @@ def latent_at(opened: Opened, directions: DirectionSet, alphas: Alphas) -> Laten
     return opened.latent.with_z_sem(z_sem)
 
 
-def path_frame(path: Path, index: int, labels: tuple[str, ...]) -> Frame:
+def path_frame(
+    path: Path, index: int, labels: tuple[str, ...], opinion: Opinion | None = None
+) -> Frame:
     """The frame at one point of a decoded path, its probabilities in the order of `labels`."""
     values = dict(zip(path.labels, path.all_probabilities[index].tolist(), strict=True))
     return Frame(
         path.images[index : index + 1],
         tuple(values[label] for label in labels),
         float(path.distances[index]),
+        oracle=opinion,
     )

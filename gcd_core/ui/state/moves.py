@@ -133,7 +133,7 @@ class Moves:
                     return None
                 latent = latent_at(self.opened, self.directions, wanted)
                 frame = self.explorer.decode_live(latent, self.opened.image)
-        frame = self.explorer.judged(frame)
+        frame = self.explorer.second_opinion.on(frame)
         if not self._arrive(frame, wanted, ticket):
             return None
         if self.explorer.decodes_ahead:
@@ -162,7 +162,7 @@ class Moves:
         if alpha:
             with self._lock:
                 frame = path_frame(path, index, self.explorer.domain.labels)
-                self._frames.keep({name: alpha}, self.explorer.judged(frame))
+                self._frames.keep({name: alpha}, self.explorer.second_opinion.on(frame))
         return self.move({name: alpha}, name), bool(path.flipped)
 
     def _narrowed(self, path: Path, name: str, margin: float) -> Path:
@@ -192,7 +192,7 @@ class Moves:
         )
         if full is None:
             return None
-        full = self.explorer.judged(full)
+        full = self.explorer.second_opinion.on(full)
         return full if self._arrive(full, alphas, ticket) else None
 
     def still(self, patience: float = 20.0) -> tuple[Frame, Alphas]:
@@ -235,13 +235,14 @@ class Moves:
         if len(alphas) != 1:
             return None
         (name, alpha), *_ = alphas.items()
-        path = self.path(name)
-        if path is None:
+        played = None if self.paths is None else self.paths.played(name)
+        if played is None:
             return None
+        path = played.path
         i = int((path.alphas - alpha).abs().argmin())
         if abs(float(path.alphas[i]) - alpha) > 1e-3:
             return None
-        return path_frame(path, i, self.explorer.domain.labels)
+        return path_frame(path, i, self.explorer.domain.labels, played.opinion(i))
 
     def _keep(self, frame: Frame, alphas: Alphas, ticket: int) -> bool:
         """Keep a frame unless a newer position has come; say whether it was kept."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from gcd_core.method.repeatability import with_repeatability
 from gcd_core.method.search import find_directions
 from gcd_core.method.settings import Settings
 from gcd_core.method.walk import Path, narrow, walk
-from gcd_core.ui.state.frames import Frame, Opened
+from gcd_core.ui.state.frames import Frame, Opened, Opinion
 from gcd_core.ui.state.positions import LINE_POINTS, alpha_grid
 
 QUICK_POINTS = 5  # of a walk that only says whether there is a flip
@@ -40,25 +39,29 @@ class Networks:
     def _batch_size(self) -> int | None:
         return None if "cuda" in str(self.domain.device) else BACKGROUND_BATCH
 
-    def frame(self, image: Tensor, source: Tensor) -> Frame:
-        """Ask the classifier and LPIPS about a picture (1, C, H, W)."""
-        logits = self.domain.classifier(image)
-        probabilities = tuple(
-            float(self.domain.classifier.probability(logits, label)) for label in self.domain.labels
-        )
-        return Frame(image.cpu(), probabilities, float(self.domain.perceptual(image, source)))
+    def frames(self, images: Tensor, sources: Tensor, live: bool = False) -> list[Frame]:
+        """Ask the classifier and LPIPS about pictures of sources, both (N, C, H, W)."""
+        classifier = self.domain.classifier
+        logits = classifier(images)
+        columns = [classifier.probability(logits, label).tolist() for label in self.domain.labels]
+        distances = self.domain.perceptual(images, sources).tolist()
+        pictures = images.cpu().split(1)
+        rows = zip(pictures, zip(*columns, strict=True), distances, strict=True)
+        return [Frame(picture.clone(), row, distance, live) for picture, row, distance in rows]
 
     @torch.inference_mode()
-    def ask_oracle(self, image: Tensor) -> tuple[float | None, ...] | None:
-        """The oracle's probability of each label, None of one it does not know; None without it."""
+    def ask_oracle(self, images: Tensor) -> list[Opinion]:
+        """The oracle's probabilities of each image (N, C, H, W); there must be an oracle."""
         oracle = self.domain.oracle
-        if oracle is None:
-            return None
-        logits = oracle(image)
-        return tuple(
-            float(oracle.probability(logits, label)) if label in oracle.labels else None
+        assert oracle is not None
+        logits = oracle(images)
+        columns = [
+            oracle.probability(logits, label).tolist()
+            if label in oracle.labels
+            else [None] * len(images)
             for label in self.domain.labels
-        )
+        ]
+        return list(zip(*columns, strict=True))
 
     @torch.inference_mode()
     def narrow(self, path: Path, direction: Direction, latent: Latent) -> Path:
@@ -68,13 +71,13 @@ class Networks:
     @torch.inference_mode()
     def encode(self, image: Tensor) -> tuple[Latent, Frame]:
         """Encode an image (1, C, H, W), and ask about it."""
-        return self.domain.generator.encode(image), self.frame(image, image)
+        return self.domain.generator.encode(image), self.frames(image, image)[0]
 
     @torch.inference_mode()
-    def decode(self, latent: Latent, source: Tensor, solver: str | None) -> Frame:
-        """Decode one latent, and ask about the picture."""
-        frame = self.frame(self.domain.generator.decode(latent, solver), source)
-        return replace(frame, live=solver is not None)
+    def decode(self, latent: Latent, sources: Tensor, solver: str | None) -> list[Frame]:
+        """Decode latents of sources (N, C, H, W), and ask about the pictures."""
+        images = self.domain.generator.decode(latent, solver)
+        return self.frames(images, sources, live=solver is not None)
 
     def walk(
         self,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method.walk import Path
+from gcd_core.ui.state.frames import Opinion
+from gcd_core.ui.state.turns import PathTurns, Rank
 
 LOG = logging.getLogger(__name__)
 
@@ -24,16 +26,24 @@ class Played(NamedTuple):
     path : Path
     film : str
         As of `film_of`.
+    opinions : sequence of Opinion
+        The oracle's of each picture of the path; empty where it was not asked.
     """
 
     path: Path
     film: str
+    opinions: Sequence[Opinion] = ()
+
+    def opinion(self, index: int) -> Opinion | None:
+        """The oracle's of one picture."""
+        return self.opinions[index] if self.opinions else None
 
 
 class Paths:
     """The decoded paths of one opened image along every direction, filled in the background.
 
-    The first direction (g) comes first; `wanted` puts another one at the head of the line.
+    The first direction (g) comes first; `wanted` puts another one at the head of the line. Among
+    all images' paths those go first that somebody waits for, then those of which fewest are ready.
     Work stops when the last session leaves: for good, or, where `kept`, until another joins.
 
     Parameters
@@ -41,8 +51,8 @@ class Paths:
     make : callable
         Decodes the path of a name, and its film, unless the event cancels that.
     names : list of str
-    seat : threading.Lock
-        Who decodes holds it.
+    turns : PathTurns
+        Who decodes has the turn.
     kept : bool
     """
 
@@ -50,11 +60,12 @@ class Paths:
         self,
         make: Callable[[str, threading.Event], Played],
         names: list[str],
-        seat: threading.Lock,
+        turns: PathTurns,
         kept: bool = False,
     ) -> None:
-        self._make, self._waiting, self._seat = make, list(names), seat
-        self._kept, self._sessions = kept, 0
+        self._make, self._waiting, self._turns = make, list(names), turns
+        self._kept, self._sessions, self._asked = kept, 0, 0
+        self._own_rank = self._rank  # one object, by which the line knows it
         self._done: dict[str, Played] = {}
         self._failure: GCDError | None = None
         self._cancel = threading.Event()
@@ -67,7 +78,7 @@ class Paths:
         while True:
             with self._news:
                 self._news.wait_for(lambda: self._sessions or self._cancel.is_set())
-            with self._seat:  # one path at a time for the whole page: visitors take turns
+            with self._turns.turn(self._own_rank):
                 with self._news:
                     if self._cancel.is_set() or not self._waiting:
                         self._news.notify_all()
@@ -96,6 +107,10 @@ class Paths:
         played = self._done.get(name)
         return None if played is None else played.path
 
+    def played(self, name: str) -> Played | None:
+        """Return the path along a direction with what is known of it, or None likewise."""
+        return self._done.get(name)
+
     def film(self, name: str) -> str:
         """Return the film of a path, as of `film_of`; "" where the path is not decoded yet."""
         played = self._done.get(name)
@@ -113,12 +128,17 @@ class Paths:
             if name in self._waiting:
                 self._waiting.remove(name)
                 self._waiting.insert(0, name)
-            while name not in self._done:
-                if self._failure is not None:
-                    raise self._failure
-                if self._cancel.is_set() or not self._sessions:  # whoever waits here has left
-                    raise GCDError(LEFT)
-                self._news.wait(0.5)
+            self._asked += 1
+            self._turns.changed()
+            try:
+                while name not in self._done:
+                    if self._failure is not None:
+                        raise self._failure
+                    if self._cancel.is_set() or not self._sessions:  # whoever waits here has left
+                        raise GCDError(LEFT)
+                    self._news.wait(0.5)
+            finally:
+                self._asked -= 1
             return self._done[name].path
 
     def news(self, seen: int, timeout: float = 1.0) -> int:
@@ -126,6 +146,15 @@ class Paths:
         with self._news:
             self._news.wait_for(lambda: len(self._done) > seen or self.finished, timeout)
             return len(self._done)
+
+    def _rank(self) -> Rank:
+        return (0 if self._asked else 1), len(self._done)
+
+    @property
+    def before(self) -> tuple[int, float | None]:
+        """How many paths of others go before the next of these, and about how many seconds."""
+        count = self._turns.before(self._own_rank)
+        return count, self._turns.seconds(count)
 
     @property
     def finished(self) -> bool:

@@ -8,9 +8,9 @@ from itertools import product
 
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method.directions import Direction
-from gcd_core.method.walk import Path
 from gcd_core.ui.state.explorer import Explorer
 from gcd_core.ui.state.frames import Opened
+from gcd_core.ui.state.paths import Played
 from gcd_core.ui.state.positions import by_reach
 
 LOG = logging.getLogger(__name__)
@@ -72,16 +72,16 @@ class Preparation:
             opened, direction = explorer.open_example(index), directions[name]
             if stored.has_path(explorer.domain, opened.image, direction, label):
                 continue
-            path = self._walked(opened, direction, label)
-            if path is None:
+            played = self._play(opened, direction, label)
+            if played is None:
                 return
-            stored.keep_path(explorer.domain, opened, direction, label, path)
+            stored.keep_path(explorer.domain, opened, direction, label, played)
 
-    def _walked(self, opened: Opened, direction: Direction, label: str) -> Path | None:
+    def _play(self, opened: Opened, direction: Direction, label: str) -> Played | None:
         """Decode a path, begun anew where a visitor comes in between; None once closed."""
         while self._wait_for_rest():
             try:
-                return self.explorer.walked(opened, direction, label, self)
+                return self.explorer.play(opened, direction, label, self)
             except Cancelled:
                 continue
         return None

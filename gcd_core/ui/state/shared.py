@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-
+from gcd_core.images.isolated import IsolatedReader
 from gcd_core.ui.state.ahead import Ahead
 from gcd_core.ui.state.compute import Compute
 from gcd_core.ui.state.paths import KeptPaths
 from gcd_core.ui.state.searches import Searches
 from gcd_core.ui.state.stored import Stored
+from gcd_core.ui.state.turns import PathTurns
 
 QUIET = 0.4  # seconds without a move that make a pause
 EXAMPLE_PATH_BYTES_KEPT = 2**29
@@ -31,21 +31,24 @@ class Shared:
     ahead : Ahead
         What may be asked for next.
     searches : Searches
-    path_seat : threading.Lock
-        Who decodes a path holds it: they take turns.
+    path_turns : PathTurns
+        Who decodes a path has the turn.
     example_paths : KeptPaths
         Of the examples of all domains.
     last_asked : float
         When a visitor last asked for something, by the monotonic clock.
+    reader : IsolatedReader
+        Of the files that visitors bring.
     """
 
     def __init__(self, seats: int = 1, stored: Stored | None = None) -> None:
         self.stored = stored
         self.last_asked = float("-inf")
+        self.reader = IsolatedReader()
         self.compute = Compute(QUIET)
         self.ahead = Ahead()
         self.searches = Searches(seats)
-        self.path_seat = threading.Lock()
+        self.path_turns = PathTurns()
         self.example_paths = KeptPaths(EXAMPLE_PATH_BYTES_KEPT)
 
     def close(self) -> None:
@@ -53,3 +56,4 @@ class Shared:
         self.searches.close()
         self.ahead.close()
         self.compute.close()
+        self.reader.close()

@@ -26,13 +26,12 @@ from gcd_core.files import written_whole
 from gcd_core.generators.base import Latent
 from gcd_core.method.directions import Direction
 from gcd_core.method.walk import Path
-from gcd_core.ui.state.films import film_of
 from gcd_core.ui.state.frames import Frame, Opened
 from gcd_core.ui.state.paths import Played
 from gcd_core.ui.state.positions import alpha_grid
 
 LOG = logging.getLogger(__name__)
-FORM = 1  # of the files, and of how a path is walked: another one makes them anew
+FORM = 2  # of the files, and of how a path is walked: another one makes them anew
 MOST = 2**30  # bytes of all files together
 FOLDER = "examples"
 BIT = 255.0  # pictures of a path are kept as they are shown, in 8 bits
@@ -119,23 +118,24 @@ class Stored:
         if kept is None:
             return None
         tensors, facts = kept
+        opinions = [tuple(opinion) for opinion in facts.pop("opinions")]
         film = bytes(tensors.pop("film").numpy()).decode()
         tensors["images"] = tensors["images"].float() / BIT
         facts |= {"labels": tuple(facts["labels"]), "refined": tuple(facts["refined"])}
         fields: dict[str, Any] = {**tensors, **facts, "source": opened.image}
-        return Played(Path(**fields), film)
+        return Played(Path(**fields), film, opinions)
 
     def keep_path(
-        self, domain: Domain, opened: Opened, direction: Direction, label: str, path: Path
-    ) -> Played:
-        """Keep a path and its film; return both."""
-        film = film_of(path)
+        self, domain: Domain, opened: Opened, direction: Direction, label: str, played: Played
+    ) -> None:
+        """Keep a path with its film and the oracle's opinions."""
+        path = played.path
         tensors = {name: getattr(path, name) for name in VALUES}
         tensors["images"] = (path.images.clamp(0, 1) * BIT).round().to(torch.uint8)
-        tensors["film"] = torch.frombuffer(bytearray(film.encode()), dtype=torch.uint8)
+        tensors["film"] = torch.frombuffer(bytearray(played.film.encode()), dtype=torch.uint8)
         facts = {name: getattr(path, name) for name in FACTS}
+        facts["opinions"] = played.opinions
         self._write(path_key(domain, opened.image, direction, label), tensors, facts)
-        return Played(path, film)
 
     def has_path(self, domain: Domain, image: Tensor, direction: Direction, label: str) -> bool:
         """Whether the path of an image (1, C, H, W) along a direction is kept."""

@@ -231,7 +231,7 @@ def piece_of(explorer: Explorer, name: str, path: Path) -> Piece:
     sides = path.probabilities if own else 1 - path.probabilities
     walked = path.alphas * path.sign >= 0
     at = explorer.domain.labels.index(path.label)
-    opinions = [explorer.opinion(picture) for picture in (path.source, changed)]
+    opinions = [explorer.second_opinion.of(picture) for picture in (path.source, changed)]
     first, second = (None if each is None else each[at] for each in opinions)
     return Piece(
         name=name,

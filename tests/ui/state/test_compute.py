@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -225,3 +227,66 @@ def test_foresight_that_fails_harms_no_other(caplog: pytest.LogCaptureFixture):
     assert done.wait(PATIENCE)
     ahead.close()
     assert "ahead failed" in caplog.text
+
+
+def test_what_is_alike_and_waits_is_worked_off_together(compute: Compute) -> None:
+    held, order = Work(compute, []), []
+    held.start("held", Urgency.LIVE, hold=True)
+    calls: list[list[int]] = []
+
+    def double(items: list[int]) -> list[int]:
+        calls.append(items)
+        return [2 * item for item in items]
+
+    answers: dict[int, int] = {}
+    threads = []
+    line = compute._waiting[Urgency.LIVE]
+
+    def ask(item: int) -> None:
+        answers[item] = compute.run_alike(Urgency.LIVE, double, item)
+
+    for item in range(10):
+        if item == 3:
+            held.submit(Urgency.LIVE, lambda: order.append("other"))
+        before = len(line)
+        threads.append(threading.Thread(target=ask, args=(item,)))
+        threads[-1].start()
+        while len(line) == before:
+            threading.Event().wait(0.001)
+    assert compute.crowded
+    held.go_on.set()
+    for thread in (*threads, *held.threads):
+        thread.join(PATIENCE)
+    assert answers == {item: 2 * item for item in range(10)}
+    assert calls == [[*range(8)], [8, 9]] and order == ["other"]
+    assert not compute.crowded
+
+
+def test_an_error_of_work_done_together_reaches_all_who_wait(compute: Compute) -> None:
+    held, told = Work(compute, []), []
+    held.start("held", Urgency.LIVE, hold=True)
+
+    def fail(items: list[int]) -> list[int]:
+        raise GCDError("None of them.")
+
+    def ask() -> None:
+        with pytest.raises(GCDError, match="None of them"):
+            compute.run_alike(Urgency.NEXT, fail, 1)
+        told.append(1)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    held.go_on.set()
+    for thread in (*threads, *held.threads):
+        thread.join(PATIENCE)
+    assert told == [1, 1, 1]
+    assert compute.run_alike(Urgency.LIVE, lambda items: items, 5) == 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's own on Linux alone")
+def test_the_networks_make_way_for_the_handlers(compute: Compute) -> None:
+    def nice() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    assert compute.run(Urgency.LIVE, nice) > nice()

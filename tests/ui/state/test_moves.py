@@ -390,7 +390,7 @@ def test_the_oracle_judges_what_is_decoded_in_full(visitors: Visitors):
     assert answer["oracle"]["follows"] is True and answer["oracle"]["after"]["bacterial"] is None
     assert "flips too" in readout(session)
     domain.oracle = lambda images: domain.classifier(images) * 0 + 5.0
-    domain.oracle.labels = domain.labels
+    domain.oracle.labels, domain.oracle.remote, domain.oracle.budget = domain.labels, False, None
     domain.oracle.probability = domain.classifier.probability
     session.open_image(session.opened.image, "again")
     wait_for_paths(session)

@@ -8,6 +8,7 @@ import pytest
 
 from gcd_core.errors import GCDError
 from gcd_core.ui.state.paths import KeptPaths, Paths, Played
+from gcd_core.ui.state.turns import PathTurns
 from tests.ui.waiting import wait_for
 
 
@@ -19,7 +20,7 @@ def test_a_wanted_path_jumps_the_line():
         assert go_on.wait(30)
         return Played(name, "")
 
-    paths = Paths(make, ["g", "h1", "h2", "h3"], threading.Lock()).join()
+    paths = Paths(make, ["g", "h1", "h2", "h3"], PathTurns()).join()
     wait_for(lambda: order == ["g"])
     waiting = threading.Thread(target=paths.wanted, args=("h3",))
     waiting.start()
@@ -34,7 +35,7 @@ def test_a_path_that_fails_says_so_to_those_who_wait():
     def make(name, cancel):
         raise ZeroDivisionError
 
-    paths = Paths(make, ["g"], threading.Lock()).join()
+    paths = Paths(make, ["g"], PathTurns()).join()
     with pytest.raises(GCDError, match="could not be decoded"):
         paths.wanted("g")
     assert paths.finished
@@ -48,7 +49,7 @@ def test_who_waits_for_a_shared_path_and_leaves_is_told():
         assert go_on.wait(30)
         return Played(name, "")
 
-    paths = Paths(make, ["g", "h1"], threading.Lock(), kept=True).join()
+    paths = Paths(make, ["g", "h1"], PathTurns(), kept=True).join()
     assert held.wait(30)
     answers = []
 
@@ -75,8 +76,8 @@ def test_shared_paths_that_make_room_end_once_nobody_looks_on():
         assert go_on.wait(30)
         return Played(name, "")
 
-    watched = Paths(make, ["g"], threading.Lock(), kept=True).join()
-    forsaken = Paths(make, ["g"], threading.Lock(), kept=True)
+    watched = Paths(make, ["g"], PathTurns(), kept=True).join()
+    forsaken = Paths(make, ["g"], PathTurns(), kept=True)
     for paths in (watched, forsaken):
         paths.drop()
     forsaken._thread.join(30)
@@ -87,7 +88,7 @@ def test_shared_paths_that_make_room_end_once_nobody_looks_on():
 
 def test_kept_paths_are_shared_and_the_oldest_make_room():
     def make() -> Paths:
-        return Paths(lambda name, cancel: Played(name, ""), ["g"], threading.Lock(), kept=True)
+        return Paths(lambda name, cancel: Played(name, ""), ["g"], PathTurns(), kept=True)
 
     kept = KeptPaths(most=100)
     first = kept.join("first", 40, make)

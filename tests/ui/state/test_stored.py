@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gcd_core.ui.state import explorer, preparing
 from gcd_core.ui.state.stored import Stored
 from gcd_core.ui.state.visitors import Visitors
 from tests.ui.fakes import FakeDomain
@@ -95,7 +96,11 @@ def test_where_nothing_can_be_kept_it_is_told_once(domain: FakeDomain, tmp_path:
     assert caplog.text.count("cannot be kept") == 1
 
 
-def test_examples_are_prepared_while_nobody_waits(domain: FakeDomain, stored: Stored) -> None:
+def test_examples_are_prepared_while_nobody_waits(
+    domain: FakeDomain, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explorer, "REST", 0.0)
+    monkeypatch.setattr(preparing, "LOOK", 0.01)
     visitors = Visitors(domain, stored=stored)
     try:
         visitors.preparation.start()

@@ -1,0 +1,144 @@
+"""Pictures from people one does not know, decoded in a process that may die of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gcd_core.images.child import receive, send
+from gcd_core.images.limits import ImageError
+
+CHILD = "gcd_core.images.child"
+MOST_WAIT = 30.0  # seconds for one file, where the process waits instead of computing
+GAVE_UP = "The file takes far longer to decode than a picture may; export it again, as PNG."
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded file.
+
+    Attributes
+    ----------
+    image : Tensor (1, C, S, S)
+        As of `load_image`.
+    shape : (int, int)
+        Width and height of the picture itself, turned upright.
+    photograph : bool
+        Whether it has colour that a person would notice.
+    dicom : bool
+        Whether the file is DICOM, whose name is not to be shown.
+    """
+
+    image: Tensor
+    shape: tuple[int, int]
+    photograph: bool
+    dicom: bool
+
+    def name(self, file: str) -> str:
+        """The file's name where others may see it; DICOM files often have the patient's."""
+        return "DICOM" if self.dicom else file
+
+
+class IsolatedReader:
+    """Decodes files one after another in a process of its own, begun with the first.
+
+    A file that computes for more than 5 seconds or takes more than 1 GiB ends that process, not
+    this one: the file is refused, and the next one is decoded by a new process.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def picture(self, data: bytes, size: int, channels: int, fit: str = "stretch") -> Picture:
+        """Decode a picture as `load_image` does.
+
+        Raises
+        ------
+        ImageError
+            As `load_image`; and if it takes too long or too much memory.
+        """
+        request = {"kind": "picture", "size": size, "channels": channels, "fit": fit}
+        told, pixels = self._ask(request, data)
+        image = np.frombuffer(pixels, dtype="<f4").reshape(1, channels, size, size)
+        width, height = told["shape"]
+        return Picture(
+            torch.from_numpy(image.astype(np.float32)),
+            (int(width), int(height)),
+            bool(told["photograph"]),
+            bool(told["dicom"]),
+        )
+
+    def mask(self, data: bytes, size: int) -> Tensor:
+        """Decode a mask (S, S) as `load_mask` does; the errors are those of `picture`."""
+        _, bits = self._ask({"kind": "mask", "size": size}, data)
+        marked = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=size * size)
+        return torch.from_numpy(marked.reshape(size, size).astype(bool))
+
+    def close(self) -> None:
+        """End the process."""
+        with self._turn:
+            self._end()
+
+    def _ask(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        with self._turn:
+            answer = self._answer(request, data)
+        if answer is None:
+            raise ImageError(GAVE_UP)
+        if "error" in answer[0]:
+            raise ImageError(answer[0]["error"])
+        return answer
+
+    def _answer(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes] | None:
+        """What the process answers; None where it dies of the file."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = begin()
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        watch = threading.Timer(MOST_WAIT, process.kill)
+        watch.daemon = True
+        watch.start()
+        try:
+            send(process.stdin, request, data)
+            answer = receive(process.stdout)
+        except OSError:  # it died while it was told
+            answer = None
+        finally:
+            watch.cancel()
+        if answer is None:
+            self._end()
+        return answer
+
+    def _end(self) -> None:
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):  # what was not told yet to a process that is no more
+                    pipe.close()
+        self._process = None
+
+
+def begin() -> subprocess.Popen[bytes]:
+    """Start the process; it finds this package, and nothing of the server's secrets."""
+    home = str(Path(__file__).parents[2])
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
+    return subprocess.Popen(
+        [sys.executable, "-m", CHILD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # codecs quote what a file holds
+        env=kept | {"PYTHONPATH": os.pathsep.join([home, *filter(None, sys.path)])},
+    )

@@ -1,0 +1,137 @@
+"""Pictures of every kind made bad at random: opened, or refused in one sentence."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pydicom import uid
+
+from gcd_core.images.child import DAMAGED
+from gcd_core.images.isolated import GAVE_UP, IsolatedReader
+from gcd_core.images.limits import ImageError
+from tests.mutations import IN_THE_SUITE, NIGHTLY, cases, mutated
+from tests.scans import SECRETS, dicom, jpeg, jpeg_2000, lossless_jpeg, table
+
+SIDE = 24
+DEEP = np.random.default_rng(0).integers(0, 4096, (SIDE, SIDE)).astype(np.uint16)
+FLAT = (DEEP >> 4).astype(np.uint8)
+COLOUR = np.stack([FLAT, FLAT.T, 255 - FLAT], -1)
+
+
+def picture(pixels: np.ndarray, file_format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def animation() -> bytes:
+    frames = [Image.fromarray(FLAT), Image.fromarray(FLAT.T.copy())]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    return buffer.getvalue()
+
+
+def palette() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(COLOUR).quantize(16).save(buffer, "PNG", transparency=3)
+    return buffer.getvalue()
+
+
+FILES = {
+    "PNG": picture(COLOUR, "PNG"),
+    "PNG of 16 bits": picture(DEEP, "PNG"),
+    "PNG of a palette": palette(),
+    "JPEG": jpeg(COLOUR),
+    "JPEG, progressive": jpeg(FLAT, progressive=True, exif=b"Exif\x00\x00MM\x00*" + bytes(40)),
+    "TIFF": picture(COLOUR, "TIFF"),
+    "TIFF, LZW": picture(FLAT, "TIFF", compression="tiff_lzw"),
+    "TIFF, deflated": picture(FLAT, "TIFF", compression="tiff_adobe_deflate"),
+    "TIFF of fractions": picture(FLAT.astype(np.float32) / 255, "TIFF"),
+    "WEBP": picture(COLOUR, "WEBP"),
+    "WEBP, lossless": picture(COLOUR, "WEBP", lossless=True),
+    "BMP": picture(COLOUR, "BMP"),
+    "GIF": animation(),
+    "DICOM": dicom(DEEP, BitsStored=12, WindowCenter=2048, WindowWidth=4096),
+    "DICOM, implicit": dicom(DEEP, uid.ImplicitVRLittleEndian, BitsStored=12),
+    "DICOM, big-endian": dicom(DEEP, uid.ExplicitVRBigEndian, BitsStored=12),
+    "DICOM, deflated": dicom(DEEP, uid.DeflatedExplicitVRLittleEndian, BitsStored=12),
+    "DICOM without preamble": dicom(DEEP, preamble=False, BitsStored=12),
+    "DICOM of colour": dicom(COLOUR),
+    "DICOM with tables": dicom(
+        DEEP,
+        BitsStored=12,
+        ModalityLUTSequence=table(list(range(4096)), 0, 16),
+        VOILUTSequence=table(list(range(0, 4096, 16)), 0, 12),
+    ),
+    "DICOM, RLE": dicom(DEEP, uid.RLELossless, BitsStored=12),
+    "DICOM, JPEG": dicom(FLAT, uid.JPEGBaseline8Bit, frame=jpeg(FLAT)),
+    "DICOM, JPEG extended": dicom(FLAT, uid.JPEGExtended12Bit, frame=jpeg(FLAT)),
+    "DICOM, lossless JPEG": dicom(DEEP, uid.JPEGLossless, frame=lossless_jpeg(DEEP[..., None])),
+    "DICOM, lossless JPEG SV1": dicom(
+        DEEP, uid.JPEGLosslessSV1, frame=lossless_jpeg(DEEP[..., None])
+    ),
+    "DICOM, JPEG-LS": dicom(DEEP, uid.JPEGLSLossless, BitsStored=12),
+    "DICOM, JPEG-LS near": dicom(DEEP, uid.JPEGLSNearLossless, BitsStored=12),
+    "DICOM, JPEG 2000": dicom(FLAT, uid.JPEG2000, frame=jpeg_2000(FLAT)),
+    "DICOM, JPEG 2000 lossless": dicom(FLAT, uid.JPEG2000Lossless, frame=jpeg_2000(FLAT)),
+}
+MASK = picture((FLAT > 128).astype(np.uint8) * 255, "PNG")
+
+
+@pytest.fixture(scope="module")
+def reader():
+    reader = IsolatedReader()
+    yield reader
+    reader.close()
+
+
+def check_sentence(error: ImageError) -> None:
+    """One sentence, of what a reader foresaw, and nothing in it of what the file says."""
+    told = str(error)
+    assert told.endswith(".") and "\n" not in told and 20 < len(told) < 300, told
+    assert told not in (DAMAGED, GAVE_UP)
+    assert not any(secret in told for secret in SECRETS)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_before_it_is_made_bad_each_opens(reader: IsolatedReader, kind: str) -> None:
+    found = reader.picture(FILES[kind], SIDE, 1)
+    assert found.image.shape == (1, 1, SIDE, SIDE) and found.image.std() > 0.1
+    assert found.dicom == kind.startswith("DICOM")
+
+
+@pytest.mark.parametrize("count", [IN_THE_SUITE, pytest.param(NIGHTLY, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("kind", FILES)
+def test_a_bad_picture_opens_or_is_refused_in_a_sentence(
+    reader: IsolatedReader, kind: str, count: int
+) -> None:
+    @cases(count)
+    @given(data=mutated(FILES[kind]), channels=st.sampled_from([1, 3]))
+    def opens_or_is_refused(data: bytes, channels: int) -> None:
+        try:
+            image = reader.picture(data, SIDE, channels).image
+        except ImageError as error:
+            check_sentence(error)
+        else:
+            assert image.shape == (1, channels, SIDE, SIDE)
+            assert image.min() >= 0 and image.max() <= 1
+
+    opens_or_is_refused()
+
+
+@pytest.mark.parametrize("count", [IN_THE_SUITE, pytest.param(NIGHTLY, marks=pytest.mark.nightly)])
+def test_a_bad_mask_opens_or_is_refused_in_a_sentence(reader: IsolatedReader, count: int) -> None:
+    @cases(count)
+    @given(data=mutated(MASK))
+    def opens_or_is_refused(data: bytes) -> None:
+        try:
+            assert reader.mask(data, SIDE).shape == (SIDE, SIDE)
+        except ImageError as error:
+            check_sentence(error)
+
+    opens_or_is_refused()
