@@ -4,7 +4,7 @@ import math
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path, PurePosixPath
@@ -261,7 +261,7 @@ def _classifier_problems(
     folder: Path, name: str, section: Mapping[str, Any], from_hub: bool
 ) -> Iterator[str]:
     where = f"[{name}]"
-    if section.get("kind") not in KINDS:
+    if not _names(section.get("kind"), KINDS):
         yield f"{where} needs a kind, one of {', '.join(sorted(KINDS))}."
     if from_hub:
         yield from _trust_problems(name, section)
@@ -271,11 +271,16 @@ def _classifier_problems(
             yield f"{key!r} in {where}: only the generator's files are fetched from the hub."
 
 
+def _names(value: Any, known: Collection[str]) -> bool:
+    """Whether a value, which may be of any type, is one of the names."""
+    return isinstance(value, str) and value in known
+
+
 def _trust_problems(name: str, section: Mapping[str, Any]) -> Iterator[str]:
     if os.environ.get(TRUST) == "1":
         return
     kind, does = section.get("kind"), None
-    if kind in RUNS_CODE | REACHES_OUT:
+    if _names(kind, RUNS_CODE | REACHES_OUT):
         way = "runs code" if kind in RUNS_CODE else "sends images elsewhere"
         does = f"is of kind {kind!r}, which {way}"
     for text in _texts(section):

@@ -77,6 +77,7 @@ class ExploreHandlers:
         path = FilePath(image)
         data = path.read_bytes()
         path.unlink(missing_ok=True)  # a visitor's picture lives in the session only
+        session.uploads.take(len(data))
         picture = self.visitors.explorer.read(data)
         grey, shape = self.domain.generator.channels == 1, picture.shape
         notice = NOT_A_RADIOGRAPH if grey and picture.photograph else ""

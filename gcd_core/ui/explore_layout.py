@@ -28,6 +28,7 @@ from gcd_core.ui.state.positions import MAX_H, SLIDERS
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.sets import BUNDLED
 from gcd_core.ui.state.visitors import Visitors
+from gcd_core.ui.uploads import FileInput
 
 OVERLAYS = [
     ("BB-LIG", "bb_lig"),
@@ -81,7 +82,7 @@ class ExploreLayout:
     def _lay_out_strip(self, domain: Domain) -> None:
         """What to open and to explain."""
         with gr.Row(elem_id="strip"):
-            self.source = gr.File(
+            self.source = FileInput(
                 label="source",
                 show_label=False,
                 container=False,

@@ -8,10 +8,13 @@ import hmac
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
+from gradio.utils import get_upload_folder
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -89,12 +92,18 @@ class Gate:
     settings : GateSettings
     state : callable
         What `/health` tells, as a flat table of texts and numbers.
+    most_kept : int
+        Bytes of uploads that nobody has opened yet, from which on no more are taken.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: GateSettings, state: Callable[[], dict[str, Any]]
+        self,
+        app: ASGIApp,
+        settings: GateSettings,
+        state: Callable[[], dict[str, Any]],
+        most_kept: int = 2**31,
     ) -> None:
-        self.app, self.settings, self.state = app, settings, state
+        self.app, self.settings, self.state, self.most_kept = app, settings, state, most_kept
         self._headers = HEADERS | {"Content-Security-Policy": POLICY.format(frames=settings.frames)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,10 +123,13 @@ class Gate:
             await send(message)
 
         answer = self._answer(scope)
-        if answer is None and scope["method"] == "POST" and not _is_upload(scope):
-            body = await _body(receive)
-            answer = refused(body)
-            receive = _again(body, receive)
+        if answer is None and scope["method"] == "POST":
+            if _is_upload(scope):
+                answer = await to_thread.run_sync(self._full)
+            else:
+                body = await _body(receive)
+                answer = refused(body)
+                receive = _again(body, receive)
         if answer is not None:
             await answer(scope, receive, guarded)
         else:
@@ -133,6 +145,13 @@ class Gate:
         if path == METRICS and self.settings.metrics:
             return PlainTextResponse(as_prometheus(self.state()))
         return None
+
+    def _full(self) -> Response | None:
+        """The answer to an upload where others' fill the room that there is for them."""
+        if bytes_below(Path(get_upload_folder())) < self.most_kept:
+            return None
+        told = "There is no room for another file right now: try again in a few minutes."
+        return JSONResponse({"detail": told}, 503)
 
     def _may_enter(self, scope: Scope) -> bool:
         """Whether a request brings the password, where there is one."""
@@ -211,6 +230,16 @@ def _again(body: bytes | None, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body or b"", "more_body": False}
 
     return receive_again
+
+
+def bytes_below(folder: Path) -> int:
+    """What the files in a folder and below take."""
+    total = 0
+    for place, _, files in os.walk(folder):
+        for file in files:
+            with suppress(OSError):  # it was opened meanwhile, and is gone
+                total += os.stat(os.path.join(place, file)).st_size
+    return total
 
 
 def as_prometheus(state: Mapping[str, Any]) -> str:

@@ -28,11 +28,13 @@ from gcd_core.ui.html import Display, image_tag
 from gcd_core.ui.messages import polite
 from gcd_core.ui.numbers import label_names
 from gcd_core.ui.sets_panel import to_explore
+from gcd_core.ui.state.limits import UploadTally
 from gcd_core.ui.state.positions import SLIDERS
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
 from gcd_core.ui.state.wall import MOST_IMAGES, Piece, Wall, start_wall
 from gcd_core.ui.take_home import rows_as_csv
+from gcd_core.ui.uploads import FileInput
 from gcd_core.ui.words import said, term, way
 from gcd_core.wording import duration
 
@@ -240,7 +242,7 @@ class GlobalityTab:
                 self.subject = gr.HTML(
                     label="subject", elem_id="globality-subject", apply_default_css=False
                 )
-                self.files = gr.File(
+                self.files = FileInput(
                     label=f"Images, up to {MOST_IMAGES} (none: {self._others})",
                     file_count="multiple",
                     elem_id="globality-files",
@@ -315,7 +317,7 @@ class GlobalityTab:
             raise GCDError("There are no directions for this label yet: find or load some first.")
         if session.wall is not None and session.wall.state == "running":
             raise GCDError("A walk of many images is running already: cancel it first.")
-        names, images, skipped = self._images(files)
+        names, images, skipped = self._images(files, session.uploads)
         label, positive = session.label, label_names(session)[1]
         wall = start_wall(self.explorer, names, images, session.directions, direction or "g", label)
         session.wall, seen = wall, -1
@@ -339,7 +341,9 @@ class GlobalityTab:
         if wall.state == "failed":
             raise GCDError(wall.message)
 
-    def _images(self, files: list[str] | None) -> tuple[list[str], list[Tensor], list[str]]:
+    def _images(
+        self, files: list[str] | None, uploads: UploadTally
+    ) -> tuple[list[str], list[Tensor], list[str]]:
         """Names and images, and the names of the files that cannot be opened."""
         domain = self.explorer.domain
         if not files and self.own is not None:
@@ -348,14 +352,22 @@ class GlobalityTab:
         if not files:
             pictures = [domain.load_image(path) for path in domain.examples[:MOST_IMAGES]]
             return [f"Example {i + 1}" for i in range(len(pictures))], pictures, []
+        try:
+            return self._read([FilePath(file) for file in files], uploads)
+        finally:
+            for file in files:  # a visitor's pictures live in the session only
+                FilePath(file).unlink(missing_ok=True)
+
+    def _read(
+        self, files: list[FilePath], uploads: UploadTally
+    ) -> tuple[list[str], list[Tensor], list[str]]:
+        """Do so of a visitor's files."""
         names, images, skipped = [], [], []
         if len(files) > MOST_IMAGES:
-            for path in map(FilePath, files):
-                path.unlink(missing_ok=True)
             raise GCDError(f"{len(files)} images are too many at a time here; take {MOST_IMAGES}.")
-        for path in map(FilePath, files):
+        for path in files:
             data = path.read_bytes()
-            path.unlink(missing_ok=True)  # a visitor's pictures live in the session only
+            uploads.take(len(data))
             try:
                 picture = self.explorer.read(data)
             except GCDError:

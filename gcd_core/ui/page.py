@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import json
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.blocks import BlockFunction
 from gradio.state_holder import SessionState
+from gradio.utils import get_upload_folder
 
 from gcd_core.domains.opening import Domain
 from gcd_core.files import bundled
@@ -21,6 +23,7 @@ from gcd_core.ui.explore import ExploreTab
 from gcd_core.ui.find import FindTab
 from gcd_core.ui.globality import GlobalityTab
 from gcd_core.ui.state.films import heat_scale
+from gcd_core.ui.state.limits import Limits
 from gcd_core.ui.state.stored import Stored
 from gcd_core.ui.state.visitors import Visitors
 from gcd_core.ui.words import TOUR, WRITTEN, captions
@@ -87,6 +90,8 @@ class ExplorerPage(gr.Blocks):
         Where what was decoded of the examples is kept on disk; by default it is not.
     images : ImageFiles, optional
         Which Globality walks in the place of the examples.
+    limits : Limits, optional
+        Of all domains' visitors together; with `beside`, that one's hold.
 
     Attributes
     ----------
@@ -103,6 +108,7 @@ class ExplorerPage(gr.Blocks):
         menu: str = "",
         stored: Stored | None = None,
         images: ImageFiles | None = None,
+        limits: Limits | None = None,
     ) -> None:
         super().__init__(
             title="GCD Explorer",
@@ -110,8 +116,11 @@ class ExplorerPage(gr.Blocks):
             fill_width=True,
             delete_cache=(CACHE_SECONDS, CACHE_SECONDS),
         )
-        self.visitors = Visitors(domain, beside, stored)
+        self.visitors = Visitors(domain, beside, stored, limits)
         self.explorer = self.visitors.explorer
+        # Where Gradio keeps files: else it would keep copies, which do not go with their visitor.
+        self.explorer.shared.folder = Path(get_upload_folder())
+        self.explorer.shared.folder.mkdir(parents=True, exist_ok=True)
         with self:
             self._lay_out(domain, menu, images)
         self.max_threads = MOST_UNDER_WAY
@@ -167,6 +176,17 @@ class ExplorerPage(gr.Blocks):
     def leave(self, request: gr.Request) -> None:
         """Ends the session of a visitor who closes the page."""
         self.visitors.forget(request.session_hash)
+
+    def tidy(self) -> None:
+        """Drop what Gradio keeps of visitors who left: their components, and all values of those.
+
+        It would keep that for ten thousand visitors.
+        """
+        holder = self.app.state_holder
+        for key, state in list(holder.session_data.items()):
+            if state.is_closed:
+                holder.session_data.pop(key, None)
+                holder.time_last_used.pop(key, None)
 
 
 def is_skipped(value: object) -> bool:

@@ -20,6 +20,7 @@ from gcd_core.images.dataset import ImageFiles
 from gcd_core.ui.gate import GateSettings
 from gcd_core.ui.site import Site
 from gcd_core.ui.state.compute import leave_the_cores_to
+from gcd_core.ui.state.limits import Limits
 from gcd_core.ui.state.stored import Stored
 from gcd_core.ui.state.wall import MOST_IMAGES
 
@@ -75,13 +76,13 @@ def main() -> None:
     names = arguments.domain or ([own] if own else offered())
     first, *others = dict.fromkeys(names)
     try:
-        gate = GateSettings.from_environment()
+        gate, limits = GateSettings.from_environment(), Limits.from_environment()
         entries = [list_domain(name) for name in others]
         domain = load(first)
         images = own_images(arguments.images)
     except GCDError as error:
         sys.exit(f"error: {error}")
-    site = Site(domain, entries, load, Stored(), images, gate)
+    site = Site(domain, entries, load, Stored(), images, gate, limits)
     explorer = site.root.explorer
     if explorer.one_thread:
         leave_the_cores_to(explorer.compute)

@@ -16,6 +16,7 @@ from gcd_core.ui.numbers import numbers_of
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.sets import BUNDLED, LONGEST, file_name
 from gcd_core.ui.state.visitors import Visitors
+from gcd_core.ui.uploads import FileButton
 
 
 def to_explore() -> dict[str, Any]:
@@ -55,7 +56,7 @@ class SetsPanel:
         with gr.Row(elem_id="files"):
             self.use_button = gr.Button("Use these", size="sm", elem_id="use")
             self.save = gr.Button("Save", size="sm", elem_id="save")
-            self.load_button = gr.UploadButton(
+            self.load_button = FileButton(
                 "Load",
                 size="sm",
                 file_types=[".safetensors"],

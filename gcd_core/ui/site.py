@@ -34,11 +34,13 @@ from gcd_core.ui.page import (
     page_settings,
     page_style,
 )
+from gcd_core.ui.state.limits import Limits
 from gcd_core.ui.state.offers import Offer
 from gcd_core.ui.state.stored import Stored
 
 PAGE_BELOW = re.compile(f"/{BELOW}/(?P<name>[^/]+)(?P<rest>/.*)?", re.DOTALL)
 AGAIN = b"again"  # the query that tries to open a domain once more
+TIDY = 60.0  # seconds
 NOT_KEPT = {"Cache-Control": "no-store"}
 
 
@@ -69,6 +71,8 @@ class Site:
         Of the first domain, which its Globality walks in the place of the examples.
     gate : GateSettings, optional
         How the pages are guarded; by default without a password.
+    limits : Limits, optional
+        Of all visitors together.
 
     Attributes
     ----------
@@ -88,11 +92,15 @@ class Site:
         stored: Stored | None = None,
         images: ImageFiles | None = None,
         gate: GateSettings | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._gate = gate or GateSettings()
         self.places = [Place(first.title, first.description), *places_below(others)]
-        self.root = ExplorerPage(first, None, menu(self.places, self.places[0]), stored, images)
+        self.root = ExplorerPage(
+            first, None, menu(self.places, self.places[0]), stored, images, limits
+        )
         self._load, self._closed, turn = load, False, threading.Lock()
+        self._closing = threading.Event()
         self.offers: dict[str, Offer[Mounted]] = {
             place.name: Offer(place.title, partial(self._open, entry, place), turn)
             for entry, place in zip(others, self.places[1:], strict=True)
@@ -103,12 +111,14 @@ class Site:
 
     def launch(self, **settings: Any) -> None:
         """Serve the pages; `settings` are those of Gradio's `launch`."""
-        gate = Middleware(Gate, settings=self._gate, state=self.state)
+        kept = self.root.visitors.explorer.shared.limits.uploads_kept_mb * 2**20
+        gate = Middleware(Gate, settings=self._gate, state=self.state, most_kept=kept)
         settings["app_kwargs"] = {"middleware": [gate]}
         if self.offers:
             middleware = [gate, Middleware(DomainRouter, site=self)]
             settings["app_kwargs"] = {"middleware": middleware, "lifespan": self._lifespan}
         self.root.visitors.preparation.start()
+        threading.Thread(target=self._tidy, name="tidying", daemon=True).start()
         self.root.launch(**launch_settings(), **settings)
 
     def state(self) -> dict[str, Any]:
@@ -129,15 +139,20 @@ class Site:
     def close(self) -> None:
         """End the server and every session, and wait until no work is left."""
         self._closed = True
+        self._closing.set()
         for offer in self.offers.values():
             offer.wait()
-        opened = [offer.opened for offer in self.offers.values()]
-        others = [mounted.page for mounted in opened if mounted is not None]
-        for page in others:
+        pages = self.pages
+        for page in pages:
             page.close(verbose=False)
-        self.root.close(verbose=False)
-        for page in (*others, self.root):  # the root's is the last: the others share its threads
+        for page in pages:  # the root's is the last: the others share its threads
             page.visitors.close()
+
+    @property
+    def pages(self) -> list[ExplorerPage]:
+        """Those that are open, the root's the last."""
+        opened = [offer.opened for offer in self.offers.values()]
+        return [*(mounted.page for mounted in opened if mounted is not None), self.root]
 
     def waiting_page(self, name: str) -> str:
         """What is seen of a domain that is not open, as HTML."""
@@ -152,6 +167,13 @@ class Site:
                 lifespan = mounted.app.router.lifespan_context(mounted.app)
                 await self._running.enter_async_context(lifespan)
                 self._started.add(mounted)
+
+    def _tidy(self) -> None:
+        """Every minute, end idle sessions, and drop what is kept of visitors who left."""
+        while not self._closing.wait(TIDY):
+            self.root.visitors.end_idle()
+            for page in self.pages:
+                page.tidy()
 
     def _open(self, entry: Entry, place: Place) -> Mounted:
         domain = self._load(entry.source)

@@ -598,7 +598,7 @@ def test_every_command_has_help(name, capsys):
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
     assert f"python -m gcd_core {name}" in printed
-    assert "--device" in printed or name in ("push", "pull"), "those two open no network"
+    assert "--device" in printed or name in ("push", "pull", "load"), "those open none"
 
 
 def test_help_does_not_wait_for_torch():
@@ -636,7 +636,7 @@ def test_readme_begins_with_what_a_space_needs_and_has_the_two_commands():
     requirements = (ROOT / "requirements.txt").read_text()
     lowest = re.search(r"^gradio>=([\d.]+)", requirements, re.MULTILINE).group(1)
     assert keys["sdk_version"].startswith(lowest)
-    for command in ("python app.py", "python -m pytest"):
+    for command in ("python app.py", "python -m pytest -n auto --dist loadfile"):
         assert f"\npip install -r requirements.txt && {command}\n" in text
 
 

@@ -16,8 +16,10 @@ import torch
 from gcd_core.images.drawing import to_pil
 from gcd_core.ui.gate import MOST_BODY, refused
 from gcd_core.ui.site import Site
+from gcd_core.ui.state.limits import Limits
 from tests.ui.conftest import free_port
 from tests.ui.fakes import FakeDomain
+from tests.ui.waiting import wait_for
 
 DISPLAY = ["bb_lig", 0.6, "side"]
 FILE = {"_type": "gradio.FileData"}
@@ -222,3 +224,65 @@ def test_what_names_no_address_passes() -> None:
     deep = {"data": [[{"a": {"path": "HTTPS://x"}}]]}
     answer = refused(json.dumps(deep).encode())
     assert answer is not None and answer.status_code == 400
+
+
+def test_events_sent_again_after_leaving_are_refused(site: tuple[str, Site]) -> None:
+    server, own = site
+    with httpx.stream("GET", f"{server}/gradio_api/heartbeat/leaver", timeout=30) as here:
+        beats = here.iter_bytes()
+        next(beats)
+        answer = ask(server, "open_example", [0, *DISPLAY], session_hash="leaver")
+        assert answer[0] == 200 and "event: complete" in answer[1]
+    visitors = own.root.visitors
+    wait_for(lambda: visitors._who("leaver") not in visitors._sessions)
+    for event, data in (
+        ("open_example", [0, *DISPLAY]),
+        ("move", [1.0] + [0] * 12 + DISPLAY),
+        ("report", ["pdf"]),
+    ):
+        answer = ask(server, event, data, session_hash="leaver")
+        assert failed(answer) and "visit has ended" in answer[1]
+    assert visitors._who("leaver") not in visitors._sessions
+
+
+def test_of_who_left_gradio_keeps_nothing_either(site: tuple[str, Site]) -> None:
+    server, own = site
+    with httpx.stream("GET", f"{server}/gradio_api/heartbeat/guest", timeout=30) as here:
+        beats = here.iter_bytes()
+        next(beats)
+        ask(server, "open_example", [0, *DISPLAY], session_hash="guest")
+    kept = own.root.app.state_holder.session_data
+    assert "guest" in kept
+    wait_for(lambda: kept["guest"].is_closed)
+    own.root.tidy()
+    assert "guest" not in kept
+
+
+def test_files_that_nobody_opens_do_not_fill_the_disk(
+    site: tuple[str, Site], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server, _ = site
+    monkeypatch.setattr("gcd_core.ui.gate.get_upload_folder", lambda: str(tmp_path))
+    (tmp_path / "a").mkdir()
+    with open(tmp_path / "a/waits.png", "wb") as file:
+        file.truncate(2**31)  # as many bytes as are kept, of which none is written
+    files = {"files": ("scan.png", png(), "image/png")}
+    answer = httpx.post(f"{server}/gradio_api/upload", files=files)
+    assert answer.status_code == 503 and "no room" in answer.json()["detail"]
+    (tmp_path / "a/waits.png").unlink()
+    assert httpx.post(f"{server}/gradio_api/upload", files=files).status_code == 200
+
+
+def test_a_visitor_opens_no_more_files_than_an_hour_allows(
+    site: tuple[str, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, own = site
+    session = own.root.visitors.session("greedy")
+    monkeypatch.setattr(session.uploads, "_limits", Limits(uploads=2))
+    answers = []
+    for seed in range(3):
+        file = {"path": upload(server, seed=100 + seed), "meta": FILE}
+        answers.append(ask(server, "open_image", [file, *DISPLAY], session_hash="greedy"))
+    assert "event: complete" in answers[1][1]
+    assert failed(answers[2]) and "more than a visitor may open within an hour" in answers[2][1]
+    assert not Path(file["path"]).exists()

@@ -15,7 +15,7 @@ from gcd_core.method.cells import QUERIES, CellAttribution, check_budget, explai
 from gcd_core.ui.state.compute import Urgency
 from gcd_core.ui.state.explorer import Explorer
 from gcd_core.ui.state.frames import Key, key_of
-from gcd_core.ui.state.hosting import CALLS_BACK, gpu
+from gcd_core.ui.state.hosting import CALLS_BACK, PATH, gpu
 from gcd_core.ui.state.networks import BACKGROUND_BATCH
 from gcd_core.ui.state.positions import Alphas
 
@@ -39,7 +39,7 @@ class CellMaps:
         self._kept: OrderedDict[Key, CellAttribution] = OrderedDict()
         self._nothing = nothing_moved(source)
         self._asking = threading.Lock()
-        self._explain = gpu(self._explain_change)
+        self._explain = gpu(self._explain_change, PATH)
 
     @property
     def price(self) -> str:

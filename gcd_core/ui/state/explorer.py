@@ -24,7 +24,7 @@ from gcd_core.method.walk import Path
 from gcd_core.ui.state.compute import Urgency
 from gcd_core.ui.state.films import film_of
 from gcd_core.ui.state.frames import Frame, Opened
-from gcd_core.ui.state.hosting import CALLS_BACK, gpu
+from gcd_core.ui.state.hosting import CALLS_BACK, ENCODE, MOVE, PATH, SEARCH, gpu
 from gcd_core.ui.state.networks import Networks
 from gcd_core.ui.state.opinions import SecondOpinion
 from gcd_core.ui.state.paths import Paths, Played
@@ -60,14 +60,14 @@ class Explorer:
         self._paths: weakref.WeakSet[Paths] = weakref.WeakSet()
         self._ready = {label: domain.ready_directions(label) for label in domain.labels}
         networks = Networks(domain)
-        self._encode, decode = gpu(networks.encode), gpu(networks.decode)
+        self._encode, decode = gpu(networks.encode, ENCODE), gpu(networks.decode, MOVE)
         self._in_full = Together(decode, lambda: None)
         self._fast = Together(decode, lambda: domain.generator.live_solver)
-        self._walk, self._find = gpu(networks.walk), gpu(networks.find)
-        self._try_walk, self.steered = gpu(networks.try_walk), gpu(networks.steer)
-        self._walk_line, self._narrow = gpu(networks.walk_line), gpu(networks.narrow)
-        self.toward = gpu(networks.walk_toward)
-        self.second_opinion = SecondOpinion(domain, gpu(networks.ask_oracle), self.in_turn)
+        self._walk, self._find = gpu(networks.walk, PATH), gpu(networks.find, SEARCH)
+        self._try_walk, self.steered = gpu(networks.try_walk, PATH), gpu(networks.steer, PATH)
+        self._walk_line, self._narrow = gpu(networks.walk_line, MOVE), gpu(networks.narrow, MOVE)
+        self.toward = gpu(networks.walk_toward, PATH)
+        self.second_opinion = SecondOpinion(domain, gpu(networks.ask_oracle, MOVE), self.in_turn)
 
     def close(self) -> None:
         """End the decoding of this domain's paths, and wait until that has ended."""

@@ -70,8 +70,9 @@ class Networks:
 
     @torch.inference_mode()
     def encode(self, image: Tensor) -> tuple[Latent, Frame]:
-        """Encode an image (1, C, H, W), and ask about it."""
-        return self.domain.generator.encode(image), self.frames(image, image)[0]
+        """Encode an image (1, C, H, W), and ask about it; the latent comes to the CPU."""
+        latent = self.domain.generator.encode(image).to("cpu")
+        return latent, self.frames(image, image)[0]
 
     @torch.inference_mode()
     def decode(self, latent: Latent, sources: Tensor, solver: str | None) -> list[Frame]:

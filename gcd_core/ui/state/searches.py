@@ -100,10 +100,12 @@ class Searches:
     ----------
     seats : int
         Searches that run at a time.
+    waiting : int
+        That may wait for others to end.
     """
 
-    def __init__(self, seats: int = 1) -> None:
-        self._seats = seats
+    def __init__(self, seats: int = 1, waiting: int = 16) -> None:
+        self._seats, self._most_waiting = seats, waiting
         self._took: deque[float] = deque(maxlen=LAST)  # seconds, of the last that came to their end
         self._line: list[RunningSearch] = []
         self._threads: dict[RunningSearch, threading.Thread] = {}
@@ -113,9 +115,19 @@ class Searches:
         """Put a search in the line; once it is among the first, `find` does it.
 
         That sets its state to "running" when it has begun.
+
+        Raises
+        ------
+        GCDError
+            If as many wait already as may.
         """
         thread = threading.Thread(target=self._run, args=(search, find), name="search", daemon=True)
         with self._news:
+            if len(self._line) >= self._seats + self._most_waiting:
+                raise GCDError(
+                    f"{len(self._line)} searches run or wait here already, as many as this page "
+                    "takes: try again in a few minutes."
+                )
             self._line.append(search)
             self._threads[search] = thread
             thread.start()

@@ -22,6 +22,7 @@ from gcd_core.method.settings import Settings
 from gcd_core.method.walk import Path
 from gcd_core.ui.state.explorer import Explorer
 from gcd_core.ui.state.frames import Frame, Opened
+from gcd_core.ui.state.limits import UploadTally
 from gcd_core.ui.state.maps import Maps
 from gcd_core.ui.state.moves import Moves
 from gcd_core.ui.state.paths import Paths
@@ -64,6 +65,8 @@ class Session:
         The names and the folded ones that the page's rows were laid out for.
     folder : pathlib.Path
         For files to take home.
+    uploads : UploadTally
+        Of the files that were opened.
     """
 
     def __init__(self, explorer: Explorer) -> None:
@@ -82,7 +85,8 @@ class Session:
         self.display: tuple[str, float, str] | None = None
         self.laid_out: tuple[list[str], list[str]] | None = None
         self.last_used = time.monotonic()
-        self.folder = FilePath(tempfile.mkdtemp(prefix="gcd-"))
+        self.uploads = UploadTally(explorer.shared.limits)
+        self.folder = FilePath(tempfile.mkdtemp(prefix="gcd-", dir=explorer.shared.folder))
         self._tickets = itertools.count(1)
         self._opening = 0
         self._lock = threading.Lock()
@@ -201,7 +205,7 @@ class Session:
         Raises
         ------
         GCDError
-            Where no image is open, or a search runs already.
+            Where no image is open, a search runs already, or too many wait.
         """
         with self._lock:
             opened, last = self.searchable(), self.search
@@ -209,8 +213,8 @@ class Session:
             question = Question.of(self.explorer.domain, self.label, settings)
             if last is not None and last.answers(opened.image, question):
                 search.samples = last.samples
-            self.search = search
             self.explorer.start_search(search)
+            self.search = search
         return search
 
     def searchable(self) -> Opened:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path as FilePath
+
 from gcd_core.images.isolated import IsolatedReader
 from gcd_core.ui.state.ahead import Ahead
 from gcd_core.ui.state.compute import Compute
+from gcd_core.ui.state.limits import Limits
 from gcd_core.ui.state.paths import KeptPaths
 from gcd_core.ui.state.searches import Searches
 from gcd_core.ui.state.stored import Stored
@@ -19,13 +22,13 @@ class Shared:
 
     Parameters
     ----------
-    seats : int
-        Searches that run at a time.
+    limits : Limits, optional
     stored : Stored, optional
         Where what was decoded of the examples is kept on disk; by default it is not.
 
     Attributes
     ----------
+    limits : Limits
     compute : Compute
         Where the networks run.
     ahead : Ahead
@@ -37,17 +40,20 @@ class Shared:
         Of the examples of all domains.
     last_asked : float
         When a visitor last asked for something, by the monotonic clock.
+    folder : pathlib.Path or None
+        Where visitors' files to take home lie; None is the system's place for temporary ones.
     reader : IsolatedReader
         Of the files that visitors bring.
     """
 
-    def __init__(self, seats: int = 1, stored: Stored | None = None) -> None:
-        self.stored = stored
+    def __init__(self, limits: Limits | None = None, stored: Stored | None = None) -> None:
+        self.limits, self.stored = limits or Limits(), stored
+        self.folder: FilePath | None = None
         self.last_asked = float("-inf")
         self.reader = IsolatedReader()
         self.compute = Compute(QUIET)
         self.ahead = Ahead()
-        self.searches = Searches(seats)
+        self.searches = Searches(self.limits.searches, self.limits.searches_waiting)
         self.path_turns = PathTurns()
         self.example_paths = KeptPaths(EXAMPLE_PATH_BYTES_KEPT)
 

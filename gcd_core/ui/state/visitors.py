@@ -7,14 +7,16 @@ import time
 from collections import OrderedDict
 
 from gcd_core.domains.opening import Domain
+from gcd_core.errors import GCDError
 from gcd_core.ui.state.explorer import Explorer
+from gcd_core.ui.state.limits import Limits
 from gcd_core.ui.state.preparing import Preparation
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.shared import Shared
 from gcd_core.ui.state.stored import Stored
 
-SESSIONS_KEPT = 64
-IDLE_SECONDS = 3600.0
+LEFT_KNOWN = 10_000  # who left, of whom it is remembered
+AWAY = 120.0  # seconds without a word, after which a visitor makes room for a new one
 
 
 class Visitors:
@@ -29,20 +31,27 @@ class Visitors:
         Close these first.
     stored : Stored, optional
         Where the examples' paths are kept on disk; with `beside`, that one's are.
+    limits : Limits, optional
+        Of all domains' visitors together; with `beside`, that one's hold.
     """
 
     def __init__(
-        self, domain: Domain, beside: Visitors | None = None, stored: Stored | None = None
+        self,
+        domain: Domain,
+        beside: Visitors | None = None,
+        stored: Stored | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._first = beside is None
-        shared = Shared(stored=stored) if beside is None else beside.explorer.shared
+        shared = Shared(limits, stored) if beside is None else beside.explorer.shared
         self.explorer: Explorer = Explorer(domain, shared)
         self.preparation = Preparation(self.explorer)
         self._sessions: OrderedDict[tuple[Explorer, str], Session]
+        self._left: OrderedDict[tuple[Explorer, str], None]
         if beside is None:
-            self._sessions, self._lock = OrderedDict(), threading.Lock()
+            self._sessions, self._left, self._lock = OrderedDict(), OrderedDict(), threading.Lock()
         else:
-            self._sessions, self._lock = beside._sessions, beside._lock
+            self._sessions, self._left, self._lock = beside._sessions, beside._left, beside._lock
 
     def __len__(self) -> int:
         return len(self._own())
@@ -54,30 +63,60 @@ class Visitors:
             return len(self._sessions)
 
     def session(self, key: str | None) -> Session:
-        """Return the session of a visitor, made at the first call."""
-        who = self._who(key)
+        """Return the session of a visitor, made at the first call.
+
+        Raises
+        ------
+        GCDError
+            If this visitor has left, or were one more than the server takes, and none of the others
+            is away.
+        """
+        who, now = self._who(key), time.monotonic()
+        limits = self.explorer.shared.limits
         with self._lock:
+            if who in self._left:
+                raise GCDError("This visit has ended: load the page anew to go on.")
             session = self._sessions.get(who)
             if session is None:
+                away = self._idle_for(AWAY)[: max(len(self._sessions) + 1 - limits.visitors, 0)]
+                if len(self._sessions) - len(away) >= limits.visitors:
+                    raise GCDError(
+                        f"{limits.visitors} visitors are here already, as many as this page takes: "
+                        "try again in a few minutes."
+                    )
                 session = self._sessions[who] = Session(self.explorer)
+            else:
+                away = []
             self._sessions.move_to_end(who)
-            session.last_used = self.explorer.shared.last_asked = time.monotonic()
-            stale = [
-                k
-                for i, (k, s) in enumerate(self._sessions.items())
-                if k != who
-                and (
-                    i < len(self._sessions) - SESSIONS_KEPT
-                    or session.last_used - s.last_used > IDLE_SECONDS
-                )
-            ]
-        for k in stale:
-            self._end(k)
+            session.last_used = self.explorer.shared.last_asked = now
+        for other in away:
+            self._end(other)
         return session
 
+    def end_idle(self) -> None:
+        """End the sessions of all domains that were idle for longer than the limit."""
+        with self._lock:
+            idle = self._idle_for(60.0 * self.explorer.shared.limits.idle_minutes)
+        for who in idle:
+            self._end(who)
+
+    def _idle_for(self, seconds: float) -> list[tuple[Explorer, str]]:
+        """Who has been idle for longer than that, who is so for longest first; the lock is held."""
+        before = time.monotonic() - seconds
+        return [who for who, session in self._sessions.items() if session.last_used < before]
+
     def forget(self, key: str | None) -> None:
-        """End a visitor's session: stop its work and drop its images."""
-        self._end(self._who(key))
+        """End a visitor's session: stop its work and drop its images; nothing more is done for it.
+
+        What names no visitor, as a client of the API may, can come back.
+        """
+        who = self._who(key)
+        if key:
+            with self._lock:
+                self._left[who] = None
+                while len(self._left) > LEFT_KNOWN:
+                    self._left.popitem(last=False)
+        self._end(who)
 
     def close(self) -> None:
         """End every session of this domain, and wait until no work of its is left."""

@@ -16,7 +16,7 @@ from tests.ui.fakes import FakeDomain
 from tests.ui.waiting import wait_for_paths
 
 
-def elsewhere(function: Callable) -> Callable:
+def elsewhere(function: Callable, seconds: int) -> Callable:
     """A function as a Space with shared GPUs runs it: what goes in and comes out is pickled."""
 
     def call(*args, **options):

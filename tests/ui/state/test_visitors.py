@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gcd_core.errors import GCDError
 from gcd_core.ui.state import visitors as module
+from gcd_core.ui.state.limits import Limits
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
 from tests.ui.fakes import FakeDomain
@@ -24,19 +26,34 @@ def test_sessions_are_separate_and_end(visitors: Visitors, own: Session):
     visitors.forget("owner")
     assert own.opened is None and own.current is None and not own.moves
     assert not folder.exists()
-    assert visitors.session("owner") is not own
+    with pytest.raises(GCDError, match="visit has ended: load the page anew"):
+        visitors.session("owner")  # an event that was sent again
+    visitors.forget(None)
+    assert visitors.session(None).opened is None
 
 
-def test_old_and_idle_sessions_make_room(visitors: Visitors, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "SESSIONS_KEPT", 2)
-    first = visitors.session("first")
-    for name in ("second", "third"):
-        visitors.session(name)
-    assert len(visitors) == 2 and not first.folder.exists()
-    second = visitors.session("second")
-    second.last_used -= 2 * module.IDLE_SECONDS
-    visitors.session("third")
-    assert len(visitors) == 1
+def test_who_is_away_makes_room_and_else_nobody_does(tmp_path: Path) -> None:
+    visitors = Visitors(FakeDomain(tmp_path, examples=1), limits=Limits(visitors=2))
+    try:
+        first, second = visitors.session("first"), visitors.session("second")
+        with pytest.raises(GCDError, match="2 visitors are here already"):
+            visitors.session("third")
+        assert len(visitors) == 2 and first.folder.exists()
+        second.last_used -= 2 * module.AWAY
+        visitors.session("third")
+        assert len(visitors) == 2 and not second.folder.exists() and first.folder.exists()
+        assert visitors.session("first") is first
+    finally:
+        visitors.close()
+
+
+def test_idle_sessions_end_and_those_in_use_do_not(visitors: Visitors) -> None:
+    idle, used = visitors.session("idle"), visitors.session("used")
+    idle.last_used -= 61 * 60
+    used.last_used -= 59 * 60
+    visitors.end_idle()
+    assert not idle.folder.exists() and used.folder.exists() and len(visitors) == 1
+    assert visitors.session("idle") is not idle  # its tab is open: it may begin anew
 
 
 @pytest.fixture
@@ -49,20 +66,28 @@ def beside(visitors: Visitors, tmp_path: Path) -> Iterator[Visitors]:
     others.close()
 
 
-def test_the_visitors_of_two_domains_share_the_limits(
-    visitors: Visitors, beside: Visitors, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(module, "SESSIONS_KEPT", 2)
-    first, second = visitors.session("first"), beside.session("second")
-    assert (len(visitors), len(beside)) == (1, 1)
-    beside.session("third")
-    assert (len(visitors), len(beside)) == (0, 2) and not first.folder.exists()
-    second.last_used -= 2 * module.IDLE_SECONDS
-    visitors.session("fourth")
-    assert (len(visitors), len(beside)) == (1, 1) and not second.folder.exists()
-    ours, theirs = visitors.explorer, beside.explorer
-    assert ours.compute is theirs.compute and ours.searches is theirs.searches
-    assert ours.ahead is theirs.ahead
+def test_the_visitors_of_two_domains_share_the_limits(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    visitors = Visitors(FakeDomain(tmp_path / "one", examples=1), limits=Limits(visitors=2))
+    beside = Visitors(FakeDomain(tmp_path / "two", examples=1), visitors)
+    try:
+        first, second = visitors.session("first"), beside.session("second")
+        assert (len(visitors), len(beside), visitors.of_all_domains) == (1, 1, 2)
+        with pytest.raises(GCDError, match="2 visitors are here"):
+            beside.session("third")
+        first.last_used -= 2 * module.AWAY
+        beside.session("third")
+        assert (len(visitors), len(beside)) == (0, 2) and not first.folder.exists()
+        second.last_used -= 61 * 60
+        visitors.end_idle()
+        assert len(beside) == 1 and not second.folder.exists()
+        ours, theirs = visitors.explorer, beside.explorer
+        assert ours.compute is theirs.compute and ours.searches is theirs.searches
+        assert ours.ahead is theirs.ahead
+    finally:
+        beside.close()
+        visitors.close()
 
 
 def test_one_key_at_two_domains_is_two_visitors(visitors: Visitors, beside: Visitors):
