@@ -28,7 +28,7 @@ from gcd_core.ui.state.positions import MAX_H, SLIDERS
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.sets import BUNDLED
 from gcd_core.ui.state.visitors import Visitors
-from gcd_core.ui.uploads import FileInput
+from gcd_core.ui.uploads import leaving_nothing
 
 OVERLAYS = [
     ("BB-LIG", "bb_lig"),
@@ -82,14 +82,16 @@ class ExploreLayout:
     def _lay_out_strip(self, domain: Domain) -> None:
         """What to open and to explain."""
         with gr.Row(elem_id="strip"):
-            self.source = FileInput(
-                label="source",
-                show_label=False,
-                container=False,
-                buttons=[],
-                elem_id="source",
-                elem_classes=[] if self.grey else [COLOUR],
-                min_width=150,
+            self.source = leaving_nothing(
+                gr.File(
+                    label="source",
+                    show_label=False,
+                    container=False,
+                    buttons=[],
+                    elem_id="source",
+                    elem_classes=[] if self.grey else [COLOUR],
+                    min_width=150,
+                )
             )
             self.examples = gr.HTML(
                 0,

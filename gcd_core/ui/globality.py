@@ -34,7 +34,7 @@ from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.visitors import Visitors
 from gcd_core.ui.state.wall import MOST_IMAGES, Piece, Wall, start_wall
 from gcd_core.ui.take_home import rows_as_csv
-from gcd_core.ui.uploads import FileInput
+from gcd_core.ui.uploads import leaving_nothing
 from gcd_core.ui.words import said, term, way
 from gcd_core.wording import duration
 
@@ -242,11 +242,13 @@ class GlobalityTab:
                 self.subject = gr.HTML(
                     label="subject", elem_id="globality-subject", apply_default_css=False
                 )
-                self.files = FileInput(
-                    label=f"Images, up to {MOST_IMAGES} (none: {self._others})",
-                    file_count="multiple",
-                    elem_id="globality-files",
-                    height=150,
+                self.files = leaving_nothing(
+                    gr.File(
+                        label=f"Images, up to {MOST_IMAGES} (none: {self._others})",
+                        file_count="multiple",
+                        elem_id="globality-files",
+                        height=150,
+                    )
                 )
                 self.direction = gr.Dropdown(
                     list(SLIDERS), value="g", label="Direction", elem_id="globality-direction"

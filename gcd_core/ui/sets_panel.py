@@ -16,7 +16,7 @@ from gcd_core.ui.numbers import numbers_of
 from gcd_core.ui.state.session import Session
 from gcd_core.ui.state.sets import BUNDLED, LONGEST, file_name
 from gcd_core.ui.state.visitors import Visitors
-from gcd_core.ui.uploads import FileButton
+from gcd_core.ui.uploads import leaving_nothing
 
 
 def to_explore() -> dict[str, Any]:
@@ -56,11 +56,13 @@ class SetsPanel:
         with gr.Row(elem_id="files"):
             self.use_button = gr.Button("Use these", size="sm", elem_id="use")
             self.save = gr.Button("Save", size="sm", elem_id="save")
-            self.load_button = FileButton(
-                "Load",
-                size="sm",
-                file_types=[".safetensors"],
-                elem_id="load",
+            self.load_button = leaving_nothing(
+                gr.UploadButton(
+                    "Load",
+                    size="sm",
+                    file_types=[".safetensors"],
+                    elem_id="load",
+                )
             )
         with gr.Column(visible=False) as self.file_box:
             self.file = gr.File(label="Directions", interactive=False, elem_id="file")

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import gradio as gr
 from gradio.data_classes import FileData, ListFiles
 
-
-class FileInput(gr.File):
-    """A place for a visitor's files, whose value is their paths."""
-
-    is_template = True  # to the browser it is Gradio's own
-
-    def preprocess(self, payload: ListFiles | FileData | None) -> str | list[str] | None:
-        """The path, or the paths where there may be several files."""
-        return paths_of(payload, self.file_count == "single")
+Component = TypeVar("Component", gr.File, gr.UploadButton)
 
 
-class FileButton(gr.UploadButton):
-    """A button for a visitor's file, whose value is its path."""
+def leaving_nothing(component: Component) -> Component:
+    """The component, whose value becomes the path of what was sent, or the paths, and no more.
 
-    is_template = True
+    Gradio's own makes a temporary file beside it, which nobody deletes. (It is not derived from, as
+    Gradio writes a file of types beside each class that is.)
+    """
+    single = component.file_count == "single"
+    component.preprocess = lambda sent: paths_of(sent, single)  # type: ignore[assignment]
+    return component
 
-    def preprocess(self, value: ListFiles | FileData | None) -> str | list[str] | None:
-        """The path, or the paths where there may be several files."""
-        return paths_of(value, self.file_count == "single")
 
-
-def paths_of(payload: ListFiles | FileData | None, single: bool) -> str | list[str] | None:
+def paths_of(sent: ListFiles | FileData | None, single: bool) -> str | list[str] | None:
     """The paths of uploaded files, None where there is none."""
-    if payload is None:
+    if sent is None:
         return None
-    files = list(payload) if isinstance(payload, ListFiles) else [payload]
+    files = list(sent) if isinstance(sent, ListFiles) else [sent]
     return files[0].path if single else [file.path for file in files]

@@ -85,8 +85,8 @@ def test_nothing_is_left_of_visitors_who_left(site: tuple[str, Site, Path], coun
     def forget() -> int:
         wait_for(lambda: own.root.visitors.of_all_domains == 0)
         wait_for(lambda: all(s.is_closed for s in own.root.app.state_holder.session_data.values()))
-        own.root.tidy()
         gc.collect()
+        own.tidy()
         return resident_bytes() or 0
 
     asyncio.run(visits(address, range(warm)))
