@@ -169,7 +169,8 @@ def find_problems(
         fits = isinstance(table.get(name), dict)
         found[name] = [*problems(table[name])] if fits else []
     found["examples"] = [*_example_problems(folder, table)]
-    return found
+    # A name in the file may have line breaks, and a sentence is one line.
+    return {name: [" ".join(told.split()) for told in told_of] for name, told_of in found.items()}
 
 
 def check_trust(table: Mapping[str, Any]) -> None:

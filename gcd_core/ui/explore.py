@@ -10,7 +10,7 @@ from gradio.events import Dependency
 from gcd_core.ui.explore_answers import ExploreAnswers
 from gcd_core.ui.explore_handlers import ExploreHandlers
 from gcd_core.ui.explore_layout import ExploreLayout
-from gcd_core.ui.messages import polite
+from gcd_core.ui.messages import IN_ONE_THREAD, checked, polite
 from gcd_core.ui.state.positions import SLIDERS
 from gcd_core.ui.state.visitors import Visitors
 
@@ -46,11 +46,12 @@ class ExploreTab:
     def then_prepare(self, event: Dependency, name: str) -> None:
         """Lets the paths' pictures appear after an event that opened something."""
         event.success(
-            polite(self.handlers.prepare),
+            polite(checked(self.handlers.prepare, self.layout.display)),
             self.layout.display,
             [*self.layout.shown, *self.layout.ends, *self.layout.films],
             api_name="prepare" if name == "open_image" else f"prepare_after_{name}",
             api_visibility="public" if name == "open_image" else "private",
+            **IN_ONE_THREAD,
             **LIVE,
         )
 
@@ -122,22 +123,25 @@ class ExploreTab:
 
     def _bind_moving(self) -> None:
         layout, handlers = self.layout, self.handlers
+        position = [*layout.sliders, *layout.display]
         moved = layout.moved.click(  # by the page's script, once a slider moves
-            polite(handlers.move),
-            [*layout.sliders, *layout.display],
+            polite(checked(handlers.move, position)),
+            position,
             layout.shown,
             api_name="move",
             trigger_mode="always_last",
+            **IN_ONE_THREAD,
             **LIVE,
         )
         drawn = moved
         if self.explorer.domain.generator.live_solver is not None:
             drawn = moved.success(
-                polite(handlers.draw_in_full),
+                polite(checked(handlers.draw_in_full, layout.display)),
                 layout.display,
                 layout.shown,
                 api_name="draw_in_full",
                 trigger_mode="always_last",
+                **IN_ONE_THREAD,
                 **LIVE,
             )
         self._then_follow(drawn)
@@ -182,11 +186,12 @@ class ExploreTab:
     def _then_follow(self, event: Dependency) -> None:
         """Lets what takes longer follow a move: a line along several directions, the cells."""
         event.success(
-            polite(self.handlers.follow),
+            polite(checked(self.handlers.follow, self.layout.display)),
             self.layout.display,
             [self.layout.numbers, self.layout.pictures, self.layout.curve],
             api_visibility="private",
             trigger_mode="always_last",
+            **IN_ONE_THREAD,
             **LIVE,
         )
 

@@ -6,16 +6,18 @@ import functools
 import inspect
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
+from gradio.components import Component
 
 from gcd_core.errors import GCDError
 from gcd_core.ui.events import EVENTS
 
 LOG = logging.getLogger(__name__)
+IN_ONE_THREAD: dict[str, Any] = {"preprocess": False, "postprocess": False}
 UNEXPECTED = "That failed unexpectedly: check what was given, and try again."
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,6 +49,39 @@ def polite(handler: Callable[P, T]) -> Callable[P, T]:
     def answered(*args: P.args, **kwargs: P.kwargs) -> T:
         with _noted(handler.__name__, args, kwargs):
             return handler(*args, **kwargs)
+
+    return answered
+
+
+def checked(handler: Callable[P, T], inputs: Sequence[Component]) -> Callable[P, T]:
+    """Lets a handler check its inputs itself, as their components do.
+
+    Gradio does so in a thread for each input and each output, one after the other: where many are
+    here, each waits. For events bound with `IN_ONE_THREAD`.
+
+    Parameters
+    ----------
+    handler : callable
+        As `polite` has it.
+    inputs : sequence of Component
+        What its first arguments are the values of.
+    """
+
+    def values_of(args: tuple) -> tuple:
+        given = [part.preprocess(value) for part, value in zip(inputs, args, strict=False)]
+        return (*given, *args[len(inputs) :])
+
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def streamed(*args: Any, **kwargs: Any) -> Any:
+            yield from handler(*values_of(args), **kwargs)
+
+        return streamed
+
+    @functools.wraps(handler)
+    def answered(*args: Any, **kwargs: Any) -> T:
+        return handler(*values_of(args), **kwargs)
 
     return answered
 

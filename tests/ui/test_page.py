@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
+from gcd_core.ui.messages import checked
 from gcd_core.ui.page import ExplorerPage, build_page, launch_settings
 from gcd_core.ui.region_panel import why_no_bridge
 from gcd_core.ui.serve import own_images
@@ -417,3 +418,28 @@ def test_what_is_skipped_is_answered_as_gradio_answers_it(visitors, told: tuple[
     assert ours == [gr.skip() if answer == junk else answer for answer in theirs]
     with pytest.raises(ValueError, match="enough output values"):
         asyncio.run(page.postprocess_data(event, values[:-1], SessionState(page)))
+
+
+def test_inputs_that_a_handler_checks_itself_are_checked_as_gradio_does() -> None:
+    with gr.Blocks():
+        inputs = [gr.Slider(-1, 1), gr.Radio(["a", "b"])]
+    seen = []
+
+    def handler(number: float, choice: str, request: str) -> str:
+        """Of the API."""
+        seen.append((number, choice, request))
+        return choice
+
+    def several(number: float, choice: str):
+        yield from (number, choice)
+
+    own = checked(handler, inputs)
+    assert (own.__name__, own.__doc__) == ("handler", "Of the API.")
+    assert own(0.5, "a", "somebody") == "a" and seen == [(0.5, "a", "somebody")]
+    for bad in ((2.0, "a"), (0.5, "c"), (None, "c")):
+        with pytest.raises(gr.Error):
+            own(*bad, "somebody")
+    assert len(seen) == 1
+    assert list(checked(several, inputs)(0.5, "b")) == [0.5, "b"]
+    with pytest.raises(gr.Error):
+        list(checked(several, inputs)(0.5, "c"))
