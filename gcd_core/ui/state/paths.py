@@ -148,6 +148,9 @@ class Paths:
             return len(self._done)
 
     def _rank(self) -> Rank:
+        """Those that end go before all: they leave the line at once, with all that they hold."""
+        if self._cancel.is_set():
+            return -1, 0
         return (0 if self._asked else 1), len(self._done)
 
     @property
@@ -190,6 +193,7 @@ class Paths:
             if not self._sessions and not self._kept:
                 self._cancel.set()
             self._news.notify_all()
+        self._turns.changed()
 
     def drop(self) -> None:
         """Keep the paths no longer than somebody looks at them."""
@@ -198,12 +202,14 @@ class Paths:
             if not self._sessions:
                 self._cancel.set()
             self._news.notify_all()
+        self._turns.changed()
 
     def stop(self) -> None:
         """End the work, whoever looks on, and wait until it has ended."""
         self._cancel.set()
         with self._news:
             self._news.notify_all()
+        self._turns.changed()
         self._thread.join()
 
 

@@ -102,3 +102,30 @@ def test_kept_paths_are_shared_and_the_oldest_make_room():
     assert kept.join("large", 1000, make) is large
     for paths in (first, second, third, large):
         assert paths.wanted("g") == "g"
+
+
+def test_paths_whose_visitor_left_leave_the_line_at_once() -> None:
+    turns, go_on, held = PathTurns(), threading.Event(), threading.Event()
+
+    def make(name, cancel):
+        held.set()
+        assert go_on.wait(30)
+        return Played(name, "")
+
+    first = Paths(make, ["g"], turns).join()
+    assert held.wait(30)
+    others = [Paths(make, ["g", "h1"], turns).join() for _ in range(4)]
+    wait_for(lambda: len(turns._line) == 4)
+    leaver = others[-1]
+    asked = threading.Thread(target=others[0].wanted, args=("g",))
+    asked.start()
+    wait_for(lambda: others[0]._asked)
+    assert others[0].before[0] == 1 and leaver.before[0] == 4
+    leaver.leave()
+    assert leaver.before[0] == 1, "it only has to be told that it may go"
+    go_on.set()
+    leaver._thread.join(30)
+    assert not leaver._thread.is_alive() and not leaver.ready
+    asked.join(30)
+    for paths in (first, *others[:-1]):
+        wait_for(lambda paths=paths: paths.finished)
