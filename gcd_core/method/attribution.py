@@ -195,10 +195,11 @@ def integrate(images: Tensor, values: Tensor) -> Tensor:
     values : Tensor (n,)
         f of each image.
     """
-    total = (images[0] - images[-1]).double().flatten()
-    dx, df = images.double().diff(dim=0).flatten(1), values.double().diff()
-    inverse = torch.where(dx != 0, dx.reciprocal(), 0.0)  # the zero rule
-    weights = inverse.abs() @ total.abs()
+    total = (images[0] - images[-1]).flatten()
+    dx, df = images.diff(dim=0).flatten(1), values.double().diff()
+    inverse = dx.reciprocal_()
+    inverse.masked_fill_(inverse.isinf(), 0.0)  # the zero rule
+    weights = (inverse.abs() @ total.abs()).double()
     moving = weights.nonzero()[:, 0]
     if not len(moving):
         return torch.zeros_like(images[0])
@@ -207,8 +208,8 @@ def integrate(images: Tensor, values: Tensor) -> Tensor:
     shared = torch.zeros(len(moving), dtype=torch.float64).index_add(0, with_step, df)
     parts = torch.zeros_like(df)
     parts[moving] = shared / weights[moving]
-    heat = total * (parts @ inverse)
-    return heat.reshape(images[0].shape).float()
+    heat = total * (parts.to(inverse) @ inverse)
+    return heat.reshape(images[0].shape)
 
 
 def refine(
@@ -238,7 +239,7 @@ def refine(
 
 def quantise(images: Tensor) -> Tensor:
     """Round images to the 256 levels of a file, so that noise below one level moves nothing."""
-    return (images.clamp(0, 1) * 255).round() / 255
+    return images.clamp(0, 1).mul_(255).round_().div_(255)
 
 
 def _toward_flip(path: Path) -> Tensor:
