@@ -62,7 +62,8 @@ class Compute:
     Parameters
     ----------
     quiet : float
-        Seconds without live work after which other work goes on; people move sliders in bursts.
+        Seconds without live work after which other work goes on, less where much of that waits;
+        people move sliders in bursts.
     patience : float
         Seconds after which it goes on in any case.
     """
@@ -159,7 +160,10 @@ class Compute:
         while True:
             if self._run_next(Urgency.LIVE) and time.monotonic() < deadline:
                 continue
-            pause = min(self._last_live + self._quiet, deadline) - time.monotonic()
+            # The more wait beside the work that gives way, the less is waited for a visitor's next.
+            others = sum(len(line) for urgency, line in self._waiting.items() if urgency)
+            quiet = self._last_live + self._quiet / (1 + others)
+            pause = min(quiet, deadline) - time.monotonic()
             if pause <= 0:
                 return
             with self._news:

@@ -240,19 +240,19 @@ class Explorer:
     def _new_paths(self, opened: Opened, directions: DirectionSet, label: str, kept: bool) -> Paths:
         stored = self.shared.stored if kept else None
 
+        def find(name: str) -> Played | None:
+            if stored is None:
+                return None
+            return stored.played(self.domain, opened, directions[name], label)
+
         def make(name: str, cancel: threading.Event) -> Played:
-            if stored is not None:
-                played = stored.played(self.domain, opened, directions[name], label)
-                if played is not None:
-                    return played
             played = self.play(opened, directions[name], label, cancel)
             if stored is not None:
                 stored.keep_path(self.domain, opened, directions[name], label, played)
             return played
 
-        paths = Paths(
-            make, by_reach(directions, self.domain.alpha_max), self.shared.path_turns, kept
-        )
+        names = by_reach(directions, self.domain.alpha_max)
+        paths = Paths(make, names, self.shared.path_turns, kept, find)
         with self._lock:
             self._paths.add(paths)
         return paths

@@ -54,6 +54,8 @@ class Paths:
     turns : PathTurns
         Who decodes has the turn.
     kept : bool
+    find : callable, optional
+        Returns the path of a name where it is kept from before: it needs no turn.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class Paths:
         names: list[str],
         turns: PathTurns,
         kept: bool = False,
+        find: Callable[[str], Played | None] | None = None,
     ) -> None:
+        self._find = find
         self._make, self._waiting, self._turns = make, list(names), turns
         self._kept, self._sessions, self._asked = kept, 0, 0
         self._own_rank = self._rank  # one object, by which the line knows it
@@ -75,9 +79,16 @@ class Paths:
         self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._take_found()
+        except Exception:  # then they are decoded
+            LOG.exception("Kept paths could not be read.")
         while True:
             with self._news:
                 self._news.wait_for(lambda: self._sessions or self._cancel.is_set())
+                if self._cancel.is_set() or not self._waiting:
+                    self._news.notify_all()
+                    return
             with self._turns.turn(self._own_rank):
                 with self._news:
                     if self._cancel.is_set() or not self._waiting:
@@ -101,6 +112,16 @@ class Paths:
                 self._done[name] = played
                 self._waiting.remove(name)
                 self._news.notify_all()
+
+    def _take_found(self) -> None:
+        """Take those that are kept from before."""
+        for name in list(self._waiting if self._find else []):
+            played = None if self._cancel.is_set() or self._find is None else self._find(name)
+            if played is not None:
+                with self._news:
+                    self._done[name] = played
+                    self._waiting.remove(name)
+                    self._news.notify_all()
 
     def get(self, name: str) -> Path | None:
         """Return the path along a direction, or None where it is not decoded yet."""

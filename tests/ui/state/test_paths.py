@@ -129,3 +129,25 @@ def test_paths_whose_visitor_left_leave_the_line_at_once() -> None:
     asked.join(30)
     for paths in (first, *others[:-1]):
         wait_for(lambda paths=paths: paths.finished)
+
+
+def test_what_is_kept_from_before_needs_no_turn() -> None:
+    turns, go_on = PathTurns(), threading.Event()
+
+    def make(name, cancel):
+        assert go_on.wait(30)
+        return Played(name, "")
+
+    busy = Paths(make, ["g"], turns).join()
+    wait_for(lambda: turns._taken)
+    kept = {"g": Played("kept g", ""), "h2": Played("kept h2", "")}
+    paths = Paths(make, ["g", "h1", "h2"], turns, find=kept.get).join()
+    assert paths.wanted("g") == "kept g" and paths.wanted("h2") == "kept h2"
+    assert paths.get("h1") is None and not paths.finished
+    go_on.set()
+    assert paths.wanted("h1") == "h1" and busy.wanted("g") == "g"
+
+    def broken(name):
+        raise OSError("no disk")
+
+    assert Paths(make, ["g"], turns, find=broken).join().wanted("g") == "g"
