@@ -62,14 +62,20 @@ class Compute:
     Parameters
     ----------
     quiet : float
-        Seconds without live work after which other work goes on, less where much of that waits;
-        people move sliders in bursts.
+        Seconds without live work after which other work goes on; people move sliders in bursts.
+        Shared by all visitors: of many, one or another always moves.
     patience : float
         Seconds after which it goes on in any case.
+
+    Attributes
+    ----------
+    visitors : int
+        How many there are, 1 at least.
     """
 
     def __init__(self, quiet: float = 0.4, patience: float = 2.0) -> None:
         self._quiet, self._patience = quiet, patience
+        self.visitors = 1
         self._waiting: dict[Urgency, deque[Piece]] = {urgency: deque() for urgency in Urgency}
         self._last_live = self._others_from = float("-inf")
         self._news, self._closed = threading.Condition(), False
@@ -160,9 +166,7 @@ class Compute:
         while True:
             if self._run_next(Urgency.LIVE) and time.monotonic() < deadline:
                 continue
-            # The more wait beside the work that gives way, the less is waited for a visitor's next.
-            others = sum(len(line) for urgency, line in self._waiting.items() if urgency)
-            quiet = self._last_live + self._quiet / (1 + others)
+            quiet = self._last_live + self._quiet / self.visitors
             pause = min(quiet, deadline) - time.monotonic()
             if pause <= 0:
                 return

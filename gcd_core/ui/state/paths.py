@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
@@ -12,9 +13,11 @@ from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method.walk import Path
 from gcd_core.ui.state.frames import Opinion
 from gcd_core.ui.state.turns import PathTurns, Rank
+from gcd_core.wording import duration
 
 LOG = logging.getLogger(__name__)
 
+PATIENCE = 60.0  # seconds that somebody waits while others go first
 LEFT = "Another image was opened before this path was ready."
 
 
@@ -143,8 +146,10 @@ class Paths:
         Raises
         ------
         GCDError
-            Where decoding failed, or another image was opened meanwhile.
+            Where decoding failed, another image was opened meanwhile, or after a minute others'
+            paths still go first.
         """
+        deadline = time.monotonic() + PATIENCE
         with self._news:
             if name in self._waiting:
                 self._waiting.remove(name)
@@ -157,10 +162,21 @@ class Paths:
                         raise self._failure
                     if self._cancel.is_set() or not self._sessions:  # whoever waits here has left
                         raise GCDError(LEFT)
+                    if time.monotonic() > deadline:
+                        self._refuse_where_others_go_first()
                     self._news.wait(0.5)
             finally:
                 self._asked -= 1
             return self._done[name].path
+
+    def _refuse_where_others_go_first(self) -> None:
+        count, seconds = self.before
+        if count > 1:
+            wait = "in a few minutes" if seconds is None else f"in about {duration(seconds)}"
+            raise GCDError(
+                f"Many visitors are here: {count} pictures of others are prepared first. Try again "
+                f"{wait}, or take an example meanwhile."
+            )
 
     def news(self, seen: int, timeout: float = 1.0) -> int:
         """Wait until more than `seen` paths are ready, and return how many are."""

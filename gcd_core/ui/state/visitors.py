@@ -89,6 +89,7 @@ class Visitors:
                 away = []
             self._sessions.move_to_end(who)
             session.last_used = self.explorer.shared.last_asked = now
+            self._count()
         for other in away:
             self._end(other)
         return session
@@ -99,6 +100,10 @@ class Visitors:
             idle = self._idle_for(60.0 * self.explorer.shared.limits.idle_minutes)
         for who in idle:
             self._end(who)
+
+    def _count(self) -> None:
+        """Let the computing thread know how many there are; the lock is held."""
+        self.explorer.shared.compute.visitors = max(1, len(self._sessions))
 
     def _idle_for(self, seconds: float) -> list[tuple[Explorer, str]]:
         """Who has been idle for longer than that, who is so for longest first; the lock is held."""
@@ -138,5 +143,6 @@ class Visitors:
     def _end(self, who: tuple[Explorer, str]) -> None:
         with self._lock:
             session = self._sessions.pop(who, None)
+            self._count()
         if session is not None:
             session.close()

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from gcd_core.errors import GCDError
+from gcd_core.ui.state import paths as module
 from gcd_core.ui.state.paths import KeptPaths, Paths, Played
 from gcd_core.ui.state.turns import PathTurns
 from tests.ui.waiting import wait_for
@@ -151,3 +152,35 @@ def test_what_is_kept_from_before_needs_no_turn() -> None:
         raise OSError("no disk")
 
     assert Paths(make, ["g"], turns, find=broken).join().wanted("g") == "g"
+
+
+def test_who_waits_long_behind_others_is_told_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, go_on = PathTurns(), threading.Event()
+
+    def make(name, cancel):
+        assert go_on.wait(30)
+        return Played(name, "")
+
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    busy = Paths(make, ["g"], turns).join()
+    wait_for(lambda: turns._taken)
+    ahead = Paths(make, ["g"], turns).join()
+    wait_for(lambda: len(turns._line) == 1)
+    last = Paths(make, ["g", "h1"], turns).join()
+    wait_for(lambda: len(turns._line) == 2)
+
+    def ask() -> None:
+        with pytest.raises(GCDError, match="Another image"):
+            ahead.wanted("no such")
+
+    asked = threading.Thread(target=ask)
+    asked.start()
+    wait_for(lambda: ahead._asked)
+    with pytest.raises(GCDError, match=r"2 pictures of others are prepared first. Try again in a"):
+        last.wanted("g")
+    go_on.set()  # the one before the last is not many
+    monkeypatch.setattr(module, "PATIENCE", 30.0)
+    assert last.wanted("g") == "g"
+    ahead.leave()
+    asked.join(30)
+    assert busy.get("g")
