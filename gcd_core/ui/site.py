@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import importlib.metadata
+import logging
 import os
 import re
 import sys
@@ -42,6 +43,7 @@ from gcd_core.ui.state.stored import Stored
 
 PAGE_BELOW = re.compile(f"/{BELOW}/(?P<name>[^/]+)(?P<rest>/.*)?", re.DOTALL)
 AGAIN = b"again"  # the query that tries to open a domain once more
+LOG = logging.getLogger(__name__)
 TIDY = 60.0  # seconds
 NOT_KEPT = {"Cache-Control": "no-store"}
 
@@ -179,7 +181,10 @@ class Site:
 
     def _keep_tidy(self) -> None:
         while not self._closing.wait(TIDY):
-            self.tidy()
+            try:
+                self.tidy()
+            except Exception:  # whatever it was, there is a next minute
+                LOG.exception("Tidying failed.")
 
     def _open(self, entry: Entry, place: Place) -> Mounted:
         domain = self._load(entry.source)

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -185,12 +186,21 @@ class Compute:
             for piece, result in zip(pieces, results, strict=True):
                 piece.outcome.set_result(result)
         except BaseException as error:
-            for piece in pieces:
+            if len(pieces) == 1:
+                pieces[0].outcome.set_exception(error)
+            for piece in pieces:  # what fails for one of them need not for the others
                 if not piece.outcome.done():
-                    piece.outcome.set_exception(error)
+                    self._run_alone(piece)
         if urgency == Urgency.LIVE:
             self._last_live = time.monotonic()
         return True
+
+    @staticmethod
+    def _run_alone(piece: Piece) -> None:
+        try:
+            piece.outcome.set_result(piece.work([piece.item])[0])
+        except BaseException as error:
+            piece.outcome.set_exception(error)
 
     def _next_alike(self, urgency: Urgency) -> list[Piece]:
         """Take the first piece of work out of the line, and some of those like it behind it."""
@@ -224,7 +234,9 @@ def stand_back() -> None:
 
     Handlers need milliseconds of a core that the networks keep busy for as long as there is work.
     """
-    if sys.platform == "linux":
+    if sys.platform != "linux":
+        return
+    with suppress(OSError):  # where a container forbids it, all go on alike
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 

@@ -262,6 +262,32 @@ def test_what_is_alike_and_waits_is_worked_off_together(compute: Compute) -> Non
     assert not compute.crowded
 
 
+def test_who_fails_does_not_fail_those_it_is_done_with(compute: Compute) -> None:
+    held, answers = Work(compute, []), {}
+    held.start("held", Urgency.LIVE, hold=True)
+
+    def half(items: list[int]) -> list[int]:
+        if 0 in items:
+            raise GCDError("None of zero.")
+        return [item // 2 for item in items]
+
+    def ask(item: int) -> None:
+        try:
+            answers[item] = compute.run_alike(Urgency.LIVE, half, item)
+        except GCDError as error:
+            answers[item] = str(error)
+
+    threads = [threading.Thread(target=ask, args=(item,)) for item in (2, 0, 4)]
+    for thread in threads:
+        thread.start()
+    while len(compute._waiting[Urgency.LIVE]) < 3:
+        threading.Event().wait(0.001)
+    held.go_on.set()
+    for thread in (*threads, *held.threads):
+        thread.join(PATIENCE)
+    assert answers == {2: 1, 0: "None of zero.", 4: 2}
+
+
 def test_an_error_of_work_done_together_reaches_all_who_wait(compute: Compute) -> None:
     held, told = Work(compute, []), []
     held.start("held", Urgency.LIVE, hold=True)
