@@ -120,7 +120,8 @@ def test_two_seats_let_two_searches_run_and_the_third_wait():
     assert (searches.running, searches.waiting) == (2, 1)
     assert searches.seconds_ahead(line[3]) is None, "no search has ended yet"
     go_on.set()
-    assert line[3].ended.wait(30) and line[3].directions is done
+    assert all(search.ended.wait(30) for search in line)
+    assert line[3].directions is done
     assert (searches.running, searches.waiting) == (0, 0)
     searches.close()
     assert searches.idle
