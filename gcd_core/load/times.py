@@ -84,14 +84,20 @@ class Times:
     def growth(self, seconds: float) -> float | None:
         """By what share the memory grew over the last so many seconds, by the line of best fit.
 
-        None where there are fewer than three measurements.
+        Of each minute the least counts: what is free is given back once a minute, and until then it
+        grows. None where there are fewer than three such minutes.
         """
-        last = [(at, size) for at, size in self.memory if at >= self.memory[-1][0] - seconds]
-        if len(last) < 3:
+        first = self.memory[-1][0] - seconds
+        least: dict[int, int] = {}
+        for at, size in self.memory:
+            if at >= first:
+                minute = int((at - first) // 60)
+                least[minute] = min(size, least.get(minute, size))
+        if len(least) < 3:
             return None
-        at, sizes = np.array(last, dtype=float).T
-        slope = np.polyfit(at, sizes, 1)[0]
-        return float(slope * (at[-1] - at[0]) / sizes.mean())
+        minutes, sizes = np.array(sorted(least.items()), dtype=float).T
+        slope = np.polyfit(minutes, sizes, 1)[0]
+        return float(slope * (minutes[-1] - minutes[0]) / sizes.mean())
 
     def goals(self, seconds: float) -> dict[str, bool]:
         """Which of the goals of a public page were met; memory over the last so many seconds."""

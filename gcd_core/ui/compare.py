@@ -19,7 +19,7 @@ from gcd_core.method.walk import Path
 from gcd_core.perceptual import pairwise_distances
 from gcd_core.ui import charts
 from gcd_core.ui.addresses import drawn
-from gcd_core.ui.html import cautions_line, image_tag
+from gcd_core.ui.html import after_others, cautions_line, image_tag
 from gcd_core.ui.messages import polite
 from gcd_core.ui.numbers import label_names, reconstruction_flips
 from gcd_core.ui.state.compute import Urgency
@@ -75,11 +75,11 @@ def card(
     )
 
 
-def waiting_card(name: str) -> str:
-    """The place of a direction whose path is being decoded."""
+def waiting_card(name: str, after: str = "") -> str:
+    """The place of a direction whose path is being decoded, maybe after those of others."""
     return (
         f'<article class="gcd-card gcd-direction-card"><header><b>{way(name)}</b></header>'
-        '<div class="gcd-wait"><span></span>following the direction</div></article>'
+        f'<div class="gcd-wait"><span></span>following the direction{after}</div></article>'
     )
 
 
@@ -152,8 +152,8 @@ class CompareTab:
     def compare(self, request: gr.Request) -> Iterator[tuple]:
         """Every direction's counterfactual; the last answer holds all rows and the matrix."""
         session = self.visitors.session(request.session_hash)
-        opened, names, paths = session.opened, session.names, session.paths
-        if opened is None or session.directions is None:
+        opened, moves = session.opened, session.moves
+        if opened is None or moves is None or session.directions is None:
             raise GCDError("There is nothing to compare yet: open an image with directions first.")
         label, positive, i = session.label, label_names(session)[1], session.index
         before = opened.source.oracle[i] if opened.source.oracle else None
@@ -164,17 +164,19 @@ class CompareTab:
         head += cautions_line(session)
         cards: list[str] = []
         images: list[Tensor] = []
+        names = moves.names
         for name in names:
-            waiting = "".join(waiting_card(n) for n in names[len(cards) :])
-            if session.path(name) is None:
-                yield numbers, shown(head, [*cards, waiting]), ""
+            others = [waiting_card(n) for n in names[len(cards) + 1 :]]
             try:
-                path = session.path_now(name)
+                for first in moves.awaited(name):
+                    waiting = waiting_card(name, after_others(*first))
+                    yield numbers, shown(head, [*cards, waiting, *others]), ""
+                path = moves.path_now(name)
             except GCDError:
-                if session.paths is paths:
+                if session.moves is moves:
                     raise
                 return  # another image was opened meanwhile: nobody asks about this one any more
-            if session.opened is not opened or session.paths is not paths:
+            if session.moves is not moves:
                 return
             opinion = self.explorer.second_opinion.of(path.counterfactual_image)
             numbers["rows"].append(row(name, path, before, opinion[i] if opinion else None))

@@ -33,8 +33,7 @@ def test_another_image_ends_a_comparison_without_an_error(
         session.open_example(1)
         raise GCDError(f"{name} was left")
 
-    monkeypatch.setattr(session, "path_now", left)
-    monkeypatch.setattr(session, "path", lambda name: object())
+    monkeypatch.setattr(session.moves, "awaited", left)
     assert [*tab.compare(SOMEBODY)] == []
 
 
@@ -47,9 +46,26 @@ def test_a_path_that_fails_is_told(visitors: Visitors, monkeypatch: pytest.Monke
     def failed(name: str) -> None:
         raise GCDError(f"{name} failed")
 
-    monkeypatch.setattr(session, "path_now", failed)
+    monkeypatch.setattr(session.moves, "awaited", failed)
     with pytest.raises(GCDError, match="g failed"):
         list(tab.compare(SOMEBODY))
+
+
+def test_who_waits_is_told_how_many_go_first(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gr.Blocks():
+        tab = CompareTab(visitors)
+    session = visitors.session("somebody")
+    session.open_example(0)
+    first, *others = session.names
+    words = {first: [(12, 40.0), (1, 3.0)]}
+    monkeypatch.setattr(session.moves, "awaited", lambda name: iter(words.get(name, [])))
+    told = [cards for _, cards, _ in tab.compare(SOMEBODY)]
+    assert len(told) == 3, "two words while it waits, and the answer"
+    assert "12 of other visitors&rsquo; first, about 40 s" in told[0]
+    assert "of other visitors" not in told[1] and "following the direction" in told[1]
+    assert told[0].count("gcd-wait") == 1 + len(others) and "gcd-wait" not in told[2]
 
 
 def test_only_what_flips_is_held_against_each_other(

@@ -58,7 +58,8 @@ class Compute:
     two teams more than halve each other's speed.
 
     Live work runs at once, other work in a pause of it. Long work calls `give_way` between its
-    batches: whatever is more urgent then runs in between, in the same thread.
+    batches: whatever is more urgent then runs in between, in the same thread. Where somebody always
+    moves, it comes to its end all the same, as it then goes on for a moment.
 
     Parameters
     ----------
@@ -67,6 +68,8 @@ class Compute:
         Shared by all visitors: of many, one or another always moves.
     patience : float
         Seconds after which it goes on in any case.
+    goes_on : float
+        Seconds at most that it then goes on before it gives way again, if it was away so long.
 
     Attributes
     ----------
@@ -74,11 +77,12 @@ class Compute:
         How many there are, 1 at least.
     """
 
-    def __init__(self, quiet: float = 0.4, patience: float = 2.0) -> None:
-        self._quiet, self._patience = quiet, patience
+    def __init__(self, quiet: float = 0.4, patience: float = 2.0, goes_on: float = 0.25) -> None:
+        self._quiet, self._patience, self._most = quiet, patience, goes_on
         self.visitors = 1
         self._waiting: dict[Urgency, deque[Piece]] = {urgency: deque() for urgency in Urgency}
         self._last_live = self._others_from = float("-inf")
+        self._goes_on = dict.fromkeys(Urgency, float("-inf"))  # until then it need not give way
         self._news, self._closed = threading.Condition(), False
         self._threads = torch.get_num_threads()
         self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
@@ -142,8 +146,14 @@ class Compute:
         All live work runs first, and the pause until the next of a burst is waited for; of other
         work one piece at a time, and after a long one this work goes on for as long as that took.
         """
-        if threading.current_thread() is not self._thread:
+        began = time.monotonic()
+        if threading.current_thread() is not self._thread or began < self._goes_on[urgency]:
             return
+        self._run_more_urgent(urgency)
+        ended = time.monotonic()
+        self._goes_on[urgency] = ended + min(ended - began, self._most)
+
+    def _run_more_urgent(self, urgency: Urgency) -> None:
         self._run_live()
         began = time.monotonic()
         if began < self._others_from:

@@ -23,7 +23,7 @@ from gcd_core.ui.state.frames import (
     latent_at,
     path_frame,
 )
-from gcd_core.ui.state.paths import LEFT, Paths
+from gcd_core.ui.state.paths import LEFT, Before, Paths
 from gcd_core.ui.state.positions import Alphas, neighbours, rounded, shown_names
 
 
@@ -86,18 +86,29 @@ class Moves:
         Raises
         ------
         GCDError
-            Where there is no such direction, its path cannot be decoded, or the image was left.
+            Where there is no such direction, its path cannot be decoded, the image was left, or
+            after a minute others' paths still go first.
         """
+        path = self._paths_with(name).wanted(name)
+        if self._left:
+            raise GCDError(LEFT)
+        return path
+
+    def awaited(self, name: str) -> Iterator[Before]:
+        """Wait for a path, and say at once and every few seconds who goes first.
+
+        Raises as `path_now`, which returns at once afterwards.
+        """
+        yield from self._paths_with(name).awaited(name)
+
+    def _paths_with(self, name: str) -> Paths:
         if self.paths is None:
             raise GCDError("There is no direction to follow yet: open an image first.")
         if name not in self.names:
             raise GCDError(
                 f"There is no direction {name!r} to follow: choose one of {', '.join(self.names)}."
             )
-        path = self.paths.wanted(name)
-        if self._left:
-            raise GCDError(LEFT)
-        return path
+        return self.paths
 
     def position(self) -> tuple[Frame, Alphas, bool]:
         """The current picture, where the sliders stand, and whether it is the one from there."""

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 from gcd_core.errors import Cancelled, GCDError
@@ -18,7 +18,11 @@ from gcd_core.wording import duration
 LOG = logging.getLogger(__name__)
 
 PATIENCE = 60.0  # seconds that somebody waits while others go first
+WORD = 2.0  # seconds after which who waits is told again how many go first
 LEFT = "Another image was opened before this path was ready."
+
+
+Before = tuple[int, float | None]  # paths of others that go first, and about how many seconds
 
 
 class Played(NamedTuple):
@@ -141,7 +145,13 @@ class Paths:
         return "" if played is None else played.film
 
     def wanted(self, name: str) -> Path:
-        """Return the path along a direction, waited for.
+        """Return the path along a direction, waited for; raises as `awaited`."""
+        for _ in self.awaited(name):
+            pass
+        return self._done[name].path
+
+    def awaited(self, name: str) -> Iterator[Before]:
+        """Wait for the path along a direction; say at once and every few seconds who goes first.
 
         Raises
         ------
@@ -156,18 +166,30 @@ class Paths:
                 self._waiting.insert(0, name)
             self._asked += 1
             self._turns.changed()
-            try:
-                while name not in self._done:
-                    if self._failure is not None:
-                        raise self._failure
-                    if self._cancel.is_set() or not self._sessions:  # whoever waits here has left
-                        raise GCDError(LEFT)
-                    if time.monotonic() > deadline:
-                        self._refuse_where_others_go_first()
-                    self._news.wait(0.5)
-            finally:
+        try:
+            wait = 0.0
+            while not self._arrived(name, time.monotonic() + wait):
+                if time.monotonic() > deadline:
+                    self._refuse_where_others_go_first()
+                yield self.before
+                wait = WORD
+        finally:
+            with self._news:
                 self._asked -= 1
-            return self._done[name].path
+
+    def _arrived(self, name: str, deadline: float) -> bool:
+        """Whether a path is there, waited for until a moment of the monotonic clock."""
+        with self._news:
+            while name not in self._done:
+                if self._failure is not None:
+                    raise self._failure
+                if self._cancel.is_set() or not self._sessions:  # whoever waits here has left
+                    raise GCDError(LEFT)
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._news.wait(min(left, 0.5))
+            return True
 
     def _refuse_where_others_go_first(self) -> None:
         count, seconds = self.before
@@ -191,7 +213,7 @@ class Paths:
         return (0 if self._asked else 1), len(self._done)
 
     @property
-    def before(self) -> tuple[int, float | None]:
+    def before(self) -> Before:
         """How many paths of others go before the next of these, and about how many seconds."""
         count = self._turns.before(self._own_rank)
         return count, self._turns.seconds(count)

@@ -6,11 +6,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from gcd_core.errors import GCDError
+from gcd_core.ui.state import compute as module
 from gcd_core.ui.state.ahead import Ahead
 from gcd_core.ui.state.compute import Compute, Urgency, leave_the_cores_to
 
@@ -19,7 +21,7 @@ PATIENCE = 30
 
 @pytest.fixture
 def compute() -> Iterator[Compute]:
-    compute = Compute(quiet=0, patience=PATIENCE)
+    compute = Compute(quiet=0, patience=PATIENCE, goes_on=0)
     yield compute
     compute.close()
 
@@ -117,6 +119,40 @@ def test_after_a_long_piece_the_work_between_goes_on(compute: Compute):
     work.start("live", Urgency.LIVE)
     compute._others_from = float("inf")  # as if a long one had just run
     assert work.finish() == ["search", "live", "search", "search", "path"]
+
+
+def test_where_somebody_always_moves_long_work_goes_on_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    now = 0.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    compute, order = Compute(quiet=0, patience=1, goes_on=0.25), []
+    held, go_on = threading.Event(), threading.Event()
+
+    def search() -> None:
+        nonlocal now
+        held.set()
+        assert go_on.wait(PATIENCE)
+        for _ in range(7):
+            compute.give_way(Urgency.SEARCH)
+            order.append("epoch")
+            now += 0.1
+
+    def move() -> None:
+        nonlocal now
+        order.append("move")
+        now += 1
+
+    work = Work(compute, order)
+    work.threads.append(threading.Thread(target=compute.run, args=(Urgency.SEARCH, search)))
+    work.threads[0].start()
+    assert held.wait(PATIENCE)
+    for _ in range(4):
+        work.submit(Urgency.LIVE, move)
+    go_on.set()
+    work.finish()
+    compute.close()
+    assert order == ["move", *["epoch"] * 3, "move", *["epoch"] * 3, "move", "epoch", "move"]
 
 
 def test_nothing_less_urgent_comes_between_batches(compute: Compute):

@@ -154,6 +154,28 @@ def test_what_is_kept_from_before_needs_no_turn() -> None:
     assert Paths(make, ["g"], turns, find=broken).join().wanted("g") == "g"
 
 
+def test_who_waits_hears_at_once_and_again_who_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gcd_core.ui.state.paths.WORD", 0.01)
+    turns, go_on = PathTurns(), threading.Event()
+
+    def make(name, cancel):
+        assert go_on.wait(30)
+        return Played(name, "")
+
+    busy = Paths(make, ["g"], turns).join()
+    wait_for(lambda: turns._taken)
+    paths = Paths(make, ["g"], turns).join()
+    wait_for(lambda: turns._line)
+    told = []
+    for before in paths.awaited("g"):
+        told.append(before)
+        if len(told) == 3:
+            go_on.set()
+    assert len(told) >= 3 and told[0] == (1, None) and paths.get("g") == "g"
+    assert [*paths.awaited("g")] == [] and not paths._asked
+    wait_for(lambda: busy.finished)
+
+
 def test_who_waits_long_behind_others_is_told_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     turns, go_on = PathTurns(), threading.Event()
 
