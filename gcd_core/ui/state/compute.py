@@ -20,6 +20,7 @@ from gcd_core.errors import GCDError
 LONG = 0.05  # seconds that make a piece of work a long one
 NICE = 10  # of 19 at most
 TOGETHER = 8  # pieces of one sort that are worked off at a time
+OVERDUE = 10.0  # seconds after which work that waits to begin goes before what is more urgent
 CROWDED = 3  # pieces that wait, from which on nothing is done that nobody asked for
 
 
@@ -43,12 +44,15 @@ class Piece(NamedTuple):
     item : object
     alike : bool
         Whether items of other pieces of the same `work` may stand in the same list.
+    since : float
+        When it came, on the monotonic clock.
     """
 
     outcome: Future
     work: Callable[[list[Any]], list[Any]]
     item: Any
     alike: bool
+    since: float
 
 
 class Compute:
@@ -136,7 +140,7 @@ class Compute:
         with self._news:
             if self._closed:
                 raise GCDError("The page is being closed: open it again in a moment.")
-            self._waiting[urgency].append(Piece(outcome, work, item, alike))
+            self._waiting[urgency].append(Piece(outcome, work, item, alike, time.monotonic()))
             self._news.notify_all()
         return outcome.result()
 
@@ -152,6 +156,13 @@ class Compute:
         self._run_more_urgent(urgency)
         ended = time.monotonic()
         self._goes_on[urgency] = ended + min(ended - began, self._most)
+
+    def _order(self) -> list[Urgency]:
+        """The most urgent work first, but for what has waited long to begin."""
+        long_ago = time.monotonic() - OVERDUE
+        with self._news:
+            since = {u: line[0].since for u, line in self._waiting.items() if line}
+        return sorted(Urgency, key=lambda u: (since.get(u, long_ago) >= long_ago, u))
 
     def _run_more_urgent(self, urgency: Urgency) -> None:
         self._run_live()
@@ -229,7 +240,7 @@ class Compute:
         torch.set_num_threads(self._threads)
         while True:
             self._run_live()
-            if any(self._run_next(urgency) for urgency in Urgency):
+            if any(self._run_next(urgency) for urgency in self._order()):
                 continue
             with self._news:
                 if any(self._waiting.values()):

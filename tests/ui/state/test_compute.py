@@ -155,6 +155,21 @@ def test_where_somebody_always_moves_long_work_goes_on_all_the_same(
     assert order == ["move", *["epoch"] * 3, "move", *["epoch"] * 3, "move", "epoch", "move"]
 
 
+def test_what_has_waited_long_begins_before_what_is_more_urgent(
+    compute: Compute, monkeypatch: pytest.MonkeyPatch
+):
+    now = 0.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    work = Work(compute, [])
+    work.start("first", Urgency.PATH, hold=True)
+    work.start("search", Urgency.SEARCH)
+    now = 5.0
+    work.start("path", Urgency.PATH)
+    work.start("live", Urgency.LIVE)
+    now = module.OVERDUE + 1
+    assert work.finish() == ["first", "live", "search", "path"]
+
+
 def test_nothing_less_urgent_comes_between_batches(compute: Compute):
     work = Work(compute, [])
     work.start("path", Urgency.PATH, batches=2, hold=True)
