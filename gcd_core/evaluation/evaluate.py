@@ -16,7 +16,7 @@ from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.maps import MapOutcome, compare_maps, summarise_maps
-from gcd_core.evaluation.pairs import Comparison, Pair
+from gcd_core.evaluation.pairs import Comparison, Pair, Seen, see
 from gcd_core.generators.base import Latent
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.attribution import Attribution, explain_path
@@ -170,19 +170,127 @@ class Evaluation:
         return next(iter(self.outcomes.values()))[0].other.choice
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class BatchOutcome:
+    """What came of a batch of images.
+
+    Attributes
+    ----------
+    outcomes : dict
+        Name of each direction to the images' `Outcome`s, in order.
+    costs : dict
+        Name of each direction to what encoding, walking and BB-LIG cost.
+    seen : Seen or None
+        The counterfactuals held against each other; None with a single direction.
+    """
+
+    outcomes: dict[str, list[Outcome]]
+    costs: dict[str, Cost]
+    seen: Seen | None
+
+
+class DirectionsOnBatches:
+    """Walks batches of images along directions, and measures counterfactuals and heat maps.
+
+    Parameters
+    ----------
+    domain : Domain
+    directions : sequence of Direction
+    label : str
+        What the counterfactuals flip.
+    with_cout : bool
+        Whether to measure COUT, which asks the classifier 51 images more for each.
+    choice, margin : optional
+        Which point of a walk is the counterfactual, as of `walk`; what the other choice comes to is
+        measured beside it, on the same paths, and is no part of the costs.
+    with_cells : bool
+        Whether to compare the maps (`compare_maps`), for 818 queries more for each image; they are
+        part of the costs.
+    region : Tensor (S, S), AutomaticRegion or FreeFormRegion, optional
+        Where the images may change, as of `walk`: one mask for all; for each image and direction
+        the cells that an unconfined walk finds to matter most (part of the costs); or one drawn at
+        random for each image.
+
+    Raises
+    ------
+    GCDError
+        If a direction, the region or a setting does not fit the domain, or the label is unknown.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        directions: Sequence[Direction],
+        label: str,
+        with_cout: bool = False,
+        choice: str | None = None,
+        margin: float | None = None,
+        with_cells: bool = False,
+        region: Tensor | Region | None = None,
+    ) -> None:
+        self.choice, self.margin = resolve_counterfactual(domain, choice, margin)
+        self.domain, self.directions, self.label = domain, directions, label
+        self.with_cout, self.with_cells, self.region = with_cout, with_cells, region
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        files: Sequence[str],
+        images: Tensor,
+        first: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> BatchOutcome:
+        """Measure images (N, C, H, W) in [0, 1] by their names; `first` is the first one's number.
+
+        By their numbers free-form regions differ. `progress` is told how many images are done along
+        one direction more.
+        """
+        domain = self.domain
+        encoding = Cost()
+        with encoding.measure(domain):
+            latent = domain.generator.encode(images)
+        outcomes, costs, found, flipped = {}, {}, [], []
+        for direction in self.directions:
+            cost = replace(encoding)
+            with cost.measure(domain):
+                regions = regions_of(
+                    domain, images, direction, self.label, latent, self.region, first
+                )
+                paths = walk_many(
+                    domain,
+                    images,
+                    direction,
+                    self.label,
+                    latent,
+                    choice=self.choice,
+                    margin=self.margin,
+                    regions=regions,
+                )
+                heats = [explain_path(path, method="bb_lig") for path in paths]
+            others = _other_choices(domain, paths, direction, latent)
+            measured = outcomes_of(domain, files, paths, others, heats, self.with_cout)
+            if self.with_cells:
+                measured = with_maps(domain, measured, paths, cost)
+            outcomes[direction.name], costs[direction.name] = measured, cost
+            found.append(counterfactuals_of(paths))
+            flipped.append([path.flips for path in paths])
+            if progress:
+                progress(len(files))
+        seen = None
+        if len(self.directions) > 1:
+            sides = torch.tensor(flipped).T
+            seen = see(images, torch.stack(found, dim=1), sides, domain.perceptual)
+        return BatchOutcome(outcomes, costs, seen)
+
+
 def evaluate_directions(
     domain: Domain,
     images: NamedImages,
     directions: Sequence[Direction],
     label: str,
     batch_size: int = 8,
-    with_cout: bool = False,
     progress: Callable[[int], None] | None = None,
-    choice: str | None = None,
-    margin: float | None = None,
-    with_cells: bool = False,
-    region: Tensor | Region | None = None,
+    **settings: Any,
 ) -> Evaluation:
     """Walk many images along directions and measure their counterfactuals and heat maps.
 
@@ -196,20 +304,10 @@ def evaluate_directions(
         What the counterfactuals flip.
     batch_size : int
         Images at a time; the paths of all of them are decoded together.
-    with_cout : bool
-        Whether to measure COUT, which asks the classifier 51 images more for each.
     progress : callable, optional
         Told how many images are done along one direction more.
-    choice, margin : optional
-        Which point of a walk is the counterfactual, as of `walk`; what the other choice comes to is
-        measured beside it, on the same paths, and is no part of the costs.
-    with_cells : bool
-        Whether to compare the maps (`compare_maps`), for 818 queries more for each image; they are
-        part of the costs.
-    region : Tensor (S, S), AutomaticRegion or FreeFormRegion, optional
-        Where the images may change, as of `walk`: one mask for all; for each image and direction
-        the cells that an unconfined walk finds to matter most (part of the costs); or one drawn at
-        random for each image.
+    **settings
+        `with_cout`, `choice`, `margin`, `with_cells`, `region`, as of `DirectionsOnBatches`.
 
     Returns
     -------
@@ -220,46 +318,37 @@ def evaluate_directions(
     GCDError
         If a direction, the region or a setting does not fit the domain, or the label is unknown.
     """
-    choice, margin = resolve_counterfactual(domain, choice, margin)
-    names = [direction.name for direction in directions]
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
-    costs = {name: Cost() for name in names}
-    comparison = Comparison(directions, domain.perceptual)
+    measure = DirectionsOnBatches(domain, directions, label, **settings)
+    batches, count = [], 0
     for files, batch in batches_of(images, batch_size):
-        first = len(outcomes[names[0]])
-        encoding = Cost()
-        with encoding.measure(domain):
-            latent = domain.generator.encode(batch)
-        found, flipped = [], []
-        for direction in directions:
-            cost = costs[direction.name]
-            cost.add(encoding)
-            with cost.measure(domain):
-                regions = regions_of(domain, batch, direction, label, latent, region, first)
-                paths = walk_many(
-                    domain,
-                    batch,
-                    direction,
-                    label,
-                    latent,
-                    choice=choice,
-                    margin=margin,
-                    regions=regions,
-                )
-                heats = [explain_path(path, method="bb_lig") for path in paths]
-            others = _other_choices(domain, paths, direction, latent)
-            measured = outcomes_of(domain, files, paths, others, heats, with_cout)
-            if with_cells:
-                with cost.measure(domain):
-                    maps = [compare_maps(domain.classifier, path) for path in paths]
-                measured = [replace(o, maps=m) for o, m in zip(measured, maps, strict=True)]
-            outcomes[direction.name] += measured
-            found.append(counterfactuals_of(paths))
-            flipped.append([path.flips for path in paths])
-            if progress:
-                progress(len(files))
-        comparison.add(batch, torch.stack(found, dim=1), torch.tensor(flipped).T)
+        batches.append(measure(files, batch, count, progress))
+        count += len(files)
+    comparison = Comparison.of(directions)
+    return gathered(batches, comparison, measure.choice, measure.margin)
+
+
+def gathered(
+    batches: Iterable[BatchOutcome], comparison: Comparison, choice: str, margin: float
+) -> Evaluation:
+    """Put what came of batches together, in their order; `comparison` has seen none of them."""
+    outcomes: dict[str, list[Outcome]] = {}
+    costs: dict[str, Cost] = {}
+    for batch in batches:
+        for name, measured in batch.outcomes.items():
+            outcomes.setdefault(name, []).extend(measured)
+            costs.setdefault(name, Cost()).add(batch.costs[name])
+        if batch.seen is not None:
+            comparison.add(batch.seen)
     return Evaluation(outcomes, costs, comparison.diversity, comparison.pairs(), choice, margin)
+
+
+def with_maps(
+    domain: Domain, outcomes: Sequence[Outcome], paths: Sequence[Path], cost: Cost
+) -> list[Outcome]:
+    """The outcomes of paths with their maps compared, which is added to the cost."""
+    with cost.measure(domain):
+        maps = [compare_maps(domain.classifier, path) for path in paths]
+    return [replace(o, maps=m) for o, m in zip(outcomes, maps, strict=True)]
 
 
 def regions_of(

@@ -44,48 +44,65 @@ class Pair:
     rank_correlation: float | None
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a comparison of k directions takes from some images.
+
+    Attributes
+    ----------
+    images : int
+    distances : Tensor (k, k), float64
+        LPIPS between an image's counterfactuals along two directions, summed over the images.
+    distances_of_flips : Tensor (k, k), float64
+        The same, of the images that both flip.
+    flips : Tensor (k, k), int64
+        Images that both flip.
+    changes : Tensor (k, H, W), float64
+        |counterfactual - source|, mean over the channels, summed over the images that each flips.
+    """
+
+    images: int
+    distances: Tensor
+    distances_of_flips: Tensor
+    flips: Tensor
+    changes: Tensor
+
+    def __add__(self, other: Seen) -> Seen:
+        mine, others = vars(self).values(), vars(other).values()
+        return Seen(*(a + b for a, b in zip(mine, others, strict=True)))
+
+
 class Comparison:
     """Every two of k directions, on images that come batch by batch and are not kept.
 
-    It holds three matrices (k, k) and k maps (H, W), however many images there are.
+    It holds three matrices (k, k) and k maps (H, W), however many images there are. Batches are
+    summed by themselves: whoever adds the same batches in the same order has the same sums.
 
     Parameters
     ----------
-    directions : sequence of Direction
-    perceptual : PerceptualDistance
-        LPIPS.
+    names : sequence of str
+        Of the directions.
+    abs_cosines : Tensor (k, k)
+        Between their vectors.
+
+    Attributes
+    ----------
+    seen : Seen or None
+        The sums so far; None before the first batch.
     """
 
-    def __init__(self, directions: Sequence[Direction], perceptual: PerceptualDistance) -> None:
-        k = len(directions)
-        self._directions, self._perceptual = directions, perceptual
-        self._images = 0
-        self._distances = torch.zeros(k, k, dtype=torch.float64)  # summed over all images
-        self._distances_of_flips = torch.zeros(k, k, dtype=torch.float64)  # that both flip
-        self._flips = torch.zeros(k, k, dtype=torch.long)  # images that both flip
-        self._changes: Tensor | float = 0.0  # (k, H, W), summed over the images that each flips
+    def __init__(self, names: Sequence[str], abs_cosines: Tensor) -> None:
+        self._names, self._cosines = names, abs_cosines
+        self.seen: Seen | None = None
 
-    def add(self, sources: Tensor, counterfactuals: Tensor, flipped: Tensor) -> None:
-        """Count in N images.
+    @classmethod
+    def of(cls, directions: Sequence[Direction]) -> Comparison:
+        """A comparison of directions."""
+        return cls([direction.name for direction in directions], abs_cosines(directions))
 
-        Parameters
-        ----------
-        sources : Tensor (N, C, H, W)
-            In [0, 1].
-        counterfactuals : Tensor (N, k, C, H, W)
-            Each image's along each direction, in [0, 1].
-        flipped : Tensor (N, k), bool
-            Whether they are on the other side of the threshold.
-        """
-        self._images += len(sources)
-        both = flipped[:, :, None] & flipped[:, None, :]
-        self._flips += both.sum(dim=0)
-        for source, own, own_flips in zip(sources, counterfactuals, both, strict=True):
-            distances = pairwise_distances(own, self._perceptual).double()
-            self._distances += distances
-            self._distances_of_flips += distances * own_flips
-            changes = (own - source).abs().double().mean(dim=1)
-            self._changes = self._changes + changes * own_flips.diagonal()[:, None, None]
+    def add(self, seen: Seen) -> None:
+        """Count in a batch."""
+        self.seen = seen if self.seen is None else self.seen + seen
 
     @property
     def diversity(self) -> float | None:
@@ -93,27 +110,59 @@ class Comparison:
 
         Flipped or not; None without an image or a second direction.
         """
-        k = len(self._directions)
-        if k < 2 or not self._images:
+        k = len(self._names)
+        if k < 2 or self.seen is None:
             return None
-        return self._distances.sum().item() / (self._images * k * (k - 1))
+        return self.seen.distances.sum().item() / (self.seen.images * k * (k - 1))
 
     def pairs(self) -> list[Pair]:
         """Every two directions, in their order."""
-        k = len(self._directions)
-        return [self._pair(i, j) for i, j in combinations(range(k), 2)]
+        return [self._pair(i, j) for i, j in combinations(range(len(self._names)), 2)]
 
     def _pair(self, i: int, j: int) -> Pair:
-        first, second = self._directions[i], self._directions[j]
-        cosine = F.cosine_similarity(first.vector.double(), second.vector.double(), dim=0)
-        n = int(self._flips[i, j])
+        seen = self.seen
+        n = 0 if seen is None else int(seen.flips[i, j])
         lpips = correlation = None
-        if n:
-            assert isinstance(self._changes, Tensor)  # images were added
-            lpips = self._distances_of_flips[i, j].item() / n
+        if seen is not None and n:
+            lpips = seen.distances_of_flips[i, j].item() / n
             # Sums have the ranks of their means.
-            correlation = metrics.rank_correlation(self._changes[i], self._changes[j])
-        return Pair((first.name, second.name), cosine.abs().item(), n, lpips, correlation)
+            correlation = metrics.rank_correlation(seen.changes[i], seen.changes[j])
+        names = self._names[i], self._names[j]
+        return Pair(names, self._cosines[i, j].item(), n, lpips, correlation)
+
+
+def abs_cosines(directions: Sequence[Direction]) -> Tensor:
+    """|a . b| / (|a| |b|) of every two directions' vectors: (k, k), float64."""
+    vectors = torch.stack([direction.vector.double() for direction in directions])
+    return F.cosine_similarity(vectors[:, None], vectors[None], dim=2).abs()
+
+
+def see(
+    sources: Tensor, counterfactuals: Tensor, flipped: Tensor, perceptual: PerceptualDistance
+) -> Seen:
+    """Hold the counterfactuals of N images against each other.
+
+    Parameters
+    ----------
+    sources : Tensor (N, C, H, W)
+        In [0, 1].
+    counterfactuals : Tensor (N, k, C, H, W)
+        Each image's along each direction, in [0, 1].
+    flipped : Tensor (N, k), bool
+        Whether they are on the other side of the threshold.
+    perceptual : PerceptualDistance
+        LPIPS.
+    """
+    both = flipped[:, :, None] & flipped[:, None, :]
+    distances = torch.stack([pairwise_distances(own, perceptual) for own in counterfactuals])
+    changes = (counterfactuals - sources[:, None]).abs().double().mean(dim=2)
+    return Seen(
+        images=len(sources),
+        distances=distances.double().sum(dim=0),
+        distances_of_flips=(distances.double() * both).sum(dim=0),
+        flips=both.sum(dim=0),
+        changes=(changes * flipped[:, :, None, None]).sum(dim=0),
+    )
 
 
 def diversity_of_flips(pairs: Sequence[Pair]) -> float | None:

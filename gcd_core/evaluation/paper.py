@@ -17,7 +17,7 @@ from gcd_core.evaluation.bench import PAPER, PAPER_POINTS, Fixed
 from gcd_core.evaluation.evaluate import batches_of, counterfactuals_of
 from gcd_core.evaluation.fan import fan_of, mean_map
 from gcd_core.evaluation.metrics import mean, quantus_judges, rank_correlation
-from gcd_core.evaluation.pairs import Comparison, diversity_of_flips
+from gcd_core.evaluation.pairs import Comparison, diversity_of_flips, see
 from gcd_core.evaluation.trials import Rows, Trials, light
 from gcd_core.images.drawing import difference, overlay
 from gcd_core.method.attribution import explain_path
@@ -49,7 +49,7 @@ def in_papers_protocol(domain: Domain) -> Domain:
 def directions_table(trials: Trials) -> Rows:
     """Of each direction: flip rates, COUT, LPIPS, FID, sFID, S3, those of faces; S1 and S2."""
     domain, directions = trials.domain, list(trials.directions)
-    comparison = Comparison(directions, domain.perceptual)
+    comparison = Comparison.of(directions)
     all_paths: dict[str, list[Path]] = {d.name: [] for d in directions}
     for _, batch in batches_of(trials.named(), trials.batch_size):
         latent = domain.generator.encode(batch)
@@ -59,7 +59,8 @@ def directions_table(trials: Trials) -> Rows:
             all_paths[direction.name] += [light(path) for path in paths]
             found.append(counterfactuals_of(paths))
             flipped.append([path.flips for path in paths])
-        comparison.add(batch, torch.stack(found, dim=1), torch.tensor(flipped).T)
+        sides = torch.tensor(flipped).T
+        comparison.add(see(batch, torch.stack(found, dim=1), sides, domain.perceptual))
     rows = [{"direction": name, **trials.figures(paths)} for name, paths in all_paths.items()]
     if len(rows) > 1:
         rows.append({"direction": "S1", "lpips": comparison.diversity})

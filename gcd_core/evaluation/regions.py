@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,20 +14,111 @@ from gcd_core.bridge.rcsb import Steering
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.evaluate import (
+    BatchOutcome,
     Cost,
     Evaluation,
     NamedImages,
-    Outcome,
     Region,
     batches_of,
+    gathered,
     outcomes_of,
     regions_of,
+    with_maps,
 )
-from gcd_core.evaluation.maps import compare_maps
+from gcd_core.evaluation.pairs import Comparison
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.counterfactual import SMALLEST, WHOLE
 from gcd_core.method.directions import Direction
 from gcd_core.method.region import AutomaticRegion
+
+
+class BridgeOnBatches:
+    """Changes regions of batches of images by the domain's bridge, and measures what came of them.
+
+    Parameters
+    ----------
+    domain : Domain
+    label : str
+        What the counterfactuals flip.
+    region : Tensor (S, S), AutomaticRegion or FreeFormRegion
+        As of `DirectionsOnBatches`.
+    direction : Direction, optional
+        The one along which an unconfined walk finds what matters, for an automatic region.
+    steering : Steering, optional
+        By default the domain's.
+    with_cout, margin, with_cells
+        As of `DirectionsOnBatches`.
+    choice : {"whole", "smallest", "lowest-loss"}, optional
+        As of `rcsb`, whole by default; the other that is measured is the smallest, or the whole
+        beside the smallest.
+
+    Raises
+    ------
+    GCDError
+        If there is no bridge or no gradient, no direction for an automatic region, or something
+        does not fit.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        label: str,
+        region: Tensor | Region,
+        direction: Direction | None = None,
+        steering: Steering | None = None,
+        with_cout: bool = False,
+        choice: str | None = None,
+        margin: float | None = None,
+        with_cells: bool = False,
+    ) -> None:
+        bridge_of(domain)
+        if isinstance(region, AutomaticRegion) and direction is None:
+            raise GCDError("An automatic region is found by a walk; give the direction.")
+        self.choice = choice or WHOLE
+        self.margin = domain.margin if margin is None else margin
+        self.domain, self.label, self.region = domain, label, region
+        self.direction, self.steering = direction, steering
+        self.with_cout, self.with_cells = with_cout, with_cells
+
+    def __call__(
+        self,
+        files: Sequence[str],
+        images: Tensor,
+        first: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> BatchOutcome:
+        """As `DirectionsOnBatches.__call__`, of one direction, "rcsb".
+
+        Its costs are those of the regions and of the steering; the bridge's own passes are not
+        among the generator's evaluations.
+        """
+        domain, cost = self.domain, Cost()
+        with cost.measure(domain):
+            with torch.inference_mode():
+                masks = regions_of(
+                    domain, images, self.direction, self.label, None, self.region, first
+                )
+            assert masks is not None  # a region is given
+            paths = rcsb_many(
+                domain,
+                images,
+                self.label,
+                masks,
+                self.steering,
+                choice=self.choice,
+                margin=self.margin,
+            )
+            with torch.inference_mode():
+                heats = [explain_path(path, method="bb_lig") for path in paths]
+        with torch.inference_mode():
+            other = WHOLE if self.choice == SMALLEST else SMALLEST
+            others = [replace(path, choice=other) for path in paths]
+            measured = outcomes_of(domain, files, paths, others, heats, self.with_cout)
+            if self.with_cells:
+                measured = with_maps(domain, measured, paths, cost)
+        if progress:
+            progress(len(files))
+        return BatchOutcome({NAME: measured}, {NAME: cost}, None)
 
 
 def evaluate_rcsb(
@@ -37,11 +129,8 @@ def evaluate_rcsb(
     direction: Direction | None = None,
     steering: Steering | None = None,
     batch_size: int = 8,
-    with_cout: bool = False,
     progress: Callable[[int], None] | None = None,
-    choice: str | None = None,
-    margin: float | None = None,
-    with_cells: bool = False,
+    **settings: Any,
 ) -> Evaluation:
     """Change regions of many images by the domain's bridge, and measure what came of them.
 
@@ -50,57 +139,28 @@ def evaluate_rcsb(
     domain : Domain
     images : iterable of (str, Tensor (1, C, H, W))
         Names and images in [0, 1]; read as they are needed.
-    label : str
-        What the counterfactuals flip.
-    region : Tensor (S, S), AutomaticRegion or FreeFormRegion
-        As of `evaluate_directions`.
-    direction : Direction, optional
-        The one along which an unconfined walk finds what matters, for an automatic region.
-    steering : Steering, optional
-        By default the domain's.
+    label, region, direction, steering
+        As of `BridgeOnBatches`.
     batch_size : int
         Images that are steered together.
-    with_cout, progress, margin, with_cells
-        As of `evaluate_directions`.
-    choice : {"whole", "smallest", "lowest-loss"}, optional
-        As of `rcsb`, whole by default; the other that is measured is the smallest, or the whole
-        beside the smallest.
+    progress : callable, optional
+        Told how many images more are done.
+    **settings
+        `with_cout`, `choice`, `margin`, `with_cells`, as of `BridgeOnBatches`.
 
     Returns
     -------
     Evaluation
-        Of one direction, "rcsb". Its costs are those of the regions and of the steering; the
-        bridge's own passes are not among the generator's evaluations.
+        Of one direction, "rcsb".
 
     Raises
     ------
     GCDError
-        If there is no bridge or no gradient, no direction for an automatic region, or something
-        does not fit.
+        As `BridgeOnBatches`.
     """
-    bridge_of(domain)
-    if isinstance(region, AutomaticRegion) and direction is None:
-        raise GCDError("An automatic region is found by a walk; give the direction.")
-    choice = choice or WHOLE
-    margin = domain.margin if margin is None else margin
-    other = WHOLE if choice == SMALLEST else SMALLEST
-    cost, outcomes = Cost(), list[Outcome]()
+    measure = BridgeOnBatches(domain, label, region, direction, steering, **settings)
+    batches, count = [], 0
     for files, batch in batches_of(images, batch_size):
-        with cost.measure(domain):
-            with torch.inference_mode():
-                masks = regions_of(domain, batch, direction, label, None, region, len(outcomes))
-            assert masks is not None  # a region is given
-            paths = rcsb_many(domain, batch, label, masks, steering, choice=choice, margin=margin)
-            with torch.inference_mode():
-                heats = [explain_path(path, method="bb_lig") for path in paths]
-        with torch.inference_mode():
-            others = [replace(path, choice=other) for path in paths]
-            measured = outcomes_of(domain, files, paths, others, heats, with_cout)
-            if with_cells:
-                with cost.measure(domain):
-                    maps = [compare_maps(domain.classifier, path) for path in paths]
-                measured = [replace(o, maps=m) for o, m in zip(measured, maps, strict=True)]
-        outcomes += measured
-        if progress:
-            progress(len(files))
-    return Evaluation({NAME: outcomes}, {NAME: cost}, None, [], choice, margin)
+        batches.append(measure(files, batch, count, progress))
+        count += len(files)
+    return gathered(batches, Comparison([NAME], torch.ones(1, 1)), measure.choice, measure.margin)

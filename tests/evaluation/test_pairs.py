@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gcd_core.evaluation.pairs import Comparison, Pair, diversity_of_flips
+from gcd_core.evaluation.pairs import Comparison, Pair, diversity_of_flips, see
 from gcd_core.method.directions import Direction
 
 # Three unit vectors: the second 60 degrees off the first and reversed, the third across both.
@@ -17,10 +17,10 @@ def absolute_distance(a, b):
 
 def compared(sources, counterfactuals, flipped, batch_size=8):
     """The comparison, and its pairs by their names."""
-    comparison = Comparison(DIRECTIONS, absolute_distance)
+    comparison = Comparison.of(DIRECTIONS)
     parts = (x.split(batch_size) for x in (sources, counterfactuals, flipped))
     for batch in zip(*parts, strict=True):
-        comparison.add(*batch)
+        comparison.add(see(*batch, absolute_distance))
     return comparison, {pair.directions: pair for pair in comparison.pairs()}
 
 
@@ -48,9 +48,7 @@ def test_distances_are_the_mean_over_the_images_that_both_flip(batch_size):
 
 
 def test_cosines_are_of_no_sign_and_of_no_length():
-    comparison = Comparison(
-        [Direction(d.name, 3 * d.vector, "a") for d in DIRECTIONS], absolute_distance
-    )
+    comparison = Comparison.of([Direction(d.name, 3 * d.vector, "a") for d in DIRECTIONS])
     cosines = [pair.abs_cosine for pair in comparison.pairs()]
     assert cosines == pytest.approx([0.5, 0, 0], abs=1e-6)
 
@@ -87,11 +85,12 @@ def test_spearman_of_four_pixels_by_hand():
 
 
 def test_without_an_image_or_a_second_direction_there_is_nothing_to_say():
-    comparison = Comparison(DIRECTIONS, absolute_distance)
+    comparison = Comparison.of(DIRECTIONS)
     assert comparison.diversity is None and len(comparison.pairs()) == 3
     assert diversity_of_flips(comparison.pairs()) is None
-    alone = Comparison(DIRECTIONS[:1], absolute_distance)
-    alone.add(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 1, 2, 2), torch.tensor([[True]]))
+    alone = Comparison.of(DIRECTIONS[:1])
+    one = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 1, 2, 2), torch.tensor([[True]])
+    alone.add(see(*one, absolute_distance))
     assert alone.diversity is None and alone.pairs() == []
 
 
