@@ -13,8 +13,10 @@ PROGRAM = "python -m gcd_core"
 # Each has add_arguments(parser) and main(args).
 COMMANDS = {
     "find": ("gcd_core.cli.find", "find directions from one image"),
+    "find-many": ("gcd_core.cli.find_many", "search for labels x sources x classifiers of a plan"),
     "explain": ("gcd_core.cli.explain", "explain one image with directions found before"),
     "evaluate": ("gcd_core.cli.evaluate", "measure directions, or reconstruction, on many images"),
+    "merge": ("gcd_core.cli.merge", "put the parts of evaluate, or of others, together"),
     "radius": ("gcd_core.cli.radius", "measure the CF loss against the radius of perturbations"),
     "calibrate": ("gcd_core.cli.calibrate", "set from where on to warn of a foreign image"),
     "tables": ("gcd_core.cli.tables", "make the paper's tables and ablations on a domain"),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcd_core.classifiers.cache import AnswerCache, fingerprint
+from gcd_core.classifiers.cache import Answers, fingerprint
 from gcd_core.errors import GCDError
 
 Keys = dict[str, type | UnionType]  # what a table may hold, and of which type
@@ -95,6 +95,19 @@ class WhiteBox(BlackBox, Protocol):
         """
 
 
+class SharedBudget(Protocol):
+    """A budget of queries that several processes share."""
+
+    def check(self, count: int) -> None:
+        """Raise BudgetExceeded where so many more are too many."""
+
+    def take(self, count: int) -> None:
+        """Reserve so many; raises as `check`."""
+
+    def give_back(self, count: int) -> None:
+        """Say that so many of those reserved were not answered."""
+
+
 class Classifier(ABC):
     """What every kind of classifier shares; a kind adds `answer`.
 
@@ -121,7 +134,9 @@ class Classifier(ABC):
         Images answered without asking the model.
     budget : int or None
         The most that `queries` may become.
-    cache : AnswerCache or None
+    shared_budget : SharedBudget or None
+        What is asked in its place where other processes spend the same budget.
+    cache : Answers or None
         Where answers are kept; None asks about every image, every time.
 
     Raises
@@ -147,7 +162,8 @@ class Classifier(ABC):
         self.identity = identity
         self.queries = self.cache_hits = 0
         self.budget: int | None = None
-        self.cache: AnswerCache | None = None
+        self.shared_budget: SharedBudget | None = None
+        self.cache: Answers | None = None
         self._lock = threading.Lock()  # for the counters
         self._asking = threading.Lock()  # so that two threads do not pay for the same answer
 
@@ -196,7 +212,7 @@ class Classifier(ABC):
         parts = images.split(self.batch_size or len(images))
         return torch.cat([self._ask(part) for part in parts])
 
-    def _missing(self, images: Tensor, cache: AnswerCache) -> Tensor:
+    def _missing(self, images: Tensor, cache: Answers) -> Tensor:
         """Ask about the images whose answers are not known; keep each batch's before the next."""
         keys = fingerprint(images)
         known = cache.get(self.identity, keys, len(self.labels))
@@ -207,7 +223,8 @@ class Classifier(ABC):
             self._check_budget(len(missing))
             for start in range(0, len(keys_missing), size):
                 batch = keys_missing[start : start + size]
-                with self._asking:  # another thread may have asked since
+                # Another thread or process may have asked since, or be asking just now.
+                with self._asking, cache.claimed(self.identity, batch):
                     known |= cache.get(self.identity, batch, len(self.labels))
                     batch = [key for key in batch if key not in known]
                     if batch:
@@ -239,22 +256,25 @@ class Classifier(ABC):
     def _counted(self, count: int) -> Iterator[None]:
         """Reserve `count` queries; give them back where the model does not answer."""
         with self._lock:
-            self._check_budget(count)
+            if self.shared_budget is not None:
+                self.shared_budget.take(count)
+            else:
+                self._check_budget(count)
             self.queries += count
         try:
             yield
         except BaseException:
             with self._lock:
                 self.queries -= count
+                if self.shared_budget is not None:
+                    self.shared_budget.give_back(count)
             raise
 
     def _check_budget(self, count: int) -> None:
-        if self.budget is not None and self.queries + count > self.budget:
-            raise BudgetExceeded(
-                f"The classifier may be asked about {self.budget} images each time the program "
-                f"runs; {self.queries} were asked, and {count} more are wanted. To ask more, raise "
-                "'budget' in the classifier's table of domain.toml."
-            )
+        if self.shared_budget is not None:
+            self.shared_budget.check(count)
+        elif self.budget is not None and self.queries + count > self.budget:
+            raise exceeded(self.budget, self.queries, count)
 
     def index(self, label: str) -> int:
         """The column of `label`; a GCDError names the labels there are."""
@@ -274,6 +294,15 @@ class Classifier(ABC):
     def probability(self, logits: Tensor, label: str) -> Tensor:
         """The probability (N,) of `label`, in [0, 1]: the sigmoid of its log-odds."""
         return self.logit(logits, label).sigmoid()
+
+
+def exceeded(budget: int, queries: int, count: int) -> BudgetExceeded:
+    """The error of who wants more than a budget leaves."""
+    return BudgetExceeded(
+        f"The classifier may be asked about {budget} images each time the program runs; {queries} "
+        f"were asked, and {count} more are wanted. To ask more, raise 'budget' in the classifier's "
+        "table of domain.toml."
+    )
 
 
 def fit_images(images: Tensor, size: int | None, channels: int | None) -> Tensor:

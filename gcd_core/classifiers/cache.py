@@ -6,12 +6,14 @@ Only hashes and numbers are kept, never an image. The file may be deleted at any
 import hashlib
 import logging
 import os
+import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +25,11 @@ PATIENCE = 30.0  # seconds to wait for another process that is writing
 TABLE = """CREATE TABLE IF NOT EXISTS answers (
     classifier TEXT, image BLOB, answer BLOB, PRIMARY KEY (classifier, image)
 ) WITHOUT ROWID"""
+CLAIMS = """CREATE TABLE IF NOT EXISTS claims (
+    classifier TEXT, image BLOB, who TEXT, until REAL, PRIMARY KEY (classifier, image)
+) WITHOUT ROWID"""
+LEASE = 600.0  # seconds after which a claim lapses, should who made it hang
+LOOK = 0.05  # seconds between two looks at whether a claim was given up
 T = TypeVar("T")
 
 
@@ -47,6 +54,23 @@ def fingerprint(images: Tensor) -> list[bytes]:
     return [
         hashlib.sha256(kind + image.contiguous().numpy().tobytes()).digest() for image in images
     ]
+
+
+class Answers(Protocol):
+    """Where a classifier's answers are kept, by its identity and the images' fingerprints."""
+
+    @property
+    def assurance(self) -> str:
+        """What to tell somebody whose search stopped on its way."""
+
+    def get(self, classifier: str, images: Iterable[bytes], labels: int) -> dict[bytes, Tensor]:
+        """The answers (L,) that are known of these images."""
+
+    def put(self, classifier: str, answers: Mapping[bytes, Tensor]) -> None:
+        """Keep answers (L,)."""
+
+    def claimed(self, classifier: str, images: Sequence[bytes]) -> AbstractContextManager[None]:
+        """Wait until nobody else asks about any of these images, and keep others from it."""
 
 
 class AnswerCache:
@@ -117,6 +141,50 @@ class AnswerCache:
 
         self._with_file(write)
 
+    @contextmanager
+    def claimed(self, classifier: str, images: Sequence[bytes]) -> Iterator[None]:
+        """Wait until nobody else asks about any of these images, and keep others from it.
+
+        What a process claimed that is gone is free, and so is what was claimed ten minutes ago.
+        """
+        who = own_name()
+        while not self.claim(who, classifier, images):
+            time.sleep(LOOK)
+        try:
+            yield
+        finally:
+            self.release(who)
+
+    def claim(self, who: str, classifier: str, images: Sequence[bytes]) -> bool:
+        """Claim images for somebody, all or none of them; False where another has claimed one."""
+        now = time.time()
+
+        def write(file: sqlite3.Connection) -> bool:
+            file.execute(CLAIMS)
+            with file:
+                file.execute("BEGIN IMMEDIATE")
+                for image in images:
+                    row = file.execute(
+                        "SELECT who, until FROM claims WHERE classifier = ? AND image = ?",
+                        (classifier, image),
+                    ).fetchone()
+                    if row is not None and row[0] != who and row[1] > now and is_there(row[0]):
+                        return False
+                rows = [(classifier, image, who, now + LEASE) for image in images]
+                file.executemany("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)", rows)
+            return True
+
+        return self._with_file(write)
+
+    def release(self, who: str) -> None:
+        """Give up all that somebody has claimed."""
+
+        def write(file: sqlite3.Connection) -> None:
+            with file:
+                file.execute("DELETE FROM claims WHERE who = ?", (who,))
+
+        self._with_file(write)
+
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         with self._lock:
@@ -170,6 +238,25 @@ class AnswerCache:
             self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)
         except OSError as stuck:
             self._forget_the_file(stuck)
+
+
+def own_name() -> str:
+    """Name who asks as no other is named: the host, the process, and the thread."""
+    return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+
+
+def is_there(who: str) -> bool:
+    """Whether somebody may still be at work: not where it was a process of this host that ended."""
+    host, _, rest = who.rpartition(":")[0].rpartition(":")
+    if host != socket.gethostname() or not rest.isdigit():
+        return True
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is there, and another user's
+        return True
+    return True
 
 
 def _is_whole(path: Path) -> bool:

@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import gcd_core
 from gcd_core.checks import check_at_least
@@ -15,6 +17,7 @@ from gcd_core.cli.options import (
     check_writable,
     write_json,
 )
+from gcd_core.cli.parts import add_parts, carried_out, check_parts
 from gcd_core.cli.region import (
     RCSB,
     add_method,
@@ -24,18 +27,18 @@ from gcd_core.cli.region import (
     read_region,
     steering_of,
 )
+from gcd_core.distributed.job import Part
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.axes import MOVE, USABLE, measure_axes
 from gcd_core.evaluation.evaluate import (
     Evaluation,
     best_of,
-    evaluate_directions,
     evaluate_reconstruction,
     summarise,
 )
+from gcd_core.evaluation.job import EvaluateJob, evaluation_of
 from gcd_core.evaluation.pairs import Pair, diversity_of_flips
-from gcd_core.evaluation.regions import evaluate_rcsb
 from gcd_core.evaluation.tables import markdown
 from gcd_core.generators.sampling import Sampling
 from gcd_core.images.dataset import ImageFiles
@@ -86,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --reconstruction, repeatable; SOLVER:ENCODE/DECODE for unlike steps "
         "(default: the domain's)",
     )
+    add_parts(parser)
 
 
 def add_images(parser: argparse.ArgumentParser, required: bool) -> None:
@@ -108,21 +112,19 @@ def main(args: argparse.Namespace) -> None:
     domain = gcd_core.load_domain(args.domain, device=args.device)
     if found is not None:
         check_generator(found, domain)
-    if args.method == RCSB:
-        result = regions(args, domain, files, chosen[0] if chosen else None)
-    elif found is not None:
-        result = directions(args, domain, files, chosen)
+    if found is not None or args.method == RCSB:
+        evaluated = in_parts(args, domain, files, chosen)
+        if evaluated is None:
+            return
+        result = evaluated
     elif args.reconstruction:
         result = reconstruction(args, domain, files, samplings)
     elif args.off_distribution:
         result = off_distribution(domain, files)
     else:
         result = axes(domain, files)
-    if files.skipped:
-        print(f"skipped {len(files.skipped)} of {len(files.names)} images:", file=sys.stderr)
-        for name, reason in files.skipped.items():
-            print(f"  {name}: {reason}", file=sys.stderr)
-    write_json(args.json, {"domain": args.domain, **result, "skipped": files.skipped})
+    print_skipped(files.skipped)
+    write_json(args.json, {"domain": args.domain, "skipped": files.skipped, **result})
 
 
 def check_request(args: argparse.Namespace) -> None:
@@ -140,6 +142,9 @@ def check_request(args: argparse.Namespace) -> None:
         raise GCDError("--region confines directions; give --directions FILE with it.")
     if args.label and args.method != RCSB:
         raise GCDError("--label belongs to --method rcsb; directions have their own.")
+    if not directed and (args.parts or args.ray or args.shard):
+        raise GCDError("--parts, --shard and --ray belong to --directions, or --method rcsb.")
+    check_parts(args)
     if args.sampling and not args.reconstruction:
         raise GCDError("--sampling belongs to --reconstruction; directions use the domain's.")
 
@@ -160,76 +165,70 @@ def choose_directions(found: DirectionSet, text: str) -> list[Direction]:
     return [found[name] for name in names]
 
 
-def directions(
+def in_parts(
     args: argparse.Namespace, domain: Domain, files: ImageFiles, chosen: list[Direction]
-) -> dict:
-    """Evaluate directions; the figures of g (or of the first, without it) are on top."""
-    label = chosen[0].label
-    names = [direction.name for direction in chosen]
-    region = prepared_region(domain, read_region(args.region))
-    with bar(len(files.names) * len(names), "images x directions") as shown:
-        evaluation = evaluate_directions(
-            domain,
-            files.load(domain.load_image),
-            chosen,
-            label,
-            batch_size=args.batch_size,
-            with_cout=args.cout,
-            progress=shown.update,
-            choice=args.counterfactual,
-            margin=args.margin,
-            with_cells=args.cells,
-            region=region,
-        )
-    return told(args, evaluation, label)
+) -> dict | None:
+    """Evaluate directions, or the bridge on regions, a batch in each part; None of a shard."""
+    steering = steering_of(args, domain.steering) if args.method == RCSB else None
+    label = args.label or (chosen[0].label if chosen else domain.labels[0])
+    job = EvaluateJob.of(
+        args.domain,
+        domain,
+        files,
+        label,
+        chosen[:1] if steering else chosen,
+        args.batch_size,
+        device=args.device,
+        with_cout=args.cout,
+        choice=args.counterfactual,
+        margin=args.margin,
+        with_cells=args.cells,
+        region=prepared_region(domain, read_region(args.region)),
+        steering=steering,
+    )
+    ways = 1 if steering else len(chosen)
+    what = "images x directions" if ways > 1 else "images"
+    with bar(len(files.names) * ways, what) as shown:
+        parts = carried_out(args, job, lambda part: shown.update(len(part.rows)))
+    if parts is None:
+        return None
+    if steering:
+        print(f"rcsb: {steering}; region {args.region}")
+    return summed_up(job.settings, parts)
 
 
-def regions(
-    args: argparse.Namespace, domain: Domain, files: ImageFiles, direction: Direction | None
-) -> dict:
-    """Evaluate the bridge on regions; an automatic one is found along a direction."""
-    region = prepared_region(domain, read_region(args.region))
-    assert region is not None  # `check_method` saw to it
-    label = args.label or (domain.labels[0] if direction is None else direction.label)
-    steering = steering_of(args, domain.steering)
-    with bar(len(files.names), "images") as shown:
-        evaluation = evaluate_rcsb(
-            domain,
-            files.load(domain.load_image),
-            label,
-            region,
-            direction,
-            steering,
-            batch_size=args.batch_size,
-            with_cout=args.cout,
-            progress=shown.update,
-            choice=args.counterfactual,
-            margin=args.margin,
-            with_cells=args.cells,
-        )
-    print(f"rcsb: {steering}; region {args.region}")
-    return {"steering": asdict(steering), **told(args, evaluation, label)}
+def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = None) -> dict:
+    """Print what all parts measured; the figures of g (or of the first) are on top."""
+    skipped: dict[str, str] = {}
 
+    def noted() -> Iterator[Part]:
+        for part in parts:
+            skipped.update(part.about["skipped"])
+            yield part
 
-def told(args: argparse.Namespace, evaluation: Evaluation, label: str) -> dict:
-    """Print what an evaluation measured; the figures of g (or of the first) are on top."""
+    evaluation = evaluation_of(noted(), settings)
+    print_skipped(skipped)
+    if not evaluation.outcomes:
+        raise GCDError(f"No image of {settings['images']} could be read.")
     names = list(evaluation.outcomes)
     figures = {name: summarise(evaluation.outcomes[name], evaluation.costs[name]) for name in names}
     first = "g" if "g" in names else names[0]
     best = {kind: best_of(figures, kind) for kind in "hw"}
     print(
-        f"{label!r} on {figures[first]['n']} images of {args.images}; "
+        f"{settings['label']!r} on {figures[first]['n']} images of {settings['images']}; "
         f"counterfactual: {evaluation.choice}, margin {evaluation.margin:g}"
     )
-    print_figures(args, evaluation, figures)
+    print_figures(settings, evaluation, figures)
     for kind, name in best.items():
         if name:
             print(f"best {kind}: {name}, flip rate {figures[name]['flip_rate']:.3f}")
     if evaluation.diversity is not None:
         print(f"diversity (LPIPS between one image's counterfactuals): {evaluation.diversity:.3f}")
         print_pairs(evaluation.pairs)
+    steering = settings["steering"]
     return {
-        "label": label,
+        **({"steering": steering} if steering else {}),
+        "label": settings["label"],
         "direction": first,
         "counterfactual": evaluation.choice,
         "margin": evaluation.margin,
@@ -242,24 +241,33 @@ def told(args: argparse.Namespace, evaluation: Evaluation, label: str) -> dict:
         "images": {
             name: [asdict(outcome) for outcome in evaluation.outcomes[name]] for name in names
         },
+        "skipped": skipped,
     }
 
 
+def print_skipped(skipped: dict[str, str]) -> None:
+    """Name the images that could not be read, and why."""
+    if skipped:
+        print(f"{len(skipped)} images skipped:", file=sys.stderr)
+        for name, reason in skipped.items():
+            print(f"  {name}: {reason}", file=sys.stderr)
+
+
 def print_figures(
-    args: argparse.Namespace, evaluation: Evaluation, figures: dict[str, dict]
+    settings: dict[str, Any], evaluation: Evaluation, figures: dict[str, dict]
 ) -> None:
     """Print each direction's figures, and those of the other counterfactual and of the maps."""
     columns = ["flip_rate", "oracle_flip_rate", "manifold_lpips", "manifold_ratio", "alpha"]
     columns += ["lpips", "l1", "gini_bb_lig", "gini_difference", "completeness_error"]
-    columns += ["cout"] if args.cout else []
-    columns += ["region"] if args.region else []
+    columns += ["cout"] if settings["cout"] else []
+    columns += ["region"] if settings["region"] else []
     rows = [{"direction": name, **own} for name, own in figures.items()]
     print(markdown(rows, ["direction", *columns, "evaluations", "queries", "seconds"]))
     other = evaluation.other.replace("-", "_")
     print(f"counterfactual on the same paths: {evaluation.other}")
     rows = [{"direction": name, **own[other]} for name, own in figures.items()]
     print(markdown(rows, ["direction", *columns[:2], "alpha", "lpips", "l1"]))
-    if args.cells:
+    if settings["cells"]:
         print("maps: cells, BB-LIG and the difference between source and counterfactual")
         rows = [
             {"direction": name, "map": method, **row}

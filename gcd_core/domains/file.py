@@ -160,7 +160,7 @@ def find_problems(
         "generator": lambda section: _generator_problems(folder, section),
         "classifier": lambda section: _classifier_problems(folder, "classifier", section, from_hub),
         "oracle": lambda section: _classifier_problems(folder, "oracle", section, from_hub),
-        "search": _search_problems,
+        "search": search_problems,
         "walk": _walk_problems,
         "bridge": lambda section: _bridge_problems(folder, section),
         "labels": lambda section: _label_problems(folder, section),
@@ -294,7 +294,8 @@ def _trust_problems(name: str, section: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _search_problems(section: Mapping[str, Any]) -> Iterator[str]:
+def search_problems(section: Mapping[str, Any]) -> Iterator[str]:
+    """Name what is wrong with a `[search]` table."""
     where = "[search]"
     yield from _key_problems(where, section, *SEARCH)
     checks: dict[str, Callable[[Any], object]] = {

@@ -1,7 +1,7 @@
 """Images of a data set: a folder or a zip, and a table of labels, patients and splits."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -111,6 +111,8 @@ class ImageFiles:
         Only the rows of this split.
     limit : int, optional
         At most so many images, evenly spread over the sorted names.
+    names : sequence of str, optional
+        Chosen before; by default all there are.
 
     Attributes
     ----------
@@ -131,14 +133,15 @@ class ImageFiles:
         labels: Path | None = None,
         split: str | None = None,
         limit: int | None = None,
+        names: Sequence[str] | None = None,
     ) -> None:
         self.source = source
         self.skipped: dict[str, str] = {}
         self._archive = Archive(source)
-        self.names = self._archive.names
+        self.names = self._archive.names if names is None else list(names)
         if labels or split:
             self.names = self._in_table(labels, split)
-        if not self.names:
+        if not self.names and names is None:
             where = f" in the split {split!r}" if split else ""
             raise GCDError(f"{source} has no image{where}; its images end in {sorted(SUFFIXES)}.")
         if limit is not None and limit < len(self.names):
@@ -154,18 +157,35 @@ class ImageFiles:
             At the end, if not one could be read.
         """
         read = 0
-        with self._archive.opened() as content_of:
-            for name in self.names:
-                try:
-                    image = load_image(content_of(name))
-                except GCDError as error:
-                    self.skipped[name] = " ".join(str(error).split())
-                    continue
-                read += 1
-                yield name, image
+        for name, image in self._each(self.names, load_image, self.skipped):
+            read += 1
+            yield name, image
         if not read:
             name, reason = next(iter(self.skipped.items()))
             raise GCDError(f"No image of {self.source} could be read; {name}: {reason}")
+
+    def read(
+        self, names: Sequence[str], load_image: Callable[[Path | bytes], Tensor]
+    ) -> tuple[list[str], list[Tensor], dict[str, str]]:
+        """Read some of the images: their names, themselves (1, C, H, W), and what could not be."""
+        skipped: dict[str, str] = {}
+        found = [*self._each(names, load_image, skipped)]
+        return [name for name, _ in found], [image for _, image in found], skipped
+
+    def _each(
+        self,
+        names: Sequence[str],
+        load_image: Callable[[Path | bytes], Tensor],
+        skipped: dict[str, str],
+    ) -> Iterator[tuple[str, Tensor]]:
+        with self._archive.opened() as content_of:
+            for name in names:
+                try:
+                    image = load_image(content_of(name))
+                except GCDError as error:
+                    skipped[name] = " ".join(str(error).split())
+                    continue
+                yield name, image
 
     def _in_table(self, labels: Path | None, split: str | None) -> list[str]:
         rows = read_table(self._archive, labels)

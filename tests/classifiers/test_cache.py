@@ -1,16 +1,18 @@
 """Answers on disk: whose they are, and what a damaged or forbidden file does."""
 
 import logging
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from gcd_core.classifiers.cache import FILE, AnswerCache, cache_folder, fingerprint
+from gcd_core.classifiers.cache import FILE, LEASE, AnswerCache, cache_folder, fingerprint
 
 A, B, C = b"a" * 32, b"b" * 32, b"c" * 32
 
@@ -207,3 +209,51 @@ def test_the_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("GCD_CACHE", str(tmp_path / "ours"))
     assert cache_folder() == tmp_path / "ours"
     assert AnswerCache().path == tmp_path / "ours" / FILE
+
+
+def test_what_is_being_asked_is_not_asked_by_another(path):
+    first, second = AnswerCache(path), AnswerCache(path)
+    assert first.claim("one", "c", [A, B]) and first.claim("one", "c", [B])
+    assert not second.claim("two", "c", [B]) and second.claim("two", "other", [B])
+    assert not second.claim("two", "c", [C, A]), "all or none"
+    assert first.claim("three", "c", [C]), "none was left claimed"
+    first.release("one")
+    assert second.claim("two", "c", [A, B])
+
+
+def test_claims_of_a_process_that_is_gone_are_free(path, monkeypatch):
+    cache = AnswerCache(path)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = socket.gethostname()
+    assert cache.claim(f"{host}:{ended.pid}:1", "c", [A]) and cache.claim("me", "c", [A])
+    assert cache.claim(f"elsewhere:{ended.pid}:1", "c", [B]) and not cache.claim("me", "c", [B])
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + LEASE + 1)
+    assert cache.claim("me", "c", [B]), "it lapses"
+
+
+def test_two_processes_pay_once_for_the_same_image(path):
+    """Both want the same images at the same time; the model counts what it answers."""
+    count = path.parent / "asked"
+    count.parent.mkdir(exist_ok=True)
+    program = f"""
+import time, torch
+from pathlib import Path
+from gcd_core.classifiers.base import Classifier
+from gcd_core.classifiers.cache import AnswerCache
+class Slow(Classifier):
+    batch_size = 4
+    def answer(self, images):
+        with open({str(count)!r}, "a") as file:
+            file.write("x" * len(images))
+        time.sleep(0.05)
+        return images.mean((1, 2, 3))[:, None]
+slow = Slow(("a",), "sigmoid", "slow")
+slow.cache = AnswerCache(Path({str(path)!r}))
+images = torch.rand(32, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+assert torch.equal(slow(images)[:, 0], images.mean((1, 2, 3)))
+"""
+    both = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert len(count.read_text()) == 32

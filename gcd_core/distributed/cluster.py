@@ -1,0 +1,185 @@
+"""Parts done by the workers of a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gcd_core.distributed.answers import AnswersElsewhere, BudgetElsewhere, Held
+from gcd_core.distributed.job import Job, Part
+from gcd_core.errors import GCDError
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the workers run, and how many.
+
+    Attributes
+    ----------
+    address : str
+        Of the cluster; "auto" takes the one that runs here or that RAY_ADDRESS names, or starts one
+        of this machine alone.
+    workers : int or None
+        Each loads the networks once. None: as many as there are GPUs, or cores of `threads` each.
+    threads : int
+        Of each worker. Sums differ in their last digits by the number of threads.
+    gpus : float
+        Of each worker, such as 0.5; 0 on the CPU.
+    """
+
+    address: str = AUTO
+    workers: int | None = None
+    threads: int = 1
+    gpus: float = 0.0
+
+    def run(self, job: Job, todo: list[int]) -> Iterator[tuple[int, Part]]:
+        """Do parts of a job, and give each as soon as it is done, in whatever order.
+
+        A worker that dies is started again, and does its part again.
+
+        Raises
+        ------
+        GCDError
+            If Ray is missing or the cluster cannot be reached, or as the work does; what is under
+            way ends then.
+        """
+        if not todo:
+            return
+        ray = connected(self.address)
+        workers = min(self.workers or self._most(ray), len(todo))
+        held = ray.remote(Held).options(num_cpus=0, max_concurrency=64)
+        shared = SharedOnRay(held.remote())
+        rows = (
+            ray.data.from_items([{"part": part} for part in todo], override_num_blocks=len(todo))
+            .map(reading, fn_args=(pickle.dumps(job),), num_cpus=0)
+            .map_batches(
+                Worker,
+                batch_size=1,
+                batch_format="numpy",
+                fn_constructor_args=(job, shared, self.threads),
+                compute=ray.data.ActorPoolStrategy(size=workers),
+                num_cpus=0 if self.gpus else self.threads,
+                num_gpus=self.gpus,
+            )
+            .iter_rows()
+        )
+        try:
+            for row in rows:
+                done = pickle.loads(row["done"])
+                if isinstance(done, GCDError):
+                    raise done
+                yield int(row["part"]), done
+        except ray.exceptions.RayError as error:
+            raise GCDError(f"The cluster ended the work: {last_line(error)}") from error
+        finally:
+            rows.close() if hasattr(rows, "close") else None
+
+    def _most(self, ray: Any) -> int:
+        resources = ray.cluster_resources()
+        if self.gpus:
+            return max(1, int(resources.get("GPU", 0) / self.gpus))
+        return max(1, int(resources.get("CPU", 1) // self.threads))
+
+
+def connected(address: str) -> Any:
+    """Ray, connected to a cluster.
+
+    Raises
+    ------
+    GCDError
+        If it is not installed, or does not answer.
+    """
+    # It reports to its makers unless told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise GCDError("--ray needs Ray: pip install 'ray[data]>=2.60,<3'.") from None
+    if not ray.is_initialized():
+        try:
+            ray.init(
+                None if address == AUTO else address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise GCDError(f"No Ray cluster answers at {address}: {last_line(error)}") from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    return ray
+
+
+def last_line(error: Exception) -> str:
+    """What an error of Ray comes to, without the traceback in it."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+class SharedOnRay:
+    """What the workers share, held by an actor."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def join(self, classifier: Any) -> None:
+        """Let a worker's classifier share the answers, if it keeps any, and the budget."""
+        import ray
+
+        who = ray.get_runtime_context().get_actor_id() or "driver"
+
+        def ask(method: str, *args: Any) -> Any:
+            try:
+                return ray.get(getattr(self._actor, method).remote(*args))
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause if isinstance(error.cause, GCDError) else error from None
+
+        if classifier.cache is not None:
+            classifier.cache = AnswersElsewhere(ask, who)
+        if classifier.budget is not None:
+            classifier.shared_budget = BudgetElsewhere(ask, classifier.identity, classifier.budget)
+
+
+_READERS: dict[bytes, Any] = {}  # of the job that this process reads for
+
+
+def reading(row: dict[str, Any], pickled: bytes) -> dict[str, Any]:
+    """Read a part's images, in a task."""
+    if pickled not in _READERS:
+        _READERS.clear()
+        _READERS[pickled] = pickle.loads(pickled).reader()
+    return row | {"read": pickle.dumps(_READERS[pickled](int(row["part"])))}
+
+
+class Worker:
+    """An actor that loads the networks once, and does one part after the other."""
+
+    def __init__(self, job: Job, shared: SharedOnRay, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._failure: GCDError | None = None
+        try:
+            self._work = job.worker(shared)
+        except GCDError as error:  # the driver tells it; Ray would begin again and again
+            self._failure = error
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        """Do a part; what the library refuses comes back as the error."""
+        part = int(batch["part"][0])
+        done: Part | GCDError
+        try:
+            if self._failure is not None:
+                raise self._failure
+            done = self._work(part, pickle.loads(batch["read"][0]))
+        except GCDError as error:
+            done = GCDError(str(error))
+        return {"part": [part], "done": [pickle.dumps(done)]}

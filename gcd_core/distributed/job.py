@@ -1,0 +1,135 @@
+"""What can be done in parts, and a part that was done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gcd_core.errors import GCDError
+
+
+@dataclass(frozen=True)
+class Part:
+    """What came of one part of a job.
+
+    Attributes
+    ----------
+    rows : list
+        Instances of the job's `row`, in their order.
+    about : dict
+        What else there is to know of the part; JSON can hold it.
+    files : dict of str to bytes
+        What else the part made, by name.
+    """
+
+    rows: list[Any]
+    about: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+Read = Callable[[int], Any]  # the part's number to what the worker needs of it
+Work = Callable[[int, Any], Part]
+
+
+class Job(Protocol):
+    """Work in parts that do not hang on each other.
+
+    It is sent to other processes: it holds names and numbers, no network and no open file.
+
+    Attributes
+    ----------
+    kind : str
+        The command whose work it is.
+    parts : int
+        How many there are.
+    settings : dict
+        All that the rows hang on; JSON can hold it. A part of other settings is none of this job.
+    row : type
+        The dataclass of a row, made of str, bool, int, float, other such dataclasses, and lists and
+        dicts of those, each of which may be None.
+    """
+
+    @property
+    def kind(self) -> str:
+        """The command."""
+
+    @property
+    def row(self) -> type:
+        """A row's dataclass."""
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that the rows hang on."""
+
+    def reader(self) -> Read:
+        """Return what reads a part's images; it needs no network."""
+
+    def worker(self, shared: Shared | None = None) -> Work:
+        """Load what the work needs, once, and return what does a part."""
+
+
+class Shared(Protocol):
+    """What the workers of one job share: kept answers, and a budget of queries."""
+
+    def join(self, classifier: Any) -> None:
+        """Let a worker's classifier share them."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of a job: its parts i, i + n, i + 2n, ...
+
+    Attributes
+    ----------
+    index : int
+        0 to of - 1.
+    of : int
+        How many shares there are.
+    """
+
+    index: int = 0
+    of: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Share:
+        """Read `i/n`, such as "0/4", the first of four.
+
+        Raises
+        ------
+        GCDError
+            If it is none.
+        """
+        first, _, second = text.partition("/")
+        try:
+            index, of = int(first), int(second)
+        except ValueError:
+            index, of = -1, 0
+        if not 0 <= index < of:
+            raise GCDError(
+                f"--shard is I/N, the share I of N, from 0/N to N-1/N, such as 0/4, not {text!r}."
+            )
+        return cls(index, of)
+
+    def parts(self, count: int) -> range:
+        """Its parts of so many."""
+        return range(self.index, count, self.of)
+
+    def join(self, classifier: Any) -> None:
+        """Divide the classifier's budget among the shares; the first ones take what is over."""
+        if classifier.budget is not None:
+            each, over = divmod(classifier.budget, self.of)
+            classifier.budget = each + (self.index < over)
+
+
+def in_this_process(job: Job, todo: list[int], share: Share) -> Iterator[tuple[int, Part]]:
+    """Do parts one after the other."""
+    if not todo:
+        return
+    read, work = job.reader(), job.worker(share)
+    for part in todo:
+        yield part, work(part, read(part))

@@ -1,0 +1,306 @@
+"""`evaluate` in parts: each measures one batch of images, wherever that is done."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from gcd_core.bridge.rcsb import Steering
+from gcd_core.distributed.job import Part, Shared
+from gcd_core.domains.opening import Domain, load_domain
+from gcd_core.evaluation.evaluate import (
+    BatchOutcome,
+    Cost,
+    DirectionsOnBatches,
+    Evaluation,
+    Outcome,
+    Region,
+    gathered,
+)
+from gcd_core.evaluation.pairs import Comparison, Seen, abs_cosines
+from gcd_core.evaluation.regions import NAME, BridgeOnBatches
+from gcd_core.images.dataset import ImageFiles
+from gcd_core.images.reading import load_image
+from gcd_core.method.directions import Direction
+
+SEEN = "seen.safetensors"  # a part's file of what its counterfactuals say of pairs of directions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Outcome):
+    """One image along one direction, and which they are.
+
+    Attributes
+    ----------
+    direction : str
+    number : int
+        Of the image among all that were named, from 0.
+    """
+
+    direction: str
+    number: int
+
+
+class Read:
+    """Images of a part.
+
+    Attributes
+    ----------
+    files : list of str
+        Names of those that could be read.
+    images : Tensor (N, C, S, S) or None
+        In [0, 1]; None where none could be.
+    skipped : dict of str to str
+        What could not be read, and why.
+    seconds : float
+        What reading took.
+    """
+
+    def __init__(
+        self, files: list[str], images: Tensor | None, skipped: dict[str, str], seconds: float
+    ) -> None:
+        self.files, self.images, self.skipped, self.seconds = files, images, skipped, seconds
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """Directions, or a bridge, on many images, a batch in each part.
+
+    A batch is made of so many names in their order; what of it cannot be read is left out. So no
+    batch hangs on another.
+
+    Attributes
+    ----------
+    domain : str or Path
+        As of `load_domain`.
+    device : str
+    source : Path
+        Folder or zip of the images, which every worker must reach by this name.
+    names : tuple of str
+        Of the images in it.
+    size, channels, fit
+        What the domain's generator sees.
+    label : str
+        What is flipped.
+    directions : tuple of Direction
+    batch_size : int
+    choice, margin, with_cout, with_cells, region
+        As of `DirectionsOnBatches`.
+    steering : Steering or None
+        The bridge's, where it is that which changes the images (then a direction, if any, finds
+        automatic regions).
+    identities : dict of str to str
+        The networks' that the rows hang on.
+    """
+
+    domain: str | Path
+    device: str
+    source: Path
+    names: tuple[str, ...]
+    size: int
+    channels: int
+    fit: str
+    label: str
+    directions: tuple[Direction, ...]
+    batch_size: int
+    choice: str
+    margin: float
+    with_cout: bool
+    with_cells: bool
+    region: Tensor | Region | None
+    steering: Steering | None
+    identities: dict[str, str]
+
+    kind = "evaluate"
+    row = Row
+
+    @classmethod
+    def of(
+        cls,
+        name: str | Path,
+        domain: Domain,
+        files: ImageFiles,
+        label: str,
+        directions: Sequence[Direction],
+        batch_size: int,
+        **settings: Any,
+    ) -> EvaluateJob:
+        """The job of a domain that is open, which `name` opens elsewhere too.
+
+        Parameters
+        ----------
+        name, domain, files, label, directions, batch_size
+            As of the attributes.
+        **settings
+            `device`, `steering`, and those of `DirectionsOnBatches`.
+
+        Raises
+        ------
+        GCDError
+            As `DirectionsOnBatches` and `BridgeOnBatches`.
+        """
+        device, steering = settings.pop("device", "auto"), settings.pop("steering", None)
+        measure = _measure(domain, label, directions, steering, settings)
+        identities = {
+            "generator": domain.generator.identity,
+            "classifier": domain.classifier.identity,
+            "oracle": "" if domain.oracle is None else domain.oracle.identity,
+        }
+        return cls(
+            domain=name,
+            device=device,
+            source=files.source,
+            names=tuple(files.names),
+            size=domain.generator.image_size,
+            channels=domain.generator.channels,
+            fit=domain.fit,
+            label=label,
+            directions=tuple(directions),
+            batch_size=batch_size,
+            choice=measure.choice,
+            margin=measure.margin,
+            with_cout=measure.with_cout,
+            with_cells=measure.with_cells,
+            region=measure.region,
+            steering=steering,
+            identities=identities,
+        )
+
+    @property
+    def parts(self) -> int:
+        """Batches."""
+        return -(-len(self.names) // self.batch_size)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """All that the rows hang on."""
+        named = Comparison.of(self.directions) if self.directions else None
+        cosines = abs_cosines(self.directions).tolist() if named else []
+        return {
+            "domain": str(self.domain),
+            **self.identities,
+            "images": str(self.source),
+            "parts": self.parts,
+            "names": _digest("\n".join(self.names).encode()),
+            "batch_size": self.batch_size,
+            "label": self.label,
+            "directions": [direction.name for direction in self.directions],
+            "vectors": _digest(*(d.vector.numpy().tobytes() for d in self.directions)),
+            "abs_cosines": cosines,
+            "counterfactual": self.choice,
+            "margin": self.margin,
+            "cout": self.with_cout,
+            "cells": self.with_cells,
+            "region": _named_region(self.region),
+            "steering": self.steering and asdict(self.steering),
+        }
+
+    def reader(self) -> Callable[[int], Read]:
+        """Return what reads a batch's images."""
+        read = partial(load_image, size=self.size, channels=self.channels, fit=self.fit)
+        files = ImageFiles(self.source, names=self.names)
+
+        def of_part(part: int) -> Read:
+            began = time.perf_counter()
+            first = part * self.batch_size
+            names, images, skipped = files.read(self.names[first : first + self.batch_size], read)
+            together = torch.cat(images) if images else None
+            return Read(names, together, skipped, time.perf_counter() - began)
+
+        return of_part
+
+    def worker(self, shared: Shared | None = None) -> Callable[[int, Read], Part]:
+        """Open the domain, and return what measures a batch."""
+        domain = load_domain(self.domain, device=self.device)
+        if shared is not None:
+            shared.join(domain.classifier)
+        settings = {
+            name: getattr(self, name)
+            for name in ("choice", "margin", "with_cout", "with_cells", "region")
+        }
+        measure = _measure(domain, self.label, self.directions, self.steering, settings)
+
+        def of_part(part: int, read: Read) -> Part:
+            began = time.perf_counter()
+            about: dict[str, Any] = {"skipped": read.skipped, "read_seconds": read.seconds}
+            if read.images is None:
+                return Part([], about | {"costs": {}, "seconds": 0.0})
+            first = part * self.batch_size
+            numbers = [self.names.index(name, first) for name in read.files]
+            batch = measure(read.files, read.images, first)
+            about["costs"] = {name: asdict(cost) for name, cost in batch.costs.items()}
+            about["seconds"] = time.perf_counter() - began
+            rows = [
+                Row(**shallow(outcome), direction=name, number=number)
+                for name, outcomes in batch.outcomes.items()
+                for number, outcome in zip(numbers, outcomes, strict=True)
+            ]
+            files = {} if batch.seen is None else {SEEN: save(_tensors(batch.seen))}
+            return Part(rows, about, files)
+
+        return of_part
+
+
+def evaluation_of(parts: Iterable[Part], settings: dict[str, Any]) -> Evaluation:
+    """Put the parts of a job together, in the order of their numbers, by its settings."""
+    names = [NAME] if settings["steering"] else settings["directions"]
+    cosines = torch.tensor(settings["abs_cosines"], dtype=torch.float64)
+    comparison = Comparison(names, cosines)
+    batches = (batch_of(part) for part in parts)
+    return gathered(batches, comparison, settings["counterfactual"], settings["margin"])
+
+
+def batch_of(part: Part) -> BatchOutcome:
+    """What came of the batch of a part."""
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in part.about["costs"]}
+    for row in part.rows:
+        own = {f.name: getattr(row, f.name) for f in fields(Outcome)}
+        outcomes[row.direction].append(Outcome(**own))
+    costs = {name: Cost(**cost) for name, cost in part.about["costs"].items()}
+    seen = None
+    if SEEN in part.files:
+        tensors = load(part.files[SEEN])
+        seen = Seen(int(tensors.pop("images")), **tensors)
+    return BatchOutcome(outcomes, costs, seen)
+
+
+def shallow(value: Any) -> dict[str, Any]:
+    """A dataclass's fields by their names, themselves as they are."""
+    return {f.name: getattr(value, f.name) for f in fields(value)}
+
+
+def _measure(
+    domain: Domain,
+    label: str,
+    directions: Sequence[Direction],
+    steering: Steering | None,
+    settings: dict[str, Any],
+) -> DirectionsOnBatches | BridgeOnBatches:
+    if steering is None:
+        return DirectionsOnBatches(domain, directions, label, **settings)
+    region = settings["region"]
+    own = {name: value for name, value in settings.items() if name != "region"}
+    return BridgeOnBatches(domain, label, region, next(iter(directions), None), steering, **own)
+
+
+def _tensors(seen: Seen) -> dict[str, Tensor]:
+    return shallow(seen) | {"images": torch.tensor(seen.images)}
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
+
+def _named_region(region: Tensor | Region | None) -> Any:
+    if isinstance(region, Tensor):
+        return _digest(region.cpu().numpy().tobytes())
+    return region and {"kind": type(region).__name__} | asdict(region)
