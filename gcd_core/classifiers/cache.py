@@ -147,7 +147,7 @@ class AnswerCache:
 
         What a process claimed that is gone is free, and so is what was claimed ten minutes ago.
         """
-        who = own_name()
+        who = own_name(str(threading.get_ident()))
         while not self.claim(who, classifier, images):
             time.sleep(LOOK)
         try:
@@ -240,9 +240,9 @@ class AnswerCache:
             self._forget_the_file(stuck)
 
 
-def own_name() -> str:
-    """Name who asks as no other is named: the host, the process, and the thread."""
-    return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+def own_name(who: str) -> str:
+    """Name somebody in this process, such as a thread, as no other process names anybody."""
+    return f"{socket.gethostname()}:{os.getpid()}:{who}"
 
 
 def is_there(who: str) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.classifiers.base import exceeded
-from gcd_core.classifiers.cache import LOOK, AnswerCache
+from gcd_core.classifiers.cache import LOOK, AnswerCache, own_name
 
 Ask = Callable[..., Any]  # the name of a method of `Held` and its arguments, to what it returns
 
@@ -37,12 +37,12 @@ class Held:
         self._answers.put(classifier, {k: torch.tensor(v) for k, v in answers.items()})
 
     def claim(self, who: str, classifier: str, images: list[bytes]) -> bool:
-        """As `AnswerCache.claim`."""
-        return self._answers.claim(who, classifier, images)
+        """As `AnswerCache.claim`, for a worker; its claims end with this process."""
+        return self._answers.claim(own_name(who), classifier, images)
 
     def release(self, who: str) -> None:
         """As `AnswerCache.release`."""
-        self._answers.release(who)
+        self._answers.release(own_name(who))
 
     def assurance(self) -> str:
         """As `AnswerCache.assurance`."""
@@ -106,7 +106,7 @@ class AnswersElsewhere:
     @contextmanager
     def claimed(self, classifier: str, images: Sequence[bytes]) -> Iterator[None]:
         """Wait until nobody else asks about any of these images, and keep others from it."""
-        who = f"{self._who}:{threading.get_ident()}"
+        who = f"{self._who}-{threading.get_ident()}"
         while not self._ask("claim", who, classifier, list(images)):
             time.sleep(LOOK)
         try:
