@@ -15,6 +15,7 @@ FLOORS = (
     ("method",),
     ("bridge",),
     ("domains",),
+    ("distributed",),
     ("__init__", "report", "training", "evaluation"),
     ("ui", "load", "cli"),
     ("__main__", "app"),

@@ -20,8 +20,9 @@ def test_requirements_are_the_projects_dependencies_with_dicom_and_the_tests() -
     assert required("requirements.txt") == {*PROJECT["dependencies"], *EXTRAS["dicom"], *tests}
 
 
-def test_optional_requirements_are_the_extras_for_classifiers_and_tables() -> None:
+def test_optional_requirements_are_the_extras_for_classifiers_tables_and_clusters() -> None:
     kinds = {*EXTRAS["onnx"], *EXTRAS["transformers"], *EXTRAS["xray"], *EXTRAS["tables"]}
+    kinds |= {*EXTRAS["ray"]}
     of_tests = {line for line in EXTRAS["test"] if line.startswith("onnx")}
     assert required("requirements-optional.txt") == kinds | of_tests
 

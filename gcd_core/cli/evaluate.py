@@ -123,7 +123,7 @@ def main(args: argparse.Namespace) -> None:
         result = off_distribution(domain, files)
     else:
         result = axes(domain, files)
-    print_skipped(files.skipped)
+    print_skipped(files.skipped, len(files.names))
     write_json(args.json, {"domain": args.domain, "skipped": files.skipped, **result})
 
 
@@ -189,7 +189,7 @@ def in_parts(
     ways = 1 if steering else len(chosen)
     what = "images x directions" if ways > 1 else "images"
     with bar(len(files.names) * ways, what) as shown:
-        parts = carried_out(args, job, lambda part: shown.update(len(part.rows)))
+        parts = carried_out(args, job, domain, lambda part: shown.update(len(part.rows)))
     if parts is None:
         return None
     if steering:
@@ -207,7 +207,7 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
             yield part
 
     evaluation = evaluation_of(noted(), settings)
-    print_skipped(skipped)
+    print_skipped(skipped, settings["named"])
     if not evaluation.outcomes:
         raise GCDError(f"No image of {settings['images']} could be read.")
     names = list(evaluation.outcomes)
@@ -245,10 +245,10 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
     }
 
 
-def print_skipped(skipped: dict[str, str]) -> None:
+def print_skipped(skipped: dict[str, str], named: int) -> None:
     """Name the images that could not be read, and why."""
     if skipped:
-        print(f"{len(skipped)} images skipped:", file=sys.stderr)
+        print(f"skipped {len(skipped)} of {named} images:", file=sys.stderr)
         for name, reason in skipped.items():
             print(f"  {name}: {reason}", file=sys.stderr)
 

@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
             shown.update()
             write_files(part, args.parts)
 
-        parts = carried_out(args, job, found)
+        parts = carried_out(args, job, domain, found)
     if parts is not None:
         result = summed_up(job.settings, parts, args.parts)
         write_json(args.json, {"domain": plan.domain, **result})

@@ -5,19 +5,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gcd_core.cli import evaluate, find_many
+from gcd_core.cli import evaluate, find_many, sanity
 from gcd_core.cli.options import check_writable, write_json
 from gcd_core.distributed.job import Part
 from gcd_core.distributed.parts import arrow, check_same, files_in, part_of, read_table
 from gcd_core.distributed.searches import SearchRow
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.job import Row
+from gcd_core.evaluation.job import Row, VerdictRow
 from gcd_core.files import written_whole
 
 # A job's rows, and what prints all of its parts.
 KINDS: dict[str, tuple[type, Callable[..., dict[str, Any]]]] = {
     "evaluate": (Row, evaluate.summed_up),
     "find-many": (SearchRow, find_many.summed_up),
+    "sanity": (VerdictRow, sanity.summed_up),
 }
 NAMED = 10  # missing parts, at most
 

@@ -11,14 +11,13 @@ from gcd_core.checks import check_at_least
 from gcd_core.distributed.cluster import AUTO, Cluster
 from gcd_core.distributed.job import Job, Part, Share, in_this_process
 from gcd_core.distributed.parts import PartsFolder
+from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 
 
 def add_parts(parser: argparse.ArgumentParser, required: bool = False) -> None:
     """Add the options of work in parts."""
-    group = parser.add_argument_group(
-        "many machines", "the same rows, wherever they are made; see `merge`"
-    )
+    group = add_cluster(parser)
     group.add_argument(
         "--parts",
         type=Path,
@@ -26,16 +25,18 @@ def add_parts(parser: argparse.ArgumentParser, required: bool = False) -> None:
         required=required,
         help="keep what is done here, as Parquet; the same command goes on from there",
     )
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the options of shares and of a Ray cluster."""
+    group = parser.add_argument_group(
+        "many machines", "the same rows, wherever they are made; see `merge`"
+    )
     group.add_argument(
         "--shard",
         metavar="I/N",
         help="do the share I of N only, from 0/N; a budget of queries is divided among them",
     )
-    add_cluster(group)
-
-
-def add_cluster(group: argparse._ArgumentGroup) -> None:
-    """Add the options of a Ray cluster."""
     group.add_argument(
         "--ray",
         metavar="ADDRESS",
@@ -50,24 +51,30 @@ def add_cluster(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--gpus", type=float, default=0.0, help="of each worker on the cluster, such as 0.5"
     )
+    return group
 
 
 def check_parts(args: argparse.Namespace) -> None:
     """Refuse options that do not go together, before any work."""
+    check_cluster(args)
+    if not args.shard:
+        return
+    if not args.parts:
+        raise GCDError("A share is kept for `merge`: give --parts DIR with --shard.")
+    if args.json:
+        raise GCDError("A share has no figures of its own: give --json to `merge`.")
+
+
+def check_cluster(args: argparse.Namespace) -> None:
+    """Refuse a share and a cluster that do not go together."""
     check_at_least(1, workers=args.workers, threads=args.threads)
     if args.gpus < 0:
         raise GCDError("--gpus is 0 or more.")
     if (args.workers or args.gpus) and not args.ray:
         raise GCDError("--workers and --gpus belong to --ray.")
-    if not args.shard:
-        return
-    Share.parse(args.shard)
-    if args.ray:
+    share_of(args)
+    if args.shard and args.ray:
         raise GCDError("--shard is for machines that do not know of each other; --ray spreads all.")
-    if not args.parts:
-        raise GCDError("A share is kept for `merge`: give --parts DIR with --shard.")
-    if args.json:
-        raise GCDError("A share has no figures of its own: give --json to `merge`.")
 
 
 def cluster_of(args: argparse.Namespace) -> Cluster | None:
@@ -77,21 +84,34 @@ def cluster_of(args: argparse.Namespace) -> Cluster | None:
     return Cluster(args.ray, args.workers, args.threads or 1, args.gpus)
 
 
+def done_by(
+    args: argparse.Namespace, job: Job, domain: Domain, todo: list[int]
+) -> Iterator[tuple[int, Part]]:
+    """Do parts here or on the cluster; each comes as soon as it is done."""
+    cluster = cluster_of(args)
+    if cluster is not None:
+        return cluster.run(job, todo)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    return in_this_process(job, todo, share_of(args), domain)
+
+
+def share_of(args: argparse.Namespace) -> Share:
+    """The share that the options name; all without one."""
+    return Share.parse(args.shard) if args.shard else Share()
+
+
 def carried_out(
-    args: argparse.Namespace, job: Job, progress: Callable[[Part], object]
+    args: argparse.Namespace, job: Job, domain: Domain, progress: Callable[[Part], object]
 ) -> Iterator[Part] | None:
     """Do what is not done yet, and return all parts in their order; None of a share."""
-    share = Share.parse(args.shard) if args.shard else Share()
     folder = PartsFolder.of(args.parts, job) if args.parts else None
     done = folder.done() if folder else {}
-    todo = [part for part in share.parts(job.parts) if part not in done]
+    todo = [part for part in share_of(args).parts(job.parts) if part not in done]
     if done:
-        print(f"{job.parts - len(todo)} of {job.parts} parts are there", file=sys.stderr)
-    cluster = cluster_of(args)
-    if args.threads and cluster is None:
-        torch.set_num_threads(args.threads)
+        print(f"{len(done)} of {job.parts} parts are there", file=sys.stderr)
     made: dict[int, Part] = {}
-    for number, part in cluster.run(job, todo) if cluster else in_this_process(job, todo, share):
+    for number, part in done_by(args, job, domain, todo):
         if folder:
             folder.keep(number, part)
         else:

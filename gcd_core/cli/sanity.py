@@ -1,15 +1,18 @@
 """`sanity`: whether a domain's explanations can be trusted, by checks of a known answer."""
 
 import argparse
-import sys
-
-import torch
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import gcd_core
 from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
-from gcd_core.cli.options import add_common, check_writable, write_json
-from gcd_core.evaluation.sanity import CHECKS, LEAST, Sanity
+from gcd_core.cli.options import add_common, bar, check_writable, write_json
+from gcd_core.cli.parts import add_parts, carried_out, check_parts
+from gcd_core.distributed.job import Part
+from gcd_core.evaluation.job import SanityJob, verdicts_of
+from gcd_core.evaluation.sanity import CHECKS, LEAST
 from gcd_core.images.dataset import ImageFiles
 
 
@@ -29,22 +32,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=CHECKS,
         help="some of the checks (default: all)",
     )
+    add_parts(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     """Make the checks, print their verdicts, and write them to the JSON file."""
     check_at_least(9, samples=args.samples)
     check_at_least(1, walks=args.walks, limit=args.limit)
+    check_parts(args)
     check_writable(args.json)
     files = ImageFiles(args.images, args.labels, args.split, args.limit or 4 * LEAST)
     domain = gcd_core.load_domain(args.domain, device=args.device)
-    images = torch.cat([image for _, image in files.load(domain.load_image)])
+    names = tuple(name for name in CHECKS if name in args.only)
     label = args.label or domain.labels[0]
-    sanity = Sanity(domain, images, label, args.samples, args.walks)
-    verdicts = sanity.run(args.only, lambda name: print(f"{name} ...", file=sys.stderr))
+    domain.classifier.index(label)
+    identities = domain.generator.identity, domain.classifier.identity
+    job = SanityJob(
+        args.domain,
+        args.device,
+        files.source,
+        tuple(files.names),
+        label,
+        args.samples,
+        args.walks,
+        names,
+        identities,
+    )
+    with bar(len(names), "checks") as shown:
+        parts = carried_out(args, job, domain, lambda part: shown.update())
+    if parts is not None:
+        write_json(args.json, {"domain": args.domain, **summed_up(job.settings, parts)})
+
+
+def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = None) -> dict:
+    """Print the verdicts of all checks."""
+    done = list(parts)
+    verdicts = [verdict for part in done for verdict in verdicts_of(part)]
     for verdict in verdicts:
         print(f"{'passes' if verdict.passed else 'FAILS '}  {verdict.name}: {verdict.sentence}")
     passed = sum(verdict.passed for verdict in verdicts)
     print(f"{passed} of {len(verdicts)} checks pass")
-    result = {"domain": args.domain, "label": label, "images": len(images)}
-    write_json(args.json, result | {"checks": [verdict.as_dict() for verdict in verdicts]})
+    return {
+        "label": settings["label"],
+        "images": done[0].about["images"],
+        "checks": [verdict.as_dict() for verdict in verdicts],
+    }

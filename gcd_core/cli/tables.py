@@ -1,8 +1,11 @@
 """`tables`: the paper's tables and ablations on a domain, each kept as soon as it is made."""
 
 import argparse
+import io
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,9 @@ import gcd_core
 from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
 from gcd_core.cli.options import add_common, check_readable, check_writable, write_json
+from gcd_core.cli.parts import add_cluster, check_cluster, done_by, share_of
+from gcd_core.distributed.job import Part, Shared
+from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import judges as networks
 from gcd_core.evaluation.faces import attribute_correlations
@@ -18,10 +24,12 @@ from gcd_core.evaluation.paper import TABLES, in_papers_protocol, make_table
 from gcd_core.evaluation.plots import DRAWN, draw_table
 from gcd_core.evaluation.tables import markdown
 from gcd_core.evaluation.trials import Rows, Trials
+from gcd_core.files import written_whole
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.directions import check_generator
 
 POOL = "pool.safetensors"  # the ablations' samples
+POOLED = {"4", "F1", "F2"}  # tables that are made from them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--beside", type=Path, help="JSON of rows to print beside ours: {table: [row, ...]}"
     )
+    add_cluster(parser)
     group = parser.add_argument_group(
         "networks of figures", "FILE or hf://OWNER/REPOSITORY/FILE, with #SHA256 behind it"
     )
@@ -63,15 +72,13 @@ def main(args: argparse.Namespace) -> None:
     """Make the tables that are not in the folder yet, and print all of them."""
     check_at_least(64, samples=args.samples)
     check_at_least(1, limit=args.limit, batch_size=args.batch_size)
+    check_cluster(args)
     check_readable(args.directions)
     check_writable(args.json)
     beside = published_rows(args.beside)
     found = gcd_core.load_directions(args.directions)
-    files = ImageFiles(args.images, args.labels, args.split, args.limit)
-    domain = gcd_core.load_domain(args.domain, device=args.device)
+    domain = opened(args)
     check_generator(found, domain)
-    if args.protocol == "paper":
-        domain = in_papers_protocol(domain)
     args.out.mkdir(parents=True, exist_ok=True)
     settings = {
         "domain": args.domain,
@@ -86,35 +93,104 @@ def main(args: argparse.Namespace) -> None:
         "others": args.others,
         "networks": {name: getattr(args, name) for name in networks.WHERE},
     }
-    trials = None
-    made: dict[str, Rows] = {}
-    for name in args.table:
-        rows = kept(args.out / f"table-{name}.json", settings)
-        if rows is None:
-            if trials is None:
-                others = [gcd_core.load_domain(other, device=args.device) for other in args.others]
-                trials = Trials(
-                    domain,
-                    list(files.load(domain.load_image)),
-                    found,
-                    args.samples,
-                    args.batch_size,
-                    judges_of(args),
-                    others,
-                    args.out / POOL,
-                )
-            print(f"{TABLES[name].title} ...", file=sys.stderr)
-            rows = make_table(name, trials)
-            for which, picture in trials.pictures.items():
-                picture.save(args.out / f"table-{name}-{which}.png")
-            trials.pictures.clear()
-            keep(args.out, name, rows, settings)
-        made[name] = rows
+    made = {name: kept(args.out / f"table-{name}.json", settings) for name in args.table}
+    names = tuple(name for name, rows in made.items() if rows is None)
+    mine = list(share_of(args).parts(len(args.table)))
+    todo = [i for i, name in enumerate(names) if args.table.index(name) in mine]
+    job = TablesJob(args, names, settings)
+    if todo and args.ray and POOLED & set(names):
+        print("the samples of the ablations ...", file=sys.stderr)
+        _ = job.trials(domain).pool  # once, not by every worker
+    for number, part in done_by(args, job, domain, todo):
+        name = names[number]
+        for file, content in part.files.items():
+            with written_whole(args.out / file) as place:
+                place.write_bytes(content)
+        made[name] = part.about["rows"]
+        keep(args.out, name, part.about["rows"], settings)
+        print(f"{TABLES[name].title}: made", file=sys.stderr)
+    if args.shard:
+        print(f"{args.out}: share {args.shard} is done; without --shard all are printed")
+        return
+    for name, rows in made.items():
+        assert rows is not None  # it was made
         shown = rows + beside.get(name, [])
         print(f"{TABLES[name].title}\n{markdown(shown, columns(shown))}\n")
     for sentence in networks.missing(settings["networks"]):
         print(sentence, file=sys.stderr)
     write_json(args.json, {**settings, "tables": made})
+
+
+def opened(args: argparse.Namespace) -> Domain:
+    """The domain, by the protocol that is asked for."""
+    domain = gcd_core.load_domain(args.domain, device=args.device)
+    return in_papers_protocol(domain) if args.protocol == "paper" else domain
+
+
+@dataclass(frozen=True)
+class TablesJob:
+    """Tables, one in each part.
+
+    Attributes
+    ----------
+    args : argparse.Namespace
+        Of `tables`.
+    names : tuple of str
+        Of the tables to make.
+    settings : dict
+    """
+
+    args: argparse.Namespace
+    names: tuple[str, ...]
+    settings: dict[str, Any]
+
+    kind = "tables"
+    row: type = dict  # tables have columns of their own: rows lie in what is told about a part
+
+    @property
+    def parts(self) -> int:
+        """Tables."""
+        return len(self.names)
+
+    def reader(self) -> Callable[[int], None]:
+        """Nothing is read for a table alone: all of them take all images."""
+        return lambda part: None
+
+    def trials(self, domain: Domain) -> Trials:
+        """Read the images and the directions, and open the networks of figures."""
+        args = self.args
+        files = ImageFiles(args.images, args.labels, args.split, args.limit)
+        return Trials(
+            domain,
+            list(files.load(domain.load_image)),
+            gcd_core.load_directions(args.directions),
+            args.samples,
+            args.batch_size,
+            judges_of(args),
+            [gcd_core.load_domain(other, device=args.device) for other in args.others],
+            args.out / POOL,
+        )
+
+    def worker(
+        self, shared: Shared | None = None, domain: Domain | None = None
+    ) -> Callable[[int, None], Part]:
+        """Open everything, and return what makes a table."""
+        domain = domain or opened(self.args)
+        if shared is not None:
+            shared.join(domain.classifier)
+        trials = self.trials(domain)
+
+        def of_part(part: int, read: None) -> Part:
+            name, files = self.names[part], {}
+            rows = make_table(name, trials)
+            for which, picture in trials.pictures.items():
+                content = io.BytesIO()
+                picture.save(content, "PNG")
+                files[f"table-{name}-{which}.png"] = content.getvalue()
+            trials.pictures.clear()
+            return Part([], {"rows": rows}, files)
+
+        return of_part
 
 
 def judges_of(args: argparse.Namespace) -> Judges:

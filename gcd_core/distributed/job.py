@@ -69,8 +69,11 @@ class Job(Protocol):
     def reader(self) -> Read:
         """Return what reads a part's images; it needs no network."""
 
-    def worker(self, shared: Shared | None = None) -> Work:
-        """Load what the work needs, once, and return what does a part."""
+    def worker(self, shared: Shared | None = None, domain: Any = None) -> Work:
+        """Load what the work needs, once, and return what does a part.
+
+        `domain` is the job's, where it is open in this process already.
+        """
 
 
 class Shared(Protocol):
@@ -126,10 +129,12 @@ class Share:
             classifier.budget = each + (self.index < over)
 
 
-def in_this_process(job: Job, todo: list[int], share: Share) -> Iterator[tuple[int, Part]]:
-    """Do parts one after the other."""
+def in_this_process(
+    job: Job, todo: list[int], share: Share, domain: Any = None
+) -> Iterator[tuple[int, Part]]:
+    """Do parts one after the other, with the domain that is open here."""
     if not todo:
         return
-    read, work = job.reader(), job.worker(share)
+    read, work = job.reader(), job.worker(share, domain)
     for part in todo:
         yield part, work(part, read(part))

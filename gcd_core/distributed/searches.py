@@ -241,9 +241,11 @@ class FindManyJob:
         """Nothing is read beforehand: a search takes one image, and a minute."""
         return lambda part: None
 
-    def worker(self, shared: Shared | None = None) -> Callable[[int, None], Part]:
+    def worker(
+        self, shared: Shared | None = None, domain: Domain | None = None
+    ) -> Callable[[int, None], Part]:
         """Open the domain, and return what makes a search; classifiers are opened as they come."""
-        domain = load_domain(self.plan.domain_name, device=self.device)
+        domain = domain or load_domain(self.plan.domain_name, device=self.device)
         files = ImageFiles(self.place, names=[])
         opened: dict[str, BlackBox] = {}
 

@@ -1,8 +1,9 @@
-"""`evaluate` in parts: each measures one batch of images, wherever that is done."""
+"""`evaluate` and `sanity` in parts: a batch of images, or a check, wherever that is done."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -28,6 +29,7 @@ from gcd_core.evaluation.evaluate import (
 )
 from gcd_core.evaluation.pairs import Comparison, Seen, abs_cosines
 from gcd_core.evaluation.regions import NAME, BridgeOnBatches
+from gcd_core.evaluation.sanity import Sanity, Verdict
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.images.reading import load_image
 from gcd_core.method.directions import Direction
@@ -189,6 +191,7 @@ class EvaluateJob:
             "domain": str(self.domain),
             **self.identities,
             "images": str(self.source),
+            "named": len(self.names),
             "parts": self.parts,
             "names": _digest("\n".join(self.names).encode()),
             "batch_size": self.batch_size,
@@ -218,9 +221,11 @@ class EvaluateJob:
 
         return of_part
 
-    def worker(self, shared: Shared | None = None) -> Callable[[int, Read], Part]:
+    def worker(
+        self, shared: Shared | None = None, domain: Domain | None = None
+    ) -> Callable[[int, Read], Part]:
         """Open the domain, and return what measures a batch."""
-        domain = load_domain(self.domain, device=self.device)
+        domain = domain or load_domain(self.domain, device=self.device)
         if shared is not None:
             shared.join(domain.classifier)
         settings = {
@@ -248,6 +253,95 @@ class EvaluateJob:
             return Part(rows, about, files)
 
         return of_part
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """A check's verdict, as `Verdict`; its figures are JSON."""
+
+    name: str
+    passed: bool
+    sentence: str
+    figures: str
+
+
+@dataclass(frozen=True)
+class SanityJob:
+    """The checks of a domain, one in each part.
+
+    Attributes
+    ----------
+    domain, device, source, names
+        As of `EvaluateJob`.
+    label, samples, walks
+        As of `Sanity`.
+    checks : tuple of str
+        Some of `CHECKS`.
+    identities : (str, str)
+        The generator's and the classifier's.
+    """
+
+    domain: str | Path
+    device: str
+    source: Path
+    names: tuple[str, ...]
+    label: str
+    samples: int
+    walks: int
+    checks: tuple[str, ...]
+    identities: tuple[str, str]
+
+    kind = "sanity"
+    row = VerdictRow
+
+    @property
+    def parts(self) -> int:
+        """Checks."""
+        return len(self.checks)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that the verdicts hang on."""
+        return {
+            "domain": str(self.domain),
+            "identities": self.identities,
+            "images": str(self.source),
+            "names": _digest("\n".join(self.names).encode()),
+            "label": self.label,
+            "samples": self.samples,
+            "walks": self.walks,
+            "checks": self.checks,
+            "parts": self.parts,
+        }
+
+    def reader(self) -> Callable[[int], None]:
+        """Nothing is read for a check alone: all of them take all images."""
+        return lambda part: None
+
+    def worker(
+        self, shared: Shared | None = None, domain: Domain | None = None
+    ) -> Callable[[int, None], Part]:
+        """Open the domain and read the images, and return what makes a check."""
+        domain = domain or load_domain(self.domain, device=self.device)
+        if shared is not None:
+            shared.join(domain.classifier)
+        files = ImageFiles(self.source, names=self.names)
+        images = torch.cat([image for _, image in files.load(domain.load_image)])
+        sanity = Sanity(domain, images, self.label, self.samples, self.walks)
+
+        def of_part(part: int, read: None) -> Part:
+            began = time.perf_counter()
+            (verdict,) = sanity.run([self.checks[part]])
+            figures = json.dumps(verdict.figures)
+            row = VerdictRow(verdict.name, verdict.passed, verdict.sentence, figures)
+            return Part([row], {"images": len(images), "seconds": time.perf_counter() - began})
+
+        return of_part
+
+
+def verdicts_of(part: Part) -> list[Verdict]:
+    """The verdict in a part of `sanity`."""
+    return [Verdict(r.name, r.passed, r.sentence, json.loads(r.figures)) for r in part.rows]
 
 
 def evaluation_of(parts: Iterable[Part], settings: dict[str, Any]) -> Evaluation:

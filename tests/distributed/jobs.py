@@ -44,7 +44,7 @@ class Squares:
     def reader(self) -> Callable[[int], str]:
         return lambda part: f"number {part}"
 
-    def worker(self, shared: Any = None) -> Callable[[int, str], Part]:
+    def worker(self, shared: Any = None, domain: Any = None) -> Callable[[int, str], Part]:
         self._note("worker")
 
         def work(part: int, read: str) -> Part:

@@ -118,8 +118,8 @@ def test_a_run_that_was_ended_goes_on(place: Path, whole: Any, tmp_path: Path, m
     honest = EvaluateJob.worker
     ends_at = 2
 
-    def worker(job: EvaluateJob, shared: Any = None):
-        work = honest(job, shared)
+    def worker(job: EvaluateJob, shared: Any = None, domain: Any = None):
+        work = honest(job, shared, domain)
 
         def of_part(part: int, read: Any):
             asked.append(part)
