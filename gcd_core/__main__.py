@@ -17,6 +17,7 @@ COMMANDS = {
     "explain": ("gcd_core.cli.explain", "explain one image with directions found before"),
     "evaluate": ("gcd_core.cli.evaluate", "measure directions, or reconstruction, on many images"),
     "merge": ("gcd_core.cli.merge", "put the parts of evaluate, or of others, together"),
+    "plan": ("gcd_core.cli.plan", "forecast what a cluster would take for a job in parts"),
     "radius": ("gcd_core.cli.radius", "measure the CF loss against the radius of perturbations"),
     "calibrate": ("gcd_core.cli.calibrate", "set from where on to warn of a foreign image"),
     "tables": ("gcd_core.cli.tables", "make the paper's tables and ablations on a domain"),

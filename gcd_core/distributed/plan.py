@@ -1,0 +1,116 @@
+"""What a cluster of so many workers would take, simulated from measured times."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gcd_core.distributed.job import Part
+from gcd_core.distributed.parts import PartsFolder
+
+START = 10.0  # seconds in which a worker loads its networks
+READERS = 2  # images of so many parts are read at a time for each worker
+
+
+@dataclass(frozen=True)
+class Service:
+    """How long the parts of a job took.
+
+    Attributes
+    ----------
+    read, work, keep : sequence of float
+        Seconds of reading a part's images, of the networks, and of writing its Parquet.
+    rows : float
+        Of a part, on average.
+    """
+
+    read: Sequence[float]
+    work: Sequence[float]
+    keep: Sequence[float]
+    rows: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a simulated run comes to.
+
+    Attributes
+    ----------
+    seconds : float
+        To the last part, with the workers' start.
+    rows_a_second : float
+    busy : dict of str to float
+        Of each stage the share of the time that it works, 0 to 1: the bottleneck's is the highest.
+    speed_up : float
+        Over a single worker.
+    """
+
+    seconds: float
+    rows_a_second: float
+    busy: dict[str, float]
+    speed_up: float
+
+    @property
+    def bottleneck(self) -> str:
+        """The stage that is busiest."""
+        return max(self.busy, key=lambda stage: self.busy[stage])
+
+
+def measured(parts: Sequence[Part], folder: PartsFolder) -> Service:
+    """The times of parts that are done; writing is measured here, by writing them once more."""
+    keep = []
+    with tempfile.TemporaryDirectory() as place:
+        again = PartsFolder(Path(place), folder.kind, folder.settings, folder.row)
+        for number, part in enumerate(parts):
+            began = time.perf_counter()
+            again.keep(number, part)
+            keep.append(time.perf_counter() - began)
+    return Service(
+        read=[part.about.get("read_seconds", 0.0) for part in parts],
+        work=[part.about["seconds"] for part in parts],
+        keep=keep,
+        rows=sum(len(part.rows) for part in parts) / len(parts),
+    )
+
+
+def forecast(service: Service, workers: int, parts: int, seed: int = 0) -> Forecast:
+    """Simulate so many parts on so many workers, each time drawn from those measured.
+
+    Two parts are read ahead for each worker; a worker takes the next that is read; the driver
+    writes what is done, one part after the other.
+    """
+    seconds, busy = simulated(service, workers, parts, seed)
+    alone, _ = simulated(service, 1, parts, seed)
+    return Forecast(seconds, parts * service.rows / seconds, busy, alone / seconds)
+
+
+def simulated(
+    service: Service, workers: int, parts: int, seed: int
+) -> tuple[float, dict[str, float]]:
+    """Seconds to the last part, and the share of them in which each stage works."""
+    draw = random.Random(seed)
+    readers = [0.0] * (READERS * workers)  # when each is free
+    free = [START] * workers
+    driver = end = 0.0
+    used = {"readers": 0.0, "workers": 0.0, "driver": 0.0}
+    finished: list[tuple[float, int]] = []
+    for part in range(parts):
+        read, work = draw.choice(service.read), draw.choice(service.work)
+        ready = heapq.heappop(readers) + read
+        heapq.heappush(readers, ready)
+        done = max(heapq.heappop(free), ready) + work
+        heapq.heappush(free, done)
+        finished.append((done, part))
+        used["readers"] += read / (READERS * workers)
+        used["workers"] += work / workers
+    for done, _ in sorted(finished):
+        keep = draw.choice(service.keep)
+        driver = max(driver, done) + keep
+        used["driver"] += keep
+        end = driver
+    return end, {stage: seconds / end for stage, seconds in used.items()}
