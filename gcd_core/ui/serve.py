@@ -80,9 +80,9 @@ def main() -> None:
         entries = [list_domain(name) for name in others]
         domain = load(first)
         images = own_images(arguments.images)
+        site = Site(domain, entries, load, Stored(), images, gate, limits)
     except GCDError as error:
         sys.exit(f"error: {error}")
-    site = Site(domain, entries, load, Stored(), images, gate, limits)
     explorer = site.root.explorer
     if explorer.one_thread:
         leave_the_cores_to(explorer.compute)

@@ -20,8 +20,12 @@ from gcd_core import load_domain
 from gcd_core.distributed.answers import AnswersElsewhere, BudgetElsewhere, Held
 from gcd_core.distributed.cluster import Cluster
 from gcd_core.distributed.job import Part
+from gcd_core.distributed.remote import SearchesElsewhere
 from gcd_core.errors import GCDError
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.search import find_directions
+from gcd_core.ui.state.searches import RunningSearch
+from gcd_core.ui.state.visitors import Visitors
 from tests.classifiers.endpoint import Endpoint
 from tests.distributed.jobs import Square, Squares
 from tests.distributed.test_evaluate import without_seconds
@@ -117,6 +121,48 @@ def test_answers_held_for_all_are_the_same_numbers() -> None:
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[key], wanted[key]) for key in wanted)
     assert "Nothing that was answered already is lost" in answers.assurance
+
+
+def test_a_page_hands_its_searches_to_the_cluster(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's own line of searches, with the cluster behind it: found, cancelled, resumed."""
+    domain = load_domain(write_tiny_domain(tmp_path / "tiny"), device="cpu")
+    monkeypatch.setenv("GCD_RAY_ADDRESS", address)
+    visitors = Visitors(domain)
+    explorer = visitors.explorer
+    image = domain.load_image(domain.examples[0])
+
+    def asked(n_samples: int, **more: Any) -> RunningSearch:
+        settings = domain.search.changed(n_samples=n_samples, n_h=1)
+        return RunningSearch(image, "an example", "ill", settings, **more)
+
+    try:
+        first = asked(36)
+        explorer.start_search(first)
+        assert first.ended.wait(100) and first.state == "done", first.message
+        own = find_directions(domain, image, "ill", n_samples=36, n_h=1)
+        assert torch.equal(first.directions.vectors, own.directions.vectors)
+        assert first.sampled == 36 and first.newest and first.train_losses
+        long = asked(4096)
+        explorer.start_search(long)
+        wait_for(lambda: long.sampled >= 16)
+        explorer.searches.cancel(long)
+        assert long.ended.wait(60) and long.state == "cancelled"
+        known = len(long.samples)
+        again = asked(known + 9, samples=long.samples)
+        explorer.start_search(again)
+        assert again.ended.wait(60) and again.state == "done", again.message
+        refused = asked(36)
+        refused.label = "nothing"
+        explorer.start_search(refused)
+        assert refused.ended.wait(60)
+        assert refused.state == "failed" and "no label 'nothing'" in refused.message
+    finally:
+        visitors.close()
+    monkeypatch.setenv("GCD_RAY_GPUS", "many")
+    with pytest.raises(GCDError, match="GCD_RAY_GPUS is 'many'"):
+        SearchesElsewhere.from_environment()
 
 
 @pytest.fixture(scope="module")

@@ -284,7 +284,7 @@ class Explorer:
 
     def start_search(self, search: RunningSearch) -> None:
         """Put a search in the line of all domains' searches."""
-        self.searches.start(search, self._search)
+        self.searches.start(search, self.shared.finder(self.domain) or self._search)
 
     def _search(self, search: RunningSearch) -> DirectionSet:
         def report(progress: Progress) -> None:

@@ -1,0 +1,212 @@
+"""Searches that a Ray cluster makes for a page, which shows them as if it made them itself."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from gcd_core.distributed.cluster import connected, last_line
+from gcd_core.domains.opening import load_domain
+from gcd_core.errors import Cancel, Cancelled, GCDError
+from gcd_core.method.directions import DirectionSet
+from gcd_core.method.repeatability import with_repeatability
+from gcd_core.method.search import Progress, Samples, find_directions
+from gcd_core.method.settings import Settings
+
+LOOK = 0.25  # seconds between two looks at how a search goes
+
+
+@dataclass
+class Ended:
+    """How a search ended: with directions, or cancelled, or refused.
+
+    Attributes
+    ----------
+    directions : DirectionSet or None
+    samples : Samples or None
+        What was asked by a search that found none.
+    problem : str
+        Why not; empty where it was cancelled.
+    """
+
+    directions: DirectionSet | None = None
+    samples: Samples | None = None
+    problem: str = ""
+
+
+@dataclass
+class Running:
+    """A search in an actor: what it has told and nobody took yet, and whether it is to end."""
+
+    told: list[Progress] = field(default_factory=list)
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+
+class Finder:
+    """An actor that opens a domain once, and searches when asked.
+
+    Parameters
+    ----------
+    domain : str
+        As of `load_domain`.
+    """
+
+    def __init__(self, domain: str) -> None:
+        self._domain = load_domain(domain)
+        self._running = Running()
+
+    def find(self, image: Tensor, label: str, settings: Settings, resume: Samples | None) -> Ended:
+        """Search an image (1, C, S, S)."""
+        running = self._running
+        try:
+            found = find_directions(
+                self._domain,
+                image,
+                label,
+                settings=settings,
+                progress=running.told.append,
+                cancel=running.cancel,
+                resume=resume,
+            )
+            return Ended(with_repeatability(found, settings.lam, running.cancel))
+        except Cancelled as stopped:
+            return Ended(samples=getattr(stopped, "samples", None))
+        except GCDError as error:
+            return Ended(samples=getattr(error, "samples", None), problem=str(error))
+
+    def begin(self) -> None:
+        """Forget what an earlier search told."""
+        self._running = Running()
+
+    def news(self) -> list[Progress]:
+        """What was told since this was last asked."""
+        told = self._running.told
+        count = len(told)
+        taken, told[:count] = told[:count], []
+        return taken
+
+    def cancel(self) -> None:
+        """End the search before its next batch."""
+        self._running.cancel.set()
+
+
+class SearchesElsewhere:
+    """Hands searches to the actors of a cluster; one that is idle is kept for the next.
+
+    Parameters
+    ----------
+    address : str
+        Of the cluster, as of `Cluster`.
+    gpus : float
+        Of each actor; 0 on the CPU.
+
+    Raises
+    ------
+    GCDError
+        If Ray is not installed, or the cluster does not answer.
+    """
+
+    def __init__(self, address: str, gpus: float = 0.0) -> None:
+        self._ray = connected(address)
+        self._gpus = gpus
+        self._idle: defaultdict[str, list[Any]] = defaultdict(list)
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_environment(cls) -> SearchesElsewhere | None:
+        """The cluster that `GCD_RAY_ADDRESS` names, with `GCD_RAY_GPUS` for each search.
+
+        None where it names none.
+
+        Raises
+        ------
+        GCDError
+            As the class; or if the GPUs are no number.
+        """
+        address, gpus = os.environ.get("GCD_RAY_ADDRESS"), os.environ.get("GCD_RAY_GPUS") or "0"
+        if not address:
+            return None
+        try:
+            share = float(gpus)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 1024:
+            raise GCDError(f"GCD_RAY_GPUS is {gpus!r}; give the GPUs of a search, such as 0.5.")
+        return cls(address, share)
+
+    def find(
+        self,
+        domain: str,
+        image: Tensor,
+        label: str,
+        settings: Settings,
+        progress: Callable[[Progress], None],
+        cancel: Cancel,
+        resume: Samples | None = None,
+    ) -> DirectionSet:
+        """Search an image for directions, and measure how repeatable they are.
+
+        Parameters
+        ----------
+        domain : str
+            A name or folder that the cluster's nodes open too.
+        image, label, settings, progress, cancel, resume
+            As of `find_directions`.
+
+        Raises
+        ------
+        GCDError
+            As `find_directions`, with what was asked in its `samples`; or if the cluster lost the
+            search.
+        """
+        errors = self._ray.exceptions
+        try:
+            ended = self._found(domain, (image, label, settings, resume), progress, cancel)
+        except (errors.RayActorError, errors.RayTaskError, errors.GetTimeoutError) as error:
+            raise GCDError(
+                f"The cluster lost the search ({last_line(error)}): start it again."
+            ) from error
+        if ended.directions is not None:
+            return ended.directions
+        failure = GCDError(ended.problem) if ended.problem else Cancelled("The search was ended.")
+        failure.samples = ended.samples  # type: ignore[union-attr]
+        raise failure
+
+    def _found(
+        self,
+        domain: str,
+        task: tuple[Any, ...],
+        progress: Callable[[Progress], None],
+        cancel: Cancel,
+    ) -> Ended:
+        ray, actor = self._ray, self._taken(domain)
+        ray.get(actor.begin.remote())
+        outcome = actor.find.remote(*task)
+        told = False
+        while not ray.wait([outcome], timeout=LOOK)[0]:
+            if cancel.is_set() and not told:
+                ray.get(actor.cancel.remote())
+                told = True
+            for news in ray.get(actor.news.remote()):
+                progress(news)
+        for news in ray.get(actor.news.remote()):
+            progress(news)
+        ended: Ended = ray.get(outcome)
+        with self._lock:
+            self._idle[domain].append(actor)
+        return ended
+
+    def _taken(self, domain: str) -> Any:
+        """An idle actor of a domain, or a new one."""
+        with self._lock:
+            if self._idle[domain]:
+                return self._idle[domain].pop()
+        cpus = 0 if self._gpus else 1
+        options = {"num_cpus": cpus, "num_gpus": self._gpus, "max_concurrency": 2}
+        return self._ray.remote(Finder).options(**options).remote(domain)
