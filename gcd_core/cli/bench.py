@@ -1,7 +1,7 @@
 """`bench`: what the paper's protocol costs, what ours costs, and whether they say the same."""
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from tqdm import tqdm
@@ -13,6 +13,7 @@ from gcd_core.cli.options import add_common, bar, check_writable, write_json
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import bench, speed
+from gcd_core.evaluation.cuda import check_device
 from gcd_core.evaluation.tables import markdown
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.perturbation import check_label
@@ -30,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--paper-images", type=int, help="really walked (default: 2)")
     parser.add_argument(
         "--short", action="store_true", help="counts and agreement alone, in small: no seconds"
+    )
+    parser.add_argument(
+        "--cuda",
+        action="store_true",
+        help="what to check on a GPU instead: share of bf16 products, torch.compile and CUDA "
+        "graphs, agreement with the CPU, halving of batches too large for the memory",
     )
 
 
@@ -49,7 +56,12 @@ def main(args: argparse.Namespace) -> None:
     files = None
     if args.images is not None:
         files = ImageFiles(args.images, args.labels, args.split, args.limit or 128)
+    if args.cuda and not torch.cuda.is_available():
+        raise GCDError("--cuda checks a GPU, and none is at hand: run it where one is.")
     domain = gcd_core.load_domain(args.domain, device=args.device)
+    if args.cuda:
+        write_json(args.json, on_gpu(args.domain, domain))
+        return
     label = args.label or domain.labels[0]
     check_label(domain, label)
     images = read_images(domain, files, args.limit, 2 if args.short else None)
@@ -71,6 +83,21 @@ def main(args: argparse.Namespace) -> None:
                 del result[part][side]["seconds"]
     show(result)
     write_json(args.json, result)
+
+
+def on_gpu(name: str, domain: Domain) -> dict:
+    """Try what no test could try without a GPU, and print what was found."""
+    image = domain.load_image(domain.examples[0]) if domain.examples else None
+    if image is None:
+        raise GCDError(f"{domain.name} has no example to try; add some to its folder.")
+    device = describe(domain)
+    print(f"{device['name']}, torch {device['torch']}")
+    findings = []
+    for finding in check_device(domain, image):
+        verdict = {True: "good", False: "BAD ", None: "?   "}[finding.good]
+        print(f"{verdict}  {finding.name}: {finding.sentence}")
+        findings.append(asdict(finding))
+    return {"domain": name, "device": device, "findings": findings}
 
 
 def read_images(

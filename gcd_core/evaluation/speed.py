@@ -88,12 +88,12 @@ def matmul_share(domain: Domain, image: Tensor, batch: int | None = None) -> dic
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         side = whole if native or dtype == torch.float32 else 256
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        rates[name] = 2 * side**3 / _fastest(partial(torch.matmul, a, b), device) / 1e9
+        rates[name] = 2 * side**3 / fastest(partial(torch.matmul, a, b), device) / 1e9
     latent = domain.generator.encode(image).repeat(batch)
     with FlopCounterMode(display=False) as counter:
         domain.generator.decode(latent, batch_size=batch)
     work = counter.get_total_flops() / 1e9
-    seconds = _fastest(lambda: domain.generator.decode(latent, batch_size=batch), device, 3)
+    seconds = fastest(lambda: domain.generator.decode(latent, batch_size=batch), device, 3)
     return {
         "batch": batch,
         "gflop_per_image": work / batch,
@@ -105,7 +105,7 @@ def matmul_share(domain: Domain, image: Tensor, batch: int | None = None) -> dic
     }
 
 
-def _fastest(action: Callable[[], object], device: torch.device, times: int = 5) -> float:
+def fastest(action: Callable[[], object], device: torch.device, times: int = 5) -> float:
     """Seconds of the fastest of some runs, after one to warm up."""
     seconds = []
     for _ in range(times + 1):
