@@ -59,7 +59,12 @@ class Cluster:
         shared = SharedOnRay(held.remote())
         rows = (
             ray.data.from_items([{"part": part} for part in todo], override_num_blocks=len(todo))
-            .map(reading, fn_args=(pickle.dumps(job),), num_cpus=0)
+            .map(
+                reading,
+                fn_args=(pickle.dumps(job),),
+                num_cpus=0,  # else there would be no core left for it beside the workers
+                compute=ray.data.TaskPoolStrategy(size=readers(workers)),
+            )
             .map_batches(
                 Worker,
                 batch_size=1,
@@ -87,6 +92,11 @@ class Cluster:
         if self.gpus:
             return max(1, int(resources.get("GPU", 0) / self.gpus))
         return max(1, int(resources.get("CPU", 1) // self.threads))
+
+
+def readers(workers: int) -> int:
+    """How many processes read images for so many workers: reading is a hundredth of the work."""
+    return -(-workers // 8)
 
 
 def connected(address: str) -> Any:

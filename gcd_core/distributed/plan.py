@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gcd_core.distributed.cluster import readers
 from gcd_core.distributed.job import Part
 from gcd_core.distributed.parts import PartsFolder
 
 START = 10.0  # seconds in which a worker loads its networks
-READERS = 2  # images of so many parts are read at a time for each worker
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def measured(parts: Sequence[Part], folder: PartsFolder) -> Service:
 def forecast(service: Service, workers: int, parts: int, seed: int = 0) -> Forecast:
     """Simulate so many parts on so many workers, each time drawn from those measured.
 
-    Two parts are read ahead for each worker; a worker takes the next that is read; the driver
-    writes what is done, one part after the other.
+    One process reads images for eight workers; a worker takes the next part that is read; the
+    driver writes what is done, one part after the other.
     """
     seconds, busy = simulated(service, workers, parts, seed)
     alone, _ = simulated(service, 1, parts, seed)
@@ -94,19 +94,19 @@ def simulated(
 ) -> tuple[float, dict[str, float]]:
     """Seconds to the last part, and the share of them in which each stage works."""
     draw = random.Random(seed)
-    readers = [0.0] * (READERS * workers)  # when each is free
+    reading = [0.0] * readers(workers)  # when each is free
     free = [START] * workers
     driver = end = 0.0
     used = {"readers": 0.0, "workers": 0.0, "driver": 0.0}
     finished: list[tuple[float, int]] = []
     for part in range(parts):
         read, work = draw.choice(service.read), draw.choice(service.work)
-        ready = heapq.heappop(readers) + read
-        heapq.heappush(readers, ready)
+        ready = heapq.heappop(reading) + read
+        heapq.heappush(reading, ready)
         done = max(heapq.heappop(free), ready) + work
         heapq.heappush(free, done)
         finished.append((done, part))
-        used["readers"] += read / (READERS * workers)
+        used["readers"] += read / len(reading)
         used["workers"] += work / workers
     for done, _ in sorted(finished):
         keep = draw.choice(service.keep)

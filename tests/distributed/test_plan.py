@@ -28,9 +28,9 @@ def test_a_driver_that_writes_slowly_is_named() -> None:
 
 
 def test_slow_reading_is_named() -> None:
-    seconds, busy = simulated(Service([20.0], [1.0], [0.0], rows=1), 2, 80, 0)
-    # Four are read at a time, and two workers then take them in two turns.
-    assert seconds == pytest.approx(80 / 4 * 20 + 2)
+    seconds, busy = simulated(Service([20.0], [1.0], [0.0], rows=1), 16, 80, 0)
+    # One reads for eight: two are read at a time, and there is a worker for each.
+    assert seconds == pytest.approx(80 / 2 * 20 + 1)
     assert max(busy, key=lambda stage: busy[stage]) == "readers" and busy["readers"] > 0.99
 
 
