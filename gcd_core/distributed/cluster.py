@@ -16,6 +16,7 @@ from gcd_core.distributed.job import Job, Part
 from gcd_core.errors import GCDError
 
 AUTO = "auto"
+AT_A_TIME = 2**14  # parts that Ray knows of: each takes some of the driver's memory
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,16 @@ class Cluster:
         if not todo:
             return
         ray = connected(self.address)
-        workers = min(self.workers or self._most(ray), len(todo))
+        self._check(ray)
         held = ray.remote(Held).options(num_cpus=0, max_concurrency=64)
         shared = SharedOnRay(held.remote())
+        for start in range(0, len(todo), AT_A_TIME):
+            yield from self._run(ray, job, todo[start : start + AT_A_TIME], shared)
+
+    def _run(
+        self, ray: Any, job: Job, todo: list[int], shared: SharedOnRay
+    ) -> Iterator[tuple[int, Part]]:
+        workers = min(self.workers or self._most(ray), len(todo))
         rows = (
             ray.data.from_items([{"part": part} for part in todo], override_num_blocks=len(todo))
             .map(
@@ -84,8 +92,20 @@ class Cluster:
                 yield int(row["part"]), done
         except ray.exceptions.RayError as error:
             raise GCDError(f"The cluster ended the work: {last_line(error)}") from error
-        finally:
-            rows.close() if hasattr(rows, "close") else None
+
+    def _check(self, ray: Any) -> None:
+        """Refuse workers that no node has room for: they would be waited for without end."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        gpus = max(node.get("GPU", 0) for node in nodes)
+        cores = max(node.get("CPU", 0) for node in nodes)
+        if gpus < self.gpus:
+            raise GCDError(
+                f"--gpus {self.gpus:g} is more than a node of the cluster has ({gpus:g})."
+            )
+        if not self.gpus and cores < self.threads:
+            raise GCDError(
+                f"--threads {self.threads} is more than a node of the cluster has ({cores:g})."
+            )
 
     def _most(self, ray: Any) -> int:
         resources = ray.cluster_resources()

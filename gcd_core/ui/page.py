@@ -178,15 +178,24 @@ class ExplorerPage(gr.Blocks):
         self.visitors.forget(request.session_hash)
 
     def tidy(self) -> None:
-        """Drop what Gradio keeps of visitors who left: their components, and all values of those.
+        """Drop what Gradio keeps of visitors who left: components, their values, and answers.
 
-        It would keep that for ten thousand visitors.
+        It would keep the first for ten thousand visitors, and answers that nobody heard, films and
+        all, for two thousand.
         """
-        holder = self.app.state_holder
+        holder, queue = self.app.state_holder, self._queue
         for key, state in list(holder.session_data.items()):
-            if state.is_closed:
-                holder.session_data.pop(key, None)
-                holder.time_last_used.pop(key, None)
+            under_way = queue.pending_event_ids_session.get(key)  # whose answers need a place
+            if state.is_closed and not under_way:
+                kept = (
+                    holder.session_data,
+                    holder.time_last_used,
+                    queue.pending_messages_per_session,
+                    queue.pending_event_ids_session,
+                    self.pending_streams,
+                )
+                for of_session in kept:
+                    of_session.pop(key, None)
 
 
 def is_skipped(value: object) -> bool:

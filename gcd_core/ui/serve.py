@@ -9,10 +9,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-# Gradio sums up all events so far after each one, unless told to wait for more; and to keep few.
-os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")
-os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 from gcd_core.domains.finding import bundled_domains, is_complete, list_domain
 from gcd_core.domains.opening import load_domain
 from gcd_core.errors import GCDError

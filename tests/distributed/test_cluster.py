@@ -76,6 +76,14 @@ def test_what_is_refused_is_told_in_its_own_words(cluster: Cluster, tmp_path: Pa
         list(cluster.run(Squares(4, tmp_path / "log", fails=2), [0, 1, 2, 3]))
 
 
+@pytest.mark.parametrize("asked, told", [({"gpus": 1.5}, "--gpus 1.5"), ({"threads": 9}, "9")])
+def test_what_no_node_has_is_not_waited_for(
+    address: str, tmp_path: Path, asked: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(GCDError, match=f"{told} is more than a node of the cluster has"):
+        list(Cluster(address, **asked).run(Squares(1, tmp_path / "log"), [0]))
+
+
 def test_no_cluster_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def nobody(*args: Any, **kwargs: Any) -> None:
         raise ConnectionError("first line\nnobody listens there")

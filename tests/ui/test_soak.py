@@ -94,6 +94,8 @@ def test_nothing_is_left_of_visitors_who_left(site: tuple[str, Site, Path], coun
     asyncio.run(visits(address, range(warm, count)))
     after = forget()
     assert not own.root.app.state_holder.session_data
+    assert not own.root._queue.pending_messages_per_session
+    assert not own.root._queue.pending_event_ids_session
     left = [file for _, _, files in os.walk(temporary) for file in files]
     assert not left, [(f, (temporary / f).stat().st_size) for f in left if (temporary / f).exists()]
     assert not own.root.explorer._paths or all(p.finished for p in own.root.explorer._paths)
