@@ -210,6 +210,7 @@ def command(place: Path, out: Path, *options: str) -> list[str]:
     return [*own, *options]
 
 
+@pytest.mark.nightly  # two minutes of starting processes
 def test_the_driver_killed_and_an_api_that_fails_cost_nothing_twice(
     paid: tuple[Path, Endpoint], address: str, tmp_path: Path
 ) -> None:
