@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,11 +88,11 @@ class Times:
         Of each minute the least counts: what is free is given back once a minute, and until then it
         grows. None where there are fewer than three such minutes.
         """
-        first = self.memory[-1][0] - seconds
+        first, whole = self.memory[-1][0] - seconds, max(0, math.ceil(seconds / 60) - 1)
         least: dict[int, int] = {}
         for at, size in self.memory:
             if at >= first:
-                minute = int((at - first) // 60)
+                minute = min(int((at - first) // 60), whole)  # the end belongs to the last one
                 least[minute] = min(size, least.get(minute, size))
         if len(least) < 3:
             return None

@@ -57,7 +57,7 @@ def test_memory_is_flat_where_the_least_of_each_minute_is() -> None:
     least = rising[31:61:6]  # of five minutes
     assert times.growth(290) == pytest.approx(24 * 2**20 / (sum(least) / 5), rel=1e-6)
     assert not times.goals(290)["memory flat at the end"]
-    saw = [(float(10 * i), 2**30 + (i % 6) * 2**26) for i in range(28, 61)]  # given back each 60 s
+    saw = [(float(10 * i), 2**30 + ((i + 4) % 6) * 2**26) for i in range(28, 61)]  # each 60 s
     times.memory = saw
     assert times.growth(300) == pytest.approx(0) and times.goals(300)["memory flat at the end"]
     times.memory = [(0.0, 5 * 2**30)]
