@@ -90,7 +90,7 @@ def done_by(
     """Do parts here or on the cluster; each comes as soon as it is done."""
     cluster = cluster_of(args)
     if cluster is not None:
-        return cluster.run(job, todo)
+        return cluster.run(job, todo, {domain.classifier.identity: domain.classifier.queries})
     if args.threads:
         torch.set_num_threads(args.threads)
     return in_this_process(job, todo, share_of(args), domain)

@@ -19,11 +19,17 @@ Ask = Callable[..., Any]  # the name of a method of `Held` and its arguments, to
 
 
 class Held:
-    """What one process holds for all: the file of answers, and what is spent of the budgets."""
+    """What one process holds for all: the file of answers, and what is spent of the budgets.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    spent : dict of str to int, optional
+        What the driver has asked already, by the classifier's identity.
+    """
+
+    def __init__(self, spent: Mapping[str, int] | None = None) -> None:
         self._budgets: dict[str, int] = {}  # of all workers together, by the classifier's identity
-        self._spent: defaultdict[str, int] = defaultdict(int)
+        self._spent: defaultdict[str, int] = defaultdict(int, spent or {})
         self._answers = AnswerCache()
         self._lock = threading.Lock()
 

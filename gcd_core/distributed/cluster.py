@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +41,13 @@ class Cluster:
     threads: int = 1
     gpus: float = 0.0
 
-    def run(self, job: Job, todo: list[int]) -> Iterator[tuple[int, Part]]:
+    def run(
+        self, job: Job, todo: list[int], spent: Mapping[str, int] | None = None
+    ) -> Iterator[tuple[int, Part]]:
         """Do parts of a job, and give each as soon as it is done, in whatever order.
 
-        A worker that dies is started again, and does its part again.
+        A worker that dies is started again, and does its part again. `spent` is what was asked of
+        classifiers here, by their identities: it counts in the budget that the workers share.
 
         Raises
         ------
@@ -57,7 +60,7 @@ class Cluster:
         ray = connected(self.address)
         self._check(ray)
         held = ray.remote(Held).options(num_cpus=0, max_concurrency=64)
-        shared = SharedOnRay(held.remote())
+        shared = SharedOnRay(held.remote(spent))
         for start in range(0, len(todo), AT_A_TIME):
             yield from self._run(ray, job, todo[start : start + AT_A_TIME], shared)
 

@@ -319,12 +319,21 @@ def evaluate_directions(
         If a direction, the region or a setting does not fit the domain, or the label is unknown.
     """
     measure = DirectionsOnBatches(domain, directions, label, **settings)
-    batches, count = [], 0
+    batches = measured_in_batches(measure, images, batch_size, progress)
+    return gathered(batches, Comparison.of(directions), measure.choice, measure.margin)
+
+
+def measured_in_batches(
+    measure: Callable[..., BatchOutcome],
+    images: NamedImages,
+    batch_size: int,
+    progress: Callable[[int], None] | None,
+) -> Iterator[BatchOutcome]:
+    """Measure images batch by batch; each batch is told its first image's number."""
+    count = 0
     for files, batch in batches_of(images, batch_size):
-        batches.append(measure(files, batch, count, progress))
+        yield measure(files, batch, count, progress)
         count += len(files)
-    comparison = Comparison.of(directions)
-    return gathered(batches, comparison, measure.choice, measure.margin)
 
 
 def gathered(

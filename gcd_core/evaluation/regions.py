@@ -19,8 +19,8 @@ from gcd_core.evaluation.evaluate import (
     Evaluation,
     NamedImages,
     Region,
-    batches_of,
     gathered,
+    measured_in_batches,
     outcomes_of,
     regions_of,
     with_maps,
@@ -159,8 +159,5 @@ def evaluate_rcsb(
         As `BridgeOnBatches`.
     """
     measure = BridgeOnBatches(domain, label, region, direction, steering, **settings)
-    batches, count = [], 0
-    for files, batch in batches_of(images, batch_size):
-        batches.append(measure(files, batch, count, progress))
-        count += len(files)
+    batches = measured_in_batches(measure, images, batch_size, progress)
     return gathered(batches, Comparison([NAME], torch.ones(1, 1)), measure.choice, measure.margin)

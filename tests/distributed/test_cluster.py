@@ -115,6 +115,10 @@ def test_a_budget_held_for_all_is_spent_once() -> None:
     with pytest.raises(GCDError, match="10 were asked"):
         first.check(1)
     BudgetElsewhere(ask, "other", 1).take(1)
+    held = Held({"one": 9})  # the driver has asked nine times
+    BudgetElsewhere(ask, "one", 10).take(1)
+    with pytest.raises(GCDError, match="10 were asked"):
+        BudgetElsewhere(ask, "one", 10).take(1)
 
 
 def test_answers_held_for_all_are_the_same_numbers() -> None:
