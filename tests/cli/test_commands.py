@@ -598,9 +598,7 @@ def test_every_command_has_help(name, capsys):
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
     assert f"python -m gcd_core {name}" in printed
-    assert "--device" in printed or name in ("push", "pull", "load", "merge", "plan"), (
-        "those open none"
-    )
+    assert "--device" in printed or name in ("push", "pull", "merge", "plan"), "those open none"
 
 
 def test_help_does_not_wait_for_torch():

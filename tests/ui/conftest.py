@@ -15,10 +15,11 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 from gcd_core.domains.finding import list_domain
 from gcd_core.domains.opening import Domain, load_domain
+from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.page import build_page, launch_settings
-from gcd_core.ui.site import Site
-from gcd_core.ui.state.explorer import Explorer
-from gcd_core.ui.state.visitors import Visitors
+from gcd_core.ui.server.app import Site
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
 from tests.tiny_domain import write_tiny_domain
 from tests.ui.fakes import FakeDomain
 
@@ -51,8 +52,25 @@ def visitors(domain: FakeDomain) -> Iterator[Visitors]:
 
 
 @pytest.fixture
-def explorer(visitors: Visitors) -> Explorer:
-    return visitors.explorer
+def service(visitors: Visitors) -> ModelService:
+    return visitors.service
+
+
+@pytest.fixture
+def session(visitors: Visitors) -> Session:
+    """A session with an example."""
+    session = visitors.session("somebody")
+    session.open_example(0)
+    return session
+
+
+@pytest.fixture
+def own(visitors: Visitors) -> Session:
+    """A session with a picture of the visitor's own."""
+    session = visitors.session("owner")
+    domain = visitors.service.domain
+    session.open_image(domain.load_image(domain.examples[1]).flip(-1), "mine.png")
+    return session
 
 
 @pytest.fixture(scope="module")
