@@ -292,7 +292,7 @@ class GlobalityTab:
         """What would be walked: the label, the set of directions, and the directions in it."""
         session = self.visitors.session(request.session_hash)
         negative, positive = label_names(session)
-        if session.directions is None:
+        if not session.names:
             text = "There are no directions for this label yet: find or load some first."
             return f'<p class="gcd-quiet">{text}</p>', gr.update(choices=[], value=None)
         used = escape(session.sets.used(session.label))
@@ -300,7 +300,7 @@ class GlobalityTab:
             f'<p class="gcd-quiet">{escape(negative)} or {escape(positive)}; directions: {used}. '
             "Each image is walked along one direction toward its flip: does it hold for all?</p>"
         )
-        chosen = session.moved if session.moved in session.names else "g"
+        chosen = "g" if session.image is None else session.image.sliders.moved
         return text, gr.update(choices=session.names, value=chosen)
 
     def walk_images(
@@ -314,7 +314,7 @@ class GlobalityTab:
         direction flips.
         """
         session = self.visitors.session(request.session_hash)
-        if session.directions is None:
+        if not session.names:
             raise GCDError("There are no directions for this label yet: find or load some first.")
         if session.wall is not None and session.wall.state == "running":
             raise GCDError("A walk of many images is running already: cancel it first.")

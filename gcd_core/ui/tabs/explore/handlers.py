@@ -16,12 +16,12 @@ import gradio as gr
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.drawing import save_gif
-from gcd_core.images.reading import NOT_A_RADIOGRAPH, fit_words
 from gcd_core.method.counterfactual import SMALLEST, check_counterfactual
 from gcd_core.report.captions import captions_of
 from gcd_core.ui.frames import SLIDERS, Alphas
-from gcd_core.ui.session.deep_link import visit
+from gcd_core.ui.session.deep_link import restore
 from gcd_core.ui.session.direction_sets import BUNDLED
+from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.layout import ExploreLayout
@@ -72,7 +72,8 @@ class ExploreAnswers:
     def go(self, alphas: dict[str, float], request: gr.Request) -> dict[str, Any]:
         """Moves to alphas by direction, such as {"g": 1.5}, the others to 0; answers as `facts`."""
         session = self._session(request)
-        session.move(read_alphas(alphas, session.names))
+        image = session.open_now("There is nothing to move yet")
+        image.sliders.move(read_alphas(alphas, image.names))
         return state_payload(session)
 
     # -- taking home ------------------------------------------------------------------------
@@ -80,8 +81,9 @@ class ExploreAnswers:
     def make_sweep(self, request: gr.Request) -> tuple:
         """Writes the moved direction from end to end as an animation."""
         session = self._session(request)
-        path = session.path_now(session.moved)
-        file = session.folder / f"sweep-{session.label}-{session.moved}.gif"
+        image = session.open_now("There is no direction to follow yet")
+        path = image.sliders.path_now(image.sliders.moved)
+        file = session.folder / f"sweep-{image.label}-{path.direction_name}.gif"
         frames = path.images[path.is_walked]
         with atomic_write(file) as place:  # another click may be reading it
             save_gif(frames, place, size=256, captions=captions_of(self.domain, path))
@@ -152,21 +154,9 @@ class ExploreHandlers:
         session = self._session(request)
         if image is None:
             raise GCDError("No image came with the request: choose a file to open.")
-        path = FilePath(image)
-        data = path.read_bytes()
-        path.unlink(missing_ok=True)  # a visitor's picture lives in the session only
-        session.uploads.take(len(data))
-        picture = self.visitors.service.read(data)
-        grey, shape = self.domain.generator.channels == 1, picture.shape
-        notice = NOT_A_RADIOGRAPH if grey and picture.photograph else ""
-        fitted = fit_words(shape, self.domain.fit)
-        if fitted:
-            fitted = f"{fitted} from {shape[0]} \N{MULTIPLICATION SIGN} {shape[1]} pixels"
-        aspect = shape[0] / shape[1] if self.domain.fit == "stretch" else 1.0
-        name = picture.name(path.name)
-        opened = session.open_image(picture.image, name, notice, fitted, aspect)
-        if opened is not None and opened.notice:
-            gr.Warning(opened.notice, title="Unusual image")
+        shown = session.open_file(FilePath(image))
+        if shown is not None and shown.opened.notice:
+            gr.Warning(shown.opened.notice, title="Unusual image")
         return self.layout.show_everything(session, Display(overlay, opacity, view))
 
     def open_example(
@@ -196,7 +186,7 @@ class ExploreHandlers:
     ) -> tuple:
         """Opens what the address of the page says, for a new visitor the first example."""
         session = self._session(request)
-        for sentence in visit(session, address):
+        for sentence in restore(session, address):
             gr.Warning(sentence, title="Not kept")
         return self.layout.show_everything(session, Display(overlay, opacity, view))
 
@@ -210,20 +200,24 @@ class ExploreHandlers:
         session, display = self._session(request), Display(overlay, opacity, view)
         unchanged = tuple(gr.skip() for _ in self.layout.shown)
         sent: set[str] = set()
-        paths, ready, drawn_for, told_at = session.paths, -1, None, 0.0
+        image, ready, drawn_for, told_at = session.image, -1, None, 0.0
         unchanged_ends = tuple(gr.skip() for _ in [*self.layout.ends[1:], *self.layout.films])
-        while paths is not None and paths is session.paths:
-            finished, now = paths.finished, paths.ready
+        while image is not None:
+            paths, moved = image.paths, image.sliders.moved
+            finished, now, answer = paths.finished, paths.ready, None
             if now != ready:
                 ready, shown = now, unchanged
-                if session.path(session.moved) is not None and drawn_for != session.moved:
-                    drawn_for = session.moved
+                if paths.get(moved) is not None and drawn_for != moved:
+                    drawn_for = moved
                     shown = self.layout.show(session, display)
-                films = self.layout.show_films(session, sent)
-                yield (*shown, *self.layout.show_ends(session), *films)
-                told_at = time.monotonic()
+                films = self.layout.show_films(image, sent)
+                answer = (*shown, *self.layout.show_ends(session), *films)
             elif time.monotonic() - told_at > TELL:
-                yield (*unchanged, heading(session), *unchanged_ends)
+                answer = (*unchanged, heading(session), *unchanged_ends)
+            if session.image is not image:  # another one was opened: nothing is said of this one
+                break
+            if answer is not None:
+                yield answer
                 told_at = time.monotonic()
             if finished:
                 break
@@ -256,9 +250,10 @@ class ExploreHandlers:
         """Moves along g, h1 to h8 and w1 to w4 together; the first value holds the numbers."""
         session, display = self._session(request), Display(overlay, opacity, view)
         session.display = display
+        image = session.open_now("There is nothing to move yet")
         given = (g, h1, h2, h3, h4, h5, h6, h7, h8, w1, w2, w3, w4)
         alphas = dict(zip(SLIDERS, given, strict=True))
-        if session.move(alphas) is None:  # a newer position came meanwhile
+        if image.sliders.move(alphas) is None:  # a newer position came meanwhile
             return self._unmoved()
         return self.layout.show(session, display)
 
@@ -266,7 +261,7 @@ class ExploreHandlers:
         """Draws the position in full, once no newer one comes, where a move drew it quickly."""
         session = self._session(request)
         session.display = session.display or (overlay, opacity, view)
-        frame = session.draw_in_full()
+        frame = None if session.image is None else session.image.sliders.draw_in_full()
         if frame is None:  # what was chosen meanwhile holds: another map or view
             return self._unmoved()
         return self.layout.show(session, Display(*session.display))
@@ -286,23 +281,25 @@ class ExploreHandlers:
         any margin beyond the threshold up to "0.5", or "strongest".
         """
         session = self._session(request)
-        frame, flips = session.to_flip(direction, margin_of(target))
+        image = session.open_next("There is no direction to follow yet")
+        frame, flips = image.sliders.to_flip(direction, margin_of(target))
         if frame is None:
             return self._unmoved(len(SLIDERS))
         if not flips:
             gr.Info(f"The prediction does not flip along {direction}: this is the nearest point.")
-        elif target != STRONGEST and not convincing(session, float(target)):
+        elif target != STRONGEST and not convincing(image, float(target)):
             gr.Info(f"No picture along {direction} is as convincing: this is the one that is most.")
         shown = self.layout.show(session, Display(overlay, opacity, view))
-        return (*shown, *self.layout.positions(session))
+        return (*shown, *self.layout.positions(image))
 
     def reset_all(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
         """Puts every slider back to 0."""
         session = self._session(request)
-        if session.move({}, session.moved) is None:
+        image = session.open_now("There is nothing to move yet")
+        if image.sliders.move({}, image.sliders.moved) is None:
             return self._unmoved(len(SLIDERS))
         shown = self.layout.show(session, Display(overlay, opacity, view))
-        return (*shown, *self.layout.positions(session))
+        return (*shown, *self.layout.positions(image))
 
     def _unmoved(self, others: int = 0) -> tuple:
         """Values that leave `shown`, and as many others, as they are."""
@@ -316,24 +313,23 @@ class ExploreHandlers:
         `cells` asks the classifier about 512 images, once for each position.
         """
         session, display = self._session(request), Display(overlay, opacity, view)
-        if session.opened is None:
-            raise GCDError("There is nothing to map yet: open an image first.")
+        image = session.open_next("There is nothing to map yet")
         if overlay == "cells":
-            session.cells_now()
+            image.maps.cells_now()
         session.display = display
-        if overlay == "bb_lig" and len(session.alphas) > 1:
-            session.line_now()
-        elif overlay == "bb_lig" and session.alphas:
-            session.path_now(session.moved)
-        return self._mapped(session, display)
+        if overlay == "bb_lig" and len(image.sliders.alphas) > 1:
+            image.maps.line_now()
+        elif overlay == "bb_lig" and image.sliders.alphas:
+            image.sliders.path_now(image.sliders.moved)
+        return self._mapped(session, image, display)
 
     def fade(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
         """Draws the map again at another opacity; what is not known yet is not asked for."""
         session, display = self._session(request), Display(overlay, opacity, view)
-        if session.opened is None:
+        if session.image is None:
             return gr.skip(), gr.skip()
         session.display = display
-        return self._mapped(session, display)
+        return self._mapped(session, session.image, display)
 
     def follow(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
         """Draws what a move left open: the line along several directions, the map of cells.
@@ -343,19 +339,22 @@ class ExploreHandlers:
         session = self._session(request)
         unchanged = gr.skip(), gr.skip(), gr.skip()
         session.display = session.display or (overlay, opacity, view)
-        news = False
-        if len(session.alphas) > 1 and session.line() is None and not session.price("bb_lig"):
-            news = session.line_now() is not None
-        if overlay == "cells" and session.heat("cells") is None and not session.price("cells"):
-            news |= session.cells_now() is not None
+        image, news = session.image, False
+        if image is None:
+            return unchanged
+        maps, alphas = image.maps, image.sliders.alphas
+        if len(alphas) > 1 and maps.line() is None and not maps.price("bb_lig"):
+            news = maps.line_now() is not None
+        if overlay == "cells" and maps.get("cells") is None and not maps.price("cells"):
+            news |= maps.cells_now() is not None
         # What was chosen meanwhile holds: another map or view.
         if not news or session.display[0] != overlay:
             return unchanged
-        return (*self._mapped(session, Display(*session.display)), curve_card(session))
+        return (*self._mapped(session, image, Display(*session.display)), curve_card(image))
 
-    def _mapped(self, session: Session, display: Display) -> tuple:
+    def _mapped(self, session: Session, image: OpenImage, display: Display) -> tuple:
         """The map's numbers, and all pictures."""
-        panel = map_panel(session, display)
+        panel = map_panel(image, display)
         answer = payload_of(session, map=panel.picture, map_caption=panel.caption, **panel.numbers)
         return answer, pictures(session, display)
 

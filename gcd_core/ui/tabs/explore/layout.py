@@ -10,6 +10,7 @@ from gcd_core.domains.opening import Domain
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.frames import MAX_H, SLIDERS
 from gcd_core.ui.session.direction_sets import BUNDLED
+from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.region import RegionPanel
@@ -18,6 +19,7 @@ from gcd_core.ui.views.data_urls import thumbnail
 from gcd_core.ui.views.html import (
     Display,
     curve_card,
+    decoded,
     direction_title,
     end_picture,
     fold_line,
@@ -27,7 +29,7 @@ from gcd_core.ui.views.html import (
     tools,
     ways_line,
 )
-from gcd_core.ui.views.payload import payload_of
+from gcd_core.ui.views.payload import label_names, payload_of
 
 STEP = 0.01  # of alpha on a slider: what is typed to two decimals stays
 ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
@@ -279,41 +281,39 @@ class ExploreLayout:
 
     def show(self, session: Session, display: Display) -> tuple:
         """Values of `shown`."""
-        return (
-            payload_of(session),
-            pictures(session, display),
-            readout(session),
-            curve_card(session),
-        )
+        image = session.image
+        numbers = ("", "") if image is None else (readout(image), curve_card(image))
+        return (payload_of(session), pictures(session, display), *numbers)
 
     def show_ends(self, session: Session) -> tuple:
         """Values of `ends`."""
-        names = [name if name in session.names else None for name in SLIDERS]
+        paths, names = decoded(session), label_names(session)
         return (
             heading(session),
-            *(direction_title(session, n) for n in names),
-            *(end_picture(session, n, 0) for n in names),
-            *(end_picture(session, n, -1) for n in names),
+            *(direction_title(n, paths.get(n)) if n in session.names else "" for n in SLIDERS),
+            *(end_picture(names, paths.get(n), end) for end in (0, -1) for n in SLIDERS),
             fold_line(session),
         )
 
     def show_everything(self, session: Session, display: Display) -> tuple:
         """Values of `everything`, with the sliders where the session is."""
         rows: list[Any] = [gr.skip() for _ in SLIDERS]
-        if session.laid_out != (session.names, session.folded):
-            session.laid_out = session.names, session.folded
+        if session.laid_out != (session.names, session.weak_directions):
+            session.laid_out = session.names, session.weak_directions
             rows = [
                 gr.update(
                     visible=name in session.names,
-                    elem_classes=[ROW, FOLDED] if name in session.folded else [ROW],
+                    elem_classes=[ROW, FOLDED] if name in session.weak_directions else [ROW],
                 )
                 for name in SLIDERS
             ]
-        example = -1 if session.example is None else session.example
+        image = session.image
+        alphas = {} if image is None else image.sliders.alphas
+        example = -1 if image is None or image.example is None else image.example
         return (
             *self.show(session, display),
             *self.show_ends(session),
-            *(session.alphas.get(name, 0.0) for name in SLIDERS),
+            *(alphas.get(name, 0.0) for name in SLIDERS),
             *("" for _ in self.films),
             *rows,
             "",
@@ -324,16 +324,13 @@ class ExploreLayout:
             None,
         )
 
-    def show_films(self, session: Session, sent: set[str]) -> tuple:
+    def show_films(self, image: OpenImage, sent: set[str]) -> tuple:
         """Values of `films`: those of paths that became ready, whose names are added to `sent`."""
-        paths = session.paths
-        new = [name for name in session.names if paths is not None and paths.film(name)]
-        new = [name for name in new if name not in sent]
+        new = [name for name in image.names if name not in sent and image.paths.film(name)]
         sent.update(new)
-        return tuple(
-            paths.film(name) if paths is not None and name in new else gr.skip() for name in SLIDERS
-        )
+        return tuple(image.paths.film(name) if name in new else gr.skip() for name in SLIDERS)
 
-    def positions(self, session: Session) -> list[Any]:
+    def positions(self, image: OpenImage) -> list[Any]:
         """Values of `sliders`."""
-        return [session.alphas.get(n, 0.0) if n in session.names else gr.skip() for n in SLIDERS]
+        alphas = image.sliders.alphas
+        return [alphas.get(n, 0.0) if n in image.names else gr.skip() for n in SLIDERS]

@@ -21,7 +21,8 @@ from gcd_core.errors import Cancelled, GCDError
 from gcd_core.images.drawing import difference, overlay, to_pil
 from gcd_core.images.limits import ImageError
 from gcd_core.method.region import check_region
-from gcd_core.ui.session.regions import GCD, METHODS, RCSB, Regions, Tried
+from gcd_core.ui.session.open_image import OpenImage
+from gcd_core.ui.session.regions import GCD, METHODS, RCSB, Tried
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.handler import report_errors
@@ -101,18 +102,17 @@ def outlined(image: Tensor, mask: Tensor) -> Tensor:
     return torch.where(border, OUTLINE[:, None, None], image.expand(1, 3, -1, -1))
 
 
-def card(session: Session, tried: Tried) -> str:
+def card(image: OpenImage, tried: Tried) -> str:
     """One region as HTML: original and result with its outline, difference, verdict, curve."""
-    opened, path = session.opened, tried.path
-    assert opened is not None
-    positive, before = label_names(session)[1], opened.source.probabilities[session.index]
+    opened, path = image.opened, tried.path
+    positive, before = label_names(image)[1], opened.source.probabilities[image.index]
     changed = path.counterfactual_image
     change = (
         pil_to_tensor(overlay(opened.image, difference(changed, opened.image), 0.8))[None] / 255
     )
     points = list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
     here = points[path.counterfactual]
-    curve = charts.curve(points, [], here, float(path.alphas.abs().max()), label_names(session))
+    curve = charts.curve(points, [], here, float(path.alphas.abs().max()), label_names(image))
     css = "yes" if path.flips else "no"
     pictures = (
         image_tag(drawn(outlined(opened.image, tried.mask)), "original, outlined")
@@ -127,7 +127,7 @@ def card(session: Session, tried: Tried) -> str:
     )
 
 
-def region_numbers(session: Session, tried: Tried) -> dict[str, Any]:
+def region_numbers(image: OpenImage, tried: Tried) -> dict[str, Any]:
     """One region in numbers, for machines."""
     path, i = tried.path, tried.path.counterfactual
     return {
@@ -141,7 +141,7 @@ def region_numbers(session: Session, tried: Tried) -> dict[str, Any]:
         "before": path.source_probability,
         "after": float(path.probabilities[i]),
         "lpips": float(path.distances[i]),
-        "label": session.label,
+        "label": image.label,
     }
 
 
@@ -190,11 +190,9 @@ class RegionPanel:
 
     # -- handlers -------------------------------------------------------------------------------
 
-    def _session(self, request: gr.Request) -> tuple[Session, Regions]:
+    def _session(self, request: gr.Request) -> tuple[Session, OpenImage]:
         session = self.visitors.session(request.session_hash)
-        if session.regions is None:
-            raise GCDError("There is nothing to paint on yet: open an image first.")
-        return session, session.regions
+        return session, session.open_now("There is nothing to paint on yet")
 
     def paint_region(self, mask: str, request: gr.Request) -> dict[str, Any]:
         """Checks a mask: a PNG as data address, white where the picture may change."""
@@ -205,8 +203,8 @@ class RegionPanel:
 
     def suggest_region(self, request: gr.Request) -> tuple[dict[str, Any], str]:
         """Answers with the cells that matter most to the change along the moved direction."""
-        session, regions = self._session(request)
-        mask = regions.suggest(session.path_now(session.moved))
+        _, image = self._session(request)
+        mask = image.regions.suggest(image.sliders.path_now(image.sliders.moved))
         address = mask_address(mask)
         return {"share": float(mask.double().mean()), "mask": address}, address
 
@@ -215,14 +213,14 @@ class RegionPanel:
 
         The last answer holds what came of it.
         """
-        session, regions = self._session(request)
+        session, image = self._session(request)
         marked = self._reader.mask(mask_file(mask), self.size)
         news: queue.Queue[tuple[int, int]] = queue.Queue()
         outcome: list[Tried | Exception] = []
 
         def work() -> None:
             try:
-                outcome.append(regions.attempt(marked, lambda *done: news.put(done), method))
+                outcome.append(image.regions.attempt(marked, lambda *done: news.put(done), method))
             except Exception as error:  # told below, to who waits
                 outcome.append(error)
 
@@ -237,36 +235,36 @@ class RegionPanel:
             yield (
                 gr.skip(),
                 charts.meter(done / total, "Trying the region", detail)
-                + self._cards(session, regions),
+                + self._cards(session, image),
             )
         result = outcome[0]
         if isinstance(result, Cancelled):
-            yield gr.skip(), self._cards(session, regions)
+            yield gr.skip(), self._cards(session, image)
             return
         if isinstance(result, Exception):
-            yield gr.skip(), self._cards(session, regions)
+            yield gr.skip(), self._cards(session, image)
             raise result
-        numbers = region_numbers(session, result)
+        numbers = region_numbers(image, result)
         yield (
-            numbers | {"regions": [region_numbers(session, tried) for tried in regions.kept]},
-            self._cards(session, regions),
+            numbers | {"regions": [region_numbers(image, tried) for tried in image.regions.kept]},
+            self._cards(session, image),
         )
 
     def cancel_region(self, request: gr.Request) -> None:
         """Ends what is being tried."""
-        self._session(request)[1].cancel()
+        self._session(request)[1].regions.cancel()
 
     def forget_regions(self, request: gr.Request) -> str:
         """Drops the regions that were tried of this image."""
-        session, regions = self._session(request)
-        regions.forget()
-        return self._cards(session, regions)
+        session, image = self._session(request)
+        image.regions.forget()
+        return self._cards(session, image)
 
-    def _cards(self, session: Session, regions: Regions) -> str:
-        """The regions that were tried of the opened image, side by side; none of another one."""
-        if session.regions is not regions:
+    def _cards(self, session: Session, image: OpenImage) -> str:
+        """The regions that were tried of an image, side by side; "" once another one is open."""
+        if session.image is not image:
             return ""
-        cards = "".join(card(session, tried) for tried in reversed(regions.kept))
+        cards = "".join(card(image, tried) for tried in reversed(image.regions.kept))
         return f'<div class="gcd-cards">{cards}</div>' if cards else ""
 
     def bind(self) -> None:
