@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import importlib.metadata
 import logging
 import os
 import re
@@ -24,6 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gcd_core import __version__
 from gcd_core.domains.finding import Entry
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.errors import GCDError
@@ -131,7 +131,7 @@ class Site:
         searches = visitors.explorer.shared.searches
         return {
             "ready": not self._closed,
-            "version": version(),
+            "version": __version__,
             "domain": visitors.explorer.domain.name,
             "domains": 1 + len(self.offers),
             "visitors": visitors.of_all_domains,
@@ -207,14 +207,6 @@ def give_memory_back() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def version() -> str:
-    """The installed project's, or "unknown" where it is not installed."""
-    try:
-        return importlib.metadata.version("gcd-explorer")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def mount(page: ExplorerPage, path: str) -> Mounted:
