@@ -222,7 +222,7 @@ def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_markers_of_results_come_in_pairs() -> None:
     for name, text in TEXTS.items():
-        begun = re.findall(r"<!-- (results:[\w-]+|/results) -->", text)
+        begun = re.findall(r"<!-- (results:[\w-]+ [\w-]+|/results) -->", text)
         assert begun[1::2] == ["/results"] * (len(begun) // 2), name
         assert all(mark.startswith("results:") for mark in begun[::2]), name
         assert len(begun) % 2 == 0, name
