@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gcd_core.domains.finding import BUNDLED
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.results import FOLDER, fill_in, stale_files
+from gcd_core.evaluation.result_tables import FOLDER, fill_in, stale_files
 from gcd_core.files import written_whole
 
 

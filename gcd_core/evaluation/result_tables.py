@@ -60,7 +60,7 @@ class Measurement:
         """Which file, when, on which machine and which images: one part of a sentence."""
         measured = self.content.get("measured")
         if not measured:
-            return f"`{self.file}`"
+            return f"`{self.file}` (older than the notes of day, machine and networks)"
         machine = measured["machine"]
         where = (
             machine["gpu"] or f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores"
@@ -178,7 +178,7 @@ def make_table(name: str, folder: Path) -> str:
         raise GCDError(f"Nothing was measured for the table {name!r} of {folder.name}.")
     rows, used = rows_of(found)
     sources = "; ".join(dict.fromkeys(m.source for m in used))
-    return f"\n{markdown(rows, list(rows[0]))}\n\nFrom {sources}.\n"
+    return f"\n{markdown(rows, list(rows[0]), aligned=False)}\n\nFrom {sources}.\n"
 
 
 # -- the tables: each takes the measurements of its kind, and returns those that it used too -----
