@@ -154,7 +154,7 @@ def document(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / FOLDER).mkdir()
     monkeypatch.setattr(command, "BUNDLED", folder.parent)
     document = folder / "README.md"
-    document.write_text("A\n\n<!-- results:sanity drawn -->\nold\n<!-- /results -->\n\nB\n")
+    document.write_text("A\n\n<!-- results:sanity drawn -->\nBEFORE\n<!-- /results -->\n\nB\n")
     return document
 
 
@@ -165,7 +165,7 @@ def test_tables_are_written_and_held_against_their_files(document: Path, capsys)
     assert main(["results"]) == 0
     after = document.read_text()
     assert after.startswith("A\n\n<!-- results:sanity drawn -->\n")
-    assert after.endswith("<!-- /results -->\n\nB\n") and "old" not in after
+    assert after.endswith("<!-- /results -->\n\nB\n") and "BEFORE" not in after
     assert cells(after)[1] == ["`ill`", "`gap`", "no", "It moves."]
     assert main(["results", "--check"]) == 0, "what was written is as the file has it"
     assert main(["results", "--check", str(document)]) == 0
