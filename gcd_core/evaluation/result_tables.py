@@ -92,15 +92,13 @@ def read_measurements(folder: Path) -> list[Measurement]:
     return found
 
 
-def stale_files(folder: Path, domain: Domain | None = None) -> list[str]:
+def stale_files(folder: Path) -> list[str]:
     """Say which files were measured with other networks or directions than the folder's.
 
     Parameters
     ----------
     folder : Path
-        Of the domain.
-    domain : Domain, optional
-        The same, where it is open; else it is opened if there is anything to hold against it.
+        Of the domain, which is opened if there is anything to hold against it.
 
     Returns
     -------
@@ -110,7 +108,7 @@ def stale_files(folder: Path, domain: Domain | None = None) -> list[str]:
     found = [m for m in read_measurements(folder) if "identity" in m.content]
     if not found:
         return []
-    domain = domain or load_domain(folder, device="cpu")
+    domain = load_domain(folder, device="cpu")
     problems = []
     for measurement in found:
         then = measurement.content["identity"]
