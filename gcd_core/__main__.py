@@ -23,7 +23,7 @@ COMMANDS = {
     "tables": ("gcd_core.cli.tables", "make the paper's tables and ablations on a domain"),
     "sanity": ("gcd_core.cli.sanity", "check whether a domain's explanations can be trusted"),
     "bench": ("gcd_core.cli.bench", "compare the paper's protocol with the domain's fast settings"),
-    "load": ("gcd_core.cli.load", "let many visitors at once use a running page, and time them"),
+    "results": ("gcd_core.cli.results", "write the tables of documents from what was measured"),
     "check-domain": ("gcd_core.cli.check_domain", "list everything that is wrong with a domain"),
     "push": ("gcd_core.cli.push", "share directions or a domain on the Hugging Face hub"),
     "pull": ("gcd_core.cli.pull", "bring directions or a domain from the Hugging Face hub"),
@@ -40,13 +40,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = " ".join(arguments[:2]) if arguments[:1] == ["train"] else "".join(arguments[:1])
     if name not in COMMANDS:
         return _overview(arguments)
-    module_name, summary = COMMANDS[name]
+    return run(*COMMANDS[name], f"{PROGRAM} {name}", arguments[len(name.split()) :])
+
+
+def run(module_name: str, summary: str, program: str, arguments: Sequence[str]) -> int:
+    """Run a command's module and return the exit code, as `main` does.
+
+    Parameters
+    ----------
+    module_name : str
+        It has `add_arguments(parser)` and `main(args)`.
+    summary : str
+        What it does, for its help.
+    program : str
+        How it is called, for its help.
+    arguments : sequence of str
+        What follows that.
+    """
     try:
         module = importlib.import_module(module_name)
         description = f"{summary[0].upper()}{summary[1:]}."
-        parser = argparse.ArgumentParser(f"{PROGRAM} {name}", description=description)
+        parser = argparse.ArgumentParser(program, description=description)
         module.add_arguments(parser)
-        module.main(parser.parse_args(arguments[len(name.split()) :]))
+        module.main(parser.parse_args(arguments))
     except (GCDError, OSError) as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 1

@@ -10,7 +10,7 @@ from gcd_core.errors import GCDError
 
 
 @contextmanager
-def written_whole(path: str | Path, make_folder: bool = False) -> Iterator[Path]:
+def atomic_write(path: str | Path, make_folder: bool = False) -> Iterator[Path]:
     """Give a place to write a file or folder to, and move it to `path` once that is done.
 
     A reader meets what was at `path` before or what was written, whole; where the block raises,
@@ -24,7 +24,7 @@ def written_whole(path: str | Path, make_folder: bool = False) -> Iterator[Path]
 
     Examples
     --------
-    >>> with written_whole("result.json") as place:
+    >>> with atomic_write("result.json") as place:
     ...     place.write_text("{}")
     """
     path = Path(path)

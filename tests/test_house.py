@@ -17,7 +17,7 @@ FLOORS = (
     ("domains",),
     ("distributed",),
     ("__init__", "report", "training", "evaluation"),
-    ("ui", "load", "cli"),
+    ("ui", "cli"),
     ("__main__", "app"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -12,7 +12,7 @@ from gcd_core.cli.parts import add_parts, carried_out, check_parts
 from gcd_core.distributed.job import Part
 from gcd_core.distributed.searches import FindManyJob, Plan
 from gcd_core.evaluation.tables import markdown
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 
 PLAN = """The plan is a TOML file:
   domain = "chest-xray"            # a bundled name, a folder, or hf://owner/repo
@@ -74,5 +74,5 @@ def write_files(part: Part, folder: Path) -> None:
     """Write the directions of a part, unless they lie there."""
     for name, content in part.files.items():
         if not (folder / name).is_file():
-            with written_whole(folder / name, make_folder=True) as place:
+            with atomic_write(folder / name, make_folder=True) as place:
                 place.write_bytes(content)

@@ -12,7 +12,7 @@ from gcd_core.distributed.parts import arrow, check_same, files_in, part_of, rea
 from gcd_core.distributed.searches import SearchRow
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.job import Row, VerdictRow
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 
 # A job's rows, and what prints all of its parts.
 KINDS: dict[str, tuple[type, Callable[..., dict[str, Any]]]] = {
@@ -103,7 +103,7 @@ def parts_of(files: dict[int, Path], row: type) -> Iterator[Part]:
 def write_rows(target: Path, files: dict[int, Path]) -> None:
     """Write the rows of all parts to one file, a row group for each part."""
     _, parquet = arrow()
-    with written_whole(target) as place:
+    with atomic_write(target) as place:
         writer = None
         for file in files.values():
             table = read_table(file)[0].replace_schema_metadata(None)

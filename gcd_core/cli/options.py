@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from gcd_core.errors import GCDError
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 from gcd_core.method.counterfactual import CHOICES, SMALLEST, check_counterfactual
 from gcd_core.method.search import Progress
 
@@ -72,7 +72,7 @@ def write_json(path: Path | None, result: dict[str, Any]) -> None:
     """Write `result` to a file that appears whole or not at all; None is no file."""
     if path is None:
         return
-    with written_whole(path) as place:
+    with atomic_write(path) as place:
         place.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 

@@ -24,7 +24,7 @@ from gcd_core.evaluation.paper import TABLES, in_papers_protocol, make_table
 from gcd_core.evaluation.plots import DRAWN, draw_table
 from gcd_core.evaluation.tables import markdown
 from gcd_core.evaluation.trials import Rows, Trials
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.directions import check_generator
 
@@ -104,7 +104,7 @@ def main(args: argparse.Namespace) -> None:
     for number, part in done_by(args, job, domain, todo):
         name = names[number]
         for file, content in part.files.items():
-            with written_whole(args.out / file) as place:
+            with atomic_write(args.out / file) as place:
                 place.write_bytes(content)
         made[name] = part.about["rows"]
         keep(args.out, name, part.about["rows"], settings)

@@ -15,10 +15,12 @@ from torch import Tensor
 from gcd_core.classifiers.base import exceeded
 from gcd_core.classifiers.cache import LOOK, AnswerCache, own_name
 
-Ask = Callable[..., Any]  # the name of a method of `Held` and its arguments, to what it returns
+Ask = Callable[
+    ..., Any
+]  # the name of a method of `AnswerServer` and its arguments, to what it returns
 
 
-class Held:
+class AnswerServer:
     """What one process holds for all: the file of answers, and what is spent of the budgets.
 
     Parameters
@@ -81,7 +83,7 @@ class Held:
             raise exceeded(budget, spent, count)
 
 
-class AnswersElsewhere:
+class RemoteAnswers:
     """The answers that another process holds; as `AnswerCache`.
 
     Parameters
@@ -121,7 +123,7 @@ class AnswersElsewhere:
             self._ask("release", who)
 
 
-class BudgetElsewhere:
+class RemoteBudget:
     """The budget of a classifier that another process keeps; as `SharedBudget`."""
 
     def __init__(self, ask: Ask, classifier: str, budget: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gcd_core.distributed.answers import AnswersElsewhere, BudgetElsewhere, Held
+from gcd_core.distributed.answers import AnswerServer, RemoteAnswers, RemoteBudget
 from gcd_core.distributed.job import Job, Part
 from gcd_core.errors import GCDError
 
@@ -59,7 +59,7 @@ class Cluster:
             return
         ray = connected(self.address)
         self._check(ray)
-        held = ray.remote(Held).options(num_cpus=0, max_concurrency=64)
+        held = ray.remote(AnswerServer).options(num_cpus=0, max_concurrency=64)
         shared = SharedOnRay(held.remote(spent))
         for start in range(0, len(todo), AT_A_TIME):
             yield from self._run(ray, job, todo[start : start + AT_A_TIME], shared)
@@ -178,9 +178,9 @@ class SharedOnRay:
                 raise error.cause if isinstance(error.cause, GCDError) else error from None
 
         if classifier.cache is not None:
-            classifier.cache = AnswersElsewhere(ask, who)
+            classifier.cache = RemoteAnswers(ask, who)
         if classifier.budget is not None:
-            classifier.shared_budget = BudgetElsewhere(ask, classifier.identity, classifier.budget)
+            classifier.shared_budget = RemoteBudget(ask, classifier.identity, classifier.budget)
 
 
 _READERS: dict[bytes, Any] = {}  # of the job that this process reads for

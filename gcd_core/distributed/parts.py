@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from gcd_core.distributed.job import Job, Part
 from gcd_core.errors import GCDError
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 
 FORMAT = "gcd-part-1"
 NAME = re.compile(r"part-(\d{7})\.parquet")
@@ -89,7 +89,7 @@ class PartsFolder:
         metadata |= {FILE + name.encode(): content for name, content in part.files.items()}
         rows = [plain(row) for row in part.rows]
         table = pa.Table.from_pylist(rows, self._schema.with_metadata(metadata))
-        with written_whole(self.folder / f"part-{number:07d}.parquet") as place:
+        with atomic_write(self.folder / f"part-{number:07d}.parquet") as place:
             parquet.write_table(table, place)
 
     def read(self, file: Path) -> Part:

@@ -96,7 +96,7 @@ class Finder:
         self._running.cancel.set()
 
 
-class SearchesElsewhere:
+class RaySearches:
     """Hands searches to the actors of a cluster; one that is idle is kept for the next.
 
     Parameters
@@ -119,7 +119,7 @@ class SearchesElsewhere:
         self._lock = threading.Lock()
 
     @classmethod
-    def from_environment(cls) -> SearchesElsewhere | None:
+    def from_environment(cls) -> RaySearches | None:
         """The cluster that `GCD_RAY_ADDRESS` names, with `GCD_RAY_GPUS` for each search.
 
         None where it names none.

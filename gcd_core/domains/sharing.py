@@ -10,7 +10,7 @@ from gcd_core.domains.check import check_domain
 from gcd_core.domains.file import check_trust, files_of, read_domain_file
 from gcd_core.domains.finding import fetch_domain
 from gcd_core.errors import GCDError
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 from gcd_core.hub import HubPath, endpoint, fetch, in_one_sentence
 from gcd_core.method.directions import load_directions
 
@@ -74,14 +74,14 @@ def pull(hub_path: HubPath, out: Path) -> None:
     if hub_path.path.endswith(".safetensors"):
         found = fetch(hub_path)
         load_directions(found)
-        with written_whole(out) as copy:
+        with atomic_write(out) as copy:
             shutil.copyfile(found, copy)
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise GCDError(f"{out} is there already; name a folder that is new or empty.")
     found = fetch_domain(hub_path)
     check_trust(read_domain_file(found))
-    with written_whole(out) as copy:
+    with atomic_write(out) as copy:
         for name in _own_files(found):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(found / name, copy / name)

@@ -11,7 +11,7 @@ from torch import Tensor
 from gcd_core.generators.base import BatchProgress, Generator, Latent
 
 
-class Remembering:
+class MemoisedGenerator:
     """A generator whose pictures are decoded once, and then remembered, as float16.
 
     All else is the generator's own. A picture that is remembered costs no evaluation.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +27,7 @@ from gcd_core.evaluation.evaluate import (
     gathered,
 )
 from gcd_core.evaluation.pairs import Comparison, Seen, abs_cosines
+from gcd_core.evaluation.provenance import digest, identity_of_directions, networks_of
 from gcd_core.evaluation.regions import NAME, BridgeOnBatches
 from gcd_core.evaluation.sanity import Sanity, Verdict
 from gcd_core.images.dataset import ImageFiles
@@ -152,11 +152,6 @@ class EvaluateJob:
         """
         device, steering = settings.pop("device", "auto"), settings.pop("steering", None)
         measure = _measure(domain, label, directions, steering, settings)
-        identities = {
-            "generator": domain.generator.identity,
-            "classifier": domain.classifier.identity,
-            "oracle": "" if domain.oracle is None else domain.oracle.identity,
-        }
         return cls(
             domain=name,
             device=device,
@@ -174,7 +169,7 @@ class EvaluateJob:
             with_cells=measure.with_cells,
             region=measure.region,
             steering=steering,
-            identities=identities,
+            identities=networks_of(domain),
         )
 
     @property
@@ -193,11 +188,11 @@ class EvaluateJob:
             "images": str(self.source),
             "named": len(self.names),
             "parts": self.parts,
-            "names": _digest("\n".join(self.names).encode()),
+            "names": digest("\n".join(self.names).encode()),
             "batch_size": self.batch_size,
             "label": self.label,
             "directions": [direction.name for direction in self.directions],
-            "vectors": _digest(*(d.vector.numpy().tobytes() for d in self.directions)),
+            "vectors": identity_of_directions(self.directions),
             "abs_cosines": cosines,
             "counterfactual": self.choice,
             "margin": self.margin,
@@ -306,7 +301,7 @@ class SanityJob:
             "domain": str(self.domain),
             "identities": self.identities,
             "images": str(self.source),
-            "names": _digest("\n".join(self.names).encode()),
+            "names": digest("\n".join(self.names).encode()),
             "label": self.label,
             "samples": self.samples,
             "walks": self.walks,
@@ -390,11 +385,7 @@ def _tensors(seen: Seen) -> dict[str, Tensor]:
     return shallow(seen) | {"images": torch.tensor(seen.images)}
 
 
-def _digest(*parts: bytes) -> str:
-    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
-
-
 def _named_region(region: Tensor | Region | None) -> Any:
     if isinstance(region, Tensor):
-        return _digest(region.cpu().numpy().tobytes())
+        return digest(region.cpu().numpy().tobytes())
     return region and {"kind": type(region).__name__} | asdict(region)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 from gcd_core.method.models import Models
 from gcd_core.method.search import Question, Samples
 from gcd_core.method.settings import Settings
@@ -38,7 +38,7 @@ def keep_samples(file: Path, samples: Samples) -> None:
         "question": asdict(samples.question),
         "source_probability": samples.source_probability,
     }
-    with written_whole(file) as place:
+    with atomic_write(file) as place:
         save_file(tensors, place, {"format": FORMAT, "about": json.dumps(about)})
 
 

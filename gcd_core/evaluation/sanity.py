@@ -20,7 +20,7 @@ from gcd_core.domains.file import Label
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
-from gcd_core.evaluation.decoded import Remembering
+from gcd_core.evaluation.decoded import MemoisedGenerator
 from gcd_core.evaluation.fan import mean_heat
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS, Region, RegionReader
 from gcd_core.evaluation.planted import (
@@ -94,7 +94,7 @@ class Sanity:
             raise GCDError(f"The checks need {LEAST} images at least, not {len(images)}.")
         domain.classifier.index(label)
         # The searches differ in the classifier, not in the pictures: each is decoded once.
-        generator = Remembering(domain.generator)
+        generator = MemoisedGenerator(domain.generator)
         self.domain = replace(domain, generator=generator, bridge=None)
         self.images, self.label, self.samples = images, label, samples
         self.tried = images[:: max(1, len(images) // walks)][:walks]

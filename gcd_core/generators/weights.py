@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from gcd_core.errors import GCDError
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 from gcd_core.pickles import PICKLE_SUFFIXES, read_pickle
 
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -208,10 +208,10 @@ def save_sharded(
     # Nothing is moved to its place until all is written: new shards beside an old index, or the
     # reverse, would load as a mixture. What is entered first is moved last.
     with ExitStack() as files:
-        place = files.enter_context(written_whole(index))
+        place = files.enter_context(atomic_write(index))
         place.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
         for file, shard in zip(names, shards, strict=True):
-            place = files.enter_context(written_whole(folder / file))
+            place = files.enter_context(atomic_write(folder / file))
             place.write_bytes(save(shard, metadata={"format": "pt"}))
     for stale in folder.glob(f"{name}-?????-of-?????.safetensors"):
         if stale.name not in names:
@@ -229,7 +229,7 @@ def save_generator(config: Mapping, weights: GeneratorWeights, folder: str | Pat
     """
     folder = Path(folder)
     save_sharded(weights.state_dict(), folder, STEM)
-    with written_whole(folder / CONFIG_NAME) as place:
+    with atomic_write(folder / CONFIG_NAME) as place:
         place.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
 

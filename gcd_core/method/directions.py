@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 from gcd_core.generators.base import Generator
 from gcd_core.method.loss import cf_loss
 from gcd_core.method.models import Models
@@ -149,7 +149,7 @@ class DirectionSet:
             tensors |= {PROXY + name: value.contiguous() for name, value in state.items()}
         about = self.metadata | {"names": self.names, "eigenvalues": self.eigenvalues}
         header = {"format": FORMAT, "about": json.dumps(about, allow_nan=False)}
-        with written_whole(path, make_folder=True) as place:
+        with atomic_write(path, make_folder=True) as place:
             save_file(tensors, place, header)
 
 

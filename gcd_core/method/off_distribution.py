@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 from gcd_core.generators.base import Latent
 from gcd_core.method.models import Models
 
@@ -89,7 +89,7 @@ class OffDistribution:
             "spread": self.spread,
             "threshold": torch.tensor(self.threshold),
         }
-        with written_whole(path) as place:
+        with atomic_write(path) as place:
             save_file(tensors, place, {"format": FORMAT, "generator": self.generator})
 
 

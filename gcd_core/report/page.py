@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from gcd_core.errors import GCDError
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 from gcd_core.images.drawing import difference, overlay, to_pil
 from gcd_core.report.captions import DOT, SYNTHETIC
 from gcd_core.report.content import Curve, Report, position
@@ -85,7 +85,7 @@ def write_report(target: str | Path | BinaryIO, report: Report, file_format: str
     if not isinstance(target, str | Path):
         target.write(buffer.getvalue())
         return
-    with written_whole(target) as place:
+    with atomic_write(target) as place:
         place.write_bytes(buffer.getvalue())
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from gcd_core.classifiers import load_classifier
 from gcd_core.classifiers.architectures import ARCHITECTURES, build_network
 from gcd_core.errors import GCDError
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 from gcd_core.generators.device import choose_device
 from gcd_core.images.dataset import load_split
 from gcd_core.images.reading import FITS
@@ -303,7 +303,7 @@ def export(
     """
     state = network.state_dict()
     halves = {k: v.half() if v.is_floating_point() and v.ndim > 1 else v for k, v in state.items()}
-    with written_whole(out / "classifier.safetensors") as place:
+    with atomic_write(out / "classifier.safetensors") as place:
         save_file({k: v.cpu().contiguous() for k, v in halves.items()}, place)
     table = {
         "kind": "safetensors",
@@ -321,6 +321,6 @@ def export(
         table["options"] = options
         lines += ["[classifier.options]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in options.items()]
-    with written_whole(out / "classifier.toml") as place:
+    with atomic_write(out / "classifier.toml") as place:
         place.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return table

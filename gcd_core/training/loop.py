@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gcd_core.errors import GCDError
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 from gcd_core.generators.device import choose_precision
 
 CHECKPOINT = "checkpoint.pt"
@@ -251,7 +251,7 @@ def run_settings(args: argparse.Namespace, *free: str) -> dict[str, Any]:
 
 def save_checkpoint(path: Path, state: dict) -> None:
     """Write `state` so that a kill at any moment leaves the old file or the new one, whole."""
-    with written_whole(path) as place:
+    with atomic_write(path) as place:
         torch.save(state, place)
 
 
@@ -326,7 +326,7 @@ class Log:
         if not kept:
             path.unlink()
             return
-        with written_whole(path) as place, open(place, "w", newline="", encoding="utf-8") as file:
+        with atomic_write(path) as place, open(place, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, kept[0].keys())
             writer.writeheader()
             writer.writerows(kept)
@@ -361,5 +361,5 @@ def save_grid(path: Path, rows: list[Tensor]) -> None:
 
 def write_json(path: Path, table: dict) -> None:
     """Write a table of figures or a configuration, whole."""
-    with written_whole(path) as place:
+    with atomic_write(path) as place:
         place.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

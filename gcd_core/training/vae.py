@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
-from gcd_core.files import written_whole
+from gcd_core.files import atomic_write
 from gcd_core.generators.codec import VAE
 from gcd_core.generators.device import choose_device
 from gcd_core.generators.weights import (
@@ -272,7 +272,7 @@ def _codec_of(folder: Path, size: int, channels: int) -> VAE:
 def _write_codec(codec: VAE, config: dict, out: Path) -> None:
     """Write `codec.safetensors`, in half precision, and `codec.json`."""
     state = {f"codec.{k}": v.half().contiguous().cpu() for k, v in codec.state_dict().items()}
-    with written_whole(out / "codec.safetensors") as place:
+    with atomic_write(out / "codec.safetensors") as place:
         save_file(state, place)
     write_json(out / "codec.json", config)
 

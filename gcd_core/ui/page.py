@@ -17,16 +17,16 @@ from gcd_core.domains.opening import Domain
 from gcd_core.files import bundled
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.loss import THRESHOLD
-from gcd_core.ui.about import build_about
-from gcd_core.ui.compare import CompareTab
-from gcd_core.ui.explore import ExploreTab
-from gcd_core.ui.find import FindTab
-from gcd_core.ui.globality import GlobalityTab
-from gcd_core.ui.state.films import heat_scale
-from gcd_core.ui.state.limits import Limits
-from gcd_core.ui.state.stored import Stored
-from gcd_core.ui.state.visitors import Visitors
-from gcd_core.ui.words import TOUR, WRITTEN, captions
+from gcd_core.ui.engine.disk_cache import DiskCache
+from gcd_core.ui.engine.sprite_sheets import heat_scale
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.settings import Limits
+from gcd_core.ui.tabs.about import build_about
+from gcd_core.ui.tabs.compare import CompareTab
+from gcd_core.ui.tabs.explore.events import ExploreTab
+from gcd_core.ui.tabs.find import FindTab
+from gcd_core.ui.tabs.globality import GlobalityTab
+from gcd_core.ui.views.vocabulary import TOUR, WRITTEN, captions
 
 ASSETS = bundled("assets")
 SCRIPTS = (
@@ -41,8 +41,8 @@ MAX_UPLOAD = "50mb"  # as much as imaging accepts
 CACHE_SECONDS = 3600
 # Handlers that are under way at a time. Most of them wait: for a path that is being decoded, or for
 # their turn with the networks. With Gradio's own 40 the others' moves would wait for those.
-MOST_UNDER_WAY = 512
-MOST_WAITING = 256  # events that wait for such a place; a further one is refused
+MAX_EVENTS_RUNNING = 512
+MAX_EVENTS_WAITING = 256  # events that wait for such a place; a further one is refused
 
 
 def header(domain: Domain, menu: str = "") -> str:
@@ -86,7 +86,7 @@ class ExplorerPage(gr.Blocks):
         Those of another domain in this process.
     menu : str
         Of the domains to choose from, as HTML; empty where this is the only one.
-    stored : Stored, optional
+    stored : DiskCache, optional
         Where what was decoded of the examples is kept on disk; by default it is not.
     images : ImageFiles, optional
         Which Globality walks in the place of the examples.
@@ -97,7 +97,7 @@ class ExplorerPage(gr.Blocks):
     ----------
     visitors : Visitors
         Their sessions; whoever closes the page closes them too.
-    explorer : Explorer
+    service : ModelService
         The models behind them.
     """
 
@@ -106,7 +106,7 @@ class ExplorerPage(gr.Blocks):
         domain: Domain,
         beside: Visitors | None = None,
         menu: str = "",
-        stored: Stored | None = None,
+        stored: DiskCache | None = None,
         images: ImageFiles | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -117,14 +117,14 @@ class ExplorerPage(gr.Blocks):
             delete_cache=(CACHE_SECONDS, CACHE_SECONDS),
         )
         self.visitors = Visitors(domain, beside, stored, limits)
-        self.explorer = self.visitors.explorer
+        self.service = self.visitors.service
         # Where Gradio keeps files: else it would keep copies, which do not go with their visitor.
-        self.explorer.shared.folder = Path(get_upload_folder())
-        self.explorer.shared.folder.mkdir(parents=True, exist_ok=True)
+        self.service.context.folder = Path(get_upload_folder())
+        self.service.context.folder.mkdir(parents=True, exist_ok=True)
         with self:
             self._lay_out(domain, menu, images)
-        self.max_threads = MOST_UNDER_WAY
-        self.queue(max_size=MOST_WAITING)
+        self.max_threads = MAX_EVENTS_RUNNING
+        self.queue(max_size=MAX_EVENTS_WAITING)
 
     def _lay_out(self, domain: Domain, menu: str, images: ImageFiles | None) -> None:
         gr.HTML(
@@ -244,6 +244,6 @@ def launch_settings() -> dict[str, Any]:
     """What `launch` needs beside the address."""
     return {
         **page_settings(),
-        "max_threads": MOST_UNDER_WAY,
+        "max_threads": MAX_EVENTS_RUNNING,
         "_frontend": False,  # skips one check only, which gives up where a machine takes 3 seconds
     }

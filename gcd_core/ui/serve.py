@@ -13,12 +13,12 @@ from gcd_core.domains.finding import bundled_domains, is_complete, list_domain
 from gcd_core.domains.opening import load_domain
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import ImageFiles
-from gcd_core.ui.gate import GateSettings
-from gcd_core.ui.site import Site
-from gcd_core.ui.state.compute import leave_the_cores_to
-from gcd_core.ui.state.limits import Limits
-from gcd_core.ui.state.stored import Stored
-from gcd_core.ui.state.wall import MOST_IMAGES
+from gcd_core.ui.engine.disk_cache import DiskCache
+from gcd_core.ui.engine.worker import limit_torch_threads
+from gcd_core.ui.server.app import Site
+from gcd_core.ui.server.middleware import SecuritySettings
+from gcd_core.ui.session.batch_walk import MAX_IMAGES
+from gcd_core.ui.settings import Limits
 
 # The bundled domains that are offered where none is asked for, as far as they are there. The others
 # are for who asks: chest-xray-vae is a comparison, the rest wait for weights from elsewhere.
@@ -32,7 +32,7 @@ def offered() -> list[str]:
 
 def own_images(source: Path | str | None) -> ImageFiles | None:
     """The operator's images for Globality, at most as many as it takes; None for the examples."""
-    return None if source is None else ImageFiles(Path(source), limit=MOST_IMAGES)
+    return None if source is None else ImageFiles(Path(source), limit=MAX_IMAGES)
 
 
 def log_events() -> None:
@@ -72,16 +72,16 @@ def main() -> None:
     names = arguments.domain or ([own] if own else offered())
     first, *others = dict.fromkeys(names)
     try:
-        gate, limits = GateSettings.from_environment(), Limits.from_environment()
+        gate, limits = SecuritySettings.from_environment(), Limits.from_environment()
         entries = [list_domain(name) for name in others]
         domain = load(first)
         images = own_images(arguments.images)
-        site = Site(domain, entries, load, Stored(), images, gate, limits)
+        site = Site(domain, entries, load, DiskCache(), images, gate, limits)
     except GCDError as error:
         sys.exit(f"error: {error}")
-    explorer = site.root.explorer
-    if explorer.one_thread:
-        leave_the_cores_to(explorer.compute)
+    service = site.root.service
+    if service.one_thread:
+        limit_torch_threads(service.compute)
     try:
         site.launch(server_name=arguments.host, server_port=arguments.port)
     finally:

@@ -17,15 +17,15 @@ import torch
 from PIL import Image
 
 from gcd_core import load_domain
-from gcd_core.distributed.answers import AnswersElsewhere, BudgetElsewhere, Held
+from gcd_core.distributed.answers import AnswerServer, RemoteAnswers, RemoteBudget
 from gcd_core.distributed.cluster import Cluster
 from gcd_core.distributed.job import Part
-from gcd_core.distributed.remote import SearchesElsewhere
+from gcd_core.distributed.remote import RaySearches
 from gcd_core.errors import GCDError
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.search import find_directions
-from gcd_core.ui.state.searches import RunningSearch
-from gcd_core.ui.state.visitors import Visitors
+from gcd_core.ui.engine.jobs import RunningSearch
+from gcd_core.ui.session.registry import Visitors
 from tests.classifiers.endpoint import Endpoint
 from tests.distributed.jobs import Square, Squares
 from tests.distributed.test_evaluate import without_seconds
@@ -98,32 +98,32 @@ def test_no_cluster_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def test_a_budget_held_for_all_is_spent_once() -> None:
-    held = Held()
+    held = AnswerServer()
 
     def ask(method: str, *args: Any) -> Any:
         return getattr(held, method)(*args)
 
-    first, second = BudgetElsewhere(ask, "one", 10), BudgetElsewhere(ask, "one", 10)
+    first, second = RemoteBudget(ask, "one", 10), RemoteBudget(ask, "one", 10)
     first.take(6)
     second.take(3)
     second.check(1)
     with pytest.raises(GCDError, match=r"asked about 10 images.*9 were asked, and 2 more"):
         first.take(2)
-    BudgetElsewhere(ask, "one", 10)  # a worker that was started again
+    RemoteBudget(ask, "one", 10)  # a worker that was started again
     first.give_back(1)
     second.take(2)
     with pytest.raises(GCDError, match="10 were asked"):
         first.check(1)
-    BudgetElsewhere(ask, "other", 1).take(1)
-    held = Held({"one": 9})  # the driver has asked nine times
-    BudgetElsewhere(ask, "one", 10).take(1)
+    RemoteBudget(ask, "other", 1).take(1)
+    held = AnswerServer({"one": 9})  # the driver has asked nine times
+    RemoteBudget(ask, "one", 10).take(1)
     with pytest.raises(GCDError, match="10 were asked"):
-        BudgetElsewhere(ask, "one", 10).take(1)
+        RemoteBudget(ask, "one", 10).take(1)
 
 
 def test_answers_held_for_all_are_the_same_numbers() -> None:
-    held = Held()
-    answers = AnswersElsewhere(lambda method, *args: getattr(held, method)(*args), "one")
+    held = AnswerServer()
+    answers = RemoteAnswers(lambda method, *args: getattr(held, method)(*args), "one")
     wanted = {b"a" * 32: torch.tensor([1 / 3, -1e-30]), b"b" * 32: torch.tensor([0.1, 7e9])}
     with answers.claimed("model", list(wanted)):
         assert not held.claim("somebody", "model", [b"b" * 32])
@@ -142,7 +142,7 @@ def test_a_page_hands_its_searches_to_the_cluster(
     domain = load_domain(write_tiny_domain(tmp_path / "tiny"), device="cpu")
     monkeypatch.setenv("GCD_RAY_ADDRESS", address)
     visitors = Visitors(domain)
-    explorer = visitors.explorer
+    service = visitors.service
     image = domain.load_image(domain.examples[0])
 
     def asked(n_samples: int, **more: Any) -> RunningSearch:
@@ -151,30 +151,30 @@ def test_a_page_hands_its_searches_to_the_cluster(
 
     try:
         first = asked(36)
-        explorer.start_search(first)
+        service.start_search(first)
         assert first.ended.wait(240) and first.state == "done", first.message
         own = find_directions(domain, image, "ill", n_samples=36, n_h=1)
         assert torch.equal(first.directions.vectors, own.directions.vectors)
         assert first.sampled == 36 and first.newest and first.train_losses
         long = asked(4096)
-        explorer.start_search(long)
+        service.start_search(long)
         wait_for(lambda: long.sampled >= 16)
-        explorer.searches.cancel(long)
+        service.searches.cancel(long)
         assert long.ended.wait(120) and long.state == "cancelled"
         known = len(long.samples)
         again = asked(known + 9, samples=long.samples)
-        explorer.start_search(again)
+        service.start_search(again)
         assert again.ended.wait(120) and again.state == "done", again.message
         refused = asked(36)
         refused.label = "nothing"
-        explorer.start_search(refused)
+        service.start_search(refused)
         assert refused.ended.wait(120)
         assert refused.state == "failed" and "no label 'nothing'" in refused.message
     finally:
         visitors.close()
     monkeypatch.setenv("GCD_RAY_GPUS", "many")
     with pytest.raises(GCDError, match="GCD_RAY_GPUS is 'many'"):
-        SearchesElsewhere.from_environment()
+        RaySearches.from_environment()
 
 
 @pytest.fixture(scope="module")

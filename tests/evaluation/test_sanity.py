@@ -9,7 +9,7 @@ import torch
 import gcd_core
 from gcd_core.__main__ import main
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.decoded import Remembering
+from gcd_core.evaluation.decoded import MemoisedGenerator
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS, RegionReader
 from gcd_core.evaluation.planted import MARKER, with_marker
 from gcd_core.evaluation.sanity import CHECKS, Sanity
@@ -27,7 +27,7 @@ def fields():
 
 def test_what_was_decoded_is_remembered():
     domain = linear_domain()
-    generator = Remembering(domain.generator)
+    generator = MemoisedGenerator(domain.generator)
     z_sem = torch.randn(5, CODE, generator=torch.Generator().manual_seed(0))
     latent = Latent(z_sem, torch.zeros(5, 1, 16, 16))
     first = generator.decode(latent)

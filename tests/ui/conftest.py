@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,10 +16,11 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 from gcd_core.domains.finding import list_domain
 from gcd_core.domains.opening import Domain, load_domain
+from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.page import build_page, launch_settings
-from gcd_core.ui.site import Site
-from gcd_core.ui.state.explorer import Explorer
-from gcd_core.ui.state.visitors import Visitors
+from gcd_core.ui.server.app import Site
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
 from tests.tiny_domain import write_tiny_domain
 from tests.ui.fakes import FakeDomain
 
@@ -51,13 +53,30 @@ def visitors(domain: FakeDomain) -> Iterator[Visitors]:
 
 
 @pytest.fixture
-def explorer(visitors: Visitors) -> Explorer:
-    return visitors.explorer
+def service(visitors: Visitors) -> ModelService:
+    return visitors.service
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    domain = FakeDomain(tmp_path_factory.mktemp("domain"), seconds_per_image=0.001)
+@pytest.fixture
+def session(visitors: Visitors) -> Session:
+    """A session with an example."""
+    session = visitors.session("somebody")
+    session.open_example(0)
+    return session
+
+
+@pytest.fixture
+def own(visitors: Visitors) -> Session:
+    """A session with a picture of the visitor's own."""
+    session = visitors.session("owner")
+    domain = visitors.service.domain
+    session.open_image(domain.load_image(domain.examples[1]).flip(-1), "mine.png")
+    return session
+
+
+@contextmanager
+def serving(domain: FakeDomain) -> Iterator[Served]:
+    """A domain's page, served until the block ends."""
     page = build_page(domain)
     port = free_port()
     page.launch(
@@ -67,9 +86,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         quiet=True,
         **launch_settings(),
     )
-    yield Served(f"http://127.0.0.1:{port}", page.visitors)
-    page.close()
-    page.visitors.close()
+    try:
+        yield Served(f"http://127.0.0.1:{port}", page.visitors)
+    finally:
+        page.close()
+        page.visitors.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("domain")
+    with serving(FakeDomain(folder, seconds_per_image=0.001)) as served:
+        yield served
 
 
 @dataclass

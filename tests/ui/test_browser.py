@@ -17,8 +17,8 @@ from gcd_core.domains.finding import bundled_domains
 from gcd_core.domains.opening import load_domain
 from gcd_core.images.drawing import from_pil, to_pil
 from gcd_core.method.directions import load_directions
-from gcd_core.ui.addresses import drawn
 from gcd_core.ui.page import build_page, launch_settings
+from gcd_core.ui.views.data_urls import drawn
 from tests.ui.conftest import Hosted, Served, free_port
 from tests.ui.fakes import FakeDomain, draw, save_ways
 
@@ -357,7 +357,7 @@ def test_the_examples_are_walked_and_one_of_them_opened(served: Served, visit):
     page.get_by_role("tab", name="Globality").click()
     page.locator("#walk-images").click()
     page.locator("#globality-progress").get_by_text("Done").wait_for(timeout=60_000)
-    count = len(served.visitors.explorer.domain.examples)
+    count = len(served.visitors.service.domain.examples)
     assert page.locator(".gcd-tile").count() == count
     assert page.locator(".gcd-plot polyline.single").count() == count
     assert page.locator(".gcd-plot polygon.band").count() == 1
@@ -740,7 +740,7 @@ def test_ways_have_sliders_and_what_hardly_moves_folds_away(
 
 
 def test_a_search_can_be_cancelled_while_the_page_stays_usable(served: Served, visit):
-    generator = served.visitors.explorer.domain.generator
+    generator = served.visitors.service.domain.generator
     page = visit(served.address)
     prepared(page)
     generator.seconds_per_image = 0.02

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from gcd_core.images.drawing import to_pil
-from gcd_core.ui.gate import MOST_BODY, refused
-from gcd_core.ui.site import Site
-from gcd_core.ui.state.limits import Limits
+from gcd_core.ui.server.app import Site
+from gcd_core.ui.server.middleware import MAX_BODY_BYTES, refused
+from gcd_core.ui.settings import Limits
 from tests.ui.conftest import free_port
 from tests.ui.fakes import FakeDomain
 from tests.ui.waiting import wait_for
@@ -94,7 +94,7 @@ def test_files_of_the_server_are_neither_shown_nor_opened(server: str, place: st
 
 def test_the_domains_own_files_are_not_either(site: tuple[str, Site]) -> None:
     server, own = site
-    example = str(own.root.explorer.domain.examples[0])
+    example = str(own.root.service.domain.examples[0])
     assert httpx.get(f"{server}/gradio_api/file={example}").status_code == 403
     assert failed(ask(server, "open_image", [{"path": example, "meta": FILE}, *DISPLAY]))
 
@@ -183,7 +183,7 @@ def test_what_is_no_event_at_all_is_refused(server: str) -> None:
         (b"{", 422),
         (b"\xff\xfe", 422),
         (b"[" * 100_000, 400),
-        (b'"' + b"x" * MOST_BODY + b'"', 413),
+        (b'"' + b"x" * MAX_BODY_BYTES + b'"', 413),
     ):
         answer = httpx.post(address, content=body, headers=header)
         assert answer.status_code in (status, 400)
@@ -210,7 +210,7 @@ def test_an_error_that_nobody_thought_of_is_logged_and_told_in_a_sentence(
     def broken(*_: object) -> None:
         raise RuntimeError("a secret of the server")
 
-    monkeypatch.setattr(own.root.explorer, "open_example", broken)
+    monkeypatch.setattr(own.root.service, "open_example", broken)
     with caplog.at_level(logging.ERROR):
         answer = ask(server, "open_example", [0, *DISPLAY])
     assert failed(answer) and "failed unexpectedly" in answer[1]
@@ -262,7 +262,7 @@ def test_files_that_nobody_opens_do_not_fill_the_disk(
     site: tuple[str, Site], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     server, _ = site
-    monkeypatch.setattr("gcd_core.ui.gate.get_upload_folder", lambda: str(tmp_path))
+    monkeypatch.setattr("gcd_core.ui.server.middleware.get_upload_folder", lambda: str(tmp_path))
     (tmp_path / "a").mkdir()
     with open(tmp_path / "a/waits.png", "wb") as file:
         file.truncate(2**31)  # as many bytes as are kept, of which none is written

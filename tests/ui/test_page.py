@@ -21,11 +21,11 @@ from PIL import Image, ImageDraw
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
-from gcd_core.ui.messages import checked
 from gcd_core.ui.page import ExplorerPage, build_page, launch_settings
-from gcd_core.ui.region_panel import why_no_bridge
 from gcd_core.ui.serve import own_images
-from gcd_core.ui.site import Site
+from gcd_core.ui.server.app import Site
+from gcd_core.ui.tabs.explore.region import why_no_bridge
+from gcd_core.ui.tabs.handler import preprocess_in_thread
 from tests.scans import SECRETS, dicom
 from tests.ui.conftest import Served, free_port
 from tests.ui.fakes import FakeDomain, draw, save_ways
@@ -321,7 +321,7 @@ def test_ways_are_moved_followed_compared_and_saved_as_h_are(
 
 def test_a_search_can_be_cancelled(served: Served, client: Client, picture: Path):
     client.predict(handle_file(picture), api_name="/open_image")
-    generator = served.visitors.explorer.domain.generator
+    generator = served.visitors.service.domain.generator
     generator.seconds_per_image = 0.02
     try:
         job = client.submit(samples=4096, api_name="/find_directions")
@@ -407,7 +407,7 @@ def test_a_domain_with_nothing_ready_opens_all_the_same(tmp_path: Path, picture:
 
 @pytest.mark.parametrize("told", [(), (0,), (1,), (0, 3), (0, 1, 2)])
 def test_what_is_skipped_is_answered_as_gradio_answers_it(visitors, told: tuple[int, ...]) -> None:
-    page = ExplorerPage(visitors.explorer.domain, visitors)
+    page = ExplorerPage(visitors.service.domain, visitors)
     event = next(fn for fn in page.fns.values() if fn.api_name == "prepare")
     values = [gr.skip() for _ in event.outputs]
     for i in told:
@@ -433,13 +433,13 @@ def test_inputs_that_a_handler_checks_itself_are_checked_as_gradio_does() -> Non
     def several(number: float, choice: str):
         yield from (number, choice)
 
-    own = checked(handler, inputs)
+    own = preprocess_in_thread(handler, inputs)
     assert (own.__name__, own.__doc__) == ("handler", "Of the API.")
     assert own(0.5, "a", "somebody") == "a" and seen == [(0.5, "a", "somebody")]
     for bad in ((2.0, "a"), (0.5, "c")):
         with pytest.raises(gr.Error):
             own(*bad, "somebody")
     assert len(seen) == 1
-    assert list(checked(several, inputs)(0.5, "b")) == [0.5, "b"]
+    assert list(preprocess_in_thread(several, inputs)(0.5, "b")) == [0.5, "b"]
     with pytest.raises(gr.Error):
-        list(checked(several, inputs)(0.5, "c"))
+        list(preprocess_in_thread(several, inputs)(0.5, "c"))

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gcd_core.load.browser import Browser, PageConfig
-from gcd_core.load.visits import DISPLAY
-from gcd_core.ui.gate import resident_bytes
-from gcd_core.ui.site import Site
+from gcd_core.ui.server.app import Site
+from gcd_core.ui.server.middleware import resident_bytes
 from tests.ui.conftest import free_port
 from tests.ui.fakes import FakeDomain
 from tests.ui.waiting import wait_for
+from tools.load.browser import Browser, PageConfig
+from tools.load.visits import DISPLAY
 
 pytestmark = pytest.mark.slow
 AT_ONCE = 8
@@ -98,7 +98,7 @@ def test_nothing_is_left_of_visitors_who_left(site: tuple[str, Site, Path], coun
     assert not own.root._queue.pending_event_ids_session
     left = [file for _, _, files in os.walk(temporary) for file in files]
     assert not left, [(f, (temporary / f).stat().st_size) for f in left if (temporary / f).exists()]
-    assert not own.root.explorer._paths or all(p.finished for p in own.root.explorer._paths)
+    assert not own.root.service._paths or all(p.finished for p in own.root.service._paths)
     # What is kept of all visitors together does not grow with their number: 100 KiB each would.
     assert after - before < max(0.1 * before, (count - warm) * 100 * 1024)
     print(f"{count} visits: {before / 2**20:.0f} MiB after {warm}, {after / 2**20:.0f} at last")

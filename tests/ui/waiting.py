@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from gcd_core.ui.state.session import Session
+from gcd_core.ui.session.session import Session
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:

@@ -1,0 +1,1 @@
+"""The models and the work in the background, for all visitors."""

@@ -1,0 +1,212 @@
+"""What was decoded of the examples, kept on disk, so that no visitor waits for it a second time.
+
+The files may be deleted at any time. One that is damaged is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import threading
+from dataclasses import asdict
+from pathlib import Path as FilePath
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gcd_core.classifiers.cache import cache_folder, fingerprint
+from gcd_core.domains.opening import Domain
+from gcd_core.errors import GCDError
+from gcd_core.files import atomic_write
+from gcd_core.generators.base import Latent
+from gcd_core.method.directions import Direction
+from gcd_core.method.walk import Path
+from gcd_core.ui.engine.decoded_paths import DecodedPath
+from gcd_core.ui.frames import Frame, Opened, alpha_grid
+
+LOG = logging.getLogger(__name__)
+CACHE_FORMAT = 2  # of the files, and of how a path is walked: another one makes them anew
+MAX_CACHE_BYTES = 2**30  # bytes of all files together
+FOLDER = "examples"
+BIT = 255.0  # pictures of a path are kept as they are shown, in 8 bits
+VALUES = (
+    "alphas",
+    "logits",
+    "probabilities",
+    "all_probabilities",
+    "distances",
+    "losses",
+)
+FACTS = (
+    "label",
+    "labels",
+    "direction_name",
+    "source_probability",
+    "sign",
+    "threshold",
+    "choice",
+    "margin",
+    "refined",
+)
+
+
+class DiskCache:
+    """Opened examples and their paths in a folder, by what they were made from.
+
+    A folder that cannot be written is told of once, and nothing is kept then.
+
+    Parameters
+    ----------
+    folder : pathlib.Path, optional
+        By default "examples" in `cache_folder()`.
+    most : int
+        Bytes of all files; those that were not read for longest make room.
+    """
+
+    def __init__(self, folder: FilePath | None = None, most: int = MAX_CACHE_BYTES) -> None:
+        self._writes, self._lock = True, threading.Lock()
+        self.most = most
+        try:
+            self.folder = cache_folder() / FOLDER if folder is None else folder
+        except RuntimeError:  # this user has no home
+            self.folder, self._writes = FilePath(os.devnull), False
+
+    def opened(self, domain: Domain, image: Tensor, name: str) -> Opened | None:
+        """Return an opened image (1, C, H, W), or None where it is not kept."""
+        kept = self._read(opened_key(domain, image))
+        if kept is None:
+            return None
+        tensors, facts = kept
+        source, rest = (
+            Frame(
+                image if which == "source" else tensors["rest"],
+                tuple(facts[which]["probabilities"]),
+                facts[which]["distance"],
+                oracle=None if facts[which]["oracle"] is None else tuple(facts[which]["oracle"]),
+            )
+            for which in ("source", "rest")
+        )
+        device = domain.generator.device
+        latent = Latent(tensors["z_sem"], tensors["z_T"]).to(device)
+        return Opened(name, image, latent, source, rest)
+
+    def keep_opened(self, domain: Domain, opened: Opened) -> None:
+        """Keep an opened image."""
+        facts = {
+            which: {
+                "probabilities": frame.probabilities,
+                "distance": frame.distance,
+                "oracle": frame.oracle,
+            }
+            for which, frame in (("source", opened.source), ("rest", opened.rest))
+        }
+        latent = opened.latent.to("cpu")
+        tensors = {"rest": opened.rest.image, "z_sem": latent.z_sem, "z_T": latent.z_T}
+        self._write(opened_key(domain, opened.image), tensors, facts)
+
+    def played(
+        self, domain: Domain, opened: Opened, direction: Direction, label: str
+    ) -> DecodedPath | None:
+        """Return an image's path along a direction with its film, or None where it is not kept."""
+        kept = self._read(path_key(domain, opened.image, direction, label))
+        if kept is None:
+            return None
+        tensors, facts = kept
+        opinions = [tuple(opinion) for opinion in facts.pop("opinions")]
+        film = bytes(tensors.pop("film").numpy()).decode()
+        tensors["images"] = tensors["images"].float() / BIT
+        facts |= {"labels": tuple(facts["labels"]), "refined": tuple(facts["refined"])}
+        fields: dict[str, Any] = {**tensors, **facts, "source": opened.image}
+        return DecodedPath(Path(**fields), film, opinions)
+
+    def keep_path(
+        self, domain: Domain, opened: Opened, direction: Direction, label: str, played: DecodedPath
+    ) -> None:
+        """Keep a path with its film and the oracle's opinions."""
+        path = played.path
+        tensors = {name: getattr(path, name) for name in VALUES}
+        tensors["images"] = (path.images.clamp(0, 1) * BIT).round().to(torch.uint8)
+        tensors["film"] = torch.frombuffer(bytearray(played.film.encode()), dtype=torch.uint8)
+        facts = {name: getattr(path, name) for name in FACTS}
+        facts["opinions"] = played.opinions
+        self._write(path_key(domain, opened.image, direction, label), tensors, facts)
+
+    def has_path(self, domain: Domain, image: Tensor, direction: Direction, label: str) -> bool:
+        """Whether the path of an image (1, C, H, W) along a direction is kept."""
+        return self._file(path_key(domain, image, direction, label)).is_file()
+
+    # -- files ------------------------------------------------------------------------------
+
+    def _file(self, key: str) -> FilePath:
+        return self.folder / f"{key}.safetensors"
+
+    def _read(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        file = self._file(key)
+        if not file.is_file():
+            return None
+        try:
+            with safe_open(file, "pt") as kept:
+                tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118
+                facts = json.loads(kept.metadata()["facts"])
+            os.utime(file)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            LOG.warning("%s cannot be read (%s): it is made anew.", file, error)
+            return None
+        return tensors, facts
+
+    def _write(self, key: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        if not self._writes:
+            return
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        try:
+            with atomic_write(self._file(key), make_folder=True) as place:
+                save_file(whole, place, {"facts": json.dumps(facts)})
+            self._make_room()
+        except (GCDError, OSError) as error:
+            self._writes = False
+            LOG.warning("The examples' paths cannot be kept, and are decoded anew: %s", error)
+
+    def _make_room(self) -> None:
+        with self._lock:
+            files = [(file, file.stat()) for file in self.folder.glob("*.safetensors")]
+            excess = sum(stat.st_size for _, stat in files) - self.most
+            for file, stat in sorted(files, key=lambda entry: entry[1].st_mtime):
+                if excess <= 0:
+                    return
+                file.unlink(missing_ok=True)
+                excess -= stat.st_size
+
+
+def opened_key(domain: Domain, image: Tensor) -> str:
+    """What an opened image (1, C, H, W) depends on, as a name for its file."""
+    return _digest(_made_with(domain, image), "opened")
+
+
+def path_key(domain: Domain, image: Tensor, direction: Direction, label: str) -> str:
+    """What a path depends on, as a name for its file."""
+    vector = fingerprint(direction.vector.float()[None])[0].hex()
+    walk = [alpha_grid(domain.alpha_max), domain.counterfactual, domain.margin]
+    return _digest(_made_with(domain, image), label, direction.name, vector, walk)
+
+
+def _made_with(domain: Domain, image: Tensor) -> list[Any]:
+    oracle, sampling = domain.oracle, domain.generator.sampling
+    return [
+        CACHE_FORMAT,
+        fingerprint(image)[0].hex(),
+        domain.generator.identity,
+        None if sampling is None else asdict(sampling),
+        domain.classifier.identity,
+        None if oracle is None else oracle.identity,
+        domain.perceptual.identity,
+        list(domain.labels),
+    ]
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,205 @@
+"""Pictures with what the models say of them, and the ones that a session keeps."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gcd_core.generators.base import Latent
+from gcd_core.method.directions import DirectionSet
+from gcd_core.method.walk import Path
+
+LINE_POINTS = 9  # decoded on a line along several directions, its ends included
+POINTS = 25  # decoded pictures on a path, both ways and the middle
+MAX_H, MAX_W = 8, 4  # h-directions and independent ways that the page has room for
+SLIDERS = (
+    "g",
+    *(f"h{i}" for i in range(1, MAX_H + 1)),
+    *(f"w{i}" for i in range(1, MAX_W + 1)),
+)
+# A direction folds away where the proxy's logit changes along it by less than both. 1 takes an even
+# chance to 73 % at most. Where the proxy is mild about everything, so that g itself takes it little
+# farther, a direction still counts that reaches a quarter as far as the farthest.
+LEAST_REACH = 1.0  # log-odds
+LEAST_SHARE = 0.25  # of the reach of the set's farthest-reaching direction
+
+Alphas = dict[str, float]  # how far along each direction; one that is left out stands at 0
+
+
+def alpha_grid(alpha_max: float) -> list[float]:
+    """POINTS positions from -alpha_max to +alpha_max; every slider stop has a decoded picture."""
+    half = POINTS // 2
+    return [round(alpha_max * i / half, 4) for i in range(-half, half + 1)]
+
+
+def shown_names(directions: DirectionSet) -> list[str]:
+    """The directions of a set that the page has a slider for."""
+    return [name for name in SLIDERS if name in directions.names]
+
+
+def weak_direction_names(directions: DirectionSet, alpha_max: float) -> list[str]:
+    """The shown directions that hardly move the proxy's logit within `alpha_max`, never g.
+
+    None of a set without a proxy, of which that is not known.
+    """
+    reach = directions.reach(alpha_max)
+    if reach is None:
+        return []
+    bound = min(LEAST_REACH, LEAST_SHARE * float(reach.max()))
+    far = dict(zip(directions.names, reach.tolist(), strict=True))
+    return [name for name in shown_names(directions) if name != "g" and far[name] < bound]
+
+
+def by_reach(directions: DirectionSet, alpha_max: float) -> list[str]:
+    """The shown directions, those last that hardly move the proxy's logit."""
+    folded = weak_direction_names(directions, alpha_max)
+    return sorted(shown_names(directions), key=lambda name: name in folded)
+
+
+def rounded(alphas: Alphas, names: list[str]) -> Alphas:
+    """Positions as they are compared and kept: of known directions, without zeros."""
+    near = {name: round(float(alphas[name]), 4) for name in names if name in alphas}
+    return {name: alpha for name, alpha in near.items() if alpha}
+
+
+def neighbours(here: Alphas, names: list[str], moved: str, alpha_max: float) -> Iterator[Alphas]:
+    """The stops next to a position, up and down along each direction, that of `moved` first."""
+    stops = alpha_grid(alpha_max)
+    for name in sorted(names, key=lambda name: name != moved):
+        at = min(range(POINTS), key=lambda i: abs(stops[i] - here.get(name, 0.0)))
+        for i in (at + 1, at - 1):
+            if 0 <= i < POINTS:
+                yield rounded(here | {name: stops[i]}, names)
+
+
+FRAMES_KEPT = 256
+FRAME_BYTES_KEPT = 2**24
+
+Key = tuple[tuple[str, float], ...]
+Opinion = tuple[float | None, ...]  # the oracle's probabilities, None of a label it does not know
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture and what the models say of it.
+
+    Attributes
+    ----------
+    image : Tensor (1, C, H, W)
+        In [0, 1].
+    probabilities : tuple of float
+        One per label, in the domain's order.
+    distance : float
+        LPIPS to the opened image.
+    live : bool
+        Whether a faster decoder than the full one drew it.
+    oracle : Opinion or None
+        The oracle's, likewise; None where it was not asked.
+    """
+
+    image: Tensor
+    probabilities: tuple[float, ...]
+    distance: float
+    live: bool = False
+    oracle: Opinion | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """An opened image: its pixels, its latent, and its pictures before any move.
+
+    Attributes
+    ----------
+    name : str
+        As the page shows it.
+    image : Tensor (1, C, H, W)
+        In [0, 1].
+    latent : Latent
+        Its codes.
+    source : Frame
+        The untouched picture.
+    rest : Frame
+        Its reconstruction, decoded in full: where all sliders stand at 0.
+    notice : str
+        A warning to show with it, or nothing.
+    off_distribution_score : float or None
+        Its off-distribution score, where the domain has one.
+    fitted : str
+        How it was brought to a square; nothing where it was one.
+    aspect : float
+        Width by height in which its pictures are to be seen: that of the file, where it was
+        stretched to a square.
+    """
+
+    name: str
+    image: Tensor
+    latent: Latent
+    source: Frame
+    rest: Frame
+    notice: str = ""
+    off_distribution_score: float | None = None
+    fitted: str = ""
+    aspect: float = 1.0
+
+
+class KeptFrames:
+    """The frames that a session has seen of one image, by position; the oldest make room.
+
+    Not for several threads at a time: the session's lock guards it.
+    """
+
+    def __init__(self) -> None:
+        self._frames: OrderedDict[Key, Frame] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __contains__(self, alphas: Alphas) -> bool:
+        return key_of(alphas) in self._frames
+
+    def get(self, alphas: Alphas) -> Frame | None:
+        """Return the frame at a position, or None where it is not kept."""
+        return self._frames.get(key_of(alphas))
+
+    def keep(self, alphas: Alphas, frame: Frame) -> None:
+        """Keep the frame at a position, and drop the oldest ones beyond the limits."""
+        self._frames[key_of(alphas)] = frame
+        self._frames.move_to_end(key_of(alphas))
+        if () in self._frames:  # the picture at rest stays
+            self._frames.move_to_end(())
+        most = min(FRAMES_KEPT, max(2, FRAME_BYTES_KEPT // frame.image.nbytes))
+        while len(self._frames) > most:
+            self._frames.popitem(last=False)
+
+    def clear(self) -> None:
+        """Drop all frames."""
+        self._frames.clear()
+
+
+def key_of(alphas: Alphas) -> Key:
+    """A position as a key, whatever the order of its directions."""
+    return tuple(sorted(alphas.items()))
+
+
+def latent_at(opened: Opened, directions: DirectionSet, alphas: Alphas) -> Latent:
+    """The latent at z_sem + sum of alpha_i v_i."""
+    z_sem = opened.latent.z_sem
+    for name, alpha in alphas.items():
+        z_sem = z_sem + alpha * directions[name].vector.to(z_sem)
+    return opened.latent.with_z_sem(z_sem)
+
+
+def path_frame(
+    path: Path, index: int, labels: tuple[str, ...], opinion: Opinion | None = None
+) -> Frame:
+    """The frame at one point of a decoded path, its probabilities in the order of `labels`."""
+    values = dict(zip(path.labels, path.all_probabilities[index].tolist(), strict=True))
+    return Frame(
+        path.images[index : index + 1],
+        tuple(values[label] for label in labels),
+        float(path.distances[index]),
+        oracle=opinion,
+    )

@@ -1,0 +1,1 @@
+"""What answers a browser: the domains' pages in one server, its limits and its menu."""

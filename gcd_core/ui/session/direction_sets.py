@@ -1,0 +1,127 @@
+"""The sets of directions that a visitor found or loaded, kept side by side under their names."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+
+from gcd_core.errors import GCDError
+from gcd_core.method.directions import DirectionSet
+
+BUNDLED = "bundled"  # the name of the domain's own
+MAX_SETS_KEPT = 12  # kept, of all labels together
+MAX_NAME_LENGTH = 40  # letters of a name
+
+
+class Sets:
+    """Directions by label and name; the domain's own stand beside them as "bundled".
+
+    Of more than 12 the oldest goes that is not in use. Threads may share it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._kept: OrderedDict[tuple[str, str], DirectionSet] = OrderedDict()
+        self._used: dict[str, str] = {}
+
+    def names(self, label: str) -> list[str]:
+        """The names of the kept sets of a label, the oldest first."""
+        return [name for own, name in self._kept if own == label]
+
+    def newest(self, label: str) -> str:
+        """The name of the set of a label that was kept last; "bundled" where none was."""
+        return [BUNDLED, *self.names(label)][-1]
+
+    def used(self, label: str) -> str:
+        """The name of the set of a label that is in use; that of the domain's own at first."""
+        return self._used.get(label, BUNDLED)
+
+    def get(self, label: str, name: str) -> DirectionSet:
+        """Return a kept set.
+
+        Raises
+        ------
+        GCDError
+            Where none has the name.
+        """
+        if (label, name) not in self._kept:
+            known = ", ".join([BUNDLED, *self.names(label)])
+            raise GCDError(f"There are no directions named {name!r}: choose one of {known}.")
+        return self._kept[label, name]
+
+    def in_use(self, label: str) -> DirectionSet | None:
+        """Return the set of a label that is in use; None where that is the domain's own."""
+        name = self.used(label)
+        return None if name == BUNDLED else self._kept[label, name]
+
+    def keep(self, label: str, name: str, directions: DirectionSet) -> str:
+        """Keep a set; return its name, with a number where another has it already."""
+        with self._lock:
+            name = self._free(label, tidy(name))
+            self._kept[label, name] = directions
+            spare = [key for key in self._kept if self.used(key[0]) != key[1]]
+            while len(self._kept) > MAX_SETS_KEPT and spare[:1] != [(label, name)]:
+                del self._kept[spare.pop(0)]
+            return name
+
+    def use(self, label: str, name: str) -> None:
+        """Choose a kept set of a label, or "bundled".
+
+        Raises
+        ------
+        GCDError
+            Where none has the name.
+        """
+        with self._lock:
+            if name != BUNDLED:
+                self.get(label, name)
+            self._used[label] = name
+
+    def rename(self, label: str, name: str, other: str) -> str:
+        """Give a kept set another name; return it, with a number where another has it already.
+
+        Raises
+        ------
+        GCDError
+            Where none has the name.
+        """
+        with self._lock:
+            self.get(label, name)
+            if tidy(other) == name:
+                return name
+            other = self._free(label, tidy(other))
+            self._kept = OrderedDict(
+                ((own, other if (own, kept) == (label, name) else kept), value)
+                for (own, kept), value in self._kept.items()
+            )
+            if self._used.get(label) == name:
+                self._used[label] = other
+            return other
+
+    def clear(self) -> None:
+        """Drop all of them."""
+        self._kept.clear()
+        self._used.clear()
+
+    def _free(self, label: str, name: str) -> str:
+        taken, free, number = {BUNDLED, *self.names(label)}, name, 2
+        while free in taken:
+            free, number = f"{name} {number}", number + 1
+        return free
+
+
+def tidy(name: str) -> str:
+    """A name as it is kept: one line of at most 40 letters, "directions" where nothing is left."""
+    name = "".join(letter for letter in " ".join(name.split()) if letter.isprintable())
+    return name[:MAX_NAME_LENGTH].strip() or "directions"
+
+
+def file_name(domain: str, label: str, name: str) -> str:
+    """What a set's file is called, without what paths are made of."""
+    safe = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "directions"
+    return (
+        f"{domain}-{label}-{safe}.safetensors"
+        if name != BUNDLED
+        else f"{domain}-{label}.safetensors"
+    )

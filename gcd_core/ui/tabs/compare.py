@@ -1,0 +1,227 @@
+"""The Compare tab: every direction's counterfactual of one image, and how they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from itertools import combinations
+from typing import Any
+
+import gradio as gr
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gcd_core.errors import GCDError
+from gcd_core.images.drawing import overlay
+from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.walk import Path
+from gcd_core.perceptual import pairwise_distances
+from gcd_core.ui.engine.worker import Urgency
+from gcd_core.ui.frames import Opened
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.tabs.handler import report_errors
+from gcd_core.ui.views import charts
+from gcd_core.ui.views.data_urls import drawn
+from gcd_core.ui.views.exports import COMPARISONS, save_comparison
+from gcd_core.ui.views.html import after_others, cautions_line, image_tag
+from gcd_core.ui.views.payload import label_names, reconstruction_flips
+from gcd_core.ui.views.vocabulary import said, term, way
+from gcd_core.wording import signed
+
+MAX_TWIN_LPIPS = 0.02  # LPIPS between two counterfactuals, up to which they are called alike
+
+
+def row(name: str, path: Path, before: float | None, after: float | None) -> dict[str, Any]:
+    """One direction's numbers, for machines; `before` and `after` are the oracle's."""
+    i = path.counterfactual
+    follows = None
+    if path.flipped and before is not None and after is not None:
+        follows = charts.crosses(before, after)
+    return {
+        "direction": name,
+        "flipped": bool(path.flipped),
+        "alpha": float(path.alphas[i]),
+        "probability": float(path.probabilities[i]),
+        "lpips": float(path.distances[i]),
+        "oracle": after,
+        "oracle_follows": follows,
+    }
+
+
+def card(
+    opened: Opened, positive: str, numbers: dict[str, Any], path: Path, heat: Attribution
+) -> str:
+    """One direction's counterfactual, heat map and numbers; `positive` names the label's."""
+    image = drawn(path.counterfactual_image)
+    heated = drawn(overlay(opened.image, heat.map, 0.65))
+    verdict = "flips" if numbers["flipped"] else "no flip: nearest point"
+    opinion = ""
+    if numbers["oracle"] is not None:
+        words = {True: "flips too", False: "does not follow", None: ""}[numbers["oracle_follows"]]
+        css = "not" if numbers["oracle_follows"] is False else ""
+        opinion = (
+            f'<div class="oracle"><dt>{term("oracle")} <em class="{css}">{words}'
+            f"</em></dt><dd>{charts.percent(numbers['oracle'])}</dd></div>"
+        )
+    return (
+        f'<article class="gcd-card gcd-direction-card {"yes" if numbers["flipped"] else "no"}">'
+        f"<header><b>{way(numbers['direction'])}</b><em>{verdict}</em></header>"
+        f'<div class="pair">{image_tag(image, "counterfactual")}'
+        f"{image_tag(heated, 'BB-LIG heat map')}</div>"
+        f"<dl><div><dt>{escape(positive)}</dt><dd>{charts.percent(numbers['probability'])}</dd></div>"
+        f"<div><dt>{said('strength', '&alpha;')}</dt><dd>{signed(numbers['alpha'])}</dd></div>"
+        f"<div><dt>LPIPS</dt><dd>{numbers['lpips']:.3f}</dd></div>{opinion}</dl></article>"
+    )
+
+
+def waiting_card(name: str, after: str = "") -> str:
+    """The place of a direction whose path is being decoded, maybe after those of others."""
+    return (
+        f'<article class="gcd-card gcd-direction-card"><header><b>{way(name)}</b></header>'
+        f'<div class="gcd-wait"><span></span>following the direction{after}</div></article>'
+    )
+
+
+def distances(rows: list[dict[str, Any]], lpips: Tensor) -> list[list[float | None]]:
+    """LPIPS (k, k) between counterfactuals; None where one of the two did not flip."""
+    flips = [row["flipped"] for row in rows]
+    return [
+        [value if flips[i] and flips[j] else None for j, value in enumerate(values)]
+        for i, values in enumerate(lpips.tolist())
+    ]
+
+
+def twins(names: list[str], values: list[list[float | None]]) -> list[tuple[str, str, float]]:
+    """Every two directions whose counterfactuals look alike, and the LPIPS between them."""
+    return [
+        (names[i], names[j], value)
+        for i, j in combinations(range(len(names)), 2)
+        if (value := values[i][j]) is not None and value <= MAX_TWIN_LPIPS
+    ]
+
+
+def tables(names: list[str], values: list[list[float | None]], cosines: Tensor) -> str:
+    """How different the directions are, in the pictures and in themselves, as HTML."""
+    alike = "".join(
+        f"<p>{escape(a)} and {escape(b)} change this picture alike (LPIPS {value:.3f}).</p>"
+        for a, b, value in twins(names, values)
+    )
+    return (
+        f'<div class="gcd-card"><h2>{term("diversity")}'
+        "<small>LPIPS between counterfactuals</small></h2>"
+        f"{charts.matrix(names, values)}"
+        '<p class="gcd-quiet">The deeper the colour, the more two directions change the '
+        f"picture differently. Empty: one of the two does not flip it.</p>{alike}</div>"
+        f'<div class="gcd-card"><h2>{term("cosine")}<small>between directions</small></h2>'
+        f"{charts.matrix(names, cosines.tolist(), digits=2)}"
+        '<p class="gcd-quiet">0: orthogonal. 1 or &minus;1: the same way, or its reverse.</p></div>'
+    )
+
+
+def shown(head: str, cards: list[str]) -> str:
+    """The cards under what must be known before them, as HTML."""
+    return f'{head}<div class="gcd-cards">{"".join(cards)}</div>'
+
+
+class CompareTab:
+    """The components of the tab and its one handler.
+
+    Parameters
+    ----------
+    visitors : Visitors
+    """
+
+    def __init__(self, visitors: Visitors) -> None:
+        self.visitors, self.service = visitors, visitors.service
+        self.numbers = gr.JSON(label="facts", visible=False)
+        with gr.Row(elem_id="compare"):
+            with gr.Column(elem_id="compare-cards", min_width=480):
+                self.cards = gr.HTML(label="cards", apply_default_css=False, elem_id="cards")
+            with gr.Column(elem_id="compare-matrix", min_width=320):
+                self.matrix = gr.HTML(label="matrix", apply_default_css=False, elem_id="matrix")
+                self.again = gr.Button("Compare again", size="sm", elem_id="compare-again")
+                self.file_format = gr.Textbox("csv", label="file_format", visible=False)
+                with gr.Row(elem_id="compare-save"):
+                    self.saves = {
+                        name: gr.Button(name.upper(), size="sm", elem_id=f"compare-{name}")
+                        for name in COMPARISONS
+                    }
+                self.file = gr.DownloadButton(visible="hidden", elem_id="compare-file")
+
+    def compare(self, request: gr.Request) -> Iterator[tuple]:
+        """Every direction's counterfactual; the last answer holds all rows and the matrix."""
+        session = self.visitors.session(request.session_hash)
+        opened, moves = session.opened, session.moves
+        if opened is None or moves is None or session.directions is None:
+            raise GCDError("There is nothing to compare yet: open an image with directions first.")
+        label, positive, i = session.label, label_names(session)[1], session.index
+        before = opened.source.oracle[i] if opened.source.oracle else None
+        numbers: dict[str, Any] = {"label": label, "image_name": opened.name, "rows": []}
+        numbers["set"] = session.sets.used(label)
+        numbers |= {"lpips": [], "reconstruction_flips": reconstruction_flips(session)}
+        head = f'<p class="gcd-quiet">Directions: {escape(numbers["set"])}</p>'
+        head += cautions_line(session)
+        cards: list[str] = []
+        images: list[Tensor] = []
+        names = moves.names
+        for name in names:
+            others = [waiting_card(n) for n in names[len(cards) + 1 :]]
+            try:
+                for first in moves.awaited(name):
+                    waiting = waiting_card(name, after_others(*first))
+                    yield numbers, shown(head, [*cards, waiting, *others]), ""
+                path = moves.path_now(name)
+            except GCDError:
+                if session.moves is moves:
+                    raise
+                return  # another image was opened meanwhile: nobody asks about this one any more
+            if session.moves is not moves:
+                return
+            opinion = self.service.second_opinion.of(path.counterfactual_image)
+            numbers["rows"].append(row(name, path, before, opinion[i] if opinion else None))
+            heat = explain_path(path, until=path.counterfactual)
+            cards.append(card(opened, positive, numbers["rows"][-1], path, heat))
+            images.append(path.counterfactual_image)
+        perceptual = self.service.domain.perceptual
+        lpips = self.service.in_turn(
+            Urgency.LIVE, pairwise_distances, torch.cat(images), perceptual
+        )
+        values = distances(numbers["rows"], lpips)
+        vectors = torch.stack([session.directions[name].vector for name in names])
+        cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=2)
+        numbers |= {"lpips": values, "cosines": cosines.tolist(), "alike": twins(names, values)}
+        session.compared = numbers
+        yield numbers, shown(head, cards), tables(names, values, cosines)
+
+    def save(self, file_format: str, request: gr.Request) -> tuple:
+        """Writes the last comparison as `csv`, `json`, or with all its pictures as `zip`."""
+        session = self.visitors.session(request.session_hash)
+        if session.compared is None:
+            raise GCDError("There is nothing to save yet: compare first.")
+        file = save_comparison(session, session.compared, file_format)
+        return session.compared, str(file)
+
+    def bind(self, tab: gr.Tab) -> None:
+        """Connects the components: the tab compares when it is opened."""
+        gr.on(
+            [tab.select, self.again.click],
+            report_errors(self.compare),
+            None,
+            [self.numbers, self.cards, self.matrix],
+            api_name="compare",
+            show_progress="hidden",
+            concurrency_limit=None,
+        )
+        for name, button in self.saves.items():
+            saved = button.click(
+                report_errors(self.save),
+                self.file_format,
+                [self.numbers, self.file],
+                js=f"gcd.withFirst('{name}')",
+                api_name="save_comparison" if name == "csv" else f"save_comparison_{name}",
+                api_visibility="public" if name == "csv" else "private",
+                show_progress="hidden",
+                concurrency_limit=None,
+            )
+            saved.success(None, None, None, js="gcd.download('#compare-file')")

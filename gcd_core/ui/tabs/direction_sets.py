@@ -1,0 +1,168 @@
+"""The sets of directions that there are: use, rename, save and load them."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import Any
+
+import gradio as gr
+
+from gcd_core.errors import GCDError
+from gcd_core.method.directions import load_directions
+from gcd_core.ui.session.direction_sets import BUNDLED, MAX_NAME_LENGTH, file_name
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
+from gcd_core.ui.tabs.explore.events import LIVE, ExploreTab
+from gcd_core.ui.tabs.handler import report_errors, without_temp_copy
+from gcd_core.ui.views.html import Display, heading
+from gcd_core.ui.views.payload import payload_of
+
+
+def to_explore() -> dict[str, Any]:
+    """Open the Explore tab.
+
+    No gr.Tabs: a component that is made while another domain's page is laid out lands on that.
+    """
+    return gr.update(selected="explore")
+
+
+NEWEST_SET = ("the newest", "")  # what was found or loaded last, else the bundled ones
+
+
+class SetsPanel:
+    """The choice among the sets of directions of the explained label, and what to do with them.
+
+    Parameters
+    ----------
+    visitors : Visitors
+    explore : ExploreTab
+        Where a set is opened.
+    """
+
+    def __init__(self, visitors: Visitors, explore: ExploreTab) -> None:
+        self.visitors, self.explore, self.service = visitors, explore, visitors.service
+        with gr.Row(elem_id="sets"):
+            self.chosen = gr.Dropdown(
+                [NEWEST_SET, BUNDLED],
+                value="",
+                label="Directions",
+                elem_id="chosen",
+                min_width=120,
+            )
+            self.name = gr.Textbox(
+                label="Rename to", max_length=MAX_NAME_LENGTH, elem_id="name", min_width=120
+            )
+        with gr.Row(elem_id="files"):
+            self.use_button = gr.Button("Use these", size="sm", elem_id="use")
+            self.save = gr.Button("Save", size="sm", elem_id="save")
+            self.load_button = without_temp_copy(
+                gr.UploadButton(
+                    "Load",
+                    size="sm",
+                    file_types=[".safetensors"],
+                    elem_id="load",
+                )
+            )
+        with gr.Column(visible=False) as self.file_box:
+            self.file = gr.File(label="Directions", interactive=False, elem_id="file")
+
+    def use_directions(
+        self, name: str, overlay: str, opacity: float, view: str, request: gr.Request
+    ) -> tuple:
+        """Opens a set of directions of the explained label in Explore: kept ones, or `bundled`.
+
+        Without a name, the newest that was found or loaded.
+        """
+        session = self.visitors.session(request.session_hash)
+        session.use(session.label, name or session.sets.newest(session.label))
+        return (*self._everything(session, Display(overlay, opacity, view)), to_explore())
+
+    def rename_directions(self, name: str, other: str, request: gr.Request) -> tuple:
+        """Gives a kept set of directions another name."""
+        session = self.visitors.session(request.session_hash)
+        name = name or session.sets.newest(session.label)
+        if name == BUNDLED:
+            raise GCDError("The bundled directions keep their name: choose others to rename.")
+        name = session.sets.rename(session.label, name, other)
+        return payload_of(session, set=name), chooser(session, name), "", heading(session)
+
+    def save_directions(self, name: str, request: gr.Request) -> tuple:
+        """Writes a set of directions to a file that `load_directions` and the library read.
+
+        Without a name, the newest that was found or loaded.
+        """
+        session = self.visitors.session(request.session_hash)
+        name = name or session.sets.newest(session.label)
+        if name == BUNDLED:
+            directions = self.service.ready_directions(session.label)
+        else:
+            directions = session.sets.get(session.label, name)
+        if directions is None:
+            raise GCDError("There are no directions to save yet: find or load some first.")
+        file = session.folder / file_name(self.service.domain.name, session.label, name)
+        directions.save(file)
+        return str(file), payload_of(session), gr.update(visible=True)
+
+    def load_directions(
+        self, file: str, overlay: str, opacity: float, view: str, request: gr.Request
+    ) -> tuple:
+        """Opens a file of directions in Explore, and keeps them beside the others."""
+        session = self.visitors.session(request.session_hash)
+        path = FilePath(file)
+        try:
+            directions = load_directions(path, domain=self.service.domain)
+        finally:
+            path.unlink(missing_ok=True)
+        name = session.sets.keep(directions.label, path.stem, directions)
+        session.use(directions.label, name)
+        return (*self._everything(session, Display(overlay, opacity, view)), to_explore())
+
+    def _everything(self, session: Session, display: Display) -> tuple:
+        """Values of all that a set of directions changes, the chooser's last."""
+        shown = self.explore.layout.show_everything(session, display)
+        return (*shown, chooser(session, session.sets.used(session.label)))
+
+    def bind(self, tabs: gr.Tabs) -> None:
+        """Connects the components."""
+        layout = self.explore.layout
+        used = self.use_button.click(
+            report_errors(self.use_directions),
+            [self.chosen, *layout.display],
+            [*layout.everything, self.chosen, tabs],
+            api_name="use_directions",
+            **LIVE,
+        )
+        self.explore.then_prepare(used, "use_directions")
+        self.name.submit(
+            report_errors(self.rename_directions),
+            [self.chosen, self.name],
+            [layout.numbers, self.chosen, self.name, layout.heading],
+            api_name="rename_directions",
+            **LIVE,
+        )
+        saved = self.save.click(
+            report_errors(self.save_directions),
+            self.chosen,
+            [self.file, layout.numbers, self.file_box],
+            api_name="save_directions",
+            **LIVE,
+        )
+        saved.success(None, None, None, js="gcd.download('#file a')")
+        loaded = self.load_button.upload(
+            report_errors(self.load_directions),
+            [self.load_button, *layout.display],
+            [*layout.everything, self.chosen, tabs],
+            api_name="load_directions",
+            **LIVE,
+        )
+        self.explore.then_prepare(loaded, "load_directions")
+
+
+def chooser(session: Session, name: str) -> dict[str, Any]:
+    """The update of the choice among the sets of directions of the explained label.
+
+    A set of another label is not among them: the one in use is chosen then.
+    """
+    names = [BUNDLED, *session.sets.names(session.label)]
+    used = session.sets.used(session.label)
+    return gr.update(choices=[NEWEST_SET, *names], value=name if name in names else used)

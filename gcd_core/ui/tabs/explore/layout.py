@@ -1,0 +1,339 @@
+"""The components of the Explore tab, and the values that a session gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from gcd_core.domains.opening import Domain
+from gcd_core.method.loss import THRESHOLD
+from gcd_core.ui.frames import MAX_H, SLIDERS
+from gcd_core.ui.session.direction_sets import BUNDLED
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
+from gcd_core.ui.tabs.explore.region import RegionPanel
+from gcd_core.ui.tabs.handler import without_temp_copy
+from gcd_core.ui.views.data_urls import thumbnail
+from gcd_core.ui.views.html import (
+    Display,
+    curve_card,
+    direction_title,
+    end_picture,
+    fold_line,
+    heading,
+    pictures,
+    readout,
+    tools,
+    ways_line,
+)
+from gcd_core.ui.views.payload import payload_of
+
+STEP = 0.01  # of alpha on a slider: what is typed to two decimals stays
+ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
+
+
+class DirectionRow:
+    """The components of a direction, laid out where this is made.
+
+    Parameters
+    ----------
+    name : str
+    alpha_max : float
+        How far its slider goes, either way.
+    """
+
+    def __init__(self, name: str, alpha_max: float) -> None:
+        with gr.Row(elem_classes=[ROW], elem_id=f"direction-{name}") as self.row:
+            self.title = _html(f"title_{name}", "gcd-title")
+            self.low = _html(f"low_{name}", "gcd-end")
+            self.slider = gr.Slider(
+                -alpha_max,
+                alpha_max,
+                0,
+                step=STEP,
+                label=name,
+                container=False,
+                buttons=[],
+                elem_id=f"slider-{name}",
+                min_width=120,
+            )
+            self.high = _html(f"high_{name}", "gcd-end")
+            self.flip = gr.Button("To flip", size="sm", elem_id=f"flip-{name}", min_width=48)
+            self.film = gr.HTML(
+                label=f"film_{name}",
+                visible="hidden",
+                html_template="<i></i>",  # its value is for the page's script
+                js_on_load=f"gcd.film('{name}', props, watch)",
+                apply_default_css=False,
+            )
+
+
+def _html(label: str, css: str) -> gr.HTML:
+    return gr.HTML(label=label, elem_classes=css, apply_default_css=False, min_width=44)
+
+
+OVERLAYS = [
+    ("BB-LIG", "bb_lig"),
+    ("Cells", "cells"),
+    ("Difference", "difference"),
+    ("None", "none"),
+]
+VIEWS = [("Side by side", "side"), ("Before | after", "slide")]
+ACCENT_COLOUR = "colour"  # class of the place to drop an image, where radiographs are not asked for
+EXAMPLES = (
+    '{{#each thumbs}}<button type="button" data-index="{{@index}}" title="{{this.name}}">'
+    '<img src="{{this.picture}}" alt="{{this.name}}"></button>{{/each}}'
+)
+
+
+def targets(margin: float) -> list[tuple[str, str]]:
+    """How convincing a flip can be asked for, the domain's own margin among them: words, values."""
+    margins = sorted({0.0, 0.25, 0.45, margin})
+    words = ["just flipped" if m == 0 else f"{100 * (THRESHOLD + m):.0f} %" for m in margins]
+    return [*zip(words, [f"{m:g}" for m in margins], strict=True), ("strongest", "strongest")]
+
+
+class ExploreLayout:
+    """The components, laid out where this is made; groups of them, and the groups' values.
+
+    Parameters
+    ----------
+    visitors : Visitors
+        Of a domain whose examples, labels and `alpha_max` are laid out.
+    """
+
+    def __init__(self, visitors: Visitors) -> None:
+        self.visitors, domain = visitors, visitors.service.domain
+        self.alpha_max, self.margin = domain.alpha_max, domain.margin
+        self.grey = domain.generator.channels == 1
+        self.numbers = gr.JSON(label="facts", visible=False, elem_id="facts")
+        self.direction = gr.Textbox("g", label="direction", visible=False)
+        self.address = gr.Textbox("", label="address", visible=False)
+        self.revisit = gr.Button(visible="hidden", elem_id="revisit")
+        self.moved = gr.Button(visible="hidden", elem_id="moved")
+        self.file_format = gr.Textbox("pdf", label="file_format", visible=False)
+        self._lay_out_strip(domain)
+        with gr.Row(elem_id="work"):
+            self._lay_out_stage()
+            rows = self._lay_out_directions()
+        self.rows, self.titles = [r.row for r in rows], [r.title for r in rows]
+        self.lows, self.highs = [r.low for r in rows], [r.high for r in rows]
+        self.sliders, self.flips = [r.slider for r in rows], [r.flip for r in rows]
+        self.films = [r.film for r in rows]
+
+    def _lay_out_strip(self, domain: Domain) -> None:
+        """What to open and to explain."""
+        with gr.Row(elem_id="strip"):
+            self.source = without_temp_copy(
+                gr.File(
+                    label="source",
+                    show_label=False,
+                    container=False,
+                    buttons=[],
+                    elem_id="source",
+                    elem_classes=[] if self.grey else [ACCENT_COLOUR],
+                    min_width=150,
+                )
+            )
+            self.examples = gr.HTML(
+                0,
+                label="example",
+                html_template=EXAMPLES,
+                js_on_load="gcd.examples(element, props, trigger, watch)",
+                thumbs=[
+                    {
+                        "name": f"Example {number}",
+                        "picture": thumbnail(domain.load_image(path)),
+                    }
+                    for number, path in enumerate(domain.examples, start=1)
+                ],
+                elem_id="examples",
+                min_width=300,
+            )
+            self.label = gr.Radio(
+                [(domain.label_info[label].title, label) for label in domain.labels],
+                value=domain.labels[0],
+                label="Explain",
+                container=False,
+                elem_id="label",
+                min_width=180,
+            )
+
+    def _lay_out_stage(self) -> None:
+        """The pictures, how to see them, and what is measured of them."""
+        with gr.Column(elem_id="stage", min_width=480):
+            with gr.Row(elem_id="toolbar"):
+                self.view = gr.Radio(
+                    VIEWS, value="side", show_label=False, container=False, elem_id="view"
+                )
+                self.overlay = gr.Radio(
+                    OVERLAYS, value="bb_lig", label="Map", container=False, elem_id="overlay"
+                )
+                self.opacity = gr.Slider(
+                    0,
+                    1,
+                    0.6,
+                    step=0.05,
+                    label="Opacity",
+                    container=False,
+                    buttons=[],
+                    elem_id="opacity",
+                )
+                gr.HTML(
+                    tools(self.grey),
+                    elem_id="tools",
+                    js_on_load="gcd.tools(element)",
+                    apply_default_css=False,
+                )
+            self.pictures = gr.HTML(
+                label="pictures",
+                elem_id="pictures",
+                js_on_load="gcd.pictures(element, watch)",
+                apply_default_css=False,
+            )
+            self.region = RegionPanel(self.visitors)
+            with gr.Row(elem_id="readout"):
+                self.bars = gr.HTML(
+                    label="bars",
+                    elem_id="bars",
+                    js_on_load="gcd.bars(watch)",
+                    apply_default_css=False,
+                )
+                self.curve = gr.HTML(
+                    label="curve",
+                    elem_id="curve",
+                    js_on_load="gcd.dragCurve(element, watch)",
+                    apply_default_css=False,
+                )
+
+    def _lay_out_directions(self) -> list[DirectionRow]:
+        """A row for each direction, those that hardly move folded away, and what to do with all."""
+        rows: list[DirectionRow] = []
+        with gr.Column(elem_id="directions", min_width=320):
+            self.heading = gr.HTML(label="heading", elem_id="heading", apply_default_css=False)
+            self.back = gr.Button(
+                "Back to the bundled directions", size="sm", visible=False, elem_id="back"
+            )
+            self.target = gr.Radio(
+                targets(self.margin),
+                value=f"{self.margin:g}",
+                label="To flip",
+                container=False,
+                elem_id="target",
+            )
+            rows += [DirectionRow(name, self.alpha_max) for name in SLIDERS[: 1 + MAX_H]]
+            self.ways = gr.HTML(label="ways", elem_id="ways", apply_default_css=False)
+            rows += [DirectionRow(name, self.alpha_max) for name in SLIDERS[1 + MAX_H :]]
+            self.fold = gr.HTML(
+                label="fold",
+                elem_id="fold",
+                js_on_load="gcd.fold(element, watch)",
+                apply_default_css=False,
+            )
+            with gr.Row(elem_id="actions"):
+                self.reset = gr.Button("Reset", size="sm", elem_id="reset")
+                self.sweep = gr.Button("Sweep", size="sm", elem_id="sweep")
+                self.gif = gr.Button("GIF", size="sm", elem_id="gif")
+                self.report_pdf = gr.Button("Report", size="sm", elem_id="report-pdf")
+                self.report_png = gr.Button("PNG", size="sm", elem_id="report-png")
+                self.path_csv = gr.Button("CSV", size="sm", elem_id="path-csv")
+            self.report_file = gr.DownloadButton("file", visible="hidden", elem_id="report-file")
+        return rows
+
+    # -- groups -----------------------------------------------------------------------------
+
+    @property
+    def display(self) -> list[Any]:
+        """The components that a `Display` is read from."""
+        return [self.overlay, self.opacity, self.view]
+
+    @property
+    def shown(self) -> list[Any]:
+        """The components that a move changes; the first is for machines."""
+        return [self.numbers, self.pictures, self.bars, self.curve]
+
+    @property
+    def ends(self) -> list[Any]:
+        """The components that a newly decoded path changes."""
+        return [self.heading, *self.titles, *self.lows, *self.highs, self.fold]
+
+    @property
+    def everything(self) -> list[Any]:
+        """The components that a new image, label or set of directions changes."""
+        return [
+            *self.shown,
+            *self.ends,
+            *self.sliders,
+            *self.films,
+            *self.rows,
+            self.region.cards,
+            self.back,
+            self.ways,
+            self.label,
+            self.examples,
+            self.source,
+        ]
+
+    # -- values -----------------------------------------------------------------------------
+
+    def show(self, session: Session, display: Display) -> tuple:
+        """Values of `shown`."""
+        return (
+            payload_of(session),
+            pictures(session, display),
+            readout(session),
+            curve_card(session),
+        )
+
+    def show_ends(self, session: Session) -> tuple:
+        """Values of `ends`."""
+        names = [name if name in session.names else None for name in SLIDERS]
+        return (
+            heading(session),
+            *(direction_title(session, n) for n in names),
+            *(end_picture(session, n, 0) for n in names),
+            *(end_picture(session, n, -1) for n in names),
+            fold_line(session),
+        )
+
+    def show_everything(self, session: Session, display: Display) -> tuple:
+        """Values of `everything`, with the sliders where the session is."""
+        rows: list[Any] = [gr.skip() for _ in SLIDERS]
+        if session.laid_out != (session.names, session.folded):
+            session.laid_out = session.names, session.folded
+            rows = [
+                gr.update(
+                    visible=name in session.names,
+                    elem_classes=[ROW, FOLDED] if name in session.folded else [ROW],
+                )
+                for name in SLIDERS
+            ]
+        example = -1 if session.example is None else session.example
+        return (
+            *self.show(session, display),
+            *self.show_ends(session),
+            *(session.alphas.get(name, 0.0) for name in SLIDERS),
+            *("" for _ in self.films),
+            *rows,
+            "",
+            gr.update(visible=session.sets.used(session.label) != BUNDLED),
+            ways_line(session),
+            session.label,
+            example,
+            None,
+        )
+
+    def show_films(self, session: Session, sent: set[str]) -> tuple:
+        """Values of `films`: those of paths that became ready, whose names are added to `sent`."""
+        paths = session.paths
+        new = [name for name in session.names if paths is not None and paths.film(name)]
+        new = [name for name in new if name not in sent]
+        sent.update(new)
+        return tuple(
+            paths.film(name) if paths is not None and name in new else gr.skip() for name in SLIDERS
+        )
+
+    def positions(self, session: Session) -> list[Any]:
+        """Values of `sliders`."""
+        return [session.alphas.get(n, 0.0) if n in session.names else gr.skip() for n in SLIDERS]

@@ -1,0 +1,301 @@
+"""The region tool: paint a part of the picture, and see whether it alone changes the answer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import queue
+import threading
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+import gradio as gr
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
+
+from gcd_core.bridge.paths import bridge_of
+from gcd_core.domains.opening import Domain
+from gcd_core.errors import Cancelled, GCDError
+from gcd_core.images.drawing import difference, overlay, to_pil
+from gcd_core.images.limits import ImageError
+from gcd_core.method.region import check_region
+from gcd_core.ui.session.regions import GCD, METHODS, RCSB, Regions, Tried
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
+from gcd_core.ui.tabs.handler import report_errors
+from gcd_core.ui.views import charts
+from gcd_core.ui.views.data_urls import drawn
+from gcd_core.ui.views.html import image_tag
+from gcd_core.ui.views.payload import label_names, verdict
+from gcd_core.ui.views.vocabulary import way
+
+LIVE: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+MAX_MASK_LENGTH = 400_000  # letters of a mask's data address
+OUTLINE = torch.tensor([0.25, 0.85, 1.0])
+PAINTER = (
+    ("brush", "Brush", "Paint where the picture may change"),
+    ("eraser", "Eraser", "Take away from what is painted"),
+    ("box", "Box", "Draw a box"),
+    ("invert", "Outside", "What is painted and what is not change places"),
+    ("undo", "Undo", "Undo the last stroke"),
+    ("clear", "Clear", "Start afresh"),
+)
+
+
+def painter() -> str:
+    """The tools to paint with, as HTML; the page's script does the painting."""
+    buttons = "".join(
+        f'<button type="button" data-paint="{name}" title="{title}">{text}</button>'
+        for name, text, title in PAINTER
+    )
+    return (
+        f'<div class="gcd-painter"><b>Region</b>{buttons}<label>Size <input type="range" min="2" '
+        'max="40" value="12" name="brush-size"></label><span class="share"></span></div>'
+    )
+
+
+def why_no_bridge(domain: Domain) -> str:
+    """Why a region cannot be changed by a bridge here, in a sentence; nothing where it can."""
+    try:
+        bridge_of(domain)
+    except GCDError as error:
+        return str(error)
+    return ""
+
+
+def mask_file(address: object) -> bytes:
+    """The file in a data address of a picture.
+
+    Raises
+    ------
+    GCDError
+        Where it is none.
+    """
+    text = address if isinstance(address, str) else ""
+    if not text:
+        raise GCDError("Nothing is painted yet: paint where the picture may change.")
+    head, _, body = text.partition(";base64,")
+    if len(text) > MAX_MASK_LENGTH or not head.startswith("data:image/"):
+        raise ImageError("The mask is no picture: send it as a data address of a PNG.")
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error:
+        raise ImageError("The mask's data address is damaged: paint it again.") from None
+
+
+def mask_address(mask: Tensor) -> str:
+    """The data address of a mask (S, S), bool, white where it marks."""
+    return drawn(to_pil(mask[None].float()))
+
+
+def outlined(image: Tensor, mask: Tensor) -> Tensor:
+    """An image (1, C, H, W) with the border of a mask (H, W) drawn in, as (1, 3, H, W).
+
+    Inside the mask, so that no pixel outside is other than it was.
+    """
+    inside = mask[None, None].float()
+    shrunk = 1 - torch.nn.functional.max_pool2d(1 - inside, 3, stride=1, padding=1)
+    border = (inside - shrunk)[0].bool()
+    return torch.where(border, OUTLINE[:, None, None], image.expand(1, 3, -1, -1))
+
+
+def card(session: Session, tried: Tried) -> str:
+    """One region as HTML: original and result with its outline, difference, verdict, curve."""
+    opened, path = session.opened, tried.path
+    assert opened is not None
+    positive, before = label_names(session)[1], opened.source.probabilities[session.index]
+    changed = path.counterfactual_image
+    change = (
+        pil_to_tensor(overlay(opened.image, difference(changed, opened.image), 0.8))[None] / 255
+    )
+    points = list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
+    here = points[path.counterfactual]
+    curve = charts.curve(points, [], here, float(path.alphas.abs().max()), label_names(session))
+    css = "yes" if path.flips else "no"
+    pictures = (
+        image_tag(drawn(outlined(opened.image, tried.mask)), "original, outlined")
+        + image_tag(drawn(outlined(changed, tried.mask)), "changed inside the region")
+        + image_tag(drawn(outlined(change, tried.mask)), "difference, outlined")
+    )
+    about = f"{charts.percent(tried.share)} of the picture, along {way(path.direction_name)}"
+    return (
+        f'<article class="gcd-card gcd-region {css}"><h2><span>{escape(tried.name)}</span>'
+        f"<small>{about}</small></h2><p>{escape(verdict(tried, before, positive))}</p>"
+        f'<div class="trio">{pictures}</div>{curve}</article>'
+    )
+
+
+def region_numbers(session: Session, tried: Tried) -> dict[str, Any]:
+    """One region in numbers, for machines."""
+    path, i = tried.path, tried.path.counterfactual
+    return {
+        "name": tried.name,
+        "share": tried.share,
+        "flipped": path.flips,
+        "method": RCSB if path.direction_name == RCSB else GCD,
+        "direction": path.direction_name,
+        "tried": tried.asked,
+        "alpha": float(path.alphas[i]),
+        "before": path.source_probability,
+        "after": float(path.probabilities[i]),
+        "lpips": float(path.distances[i]),
+        "label": session.label,
+    }
+
+
+class RegionPanel:
+    """The tool's components and handlers.
+
+    Parameters
+    ----------
+    visitors : Visitors
+    """
+
+    def __init__(self, visitors: Visitors) -> None:
+        self.visitors = visitors
+        self.size = visitors.service.domain.generator.image_size
+        self._reader = visitors.service.context.reader
+        self.numbers = gr.JSON(label="facts", visible=False)
+        self.mask = gr.Textbox("", label="mask", visible=False)
+        black_box_only = why_no_bridge(visitors.service.domain)
+        with gr.Column(elem_id="region"):
+            with gr.Row(elem_id="region-tools"):
+                gr.HTML(painter(), js_on_load="gcd.painter(element)", apply_default_css=False)
+                self.method = gr.Radio(
+                    list(METHODS),
+                    value=GCD,
+                    label="method",
+                    show_label=False,
+                    container=False,
+                    visible=not black_box_only,
+                    elem_id="region-method",
+                )
+                self.suggest = gr.Button("Suggest", size="sm", elem_id="suggest-region")
+                self.attempt = gr.Button(
+                    "Try this region", size="sm", variant="primary", elem_id="try-region"
+                )
+                self.cancel = gr.Button("Cancel", size="sm", elem_id="cancel-region")
+                self.forget = gr.Button("Forget all", size="sm", elem_id="forget-regions")
+            if black_box_only:
+                gr.HTML(f'<p class="gcd-note">{escape(black_box_only)}</p>', elem_id="region-note")
+            self.suggested = gr.HTML(
+                label="suggested",
+                html_template="<i></i>",  # its value is for the page's script
+                visible="hidden",
+                js_on_load="gcd.suggested(props, watch)",
+            )
+            self.cards = gr.HTML(label="regions", elem_id="regions", apply_default_css=False)
+
+    # -- handlers -------------------------------------------------------------------------------
+
+    def _session(self, request: gr.Request) -> tuple[Session, Regions]:
+        session = self.visitors.session(request.session_hash)
+        if session.regions is None:
+            raise GCDError("There is nothing to paint on yet: open an image first.")
+        return session, session.regions
+
+    def paint_region(self, mask: str, request: gr.Request) -> dict[str, Any]:
+        """Checks a mask: a PNG as data address, white where the picture may change."""
+        self._session(request)
+        marked = self._reader.mask(mask_file(mask), self.size)
+        check_region(self.visitors.service.domain, marked)
+        return {"share": float(marked.double().mean())}
+
+    def suggest_region(self, request: gr.Request) -> tuple[dict[str, Any], str]:
+        """Answers with the cells that matter most to the change along the moved direction."""
+        session, regions = self._session(request)
+        mask = regions.suggest(session.path_now(session.moved))
+        address = mask_address(mask)
+        return {"share": float(mask.double().mean()), "mask": address}, address
+
+    def try_region(self, mask: str, method: str, request: gr.Request) -> Iterator[tuple[Any, str]]:
+        """Changes the picture inside the mask alone, by directions (gcd) or by the bridge (rcsb).
+
+        The last answer holds what came of it.
+        """
+        session, regions = self._session(request)
+        marked = self._reader.mask(mask_file(mask), self.size)
+        news: queue.Queue[tuple[int, int]] = queue.Queue()
+        outcome: list[Tried | Exception] = []
+
+        def work() -> None:
+            try:
+                outcome.append(regions.attempt(marked, lambda *done: news.put(done), method))
+            except Exception as error:  # told below, to who waits
+                outcome.append(error)
+
+        thread = threading.Thread(target=work, name="region", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            try:
+                done, total = news.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            detail = f"step {done + 1} of {total} at most"
+            yield (
+                gr.skip(),
+                charts.meter(done / total, "Trying the region", detail)
+                + self._cards(session, regions),
+            )
+        result = outcome[0]
+        if isinstance(result, Cancelled):
+            yield gr.skip(), self._cards(session, regions)
+            return
+        if isinstance(result, Exception):
+            yield gr.skip(), self._cards(session, regions)
+            raise result
+        numbers = region_numbers(session, result)
+        yield (
+            numbers | {"regions": [region_numbers(session, tried) for tried in regions.kept]},
+            self._cards(session, regions),
+        )
+
+    def cancel_region(self, request: gr.Request) -> None:
+        """Ends what is being tried."""
+        self._session(request)[1].cancel()
+
+    def forget_regions(self, request: gr.Request) -> str:
+        """Drops the regions that were tried of this image."""
+        session, regions = self._session(request)
+        regions.forget()
+        return self._cards(session, regions)
+
+    def _cards(self, session: Session, regions: Regions) -> str:
+        """The regions that were tried of the opened image, side by side; none of another one."""
+        if session.regions is not regions:
+            return ""
+        cards = "".join(card(session, tried) for tried in reversed(regions.kept))
+        return f'<div class="gcd-cards">{cards}</div>' if cards else ""
+
+    def bind(self) -> None:
+        """Connects the components."""
+        self.mask.input(
+            report_errors(self.paint_region),
+            self.mask,
+            self.numbers,
+            api_name="paint_region",
+            **LIVE,
+        )
+        self.suggest.click(
+            report_errors(self.suggest_region),
+            None,
+            [self.numbers, self.suggested],
+            api_name="suggest_region",
+            **LIVE,
+        )
+        self.attempt.click(
+            report_errors(self.try_region),
+            [self.mask, self.method],
+            [self.numbers, self.cards],
+            js="gcd.withMask",
+            api_name="try_region",
+            **LIVE,
+        )
+        self.cancel.click(
+            report_errors(self.cancel_region), None, None, api_name="cancel_region", **LIVE
+        )
+        self.forget.click(
+            report_errors(self.forget_regions), None, self.cards, api_name="forget_regions", **LIVE
+        )

@@ -1,0 +1,453 @@
+"""The Globality tab: one direction over many images, and what they have alike."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path as FilePath
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import gradio as gr
+import torch
+from torch import Tensor
+
+from gcd_core.errors import GCDError
+from gcd_core.evaluation.fan import fan_of, mean_map
+from gcd_core.files import atomic_write
+from gcd_core.images.dataset import ImageFiles
+from gcd_core.images.drawing import encode_png, overlay, save_png
+from gcd_core.images.reading import shown_name
+from gcd_core.report.captions import caption
+from gcd_core.ui.frames import SLIDERS
+from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
+from gcd_core.ui.settings import UploadTally
+from gcd_core.ui.tabs.direction_sets import to_explore
+from gcd_core.ui.tabs.explore.events import LIVE, ExploreTab
+from gcd_core.ui.tabs.handler import report_errors, without_temp_copy
+from gcd_core.ui.views import charts
+from gcd_core.ui.views.data_urls import drawn, thumbnail
+from gcd_core.ui.views.exports import rows_as_csv
+from gcd_core.ui.views.html import Display, image_tag
+from gcd_core.ui.views.payload import label_names
+from gcd_core.ui.views.vocabulary import said, term, way
+from gcd_core.wording import duration
+
+TILE_SIDE = 88  # of a picture on the wall, in pixels
+FORMATS = ("csv", "zip")
+
+
+# -- what is shown ---------------------------------------------------------------------------------
+
+
+def row(piece: BatchItem) -> dict[str, Any]:
+    """One image's numbers, for machines."""
+    before, after = piece.oracle or (None, None)
+    return {
+        "image": piece.name,
+        "before": piece.before,
+        "after": piece.after,
+        "flipped": piece.flipped,
+        "alpha": piece.alpha,
+        "lpips": piece.lpips,
+        "oracle_before": before,
+        "oracle_after": after,
+        "oracle_follows": piece.oracle_follows,
+    }
+
+
+def numbers(wall: BatchWalk) -> dict[str, Any]:
+    """What the tab shows in numbers, for machines."""
+    pieces = wall.pieces
+    flips = [piece for piece in pieces if piece.flipped]
+    follows = [piece.oracle_follows for piece in flips if piece.oracle_follows is not None]
+    answer: dict[str, Any] = {
+        "state": wall.state,
+        "label": wall.label,
+        "direction": wall.direction,
+        "images": len(wall.images),
+        "done": len(pieces),
+        "flip_rate": len(flips) / len(pieces) if pieces else None,
+        "oracle_flip_rate": sum(follows) / len(follows) if follows else None,
+        "rates": {name: {"flips": f, "images": n} for name, (f, n) in wall.rates.items()},
+        "rows": [row(piece) for piece in pieces],
+    }
+    if pieces:
+        spread = fan_of([piece.curve for piece in pieces])
+        answer["fan"] = {
+            "alphas": spread.alphas.tolist(),
+            **dict(zip(("lower", "median", "upper"), spread.quartiles.tolist(), strict=True)),
+        }
+    return answer
+
+
+def progress_html(wall: BatchWalk | None) -> str:
+    """How far the walks are."""
+    if wall is None:
+        return charts.meter(0, "Ready", "nothing is running")
+    done, total = len(wall.pieces), len(wall.images)
+    if wall.state == "failed":
+        return charts.meter(done / total, "The walk stopped", wall.message)
+    if wall.state == "cancelled":
+        return charts.meter(done / total, "Cancelled: what there is stays", f"{done} of {total}")
+    if wall.state == "done":
+        return charts.meter(1, "Done", f"{total} image{'s' if total != 1 else ''}")
+    if done < total:
+        left = "" if wall.eta is None else f"about {duration(wall.eta)} left"
+        return charts.meter(done / total, f"Walking {done + 1} of {total}", left)
+    others = wall.others
+    tried = sum(wall.rates.get(name, (0, 0))[1] for name in others)
+    share = tried / max(len(others) * total, 1)
+    return charts.meter(share, "Trying the other directions quickly", "for the bars alone")
+
+
+def tile(piece: BatchItem, number: int, positive: str) -> str:
+    """One image on the wall: what it was, what it became, and whether that flips."""
+    css = "yes" if piece.flipped else "no"
+    words = (
+        f"{piece.name}: {positive} {charts.wording.percent(piece.before)} to "
+        f"{charts.wording.percent(piece.after)}" + ("" if piece.flipped else ", no flip")
+    )
+    follows = piece.oracle_follows
+    said_of = {
+        True: said("2nd opinion too", "oracle too"),
+        False: said("2nd opinion not", "oracle not"),
+    }
+    mark = ""
+    if follows is not None:
+        mark = f'<em class="{"" if follows else "not"}">{said_of[follows]}</em>'
+    return (
+        f'<button type="button" class="gcd-tile {css}" data-piece="{number}" '
+        f'title="{escape(words)}" aria-label="{escape(words)}">'
+        f'<img src="{thumbnail(piece.source, TILE_SIDE)}" alt=""><img '
+        f'src="{thumbnail(piece.changed, TILE_SIDE)}" alt="">'
+        f"<span>{charts.percent(piece.before)} &rarr; {charts.percent(piece.after)}{mark}</span>"
+        "</button>"
+    )
+
+
+def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
+    """What all images have alike: rates, mean maps, curves, and the other directions' rates."""
+    pieces = wall.pieces
+    if not pieces:
+        return ""
+    facts = numbers(wall)
+    flips = sum(piece.flipped for piece in pieces)
+    told = f"<b>{charts.percent(facts['flip_rate'])}</b> of {len(pieces)} images flip"
+    if facts["oracle_flip_rate"] is not None:
+        told += (
+            f"; the {term('oracle').lower()} follows "
+            f"<b>{charts.percent(facts['oracle_flip_rate'])}</b> of these {flips}"
+        )
+    mean = torch.cat([piece.source for piece in pieces]).mean(0, keepdim=True)
+    change = mean_map([piece.change for piece in pieces])
+    heat = mean_map([piece.heat for piece in pieces])
+    maps = (
+        f"<figure>{image_tag(drawn(overlay(mean, change)), 'mean change')}"
+        f"<figcaption>{said('What changed', 'Mean |difference|')}</figcaption></figure>"
+        f"<figure>{image_tag(drawn(overlay(mean, heat)), 'mean heat map')}"
+        f"<figcaption>{said('What mattered', 'Mean BB-LIG')}</figcaption></figure>"
+    )
+    curves = [piece.curve for piece in pieces]
+    bars = [(way(name), *wall.rates[name]) for name in wall.directions.names if name in wall.rates]
+    return (
+        '<div class="gcd-alike">'
+        f'<div class="gcd-card"><h2>{way(wall.direction)}<small>{escape(positive)}</small></h2>'
+        f'<p class="gcd-told">{told}.</p><div class="gcd-means">{maps}</div></div>'
+        f'<div class="gcd-card"><h2>{said("As sure as at first", "The original prediction")}'
+        "<small>median and quartiles</small></h2>"
+        f"{charts.fan(curves, fan_of(curves), alpha_max)}</div>"
+        f'<div class="gcd-card"><h2>{said("Every way", "Every direction")}'
+        f"<small>images that flip</small></h2>{charts.rates(bars)}"
+        f'<p class="gcd-quiet">{way(wall.direction)} in full; the others quickly, in a few points.'
+        "</p></div></div>"
+    )
+
+
+# -- what goes home --------------------------------------------------------------------------------
+
+
+def save_wall(session: Session, wall: BatchWalk, file_format: str) -> FilePath:
+    """Write what the tab shows to the session's folder, which goes when the visitor does.
+
+    As `csv`, a row for each image; as `zip` with the numbers in full, each image before and after
+    (whose text says that it is synthetic, and of what), its map, and the mean maps.
+
+    Raises
+    ------
+    GCDError
+        If the format is another.
+    """
+    if file_format not in FORMATS:
+        raise GCDError(f"A wall is written as {' or '.join(FORMATS)}, not as {file_format!r}.")
+    rows = rows_as_csv([row(piece) for piece in wall.pieces])
+    file = session.folder / f"globality-{wall.label}-{wall.direction}.{file_format}"
+    if file_format == "csv":
+        with atomic_write(file) as place:
+            place.write_text(rows, encoding="utf-8")
+        return file
+    domain = session.service.domain
+    with atomic_write(file) as place, ZipFile(place, "w", ZIP_DEFLATED) as archive:
+        archive.writestr("images.csv", rows)
+        archive.writestr("numbers.json", json.dumps(numbers(wall), indent=1))
+        for kind in ("change", "heat"):
+            mean = mean_map([getattr(piece, kind) for piece in wall.pieces])
+            middle = torch.cat([piece.source for piece in wall.pieces]).mean(0, keepdim=True)
+            archive.writestr(f"mean-{kind}.png", _png(middle, mean))
+        for i, piece in enumerate(wall.pieces, start=1):
+            place_of = [(wall.direction, piece.alpha)]
+            about = ", ".join(caption(domain, wall.label, piece.after, place_of))
+            buffer = io.BytesIO()
+            save_png(piece.changed, buffer, {"Description": about})
+            archive.writestr(f"{i:02d}-original.png", encode_png(piece.source))
+            archive.writestr(f"{i:02d}-{wall.direction}.png", buffer.getvalue())
+            archive.writestr(f"{i:02d}-{wall.direction}-map.png", _png(piece.source, piece.heat))
+    return file
+
+
+def _png(image: Tensor, heat: Tensor) -> bytes:
+    """A map over an image, as a PNG."""
+    buffer = io.BytesIO()
+    overlay(image, heat, 0.7).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+class GlobalityTab:
+    """The components of the tab and its handlers.
+
+    Parameters
+    ----------
+    visitors : Visitors
+    explore : ExploreTab
+        Where an image of the wall is opened.
+    images : ImageFiles, optional
+        What is walked where a visitor gives no files; by default the domain's examples.
+    """
+
+    def __init__(
+        self, visitors: Visitors, explore: ExploreTab, images: ImageFiles | None = None
+    ) -> None:
+        self.own = images
+        self.visitors, self.explore, self.service = visitors, explore, visitors.service
+        self.numbers = gr.JSON(label="facts", visible=False)
+        self.piece = gr.Number(0, label="piece", precision=0, visible=False)
+        self.open = gr.Button(visible="hidden", elem_id="open-piece")
+        with gr.Row(elem_id="globality"):
+            with gr.Column(elem_id="globality-what", min_width=280):
+                self.subject = gr.HTML(
+                    label="subject", elem_id="globality-subject", apply_default_css=False
+                )
+                self.files = without_temp_copy(
+                    gr.File(
+                        label=f"Images, up to {MAX_IMAGES} (none: {self._others})",
+                        file_count="multiple",
+                        elem_id="globality-files",
+                        height=150,
+                    )
+                )
+                self.direction = gr.Dropdown(
+                    list(SLIDERS), value="g", label="Direction", elem_id="globality-direction"
+                )
+                with gr.Row():
+                    self.start = gr.Button(
+                        "Walk all of them", variant="primary", size="md", elem_id="walk-images"
+                    )
+                    self.cancel = gr.Button("Cancel", size="md", elem_id="cancel-walk")
+                self.progress = gr.HTML(
+                    progress_html(None),
+                    label="progress",
+                    elem_id="globality-progress",
+                    apply_default_css=False,
+                )
+                self.file_format = gr.Textbox("csv", label="file_format", visible=False)
+                with gr.Row():
+                    self.saves = {
+                        name: gr.Button(name.upper(), size="sm", elem_id=f"globality-{name}")
+                        for name in FORMATS
+                    }
+                self.file = gr.DownloadButton(visible="hidden", elem_id="globality-file")
+            with gr.Column(elem_id="globality-shown", min_width=420):
+                self.summary = gr.HTML(
+                    label="summary", elem_id="globality-summary", apply_default_css=False
+                )
+                self.wall = gr.HTML(
+                    label="wall",
+                    elem_id="wall",
+                    js_on_load="gcd.wall(element)",
+                    apply_default_css=False,
+                )
+
+    @property
+    def _others(self) -> str:
+        """What is walked where no files are given."""
+        return "the examples" if self.own is None else f"the {len(self.own.names)} of this server"
+
+    # -- handlers -------------------------------------------------------------------------------
+
+    def subject_html(self, request: gr.Request) -> tuple:
+        """What would be walked: the label, the set of directions, and the directions in it."""
+        session = self.visitors.session(request.session_hash)
+        negative, positive = label_names(session)
+        if session.directions is None:
+            text = "There are no directions for this label yet: find or load some first."
+            return f'<p class="gcd-quiet">{text}</p>', gr.update(choices=[], value=None)
+        used = escape(session.sets.used(session.label))
+        text = (
+            f'<p class="gcd-quiet">{escape(negative)} or {escape(positive)}; directions: {used}. '
+            "Each image is walked along one direction toward its flip: does it hold for all?</p>"
+        )
+        chosen = session.moved if session.moved in session.names else "g"
+        return text, gr.update(choices=session.names, value=chosen)
+
+    def walk_images(
+        self, files: list[str] | None, direction: str | None, request: gr.Request
+    ) -> Iterator[tuple]:
+        """Walks many images along one direction, streaming; without files, the server's own.
+
+        Those are the examples, unless whoever runs the server named others.
+
+        The last answer holds every image's numbers, the curves' quartiles, and how many images each
+        direction flips.
+        """
+        session = self.visitors.session(request.session_hash)
+        if session.directions is None:
+            raise GCDError("There are no directions for this label yet: find or load some first.")
+        if session.wall is not None and session.wall.state == "running":
+            raise GCDError("A walk of many images is running already: cancel it first.")
+        names, images, skipped = self._images(files, session.uploads)
+        label, positive = session.label, label_names(session)[1]
+        wall = start_batch_walk(
+            self.service, names, images, session.directions, direction or "g", label
+        )
+        session.wall, seen = wall, -1
+        if skipped:
+            gr.Warning(f"{len(skipped)} could not be opened: {', '.join(skipped)[:300]}")
+        tiles: list[str] = []
+        while True:
+            running, now = wall.state == "running", wall.changed_since(seen, 1.0)
+            if now != seen or not running:
+                seen = now
+                fresh = wall.pieces[len(tiles) :]
+                tiles += [tile(p, len(tiles) + i, positive) for i, p in enumerate(fresh)]
+                yield (
+                    numbers(wall) | {"skipped": skipped},
+                    progress_html(wall),
+                    summary(wall, positive, self.service.domain.alpha_max),
+                    f'<div class="gcd-wall">{"".join(tiles)}</div>' if fresh else gr.skip(),
+                )
+            if not running:
+                break
+        if wall.state == "failed":
+            raise GCDError(wall.message)
+
+    def _images(
+        self, files: list[str] | None, uploads: UploadTally
+    ) -> tuple[list[str], list[Tensor], list[str]]:
+        """Names and images, and the names of the files that cannot be opened."""
+        domain = self.service.domain
+        if not files and self.own is not None:
+            own = [image for _, image in self.own.load(domain.load_image)]
+            return [f"Image {i + 1}" for i in range(len(own))], own, []
+        if not files:
+            pictures = [domain.load_image(path) for path in domain.examples[:MAX_IMAGES]]
+            return [f"Example {i + 1}" for i in range(len(pictures))], pictures, []
+        try:
+            return self._read([FilePath(file) for file in files], uploads)
+        finally:
+            for file in files:  # a visitor's pictures live in the session only
+                FilePath(file).unlink(missing_ok=True)
+
+    def _read(
+        self, files: list[FilePath], uploads: UploadTally
+    ) -> tuple[list[str], list[Tensor], list[str]]:
+        """Do so of a visitor's files."""
+        names, images, skipped = [], [], []
+        if len(files) > MAX_IMAGES:
+            raise GCDError(f"{len(files)} images are too many at a time here; take {MAX_IMAGES}.")
+        for path in files:
+            data = path.read_bytes()
+            uploads.take(len(data))
+            try:
+                picture = self.service.read(data)
+            except GCDError:
+                skipped.append(shown_name(path.name, data))
+                continue
+            images.append(picture.image)
+            names.append(picture.name(path.name))
+        if not images:
+            raise GCDError("None of these files could be opened as an image.")
+        return names, images, skipped
+
+    def stop(self, request: gr.Request) -> dict[str, Any]:
+        """Ends the walk before its next batch; what there is stays."""
+        wall = self.visitors.session(request.session_hash).wall
+        if wall is None or wall.state != "running":
+            raise GCDError("No walk of many images is running: there is nothing to cancel.")
+        wall.cancel.set()
+        return numbers(wall)
+
+    def open_piece(
+        self, piece: float, overlay: str, opacity: float, view: str, request: gr.Request
+    ) -> tuple:
+        """Opens an image of the wall in Explore, by its number from 0."""
+        session = self.visitors.session(request.session_hash)
+        wall = session.wall
+        if wall is None or not 0 <= int(piece) < len(wall.pieces):
+            raise GCDError("There is no such image on the wall: walk some first.")
+        chosen = wall.pieces[int(piece)]
+        session.open_image(chosen.source, chosen.name)
+        display = Display(overlay, opacity, view)
+        return (*self.explore.layout.show_everything(session, display), to_explore())
+
+    def save(self, file_format: str, request: gr.Request) -> tuple:
+        """Writes what the wall shows as `csv`, or with all its pictures as `zip`."""
+        session = self.visitors.session(request.session_hash)
+        if session.wall is None or not session.wall.pieces:
+            raise GCDError("There is nothing to save yet: walk some images first.")
+        file = save_wall(session, session.wall, file_format)
+        return numbers(session.wall), str(file)
+
+    def bind(self, tabs: gr.Tabs, tab: gr.Tab) -> None:
+        """Connects the components."""
+        tab.select(
+            report_errors(self.subject_html),
+            None,
+            [self.subject, self.direction],
+            api_visibility="private",
+            **LIVE,
+        )
+        self.start.click(
+            report_errors(self.walk_images),
+            [self.files, self.direction],
+            [self.numbers, self.progress, self.summary, self.wall],
+            api_name="walk_images",
+            **LIVE,
+        ).then(lambda: None, None, self.files, api_visibility="private", **LIVE)
+        self.cancel.click(
+            report_errors(self.stop), None, self.numbers, api_name="cancel_walk", **LIVE
+        )
+        layout = self.explore.layout
+        opened = self.open.click(
+            report_errors(self.open_piece),
+            [self.piece, *layout.display],
+            [*layout.everything, tabs],
+            js="gcd.withPiece",
+            api_name="open_piece",
+            **LIVE,
+        )
+        self.explore.then_prepare(opened, "open_piece")
+        for name, button in self.saves.items():
+            saved = button.click(
+                report_errors(self.save),
+                self.file_format,
+                [self.numbers, self.file],
+                js=f"gcd.withFirst('{name}')",
+                api_name="save_wall" if name == "csv" else f"save_wall_{name}",
+                api_visibility="public" if name == "csv" else "private",
+                **LIVE,
+            )
+            saved.success(None, None, None, js="gcd.download('#globality-file')")

@@ -1,0 +1,1 @@
+"""What is shown: HTML, charts, numbers for machines, files to take home."""

@@ -1,0 +1,66 @@
+"""The models as the page asks them, where the host runs them elsewhere too."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from gcd_core.ui.engine import service as module
+from gcd_core.ui.engine.service import ModelService
+from gcd_core.ui.engine.worker import Urgency
+from gcd_core.ui.session.registry import Visitors
+from tests.ui.fakes import FakeDomain
+from tests.ui.waiting import wait_for_paths
+
+
+def elsewhere(function: Callable, seconds: int) -> Callable:
+    """A function as a Space with shared GPUs runs it: what goes in and comes out is pickled."""
+
+    def call(*args, **options):
+        args, options = pickle.loads(pickle.dumps((args, options)))
+        return pickle.loads(pickle.dumps(function(*args, **options)))
+
+    return call
+
+
+@pytest.mark.slow
+def test_everything_works_where_each_call_has_a_process_of_its_own(
+    domain: FakeDomain, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "RUNS_IN_PROCESS", False)
+    monkeypatch.setattr(module, "gpu", elsewhere)
+    visitors = Visitors(domain)
+    try:
+        session = visitors.session("somebody")
+        session.open_example(0)
+        wait_for_paths(session)
+        assert session.path("g") is not None and session.move({"g": 1.0, "h1": 1.0}) is not None
+        search = session.start_search(domain.search.changed(n_samples=64))
+        assert search.ended.wait(120) and search.state == "done", search.message
+        session.use(search.label, session.sets.keep(search.label, "found", search.directions))
+        assert session.move({"g": 1.0}) is not None
+    finally:
+        visitors.close()
+
+
+def test_a_remote_classifier_holds_nobody_else_up(
+    visitors: Visitors, service: ModelService, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(service.domain.classifier, "remote", True)
+    held, release = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        held.set()
+        assert release.wait(30)
+
+    slow = threading.Thread(target=service.in_turn, args=(Urgency.LIVE, wait))
+    slow.start()
+    assert held.wait(30)
+    session = visitors.session("somebody")
+    session.open_example(0)
+    assert session.move({"g": 1.0, "h1": 1.0}) is not None
+    release.set()
+    slow.join(30)

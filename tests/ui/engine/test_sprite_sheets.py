@@ -1,0 +1,58 @@
+"""What the browser plays of a path, against the path."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from gcd_core.images.drawing import from_pil, heat_colours
+from gcd_core.method.attribution import explain_path
+from gcd_core.ui.engine.sprite_sheets import heat_scale, path_to_sprites, sheet
+from gcd_core.ui.session.session import Session
+
+
+def cell(film: dict, name: str, index: int) -> torch.Tensor:
+    """A picture (H, W) of a sheet."""
+    picture = from_pil(Image.open(io.BytesIO(base64.b64decode(film[name]))).convert("RGB"))
+    x, y = index % film["columns"] * film["size"], index // film["columns"] * film["size"]
+    return picture[0, 0, y : y + film["size"], x : x + film["size"]]
+
+
+def test_a_film_holds_the_paths_pictures_maps_and_numbers(session: Session) -> None:
+    path = session.path_now("g")
+    film = json.loads(path_to_sprites(path))
+    assert film["alphas"] == pytest.approx(path.alphas.tolist(), abs=1e-4)
+    assert film["lpips"] == pytest.approx(path.distances.tolist(), abs=1e-4)
+    assert film["labels"] == list(path.labels) and film["direction"] == "g"
+    torch.testing.assert_close(
+        torch.tensor(film["probabilities"]), path.all_probabilities, atol=1e-4, rtol=0
+    )
+    for i in (0, len(path.alphas) - 1):
+        assert (cell(film, "pictures", i) - path.images[i, 0]).abs().mean() < 0.02
+    end = len(path.alphas) - 1
+    heat = explain_path(path, until=end).map
+    levels = cell(film, "maps", end)
+    strong = heat.abs() > 0.5 * heat.abs().quantile(0.99)
+    agree = (levels[strong] > 0.5) == (heat[strong] > 0)
+    assert agree.float().mean() > 0.95
+    middle = int((path.alphas == 0).nonzero())
+    assert (cell(film, "maps", middle) - 0.5).abs().max() < 0.03, "nothing moved there"
+
+
+def test_the_scale_of_maps_is_that_of_the_servers_maps() -> None:
+    scale = torch.tensor(heat_scale())
+    heat = torch.tensor([[-1.0, -0.3, 0.0, 0.3, 1.0]])
+    level = ((0.5 + 0.5 * heat) * 255).round().long()[0]
+    expected = (255 * heat_colours(heat, scale=1.0)[:, 0].T).round().int()
+    assert (scale[level] - expected).abs().max() <= 2
+
+
+def test_a_sheet_has_one_image_beside_the_other() -> None:
+    images = torch.arange(5.0).reshape(5, 1, 1, 1).expand(5, 1, 2, 2)
+    expected = torch.tensor([[0, 1, 2], [3, 4, 0]]).float()
+    assert torch.equal(sheet(images, 3)[0, ::2, ::2], expected)

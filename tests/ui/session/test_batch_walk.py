@@ -1,0 +1,102 @@
+"""Many images walked along one direction in the background."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from gcd_core.errors import GCDError
+from gcd_core.method.walk import walk
+from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchWalk, start_batch_walk
+from gcd_core.ui.session.session import Session
+
+
+def walked(session: Session, count: int = 3, direction: str = "g") -> BatchWalk:
+    domain = session.service.domain
+    images = [domain.load_image(path) for path in domain.examples[:count]]
+    assert session.directions is not None
+    names = [f"{i}" for i in range(count)]
+    task = names, images, session.directions, direction, session.label
+    return start_batch_walk(session.service, *task)
+
+
+def finished(wall: BatchWalk) -> BatchWalk:
+    end = time.monotonic() + 60
+    while wall.state == "running" and time.monotonic() < end:
+        wall.changed_since(wall.changes, 1.0)
+    assert wall.state != "running"
+    return wall
+
+
+def test_each_image_is_walked_as_the_library_walks_it(session: Session) -> None:
+    wall = finished(walked(session, 3))
+    assert wall.state == "done" and [p.name for p in wall.pieces] == ["0", "1", "2"]
+    domain, directions = session.service.domain, session.directions
+    assert directions is not None
+    for piece in wall.pieces:
+        path = walk(domain, piece.source, directions["g"], session.label)
+        assert piece.flipped == path.flips and piece.alpha == pytest.approx(
+            path.alphas[path.counterfactual].item()
+        )
+        torch.testing.assert_close(piece.changed, path.counterfactual_image)
+        own = path.source_probability >= 0.5
+        first = path.probabilities[path.alphas.abs().argmin()].item()
+        assert piece.curve[0] == pytest.approx((0, first if own else 1 - first))
+        assert min(alpha for alpha, _ in piece.curve) == 0
+        assert (piece.change >= 0).all() and piece.oracle is None and piece.oracle_follows is None
+
+
+def test_the_other_directions_are_tried_too(session: Session) -> None:
+    wall = finished(walked(session, 2))
+    assert set(wall.rates) == set(wall.directions.names)
+    assert all(count == 2 for _, count in wall.rates.values())
+    assert wall.rates["g"][0] == sum(piece.flipped for piece in wall.pieces)
+
+
+def test_where_answers_cost_only_what_was_asked_for_is_walked(session: Session) -> None:
+    classifier = session.service.domain.classifier
+    if session.paths is not None:
+        session.paths.stop()
+    classifier.budget = classifier.queries + 10
+    queries = classifier.queries
+    with pytest.raises(GCDError, match="budget"):
+        walked(session, 3)
+    assert classifier.queries == queries
+    classifier.budget = classifier.queries + 1000
+    wall = finished(walked(session, 2))
+    assert wall.state == "done" and set(wall.rates) == {"g"}
+
+
+def test_it_is_cancelled_and_the_visitors_leaving_cancels_it(session: Session) -> None:
+    wall = walked(session, 3)
+    wall.cancel.set()
+    assert finished(wall).state == "cancelled"
+    session.wall = walked(session, 3)
+    session.close()
+    assert finished(session.wall).state == "cancelled"
+
+
+def test_what_cannot_be_walked_is_refused(session: Session) -> None:
+    directions = session.directions
+    assert directions is not None
+    image = torch.rand(1, 1, 128, 128)
+    for images, name, message in [
+        ([], "g", "no images"),
+        ([image] * (MAX_IMAGES + 1), "g", "too many"),
+        ([image], "z9", "'z9'"),
+    ]:
+        with pytest.raises(GCDError, match=message):
+            start_batch_walk(
+                session.service, ["x"] * len(images), images, directions, name, session.label
+            )
+
+
+def test_a_failure_is_told_in_a_sentence(session: Session, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise GCDError("The classifier is away.")
+
+    monkeypatch.setattr(session.service, "toward", fail)
+    wall = finished(walked(session, 2))
+    assert wall.state == "failed" and wall.message == "The classifier is away."

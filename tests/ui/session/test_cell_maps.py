@@ -1,0 +1,153 @@
+"""The map of cells on the page: asked for once, only of a move, and only where that is agreed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from gcd_core.classifiers.base import BudgetExceeded
+from gcd_core.evaluation.known_reasons import LUNG_FIELDS
+from gcd_core.method.cells import QUERIES
+from gcd_core.ui.session import heatmaps as module
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
+from gcd_core.ui.tabs.explore.events import ExploreTab
+from gcd_core.ui.tabs.explore.handlers import ExploreHandlers
+from tests.ui.waiting import wait_for_paths
+
+pytestmark = pytest.mark.slow
+
+SHOWN = ("cells", 0.6, "side")
+REQUEST = SimpleNamespace(session_hash="somebody")
+
+
+@pytest.fixture
+def handlers(visitors: Visitors) -> ExploreHandlers:
+    with gr.Blocks():
+        return ExploreTab(visitors).handlers
+
+
+@pytest.fixture
+def session(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
+    monkeypatch.setattr(session.service.ahead, "follow", lambda *_: None)
+    wait_for_paths(session)
+    return session
+
+
+def asked(session: Session) -> int:
+    return session.service.domain.classifier.queries
+
+
+def skipped(answer: tuple) -> bool:
+    return all(value == gr.skip() for value in answer)
+
+
+def test_nothing_is_coloured_or_asked_before_a_move(session: Session, handlers: ExploreHandlers):
+    before = asked(session)
+    numbers, pictures = handlers.heatmap(*SHOWN, REQUEST)
+    assert asked(session) == before
+    assert numbers["queries"] == 0 and "nothing moved" in pictures
+    assert not session.heat("cells").map.any()
+    assert skipped(handlers.follow(*SHOWN, REQUEST))
+
+
+def test_a_map_is_asked_once_for_each_position(session: Session, handlers: ExploreHandlers):
+    session.move({"g": -5.0})
+    _, pictures = handlers.fade(*SHOWN, REQUEST)
+    assert "asking the classifier" in pictures, "another opacity asks nothing"
+    before, evaluations = asked(session), session.service.domain.generator.evaluations
+    numbers, pictures = handlers.heatmap(*SHOWN, REQUEST)
+    assert asked(session) - before == numbers["queries"] == QUERIES
+    assert session.service.domain.generator.evaluations == evaluations
+    assert numbers["map"].startswith("data:image/png") and "512 queries" in pictures
+    assert abs(numbers["completeness_error"]) < 1e-3
+    domain, classifier = session.service.domain, session.service.domain.classifier
+    logits = [
+        classifier.logit(classifier(image), "pneumonia")
+        for image in (session.opened.image, session.current.image)
+    ]
+    found = session.heat("cells")
+    assert found.map.sum().item() == pytest.approx((logits[0] - logits[1]).item(), abs=1e-3)
+    lungs = sum(region.mask(128, 128) for region in LUNG_FIELDS.values()).bool()
+    assert found.map[lungs].abs().sum() > 0.8 * found.map.abs().sum()
+    before = asked(session)
+    session.move({"g": -4.5})
+    assert not skipped(handlers.follow(*SHOWN, REQUEST)), "it follows the move"
+    session.move({"g": -5.0})
+    assert skipped(handlers.follow(*SHOWN, REQUEST)) and session.heat("cells") is found
+    assert asked(session) - before == QUERIES
+    assert domain.labels[0] == session.label
+
+
+def test_another_map_is_not_followed(session: Session, handlers: ExploreHandlers):
+    session.move({"g": -5.0})
+    before = asked(session)
+    assert skipped(handlers.follow("bb_lig", 0.6, "side", REQUEST))
+    assert asked(session) == before
+
+
+def test_a_newer_position_ends_the_asking(session: Session, monkeypatch: pytest.MonkeyPatch):
+    session.move({"g": -5.0})
+    original, moves = module.explain_cells, []
+
+    def overtaken(*args, progress, **settings):
+        def moved(done, total):
+            progress(done, total)
+            if not moves:
+                moves.append(session.move({"g": 2.0}))
+
+        return original(*args, progress=moved, **settings)
+
+    monkeypatch.setattr(module, "explain_cells", overtaken)
+    before = asked(session)
+    assert session.cells_now() is None and moves[0] is session.current
+    assert asked(session) - before < 60 and session.heat("cells") is None
+    assert session.cells_now() is session.heat("cells") is not None
+
+
+@pytest.mark.parametrize("left", [QUERIES - 1, QUERIES])
+def test_with_a_budget_it_is_asked_only_when_chosen(
+    session: Session, handlers: ExploreHandlers, left: int
+):
+    session.move({"g": -5.0})
+    session.display = ("bb_lig", 0.6, "side")
+    before = asked(session)
+    session.service.domain.classifier.budget = before + left
+    assert skipped(handlers.follow(*SHOWN, REQUEST))
+    _, pictures = handlers.fade("cells", 0.6, "side", REQUEST)
+    assert f"asked about 512 images for this map, and may be asked {left} more times" in pictures
+    session.display = ("bb_lig", 0.6, "side")
+    if left < QUERIES:
+        with pytest.raises(BudgetExceeded, match="512 images"):
+            handlers.heatmap(*SHOWN, REQUEST)
+        assert asked(session) == before and session.heat("cells") is None
+        assert session.display == ("bb_lig", 0.6, "side") and session.alphas == {"g": -5.0}
+    else:
+        numbers, _ = handlers.heatmap(*SHOWN, REQUEST)
+        assert asked(session) - before == numbers["queries"] == QUERIES
+
+
+def test_a_remote_classifier_is_not_asked_unless_chosen(
+    session: Session, handlers: ExploreHandlers, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(session.service.domain.classifier, "remote", True, raising=False)
+    session.move({"g": -5.0})
+    before = asked(session)
+    assert skipped(handlers.follow(*SHOWN, REQUEST)) and asked(session) == before
+    assert session.price("cells").startswith("The classifier is asked about 512 images")
+    assert handlers.heatmap(*SHOWN, REQUEST)[0]["queries"] == QUERIES
+
+
+def test_another_label_has_maps_of_its_own(session: Session):
+    session.move({"g": -5.0})
+    session.cells_now()
+    session.explain("bacterial")
+    wait_for_paths(session)
+    session.move({"g": -5.0})
+    assert session.heat("cells") is None
+    session.cells_now()
+    right = LUNG_FIELDS["right lower"].mask(128, 128)
+    heat = session.heat("cells").map.abs()
+    assert heat[right].sum() > 0.9 * heat.sum()

@@ -1,0 +1,134 @@
+"""Who is here: sessions are separate, and end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gcd_core.errors import GCDError
+from gcd_core.ui.session import registry as module
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
+from gcd_core.ui.settings import Limits
+from tests.ui.fakes import FakeDomain
+from tests.ui.waiting import wait_for, wait_for_paths
+
+
+def test_sessions_are_separate_and_end(visitors: Visitors, own: Session):
+    other = visitors.session("other")
+    assert other.opened is None and other.current is None
+    own.move({"g": 2.0})
+    assert other.alphas == {}
+    folder = own.folder
+    assert folder.is_dir()
+    visitors.forget("owner")
+    assert own.opened is None and own.current is None and not own.moves
+    assert not folder.exists()
+    with pytest.raises(GCDError, match="visit has ended: load the page anew"):
+        visitors.session("owner")  # an event that was sent again
+    visitors.forget(None)
+    assert visitors.session(None).opened is None
+
+
+def test_who_is_away_makes_room_and_else_nobody_does(tmp_path: Path) -> None:
+    visitors = Visitors(FakeDomain(tmp_path, examples=1), limits=Limits(visitors=2))
+    try:
+        first, second = visitors.session("first"), visitors.session("second")
+        with pytest.raises(GCDError, match="2 visitors are here already"):
+            visitors.session("third")
+        assert len(visitors) == 2 and first.folder.exists()
+        second.last_used -= 2 * module.AWAY_SECONDS
+        visitors.session("third")
+        assert len(visitors) == 2 and not second.folder.exists() and first.folder.exists()
+        assert visitors.session("first") is first
+    finally:
+        visitors.close()
+
+
+def test_idle_sessions_end_and_those_in_use_do_not(visitors: Visitors) -> None:
+    idle, used = visitors.session("idle"), visitors.session("used")
+    idle.last_used -= 61 * 60
+    used.last_used -= 59 * 60
+    visitors.end_idle()
+    assert not idle.folder.exists() and used.folder.exists() and len(visitors) == 1
+    assert visitors.session("idle") is not idle  # its tab is open: it may begin anew
+
+
+@pytest.fixture
+def beside(visitors: Visitors, tmp_path: Path) -> Iterator[Visitors]:
+    """The visitors of another domain in the same process."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    others = Visitors(FakeDomain(folder, examples=1), visitors)
+    yield others
+    others.close()
+
+
+def test_the_visitors_of_two_domains_share_the_limits(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    visitors = Visitors(FakeDomain(tmp_path / "one", examples=1), limits=Limits(visitors=2))
+    beside = Visitors(FakeDomain(tmp_path / "two", examples=1), visitors)
+    try:
+        first, second = visitors.session("first"), beside.session("second")
+        assert (len(visitors), len(beside), visitors.of_all_domains) == (1, 1, 2)
+        with pytest.raises(GCDError, match="2 visitors are here"):
+            beside.session("third")
+        first.last_used -= 2 * module.AWAY_SECONDS
+        beside.session("third")
+        assert (len(visitors), len(beside)) == (0, 2) and not first.folder.exists()
+        second.last_used -= 61 * 60
+        visitors.end_idle()
+        assert len(beside) == 1 and not second.folder.exists()
+        ours, theirs = visitors.service, beside.service
+        assert ours.compute is theirs.compute and ours.searches is theirs.searches
+        assert ours.ahead is theirs.ahead
+    finally:
+        beside.close()
+        visitors.close()
+
+
+def test_one_key_at_two_domains_is_two_visitors(visitors: Visitors, beside: Visitors):
+    ours, theirs = visitors.session("somebody"), beside.session("somebody")
+    assert ours.service is visitors.service and theirs.service is beside.service
+    beside.forget("somebody")
+    assert visitors.session("somebody") is ours and ours.folder.exists()
+
+
+def test_the_examples_of_two_domains_are_kept_apart(visitors: Visitors, beside: Visitors):
+    ours, theirs = visitors.session("somebody"), beside.session("somebody")
+    for session in (ours, theirs):
+        session.open_example(0)
+        wait_for_paths(session)
+    assert ours.paths is not theirs.paths
+    again = beside.session("another")
+    again.open_example(0)
+    assert again.paths is theirs.paths
+
+
+def test_a_search_in_one_domain_waits_for_one_in_another(visitors: Visitors, beside: Visitors):
+    ours, theirs = visitors.session("a"), beside.session("b")
+    visitors.service.domain.generator.seconds_per_image = 0.01
+    for session in (ours, theirs):
+        session.open_example(0)
+    settings = visitors.service.domain.search
+    first = ours.start_search(settings.changed(n_samples=4096))
+    wait_for(lambda: first.state == "running")
+    second = theirs.start_search(settings.changed(n_samples=64))
+    assert second.state == "waiting" and theirs.service.searches.place(second) == 1
+    visitors.forget("a")
+    wait_for(lambda: second.state != "waiting")
+    theirs.service.searches.cancel(second)
+    assert second.ended.wait(60)
+
+
+def test_closing_one_domain_leaves_the_other_working(visitors: Visitors, tmp_path: Path):
+    others = Visitors(FakeDomain(tmp_path, examples=1), visitors)
+    others.session("somebody").open_example(0)
+    session = visitors.session("somebody")
+    others.close()
+    assert len(others) == 0 and visitors.session("somebody") is session
+    session.open_example(0)
+    assert session.move({"g": 1.0}) is not None

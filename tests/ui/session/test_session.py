@@ -1,0 +1,230 @@
+"""What one visitor has open: images, labels, and one search at a time."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gcd_core.errors import GCDError
+from gcd_core.method.off_distribution import calibrate
+from gcd_core.ui.engine.service import ModelService
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
+from gcd_core.ui.views.html import Display, pictures, readout
+from gcd_core.ui.views.payload import payload_of
+from tests.ui.waiting import wait_for, wait_for_paths
+
+pytestmark = pytest.mark.slow
+
+
+def test_opening_shows_the_reconstruction_at_rest(session: Session):
+    assert session.alphas == {}
+    assert session.current.image.shape == (1, 1, 128, 128)
+    assert torch.allclose(session.current.image, session.opened.image, atol=1e-4)
+    assert session.current.distance == pytest.approx(0, abs=1e-4)
+
+
+def test_examples_share_paths_and_own_images_do_not(visitors: Visitors, service: ModelService):
+    one, two = visitors.session("one"), visitors.session("two")
+    one.open_example(0), two.open_example(0)
+    assert one.paths is two.paths and one.opened is two.opened
+    image = service.domain.load_image(service.domain.examples[1])
+    one.open_image(image, "a.png"), two.open_image(image, "a.png")
+    assert one.paths is not two.paths
+
+
+def test_leaving_an_own_image_stops_its_paths(own: Session):
+    paths = own.paths
+    own.open_example(0)
+    assert paths._cancel.is_set()
+
+
+def test_another_label_has_its_own_directions(session: Session):
+    wait_for_paths(session)
+    session.move({"g": 2.0})
+    session.explain("bacterial")
+    assert session.alphas == {} and session.directions.label == "bacterial"
+    with pytest.raises(GCDError, match="no label 'fracture'"):
+        session.explain("fracture")
+    assert session.label == "bacterial"
+
+
+def test_a_foreign_image_is_opened_with_a_warning_and_the_domains_own_without(
+    visitors: Visitors,
+    service: ModelService,
+) -> None:
+    domain = service.domain
+    own = torch.cat([domain.load_image(file) for file in domain.examples]).repeat(10, 1, 1, 1)
+    noise = torch.Generator().manual_seed(0)
+    own = (own + 0.02 * torch.randn(own.shape, generator=noise)).clamp(0, 1)
+    domain.off_distribution = calibrate(domain, own, own)
+    session = visitors.session("a")
+    session.open_image(own[:1], "own.png")
+    assert (
+        session.opened.notice == ""
+        and session.opened.off_distribution_score <= domain.off_distribution.threshold
+    )
+    session.open_image(torch.rand(1, 1, 128, 128, generator=noise), "noise.png")
+    assert session.opened.off_distribution_score > domain.off_distribution.threshold
+    assert "off-distribution score" in session.opened.notice
+    assert session.move({"g": 1.0}) is not None  # it still works if the visitor insists
+
+
+class AnswerServer:
+    """Lets a function begin in one thread only when told, and says when it is called."""
+
+    def __init__(self, function) -> None:
+        self.function, self.called, self.go_on = function, threading.Event(), threading.Event()
+
+    def __call__(self, *args):
+        if not self.called.is_set():  # the first call waits, later ones pass it
+            self.called.set()
+            assert self.go_on.wait(30)
+        return self.function(*args)
+
+
+def in_thread(function, *args) -> tuple[threading.Thread, list]:
+    """Call a function in a thread; the list holds what it returned, or the error."""
+    answers = []
+
+    def call() -> None:
+        try:
+            answers.append(function(*args))
+        except Exception as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    return thread, answers
+
+
+@pytest.mark.parametrize("step", ["open", "decode"])
+def test_of_two_images_opened_at_once_the_later_is_shown(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch, step: str
+):
+    service = visitors.service
+    domain, session = service.domain, visitors.session("somebody")
+    images = [domain.load_image(file) for file in domain.examples]
+    domain.off_distribution = calibrate(domain, torch.cat(images * 10), torch.cat(images * 10))
+    held = AnswerServer(getattr(service, step))
+    monkeypatch.setattr(service, step, held)
+    thread, answers = in_thread(session.open_image, images[0], "first.png", "Of the first only.")
+    assert held.called.wait(30)
+    second = session.open_image(images[1], "second.png")
+    held.go_on.set()
+    thread.join(30)
+    assert answers == [None]  # no error, and nothing to warn of
+    assert session.opened is second and second.name == "second.png" and second.notice == ""
+    distance = torch.tensor([session.current.distance])
+    assert second.off_distribution_score == float(
+        domain.off_distribution.score_of(distance, second.latent)
+    )
+    assert torch.allclose(session.current.image, images[1], atol=1e-4)
+    assert session.move({"g": 1.0}) is not None
+    wait_for_paths(session)
+    assert torch.allclose(session.path("g").images[12], images[1][0], atol=1e-4)
+    assert len(service._paths) == 1
+
+
+def test_another_label_meanwhile_keeps_the_upload_and_its_score(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+):
+    service = visitors.service
+    domain, session = service.domain, visitors.session("somebody")
+    images = [domain.load_image(file) for file in domain.examples]
+    domain.off_distribution = calibrate(domain, torch.cat(images * 10), torch.cat(images * 10))
+    held = AnswerServer(service.decode)
+    monkeypatch.setattr(service, "decode", held)
+    thread, answers = in_thread(session.open_image, images[0], "mine.png")
+    assert held.called.wait(30)
+    session.explain("bacterial")
+    held.go_on.set()
+    thread.join(30)
+    assert answers == [session.opened] and session.opened.off_distribution_score is not None
+    assert session.directions.label == "bacterial"
+
+
+def test_an_image_that_comes_after_its_visitor_left_is_not_kept(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+):
+    service, session = visitors.service, visitors.session("somebody")
+    image = service.domain.load_image(service.domain.examples[1])
+    held = AnswerServer(service.decode)
+    monkeypatch.setattr(service, "decode", held)
+    thread, answers = in_thread(session.open_image, image, "mine.png")
+    assert held.called.wait(30)
+    visitors.forget("somebody")
+    held.go_on.set()
+    thread.join(30)
+    assert answers == [None] and session.opened is None and not service._paths
+
+
+def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+):
+    service = visitors.service
+    one, other = visitors.session("one"), visitors.session("other")
+    held = AnswerServer(service._walk)
+    monkeypatch.setattr(service, "_walk", held)
+    one.open_example(0), other.open_example(0)  # the other one keeps the paths going
+    thread, answers = in_thread(one.to_flip, "g", 0.25)
+    assert held.called.wait(30)
+    monkeypatch.setattr(service, "in_turn", lambda urgency, function, *args: function(*args))
+    monkeypatch.setattr(service.compute, "run_alike", lambda _, function, item: function([item])[0])
+    one.open_example(1)
+    held.go_on.set()
+    thread.join(30)
+    (error,) = answers
+    assert isinstance(error, GCDError) and "Another image" in str(error)
+    assert one.alphas == {}
+
+
+def test_there_is_one_search_at_a_time_and_it_goes_on_from_a_cancelled_one(session: Session):
+    service = session.service
+    generator, settings = service.domain.generator, service.domain.search
+    generator.seconds_per_image = 0.01
+    first = session.start_search(settings.changed(n_samples=4096))
+    wait_for(lambda: first.sampled)
+    with pytest.raises(GCDError, match="running already"):
+        session.start_search(settings)
+    service.searches.cancel(first)
+    assert first.ended.wait(30) and first.samples is not None
+    again = session.start_search(settings.changed(n_samples=64, lam=2.0))
+    assert again.samples is first.samples
+    service.searches.cancel(again)
+    assert again.ended.wait(30)
+    for other in (settings.changed(seed=1), settings.changed(radius=1.0)):
+        search = session.start_search(other)
+        assert search.samples is None or search.samples.question != first.samples.question
+        service.searches.cancel(search)
+        assert search.ended.wait(30)
+
+
+def test_a_search_before_opening_is_refused(visitors: Visitors):
+    session = visitors.session("early")
+    with pytest.raises(GCDError, match="open an image first"):
+        session.start_search(visitors.service.domain.search)
+
+
+def test_the_kind_of_a_disease_is_asked_where_there_is_one(session: Session):
+    domain = session.service.domain
+    kind = replace(domain.label_info["bacterial"], given="pneumonia", auroc=0.7)
+    domain.label_info = {**domain.label_info, "bacterial": kind}
+    assert payload_of(session)["cautions"] == []
+    session.explain("bacterial")
+    well = session.opened.source.probabilities[0] < 0.5
+    told = payload_of(session)["cautions"]
+    assert any("asked of Pneumonia only" in text for text in told) == well
+    assert "AUROC 0.70" in told[-1] and all(text in readout(session) for text in told[-1:])
+
+
+def test_a_film_that_is_no_square_is_not_called_the_original(session: Session):
+    image = session.opened.image
+    session.open_image(image, "film.png", fitted="squeezed to a square from 300 by 260 pixels")
+    shown = pictures(session, Display("none", 0.6, "side"))
+    assert "Original, <abbr" in shown and ">squeezed to a square</abbr>" in shown
+    session.open_image(image, "film.png")
+    assert "<b>Original</b>" in pictures(session, Display("none", 0.6, "side"))

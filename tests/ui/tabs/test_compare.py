@@ -1,0 +1,142 @@
+"""The Compare tab, where another image is opened while it compares."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from zipfile import ZipFile
+
+import gradio as gr
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gcd_core.errors import GCDError
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.tabs.compare import CompareTab, tables, twins
+from tests.ui.fakes import FakeClassifier
+
+SOMEBODY = SimpleNamespace(session_hash="somebody")
+
+
+def test_another_image_ends_a_comparison_without_an_error(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gr.Blocks():
+        tab = CompareTab(visitors)
+    session = visitors.session("somebody")
+    session.open_example(0)
+
+    def left(name: str) -> None:
+        session.open_example(1)
+        raise GCDError(f"{name} was left")
+
+    monkeypatch.setattr(session.moves, "awaited", left)
+    assert [*tab.compare(SOMEBODY)] == []
+
+
+def test_a_path_that_fails_is_told(visitors: Visitors, monkeypatch: pytest.MonkeyPatch) -> None:
+    with gr.Blocks():
+        tab = CompareTab(visitors)
+    session = visitors.session("somebody")
+    session.open_example(0)
+
+    def failed(name: str) -> None:
+        raise GCDError(f"{name} failed")
+
+    monkeypatch.setattr(session.moves, "awaited", failed)
+    with pytest.raises(GCDError, match="g failed"):
+        list(tab.compare(SOMEBODY))
+
+
+def test_who_waits_is_told_how_many_go_first(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gr.Blocks():
+        tab = CompareTab(visitors)
+    session = visitors.session("somebody")
+    session.open_example(0)
+    first, *others = session.names
+    words = {first: [(12, 40.0), (1, 3.0)]}
+    monkeypatch.setattr(session.moves, "awaited", lambda name: iter(words.get(name, [])))
+    told = [cards for _, cards, _ in tab.compare(SOMEBODY)]
+    assert len(told) == 3, "two words while it waits, and the answer"
+    assert "12 of other visitors&rsquo; first, about 40 s" in told[0]
+    assert "of other visitors" not in told[1] and "following the direction" in told[1]
+    assert told[0].count("gcd-wait") == 1 + len(others) and "gcd-wait" not in told[2]
+
+
+def test_only_what_flips_is_held_against_each_other(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gr.Blocks():
+        tab = CompareTab(visitors)
+    session = visitors.session("somebody")
+    session.open_example(0)
+    session.explain("bacterial")
+    *_, (numbers, cards, tables) = tab.compare(SOMEBODY)
+    flips = [row["flipped"] for row in numbers["rows"]]
+    assert any(flips) and not all(flips)
+    for i, row in enumerate(numbers["lpips"]):
+        for j, value in enumerate(row):
+            assert (value is not None) == (flips[i] and flips[j])
+    vectors = session.directions.vectors
+    torch.testing.assert_close(
+        torch.tensor(numbers["cosines"]), vectors @ vectors.T, atol=1e-5, rtol=0
+    )
+    assert tables.count("<table") == 2 and 'class="none"' in tables
+    assert all(row["oracle"] is None for row in numbers["rows"]) and "Second opinion" not in cards
+
+
+def test_twins_are_told() -> None:
+    values = [[0.0, 0.02, 0.3], [0.02, 0.0, None], [0.3, None, None]]
+    assert twins(["g", "h1", "h2"], values) == [("g", "h1", 0.02)]
+    table = tables(["g", "h1", "h2"], values, torch.eye(3))
+    assert "g and h1 change this picture alike (LPIPS 0.020)" in table and "h2 change" not in table
+
+
+def test_the_oracle_judges_each_counterfactual(visitors: Visitors) -> None:
+    visitors.service.domain.oracle = FakeClassifier()
+    with gr.Blocks():
+        tab = CompareTab(visitors)
+    session = visitors.session("somebody")
+    session.open_example(0)
+    *_, (numbers, cards, _) = tab.compare(SOMEBODY)
+    for row in numbers["rows"]:
+        assert row["oracle"] == pytest.approx(row["probability"], abs=1e-4)
+        assert row["oracle_follows"] is (True if row["flipped"] else None)
+    assert cards.count("Second opinion") == len(numbers["rows"]) and "flips too" in cards
+
+
+def test_a_comparison_is_taken_home(visitors: Visitors) -> None:
+    with gr.Blocks():
+        tab = CompareTab(visitors)
+    session = visitors.session("somebody")
+    session.open_example(0)
+    with pytest.raises(GCDError, match="compare first"):
+        tab.save("csv", SOMEBODY)
+    *_, (numbers, _, _) = tab.compare(SOMEBODY)
+    names = [row["direction"] for row in numbers["rows"]]
+    _, file = tab.save("csv", SOMEBODY)
+    with open(file, encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert [row["direction"] for row in rows] == names and rows[0]["oracle"] == ""
+    assert [float(row["alpha"]) for row in rows] == [row["alpha"] for row in numbers["rows"]]
+    _, file = tab.save("json", SOMEBODY)
+    assert json.loads(Path(file).read_text()) == json.loads(json.dumps(numbers))
+    _, file = tab.save("zip", SOMEBODY)
+    with ZipFile(file) as archive:
+        assert {f"{name}.png" for name in names} < set(archive.namelist())
+        with Image.open(io.BytesIO(archive.read("g.png"))) as picture:
+            pixels = torch.from_numpy(np.array(picture))
+            assert picture.text["Description"].startswith("SYNTHETIC")
+        shown = session.path("g").counterfactual_image[0, 0]
+        assert torch.equal(pixels, (shown * 255).round().to(torch.uint8))
+        assert json.loads(archive.read("comparison.json"))["rows"] == numbers["rows"]
+    with pytest.raises(GCDError, match="one of csv, json, zip"):
+        tab.save("../x", SOMEBODY)
+    session.open_example(1)
+    with pytest.raises(GCDError, match="compare first"):
+        tab.save("csv", SOMEBODY)

@@ -1,0 +1,108 @@
+"""Plots and numbers, checked against what they must say."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from xml.etree import ElementTree
+
+import pytest
+
+from gcd_core import wording
+from gcd_core.ui.views import charts
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [
+        (0.0, "0&thinsp;%"),
+        (0.001, "&lt;&thinsp;1&thinsp;%"),
+        (0.124, "12&thinsp;%"),
+        (0.999, "&gt;&thinsp;99&thinsp;%"),
+        (1.0, "100&thinsp;%"),
+    ],
+)
+def test_percent_never_claims_certainty(probability: float, text: str):
+    assert charts.percent(probability) == text
+
+
+def test_a_probability_reads_as_elsewhere_but_for_its_spaces():
+    for probability in (0.0, 0.004, 0.005, 0.5, 0.994, 0.996, 1.0):
+        plain = unescape(charts.percent(probability)).replace("\N{THIN SPACE}", " ")
+        assert plain == wording.percent(probability)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5])
+def test_there_is_one_threshold(monkeypatch: pytest.MonkeyPatch, threshold: float):
+    monkeypatch.setattr(charts, "THRESHOLD", threshold)
+    plot = drawn_curve(current=(0.0, threshold))
+    (line,) = (e for e in plot.iter("line") if e.get("class") == "threshold")
+    assert float(line.get("y1")) == pytest.approx(float(plot.find("circle").get("cy")), abs=0.1)
+    assert f"{100 * threshold:.0f} %" in [e.text for e in plot.iter("text")]
+    html = charts.bars([("Normal", "Pneumonia", 0.2, 0.4, True)], ["pneumonia"])
+    assert ("chosen flipped" in html) == charts.crosses(0.2, 0.4) == (threshold == 0.3)
+
+
+def drawn_curve(**changes) -> ElementTree.Element:
+    settings = {
+        "measured": [(-2, 0.0), (0, 0.5), (2, 1.0)],
+        "proxy": [(-2, 0.1), (2, 0.9)],
+        "current": (0.0, 0.5),
+        "alpha_max": 2.0,
+        "ends": ("Normal", "<b>"),
+    } | changes
+    return ElementTree.fromstring(charts.curve(**settings))
+
+
+def test_the_marker_lies_on_the_threshold_in_the_middle():
+    plot = drawn_curve()
+    marker = plot.find("circle")
+    threshold = next(e for e in plot.iter("line") if e.get("class") == "threshold")
+    assert float(marker.get("cy")) == pytest.approx(float(threshold.get("y1")), abs=0.1)
+    line = next(e for e in plot.iter("polyline") if e.get("class") == "measured")
+    points = [tuple(map(float, p.split(","))) for p in line.get("points").split()]
+    assert (float(marker.get("cx")), float(marker.get("cy"))) == pytest.approx(points[1], abs=0.1)
+    assert points[0][1] > points[1][1] > points[2][1]  # up is more probable
+
+
+def test_a_curve_says_which_slider_a_click_on_it_moves():
+    plot = drawn_curve(direction="h1")
+    marks = [float(plot.get(f"data-{name}")) for name in ("left", "right", "most")]
+    width, height = map(float, plot.get("viewBox").split()[2:])
+    at = {e.text: float(e.get("x")) / width for e in plot.iter("text")}
+    assert plot.get("data-direction") == "h1" and marks[2] == 2.0
+    assert marks[:2] == pytest.approx([at["\N{MINUS SIGN}2.00"], at["+2.00"]])
+    ends = [float(e.get("y1")) / height for e in plot.iter("line") if e.get("class") == "grid"]
+    assert [float(plot.get(f"data-{name}")) for name in ("bottom", "top")] == pytest.approx(
+        [max(ends), min(ends)]
+    )
+    assert drawn_curve().get("data-direction") is None, "several directions have no one slider"
+
+
+def test_bars_tell_a_flip():
+    rows = [("Normal", "Pneumonia", 0.12, 0.87, True), ("Viral", "Bacterial", 0.6, 0.7, False)]
+    html = charts.bars(rows, ["pneumonia", "bacterial"])
+    assert html.count('chosen flipped" data-label="pneumonia"') == html.count('flipped"') == 1
+    assert re.search(r"12&thinsp;%.*87&thinsp;%", html)
+
+
+def test_losses_need_two_points():
+    assert "svg" not in charts.losses([1.0], [])
+    plot = ElementTree.fromstring(charts.losses([4.0, 2.0, 1.0], [4.0, 3.0, 2.5]))
+    assert len(list(plot.iter("polyline"))) == 2
+
+
+def test_the_matrix_is_deepest_where_it_is_largest():
+    table = charts.matrix(["g", "h1"], [[0, 0.2], [0.2, 0]])
+    assert table.count("--heat:100%") == 2 and table.count("self") == 2
+
+
+def test_what_is_typed_is_shown_and_not_run():
+    assert "<script>" not in charts.meter(0.5, "<script>", "<script>")
+
+
+def test_a_matrix_of_all_thirteen_directions_is_drawn_smaller():
+    def matrix(n: int) -> str:
+        return charts.matrix(["g"] * n, [[0.1] * n] * n)
+
+    assert 'class="gcd-matrix"' in matrix(9) and 'class="gcd-matrix many"' in matrix(13)

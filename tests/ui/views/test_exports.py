@@ -1,0 +1,110 @@
+"""The report of a session: what is on screen, all of it of one moment."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import threading
+
+import pytest
+import torch
+
+from gcd_core.errors import GCDError
+from gcd_core.method.attribution import explain_path
+from gcd_core.ui.engine.service import ModelService
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
+from gcd_core.ui.views.exports import report_of, save_path, save_report
+
+
+@pytest.fixture
+def session(visitors: Visitors, service: ModelService) -> Session:
+    session = visitors.session("somebody")
+    image = service.domain.load_image(service.domain.examples[1])
+    session.open_image(image, "Musterfrau.png", "A word of warning.")
+    return session
+
+
+def test_it_holds_what_is_on_screen(session: Session):
+    frame = session.move({"g": -3.0, "h2": 1.0}, "g")
+    report = report_of(session)
+    assert report.changed is frame.image and report.source is session.opened.image
+    assert [label.after for label in report.labels] == list(frame.probabilities)
+    assert [label.before for label in report.labels] == list(session.opened.source.probabilities)
+    assert [label.positive for label in report.labels] == ["Pneumonia", "Bacterial"]
+    assert report.alphas == [("g", -3.0), ("h2", 1.0)] and report.distance == frame.distance
+    assert report.curve.direction == "g + h2" and report.curve.proxy == []
+    assert report.curve.here == (
+        pytest.approx(report.curve.measured[-1][0]),
+        frame.probabilities[0],
+    )
+    path, end = session.line()
+    attribution = explain_path(path, until=end)
+    assert torch.equal(report.heat, attribution.map)
+    assert report.completeness_error == attribution.completeness_error
+    assert report.warnings == ["A word of warning."] and report.date == datetime.date.today()
+    assert "Musterfrau" not in repr(report)
+
+
+def test_one_direction_alone_and_none_at_all(session: Session):
+    assert report_of(session).alphas == []
+    session.move({"h1": 2.0})
+    report = report_of(session)
+    assert report.curve.direction == "h1" and report.curve.here[0] == 2.0
+    assert report.curve.measured[0][0] == -6.0 and report.curve.measured[-1][0] == 6.0
+
+
+def test_it_waits_for_a_move_that_is_under_way(session: Session, monkeypatch: pytest.MonkeyPatch):
+    session.path_now("g")
+    decode, entered, released = session.service.decode_live, threading.Event(), threading.Event()
+
+    def slow(*args):
+        entered.set()
+        assert released.wait(60)
+        return decode(*args)
+
+    monkeypatch.setattr(session.service, "decode_live", slow)
+    mover = threading.Thread(target=session.move, args=({"g": -1.234}, "g"))
+    mover.start()
+    assert entered.wait(60)
+    with pytest.raises(GCDError, match="still being decoded"):
+        session.moves.still(patience=0.1)
+    reports: list = []
+    reader = threading.Thread(target=lambda: reports.append(report_of(session)))
+    reader.start()
+    released.set()
+    reader.join(60), mover.join(60)
+    assert reports[0].alphas == [("g", -1.234)]
+    assert reports[0].changed is session.current.image
+
+
+@pytest.mark.slow
+def test_it_is_written_to_the_sessions_own_folder(session: Session):
+    file = save_report(session, "pdf")
+    assert file.parent == session.folder and file.read_bytes().startswith(b"%PDF")
+    session.close()
+    assert not file.exists()
+
+
+def test_there_is_nothing_to_report_without_an_image_or_directions(visitors: Visitors):
+    session = visitors.session("somebody")
+    with pytest.raises(GCDError, match="nothing to report"):
+        report_of(session)
+
+
+def test_the_path_goes_home_as_a_table(session: Session):
+    session.move({"h1": 2.0})
+    path = session.path_now("h1")
+    file = save_path(session)
+    assert file.name == "path-pneumonia-h1.csv" and file.parent == session.folder
+    with file.open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert list(rows[0]) == ["alpha", "pneumonia", "bacterial", "lpips", "cf_loss"]
+    for name, values in {
+        "alpha": path.alphas,
+        "pneumonia": path.probabilities,
+        "bacterial": path.all_probabilities[:, 1],
+        "lpips": path.distances,
+        "cf_loss": path.losses,
+    }.items():
+        assert [float(row[name]) for row in rows] == values.tolist()

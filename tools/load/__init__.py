@@ -1,0 +1,1 @@
+"""Many visitors at once at a running page: how long they wait, and what fails."""
