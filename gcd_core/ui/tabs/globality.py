@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.fan import fan_of, mean_map
 from gcd_core.files import atomic_write
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.images.drawing import encode_png, overlay, save_png
 from gcd_core.images.reading import shown_name
+from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
 from gcd_core.report.captions import caption
 from gcd_core.ui.frames import SLIDERS
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
@@ -77,7 +77,7 @@ def numbers(wall: BatchWalk) -> dict[str, Any]:
         "rows": [row(piece) for piece in pieces],
     }
     if pieces:
-        spread = fan_of([piece.curve for piece in pieces])
+        spread = curve_quantiles([piece.curve for piece in pieces])
         answer["fan"] = {
             "alphas": spread.alphas.tolist(),
             **dict(zip(("lower", "median", "upper"), spread.quartiles.tolist(), strict=True)),
@@ -160,7 +160,7 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
         f'<p class="gcd-told">{told}.</p><div class="gcd-means">{maps}</div></div>'
         f'<div class="gcd-card"><h2>{said("As sure as at first", "The original prediction")}'
         "<small>median and quartiles</small></h2>"
-        f"{charts.fan(curves, fan_of(curves), alpha_max)}</div>"
+        f"{charts.fan(curves, curve_quantiles(curves), alpha_max)}</div>"
         f'<div class="gcd-card"><h2>{said("Every way", "Every direction")}'
         f"<small>images that flip</small></h2>{charts.rates(bars)}"
         f'<p class="gcd-quiet">{way(wall.direction)} in full; the others quickly, in a few points.'
