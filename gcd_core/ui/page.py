@@ -17,9 +17,8 @@ from gcd_core.domains.opening import Domain
 from gcd_core.files import bundled
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.loss import THRESHOLD
-from gcd_core.ui.engine.disk_cache import DiskCache
 from gcd_core.ui.engine.sprite_sheets import heat_scale
-from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.registry import DiskCache, Visitors
 from gcd_core.ui.settings import Limits
 from gcd_core.ui.tabs.about import build_about
 from gcd_core.ui.tabs.compare import CompareTab

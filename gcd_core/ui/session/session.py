@@ -31,6 +31,8 @@ from gcd_core.ui.session.regions import Regions
 from gcd_core.ui.session.slider_state import Moves
 from gcd_core.ui.settings import UploadTally
 
+__all__ = ["RunningSearch", "Session"]  # the tabs import both from here
+
 
 class Session:
     """One visitor's state; nothing of it is shared, and all of it goes with the visitor.

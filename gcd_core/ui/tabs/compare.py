@@ -16,8 +16,6 @@ from gcd_core.errors import GCDError
 from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import Attribution, explain_path
 from gcd_core.method.walk import Path
-from gcd_core.perceptual import pairwise_distances
-from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.frames import Opened
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.handler import report_errors
@@ -183,10 +181,7 @@ class CompareTab:
             heat = explain_path(path, until=path.counterfactual)
             cards.append(card(opened, positive, numbers["rows"][-1], path, heat))
             images.append(path.counterfactual_image)
-        perceptual = self.service.domain.perceptual
-        lpips = self.service.in_turn(
-            Urgency.LIVE, pairwise_distances, torch.cat(images), perceptual
-        )
+        lpips = self.service.distances_between(torch.cat(images))
         values = distances(numbers["rows"], lpips)
         vectors = torch.stack([session.directions[name].vector for name in names])
         cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=2)

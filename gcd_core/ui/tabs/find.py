@@ -15,10 +15,9 @@ from gcd_core.method.repeatability import FIGURE as REPEATABILITY
 from gcd_core.method.repeatability import repeatability_of
 from gcd_core.method.search import Progress
 from gcd_core.method.settings import Settings
-from gcd_core.ui.engine.jobs import RunningSearch
 from gcd_core.ui.frames import MAX_H, MAX_W
 from gcd_core.ui.session.registry import Visitors
-from gcd_core.ui.session.session import Session
+from gcd_core.ui.session.session import RunningSearch, Session
 from gcd_core.ui.tabs.direction_sets import SetsPanel, chooser
 from gcd_core.ui.tabs.explore.events import LIVE, ExploreTab
 from gcd_core.ui.tabs.handler import report_errors
