@@ -21,7 +21,6 @@ from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.decoded import MemoisedGenerator
-from gcd_core.evaluation.fan import mean_heat
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS, Region, RegionReader
 from gcd_core.evaluation.planted import (
     LABEL,
@@ -31,6 +30,7 @@ from gcd_core.evaluation.planted import (
     with_random_weights,
 )
 from gcd_core.method.attribution import explain_path
+from gcd_core.method.curve_quantiles import mean_heat
 from gcd_core.method.directions import Direction
 from gcd_core.method.search import find_directions
 from gcd_core.method.walk import Path, walk

@@ -28,8 +28,6 @@ from gcd_core.domains.finding import Entry
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import ImageFiles
-from gcd_core.ui.engine.disk_cache import DiskCache
-from gcd_core.ui.engine.jobs import LazyResource
 from gcd_core.ui.page import (
     ExplorerPage,
     launch_settings,
@@ -39,6 +37,7 @@ from gcd_core.ui.page import (
 )
 from gcd_core.ui.server.domain_menu import BELOW, DomainLink, domain_links, menu, opening
 from gcd_core.ui.server.middleware import SecurityMiddleware, SecuritySettings, resident_bytes
+from gcd_core.ui.session.registry import DiskCache, LazyResource
 from gcd_core.ui.settings import Limits
 
 PAGE_BELOW = re.compile(f"/{BELOW}/(?P<name>[^/]+)(?P<rest>/.*)?", re.DOTALL)

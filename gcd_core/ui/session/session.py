@@ -26,10 +26,13 @@ from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import Alphas, Frame, Opened, shown_names, weak_direction_names
 from gcd_core.ui.session.batch_walk import BatchWalk
 from gcd_core.ui.session.direction_sets import Sets
+from gcd_core.ui.session.display import Display, SentPictures
 from gcd_core.ui.session.heatmaps import Maps
 from gcd_core.ui.session.regions import Regions
 from gcd_core.ui.session.slider_state import Moves
 from gcd_core.ui.settings import UploadTally
+
+__all__ = ["RunningSearch", "Session"]  # the tabs import both from here
 
 
 class Session:
@@ -58,8 +61,10 @@ class Session:
         What Compare showed last, in numbers.
     wall : BatchWalk or None
         Of many images, walked last.
-    display : tuple or None
-        Overlay, opacity and view last chosen.
+    display : Display
+        How the pictures are looked at.
+    sent_pictures : SentPictures
+        Those that the visitor's page has.
     laid_out : tuple or None
         The names and the folded ones that the page's rows were laid out for.
     folder : pathlib.Path
@@ -81,7 +86,7 @@ class Session:
         self.search: RunningSearch | None = None
         self.compared: dict[str, Any] | None = None
         self.wall: BatchWalk | None = None
-        self.display: tuple[str, float, str] | None = None
+        self.display, self.sent_pictures = Display(), SentPictures()
         self.laid_out: tuple[list[str], list[str]] | None = None
         self.last_used = time.monotonic()
         self.uploads = UploadTally(service.context.limits)

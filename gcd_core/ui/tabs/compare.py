@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from html import escape
 from itertools import combinations
 from typing import Any
@@ -16,11 +17,9 @@ from gcd_core.errors import GCDError
 from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import Attribution, explain_path
 from gcd_core.method.walk import Path
-from gcd_core.perceptual import pairwise_distances
-from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.frames import Opened
 from gcd_core.ui.session.registry import Visitors
-from gcd_core.ui.tabs.handler import report_errors
+from gcd_core.ui.tabs.handler import Answer, Tab, connect
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.exports import COMPARISONS, save_comparison
@@ -124,8 +123,8 @@ def shown(head: str, cards: list[str]) -> str:
     return f'{head}<div class="gcd-cards">{"".join(cards)}</div>'
 
 
-class CompareTab:
-    """The components of the tab and its one handler.
+class CompareTab(Tab):
+    """The components of the tab and its handlers.
 
     Parameters
     ----------
@@ -133,7 +132,7 @@ class CompareTab:
     """
 
     def __init__(self, visitors: Visitors) -> None:
-        self.visitors, self.service = visitors, visitors.service
+        super().__init__(visitors)
         self.numbers = gr.JSON(label="facts", visible=False)
         with gr.Row(elem_id="compare"):
             with gr.Column(elem_id="compare-cards", min_width=480):
@@ -149,9 +148,9 @@ class CompareTab:
                     }
                 self.file = gr.DownloadButton(visible="hidden", elem_id="compare-file")
 
-    def compare(self, request: gr.Request) -> Iterator[tuple]:
+    def compare(self, request: gr.Request) -> Iterator[Answer]:
         """Every direction's counterfactual; the last answer holds all rows and the matrix."""
-        session = self.visitors.session(request.session_hash)
+        session = self.session(request)
         opened, moves = session.opened, session.moves
         if opened is None or moves is None or session.directions is None:
             raise GCDError("There is nothing to compare yet: open an image with directions first.")
@@ -170,7 +169,7 @@ class CompareTab:
             try:
                 for first in moves.awaited(name):
                     waiting = waiting_card(name, after_others(*first))
-                    yield numbers, shown(head, [*cards, waiting, *others]), ""
+                    yield self._shown(numbers, shown(head, [*cards, waiting, *others]))
                 path = moves.path_now(name)
             except GCDError:
                 if session.moves is moves:
@@ -183,45 +182,43 @@ class CompareTab:
             heat = explain_path(path, until=path.counterfactual)
             cards.append(card(opened, positive, numbers["rows"][-1], path, heat))
             images.append(path.counterfactual_image)
-        perceptual = self.service.domain.perceptual
-        lpips = self.service.in_turn(
-            Urgency.LIVE, pairwise_distances, torch.cat(images), perceptual
-        )
+        lpips = self.service.distances_between(torch.cat(images))
         values = distances(numbers["rows"], lpips)
         vectors = torch.stack([session.directions[name].vector for name in names])
         cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=2)
         numbers |= {"lpips": values, "cosines": cosines.tolist(), "alike": twins(names, values)}
         session.compared = numbers
-        yield numbers, shown(head, cards), tables(names, values, cosines)
+        yield self._shown(numbers, shown(head, cards), tables(names, values, cosines))
 
-    def save(self, file_format: str, request: gr.Request) -> tuple:
+    def _shown(self, numbers: dict[str, Any], cards: str, matrix: str = "") -> Answer:
+        """All that the tab shows."""
+        return {self.numbers: numbers, self.cards: cards, self.matrix: matrix}
+
+    def save(self, file_format: str, request: gr.Request) -> Answer:
         """Writes the last comparison as `csv`, `json`, or with all its pictures as `zip`."""
-        session = self.visitors.session(request.session_hash)
+        session = self.session(request)
         if session.compared is None:
             raise GCDError("There is nothing to save yet: compare first.")
         file = save_comparison(session, session.compared, file_format)
-        return session.compared, str(file)
+        return {self.numbers: session.compared, self.file: str(file)}
 
     def bind(self, tab: gr.Tab) -> None:
         """Connects the components: the tab compares when it is opened."""
-        gr.on(
-            [tab.select, self.again.click],
-            report_errors(self.compare),
+        connect(
+            partial(gr.on, [tab.select, self.again.click]),
+            self.compare,
             None,
             [self.numbers, self.cards, self.matrix],
-            api_name="compare",
-            show_progress="hidden",
-            concurrency_limit=None,
+            "compare",
         )
         for name, button in self.saves.items():
-            saved = button.click(
-                report_errors(self.save),
+            saved = connect(
+                button.click,
+                self.save,
                 self.file_format,
                 [self.numbers, self.file],
+                "save_comparison" if name == "csv" else f"save_comparison_{name}",
+                public=name == "csv",
                 js=f"gcd.withFirst('{name}')",
-                api_name="save_comparison" if name == "csv" else f"save_comparison_{name}",
-                api_visibility="public" if name == "csv" else "private",
-                show_progress="hidden",
-                concurrency_limit=None,
             )
             saved.success(None, None, None, js="gcd.download('#compare-file')")

@@ -75,24 +75,6 @@ STILL = "nothing moved yet"
 WAITING = {"bb_lig": "following the direction", "cells": "asking the classifier"}
 
 
-class Display(NamedTuple):
-    """How a visitor chose to see the pictures.
-
-    Attributes
-    ----------
-    overlay : str
-        The map: "bb_lig", "cells", "difference" or "none".
-    opacity : float
-        Of the map over the picture, in [0, 1].
-    view : str
-        "side": side by side; "slide": before and after under a divider.
-    """
-
-    overlay: str
-    opacity: float
-    view: str
-
-
 class MapPanel(NamedTuple):
     """The map panel.
 
@@ -134,27 +116,30 @@ def image_name(image: Tensor) -> str:
 # -- pictures --------------------------------------------------------------------------------------
 
 
-def pictures(session: Session, display: Display) -> str:
+def pictures(session: Session, panel: MapPanel | None = None) -> str:
     """Original, counterfactual and map: side by side, or the first two under a divider.
+
+    Pictures that the visitor's page was sent before are named by their keys.
 
     Parameters
     ----------
     session : Session
-    display : Display
+    panel : MapPanel, optional
+        The map, where it is drawn already.
     """
     opened, current = session.opened, session.current
     if opened is None or current is None:
         grey = session.service.domain.generator.channels == 1
         return f'<p class="gcd-quiet">Open {"a radiograph" if grey else "an image"} to begin.</p>'
-    figures = before_and_after(session, opened, current, display.view)
-    if display.overlay != "none" and session.directions is not None:
-        figures.append(map_figure(session, display))
+    figures = before_and_after(session, opened, current, session.display.view)
+    if session.display.overlay != "none" and session.directions is not None:
+        figures.append(map_figure(session, panel or map_panel(session)))
     address = escape(address_of(session))
     place = list(session.alphas.items())
     probability = current.probabilities[session.index]
     domain = session.service.domain
     about = escape("\n".join(caption(domain, session.label, probability, place)))
-    return (
+    return session.sent_pictures.only_new(
         f'<div class="gcd-pictures n{len(figures)}" data-address="{address}" '
         f'data-about="{about}" style="--shape: {opened.aspect:.4f}">'
         f"{''.join(figures)}</div>"
@@ -200,26 +185,27 @@ def original_title(opened: Opened) -> str:
     return f'Original, <abbr title="{words}">{words.split(" from ")[0]}</abbr>'
 
 
-def map_figure(session: Session, display: Display) -> str:
+def map_figure(session: Session, panel: MapPanel) -> str:
     """The map with its scale, or that it is on its way."""
-    panel = map_panel(session, display)
-    title, waiting = term(display.overlay), WAITING.get(display.overlay, "")
+    kind = session.display.overlay
+    title, waiting = term(kind), WAITING.get(kind, "")
     low, high = "darker", "brighter"
     if waiting:
         low, high = "against", f"for {escape(label_names(session)[1])}"
-    price = session.price(display.overlay)
+    price = session.price(kind)
     if panel.picture is None and price:
         body = f'<div class="gcd-wait"><p>{escape(price)}</p></div>'
     elif panel.picture is None:
         body = f'<div class="gcd-wait"><span></span>{waiting}</div>'
     else:
-        body = image_tag(panel.picture, TERMS[display.overlay].expert)
+        body = image_tag(panel.picture, TERMS[kind].expert)
     scale = f'<div class="scale"><span>{low}</span><i></i><span>{high}</span></div>'
     return figure(title, panel.caption, body, "map", scale)
 
 
-def map_panel(session: Session, display: Display) -> MapPanel:
+def map_panel(session: Session) -> MapPanel:
     """The chosen map: its picture, its caption, and its numbers for machines."""
+    display = session.display
     opened, heat = session.opened, session.heat(display.overlay)
     if opened is None or heat is None:
         return MapPanel(None, "", {})

@@ -123,6 +123,8 @@ def state_payload(session: Session) -> dict[str, Any]:
 def payload_of(session: Session, **more: object) -> dict[str, Any]:
     """Everything that the page shows, for machines; the picture as a data address.
 
+    The page itself gets no picture here, as its HTML has it.
+
     Parameters
     ----------
     session : Session
@@ -131,7 +133,7 @@ def payload_of(session: Session, **more: object) -> dict[str, Any]:
     """
     current = session.current
     picture = {} if current is None else {"image": drawn(current.image)}
-    return state_payload(session) | picture | more
+    return session.sent_pictures.without_pictures(state_payload(session) | picture | more)
 
 
 def verdict(tried: Tried, source_probability: float, positive: str) -> str:

@@ -10,18 +10,19 @@ from gcd_core.domains.opening import Domain
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.frames import MAX_H, SLIDERS
 from gcd_core.ui.session.direction_sets import BUNDLED
+from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.region import RegionPanel
-from gcd_core.ui.tabs.handler import without_temp_copy
+from gcd_core.ui.tabs.handler import Answer, without_temp_copy
 from gcd_core.ui.views.data_urls import thumbnail
 from gcd_core.ui.views.html import (
-    Display,
     curve_card,
     direction_title,
     end_picture,
     fold_line,
     heading,
+    map_panel,
     pictures,
     readout,
     tools,
@@ -34,17 +35,18 @@ ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
 
 
 class DirectionRow:
-    """The components of a direction, laid out where this is made.
+    """The components of one direction.
 
     Parameters
     ----------
     name : str
     alpha_max : float
-        How far its slider goes, either way.
+        The slider goes from -alpha_max to alpha_max.
     """
 
     def __init__(self, name: str, alpha_max: float) -> None:
-        with gr.Row(elem_classes=[ROW], elem_id=f"direction-{name}") as self.row:
+        self.name = name
+        with gr.Row(elem_classes=[ROW], elem_id=f"direction-{name}") as self.box:
             self.title = _html(f"title_{name}", "gcd-title")
             self.low = _html(f"low_{name}", "gcd-end")
             self.slider = gr.Slider(
@@ -116,11 +118,10 @@ class ExploreLayout:
         self._lay_out_strip(domain)
         with gr.Row(elem_id="work"):
             self._lay_out_stage()
-            rows = self._lay_out_directions()
-        self.rows, self.titles = [r.row for r in rows], [r.title for r in rows]
-        self.lows, self.highs = [r.low for r in rows], [r.high for r in rows]
-        self.sliders, self.flips = [r.slider for r in rows], [r.flip for r in rows]
-        self.films = [r.film for r in rows]
+            self.rows = self._lay_out_directions()
+        self.pictures_missing = gr.Button(visible="hidden", elem_id="pictures-missing")
+        self.sliders = [row.slider for row in self.rows]
+        self.films = [row.film for row in self.rows]
 
     def _lay_out_strip(self, domain: Domain) -> None:
         """What to open and to explain."""
@@ -165,15 +166,19 @@ class ExploreLayout:
         with gr.Column(elem_id="stage", min_width=480):
             with gr.Row(elem_id="toolbar"):
                 self.view = gr.Radio(
-                    VIEWS, value="side", show_label=False, container=False, elem_id="view"
+                    VIEWS, value=Display().view, show_label=False, container=False, elem_id="view"
                 )
                 self.overlay = gr.Radio(
-                    OVERLAYS, value="bb_lig", label="Map", container=False, elem_id="overlay"
+                    OVERLAYS,
+                    value=Display().overlay,
+                    label="Map",
+                    container=False,
+                    elem_id="overlay",
                 )
                 self.opacity = gr.Slider(
                     0,
                     1,
-                    0.6,
+                    Display().opacity,
                     step=0.05,
                     label="Opacity",
                     container=False,
@@ -189,6 +194,7 @@ class ExploreLayout:
             self.pictures = gr.HTML(
                 label="pictures",
                 elem_id="pictures",
+                html_template="${gcd.filled(value)}",
                 js_on_load="gcd.pictures(element, watch)",
                 apply_default_css=False,
             )
@@ -241,7 +247,7 @@ class ExploreLayout:
             self.report_file = gr.DownloadButton("file", visible="hidden", elem_id="report-file")
         return rows
 
-    # -- groups -----------------------------------------------------------------------------
+    # -- groups, in the order in which the API lists them ---------------------------------------
 
     @property
     def display(self) -> list[Any]:
@@ -256,7 +262,9 @@ class ExploreLayout:
     @property
     def ends(self) -> list[Any]:
         """The components that a newly decoded path changes."""
-        return [self.heading, *self.titles, *self.lows, *self.highs, self.fold]
+        rows = self.rows
+        titles, lows = [row.title for row in rows], [row.low for row in rows]
+        return [self.heading, *titles, *lows, *(row.high for row in rows), self.fold]
 
     @property
     def everything(self) -> list[Any]:
@@ -266,7 +274,7 @@ class ExploreLayout:
             *self.ends,
             *self.sliders,
             *self.films,
-            *self.rows,
+            *(row.box for row in self.rows),
             self.region.cards,
             self.back,
             self.ways,
@@ -275,65 +283,70 @@ class ExploreLayout:
             self.source,
         ]
 
-    # -- values -----------------------------------------------------------------------------
+    # -- answers --------------------------------------------------------------------------------
 
-    def show(self, session: Session, display: Display) -> tuple:
-        """Values of `shown`."""
-        return (
-            payload_of(session),
-            pictures(session, display),
-            readout(session),
-            curve_card(session),
-        )
+    def show(self, session: Session) -> Answer:
+        """What a move changes."""
+        return {
+            self.numbers: payload_of(session),
+            self.pictures: pictures(session),
+            self.bars: readout(session),
+            self.curve: curve_card(session),
+        }
 
-    def show_ends(self, session: Session) -> tuple:
-        """Values of `ends`."""
-        names = [name if name in session.names else None for name in SLIDERS]
-        return (
-            heading(session),
-            *(direction_title(session, n) for n in names),
-            *(end_picture(session, n, 0) for n in names),
-            *(end_picture(session, n, -1) for n in names),
-            fold_line(session),
-        )
+    def show_map(self, session: Session) -> Answer:
+        """What another map, or another opacity of it, changes."""
+        panel = map_panel(session)
+        more = {"map": panel.picture, "map_caption": panel.caption, **panel.numbers}
+        return {
+            self.numbers: payload_of(session, **more),
+            self.pictures: pictures(session, panel),
+        }
 
-    def show_everything(self, session: Session, display: Display) -> tuple:
-        """Values of `everything`, with the sliders where the session is."""
-        rows: list[Any] = [gr.skip() for _ in SLIDERS]
+    def show_ends(self, session: Session) -> Answer:
+        """What a newly decoded path changes."""
+        answer: Answer = {self.heading: heading(session), self.fold: fold_line(session)}
+        for row in self.rows:
+            name = row.name if row.name in session.names else None
+            answer[row.title] = direction_title(session, name)
+            answer[row.low] = end_picture(session, name, 0)
+            answer[row.high] = end_picture(session, name, -1)
+        return answer
+
+    def show_everything(self, session: Session) -> Answer:
+        """What a new image, label or set of directions changes."""
+        answer = self.show(session) | self.show_ends(session)
+        for row in self.rows:
+            answer[row.slider] = session.alphas.get(row.name, 0.0)
+            answer[row.film] = ""
         if session.laid_out != (session.names, session.folded):
             session.laid_out = session.names, session.folded
-            rows = [
-                gr.update(
-                    visible=name in session.names,
-                    elem_classes=[ROW, FOLDED] if name in session.folded else [ROW],
+            for row in self.rows:
+                answer[row.box] = gr.update(
+                    visible=row.name in session.names,
+                    elem_classes=[ROW, FOLDED] if row.name in session.folded else [ROW],
                 )
-                for name in SLIDERS
-            ]
-        example = -1 if session.example is None else session.example
-        return (
-            *self.show(session, display),
-            *self.show_ends(session),
-            *(session.alphas.get(name, 0.0) for name in SLIDERS),
-            *("" for _ in self.films),
-            *rows,
-            "",
-            gr.update(visible=session.sets.used(session.label) != BUNDLED),
-            ways_line(session),
-            session.label,
-            example,
-            None,
-        )
+        return answer | {
+            self.region.cards: "",
+            self.back: gr.update(visible=session.sets.used(session.label) != BUNDLED),
+            self.ways: ways_line(session),
+            self.label: session.label,
+            self.examples: -1 if session.example is None else session.example,
+            self.source: None,
+        }
 
-    def show_films(self, session: Session, sent: set[str]) -> tuple:
-        """Values of `films`: those of paths that became ready, whose names are added to `sent`."""
-        paths = session.paths
-        new = [name for name in session.names if paths is not None and paths.film(name)]
-        new = [name for name in new if name not in sent]
-        sent.update(new)
-        return tuple(
-            paths.film(name) if paths is not None and name in new else gr.skip() for name in SLIDERS
-        )
+    def show_films(self, session: Session, sent: set[str]) -> Answer:
+        """What newly decoded paths add: their films; their names are added to `sent`."""
+        paths, answer = session.paths, Answer()
+        for row in self.rows:
+            if paths is None or row.name not in session.names or row.name in sent:
+                continue
+            if film := paths.film(row.name):
+                sent.add(row.name)
+                answer[row.film] = film
+        return answer
 
-    def positions(self, session: Session) -> list[Any]:
-        """Values of `sliders`."""
-        return [session.alphas.get(n, 0.0) if n in session.names else gr.skip() for n in SLIDERS]
+    def positions(self, session: Session) -> Answer:
+        """Where the sliders stand."""
+        rows = [row for row in self.rows if row.name in session.names]
+        return {row.slider: session.alphas.get(row.name, 0.0) for row in rows}
