@@ -273,7 +273,7 @@ class DirectionsOnBatches:
                 measured = with_maps(domain, measured, paths, cost)
             outcomes[direction.name], costs[direction.name] = measured, cost
             found.append(counterfactuals_of(paths))
-            flipped.append([path.flips for path in paths])
+            flipped.append([path.counterfactual_flips for path in paths])
             if progress:
                 progress(len(files))
         seen = None
@@ -432,7 +432,7 @@ def outcomes_of(
             file=files[i],
             probability=path.source_probability,
             counterfactual_probability=path.probabilities[path.counterfactual].item(),
-            flipped=path.flips,
+            flipped=path.counterfactual_flips,
             oracle_before=before[i],
             oracle_after=after[i],
             alpha=path.alphas[path.counterfactual].item(),

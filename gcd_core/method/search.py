@@ -14,7 +14,7 @@ from torch import Tensor
 from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.generators.base import Latent
 from gcd_core.method.directions import DirectionSet, derive_directions
-from gcd_core.method.loss import cf_sign
+from gcd_core.method.loss import flip_sign
 from gcd_core.method.models import Models
 from gcd_core.method.perturbation import (
     Answers,
@@ -433,7 +433,7 @@ class _Run:
         _, (g,), _ = self.derive(samples, self.fit(samples, settings.lam), settings, n_h=0)
         self.stop_if_cancelled()
         self.report("carry", 0, STOPS)
-        toward = -cf_sign(samples.source_probability)
+        toward = flip_sign(samples.source_probability)
         alphas = toward * torch.linspace(0, self.domain.alpha_max, STOPS)
         latent = samples.latent.to(self.domain.device)
         z_sem = latent.z_sem.cpu() + alphas[:, None] * g
@@ -476,7 +476,7 @@ class _Run:
         self.stop_if_cancelled()
         axes = torch.cat([g[None], read])
         _, (g,), _ = self.derive(samples, fitted, settings, n_h=0)
-        sign, margin = cf_sign(samples.source_probability), self.domain.margin
+        sign, margin = flip_sign(samples.source_probability), self.domain.margin
         ways = independent_ways(
             chosen_on,
             centre,
@@ -496,7 +496,7 @@ class _Run:
         samples: Samples, fitted: FittedProxy, settings: Settings, n_h: int
     ) -> tuple[list[str], Tensor, list[float | None]]:
         """Names, vectors and eigenvalues of g and `n_h` h-directions (Eqs. 3 and 4)."""
-        sign, radius = cf_sign(samples.source_probability), samples.question.radius
+        sign, radius = flip_sign(samples.source_probability), samples.question.radius
         return derive_directions(fitted.proxy, samples.centre, sign, settings.lam, n_h, radius)
 
     def fit(self, samples: Samples, lam: float, radius: float | None = None) -> FittedProxy:

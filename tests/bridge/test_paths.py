@@ -63,7 +63,7 @@ def test_the_path_goes_from_the_source_to_what_the_bridge_made(domain, images, m
         assert path.direction_name == "rcsb" and path.sign == sign
         assert torch.equal(path.images[0], images[i])
         torch.testing.assert_close(path.images[-1], run.images[i])
-        assert path.counterfactual == len(path.alphas) - 1 and path.flips
+        assert path.counterfactual == len(path.alphas) - 1 and path.counterfactual_flips
         outside = path.images[:, :, ~mask]
         assert torch.equal(outside, images[i][:, ~mask].expand_as(outside))
         middle = (images[i] + run.images[i]) / 2
@@ -79,7 +79,7 @@ def test_the_smallest_is_on_the_same_path_and_just_convinces(domain, images, mas
     own = rcsb(domain, images[:1], "a", mask, choice=LOWEST_LOSS)
     assert own.counterfactual == own.lowest_loss
     away = (smallest.probabilities[smallest.counterfactual] - 0.5).abs()
-    assert smallest.flips and 0.3 <= away < 0.36
+    assert smallest.counterfactual_flips and 0.3 <= away < 0.36
     at = smallest.alphas[smallest.counterfactual].abs()
     assert 0 < at < 1 and whole.alphas[whole.counterfactual].abs() == 1
 

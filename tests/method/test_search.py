@@ -60,8 +60,8 @@ def test_h_of_a_quadratic_classifier():
     alignment = (vectors @ axes[:3].T).abs()
     assert (alignment.diagonal() > 0.9).all()
     eigenvalues = torch.tensor(found.directions.eigenvalues[1:])
-    sign = 1 if found.samples.source_probability >= 0.5 else -1
-    assert torch.equal(eigenvalues.sign(), sign * curvature.sign())
+    sign = -1 if found.samples.source_probability >= 0.5 else 1
+    assert torch.equal(eigenvalues.sign(), -sign * curvature.sign())
 
 
 def test_a_seed_repeats_to_the_bit_whatever_the_batches(brief):
