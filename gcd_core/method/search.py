@@ -215,6 +215,28 @@ class Found:
     seconds: float
 
 
+class SearchInterrupted(Exception):
+    """A search that ended before it found directions; the error that ended it is `__cause__`.
+
+    Attributes
+    ----------
+    samples : Samples or None
+        What was asked until then, for `resume`; None where nothing was.
+    """
+
+    def __init__(self, message: str, samples: Samples | None = None) -> None:
+        super().__init__(message)
+        self.samples = samples
+
+
+class SearchCancelled(SearchInterrupted, Cancelled):
+    """The user asked for the search to stop."""
+
+
+class SearchFailed(SearchInterrupted, GCDError):
+    """The search cannot go on, for a reason that the user can mend; the message says which."""
+
+
 def find_directions(
     domain: Models,
     image: Tensor,
@@ -270,9 +292,11 @@ def find_directions(
     ------
     GCDError
         If a setting does not fit, before any work is done.
-    Cancelled
-        If `cancel` is set. This and every other exception that ends the search on its way carries
-        what was asked until then as `samples`, for `resume`; or None.
+    SearchCancelled
+        If `cancel` is set; a `Cancelled` too.
+    SearchFailed
+        If a classifier or the proxy cannot go on; a `GCDError` too. Any other error on the way is
+        raised as a `SearchInterrupted`. All three hold what was asked until then.
 
     Examples
     --------
@@ -299,9 +323,12 @@ def find_directions(
         names += [f"w{i + 1}" for i in range(len(ways))]
         vectors, eigenvalues = torch.cat([vectors, ways]), eigenvalues + [None] * len(ways)
         run.report("directions", len(names), len(names))
-    except BaseException as error:
-        error.samples = run.samples  # type: ignore[attr-defined]
-        raise
+    except Cancelled:
+        raise SearchCancelled("The search was cancelled.", run.samples) from None
+    except (GCDError, OSError) as error:
+        raise SearchFailed(str(error), run.samples) from error
+    except Exception as error:
+        raise SearchInterrupted(str(error), run.samples) from error
     metadata = _metadata(domain, question, settings, samples, fitted, run)
     return Found(
         directions=DirectionSet(
