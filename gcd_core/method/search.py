@@ -43,10 +43,6 @@ STOPS = 16  # pictures decoded on the way there
 UNREAD = 0.05  # log-odds: a spread of answers beside g below which a classifier reads nothing there
 
 
-# What a search does, in this order; with `settle`, `boundary`, `n_ways` it comes back to sampling.
-STAGES = ("encode", "perturb", "proxy", "carry", "directions")
-
-
 @dataclass(frozen=True)
 class Progress:
     """Where a search stands.
@@ -54,6 +50,7 @@ class Progress:
     Attributes
     ----------
     stage : {"encode", "perturb", "proxy", "carry", "directions"}
+        In this order; with `settle`, `boundary` or `n_ways` a search comes back to "perturb".
     done, total : int
         Images encoded, samples asked about, epochs (of at most `total`), pictures on the way to the
         decision boundary, or directions.
