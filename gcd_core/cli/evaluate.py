@@ -35,11 +35,12 @@ from gcd_core.errors import GCDError
 from gcd_core.evaluation.axes import MOVE, USABLE, measure_axes
 from gcd_core.evaluation.evaluate import (
     Evaluation,
+    Outcome,
     best_of,
     evaluate_reconstruction,
     summarise,
 )
-from gcd_core.evaluation.job import EvaluateJob, evaluation_of
+from gcd_core.evaluation.job import EvaluateJob, comparison_of, evaluation_of
 from gcd_core.evaluation.pairs import Pair, diversity_of_flips
 from gcd_core.evaluation.provenance import measured, networks_of
 from gcd_core.evaluation.tables import markdown
@@ -235,7 +236,7 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
             skipped.update(part.about["skipped"])
             yield part
 
-    evaluation = evaluation_of(noted(), settings)
+    evaluation = evaluation_of(noted())
     print_skipped(skipped, settings["named"])
     if not evaluation.outcomes:
         raise GCDError(f"No image of {settings['images']} could be read.")
@@ -245,37 +246,42 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
     best = {kind: best_of(figures, kind) for kind in "hw"}
     print(
         f"{settings['label']!r} on {figures[first]['n']} images of {settings['images']}; "
-        f"counterfactual: {evaluation.choice}, margin {evaluation.margin:g}"
+        f"counterfactual: {settings['counterfactual']}, margin {settings['margin']:g}"
     )
     print_figures(settings, evaluation, figures)
     for kind, name in best.items():
         if name:
             print(f"best {kind}: {name}, flip rate {figures[name]['flip_rate']:.3f}")
-    if evaluation.diversity is not None:
-        print(f"diversity (LPIPS between one image's counterfactuals): {evaluation.diversity:.3f}")
-        print_pairs(evaluation.pairs)
+    comparison = comparison_of(evaluation, settings)
+    diversity, pairs = comparison.diversity, comparison.pairs()
+    if diversity is not None:
+        print(f"diversity (LPIPS between one image's counterfactuals): {diversity:.3f}")
+        print_pairs(pairs)
     steering = settings["steering"]
     return {
         **({"steering": steering} if steering else {}),
         "label": settings["label"],
         "direction": first,
-        "counterfactual": evaluation.choice,
-        "margin": evaluation.margin,
+        "counterfactual": settings["counterfactual"],
+        "margin": settings["margin"],
         **figures[first],
         **{f"best_{kind}": name for kind, name in best.items()},
-        "diversity": evaluation.diversity,
-        "diversity_of_flips": diversity_of_flips(evaluation.pairs),
-        "pairs": [asdict(pair) for pair in evaluation.pairs],
+        "diversity": diversity,
+        "diversity_of_flips": diversity_of_flips(pairs),
+        "pairs": [asdict(pair) for pair in pairs],
         "directions": figures,
-        "images": {
-            name: [asdict(outcome) for outcome in evaluation.outcomes[name]] for name in names
-        },
+        "images": {name: [listed(o) for o in evaluation.outcomes[name]] for name in names},
         "skipped": skipped,
         "identity": {
             **{name: settings[name] for name in ("generator", "classifier", "oracle")},
             "directions": settings["vectors"],
         },
     }
+
+
+def listed(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as the JSON file lists it, under its direction's name."""
+    return {k: v for k, v in asdict(outcome).items() if k not in ("direction", "number")}
 
 
 def print_skipped(skipped: dict[str, str], named: int) -> None:

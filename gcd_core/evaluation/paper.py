@@ -58,7 +58,7 @@ def directions_table(trials: Trials) -> Rows:
             paths = walk_many(domain, batch, direction, trials.label, latent)
             all_paths[direction.name] += [light(path) for path in paths]
             found.append(counterfactuals_of(paths))
-            flipped.append([path.flips for path in paths])
+            flipped.append([path.counterfactual_flips for path in paths])
         sides = torch.tensor(flipped).T
         comparison.add(see(batch, torch.stack(found, dim=1), sides, domain.perceptual))
     rows = [{"direction": name, **trials.figures(paths)} for name, paths in all_paths.items()]
@@ -72,7 +72,7 @@ def maps_table(trials: Trials) -> Rows:
     """BB-LIG against the absolute difference, over the images that g flips."""
     heats: dict[str, list[Tensor]] = {"BB-LIG": [], "difference": []}
     for path in trials.walked(trials.directions["g"]):
-        if path.flips:
+        if path.counterfactual_flips:
             at = path.counterfactual
             heats["BB-LIG"].append(explain_path(path, until=at).map)
             heats["difference"].append(explain_path(path, "difference", until=at).map)

@@ -35,11 +35,11 @@ def row(name: str, path: Path, before: float | None, after: float | None) -> dic
     """One direction's numbers, for machines; `before` and `after` are the oracle's."""
     i = path.counterfactual
     follows = None
-    if path.flipped and before is not None and after is not None:
+    if path.counterfactual_flips and before is not None and after is not None:
         follows = charts.crosses(before, after)
     return {
         "direction": name,
-        "flipped": bool(path.flipped),
+        "flipped": path.counterfactual_flips,
         "alpha": float(path.alphas[i]),
         "probability": float(path.probabilities[i]),
         "lpips": float(path.distances[i]),

@@ -387,7 +387,7 @@ def fold_line(session: Session) -> str:
         return ""
     count = len(session.folded)
     paths = [session.path(name) for name in session.folded]
-    flips = sum(path is not None and bool(path.flipped) for path in paths)
+    flips = sum(path is not None and path.any_flip for path in paths)
     here = f" \N{MIDDLE DOT} {flips} flip{'s' if flips == 1 else ''} here" if flips else ""
     return (
         '<button type="button" class="gcd-fold" aria-expanded="false">'
@@ -402,7 +402,7 @@ def direction_title(session: Session, name: str | None) -> str:
     path = session.path(name)
     if path is None:
         return f"<b>{way(name)}</b>"
-    if not path.flipped:
+    if not path.any_flip:
         return f'<b data-flips="no">{way(name)}</b><small>no flip</small>'
     alphas = path.alphas[path.is_flipped]
     first = signed(float(alphas[alphas.abs().argmin()]))

@@ -143,7 +143,7 @@ def verdict(tried: Tried, source_probability: float, positive: str) -> str:
         percent(source_probability),
         percent(float(path.probabilities[path.counterfactual])),
     )
-    if path.flips:
+    if path.counterfactual_flips:
         return f"Changing only this region turns {positive} {before} into {after}."
     return f"Changing only this region cannot: {positive} {before} comes as far as {after}."
 

@@ -112,7 +112,7 @@ def card(session: Session, tried: Tried) -> str:
     points = list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
     here = points[path.counterfactual]
     curve = charts.curve(points, [], here, float(path.alphas.abs().max()), label_names(session))
-    css = "yes" if path.flips else "no"
+    css = "yes" if path.counterfactual_flips else "no"
     pictures = (
         image_tag(drawn(outlined(opened.image, tried.mask)), "original, outlined")
         + image_tag(drawn(outlined(changed, tried.mask)), "changed inside the region")
@@ -132,7 +132,7 @@ def region_numbers(session: Session, tried: Tried) -> dict[str, Any]:
     return {
         "name": tried.name,
         "share": tried.share,
-        "flipped": path.flips,
+        "flipped": path.counterfactual_flips,
         "method": RCSB if path.direction_name == RCSB else GCD,
         "direction": path.direction_name,
         "tried": tried.asked,
