@@ -68,7 +68,24 @@ window.gcd = (() => {
     gcd.stage(element, watch);
     watch('value', () => gcd.begin(element));
   };
-  const withAddress = (...values) => [...values.slice(0, -1), location.search];
+  const withAddress = (...values) => [...values.slice(0, -1), `${location.search}#page`];
+
+  // A picture is sent once: where the HTML names it by a key only, it is taken from those that came
+  // before, the newest of which are kept. The server keeps fewer keys than that (see SentPictures).
+  const PICTURES_KEPT = 48;
+  const sent = new Map();
+  const filled = html =>
+    (html ?? '').replace(/src="gcd:(\w+) ?([^"]*)"/g, (_, key, own) => {
+      const picture = own || sent.get(key);
+      if (!picture) {
+        setTimeout(() => document.querySelector('#pictures-missing')?.click());
+        return '';
+      }
+      sent.delete(key); // and comes to the end
+      sent.set(key, picture);
+      if (sent.size > PICTURES_KEPT) sent.delete(sent.keys().next().value);
+      return `src="${picture}"`;
+    });
 
   // Each tab is a step, too; back and forward go through all of them.
   const tabName = tab => tab.textContent.trim().split(' ')[0].toLowerCase();
@@ -200,5 +217,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { switchTheme, examples, pictures, bars, withAddress, fold, dragCurve, moveSlider, fade, withFirst, wall, withPiece, download };
+  return { switchTheme, examples, pictures, bars, withAddress, filled, fold, dragCurve, moveSlider, fade, withFirst, wall, withPiece, download };
 })();

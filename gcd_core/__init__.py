@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gcd_core.method.settings import Settings
     from gcd_core.method.walk import Path, walk
 
+__version__ = "0.7.0"  # the only place: pyproject.toml, /health and the change log follow it
+
 _HOME = {
     "gcd_core.bridge.paths": ("rcsb",),
     "gcd_core.bridge.rcsb": ("Steering",),

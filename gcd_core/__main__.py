@@ -23,6 +23,7 @@ COMMANDS = {
     "tables": ("gcd_core.cli.tables", "make the paper's tables and ablations on a domain"),
     "sanity": ("gcd_core.cli.sanity", "check whether a domain's explanations can be trusted"),
     "bench": ("gcd_core.cli.bench", "compare the paper's protocol with the domain's fast settings"),
+    "results": ("gcd_core.cli.results", "write the tables of documents from what was measured"),
     "check-domain": ("gcd_core.cli.check_domain", "list everything that is wrong with a domain"),
     "push": ("gcd_core.cli.push", "share directions or a domain on the Hugging Face hub"),
     "pull": ("gcd_core.cli.pull", "bring directions or a domain from the Hugging Face hub"),

@@ -21,6 +21,24 @@ FLOORS = (
     ("__main__", "app"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# The same within the page; what else lies right under gcd_core/ui is on the lowest floor.
+PAGE_FLOORS = (
+    ("settings", "metrics", "frames"),
+    ("engine",),
+    ("session",),
+    ("views",),
+    ("tabs",),
+    ("page",),
+    ("server",),
+    ("serve",),
+)
+PAGE_FLOOR_OF = {room: floor for floor, rooms in enumerate(PAGE_FLOORS) for room in rooms}
+FORBIDDEN = (  # imports that lead down, but past a floor
+    ("gcd_core.ui.views.", "gcd_core.ui.engine."),
+    ("gcd_core.ui.tabs.", "gcd_core.ui.engine."),
+    ("gcd_core.ui.server.", "gcd_core.ui.engine."),
+    ("gcd_core.ui.views.charts", "gcd_core.evaluation."),
+)
 
 
 def module_name(path: Path) -> str:
@@ -76,6 +94,25 @@ def test_a_module_imports_from_no_higher_floor(name: str) -> None:
     floor = FLOOR_OF[room(name)]
     higher = [other for other in GRAPH[name] if FLOOR_OF[room(other)] > floor]
     assert higher == []
+
+
+def page_floor(name: str) -> int | None:
+    """The floor of a module within the page; None of one that is not the page's."""
+    parts = name.split(".")
+    return PAGE_FLOOR_OF.get(parts[2], 0) if parts[:2] == ["gcd_core", "ui"] and parts[2:] else None
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(FILES) if page_floor(name) is not None])
+def test_a_module_of_the_page_imports_from_no_higher_floor_of_it(name: str) -> None:
+    own = page_floor(name)
+    assert [other for other in GRAPH[name] if (page_floor(other) or 0) > own] == []
+
+
+@pytest.mark.parametrize("who, whom", FORBIDDEN)
+def test_nobody_reaches_past_a_floor(who: str, whom: str) -> None:
+    reaching = [name for name in FILES if name.startswith(who)]
+    assert reaching
+    assert [(n, o) for n in reaching for o in GRAPH[n] if o.startswith(whom)] == []
 
 
 @pytest.mark.parametrize(

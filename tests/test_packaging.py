@@ -1,7 +1,10 @@
 """What pip installs, by either way: the same packages in the same bounds."""
 
+import re
 import tomllib
 from pathlib import Path
+
+import gcd_core
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -55,3 +58,11 @@ def test_the_checks_of_ci_are_those_of_the_developers_extra() -> None:
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
     for requirement in EXTRAS["dev"]:
         assert f"'{requirement}'" in script
+
+
+def test_there_is_one_version() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## (\S+)", changes, re.MULTILINE).group(1)
+    source = PYPROJECT["tool"]["setuptools"]["dynamic"]["version"]
+    assert PROJECT["dynamic"] == ["version"] and source == {"attr": "gcd_core.__version__"}
+    assert newest == gcd_core.__version__

@@ -111,7 +111,7 @@ def rcsb(
     Examples
     --------
     >>> path = rcsb(domain, image, "pneumonia", region=mask)
-    >>> path.flips, path.counterfactual_image
+    >>> path.counterfactual_flips, path.counterfactual_image
     """
     check_image(domain, image)
     given = (steering, n, choice, margin, progress, cancel)

@@ -14,6 +14,7 @@ from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import bench, speed
 from gcd_core.evaluation.cuda import check_device
+from gcd_core.evaluation.provenance import measured, networks_of
 from gcd_core.evaluation.tables import markdown
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.perturbation import check_label
@@ -73,6 +74,8 @@ def main(args: argparse.Namespace) -> None:
             "short": args.short,
             "seed": args.seed,
             "device": describe(domain),
+            "identity": networks_of(domain),
+            "measured": measured(domain, files),
             **bench.compare(domain, images, label, size, args.seed, shown.set_description),
             "speed": None if args.short else waiting(args, domain, images, label, size, shown),
         }

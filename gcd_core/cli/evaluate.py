@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import gcd_core
 from gcd_core.checks import check_at_least
 from gcd_core.cli.options import (
@@ -33,16 +35,20 @@ from gcd_core.errors import GCDError
 from gcd_core.evaluation.axes import MOVE, USABLE, measure_axes
 from gcd_core.evaluation.evaluate import (
     Evaluation,
+    Outcome,
     best_of,
     evaluate_reconstruction,
     summarise,
 )
-from gcd_core.evaluation.job import EvaluateJob, evaluation_of
+from gcd_core.evaluation.job import EvaluateJob, comparison_of, evaluation_of
 from gcd_core.evaluation.pairs import Pair, diversity_of_flips
+from gcd_core.evaluation.provenance import measured, networks_of
 from gcd_core.evaluation.tables import markdown
 from gcd_core.generators.sampling import Sampling
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.directions import Direction, DirectionSet, check_generator
+from gcd_core.training.classifier import Task, targets_of
+from gcd_core.training.measures import measure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +95,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --reconstruction, repeatable; SOLVER:ENCODE/DECODE for unlike steps "
         "(default: the domain's)",
     )
+    parser.add_argument(
+        "--classifiers",
+        action="store_true",
+        help="measure the classifier and the oracle on images of known labels",
+    )
+    parser.add_argument(
+        "--target",
+        action="append",
+        metavar="NAME=POSITIVES:NEGATIVES",
+        help="with --classifiers, once per label: what of the table's column label it stands for",
+    )
+    parser.add_argument(
+        "--summary", action="store_true", help="leave single images out of the JSON file"
+    )
     add_parts(parser)
 
 
@@ -121,10 +141,16 @@ def main(args: argparse.Namespace) -> None:
         result = reconstruction(args, domain, files, samplings)
     elif args.off_distribution:
         result = off_distribution(domain, files)
+    elif args.classifiers:
+        result = classifiers(args, domain, files)
     else:
         result = axes(domain, files)
     print_skipped(files.skipped, len(files.names))
-    write_json(args.json, {"domain": args.domain, "skipped": files.skipped, **result})
+    if args.summary:
+        result.pop("images", None)
+    result = {"domain": args.domain, "skipped": files.skipped, **result}
+    result.setdefault("identity", networks_of(domain))
+    write_json(args.json, result | {"measured": measured(domain, files)})
 
 
 def check_request(args: argparse.Namespace) -> None:
@@ -134,10 +160,14 @@ def check_request(args: argparse.Namespace) -> None:
     check_margin(args.margin)
     check_method(args)
     directed = bool(args.directions) or args.method == RCSB
-    if sum([args.reconstruction, args.off_distribution, args.axes, directed]) != 1:
+    alone = [args.reconstruction, args.off_distribution, args.axes, args.classifiers]
+    if sum([*alone, directed]) != 1:
         raise GCDError(
-            "Give one of --directions FILE, --reconstruction, --off-distribution and --axes."
+            "Give one of --directions FILE, --reconstruction, --off-distribution, --axes and "
+            "--classifiers."
         )
+    if args.classifiers != bool(args.target):
+        raise GCDError("--classifiers needs what each label stands for: --target NAME=A:B.")
     if args.region and not directed:
         raise GCDError("--region confines directions; give --directions FILE with it.")
     if args.label and args.method != RCSB:
@@ -206,7 +236,7 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
             skipped.update(part.about["skipped"])
             yield part
 
-    evaluation = evaluation_of(noted(), settings)
+    evaluation = evaluation_of(noted())
     print_skipped(skipped, settings["named"])
     if not evaluation.outcomes:
         raise GCDError(f"No image of {settings['images']} could be read.")
@@ -216,33 +246,42 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
     best = {kind: best_of(figures, kind) for kind in "hw"}
     print(
         f"{settings['label']!r} on {figures[first]['n']} images of {settings['images']}; "
-        f"counterfactual: {evaluation.choice}, margin {evaluation.margin:g}"
+        f"counterfactual: {settings['counterfactual']}, margin {settings['margin']:g}"
     )
     print_figures(settings, evaluation, figures)
     for kind, name in best.items():
         if name:
             print(f"best {kind}: {name}, flip rate {figures[name]['flip_rate']:.3f}")
-    if evaluation.diversity is not None:
-        print(f"diversity (LPIPS between one image's counterfactuals): {evaluation.diversity:.3f}")
-        print_pairs(evaluation.pairs)
+    comparison = comparison_of(evaluation, settings)
+    diversity, pairs = comparison.diversity, comparison.pairs()
+    if diversity is not None:
+        print(f"diversity (LPIPS between one image's counterfactuals): {diversity:.3f}")
+        print_pairs(pairs)
     steering = settings["steering"]
     return {
         **({"steering": steering} if steering else {}),
         "label": settings["label"],
         "direction": first,
-        "counterfactual": evaluation.choice,
-        "margin": evaluation.margin,
+        "counterfactual": settings["counterfactual"],
+        "margin": settings["margin"],
         **figures[first],
         **{f"best_{kind}": name for kind, name in best.items()},
-        "diversity": evaluation.diversity,
-        "diversity_of_flips": diversity_of_flips(evaluation.pairs),
-        "pairs": [asdict(pair) for pair in evaluation.pairs],
+        "diversity": diversity,
+        "diversity_of_flips": diversity_of_flips(pairs),
+        "pairs": [asdict(pair) for pair in pairs],
         "directions": figures,
-        "images": {
-            name: [asdict(outcome) for outcome in evaluation.outcomes[name]] for name in names
-        },
+        "images": {name: [listed(o) for o in evaluation.outcomes[name]] for name in names},
         "skipped": skipped,
+        "identity": {
+            **{name: settings[name] for name in ("generator", "classifier", "oracle")},
+            "directions": settings["vectors"],
+        },
     }
+
+
+def listed(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as the JSON file lists it, under its direction's name."""
+    return {k: v for k, v in asdict(outcome).items() if k not in ("direction", "number")}
 
 
 def print_skipped(skipped: dict[str, str], named: int) -> None:
@@ -305,6 +344,31 @@ def reconstruction(
     print(f"{rows[0]['n']} images of {args.images}; evaluations and seconds per image")
     print(markdown(flat, [*columns, "seconds"]))
     return {"n": rows[0]["n"], "reconstruction": rows}
+
+
+def classifiers(args: argparse.Namespace, domain: Domain, files: ImageFiles) -> dict:
+    """Measure the classifier and the oracle on images whose labels a table tells."""
+    tasks = [Task.parse(text) for text in args.target]
+    with bar(len(files.names), "images") as shown:
+        found = {}
+        for name, image in files.load(domain.load_image):
+            found[name] = (image * 255).round().to(torch.uint8)
+            shown.update()
+    images = torch.cat(list(found.values()))
+    targets = targets_of({"label": [files.labels.get(name, "") for name in found]}, tasks)
+    networks = {"classifier": domain.classifier, "oracle": domain.oracle}
+    figures = {
+        name: measure(network, images, targets, [task.name for task in tasks])[0]
+        for name, network in networks.items()
+        if network is not None
+    }
+    rows = [
+        {"network": name, "label": label, **row}
+        for name, own in figures.items()
+        for label, row in own.items()
+    ]
+    print(markdown(rows, list(rows[0])))
+    return {"targets": args.target, "classifiers": figures}
 
 
 def axes(domain: Domain, files: ImageFiles) -> dict:

@@ -174,7 +174,7 @@ def changed(
 
 def in_a_line(path: Path, result: dict[str, Any]) -> str:
     """What came of it."""
-    outcome = "flips" if path.flips else "does not flip"
+    outcome = "flips" if path.counterfactual_flips else "does not flip"
     if path.region is not None:
         outcome += f" by changing {percent(result['region'])} of the picture alone"
     return (
@@ -210,7 +210,7 @@ def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
         "direction": path.direction_name,
         "counterfactual": path.choice,
         "margin": path.margin,
-        "flipped": path.flips,
+        "flipped": path.counterfactual_flips,
         "alpha": path.alphas[index].item(),
         "probability": path.source_probability,
         "counterfactual_probability": path.probabilities[index].item(),

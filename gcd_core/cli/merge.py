@@ -11,12 +11,13 @@ from gcd_core.distributed.job import Part
 from gcd_core.distributed.parts import arrow, check_same, files_in, part_of, read_table
 from gcd_core.distributed.searches import SearchRow
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.job import Row, VerdictRow
+from gcd_core.evaluation.evaluate import Outcome
+from gcd_core.evaluation.job import VerdictRow
 from gcd_core.files import atomic_write
 
 # A job's rows, and what prints all of its parts.
 KINDS: dict[str, tuple[type, Callable[..., dict[str, Any]]]] = {
-    "evaluate": (Row, evaluate.summed_up),
+    "evaluate": (Outcome, evaluate.summed_up),
     "find-many": (SearchRow, find_many.summed_up),
     "sanity": (VerdictRow, sanity.summed_up),
 }

@@ -10,6 +10,7 @@ from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
 from gcd_core.cli.options import add_common, check_writable, write_json
 from gcd_core.errors import GCDError
+from gcd_core.evaluation.provenance import measured, networks_of
 from gcd_core.evaluation.radius import measure_radii
 from gcd_core.evaluation.tables import markdown
 from gcd_core.images.dataset import ImageFiles
@@ -38,4 +39,6 @@ def main(args: argparse.Namespace) -> None:
     source = domain.load_image(args.image)
     rows = measure_radii(domain, source, images, args.label, args.radii, args.samples, args.seed)
     print(markdown(rows, list(rows[0])))
-    write_json(args.json, {"label": args.label, "n": len(images), "radii": rows})
+    result = {"label": args.label, "n": len(images), "radii": rows}
+    result |= {"identity": networks_of(domain), "measured": measured(domain, files)}
+    write_json(args.json, result)

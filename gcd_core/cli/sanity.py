@@ -12,6 +12,7 @@ from gcd_core.cli.options import add_common, bar, check_writable, write_json
 from gcd_core.cli.parts import add_parts, carried_out, check_parts
 from gcd_core.distributed.job import Part
 from gcd_core.evaluation.job import SanityJob, verdicts_of
+from gcd_core.evaluation.provenance import measured
 from gcd_core.evaluation.sanity import CHECKS, LEAST
 from gcd_core.images.dataset import ImageFiles
 
@@ -61,7 +62,8 @@ def main(args: argparse.Namespace) -> None:
     with bar(len(names), "checks") as shown:
         parts = carried_out(args, job, domain, lambda part: shown.update())
     if parts is not None:
-        write_json(args.json, {"domain": args.domain, **summed_up(job.settings, parts)})
+        result = {"domain": args.domain, **summed_up(job.settings, parts)}
+        write_json(args.json, result | {"measured": measured(domain, files)})
 
 
 def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = None) -> dict:
@@ -76,4 +78,5 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
         "label": settings["label"],
         "images": done[0].about["images"],
         "checks": [verdict.as_dict() for verdict in verdicts],
+        "identity": dict(zip(("generator", "classifier"), settings["identities"], strict=True)),
     }

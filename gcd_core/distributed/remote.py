@@ -16,7 +16,13 @@ from gcd_core.domains.opening import load_domain
 from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.repeatability import with_repeatability
-from gcd_core.method.search import Progress, Samples, find_directions
+from gcd_core.method.search import (
+    Progress,
+    Samples,
+    SearchCancelled,
+    SearchFailed,
+    find_directions,
+)
 from gcd_core.method.settings import Settings
 
 LOOK = 0.25  # seconds between two looks at how a search goes
@@ -75,10 +81,14 @@ class Finder:
                 resume=resume,
             )
             return Ended(with_repeatability(found, settings.lam, running.cancel))
-        except Cancelled as stopped:
-            return Ended(samples=getattr(stopped, "samples", None))
+        except SearchCancelled as stopped:
+            return Ended(samples=stopped.samples)
+        except SearchFailed as error:
+            return Ended(samples=error.samples, problem=str(error))
+        except Cancelled:
+            return Ended()
         except GCDError as error:
-            return Ended(samples=getattr(error, "samples", None), problem=str(error))
+            return Ended(problem=str(error))
 
     def begin(self) -> None:
         """Forget what an earlier search told."""
@@ -161,9 +171,10 @@ class RaySearches:
 
         Raises
         ------
+        SearchCancelled, SearchFailed
+            As `find_directions`.
         GCDError
-            As `find_directions`, with what was asked in its `samples`; or if the cluster lost the
-            search.
+            If the cluster lost the search.
         """
         errors = self._ray.exceptions
         try:
@@ -174,9 +185,9 @@ class RaySearches:
             ) from error
         if ended.directions is not None:
             return ended.directions
-        failure = GCDError(ended.problem) if ended.problem else Cancelled("The search was ended.")
-        failure.samples = ended.samples  # type: ignore[union-attr]
-        raise failure
+        if ended.problem:
+            raise SearchFailed(ended.problem, ended.samples)
+        raise SearchCancelled("The search was cancelled.", ended.samples)
 
     def _found(
         self,

@@ -273,9 +273,9 @@ class FindManyJob:
                     raise GCDError(skipped[source])
                 asked = replace(domain, classifier=classifier)
                 return searched(asked, images[0], self.plan.search, row)
-            except NoAnswer:  # nor would it answer the next search
-                raise
             except GCDError as error:
+                if isinstance(error, NoAnswer) or isinstance(error.__cause__, NoAnswer):
+                    raise  # it would not answer the next search either
                 return Part([replace(row, problem=str(error))], {"seconds": 0.0})
 
         return of_part

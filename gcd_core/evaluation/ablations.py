@@ -8,10 +8,10 @@ from typing import Any
 from torch.nn import functional as F
 
 from gcd_core.evaluation import metrics
-from gcd_core.evaluation.fan import mean_heat
 from gcd_core.evaluation.radius import measure_radii
 from gcd_core.evaluation.trials import Rows, Trials, light
 from gcd_core.method.counterfactual import LOWEST_LOSS
+from gcd_core.method.curve_quantiles import mean_heat
 
 LAMBDAS = (0.0625, 0.25, 1.0, 4.0)
 RADII = (0.5, 1.0, 1.5)  # times the domain's

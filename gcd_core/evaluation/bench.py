@@ -302,8 +302,8 @@ def _agreement_of_paths(domain: Domain, walks: _Walks) -> dict:
     apart = [a.alphas[a.lowest_loss] - b.alphas[b.lowest_loss] for a, b in pairs]
     return {
         "images": len(pairs),
-        "flip_rate_paper": metrics.mean(float(a.flipped) for a, _ in pairs),
-        "flip_rate_ours": metrics.mean(float(b.flipped) for _, b in pairs),
+        "flip_rate_paper": metrics.mean(float(a.any_flip) for a, _ in pairs),
+        "flip_rate_ours": metrics.mean(float(b.any_flip) for _, b in pairs),
         "lpips_between_counterfactuals": metrics.mean(distances.tolist()),
         "alpha_difference": metrics.mean(abs(difference.item()) for difference in apart),
     }
@@ -359,7 +359,7 @@ def _agreement_of_decoders(domain: Domain, images: Tensor, g: Direction, label: 
 
 def _flip_rate(domain: Domain, images: Tensor, g: Direction, label: str) -> float:
     flipped = [
-        path.flipped
+        path.counterfactual_flips
         for batch in images.split(8)
         for path in walk_many(domain, batch, g, label, choice=LOWEST_LOSS)
     ]

@@ -16,7 +16,7 @@ from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.maps import MapOutcome, compare_maps, summarise_maps
-from gcd_core.evaluation.pairs import Comparison, Pair, Seen, see
+from gcd_core.evaluation.pairs import Seen, see
 from gcd_core.generators.base import Latent
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.attribution import Attribution, explain_path
@@ -113,6 +113,10 @@ class Outcome:
     maps : dict or None
         How well the maps of cells, BB-LIG and the difference point, by their names, if that was
         asked for.
+    direction : str
+        The direction's name, or "rcsb".
+    number : int
+        Of the image among all that were named, from 0.
     """
 
     file: str
@@ -134,11 +138,13 @@ class Outcome:
     region: float | None
     other: OtherOutcome
     maps: dict[str, MapOutcome] | None = None
+    direction: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate_directions` measured.
+    """What was measured on a batch of images, or on all of them.
 
     Attributes
     ----------
@@ -146,47 +152,18 @@ class Evaluation:
         Name of each direction to its images' `Outcome`s, in order.
     costs : dict
         Name of each direction to what encoding, walking and BB-LIG cost, all images together.
-    diversity : float or None
-        Mean LPIPS between one image's counterfactuals along two directions, over all images,
-        flipped or not; None with a single direction.
-    pairs : list of Pair
-        Every two directions held against each other; empty with a single one.
-    choice : {"smallest", "lowest-loss", "whole"}
-        Which counterfactuals were measured.
-    margin : float
-        How far beyond the threshold a convincing probability lay.
-    """
-
-    outcomes: dict[str, list[Outcome]]
-    costs: dict[str, Cost]
-    diversity: float | None
-    pairs: list[Pair]
-    choice: str
-    margin: float
-
-    @property
-    def other(self) -> str:
-        """The choice that was measured beside it."""
-        return next(iter(self.outcomes.values()))[0].other.choice
-
-
-@dataclass(frozen=True)
-class BatchOutcome:
-    """What came of a batch of images.
-
-    Attributes
-    ----------
-    outcomes : dict
-        Name of each direction to the images' `Outcome`s, in order.
-    costs : dict
-        Name of each direction to what encoding, walking and BB-LIG cost.
     seen : Seen or None
-        The counterfactuals held against each other; None with a single direction.
+        The counterfactuals of the directions compared; None with a single direction.
     """
 
     outcomes: dict[str, list[Outcome]]
     costs: dict[str, Cost]
     seen: Seen | None
+
+    @property
+    def other(self) -> str:
+        """The choice of the counterfactual that was measured beside the one asked for."""
+        return next(iter(self.outcomes.values()))[0].other.choice
 
 
 class DirectionsOnBatches:
@@ -238,12 +215,10 @@ class DirectionsOnBatches:
         files: Sequence[str],
         images: Tensor,
         first: int = 0,
-        progress: Callable[[int], None] | None = None,
-    ) -> BatchOutcome:
+    ) -> Evaluation:
         """Measure images (N, C, H, W) in [0, 1] by their names; `first` is the first one's number.
 
-        By their numbers free-form regions differ. `progress` is told how many images are done along
-        one direction more.
+        Free-form regions differ by this number.
         """
         domain = self.domain
         encoding = Cost()
@@ -273,82 +248,26 @@ class DirectionsOnBatches:
                 measured = with_maps(domain, measured, paths, cost)
             outcomes[direction.name], costs[direction.name] = measured, cost
             found.append(counterfactuals_of(paths))
-            flipped.append([path.flips for path in paths])
-            if progress:
-                progress(len(files))
+            flipped.append([path.counterfactual_flips for path in paths])
         seen = None
         if len(self.directions) > 1:
             sides = torch.tensor(flipped).T
             seen = see(images, torch.stack(found, dim=1), sides, domain.perceptual)
-        return BatchOutcome(outcomes, costs, seen)
+        return Evaluation(outcomes, costs, seen)
 
 
-def evaluate_directions(
-    domain: Domain,
-    images: NamedImages,
-    directions: Sequence[Direction],
-    label: str,
-    batch_size: int = 8,
-    progress: Callable[[int], None] | None = None,
-    **settings: Any,
-) -> Evaluation:
-    """Walk many images along directions and measure their counterfactuals and heat maps.
-
-    Parameters
-    ----------
-    domain : Domain
-    images : iterable of (str, Tensor (1, C, H, W))
-        Names and images in [0, 1]; read as they are needed.
-    directions : sequence of Direction
-    label : str
-        What the counterfactuals flip.
-    batch_size : int
-        Images at a time; the paths of all of them are decoded together.
-    progress : callable, optional
-        Told how many images are done along one direction more.
-    **settings
-        `with_cout`, `choice`, `margin`, `with_cells`, `region`, as of `DirectionsOnBatches`.
-
-    Returns
-    -------
-    Evaluation
-
-    Raises
-    ------
-    GCDError
-        If a direction, the region or a setting does not fit the domain, or the label is unknown.
-    """
-    measure = DirectionsOnBatches(domain, directions, label, **settings)
-    batches = measured_in_batches(measure, images, batch_size, progress)
-    return gathered(batches, Comparison.of(directions), measure.choice, measure.margin)
-
-
-def measured_in_batches(
-    measure: Callable[..., BatchOutcome],
-    images: NamedImages,
-    batch_size: int,
-    progress: Callable[[int], None] | None,
-) -> Iterator[BatchOutcome]:
-    """Measure images batch by batch; each batch is told its first image's number."""
-    count = 0
-    for files, batch in batches_of(images, batch_size):
-        yield measure(files, batch, count, progress)
-        count += len(files)
-
-
-def gathered(
-    batches: Iterable[BatchOutcome], comparison: Comparison, choice: str, margin: float
-) -> Evaluation:
-    """Put what came of batches together, in their order; `comparison` has seen none of them."""
+def gathered(batches: Iterable[Evaluation]) -> Evaluation:
+    """Join what was measured on batches, in their order."""
     outcomes: dict[str, list[Outcome]] = {}
     costs: dict[str, Cost] = {}
+    seen = None
     for batch in batches:
         for name, measured in batch.outcomes.items():
             outcomes.setdefault(name, []).extend(measured)
             costs.setdefault(name, Cost()).add(batch.costs[name])
         if batch.seen is not None:
-            comparison.add(batch.seen)
-    return Evaluation(outcomes, costs, comparison.diversity, comparison.pairs(), choice, margin)
+            seen = batch.seen if seen is None else seen + batch.seen
+    return Evaluation(outcomes, costs, seen)
 
 
 def with_maps(
@@ -432,7 +351,7 @@ def outcomes_of(
             file=files[i],
             probability=path.source_probability,
             counterfactual_probability=path.probabilities[path.counterfactual].item(),
-            flipped=path.flips,
+            flipped=path.counterfactual_flips,
             oracle_before=before[i],
             oracle_after=after[i],
             alpha=path.alphas[path.counterfactual].item(),
@@ -447,6 +366,7 @@ def outcomes_of(
             cout=_cout(domain, path, found[i : i + 1]) if with_cout else None,
             region=None if path.region is None else path.region.double().mean().item(),
             other=of_others[i],
+            direction=path.direction_name,
         )
         for i, (path, heat) in enumerate(zip(paths, heats, strict=True))
     ]

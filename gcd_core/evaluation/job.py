@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from gcd_core.bridge.rcsb import Steering
 from gcd_core.distributed.job import Part, Shared
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.evaluation.evaluate import (
-    BatchOutcome,
     Cost,
     DirectionsOnBatches,
     Evaluation,
@@ -28,6 +26,7 @@ from gcd_core.evaluation.evaluate import (
     gathered,
 )
 from gcd_core.evaluation.pairs import Comparison, Seen, abs_cosines
+from gcd_core.evaluation.provenance import digest, identity_of_directions, networks_of
 from gcd_core.evaluation.regions import NAME, BridgeOnBatches
 from gcd_core.evaluation.sanity import Sanity, Verdict
 from gcd_core.images.dataset import ImageFiles
@@ -35,21 +34,6 @@ from gcd_core.images.reading import load_image
 from gcd_core.method.directions import Direction
 
 SEEN = "seen.safetensors"  # a part's file of what its counterfactuals say of pairs of directions
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row(Outcome):
-    """One image along one direction, and which they are.
-
-    Attributes
-    ----------
-    direction : str
-    number : int
-        Of the image among all that were named, from 0.
-    """
-
-    direction: str
-    number: int
 
 
 class Read:
@@ -123,7 +107,7 @@ class EvaluateJob:
     identities: dict[str, str]
 
     kind = "evaluate"
-    row = Row
+    row = Outcome
 
     @classmethod
     def of(
@@ -152,11 +136,6 @@ class EvaluateJob:
         """
         device, steering = settings.pop("device", "auto"), settings.pop("steering", None)
         measure = _measure(domain, label, directions, steering, settings)
-        identities = {
-            "generator": domain.generator.identity,
-            "classifier": domain.classifier.identity,
-            "oracle": "" if domain.oracle is None else domain.oracle.identity,
-        }
         return cls(
             domain=name,
             device=device,
@@ -174,7 +153,7 @@ class EvaluateJob:
             with_cells=measure.with_cells,
             region=measure.region,
             steering=steering,
-            identities=identities,
+            identities=networks_of(domain),
         )
 
     @property
@@ -193,11 +172,11 @@ class EvaluateJob:
             "images": str(self.source),
             "named": len(self.names),
             "parts": self.parts,
-            "names": _digest("\n".join(self.names).encode()),
+            "names": digest("\n".join(self.names).encode()),
             "batch_size": self.batch_size,
             "label": self.label,
             "directions": [direction.name for direction in self.directions],
-            "vectors": _digest(*(d.vector.numpy().tobytes() for d in self.directions)),
+            "vectors": identity_of_directions(self.directions),
             "abs_cosines": cosines,
             "counterfactual": self.choice,
             "margin": self.margin,
@@ -245,8 +224,8 @@ class EvaluateJob:
             about["costs"] = {name: asdict(cost) for name, cost in batch.costs.items()}
             about["seconds"] = time.perf_counter() - began
             rows = [
-                Row(**shallow(outcome), direction=name, number=number)
-                for name, outcomes in batch.outcomes.items()
+                replace(outcome, number=number)
+                for outcomes in batch.outcomes.values()
                 for number, outcome in zip(numbers, outcomes, strict=True)
             ]
             files = {} if batch.seen is None else {SEEN: save(_tensors(batch.seen))}
@@ -306,7 +285,7 @@ class SanityJob:
             "domain": str(self.domain),
             "identities": self.identities,
             "images": str(self.source),
-            "names": _digest("\n".join(self.names).encode()),
+            "names": digest("\n".join(self.names).encode()),
             "label": self.label,
             "samples": self.samples,
             "walks": self.walks,
@@ -344,32 +323,29 @@ def verdicts_of(part: Part) -> list[Verdict]:
     return [Verdict(r.name, r.passed, r.sentence, json.loads(r.figures)) for r in part.rows]
 
 
-def evaluation_of(parts: Iterable[Part], settings: dict[str, Any]) -> Evaluation:
-    """Put the parts of a job together, in the order of their numbers, by its settings."""
+def evaluation_of(parts: Iterable[Part]) -> Evaluation:
+    """Join the batches of a job's parts, in the order of their numbers."""
+    return gathered(batch_of(part) for part in parts)
+
+
+def comparison_of(evaluation: Evaluation, settings: dict[str, Any]) -> Comparison:
+    """The comparison of the directions that a job's settings name."""
     names = [NAME] if settings["steering"] else settings["directions"]
     cosines = torch.tensor(settings["abs_cosines"], dtype=torch.float64)
-    comparison = Comparison(names, cosines)
-    batches = (batch_of(part) for part in parts)
-    return gathered(batches, comparison, settings["counterfactual"], settings["margin"])
+    return Comparison(names, cosines, evaluation.seen)
 
 
-def batch_of(part: Part) -> BatchOutcome:
-    """What came of the batch of a part."""
+def batch_of(part: Part) -> Evaluation:
+    """What was measured on the batch of a part."""
     outcomes: dict[str, list[Outcome]] = {name: [] for name in part.about["costs"]}
     for row in part.rows:
-        own = {f.name: getattr(row, f.name) for f in fields(Outcome)}
-        outcomes[row.direction].append(Outcome(**own))
+        outcomes[row.direction].append(row)
     costs = {name: Cost(**cost) for name, cost in part.about["costs"].items()}
     seen = None
     if SEEN in part.files:
         tensors = load(part.files[SEEN])
         seen = Seen(int(tensors.pop("images")), **tensors)
-    return BatchOutcome(outcomes, costs, seen)
-
-
-def shallow(value: Any) -> dict[str, Any]:
-    """A dataclass's fields by their names, themselves as they are."""
-    return {f.name: getattr(value, f.name) for f in fields(value)}
+    return Evaluation(outcomes, costs, seen)
 
 
 def _measure(
@@ -387,14 +363,10 @@ def _measure(
 
 
 def _tensors(seen: Seen) -> dict[str, Tensor]:
-    return shallow(seen) | {"images": torch.tensor(seen.images)}
-
-
-def _digest(*parts: bytes) -> str:
-    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+    return vars(seen) | {"images": torch.tensor(seen.images)}
 
 
 def _named_region(region: Tensor | Region | None) -> Any:
     if isinstance(region, Tensor):
-        return _digest(region.cpu().numpy().tobytes())
+        return digest(region.cpu().numpy().tobytes())
     return region and {"kind": type(region).__name__} | asdict(region)

@@ -84,16 +84,12 @@ class Comparison:
         Of the directions.
     abs_cosines : Tensor (k, k)
         Between their vectors.
-
-    Attributes
-    ----------
-    seen : Seen or None
-        The sums so far; None before the first batch.
+    seen : Seen, optional
+        The sums so far; none before the first batch.
     """
 
-    def __init__(self, names: Sequence[str], abs_cosines: Tensor) -> None:
-        self._names, self._cosines = names, abs_cosines
-        self.seen: Seen | None = None
+    def __init__(self, names: Sequence[str], abs_cosines: Tensor, seen: Seen | None = None) -> None:
+        self._names, self._cosines, self.seen = names, abs_cosines, seen
 
     @classmethod
     def of(cls, directions: Sequence[Direction]) -> Comparison:

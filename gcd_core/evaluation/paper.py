@@ -15,13 +15,13 @@ from gcd_core.errors import GCDError
 from gcd_core.evaluation import ablations, others
 from gcd_core.evaluation.bench import PAPER, PAPER_POINTS, Fixed
 from gcd_core.evaluation.evaluate import batches_of, counterfactuals_of
-from gcd_core.evaluation.fan import fan_of, mean_map
 from gcd_core.evaluation.metrics import mean, quantus_judges, rank_correlation
 from gcd_core.evaluation.pairs import Comparison, diversity_of_flips, see
 from gcd_core.evaluation.trials import Rows, Trials, light
 from gcd_core.images.drawing import difference, overlay
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.counterfactual import LOWEST_LOSS
+from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
 from gcd_core.method.walk import Path, walk_many
 
 PAPER_ALPHA = 3.0
@@ -58,7 +58,7 @@ def directions_table(trials: Trials) -> Rows:
             paths = walk_many(domain, batch, direction, trials.label, latent)
             all_paths[direction.name] += [light(path) for path in paths]
             found.append(counterfactuals_of(paths))
-            flipped.append([path.flips for path in paths])
+            flipped.append([path.counterfactual_flips for path in paths])
         sides = torch.tensor(flipped).T
         comparison.add(see(batch, torch.stack(found, dim=1), sides, domain.perceptual))
     rows = [{"direction": name, **trials.figures(paths)} for name, paths in all_paths.items()]
@@ -72,7 +72,7 @@ def maps_table(trials: Trials) -> Rows:
     """BB-LIG against the absolute difference, over the images that g flips."""
     heats: dict[str, list[Tensor]] = {"BB-LIG": [], "difference": []}
     for path in trials.walked(trials.directions["g"]):
-        if path.flips:
+        if path.counterfactual_flips:
             at = path.counterfactual
             heats["BB-LIG"].append(explain_path(path, until=at).map)
             heats["difference"].append(explain_path(path, "difference", until=at).map)
@@ -138,7 +138,7 @@ def curves_table(trials: Trials) -> Rows:
         own = path.source_probability >= path.threshold
         sides = path.probabilities if own else 1 - path.probabilities
         curves.append(list(zip(path.alphas.abs().tolist(), sides.tolist(), strict=True)))
-    spread = fan_of(curves, points=13)
+    spread = curve_quantiles(curves, points=13)
     return [
         {"alpha": alpha, "lower": low, "median": median, "upper": high}
         for alpha, low, median, high in zip(

@@ -65,7 +65,7 @@ def measure_radii(
             "sample_lpips": found.samples.distances.mean().item(),
             "sample_logit_std": found.samples.logits.std().item(),
             "cf_loss": _mean([path.losses[i] for path, i in pairs]),
-            "flip_rate": sum(path.flipped for path in paths) / len(paths),
+            "flip_rate": sum(path.counterfactual_flips for path in paths) / len(paths),
             "alpha": _mean([path.alphas[i].abs() for path, i in pairs]),
             "lpips": _mean([path.distances[i] for path, i in pairs]),
         }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,18 +13,13 @@ from gcd_core.bridge.rcsb import Steering
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.evaluate import (
-    BatchOutcome,
     Cost,
     Evaluation,
-    NamedImages,
     Region,
-    gathered,
-    measured_in_batches,
     outcomes_of,
     regions_of,
     with_maps,
 )
-from gcd_core.evaluation.pairs import Comparison
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.counterfactual import SMALLEST, WHOLE
 from gcd_core.method.directions import Direction
@@ -85,8 +79,7 @@ class BridgeOnBatches:
         files: Sequence[str],
         images: Tensor,
         first: int = 0,
-        progress: Callable[[int], None] | None = None,
-    ) -> BatchOutcome:
+    ) -> Evaluation:
         """As `DirectionsOnBatches.__call__`, of one direction, "rcsb".
 
         Its costs are those of the regions and of the steering; the bridge's own passes are not
@@ -116,48 +109,4 @@ class BridgeOnBatches:
             measured = outcomes_of(domain, files, paths, others, heats, self.with_cout)
             if self.with_cells:
                 measured = with_maps(domain, measured, paths, cost)
-        if progress:
-            progress(len(files))
-        return BatchOutcome({NAME: measured}, {NAME: cost}, None)
-
-
-def evaluate_rcsb(
-    domain: Domain,
-    images: NamedImages,
-    label: str,
-    region: Tensor | Region,
-    direction: Direction | None = None,
-    steering: Steering | None = None,
-    batch_size: int = 8,
-    progress: Callable[[int], None] | None = None,
-    **settings: Any,
-) -> Evaluation:
-    """Change regions of many images by the domain's bridge, and measure what came of them.
-
-    Parameters
-    ----------
-    domain : Domain
-    images : iterable of (str, Tensor (1, C, H, W))
-        Names and images in [0, 1]; read as they are needed.
-    label, region, direction, steering
-        As of `BridgeOnBatches`.
-    batch_size : int
-        Images that are steered together.
-    progress : callable, optional
-        Told how many images more are done.
-    **settings
-        `with_cout`, `choice`, `margin`, `with_cells`, as of `BridgeOnBatches`.
-
-    Returns
-    -------
-    Evaluation
-        Of one direction, "rcsb".
-
-    Raises
-    ------
-    GCDError
-        As `BridgeOnBatches`.
-    """
-    measure = BridgeOnBatches(domain, label, region, direction, steering, **settings)
-    batches = measured_in_batches(measure, images, batch_size, progress)
-    return gathered(batches, Comparison([NAME], torch.ones(1, 1)), measure.choice, measure.margin)
+        return Evaluation({NAME: measured}, {NAME: cost}, None)

@@ -21,7 +21,6 @@ from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.decoded import MemoisedGenerator
-from gcd_core.evaluation.fan import mean_heat
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS, Region, RegionReader
 from gcd_core.evaluation.planted import (
     LABEL,
@@ -31,6 +30,7 @@ from gcd_core.evaluation.planted import (
     with_random_weights,
 )
 from gcd_core.method.attribution import explain_path
+from gcd_core.method.curve_quantiles import mean_heat
 from gcd_core.method.directions import Direction
 from gcd_core.method.search import find_directions
 from gcd_core.method.walk import Path, walk
@@ -147,7 +147,7 @@ class Sanity:
             for b in found[:i]
         ]
         paths = [self._walks(self.domain, g, self.label) for g in found]
-        rates = [sum(path.flips for path in own) / len(own) for own in paths]
+        rates = [sum(path.counterfactual_flips for path in own) / len(own) for own in paths]
         maps = [mean_heat(own) for own in paths]
         alike = [
             metrics.rank_correlation(a, b) or 0.0 for i, a in enumerate(maps) for b in maps[:i]
@@ -172,7 +172,7 @@ class Sanity:
             reader = RegionReader.fitted_to(self.images, [field], label=LABEL)
             domain = self._with(reader)
             paths = self._walks(domain, self._g(domain, LABEL), LABEL)
-            figures[name] = {"flip_rate": sum(p.flips for p in paths) / len(paths)}
+            figures[name] = {"flip_rate": sum(p.counterfactual_flips for p in paths) / len(paths)}
             figures[name] |= self._pointing(domain, paths, field)
         cells = [figures[name]["cells"] for name in LUNG_FIELDS]
         mass = sum(c["mass"] for c in cells) / len(cells)
@@ -194,7 +194,7 @@ class Sanity:
         moved, told = self._moved_by(planted, LABEL, marked, again)
         domain = self._with(planted)
         paths = self._walks(domain, self._g(domain, LABEL), LABEL)
-        flips = sum(path.flips for path in paths) / len(paths)
+        flips = sum(path.counterfactual_flips for path in paths) / len(paths)
         figures: dict[str, Any] = {"flip_rate": flips, "warned": told, "log_odds": moved}
         figures |= self._pointing(domain, paths, MARKER)
         shown = flips >= 0.8 and figures["cells"]["mass"] >= 0.5
@@ -218,7 +218,7 @@ class Sanity:
         planted = trained(dark, bright)
         domain = self._with(planted)
         paths = self._walks(domain, self._g(domain, LABEL), LABEL)
-        flips = sum(path.flips for path in paths) / len(paths)
+        flips = sum(path.counterfactual_flips for path in paths) / len(paths)
         changes = [(path.counterfactual_image - path.source).mean().item() for path in paths]
         right = sum(
             change * path.sign > 0 for change, path in zip(changes, paths, strict=True)

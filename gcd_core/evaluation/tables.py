@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 
-def markdown(rows: Sequence[dict], columns: Sequence[str]) -> str:
+def markdown(rows: Sequence[dict], columns: Sequence[str], aligned: bool = True) -> str:
     """Lay out rows as a Markdown table of these columns.
 
-    Numbers have three significant digits, rates and all; counts are whole; None is a dash.
+    Numbers have three significant digits, rates and all; counts are whole; None is a dash. Where
+    `aligned`, columns are as wide as their widest cell, for the terminal.
     """
     cells = [list(columns)] + [[_cell(row.get(name)) for name in columns] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    widths = [max(len(line[i]) for line in cells) if aligned else 1 for i in range(len(columns))]
 
     def line(texts: Sequence[str]) -> str:
         padded = (text.ljust(width) for text, width in zip(texts, widths, strict=True))

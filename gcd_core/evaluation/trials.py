@@ -172,7 +172,7 @@ class Trials:
         """Rates and distances of the counterfactuals of all images, in their order."""
         sources = torch.cat([path.source for path in paths])
         made = counterfactuals_of(paths)
-        flipped = torch.tensor([path.flips for path in paths])
+        flipped = torch.tensor([path.counterfactual_flips for path in paths])
         figures: dict[str, Any] = {
             "n": len(paths),
             "flip_rate": metrics.flip_rate(flipped),

@@ -1,8 +1,10 @@
 """Images of a data set: a folder or a zip, and a table of labels, patients and splits."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -118,6 +120,10 @@ class ImageFiles:
     ----------
     names : list of str
         Sorted.
+    split : str or None
+        As given.
+    labels : dict of str to str
+        The table's column `label` of each image; empty without a table or such a column.
     skipped : dict of str to str
         What `load` could not read, and why.
 
@@ -135,7 +141,8 @@ class ImageFiles:
         limit: int | None = None,
         names: Sequence[str] | None = None,
     ) -> None:
-        self.source = source
+        self.source, self.split = source, split
+        self.labels: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self._archive = Archive(source)
         self.names = self._archive.names if names is None else list(names)
@@ -187,8 +194,20 @@ class ImageFiles:
                     continue
                 yield name, image
 
+    def about(self) -> dict[str, Any]:
+        """What they are, without a path: `source` by name, `split`, `n`, and counts by `labels`."""
+        counts = Counter(self.labels[name] for name in self.names if name in self.labels)
+        return {
+            "source": self.source.resolve().name,
+            "split": self.split,
+            "n": len(self.names),
+            "labels": dict(sorted(counts.items())),
+        }
+
     def _in_table(self, labels: Path | None, split: str | None) -> list[str]:
         rows = read_table(self._archive, labels)
         if split and not all("split" in row for row in rows):
             raise GCDError(f"The split {split!r} needs --labels: a CSV with 'file' and 'split'.")
-        return sorted(row["file"] for row in rows if split is None or row["split"] == split)
+        chosen = [row for row in rows if split is None or row["split"] == split]
+        self.labels = {row["file"]: row["label"] for row in chosen if row.get("label")}
+        return sorted(row["file"] for row in chosen)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
@@ -28,14 +27,6 @@ def to_pil(image: Tensor) -> Image.Image:
         )
     levels = (image.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(levels.permute(1, 2, 0).squeeze(-1).contiguous().numpy())
-
-
-def from_pil(image: Image.Image) -> Tensor:
-    """A grey or RGB picture as a tensor (1, C, H, W), float32 in [0, 1], size unchanged."""
-    if image.mode not in ("L", "RGB"):
-        raise ImageError(f"A picture of mode L or RGB was expected, not {image.mode}.")
-    array = np.asarray(image, dtype=np.float32) / 255
-    return torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1)[None].contiguous()
 
 
 def encode_png(image: Tensor) -> bytes:

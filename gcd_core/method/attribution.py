@@ -248,7 +248,7 @@ def _toward_flip(path: Path) -> Tensor:
     Where a path that goes both ways flips on the other side of 0 only, that is where the flip is.
     """
     toward = path.is_flipped & (path.alphas * path.sign > 0)
-    ahead = path.alphas * (path.sign if toward.any() or not path.flipped else -path.sign)
+    ahead = path.alphas * (path.sign if toward.any() or not path.any_flip else -path.sign)
     order = ahead.argsort(stable=True)
     order = order[ahead[order] >= 0]
     if len(order) < 2:

@@ -168,7 +168,7 @@ def derive_directions(
     z_sem : Tensor (1, D)
         The source's semantic code.
     sign : {+1, -1}
-        Of the logit in the CF loss.
+        The way of the logit to the flip, as of `flip_sign`.
     lam : float
         Weight of the distance in the CF loss.
     n_h : int

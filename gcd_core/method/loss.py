@@ -17,13 +17,17 @@ def cf_loss(logits: Tensor, distances: Tensor, sign: int, lam: float = 1.0) -> T
     distances : Tensor (N,)
         LPIPS to the source.
     sign : {+1, -1}
-        +1 where the source is predicted to have the label (its logit must fall), otherwise -1.
+        The way of the logit to the flip, as of `flip_sign`.
     lam : float
         Weight of the distance.
     """
-    return sign * logits + lam * distances
+    return lam * distances - sign * logits
 
 
-def cf_sign(probability: float) -> int:
-    """The sign of the logit in the CF loss: +1 where the label is predicted, otherwise -1."""
-    return 1 if probability >= THRESHOLD else -1
+def flip_sign(probability: float) -> int:
+    """Return the way to the flip: the one convention of every `sign` in this package.
+
+    -1 where the label is predicted: its logit must fall, and since +alpha of a direction raises
+    the logit, a walk goes to -alpha. Otherwise +1.
+    """
+    return -1 if probability >= THRESHOLD else 1

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from gcd_core.errors import Cancel, GCDError
 from gcd_core.method.directions import DirectionSet, derive_directions
-from gcd_core.method.loss import cf_sign
+from gcd_core.method.loss import flip_sign
 from gcd_core.method.proxy import fit_proxy
 from gcd_core.method.search import Found, Samples
 from gcd_core.method.settings import VALIDATION_PART
@@ -141,6 +141,6 @@ def _g(samples: Samples, rows: Tensor, lam: float, cancel: Cancel | None) -> Ten
         cancel=cancel,
         networks=1,
     )
-    sign = cf_sign(samples.source_probability)
+    sign = flip_sign(samples.source_probability)
     _, (g,), _ = derive_directions(fitted.proxy, samples.centre, sign, lam, 0, radius)
     return g

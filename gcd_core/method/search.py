@@ -14,7 +14,7 @@ from torch import Tensor
 from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.generators.base import Latent
 from gcd_core.method.directions import DirectionSet, derive_directions
-from gcd_core.method.loss import cf_sign
+from gcd_core.method.loss import flip_sign
 from gcd_core.method.models import Models
 from gcd_core.method.perturbation import (
     Answers,
@@ -43,10 +43,6 @@ STOPS = 16  # pictures decoded on the way there
 UNREAD = 0.05  # log-odds: a spread of answers beside g below which a classifier reads nothing there
 
 
-# What a search does, in this order; with `settle`, `boundary`, `n_ways` it comes back to sampling.
-STAGES = ("encode", "perturb", "proxy", "carry", "directions")
-
-
 @dataclass(frozen=True)
 class Progress:
     """Where a search stands.
@@ -54,6 +50,7 @@ class Progress:
     Attributes
     ----------
     stage : {"encode", "perturb", "proxy", "carry", "directions"}
+        In this order; with `settle`, `boundary` or `n_ways` a search comes back to "perturb".
     done, total : int
         Images encoded, samples asked about, epochs (of at most `total`), pictures on the way to the
         decision boundary, or directions.
@@ -215,6 +212,28 @@ class Found:
     seconds: float
 
 
+class SearchInterrupted(Exception):
+    """A search that ended before it found directions; the error that ended it is `__cause__`.
+
+    Attributes
+    ----------
+    samples : Samples or None
+        What was asked until then, for `resume`; None where nothing was.
+    """
+
+    def __init__(self, message: str, samples: Samples | None = None) -> None:
+        super().__init__(message)
+        self.samples = samples
+
+
+class SearchCancelled(SearchInterrupted, Cancelled):
+    """The user asked for the search to stop."""
+
+
+class SearchFailed(SearchInterrupted, GCDError):
+    """The search cannot go on, for a reason that the user can mend; the message says which."""
+
+
 def find_directions(
     domain: Models,
     image: Tensor,
@@ -270,9 +289,11 @@ def find_directions(
     ------
     GCDError
         If a setting does not fit, before any work is done.
-    Cancelled
-        If `cancel` is set. This and every other exception that ends the search on its way carries
-        what was asked until then as `samples`, for `resume`; or None.
+    SearchCancelled
+        If `cancel` is set; a `Cancelled` too.
+    SearchFailed
+        If a classifier or the proxy cannot go on; a `GCDError` too. Any other error on the way is
+        raised as a `SearchInterrupted`. All three hold what was asked until then.
 
     Examples
     --------
@@ -299,9 +320,12 @@ def find_directions(
         names += [f"w{i + 1}" for i in range(len(ways))]
         vectors, eigenvalues = torch.cat([vectors, ways]), eigenvalues + [None] * len(ways)
         run.report("directions", len(names), len(names))
-    except BaseException as error:
-        error.samples = run.samples  # type: ignore[attr-defined]
-        raise
+    except Cancelled:
+        raise SearchCancelled("The search was cancelled.", run.samples) from None
+    except (GCDError, OSError) as error:
+        raise SearchFailed(str(error), run.samples) from error
+    except Exception as error:
+        raise SearchInterrupted(str(error), run.samples) from error
     metadata = _metadata(domain, question, settings, samples, fitted, run)
     return Found(
         directions=DirectionSet(
@@ -433,7 +457,7 @@ class _Run:
         _, (g,), _ = self.derive(samples, self.fit(samples, settings.lam), settings, n_h=0)
         self.stop_if_cancelled()
         self.report("carry", 0, STOPS)
-        toward = -cf_sign(samples.source_probability)
+        toward = flip_sign(samples.source_probability)
         alphas = toward * torch.linspace(0, self.domain.alpha_max, STOPS)
         latent = samples.latent.to(self.domain.device)
         z_sem = latent.z_sem.cpu() + alphas[:, None] * g
@@ -476,7 +500,7 @@ class _Run:
         self.stop_if_cancelled()
         axes = torch.cat([g[None], read])
         _, (g,), _ = self.derive(samples, fitted, settings, n_h=0)
-        sign, margin = cf_sign(samples.source_probability), self.domain.margin
+        sign, margin = flip_sign(samples.source_probability), self.domain.margin
         ways = independent_ways(
             chosen_on,
             centre,
@@ -496,7 +520,7 @@ class _Run:
         samples: Samples, fitted: FittedProxy, settings: Settings, n_h: int
     ) -> tuple[list[str], Tensor, list[float | None]]:
         """Names, vectors and eigenvalues of g and `n_h` h-directions (Eqs. 3 and 4)."""
-        sign, radius = cf_sign(samples.source_probability), samples.question.radius
+        sign, radius = flip_sign(samples.source_probability), samples.question.radius
         return derive_directions(fitted.proxy, samples.centre, sign, settings.lam, n_h, radius)
 
     def fit(self, samples: Samples, lam: float, radius: float | None = None) -> FittedProxy:

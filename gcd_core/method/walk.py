@@ -19,7 +19,7 @@ from gcd_core.method.counterfactual import (
     check_counterfactual,
 )
 from gcd_core.method.directions import Direction
-from gcd_core.method.loss import THRESHOLD, cf_loss, cf_sign
+from gcd_core.method.loss import THRESHOLD, cf_loss, flip_sign
 from gcd_core.method.models import Models
 from gcd_core.method.perturbation import Answers, ask, check_image, check_label, default_batch_size
 from gcd_core.method.region import check_region, in_region
@@ -55,9 +55,8 @@ class Path:
         The image that the walk started from, before it was encoded.
     source_probability : float
         The classifier's probability for the source image itself, not for its reconstruction.
-    sign : int
-        The way to the flip: -1 (toward lower logits) where the source is predicted to have the
-        label, otherwise +1.
+    sign : {+1, -1}
+        The way to the flip, as of `flip_sign`.
     threshold : float
         The probability from which on the label is predicted.
     choice : {"smallest", "lowest-loss", "whole"}
@@ -106,7 +105,7 @@ class Path:
         return (here != (self.source_probability >= self.threshold)) & (self.alphas != 0)
 
     @property
-    def flipped(self) -> bool:
+    def any_flip(self) -> bool:
         """Whether the prediction differs from the source's anywhere on the path."""
         return bool(self.is_flipped.any())
 
@@ -123,12 +122,18 @@ class Path:
         return self.lowest_loss if self.choice == LOWEST_LOSS else self.smallest
 
     @property
-    def flips(self) -> bool:
+    def counterfactual_flips(self) -> bool:
         """Whether the prediction differs from the source's at the counterfactual.
 
-        Of the whole path that is its end; of the other choices the same as `flipped`.
+        The counterfactual of the choice "whole" is the end of the path: it can fail to flip on a
+        path with `any_flip`. For the other choices both are the same.
         """
         return bool(self.is_flipped[self.counterfactual])
+
+    @property
+    def flipped(self) -> bool:
+        """The same as `counterfactual_flips`; files and commands use this name."""
+        return self.counterfactual_flips
 
     @property
     def counterfactual_image(self) -> Tensor:
@@ -142,7 +147,7 @@ class Path:
         Those toward the flip come before those on the other side of 0. Where none is convincing,
         the flipped point that is most so; where none is flipped, `lowest_loss`.
         """
-        if not self.flipped:
+        if not self.any_flip:
             return self.lowest_loss
         convincing = self.is_convincing
         toward = convincing & (self.alphas * self.sign > 0)
@@ -158,7 +163,7 @@ class Path:
         Of the points walked, so that a refined path has the one it had before.
         """
         among = self.is_walked
-        if self.flipped:
+        if self.any_flip:
             among = among & self.is_flipped
         return int(self.losses.masked_fill(~among, math.inf).argmin())
 
@@ -274,7 +279,7 @@ def walk(
     source_probability = _probability(domain, source, label)
     along = positions
     if alphas is None and not both:  # + 0.0 turns the -0.0 of a walk down into 0.0
-        along = -cf_sign(source_probability) * positions + 0.0
+        along = flip_sign(source_probability) * positions + 0.0
     batches: list[Answers] = []
     for alpha in along.split(batch_size):
         if cancel is not None and cancel.is_set():
@@ -345,7 +350,7 @@ def walk_many(
     choice, margin = resolve_counterfactual(domain, choice, margin)
     latent = latent or domain.generator.encode(images)
     probabilities = domain.classifier.probability(domain.classifier(images), label).tolist()
-    signs = torch.tensor([-cf_sign(probability) for probability in probabilities])
+    signs = torch.tensor([flip_sign(probability) for probability in probabilities])
     along = signs[:, None] * positions + 0.0  # no -0.0
     moves = along.to(latent.z_sem)[..., None] * vector.to(latent.z_sem)
     points = Latent(
@@ -519,7 +524,7 @@ def path_of(
     logits = torch.cat([batch.logits for batch in batches])
     every = torch.cat([batch.probabilities for batch in batches])
     distances = torch.cat([batch.distances for batch in batches])
-    sign = cf_sign(source_probability)
+    sign = flip_sign(source_probability)
     return Path(
         alphas=alphas,
         images=torch.cat([batch.images for batch in batches]),
@@ -533,7 +538,7 @@ def path_of(
         direction_name=direction_name,
         source=source.float().cpu(),
         source_probability=source_probability,
-        sign=-sign,
+        sign=sign,
     )
 
 

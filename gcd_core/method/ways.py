@@ -124,7 +124,7 @@ def independent_ways(
     g : Tensor (D,)
         A unit vector; +alpha raises the logit.
     sign : {+1, -1}
-        Of the logit in the CF loss: +1 where it must fall.
+        The way of the logit to the flip, as of `flip_sign`.
     alpha_max : float
         How far a walk goes.
     most : int
@@ -142,7 +142,7 @@ def independent_ways(
     -------
     Tensor (k, D)
         k <= `most` unit vectors, the farthest-reaching first; +alpha raises the logit on the side
-        where it was found, so that a walk toward the flip goes to -`sign` alpha.
+        where it was found, so that a walk toward the flip goes to `sign` alpha.
     """
     g = g.detach().float().cpu().clone()
     where = torch.eye(len(g)) if axes is None else axes.detach().float().cpu()
@@ -155,7 +155,7 @@ def independent_ways(
     basis, effects = _read(walks, beside, seed)
     drift = (1 - (slope @ g).clamp(max=1) ** 2).sqrt().item()
     lean = max(0.0, max_cosine - drift)  # so that no cosine with g itself is beyond what may be
-    toward_g = -sign * lean * slope
+    toward_g = sign * lean * slope
     wanted = torch.tensor(min(THRESHOLD + margin, MOST_CONVINCING)).logit().item()
     with torch.inference_mode(False), torch.enable_grad():
         for count in range(min(most, len(basis)), 0, -1):
@@ -163,7 +163,7 @@ def independent_ways(
                 ways = math.sqrt(1 - lean**2) * own + toward_g
                 reached = walks.agreed(ways)
                 if bool((reached >= wanted).all() & (walks.share(own, wanted) >= OWN_SHARE).all()):
-                    return -sign * ways[reached.argsort(descending=True)]
+                    return sign * ways[reached.argsort(descending=True)]
     return torch.empty(0, len(g))
 
 
@@ -234,20 +234,20 @@ class _Walks:
     def along(self, vectors: Tensor) -> Tensor:
         """Log-odds (P, ...) beyond the threshold at P points of walks along vectors (..., D)."""
         logits = self.proxy(self._points(vectors))[:, 0]
-        return -self.sign * logits.view(len(self._alphas), *vectors.shape[:-1])
+        return self.sign * logits.view(len(self._alphas), *vectors.shape[:-1])
 
     def agreed(self, vectors: Tensor) -> Tensor:
         """How far (k,) walks along vectors (k, D) come, for all of the proxy's networks at once."""
         with torch.no_grad():
             points = self._points(vectors)
             each = [self.proxy.one(network, points)[:, 0] for network in self.proxy.networks]
-            least = (-self.sign * torch.stack(each)).min(dim=0).values
+            least = (self.sign * torch.stack(each)).min(dim=0).values
         return least.view(len(self._alphas), -1).max(dim=0).values
 
     def share(self, vectors: Tensor, wanted: float) -> Tensor:
         """What share (k,) of the way from the source to `wanted` walks along vectors go."""
         with torch.no_grad():
-            start = -self.sign * self.proxy(self.source)[0, 0]
+            start = self.sign * self.proxy(self.source)[0, 0]
         return (self.agreed(vectors) - start) / (wanted - start).clamp(min=1e-6)
 
     def _points(self, vectors: Tensor) -> Tensor:

@@ -17,9 +17,8 @@ from gcd_core.domains.opening import Domain
 from gcd_core.files import bundled
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.loss import THRESHOLD
-from gcd_core.ui.engine.disk_cache import DiskCache
 from gcd_core.ui.engine.sprite_sheets import heat_scale
-from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.registry import DiskCache, Visitors
 from gcd_core.ui.settings import Limits
 from gcd_core.ui.tabs.about import build_about
 from gcd_core.ui.tabs.compare import CompareTab
@@ -152,26 +151,21 @@ class ExplorerPage(gr.Blocks):
     ) -> list[Any]:
         """Answer an event as Gradio does, without making anew each component that it leaves alone.
 
-        For every `gr.skip()` Gradio makes a component, half a millisecond each on the thread that
-        serves everybody. An answer of "prepare" has dozens.
+        A handler answers with values by component. For every component that it leaves out Gradio
+        makes one anew, half a millisecond each on the thread that serves everybody; an answer of
+        "prepare" leaves out dozens.
         """
         outputs = block_fn.outputs
-        several = isinstance(predictions, list | tuple) and len(predictions) == len(outputs) > 1
-        if not several:
+        by_component = isinstance(predictions, dict) and predictions.keys() <= set(outputs)
+        if not by_component:
             return await super().postprocess_data(block_fn, predictions, state)
-        told = [i for i, value in enumerate(predictions) if not is_skipped(value)]
-        answers: list[Any] = [gr.skip() for _ in outputs]
-        if told:
+        answers = {each._id: gr.skip() for each in outputs}
+        if predictions:
             part = copy.copy(block_fn)
-            part.outputs = [outputs[i] for i in told]
-            values = [predictions[i] for i in told]
-            # Of a function with one output Gradio takes its answer for that output's value.
-            given: Any = values if len(told) > 1 else values[0]
-            for i, answer in zip(
-                told, await super().postprocess_data(part, given, state), strict=True
-            ):
-                answers[i] = answer
-        return answers
+            part.outputs = list(predictions)
+            values = await super().postprocess_data(part, predictions, state)
+            answers |= {each._id: value for each, value in zip(predictions, values, strict=True)}
+        return list(answers.values())
 
     def leave(self, request: gr.Request) -> None:
         """Ends the session of a visitor who closes the page."""
@@ -196,11 +190,6 @@ class ExplorerPage(gr.Blocks):
                 )
                 for of_session in kept:
                     of_session.pop(key, None)
-
-
-def is_skipped(value: object) -> bool:
-    """Whether a handler's value leaves its component as it is."""
-    return isinstance(value, dict) and value == gr.skip()
 
 
 def build_page(domain: Domain) -> ExplorerPage:

@@ -10,13 +10,14 @@ from gcd_core.bridge.rcsb import Steering, steer
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.evaluate import summarise
 from gcd_core.evaluation.known_reasons import Region, RegionReader
-from gcd_core.evaluation.regions import evaluate_rcsb
+from gcd_core.evaluation.regions import BridgeOnBatches
 from gcd_core.images.free_form import free_form_masks
 from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
 from gcd_core.method.directions import Direction
 from gcd_core.method.region import AutomaticRegion, FreeFormRegion
 from tests.bridge.fakes import known_bridge
 from tests.evaluation.domain import SIZE, WAY, linear_domain, source_image
+from tests.evaluation.measured import measured
 from tests.fakes import unit
 
 LEFT = Region(0, 1, 0, 0.5)
@@ -63,7 +64,7 @@ def test_the_path_goes_from_the_source_to_what_the_bridge_made(domain, images, m
         assert path.direction_name == "rcsb" and path.sign == sign
         assert torch.equal(path.images[0], images[i])
         torch.testing.assert_close(path.images[-1], run.images[i])
-        assert path.counterfactual == len(path.alphas) - 1 and path.flips
+        assert path.counterfactual == len(path.alphas) - 1 and path.counterfactual_flips
         outside = path.images[:, :, ~mask]
         assert torch.equal(outside, images[i][:, ~mask].expand_as(outside))
         middle = (images[i] + run.images[i]) / 2
@@ -79,7 +80,7 @@ def test_the_smallest_is_on_the_same_path_and_just_convinces(domain, images, mas
     own = rcsb(domain, images[:1], "a", mask, choice=LOWEST_LOSS)
     assert own.counterfactual == own.lowest_loss
     away = (smallest.probabilities[smallest.counterfactual] - 0.5).abs()
-    assert smallest.flips and 0.3 <= away < 0.36
+    assert smallest.counterfactual_flips and 0.3 <= away < 0.36
     at = smallest.alphas[smallest.counterfactual].abs()
     assert 0 < at < 1 and whole.alphas[whole.counterfactual].abs() == 1
 
@@ -119,7 +120,7 @@ def test_what_does_not_fit_is_refused_before_any_work(domain, images, mask):
 
 def test_many_images_are_evaluated_in_a_region_of_each_kind(domain, images, mask):
     named = [(f"{i}", image[None]) for i, image in enumerate(images)]
-    outcomes = evaluate_rcsb(domain, named, "a", mask, batch_size=3, with_cout=True)
+    outcomes = measured(BridgeOnBatches(domain, "a", mask, with_cout=True), named, 3)
     figures = summarise(outcomes.outcomes["rcsb"], outcomes.costs["rcsb"])
     assert figures["n"] == 4 and figures["flip_rate"] == figures["oracle_flip_rate"] == 1
     assert figures["region"] == pytest.approx(72 / 256) and figures["alpha"] == 1
@@ -128,7 +129,7 @@ def test_many_images_are_evaluated_in_a_region_of_each_kind(domain, images, mask
     first = outcomes.outcomes["rcsb"][0]
     assert first.l1 == pytest.approx((path.images[-1] - images[0]).abs().mean().item())
 
-    free = evaluate_rcsb(domain, named, "a", FreeFormRegion(0.2, 5))
+    free = measured(BridgeOnBatches(domain, "a", FreeFormRegion(0.2, 5)), named)
     shares = [o.region for o in free.outcomes["rcsb"]]
     drawn = [
         free_form_masks(2, SIZE, torch.Generator().manual_seed(5 + i), 0.2, 0.2)[i % 2]
@@ -138,8 +139,8 @@ def test_many_images_are_evaluated_in_a_region_of_each_kind(domain, images, mask
 
     direction = torch.nn.functional.normalize(WAY + 0.3 * unit(8, 3), dim=0)
     with pytest.raises(GCDError, match="give the direction"):
-        evaluate_rcsb(domain, named, "a", AutomaticRegion(0.75, 4))
+        BridgeOnBatches(domain, "a", AutomaticRegion(0.75, 4))
     way = Direction("g", direction, "a")
-    automatic = evaluate_rcsb(domain, named, "a", AutomaticRegion(0.75, 4), way)
+    automatic = measured(BridgeOnBatches(domain, "a", AutomaticRegion(0.75, 4), way), named)
     assert [o.region for o in automatic.outcomes["rcsb"]] == [0.25] * 4
     assert automatic.costs["rcsb"].queries >= 4 * 512

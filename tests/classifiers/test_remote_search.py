@@ -16,7 +16,7 @@ from gcd_core.__main__ import main
 from gcd_core.classifiers import load_classifier
 from gcd_core.classifiers.base import BudgetExceeded, NoAnswer
 from gcd_core.classifiers.retry import Patience
-from gcd_core.method.search import find_directions
+from gcd_core.method.search import SearchFailed, find_directions
 from tests.classifiers.endpoint import FAULTS, Endpoint
 from tests.fakes import LinearDomain, unit
 from tests.tiny_domain import CLASSIFIER, write_tiny_domain
@@ -121,10 +121,12 @@ def test_a_search_survives_failures(undisturbed, kinds, batch_size, tmp_path):
 
 def test_a_search_goes_on_after_the_endpoint_was_away(undisturbed, tmp_path):
     with endpoint(before=lambda number: "drop" if number > 30 else None) as end:
-        with pytest.raises(NoAnswer, match=r"after 8 tries.*the same command or search goes on"):
+        lost = r"after 8 tries.*the same command or search goes on"
+        with pytest.raises(SearchFailed, match=lost) as failed:
             search(domain_at(end, tmp_path, 1))
+        assert isinstance(failed.value.__cause__, NoAnswer)
         end.stop()
-        with pytest.raises(NoAnswer, match="cannot be reached"):
+        with pytest.raises(SearchFailed, match="cannot be reached"):
             search(domain_at(end, tmp_path, 1))
         assert len(end.answered) == 30
         end.before = lambda number: None
@@ -138,8 +140,9 @@ def test_a_search_goes_on_after_the_endpoint_was_away(undisturbed, tmp_path):
 
 def test_a_search_stops_at_its_budget_and_goes_on_with_another(undisturbed, tmp_path):
     with endpoint() as end:
-        with pytest.raises(BudgetExceeded, match=r"about 40 images.*33 were asked.*goes on"):
+        with pytest.raises(SearchFailed, match=r"about 40 images.*33 were asked.*goes on") as ended:
             search(domain_at(end, tmp_path, 8, budget=40))
+        assert isinstance(ended.value.__cause__, BudgetExceeded)
         assert sum(end.answered.values()) == 33  # the source and two batches of 16
         domain = domain_at(end, tmp_path, 8, budget=40)
         found = search(domain)

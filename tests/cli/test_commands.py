@@ -471,6 +471,29 @@ def test_evaluate_reconstruction(domain, tmp_path, capsys):
     assert "ddim:3/10" in capsys.readouterr().out
 
 
+def test_evaluate_classifiers_on_images_of_known_labels(domain, tmp_path):
+    """The half of the images that the classifier finds likelier is ill: its ranking is right."""
+    files = sorted(domain.examples)
+    images = torch.cat([domain.load_image(file) for file in files])
+    probabilities = domain.classifier.probability(domain.classifier(images), "a")
+    ill = probabilities > probabilities.median()
+    right = ((probabilities >= 0.5) == ill).double().mean().item()
+    kinds = ["ill" if yes else "well" for yes in ill]
+    rows = [f"{file.name},{kind},test\n" for file, kind in zip(files, kinds, strict=True)]
+    (tmp_path / "table.csv").write_text("file,label,split\n" + "".join(rows))
+    numbers = tmp_path / "out.json"
+    command = ["evaluate", "--domain", "linear", "--images", str(domain.folder), "--classifiers"]
+    command += ["--labels", str(tmp_path / "table.csv"), "--split", "test"]
+    assert main(command) == 1, "what the label stands for is missing"
+    assert main([*command, "--target", "a=ill:well", "--json", str(numbers)]) == 0
+    result = json.loads(numbers.read_text())
+    own = result["classifiers"]["classifier"]["a"]
+    assert (own["n"], own["auroc"], own["accuracy"]) == (4, 1, right)
+    assert set(result["classifiers"]) == {"classifier", "oracle"}
+    assert result["measured"]["images"]["labels"] == {kind: kinds.count(kind) for kind in kinds}
+    assert result["identity"]["generator"] == domain.generator.identity
+
+
 def test_parse_sampling():
     assert parse_sampling("ddim:20") == Sampling("ddim", 20, 20)
     assert parse_sampling("ddim:100/250") == Sampling("ddim", 100, 250)
@@ -598,7 +621,8 @@ def test_every_command_has_help(name, capsys):
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
     assert f"python -m gcd_core {name}" in printed
-    assert "--device" in printed or name in ("push", "pull", "merge", "plan"), "those open none"
+    opens_none = ("push", "pull", "merge", "plan", "results")
+    assert "--device" in printed or name in opens_none
 
 
 def test_help_does_not_wait_for_torch():
@@ -609,7 +633,7 @@ def test_help_does_not_wait_for_torch():
     assert all(name in done.stdout for name in COMMANDS)
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
+def test_json_is_atomic_write_or_not_at_all(tmp_path):
     file = tmp_path / "out.json"
     write_json(file, {"n": 1})
     with pytest.raises(TypeError):

@@ -65,4 +65,6 @@ def test_the_bundled_bridge_fills_in_and_flips_what_a_mask_leaves_it() -> None:
     half = torch.zeros(128, 128, dtype=torch.bool)
     half[:, 64:] = True
     path = rcsb(domain, images[:1], "pneumonia", region=half)
-    assert path.flips and torch.equal(path.images[-1][:, :, :64], images[0][:, :, :64])
+    assert path.counterfactual_flips and torch.equal(
+        path.images[-1][:, :, :64], images[0][:, :, :64]
+    )

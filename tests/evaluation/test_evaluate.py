@@ -10,15 +10,16 @@ from gcd_core.evaluation import metrics
 from gcd_core.evaluation.evaluate import (
     best_of,
     counterfactuals_of,
-    evaluate_directions,
     evaluate_reconstruction,
     summarise,
 )
+from gcd_core.evaluation.pairs import Comparison
 from gcd_core.evaluation.tables import markdown
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.directions import Direction
 from gcd_core.method.walk import walk, walk_many
 from tests.evaluation.domain import CODE, WAY, linear_domain, source_image
+from tests.evaluation.measured import evaluated
 from tests.fakes import unit
 
 
@@ -39,6 +40,12 @@ def across() -> Direction:
     """A direction that the classifier does not see at all."""
     vector = unit(CODE, 2) - (unit(CODE, 2) @ WAY) * WAY
     return Direction("h1", vector / vector.norm(), "a")
+
+
+def compared(directions, evaluation):
+    comparison = Comparison.of(directions)
+    comparison.add(evaluation.seen)
+    return comparison
 
 
 def test_walk_many_gives_the_paths_of_walk(domain, images):
@@ -63,17 +70,14 @@ def test_walk_many_refuses_what_does_not_fit(domain, images):
 
 def test_evaluation_tells_a_direction_that_flips_from_one_that_does_not(domain, images):
     named = [(f"{i}.png", image[None]) for i, image in enumerate(images)]
-    done = []
-    evaluation = evaluate_directions(
+    evaluation = evaluated(
         domain,
         iter(named),
         [G, across()],
         "a",
         batch_size=2,
         with_cout=True,
-        progress=done.append,
     )
-    assert sum(done) == 2 * len(images)
     g, h = (summarise(evaluation.outcomes[n], evaluation.costs[n]) for n in ("g", "h1"))
     assert (g["n"], g["flip_rate"], h["flip_rate"]) == (5, 1.0, 0.0)
     assert h["oracle_flip_rate"] is None and h["oracle_agreement"] is None
@@ -99,8 +103,9 @@ def test_evaluation_tells_a_direction_that_flips_from_one_that_does_not(domain, 
     assert g["manifold_ratio"] == pytest.approx(1, abs=1e-2)
     assert -1 <= g["cout"] <= 1 and g["cout"] > h["cout"]
     assert 0 < g["gini_difference"] < 1 and 0 < g["gini_bb_lig"] < 1
-    assert evaluation.diversity > 0
-    (pair,) = evaluation.pairs
+    comparison = compared([G, across()], evaluation)
+    assert comparison.diversity > 0
+    (pair,) = comparison.pairs()
     assert pair.directions == ("g", "h1") and pair.abs_cosine == pytest.approx(0, abs=1e-6)
     assert (pair.n, pair.lpips, pair.rank_correlation) == (0, None, None), "h1 flips nothing"
 
@@ -111,7 +116,8 @@ def test_pairs_are_of_the_counterfactuals_that_are_measured(domain, images, batc
     backward = Direction("h1", -aslant.vector, "a")
     named = [(f"{i}.png", image[None]) for i, image in enumerate(images)]
     directions = [G, aslant, backward]
-    pairs = evaluate_directions(domain, named, directions, "a", batch_size=batch_size).pairs
+    evaluation = evaluated(domain, named, directions, "a", batch_size=batch_size)
+    pairs = compared(directions, evaluation).pairs()
     assert [pair.directions for pair in pairs] == [("g", "w1"), ("g", "h1"), ("w1", "h1")]
     assert [pair.abs_cosine for pair in pairs] == pytest.approx([0.8, 0.8, 1])
     one, other = (walk_many(domain, images, direction, "a") for direction in (G, aslant))
@@ -124,26 +130,27 @@ def test_pairs_are_of_the_counterfactuals_that_are_measured(domain, images, batc
 
 
 def test_costs_are_those_of_encoding_walking_and_explaining_alone(domain, images):
-    evaluation = evaluate_directions(domain, [("a", images[:1]), ("b", images[1:2])], [G], "a")
+    evaluation = evaluated(domain, [("a", images[:1]), ("b", images[1:2])], [G], "a")
     cost = evaluation.costs["g"]
     assert cost.evaluations == 2 * (5 + 5 * (domain.walk_points + 4))  # 4 halvings
     assert cost.queries == 2 * (1 + domain.walk_points + 4)
-    paper = evaluate_directions(
+    paper = evaluated(
         domain, [("a", images[:1]), ("b", images[1:2])], [G], "a", choice="lowest-loss"
     )
     assert paper.costs["g"].evaluations == 2 * (5 + 5 * domain.walk_points)
     assert cost.seconds > 0
-    assert evaluation.diversity is None and evaluation.pairs == []
+    assert evaluation.seen is None
+    assert [o.direction for o in evaluation.outcomes["g"]] == ["g", "g"]
 
 
 def test_both_choices_of_the_counterfactual_are_measured_on_the_same_paths(domain, images):
     """Each on top is beside the other one: the same figures, to the bit."""
     named = [(f"{i}.png", image[None]) for i, image in enumerate(images)]
     small, paper = (
-        evaluate_directions(domain, named, [G], "a", batch_size=2, choice=choice, margin=0.3)
+        evaluated(domain, named, [G], "a", batch_size=2, choice=choice, margin=0.3)
         for choice in ("smallest", "lowest-loss")
     )
-    assert (small.choice, small.margin, paper.choice) == ("smallest", 0.3, "lowest-loss")
+    assert (small.other, paper.other) == ("lowest-loss", "smallest")
     top, other = (summarise(e.outcomes["g"], e.costs["g"]) for e in (small, paper))
     names = {"flip_rate", "oracle_flip_rate", "oracle_agreement", "alpha", "lpips", "l1"}
     assert set(top["lowest_loss"]) == set(other["smallest"]) == names
@@ -159,13 +166,13 @@ def test_both_choices_of_the_counterfactual_are_measured_on_the_same_paths(domai
 def test_a_bad_choice_is_refused_before_any_query(domain, images):
     for change in ({"choice": "nearest"}, {"margin": 0.7}):
         with pytest.raises(GCDError, match=r"nearest|margin 0\.7"):
-            evaluate_directions(domain, [("a", images[:1])], [G], "a", **change)
+            evaluated(domain, [("a", images[:1])], [G], "a", **change)
     assert domain.classifier.queries == domain.generator.evaluations == 0
 
 
 def test_without_an_oracle_the_oracles_figures_are_none(domain, images):
     domain = replace(domain, oracle=None)
-    evaluation = evaluate_directions(domain, [("a", images[:1])], [G], "a")
+    evaluation = evaluated(domain, [("a", images[:1])], [G], "a")
     figures = summarise(evaluation.outcomes["g"], evaluation.costs["g"])
     assert figures["oracle_flip_rate"] is None and figures["flip_rate"] == 1
 

@@ -14,7 +14,8 @@ from gcd_core.cli import tables
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.ablations import counts
-from gcd_core.evaluation.evaluate import evaluate_directions, summarise
+from gcd_core.evaluation.evaluate import summarise
+from gcd_core.evaluation.pairs import Comparison
 from gcd_core.evaluation.paper import TABLES, in_papers_protocol, make_table
 from gcd_core.evaluation.trials import Trials
 from gcd_core.generators.resized import resized
@@ -22,6 +23,7 @@ from gcd_core.method import proxy
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import DirectionSet
 from tests.evaluation.domain import WAY, linear_domain
+from tests.evaluation.measured import evaluated
 from tests.fakes import LinearGenerator, unit
 
 pytestmark = pytest.mark.slow
@@ -47,13 +49,15 @@ def named(domain):
 def test_table_1_is_what_evaluate_measures(domain, directions):
     trials = Trials(domain, named(domain), directions)
     rows = {row["direction"]: row for row in make_table("1", trials)}
-    measured = evaluate_directions(domain, named(domain), list(directions), "a", with_cout=True)
+    measured = evaluated(domain, named(domain), list(directions), "a", with_cout=True)
     for name in ("g", "h1"):
         own = summarise(measured.outcomes[name], measured.costs[name])
         for figure in ("n", "flip_rate", "oracle_flip_rate", "cout", "lpips", "l1"):
             assert rows[name][figure] == pytest.approx(own[figure], abs=1e-6), figure
         assert not [key for key in rows[name] if "FID" in key]  # its oracle is no network
-    assert rows["S1"]["lpips"] == pytest.approx(measured.diversity)
+    comparison = Comparison.of(directions)
+    comparison.add(measured.seen)
+    assert rows["S1"]["lpips"] == pytest.approx(comparison.diversity)
 
 
 def test_by_a_networks_features_the_distances_are_named_for_it(domain, directions):

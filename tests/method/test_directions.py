@@ -17,7 +17,7 @@ AXES = torch.linalg.qr(torch.randn(D, D, generator=torch.Generator().manual_seed
 SOURCE = torch.full((1, D), 0.3)
 
 
-def derive(logit, distance=lambda d: 0 * d[:, 0], sign=1, lam=1.0, n_h=0):
+def derive(logit, distance=lambda d: 0 * d[:, 0], sign=-1, lam=1.0, n_h=0):
     """Directions of functions of (z - source), in the place of a proxy."""
 
     def proxy(z):
@@ -38,8 +38,8 @@ def test_g_is_the_gradient_and_raises_the_logit(sign):
 def test_g_is_of_the_whole_cf_loss(sign):
     _, vectors, _ = derive(
         lambda d: d @ AXES[0], lambda d: d @ AXES[1], sign=sign, lam=0.75
-    )  # gradient: sign * a0 + 0.75 * a1, of length 1.25; raises the logit once turned by sign
-    expected = (AXES[0] + sign * 0.75 * AXES[1]) / 1.25
+    )  # gradient: -sign * a0 + 0.75 * a1, of length 1.25; raises the logit once turned by sign
+    expected = (AXES[0] - sign * 0.75 * AXES[1]) / 1.25
     torch.testing.assert_close(vectors[0], expected, atol=1e-5, rtol=0)
 
 
@@ -56,7 +56,7 @@ def test_h_are_the_hessians_eigenvectors_by_size(sign):
 
     names, vectors, eigenvalues = derive(logit, sign=sign, n_h=3)
     assert names == ["g", "h1", "h2", "h3"]
-    assert eigenvalues[1:] == pytest.approx([-3.0 * sign, 2.0 * sign, 1.0 * sign], abs=1e-4)
+    assert eigenvalues[1:] == pytest.approx([3.0 * sign, -2.0 * sign, -1.0 * sign], abs=1e-4)
     expected = torch.stack([AXES[1], -AXES[2], AXES[3]])  # the signs of the slopes
     torch.testing.assert_close(vectors[1:], expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(4))

@@ -8,7 +8,7 @@ import torch
 import gcd_core
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method import proxy as proxy_module
-from gcd_core.method.search import find_directions
+from gcd_core.method.search import SearchFailed, find_directions
 from tests.fakes import Flag, LinearDomain, unit
 
 
@@ -60,8 +60,8 @@ def test_h_of_a_quadratic_classifier():
     alignment = (vectors @ axes[:3].T).abs()
     assert (alignment.diagonal() > 0.9).all()
     eigenvalues = torch.tensor(found.directions.eigenvalues[1:])
-    sign = 1 if found.samples.source_probability >= 0.5 else -1
-    assert torch.equal(eigenvalues.sign(), sign * curvature.sign())
+    sign = -1 if found.samples.source_probability >= 0.5 else 1
+    assert torch.equal(eigenvalues.sign(), -sign * curvature.sign())
 
 
 def test_a_seed_repeats_to_the_bit_whatever_the_batches(brief):
@@ -134,9 +134,10 @@ def test_what_was_asked_survives_a_failing_classifier(brief):
     domain = linear()
     image = domain.image()
     domain.classifier.fail_after = 20
-    with pytest.raises(ConnectionError) as failed:
+    with pytest.raises(SearchFailed) as failed:
         find_directions(domain, image, "a", n_samples=40, batch_size=8)
-    assert len(failed.value.samples) == 16
+    assert isinstance(failed.value, GCDError) and len(failed.value.samples) == 16
+    assert isinstance(failed.value.__cause__, ConnectionError)
     domain.classifier.fail_after = math.inf
     found = find_directions(domain, image, "a", 40, batch_size=8, resume=failed.value.samples)
     assert found.queries == 24

@@ -8,8 +8,9 @@ import torch
 
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method.directions import Direction
-from gcd_core.method.loss import cf_loss, cf_sign
+from gcd_core.method.loss import cf_loss, flip_sign
 from gcd_core.method.walk import Path, narrow, walk, walk_many
+from gcd_core.ui.tabs.compare import row
 from tests.fakes import Flag, LinearDomain, unit
 
 W = unit(8)
@@ -35,9 +36,9 @@ def images_on_both_sides(domain):
 
 def test_cf_loss():
     logits, distances = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 0.25])
-    assert cf_loss(logits, distances, +1, 2.0).tolist() == [3.0, -0.5]
-    assert cf_loss(logits, distances, -1, 2.0).tolist() == [-1.0, 1.5]
-    assert (cf_sign(0.5), cf_sign(0.49)) == (1, -1)
+    assert cf_loss(logits, distances, -1, 2.0).tolist() == [3.0, -0.5]
+    assert cf_loss(logits, distances, +1, 2.0).tolist() == [-1.0, 1.5]
+    assert (flip_sign(0.5), flip_sign(0.49)) == (-1, 1)
 
 
 @pytest.mark.parametrize("side", [+1, -1])
@@ -116,6 +117,17 @@ def test_counterfactual_is_sought_among_the_flipped(domain):
     stays = walk(domain, image, W, "a", alphas=torch.tensor([0.0, 1.0, 0.5]))
     assert not stays.flipped
     assert stays.counterfactual == 0
+
+
+def test_a_path_that_flips_elsewhere_than_at_its_counterfactual(domain):
+    """Along a direction that lowers the logit, a walk both ways flips on the side of +alpha."""
+    image = images_on_both_sides(domain)[+1]
+    path = walk(domain, image, -W, "a", both=True, choice="whole")
+    assert path.any_flip and path.alphas[path.counterfactual] == -3
+    assert not path.counterfactual_flips and not path.flipped
+    assert not row("g", path, None, None)["flipped"], "as explain and evaluate say it"
+    smallest = replace(path, choice="smallest")
+    assert smallest.any_flip and smallest.flipped and row("g", smallest, None, None)["flipped"]
 
 
 def test_progress_and_cancel(domain):

@@ -40,7 +40,7 @@ def soft_or(z):
 
 def found(logit, **settings):
     z_sem = torch.zeros(1, D)
-    sign = 1 if float(logit(z_sem)) >= 0 else -1
+    sign = -1 if float(logit(z_sem)) >= 0 else 1
     slope = torch.func.grad(lambda z: logit(z[None])[0])(z_sem[0])
     g = slope / slope.norm()
     settings = {"alpha_max": 4.0, "most": 6} | settings
@@ -88,7 +88,7 @@ def test_what_g_has_missed_is_no_way():
     beside = beside - (beside @ w) * w
     crooked = w + 0.2 * beside / beside.norm()
     proxy = Function(lambda z: 8 * (z @ w) - 1)
-    settings = {"sign": -1, "alpha_max": 4.0, "most": 2}
+    settings = {"sign": 1, "alpha_max": 4.0, "most": 2}
     ways = independent_ways(proxy, torch.zeros(1, D), crooked / crooked.norm(), **settings)
     assert len(ways) == 0
 
@@ -158,7 +158,7 @@ def test_two_that_flip_by_one_thing_are_one_way():
         return z[:, 1] ** 2 + 0.06 * z[:, 2] ** 2 - 3
 
     proxy, source = Function(logit), torch.zeros(1, D)
-    ways = independent_ways(proxy, source, torch.eye(D)[0], sign=-1, alpha_max=4.0, most=3)
+    ways = independent_ways(proxy, source, torch.eye(D)[0], sign=1, alpha_max=4.0, most=3)
     assert len(ways) == 1 and ways[0, 1].abs() > 0.9
 
 

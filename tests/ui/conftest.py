@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,9 +74,9 @@ def own(visitors: Visitors) -> Session:
     return session
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    domain = FakeDomain(tmp_path_factory.mktemp("domain"), seconds_per_image=0.001)
+@contextmanager
+def serving(domain: FakeDomain) -> Iterator[Served]:
+    """A domain's page, served until the block ends."""
     page = build_page(domain)
     port = free_port()
     page.launch(
@@ -85,9 +86,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         quiet=True,
         **launch_settings(),
     )
-    yield Served(f"http://127.0.0.1:{port}", page.visitors)
-    page.close()
-    page.visitors.close()
+    try:
+        yield Served(f"http://127.0.0.1:{port}", page.visitors)
+    finally:
+        page.close()
+        page.visitors.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("domain")
+    with serving(FakeDomain(folder, seconds_per_image=0.001)) as served:
+        yield served
 
 
 @dataclass

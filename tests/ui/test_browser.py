@@ -15,10 +15,11 @@ from PIL import Image
 
 from gcd_core.domains.finding import bundled_domains
 from gcd_core.domains.opening import load_domain
-from gcd_core.images.drawing import from_pil, to_pil
+from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
 from gcd_core.ui.page import build_page, launch_settings
 from gcd_core.ui.views.data_urls import drawn
+from tests.pil import from_pil
 from tests.ui.conftest import Hosted, Served, free_port
 from tests.ui.fakes import FakeDomain, draw, save_ways
 

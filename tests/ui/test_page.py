@@ -409,15 +409,15 @@ def test_a_domain_with_nothing_ready_opens_all_the_same(tmp_path: Path, picture:
 def test_what_is_skipped_is_answered_as_gradio_answers_it(visitors, told: tuple[int, ...]) -> None:
     page = ExplorerPage(visitors.service.domain, visitors)
     event = next(fn for fn in page.fns.values() if fn.api_name == "prepare")
-    values = [gr.skip() for _ in event.outputs]
-    for i in told:
-        values[i] = {"facts": 1} if not i else f"<b>{i}</b>"
+    values = {event.outputs[i]: f"<b>{i}</b>" if i else {"facts": 1} for i in told}
     ours = asyncio.run(page.postprocess_data(event, values, SessionState(page)))
-    theirs = asyncio.run(gr.Blocks.postprocess_data(page, event, values, SessionState(page)))
+    every = [values.get(each, gr.skip()) for each in event.outputs]
+    theirs = asyncio.run(gr.Blocks.postprocess_data(page, event, every, SessionState(page)))
     junk = {"__type__": "update", "props": {"__type__": "update"}}  # of a skipped gr.HTML
     assert ours == [gr.skip() if answer == junk else answer for answer in theirs]
-    with pytest.raises(ValueError, match="enough output values"):
-        asyncio.run(page.postprocess_data(event, values[:-1], SessionState(page)))
+    stranger = next(each for each in page.blocks.values() if each not in event.outputs)
+    with pytest.raises(ValueError, match="not specified as output"):
+        asyncio.run(page.postprocess_data(event, values | {stranger: 1}, SessionState(page)))
 
 
 def test_inputs_that_a_handler_checks_itself_are_checked_as_gradio_does() -> None:

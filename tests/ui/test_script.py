@@ -34,13 +34,19 @@ def literals(tree: ast.AST) -> Iterator[str]:
 
 
 def scripts(tree: ast.AST) -> Iterator[str]:
-    """What a module gives as `js` or `js_on_load`; a value in an f-string stands as 0."""
+    """What a module gives as `js` or `js_on_load`, and in a template of HTML as `${...}`.
+
+    A value in an f-string stands as 0.
+    """
     for node in ast.walk(tree):
-        if isinstance(node, ast.keyword) and node.arg in ("js", "js_on_load"):
-            parts = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]
-            yield "".join(
-                str(part.value) if isinstance(part, ast.Constant) else "0" for part in parts
-            )
+        if not isinstance(node, ast.keyword):
+            continue
+        parts = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]
+        text = "".join(str(part.value) if isinstance(part, ast.Constant) else "0" for part in parts)
+        if node.arg in ("js", "js_on_load"):
+            yield text
+        if node.arg == "html_template":
+            yield from re.findall(r"\$\{(.*?)\}", text)
 
 
 def of(path: Path) -> ast.AST:
@@ -71,6 +77,7 @@ def test_no_module_holds_javascript(path: Path):
         "x.click(f, js=f\"(...rest) => ['{name}', ...rest]\")",
         'gr.HTML(js_on_load="const at = 50; place(at)")',
         'gr.HTML(js_on_load="gcd.fade(element); gcd.more()")',
+        'gr.HTML(html_template="${value.trim()}")',
     ],
 )
 def test_javascript_would_be_found(text: str):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method.directions import DirectionSet
-from gcd_core.method.search import Progress, Question, Samples
+from gcd_core.method.search import Progress, Question, Samples, SearchInterrupted
 from gcd_core.method.settings import Settings
 
 PATHS_TIMED = 32  # paths whose time tells what the next ones will take
@@ -266,16 +266,16 @@ class Searches:
             search.directions = find(search)
             search.state = "done"
             self._took.append(time.monotonic() - began)
-        except Cancelled as stopped:
-            search.samples = getattr(stopped, "samples", None)
-            search.state = "cancelled"
-        except GCDError as error:
-            search.samples = getattr(error, "samples", None)
-            search.message, search.state = str(error), "failed"
         except Exception as error:  # whatever it is, the page must say that the search is over
-            LOG.exception("A search failed.")
-            search.samples = getattr(error, "samples", None)
-            search.message = "The search failed unexpectedly; try again."
+            if isinstance(error, SearchInterrupted):
+                search.samples = error.samples
+            if isinstance(error, Cancelled):
+                search.state = "cancelled"
+                return
+            search.message = str(error)
+            if not isinstance(error, GCDError):
+                LOG.exception("A search failed.")
+                search.message = "The search failed unexpectedly; try again."
             search.state = "failed"
 
 

@@ -25,6 +25,7 @@ from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.off_distribution import UNLIKE
 from gcd_core.method.search import Progress
 from gcd_core.method.walk import Path
+from gcd_core.perceptual import pairwise_distances
 from gcd_core.ui.engine.decoded_paths import DecodedPath, KeptPaths, Paths
 from gcd_core.ui.engine.disk_cache import DiskCache
 from gcd_core.ui.engine.hosting import ENCODE, MOVE, PATH, RUNS_IN_PROCESS, SEARCH, gpu
@@ -190,8 +191,8 @@ class ModelService:
         """Whether no visitor asked for anything lately, waits for a path, or searches."""
         with self._lock:
             busy = any(paths.watched and not paths.finished for paths in self._paths)
-        quiet = time.monotonic() - self.context.last_asked > IDLE_SECONDS
-        return quiet and not busy and self.searches.idle
+        busy |= time.monotonic() - self.context.last_asked <= IDLE_SECONDS
+        return not busy and self.searches.idle
 
     # -- images ----------------------------------------------------------------------------
 
@@ -207,9 +208,8 @@ class ModelService:
         ImageError
             As `IsolatedReader.picture`.
         """
-        generator = self.domain.generator
-        size, channels = generator.image_size, generator.channels
-        return self.context.reader.picture(data, size, channels, self.domain.fit)
+        own = self.domain.generator
+        return self.context.reader.picture(data, own.image_size, own.channels, self.domain.fit)
 
     def open(self, image: Tensor, name: str) -> Opened:
         """Encode an image (1, C, H, W), and decode it again."""
@@ -241,11 +241,9 @@ class ModelService:
         GCDError
             If there is no example of that number.
         """
-        examples = self.domain.examples
-        if not 0 <= index < len(examples):
-            raise GCDError(
-                f"There is no example of that number: choose one from 0 to {len(examples) - 1}."
-            )
+        last = len(self.domain.examples) - 1
+        if not 0 <= index <= last:
+            raise GCDError(f"There is no example of that number: choose one from 0 to {last}.")
         with self._turns[index]:  # whoever asks for one meanwhile waits for the same
             if index not in self._examples:
                 self._examples[index] = self._opened_example(index)
@@ -288,6 +286,10 @@ class ModelService:
         if not self.one_thread:
             return decode([wanted])[0]
         return self.compute.run_alike(urgency, decode, wanted)
+
+    def distances_between(self, images: Tensor) -> Tensor:
+        """Return the perceptual distances (k, k) between pictures (k, C, H, W)."""
+        return self.in_turn(Urgency.LIVE, pairwise_distances, images, self.domain.perceptual)
 
     def line(self, opened: Opened, vector: Tensor, length: float, label: str, *hooks: Any) -> Path:
         """Walk an image along a unit vector (D,), as far as `length`, by the fast decoder."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import importlib.metadata
 import logging
 import os
 import re
@@ -24,12 +23,11 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gcd_core import __version__
 from gcd_core.domains.finding import Entry
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import ImageFiles
-from gcd_core.ui.engine.disk_cache import DiskCache
-from gcd_core.ui.engine.jobs import LazyResource
 from gcd_core.ui.page import (
     ExplorerPage,
     launch_settings,
@@ -39,6 +37,7 @@ from gcd_core.ui.page import (
 )
 from gcd_core.ui.server.domain_menu import BELOW, DomainLink, domain_links, menu, opening
 from gcd_core.ui.server.middleware import SecurityMiddleware, SecuritySettings, resident_bytes
+from gcd_core.ui.session.registry import DiskCache, LazyResource
 from gcd_core.ui.settings import Limits
 
 PAGE_BELOW = re.compile(f"/{BELOW}/(?P<name>[^/]+)(?P<rest>/.*)?", re.DOTALL)
@@ -131,7 +130,7 @@ class Site:
         searches = visitors.service.context.searches
         return {
             "ready": not self._closed,
-            "version": version(),
+            "version": __version__,
             "domain": visitors.service.domain.name,
             "domains": 1 + len(self.offers),
             "visitors": visitors.of_all_domains,
@@ -207,14 +206,6 @@ def give_memory_back() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def version() -> str:
-    """The installed project's, or "unknown" where it is not installed."""
-    try:
-        return importlib.metadata.version("gcd-explorer")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def mount(page: ExplorerPage, path: str) -> Mounted:

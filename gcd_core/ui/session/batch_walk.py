@@ -196,7 +196,7 @@ def _work(service: ModelService, wall: BatchWalk) -> None:
             for other in wall.others:
                 for image in wall.images:
                     path = _walk(service, wall, image, wall.directions[other], quickly=True)
-                    wall.note(rate=(other, path.flips))
+                    wall.note(rate=(other, path.counterfactual_flips))
     except Cancelled:
         wall.end("cancelled")
     except GCDError as error:
@@ -239,7 +239,7 @@ def piece_of(service: ModelService, name: str, path: Path) -> BatchItem:
         changed=changed,
         before=path.source_probability,
         after=float(path.probabilities[i]),
-        flipped=path.flips,
+        flipped=path.counterfactual_flips,
         oracle=None if first is None or second is None else (first, second),
         alpha=float(path.alphas[i]),
         lpips=float(path.distances[i]),

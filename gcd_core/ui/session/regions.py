@@ -127,7 +127,7 @@ class Regions:
         names = self.names if self.service.classifier_is_free else self.names[:1]
         best = self._best_of(names, mask, progress)
         path = self._walk(best, mask, roughly=False)
-        return path, names[: names.index(best) + 1] if path.flipped else names
+        return path, names[: names.index(best) + 1] if path.any_flip else names
 
     def _steer(self, mask: Tensor, progress: Progress) -> Path:
         """What the bridge makes of the region."""
@@ -150,7 +150,7 @@ class Regions:
             if len(names) > 1:
                 path = self._walk(name, mask, roughly=True)
                 nearness[name] = _nearness(path)
-                if path.flipped:
+                if path.any_flip:
                     return name
         progress(len(names), len(names) + 1)
         return max(names, key=lambda name: nearness.get(name, 0.0))

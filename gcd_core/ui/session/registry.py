@@ -9,9 +9,12 @@ from collections import OrderedDict
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.ui.engine.disk_cache import DiskCache
+from gcd_core.ui.engine.jobs import LazyResource
 from gcd_core.ui.engine.service import ExamplePrecompute, ModelService, ServerContext
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.settings import Limits
+
+__all__ = ["DiskCache", "LazyResource", "Visitors"]  # the server and the page import all from here
 
 MAX_LEFT_REMEMBERED = 10_000  # visitors who left, whose keys are remembered
 AWAY_SECONDS = 120.0  # without an event, after which a visitor makes room for a new one

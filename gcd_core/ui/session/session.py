@@ -25,8 +25,11 @@ from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import SLIDERS, Opened, shown_names, weak_direction_names
 from gcd_core.ui.session.batch_walk import BatchWalk
 from gcd_core.ui.session.direction_sets import BUNDLED, Sets
+from gcd_core.ui.session.display import Display, SentPictures
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.settings import UploadTally
+
+__all__ = ["RunningSearch", "Session"]  # the tabs import both from here
 
 NOT_OPENED = "The image that this was meant for could not be opened."
 
@@ -50,8 +53,10 @@ class Session:
         The visitor's last search.
     wall : BatchWalk or None
         The visitor's last walk of many images.
-    display : tuple or None
-        Overlay, opacity and view last chosen.
+    display : Display
+        How the visitor looks at the pictures.
+    sent_pictures : SentPictures
+        The pictures that the visitor's page has.
     laid_out : tuple of (list of str, list of str)
         The directions that the page shows rows for, and which of these rows are folded away.
     folder : pathlib.Path
@@ -66,7 +71,7 @@ class Session:
         self.image: OpenImage | None = None
         self.search: RunningSearch | None = None
         self.wall: BatchWalk | None = None
-        self.display: tuple[str, float, str] | None = None
+        self.display, self.sent_pictures = Display(), SentPictures()
         self.laid_out: tuple[list[str], list[str]] = (list(SLIDERS), [])
         self.last_used = time.monotonic()
         self.uploads = UploadTally(service.context.limits)

@@ -187,8 +187,8 @@ class SliderState:
         """
         path = self.path_now(name)
         if margin is None:
-            flipped = path.is_flipped if path.flipped else torch.ones_like(path.is_flipped)
-            beyond = (path.probabilities - path.threshold).abs() * (1 if path.flipped else -1)
+            flipped = path.is_flipped if path.any_flip else torch.ones_like(path.is_flipped)
+            beyond = (path.probabilities - path.threshold).abs() * (1 if path.any_flip else -1)
             index = int(beyond.masked_fill(~flipped, -torch.inf).argmax())
         else:
             path = self._narrowed(path, name, margin)
@@ -198,7 +198,7 @@ class SliderState:
             with self._lock:
                 frame = path_frame(path, index, self.service.domain.labels)
                 self._frames.keep({name: alpha}, self.service.second_opinion.on(frame))
-        return self.move({name: alpha}, name), bool(path.flipped)
+        return self.move({name: alpha}, name), path.any_flip
 
     def _narrowed(self, path: Path, name: str, margin: float) -> Path:
         """Return the path with the smallest change of this margin, found by bisection."""

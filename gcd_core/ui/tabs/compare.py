@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from html import escape
 from itertools import combinations
 from typing import Any
@@ -16,10 +17,8 @@ from gcd_core.errors import GCDError
 from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.walk import Path
-from gcd_core.perceptual import pairwise_distances
-from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.session.registry import Visitors
-from gcd_core.ui.tabs.handler import report_errors
+from gcd_core.ui.tabs.handler import Answer, Tab, connect
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.exports import COMPARISONS, save_comparison
@@ -35,11 +34,11 @@ def row(name: str, path: Path, before: float | None, after: float | None) -> dic
     """One direction's numbers, for machines; `before` and `after` are the oracle's."""
     i = path.counterfactual
     follows = None
-    if path.flipped and before is not None and after is not None:
+    if path.counterfactual_flips and before is not None and after is not None:
         follows = charts.crosses(before, after)
     return {
         "direction": name,
-        "flipped": bool(path.flipped),
+        "flipped": path.counterfactual_flips,
         "alpha": float(path.alphas[i]),
         "probability": float(path.probabilities[i]),
         "lpips": float(path.distances[i]),
@@ -122,8 +121,8 @@ def shown(head: str, cards: list[str]) -> str:
     return f'{head}<div class="gcd-cards">{"".join(cards)}</div>'
 
 
-class CompareTab:
-    """The components of the tab and its one handler.
+class CompareTab(Tab):
+    """The components of the tab and its handlers.
 
     Parameters
     ----------
@@ -131,7 +130,7 @@ class CompareTab:
     """
 
     def __init__(self, visitors: Visitors) -> None:
-        self.visitors, self.service = visitors, visitors.service
+        super().__init__(visitors)
         self.numbers = gr.JSON(label="facts", visible=False)
         with gr.Row(elem_id="compare"):
             with gr.Column(elem_id="compare-cards", min_width=480):
@@ -147,9 +146,9 @@ class CompareTab:
                     }
                 self.file = gr.DownloadButton(visible="hidden", elem_id="compare-file")
 
-    def compare(self, request: gr.Request) -> Iterator[tuple]:
+    def compare(self, request: gr.Request) -> Iterator[Answer]:
         """Every direction's counterfactual; the last answer holds all rows and the matrix."""
-        session = self.visitors.session(request.session_hash)
+        session = self.session(request)
         image = session.open_next("There is nothing to compare yet")
         opened, sliders, names = image.opened, image.sliders, image.names
         if not names:
@@ -168,7 +167,7 @@ class CompareTab:
             try:
                 for first in sliders.awaited(name):
                     waiting = waiting_card(name, after_others(*first))
-                    yield numbers, shown(head, [*cards, waiting, *others]), ""
+                    yield self._shown(numbers, shown(head, [*cards, waiting, *others]))
                 path = sliders.path_now(name)
             except GCDError:
                 if session.image is image:
@@ -180,44 +179,42 @@ class CompareTab:
             numbers["rows"].append(row(name, path, before, opinion[i] if opinion else None))
             cards.append(card(opened.image, positive, numbers["rows"][-1], path))
             images.append(path.counterfactual_image)
-        perceptual = self.service.domain.perceptual
-        lpips = self.service.in_turn(
-            Urgency.LIVE, pairwise_distances, torch.cat(images), perceptual
-        )
+        lpips = self.service.distances_between(torch.cat(images))
         values = distances(numbers["rows"], lpips)
         vectors = torch.stack([image.directions[name].vector for name in names])
         cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=2)
         numbers |= {"lpips": values, "cosines": cosines.tolist(), "alike": twins(names, values)}
         image.compared = numbers
-        yield numbers, shown(head, cards), tables(names, values, cosines)
+        yield self._shown(numbers, shown(head, cards), tables(names, values, cosines))
 
-    def save(self, file_format: str, request: gr.Request) -> tuple:
+    def _shown(self, numbers: dict[str, Any], cards: str, matrix: str = "") -> Answer:
+        """All that the tab shows."""
+        return {self.numbers: numbers, self.cards: cards, self.matrix: matrix}
+
+    def save(self, file_format: str, request: gr.Request) -> Answer:
         """Writes the last comparison as `csv`, `json`, or with all its pictures as `zip`."""
-        session = self.visitors.session(request.session_hash)
+        session = self.session(request)
         image = session.open_now("There is nothing to save yet")
         file = save_comparison(session.folder, image, file_format)
-        return image.compared, str(file)
+        return {self.numbers: image.compared, self.file: str(file)}
 
     def bind(self, tab: gr.Tab) -> None:
         """Connects the components: the tab compares when it is opened."""
-        gr.on(
-            [tab.select, self.again.click],
-            report_errors(self.compare),
+        connect(
+            partial(gr.on, [tab.select, self.again.click]),
+            self.compare,
             None,
             [self.numbers, self.cards, self.matrix],
-            api_name="compare",
-            show_progress="hidden",
-            concurrency_limit=None,
+            "compare",
         )
         for name, button in self.saves.items():
-            saved = button.click(
-                report_errors(self.save),
+            saved = connect(
+                button.click,
+                self.save,
                 self.file_format,
                 [self.numbers, self.file],
+                "save_comparison" if name == "csv" else f"save_comparison_{name}",
+                public=name == "csv",
                 js=f"gcd.withFirst('{name}')",
-                api_name="save_comparison" if name == "csv" else f"save_comparison_{name}",
-                api_visibility="public" if name == "csv" else "private",
-                show_progress="hidden",
-                concurrency_limit=None,
             )
             saved.success(None, None, None, js="gcd.download('#compare-file')")

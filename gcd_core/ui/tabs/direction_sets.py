@@ -12,9 +12,9 @@ from gcd_core.method.directions import load_directions
 from gcd_core.ui.session.direction_sets import BUNDLED, MAX_NAME_LENGTH, file_name
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.tabs.explore.events import LIVE, ExploreTab
-from gcd_core.ui.tabs.handler import report_errors, without_temp_copy
-from gcd_core.ui.views.html import Display, heading
+from gcd_core.ui.tabs.explore.events import ExploreTab
+from gcd_core.ui.tabs.handler import Answer, Tab, connect, without_temp_copy
+from gcd_core.ui.views.html import heading
 from gcd_core.ui.views.payload import payload_of
 
 
@@ -29,7 +29,7 @@ def to_explore() -> dict[str, Any]:
 NEWEST_SET = ("the newest", "")  # what was found or loaded last, else the bundled ones
 
 
-class SetsPanel:
+class SetsPanel(Tab):
     """The choice among the sets of directions of the explained label, and what to do with them.
 
     Parameters
@@ -40,7 +40,8 @@ class SetsPanel:
     """
 
     def __init__(self, visitors: Visitors, explore: ExploreTab) -> None:
-        self.visitors, self.explore, self.service = visitors, explore, visitors.service
+        super().__init__(visitors)
+        self.explore = explore
         with gr.Row(elem_id="sets"):
             self.chosen = gr.Dropdown(
                 [NEWEST_SET, BUNDLED],
@@ -68,30 +69,36 @@ class SetsPanel:
 
     def use_directions(
         self, name: str, overlay: str, opacity: float, view: str, request: gr.Request
-    ) -> tuple:
+    ) -> Answer:
         """Opens a set of directions of the explained label in Explore: kept ones, or `bundled`.
 
         Without a name, the newest that was found or loaded.
         """
-        session = self.visitors.session(request.session_hash)
+        session = self.session(request, overlay, opacity, view)
         session.use(session.label, name or session.sets.newest(session.label))
-        return (*self._everything(session, Display(overlay, opacity, view)), to_explore())
+        return self._show_everything(session)
 
-    def rename_directions(self, name: str, other: str, request: gr.Request) -> tuple:
+    def rename_directions(self, name: str, other: str, request: gr.Request) -> Answer:
         """Gives a kept set of directions another name."""
-        session = self.visitors.session(request.session_hash)
+        session = self.session(request)
         name = name or session.sets.newest(session.label)
         if name == BUNDLED:
             raise GCDError("The bundled directions keep their name: choose others to rename.")
         name = session.sets.rename(session.label, name, other)
-        return payload_of(session, set=name), chooser(session, name), "", heading(session)
+        layout = self.explore.layout
+        return {
+            layout.numbers: payload_of(session, set=name),
+            self.chosen: chooser(session, name),
+            self.name: "",
+            layout.heading: heading(session),
+        }
 
-    def save_directions(self, name: str, request: gr.Request) -> tuple:
+    def save_directions(self, name: str, request: gr.Request) -> Answer:
         """Writes a set of directions to a file that `load_directions` and the library read.
 
         Without a name, the newest that was found or loaded.
         """
-        session = self.visitors.session(request.session_hash)
+        session = self.session(request)
         name = name or session.sets.newest(session.label)
         if name == BUNDLED:
             directions = self.service.ready_directions(session.label)
@@ -99,61 +106,65 @@ class SetsPanel:
             directions = session.sets.get(session.label, name)
         if directions is None:
             raise GCDError("There are no directions to save yet: find or load some first.")
-        file = session.folder / file_name(self.service.domain.name, session.label, name)
+        file = session.folder / file_name(self.domain.name, session.label, name)
         directions.save(file)
-        return str(file), payload_of(session), gr.update(visible=True)
+        return {
+            self.file: str(file),
+            self.explore.layout.numbers: payload_of(session),
+            self.file_box: gr.update(visible=True),
+        }
 
     def load_directions(
         self, file: str, overlay: str, opacity: float, view: str, request: gr.Request
-    ) -> tuple:
+    ) -> Answer:
         """Opens a file of directions in Explore, and keeps them beside the others."""
-        session = self.visitors.session(request.session_hash)
+        session = self.session(request, overlay, opacity, view)
         path = FilePath(file)
         try:
-            directions = load_directions(path, domain=self.service.domain)
+            directions = load_directions(path, domain=self.domain)
         finally:
             path.unlink(missing_ok=True)
         name = session.sets.keep(directions.label, path.stem, directions)
         session.use(directions.label, name)
-        return (*self._everything(session, Display(overlay, opacity, view)), to_explore())
+        return self._show_everything(session)
 
-    def _everything(self, session: Session, display: Display) -> tuple:
-        """Values of all that a set of directions changes, the chooser's last."""
-        shown = self.explore.layout.show_everything(session, display)
-        return (*shown, chooser(session, session.sets.used(session.label)))
+    def _show_everything(self, session: Session) -> Answer:
+        """What another set of directions changes, and the Explore tab, which shows it."""
+        chosen = {self.chosen: chooser(session, session.sets.used(session.label))}
+        return self.explore.layout.show_everything(session) | chosen | {self.tabs: to_explore()}
 
     def bind(self, tabs: gr.Tabs) -> None:
         """Connects the components."""
-        layout = self.explore.layout
-        used = self.use_button.click(
-            report_errors(self.use_directions),
+        layout, self.tabs = self.explore.layout, tabs
+        used = connect(
+            self.use_button.click,
+            self.use_directions,
             [self.chosen, *layout.display],
             [*layout.everything, self.chosen, tabs],
-            api_name="use_directions",
-            **LIVE,
+            "use_directions",
         )
         self.explore.then_prepare(used, "use_directions")
-        self.name.submit(
-            report_errors(self.rename_directions),
+        connect(
+            self.name.submit,
+            self.rename_directions,
             [self.chosen, self.name],
             [layout.numbers, self.chosen, self.name, layout.heading],
-            api_name="rename_directions",
-            **LIVE,
+            "rename_directions",
         )
-        saved = self.save.click(
-            report_errors(self.save_directions),
+        saved = connect(
+            self.save.click,
+            self.save_directions,
             self.chosen,
             [self.file, layout.numbers, self.file_box],
-            api_name="save_directions",
-            **LIVE,
+            "save_directions",
         )
         saved.success(None, None, None, js="gcd.download('#file a')")
-        loaded = self.load_button.upload(
-            report_errors(self.load_directions),
+        loaded = connect(
+            self.load_button.upload,
+            self.load_directions,
             [self.load_button, *layout.display],
             [*layout.everything, self.chosen, tabs],
-            api_name="load_directions",
-            **LIVE,
+            "load_directions",
         )
         self.explore.then_prepare(loaded, "load_directions")
 

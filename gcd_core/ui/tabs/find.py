@@ -15,13 +15,12 @@ from gcd_core.method.repeatability import FIGURE as REPEATABILITY
 from gcd_core.method.repeatability import repeatability_of
 from gcd_core.method.search import Progress
 from gcd_core.method.settings import Settings
-from gcd_core.ui.engine.jobs import RunningSearch
 from gcd_core.ui.frames import MAX_H, MAX_W
 from gcd_core.ui.session.registry import Visitors
-from gcd_core.ui.session.session import Session
+from gcd_core.ui.session.session import RunningSearch, Session
 from gcd_core.ui.tabs.direction_sets import SetsPanel, chooser
-from gcd_core.ui.tabs.explore.events import LIVE, ExploreTab
-from gcd_core.ui.tabs.handler import report_errors
+from gcd_core.ui.tabs.explore.events import ExploreTab
+from gcd_core.ui.tabs.handler import Answer, Tab, connect
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, thumbnail
 from gcd_core.ui.views.html import SAVE, image_name, image_tag
@@ -194,16 +193,16 @@ def number(value: float | None, label: str, precision: int | None = None) -> gr.
     return gr.Number(value, label=label, precision=precision, min_width=100)
 
 
-class FindTab:
+class FindTab(Tab):
     """The components of the tab and the handlers between them and a visitor's session."""
 
     def __init__(self, visitors: Visitors, explore: ExploreTab) -> None:
-        self.visitors, self.explore = visitors, explore
-        self.service = visitors.service
+        super().__init__(visitors)
+        self.explore = explore
         self._build()
 
     def _build(self) -> None:
-        defaults = self.service.domain.search
+        defaults = self.domain.search
         with gr.Row(elem_id="find"):
             with gr.Column(elem_id="find-what", min_width=280):
                 self.subject = gr.HTML(label="subject", elem_id="subject", apply_default_css=False)
@@ -250,7 +249,7 @@ class FindTab:
                 self.sets = SetsPanel(self.visitors, self.explore)
             with gr.Column(elem_id="find-progress", min_width=420):
                 self.progress = gr.HTML(
-                    progress_html(None, self.service.domain.classifier),
+                    progress_html(None, self.domain.classifier),
                     label="progress",
                     elem_id="progress",
                     apply_default_css=False,
@@ -276,10 +275,10 @@ class FindTab:
 
     # -- handlers ---------------------------------------------------------------------------
 
-    def subject_html(self, name: str, request: gr.Request) -> tuple:
+    def subject_html(self, name: str, request: gr.Request) -> Answer:
         """What a search would start from, and the sets of directions that there are."""
-        session = self.visitors.session(request.session_hash)
-        return subject(session), chooser(session, name)
+        session = self.session(request)
+        return {self.subject: subject(session), self.sets.chosen: chooser(session, name)}
 
     def find_directions(
         self,
@@ -296,52 +295,56 @@ class FindTab:
         ways: int | None,
         boundary: bool,
         request: gr.Request,
-    ) -> Iterator[tuple]:
+    ) -> Iterator[Answer]:
         """Searches in the background, streaming progress; what is found is kept under a name.
 
         `use_directions` takes that name.
         """
-        session = self.visitors.session(request.session_hash)
+        session, domain = self.session(request), self.domain
         session.searchable()
-        domain = self.service.domain
         label = session.label
         try:
             settings = search_settings(
                 domain, samples, radius, lam, k, steps, seed, settle, ways, boundary
             )
         except GCDError as error:
-            yield (gr.skip(), *self._refused(str(error)), gr.skip())
+            yield {
+                self.progress: charts.meter(0, "The search did not start", str(error)),
+                self.start: gr.update(interactive=True),
+                self.cancel: gr.update(interactive=False),
+            }
             raise
         search = session.start_search(settings)
         while search.running:
-            yield (self._numbers(session, search), *self._show(session, search), gr.skip())
+            yield self._show(session, search)
             search.ended.wait(0.4)
         if search.directions is None:
-            yield (self._numbers(session, search), *self._show(session, search), gr.skip())
+            yield self._show(session, search)
             if search.state == "failed":
                 raise GCDError(search.message)
             return
         name = session.sets.keep(
             label, f"from {search.name}, seed {settings.seed}", search.directions
         )
-        answer = {
-            **self._numbers(session, search),
+        numbers = {
+            **self._numbers(search),
             "directions": search.directions.names,
             "set": name,
             "repeatability": search.directions.metadata["figures"].get(REPEATABILITY),
         }
         gr.Info(f"Directions found, and kept as \u201c{name}\u201d. Use these, when you like.")
-        yield (answer, *self._show(session, search), chooser(session, name))
+        new = {self.explore.layout.numbers: numbers, self.sets.chosen: chooser(session, name)}
+        yield self._show(session, search) | new
 
-    def stop(self, request: gr.Request) -> dict:
+    def stop(self, request: gr.Request) -> Answer:
         """Cancels the running search before its next batch; what was asked is kept."""
-        session = self.visitors.session(request.session_hash)
+        session = self.session(request)
         if session.search is None or not session.search.running:
             raise GCDError("No search is running: there is nothing to cancel.")
         self.service.searches.cancel(session.search)
-        return self._numbers(session, session.search)
+        return {self.explore.layout.numbers: self._numbers(session.search)}
 
-    def _numbers(self, session: Session, search: RunningSearch) -> dict:
+    def _numbers(self, search: RunningSearch) -> dict:
         progress = search.progress
         answer = {
             "state": search.state,
@@ -357,66 +360,41 @@ class FindTab:
                 "eta": progress.eta,
                 "queries": progress.queries,
                 "evaluations": progress.evaluations,
-                "cache_hits": self.service.domain.classifier.cache_hits,
-                "budget": self.service.domain.classifier.budget,
+                "cache_hits": self.domain.classifier.cache_hits,
+                "budget": self.domain.classifier.budget,
             }
         return answer
 
-    @staticmethod
-    def _refused(message: str) -> tuple:
-        """Values of the progress and the buttons where a search cannot begin; the rest stays."""
-        bar = charts.meter(0, "The search did not start", message)
-        return (
-            bar,
-            gr.skip(),
-            gr.skip(),
-            gr.update(interactive=True),
-            gr.update(interactive=False),
-        )
-
-    def _show(self, session: Session, search: RunningSearch) -> tuple:
+    def _show(self, session: Session, search: RunningSearch) -> Answer:
+        """All that the tab says of a search."""
         searches, waiting = self.service.searches, search.state == "waiting"
         ahead = searches.place(search) if waiting else 0
         wait = searches.seconds_ahead(search) if waiting else None
-        return (
-            progress_html(search, self.service.domain.classifier, ahead, wait),
-            gallery_html(search, label_names(session, search.label)[1]),
-            self._losses(search),
-            gr.update(interactive=not search.running),
-            gr.update(interactive=search.running),
-        )
+        return {
+            self.explore.layout.numbers: self._numbers(search),
+            self.progress: progress_html(search, self.domain.classifier, ahead, wait),
+            self.newest: gallery_html(search, label_names(session, search.label)[1]),
+            self.losses: self._losses(search),
+            self.start: gr.update(interactive=not search.running),
+            self.cancel: gr.update(interactive=search.running),
+        }
 
     def bind(self, tabs: gr.Tabs, tab: gr.Tab) -> None:
         """Connects the components."""
-        tab.select(
-            self.subject_html,
-            self.sets.chosen,
-            [self.subject, self.sets.chosen],
-            api_visibility="private",
-            **LIVE,
-        )
-        self._bind_search()
-        self.sets.bind(tabs)
-
-    def _bind_search(self) -> None:
-        layout, shown = self.explore.layout, [self.progress, self.newest, self.losses]
+        numbers, chosen = self.explore.layout.numbers, self.sets.chosen
+        connect(tab.select, self.subject_html, chosen, [self.subject, chosen])
         settings = [self.samples, self.radius, self.lam, self.k, self.steps, self.seed]
-        self.start.click(
-            report_errors(self.find_directions),
-            [*settings, *layout.display, self.settle, self.ways, self.boundary],
-            [
-                layout.numbers,
-                *shown,
-                self.start,
-                self.cancel,
-                self.sets.chosen,
-            ],
-            api_name="find_directions",
-            **LIVE,
+        others = [self.settle, self.ways, self.boundary]
+        shown = [self.progress, self.newest, self.losses, self.start, self.cancel]
+        connect(
+            self.start.click,
+            self.find_directions,
+            [*settings, *self.explore.layout.display, *others],
+            [numbers, *shown, chosen],
+            "find_directions",
         )
-        self.cancel.click(
-            report_errors(self.stop), None, layout.numbers, api_name="cancel_search", **LIVE
-        )
+        connect(self.cancel.click, self.stop, None, numbers, "cancel_search")
+        self.sets.bind(tabs)
 
 
 def subject(session: Session) -> str:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.fan import fan_of, mean_map
 from gcd_core.files import atomic_write
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.images.drawing import encode_png, overlay, save_png
 from gcd_core.images.reading import shown_name
+from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
 from gcd_core.report.captions import caption
 from gcd_core.ui.frames import SLIDERS
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
@@ -27,12 +27,12 @@ from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.settings import UploadTally
 from gcd_core.ui.tabs.direction_sets import to_explore
-from gcd_core.ui.tabs.explore.events import LIVE, ExploreTab
-from gcd_core.ui.tabs.handler import report_errors, without_temp_copy
+from gcd_core.ui.tabs.explore.events import ExploreTab
+from gcd_core.ui.tabs.handler import LIVE, Answer, Tab, connect, without_temp_copy
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, thumbnail
 from gcd_core.ui.views.exports import rows_as_csv
-from gcd_core.ui.views.html import Display, image_tag
+from gcd_core.ui.views.html import image_tag
 from gcd_core.ui.views.payload import label_names
 from gcd_core.ui.views.vocabulary import said, term, way
 from gcd_core.wording import duration
@@ -77,7 +77,7 @@ def numbers(wall: BatchWalk) -> dict[str, Any]:
         "rows": [row(piece) for piece in pieces],
     }
     if pieces:
-        spread = fan_of([piece.curve for piece in pieces])
+        spread = curve_quantiles([piece.curve for piece in pieces])
         answer["fan"] = {
             "alphas": spread.alphas.tolist(),
             **dict(zip(("lower", "median", "upper"), spread.quartiles.tolist(), strict=True)),
@@ -160,7 +160,7 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
         f'<p class="gcd-told">{told}.</p><div class="gcd-means">{maps}</div></div>'
         f'<div class="gcd-card"><h2>{said("As sure as at first", "The original prediction")}'
         "<small>median and quartiles</small></h2>"
-        f"{charts.fan(curves, fan_of(curves), alpha_max)}</div>"
+        f"{charts.fan(curves, curve_quantiles(curves), alpha_max)}</div>"
         f'<div class="gcd-card"><h2>{said("Every way", "Every direction")}'
         f"<small>images that flip</small></h2>{charts.rates(bars)}"
         f'<p class="gcd-quiet">{way(wall.direction)} in full; the others quickly, in a few points.'
@@ -216,7 +216,7 @@ def _png(image: Tensor, heat: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-class GlobalityTab:
+class GlobalityTab(Tab):
     """The components of the tab and its handlers.
 
     Parameters
@@ -231,8 +231,8 @@ class GlobalityTab:
     def __init__(
         self, visitors: Visitors, explore: ExploreTab, images: ImageFiles | None = None
     ) -> None:
-        self.own = images
-        self.visitors, self.explore, self.service = visitors, explore, visitors.service
+        super().__init__(visitors)
+        self.own, self.explore = images, explore
         self.numbers = gr.JSON(label="facts", visible=False)
         self.piece = gr.Number(0, label="piece", precision=0, visible=False)
         self.open = gr.Button(visible="hidden", elem_id="open-piece")
@@ -288,24 +288,26 @@ class GlobalityTab:
 
     # -- handlers -------------------------------------------------------------------------------
 
-    def subject_html(self, request: gr.Request) -> tuple:
+    def subject_html(self, request: gr.Request) -> Answer:
         """What would be walked: the label, the set of directions, and the directions in it."""
-        session = self.visitors.session(request.session_hash)
+        session = self.session(request)
         negative, positive = label_names(session)
         if not session.names:
             text = "There are no directions for this label yet: find or load some first."
-            return f'<p class="gcd-quiet">{text}</p>', gr.update(choices=[], value=None)
+            none = gr.update(choices=[], value=None)
+            return {self.subject: f'<p class="gcd-quiet">{text}</p>', self.direction: none}
         used = escape(session.sets.used(session.label))
         text = (
             f'<p class="gcd-quiet">{escape(negative)} or {escape(positive)}; directions: {used}. '
             "Each image is walked along one direction toward its flip: does it hold for all?</p>"
         )
         chosen = "g" if session.image is None else session.image.sliders.moved
-        return text, gr.update(choices=session.names, value=chosen)
+        choice = gr.update(choices=session.names, value=chosen)
+        return {self.subject: text, self.direction: choice}
 
     def walk_images(
         self, files: list[str] | None, direction: str | None, request: gr.Request
-    ) -> Iterator[tuple]:
+    ) -> Iterator[Answer]:
         """Walks many images along one direction, streaming; without files, the server's own.
 
         Those are the examples, unless whoever runs the server named others.
@@ -313,7 +315,7 @@ class GlobalityTab:
         The last answer holds every image's numbers, the curves' quartiles, and how many images each
         direction flips.
         """
-        session = self.visitors.session(request.session_hash)
+        session = self.session(request)
         if not session.names:
             raise GCDError("There are no directions for this label yet: find or load some first.")
         if session.wall is not None and session.wall.state == "running":
@@ -333,12 +335,14 @@ class GlobalityTab:
                 seen = now
                 fresh = wall.pieces[len(tiles) :]
                 tiles += [tile(p, len(tiles) + i, positive) for i, p in enumerate(fresh)]
-                yield (
-                    numbers(wall) | {"skipped": skipped},
-                    progress_html(wall),
-                    summary(wall, positive, self.service.domain.alpha_max),
-                    f'<div class="gcd-wall">{"".join(tiles)}</div>' if fresh else gr.skip(),
-                )
+                answer: Answer = {
+                    self.numbers: numbers(wall) | {"skipped": skipped},
+                    self.progress: progress_html(wall),
+                    self.summary: summary(wall, positive, self.domain.alpha_max),
+                }
+                if fresh:
+                    answer[self.wall] = f'<div class="gcd-wall">{"".join(tiles)}</div>'
+                yield answer
             if not running:
                 break
         if wall.state == "failed":
@@ -348,7 +352,7 @@ class GlobalityTab:
         self, files: list[str] | None, uploads: UploadTally
     ) -> tuple[list[str], list[Tensor], list[str]]:
         """Names and images, and the names of the files that cannot be opened."""
-        domain = self.service.domain
+        domain = self.domain
         if not files and self.own is not None:
             own = [image for _, image in self.own.load(domain.load_image)]
             return [f"Image {i + 1}" for i in range(len(own))], own, []
@@ -382,72 +386,63 @@ class GlobalityTab:
             raise GCDError("None of these files could be opened as an image.")
         return names, images, skipped
 
-    def stop(self, request: gr.Request) -> dict[str, Any]:
+    def stop(self, request: gr.Request) -> Answer:
         """Ends the walk before its next batch; what there is stays."""
-        wall = self.visitors.session(request.session_hash).wall
+        wall = self.session(request).wall
         if wall is None or wall.state != "running":
             raise GCDError("No walk of many images is running: there is nothing to cancel.")
         wall.cancel.set()
-        return numbers(wall)
+        return {self.numbers: numbers(wall)}
 
     def open_piece(
         self, piece: float, overlay: str, opacity: float, view: str, request: gr.Request
-    ) -> tuple:
+    ) -> Answer:
         """Opens an image of the wall in Explore, by its number from 0."""
-        session = self.visitors.session(request.session_hash)
+        session = self.session(request, overlay, opacity, view)
         wall = session.wall
         if wall is None or not 0 <= int(piece) < len(wall.pieces):
             raise GCDError("There is no such image on the wall: walk some first.")
         chosen = wall.pieces[int(piece)]
         session.open_image(chosen.source, chosen.name)
-        display = Display(overlay, opacity, view)
-        return (*self.explore.layout.show_everything(session, display), to_explore())
+        return self.explore.layout.show_everything(session) | {self.tabs: to_explore()}
 
-    def save(self, file_format: str, request: gr.Request) -> tuple:
+    def save(self, file_format: str, request: gr.Request) -> Answer:
         """Writes what the wall shows as `csv`, or with all its pictures as `zip`."""
-        session = self.visitors.session(request.session_hash)
+        session = self.session(request)
         if session.wall is None or not session.wall.pieces:
             raise GCDError("There is nothing to save yet: walk some images first.")
         file = save_wall(session, session.wall, file_format)
-        return numbers(session.wall), str(file)
+        return {self.numbers: numbers(session.wall), self.file: str(file)}
 
     def bind(self, tabs: gr.Tabs, tab: gr.Tab) -> None:
         """Connects the components."""
-        tab.select(
-            report_errors(self.subject_html),
-            None,
-            [self.subject, self.direction],
-            api_visibility="private",
-            **LIVE,
-        )
-        self.start.click(
-            report_errors(self.walk_images),
+        layout, self.tabs = self.explore.layout, tabs
+        connect(tab.select, self.subject_html, None, [self.subject, self.direction])
+        connect(
+            self.start.click,
+            self.walk_images,
             [self.files, self.direction],
             [self.numbers, self.progress, self.summary, self.wall],
-            api_name="walk_images",
-            **LIVE,
+            "walk_images",
         ).then(lambda: None, None, self.files, api_visibility="private", **LIVE)
-        self.cancel.click(
-            report_errors(self.stop), None, self.numbers, api_name="cancel_walk", **LIVE
-        )
-        layout = self.explore.layout
-        opened = self.open.click(
-            report_errors(self.open_piece),
+        connect(self.cancel.click, self.stop, None, self.numbers, "cancel_walk")
+        opened = connect(
+            self.open.click,
+            self.open_piece,
             [self.piece, *layout.display],
             [*layout.everything, tabs],
+            "open_piece",
             js="gcd.withPiece",
-            api_name="open_piece",
-            **LIVE,
         )
         self.explore.then_prepare(opened, "open_piece")
         for name, button in self.saves.items():
-            saved = button.click(
-                report_errors(self.save),
+            saved = connect(
+                button.click,
+                self.save,
                 self.file_format,
                 [self.numbers, self.file],
+                "save_wall" if name == "csv" else f"save_wall_{name}",
+                public=name == "csv",
                 js=f"gcd.withFirst('{name}')",
-                api_name="save_wall" if name == "csv" else f"save_wall_{name}",
-                api_visibility="public" if name == "csv" else "private",
-                **LIVE,
             )
             saved.success(None, None, None, js="gcd.download('#globality-file')")

@@ -1,4 +1,4 @@
-"""Errors as messages on the page."""
+"""What all tabs need: events, handlers whose errors become messages, and uploads."""
 
 from __future__ import annotations
 
@@ -11,17 +11,95 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 from gradio.data_classes import FileData, ListFiles
+from gradio.events import Dependency
 
 from gcd_core.errors import GCDError
 from gcd_core.ui.metrics import EVENTS
+from gcd_core.ui.session.display import Display
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
 
 LOG = logging.getLogger(__name__)
-IN_ONE_THREAD: dict[str, Any] = {"preprocess": False, "postprocess": False}
 UNEXPECTED = "That failed unexpectedly: check what was given, and try again."
 P = ParamSpec("P")
 T = TypeVar("T")
+LIVE: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+Answer = dict[Block, Any]  # of a handler: values by component; a component left out stays as it is
+
+
+class Tab:
+    """A part of the page: its handlers find the visitor's session by the request.
+
+    Parameters
+    ----------
+    visitors : Visitors
+    """
+
+    def __init__(self, visitors: Visitors) -> None:
+        self.visitors, self.service = visitors, visitors.service
+        self.domain = visitors.service.domain
+
+    def session(self, request: gr.Request, *display: Any) -> Session:
+        """Return the visitor's session.
+
+        Parameters
+        ----------
+        request : gradio.Request
+        *display
+            Overlay, opacity and view, where the event sent them: the session keeps them.
+        """
+        session = self.visitors.session(request.session_hash)
+        if display:
+            session.display = Display(*display)
+        return session
+
+
+def connect(
+    event: Callable[..., Any],
+    handler: Callable[..., Any],
+    inputs: Any,
+    outputs: Any,
+    api_name: str | None = None,
+    *,
+    public: bool | None = None,
+    newest_only: bool = False,
+    in_one_thread: bool = False,
+    js: str | None = None,
+) -> Dependency:
+    """Bind a handler to an event of a component, such as `button.click`.
+
+    Parameters
+    ----------
+    event : callable
+    handler : callable
+        Its errors become messages.
+    inputs, outputs : components
+        What the handler is given the values of, and what it answers with. The answer of the page's
+        API lists the outputs in this order.
+    api_name : str, optional
+    public : bool, optional
+        Whether the API shows the event; by default where it has a name.
+    newest_only : bool
+        Whether of the events that come while one is under way only the last is sent.
+    in_one_thread : bool
+        Whether the handler checks its inputs itself; see `preprocess_in_thread`.
+    js : str, optional
+        A function of the page's script, from the inputs' values to those that are sent.
+    """
+    settings: dict[str, Any] = {**LIVE, "js": js}
+    if api_name is not None:
+        settings["api_name"] = api_name
+    shown = api_name is not None if public is None else public
+    settings["api_visibility"] = "public" if shown else "private"
+    if newest_only:
+        settings["trigger_mode"] = "always_last"
+    if in_one_thread:
+        handler = preprocess_in_thread(handler, inputs)
+        settings |= {"preprocess": False, "postprocess": False}
+    return event(report_errors(handler), inputs, outputs, **settings)
 
 
 def message(error: GCDError) -> gr.Error:
@@ -58,7 +136,7 @@ def preprocess_in_thread(handler: Callable[P, T], inputs: Sequence[Component]) -
     """Lets a handler check its inputs itself, as their components do.
 
     Gradio does so in a thread for each input and each output, one after the other: where many are
-    here, each waits. For events bound with `IN_ONE_THREAD`.
+    here, each waits. For events that are bound without Gradio's own checks.
 
     Parameters
     ----------

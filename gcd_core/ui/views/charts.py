@@ -8,7 +8,7 @@ from html import escape
 from typing import NamedTuple
 
 from gcd_core import wording
-from gcd_core.evaluation.fan import Fan
+from gcd_core.method.curve_quantiles import CurveQuantiles
 from gcd_core.method.loss import THRESHOLD
 
 ROOMY = 10  # rows and columns of a matrix at its usual size
@@ -87,14 +87,14 @@ def ticks(axes: Axes) -> list[str]:
     return parts
 
 
-def fan(curves: Sequence[Points], spread: Fan, alpha_max: float) -> str:
+def fan(curves: Sequence[Points], spread: CurveQuantiles, alpha_max: float) -> str:
     """Many curves at once: each faint, the band between their quartiles, and their median.
 
     Parameters
     ----------
     curves : sequence of sequences of (alpha, probability)
         The distance from the image, 0 and more, and the probability of its own side there.
-    spread : Fan
+    spread : CurveQuantiles
         Their quartiles.
     alpha_max : float
         The axis runs from 0 to it.

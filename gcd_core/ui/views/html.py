@@ -13,6 +13,7 @@ from gcd_core.method.walk import Path
 from gcd_core.report.captions import caption
 from gcd_core.ui.frames import Frame, Opened
 from gcd_core.ui.session.deep_link import address_of
+from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views import charts
@@ -75,24 +76,6 @@ STILL = "nothing moved yet"
 WAITING = {"bb_lig": "following the direction", "cells": "asking the classifier"}
 
 
-class Display(NamedTuple):
-    """How the visitor wants to see the pictures.
-
-    Attributes
-    ----------
-    overlay : str
-        The map: "bb_lig", "cells", "difference" or "none".
-    opacity : float
-        Of the map over the picture, in [0, 1].
-    view : str
-        "side": side by side; "slide": before and after under a divider.
-    """
-
-    overlay: str
-    opacity: float
-    view: str
-
-
 class MapPanel(NamedTuple):
     """The chosen map, as the page and the API show it.
 
@@ -134,22 +117,30 @@ def image_name(image: Tensor) -> str:
 # -- pictures --------------------------------------------------------------------------------------
 
 
-def pictures(session: Session, display: Display) -> str:
+def pictures(session: Session, panel: MapPanel | None = None) -> str:
     """Return the original, the counterfactual and the map.
 
-    They stand side by side, or the first two lie under a divider.
+    They stand side by side, or the first two lie under a divider. Pictures that the visitor's page
+    was sent before are named by their keys.
+
+    Parameters
+    ----------
+    session : Session
+    panel : MapPanel, optional
+        The map, if it is drawn already.
     """
     image, domain = session.image, session.service.domain
     if image is None:
         grey = domain.generator.channels == 1
         return f'<p class="gcd-quiet">Open {"a radiograph" if grey else "an image"} to begin.</p>'
+    display = session.display
     figures = before_and_after(image, display.view)
     if display.overlay != "none" and image.names:
-        figures.append(map_figure(image, display))
+        figures.append(map_figure(image, display.overlay, panel or map_panel(image, display)))
     sliders = image.sliders
     probability, place = sliders.current.probabilities[image.index], list(sliders.alphas.items())
     about = escape("\n".join(caption(domain, image.label, probability, place)))
-    return (
+    return session.sent_pictures.only_new(
         f'<div class="gcd-pictures n{len(figures)}" data-address="{escape(address_of(image))}" '
         f'data-about="{about}" style="--shape: {image.opened.aspect:.4f}">'
         f"{''.join(figures)}</div>"
@@ -196,20 +187,19 @@ def original_title(opened: Opened) -> str:
     return f'Original, <abbr title="{words}">{words.split(" from ")[0]}</abbr>'
 
 
-def map_figure(image: OpenImage, display: Display) -> str:
+def map_figure(image: OpenImage, kind: str, panel: MapPanel) -> str:
     """Return the map with its scale; before it is there, say that it is on its way."""
-    panel = map_panel(image, display)
-    title, waiting = term(display.overlay), WAITING.get(display.overlay, "")
+    title, waiting = term(kind), WAITING.get(kind, "")
     low, high = "darker", "brighter"
     if waiting:
         low, high = "against", f"for {escape(label_names(image)[1])}"
-    price = image.maps.price(display.overlay)
+    price = image.maps.price(kind)
     if panel.picture is None and price:
         body = f'<div class="gcd-wait"><p>{escape(price)}</p></div>'
     elif panel.picture is None:
         body = f'<div class="gcd-wait"><span></span>{waiting}</div>'
     else:
-        body = image_tag(panel.picture, TERMS[display.overlay].expert)
+        body = image_tag(panel.picture, TERMS[kind].expert)
     scale = f'<div class="scale"><span>{low}</span><i></i><span>{high}</span></div>'
     return figure(title, panel.caption, body, "map", scale)
 
@@ -386,7 +376,7 @@ def fold_line(session: Session) -> str:
     if not weak:
         return ""
     count = len(weak)
-    flips = sum(name in paths and bool(paths[name].flipped) for name in weak)
+    flips = sum(name in paths and paths[name].any_flip for name in weak)
     here = f" \N{MIDDLE DOT} {flips} flip{'s' if flips == 1 else ''} here" if flips else ""
     return (
         '<button type="button" class="gcd-fold" aria-expanded="false">'
@@ -398,7 +388,7 @@ def direction_title(name: str, path: Path | None) -> str:
     """Return a direction's name and, if its path is decoded, the alpha of its nearest flip."""
     if path is None:
         return f"<b>{way(name)}</b>"
-    if not path.flipped:
+    if not path.any_flip:
         return f'<b data-flips="no">{way(name)}</b><small>no flip</small>'
     alphas = path.alphas[path.is_flipped]
     first = signed(float(alphas[alphas.abs().argmin()]))

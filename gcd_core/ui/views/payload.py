@@ -115,10 +115,13 @@ def _image_payload(image: OpenImage) -> dict[str, Any]:
 
 
 def payload_of(session: Session, **more: object) -> dict[str, Any]:
-    """Return `state_payload`, the picture as a data address, and what an event adds."""
+    """Return `state_payload`, the picture as a data address, and what an event adds.
+
+    The page itself gets no picture here: its HTML has it.
+    """
     image = session.image
     picture = {} if image is None else {"image": drawn(image.sliders.current.image)}
-    return state_payload(session) | picture | more
+    return session.sent_pictures.without_pictures(state_payload(session) | picture | more)
 
 
 def verdict(tried: Tried, source_probability: float, positive: str) -> str:
@@ -128,7 +131,7 @@ def verdict(tried: Tried, source_probability: float, positive: str) -> str:
         percent(source_probability),
         percent(float(path.probabilities[path.counterfactual])),
     )
-    if path.flips:
+    if path.counterfactual_flips:
         return f"Changing only this region turns {positive} {before} into {after}."
     return f"Changing only this region cannot: {positive} {before} comes as far as {after}."
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from gcd_core.images.drawing import from_pil, heat_colours
+from gcd_core.images.drawing import heat_colours
 from gcd_core.method.attribution import explain_path
 from gcd_core.ui.engine.sprite_sheets import heat_scale, path_to_sprites, sheet
 from gcd_core.ui.session.session import Session
+from tests.pil import from_pil
 
 
 def cell(film: dict, name: str, index: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ import httpx2 as httpx
 import pytest
 from gradio_client import Client
 
+import gcd_core
 from gcd_core.errors import GCDError
 from gcd_core.ui import metrics
 from gcd_core.ui.metrics import Events, visitor_id
@@ -46,6 +47,7 @@ def test_health_tells_how_the_server_is(opened: str) -> None:
     state = answer.json()
     assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
     assert state["ready"] is True and state["domain"] == "drawn-chest"
+    assert state["version"] == gcd_core.__version__
     assert state["searches_running"] == state["searches_waiting"] == 0
     assert 2**26 < state["resident_bytes"] < 2**35
 

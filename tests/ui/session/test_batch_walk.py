@@ -35,7 +35,7 @@ def test_each_image_is_walked_as_the_library_walks_it(session: Session) -> None:
     domain, directions = session.service.domain, session.directions
     for piece in wall.pieces:
         path = walk(domain, piece.source, directions["g"], session.label)
-        assert piece.flipped == path.flips and piece.alpha == pytest.approx(
+        assert piece.flipped == path.counterfactual_flips and piece.alpha == pytest.approx(
             path.alphas[path.counterfactual].item()
         )
         torch.testing.assert_close(piece.changed, path.counterfactual_image)

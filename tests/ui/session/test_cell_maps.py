@@ -11,10 +11,12 @@ from gcd_core.classifiers.base import BudgetExceeded
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS
 from gcd_core.method.cells import QUERIES
 from gcd_core.ui.session import heatmaps as module
+from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.explore.handlers import ExploreHandlers
+from gcd_core.ui.tabs.handler import Answer
 from tests.ui.waiting import wait_for_paths
 
 pytestmark = pytest.mark.slow
@@ -40,25 +42,26 @@ def asked(session: Session) -> int:
     return session.service.domain.classifier.queries
 
 
-def skipped(answer: tuple) -> bool:
-    return all(value == gr.skip() for value in answer)
+def map_of(handlers: ExploreHandlers, answer: Answer) -> tuple[dict, str]:
+    """The numbers of an answer, and its pictures as HTML."""
+    return answer[handlers.layout.numbers], answer[handlers.layout.pictures]
 
 
 def test_nothing_is_coloured_or_asked_before_a_move(session: Session, handlers: ExploreHandlers):
     before = asked(session)
-    numbers, pictures = handlers.heatmap(*SHOWN, REQUEST)
+    numbers, pictures = map_of(handlers, handlers.heatmap(*SHOWN, REQUEST))
     assert asked(session) == before
     assert numbers["queries"] == 0 and "nothing moved" in pictures
     assert not session.image.maps.get("cells").map.any()
-    assert skipped(handlers.follow(*SHOWN, REQUEST))
+    assert not handlers.follow(*SHOWN, REQUEST)
 
 
 def test_a_map_is_asked_once_for_each_position(session: Session, handlers: ExploreHandlers):
     session.image.sliders.move({"g": -5.0})
-    _, pictures = handlers.fade(*SHOWN, REQUEST)
+    _, pictures = map_of(handlers, handlers.fade(*SHOWN, REQUEST))
     assert "asking the classifier" in pictures, "another opacity asks nothing"
     before, evaluations = asked(session), session.service.domain.generator.evaluations
-    numbers, pictures = handlers.heatmap(*SHOWN, REQUEST)
+    numbers, pictures = map_of(handlers, handlers.heatmap(*SHOWN, REQUEST))
     assert asked(session) - before == numbers["queries"] == QUERIES
     assert session.service.domain.generator.evaluations == evaluations
     assert numbers["map"].startswith("data:image/png") and "512 queries" in pictures
@@ -74,9 +77,9 @@ def test_a_map_is_asked_once_for_each_position(session: Session, handlers: Explo
     assert found.map[lungs].abs().sum() > 0.8 * found.map.abs().sum()
     before = asked(session)
     session.image.sliders.move({"g": -4.5})
-    assert not skipped(handlers.follow(*SHOWN, REQUEST)), "it follows the move"
+    assert handlers.follow(*SHOWN, REQUEST), "it follows the move"
     session.image.sliders.move({"g": -5.0})
-    assert skipped(handlers.follow(*SHOWN, REQUEST)) and session.image.maps.get("cells") is found
+    assert not handlers.follow(*SHOWN, REQUEST) and session.image.maps.get("cells") is found
     assert asked(session) - before == QUERIES
     assert domain.labels[0] == session.label
 
@@ -84,50 +87,47 @@ def test_a_map_is_asked_once_for_each_position(session: Session, handlers: Explo
 def test_another_map_is_not_followed(session: Session, handlers: ExploreHandlers):
     session.image.sliders.move({"g": -5.0})
     before = asked(session)
-    assert skipped(handlers.follow("bb_lig", 0.6, "side", REQUEST))
+    assert not handlers.follow(*SHOWN, REQUEST)
     assert asked(session) == before
 
 
 def test_a_newer_position_ends_the_asking(session: Session, monkeypatch: pytest.MonkeyPatch):
-    image = session.image
-    image.sliders.move({"g": -5.0})
+    session.image.sliders.move({"g": -5.0})
     original, moves = module.explain_cells, []
 
     def overtaken(*args, progress, **settings):
         def moved(done, total):
             progress(done, total)
             if not moves:
-                moves.append(image.sliders.move({"g": 2.0}))
+                moves.append(session.image.sliders.move({"g": 2.0}))
 
         return original(*args, progress=moved, **settings)
 
     monkeypatch.setattr(module, "explain_cells", overtaken)
     before = asked(session)
-    assert image.maps.cells_now() is None and moves[0] is image.sliders.current
-    assert asked(session) - before < 60 and image.maps.get("cells") is None
-    assert image.maps.cells_now() is image.maps.get("cells") is not None
+    assert session.image.maps.cells_now() is None and moves[0] is session.image.sliders.current
+    assert asked(session) - before < 60 and session.image.maps.get("cells") is None
+    assert session.image.maps.cells_now() is session.image.maps.get("cells") is not None
 
 
 @pytest.mark.parametrize("left", [QUERIES - 1, QUERIES])
 def test_with_a_budget_it_is_asked_only_when_chosen(
     session: Session, handlers: ExploreHandlers, left: int
 ):
-    image = session.image
-    image.sliders.move({"g": -5.0})
-    session.display = ("bb_lig", 0.6, "side")
+    session.image.sliders.move({"g": -5.0})
     before = asked(session)
     session.service.domain.classifier.budget = before + left
-    assert skipped(handlers.follow(*SHOWN, REQUEST))
-    _, pictures = handlers.fade("cells", 0.6, "side", REQUEST)
+    _, pictures = map_of(handlers, handlers.fade(*SHOWN, REQUEST))
+    assert not handlers.follow(*SHOWN, REQUEST)
     assert f"asked about 512 images for this map, and may be asked {left} more times" in pictures
-    session.display = ("bb_lig", 0.6, "side")
+    session.display = Display()
     if left < QUERIES:
         with pytest.raises(BudgetExceeded, match="512 images"):
             handlers.heatmap(*SHOWN, REQUEST)
-        assert asked(session) == before and image.maps.get("cells") is None
-        assert session.display == ("bb_lig", 0.6, "side") and image.sliders.alphas == {"g": -5.0}
+        assert asked(session) == before and session.image.maps.get("cells") is None
+        assert session.display == Display() and session.image.sliders.alphas == {"g": -5.0}
     else:
-        numbers, _ = handlers.heatmap(*SHOWN, REQUEST)
+        numbers, _ = map_of(handlers, handlers.heatmap(*SHOWN, REQUEST))
         assert asked(session) - before == numbers["queries"] == QUERIES
 
 
@@ -136,10 +136,10 @@ def test_a_remote_classifier_is_not_asked_unless_chosen(
 ):
     monkeypatch.setattr(session.service.domain.classifier, "remote", True, raising=False)
     session.image.sliders.move({"g": -5.0})
-    before = asked(session)
-    assert skipped(handlers.follow(*SHOWN, REQUEST)) and asked(session) == before
+    before, session.display = asked(session), Display("cells")
+    assert not handlers.follow(*SHOWN, REQUEST) and asked(session) == before
     assert session.image.maps.price("cells").startswith("The classifier is asked about 512 images")
-    assert handlers.heatmap(*SHOWN, REQUEST)[0]["queries"] == QUERIES
+    assert map_of(handlers, handlers.heatmap(*SHOWN, REQUEST))[0]["queries"] == QUERIES
 
 
 def test_another_label_has_maps_of_its_own(session: Session):

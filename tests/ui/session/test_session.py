@@ -11,9 +11,10 @@ import torch
 from gcd_core.errors import GCDError
 from gcd_core.method.off_distribution import calibrate
 from gcd_core.ui.engine.service import ModelService
+from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.views.html import Display, pictures, readout
+from gcd_core.ui.views.html import pictures, readout
 from gcd_core.ui.views.payload import payload_of
 from tests.ui.waiting import wait_for, wait_for_paths
 
@@ -231,7 +232,8 @@ def test_the_kind_of_a_disease_is_asked_where_there_is_one(session: Session):
 def test_a_film_that_is_no_square_is_not_called_the_original(session: Session):
     image = session.image.opened.image
     session.open_image(image, "film.png", fitted="squeezed to a square from 300 by 260 pixels")
-    shown = pictures(session, Display("none", 0.6, "side"))
+    session.display = Display("none")
+    shown = pictures(session)
     assert "Original, <abbr" in shown and ">squeezed to a square</abbr>" in shown
     session.open_image(image, "film.png")
-    assert "<b>Original</b>" in pictures(session, Display("none", 0.6, "side"))
+    assert "<b>Original</b>" in pictures(session)

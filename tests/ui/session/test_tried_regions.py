@@ -110,9 +110,9 @@ def test_the_bridge_changes_a_region_where_there_is_one(session: Session, monkey
         regions.attempt(LUNGS, silent, "paint")
     told: list[tuple[int, int]] = []
     inside = regions.attempt(LUNGS, lambda *done: told.append(done), "rcsb")
-    assert inside.path.flips and inside.asked == ["rcsb"]
+    assert inside.path.counterfactual_flips and inside.asked == ["rcsb"]
     assert told == [(i + 1, 6) for i in range(6)]
-    assert not regions.attempt(CORNER, silent, "rcsb").path.flips
+    assert not regions.attempt(CORNER, silent, "rcsb").path.counterfactual_flips
     for tried in regions.kept:
         kept = tried.path.images[:, :, ~tried.mask]
         assert torch.equal(kept, session.image.opened.image[:, :, ~tried.mask].expand_as(kept))

@@ -61,7 +61,7 @@ def test_who_waits_is_told_how_many_go_first(
     first, *others = session.names
     words = {first: [(12, 40.0), (1, 3.0)]}
     monkeypatch.setattr(session.image.sliders, "awaited", lambda name: iter(words.get(name, [])))
-    told = [cards for _, cards, _ in tab.compare(SOMEBODY)]
+    told = [answer[tab.cards] for answer in tab.compare(SOMEBODY)]
     assert len(told) == 3, "two words while it waits, and the answer"
     assert "12 of other visitors&rsquo; first, about 40 s" in told[0]
     assert "of other visitors" not in told[1] and "following the direction" in told[1]
@@ -76,7 +76,8 @@ def test_only_what_flips_is_held_against_each_other(
     session = visitors.session("somebody")
     session.open_example(0)
     session.explain("bacterial")
-    *_, (numbers, cards, tables) = tab.compare(SOMEBODY)
+    *_, answer = tab.compare(SOMEBODY)
+    numbers, cards, tables = answer[tab.numbers], answer[tab.cards], answer[tab.matrix]
     flips = [row["flipped"] for row in numbers["rows"]]
     assert any(flips) and not all(flips)
     for i, row in enumerate(numbers["lpips"]):
@@ -103,7 +104,8 @@ def test_the_oracle_judges_each_counterfactual(visitors: Visitors) -> None:
         tab = CompareTab(visitors)
     session = visitors.session("somebody")
     session.open_example(0)
-    *_, (numbers, cards, _) = tab.compare(SOMEBODY)
+    *_, answer = tab.compare(SOMEBODY)
+    numbers, cards = answer[tab.numbers], answer[tab.cards]
     for row in numbers["rows"]:
         assert row["oracle"] == pytest.approx(row["probability"], abs=1e-4)
         assert row["oracle_follows"] is (True if row["flipped"] else None)
@@ -117,16 +119,17 @@ def test_a_comparison_is_taken_home(visitors: Visitors) -> None:
     session.open_example(0)
     with pytest.raises(GCDError, match="compare first"):
         tab.save("csv", SOMEBODY)
-    *_, (numbers, _, _) = tab.compare(SOMEBODY)
+    *_, answer = tab.compare(SOMEBODY)
+    numbers = answer[tab.numbers]
     names = [row["direction"] for row in numbers["rows"]]
-    _, file = tab.save("csv", SOMEBODY)
+    file = tab.save("csv", SOMEBODY)[tab.file]
     with open(file, encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     assert [row["direction"] for row in rows] == names and rows[0]["oracle"] == ""
     assert [float(row["alpha"]) for row in rows] == [row["alpha"] for row in numbers["rows"]]
-    _, file = tab.save("json", SOMEBODY)
+    file = tab.save("json", SOMEBODY)[tab.file]
     assert json.loads(Path(file).read_text()) == json.loads(json.dumps(numbers))
-    _, file = tab.save("zip", SOMEBODY)
+    file = tab.save("zip", SOMEBODY)[tab.file]
     with ZipFile(file) as archive:
         assert {f"{name}.png" for name in names} < set(archive.namelist())
         with Image.open(io.BytesIO(archive.read("g.png"))) as picture:

@@ -17,12 +17,12 @@ from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.generators.sampling import Sampling
 from gcd_core.images.drawing import to_pil
-from gcd_core.method.search import STAGES
 from gcd_core.method.settings import Settings
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.direction_sets import to_explore
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.find import STAGE_SHARES, STAGE_TITLES, FindTab, search_settings
+from gcd_core.ui.tabs.handler import Answer
 from gcd_core.ui.views.payload import cautions_of
 from tests.ui.conftest import Served
 from tests.ui.fakes import FakeDomain, draw
@@ -48,7 +48,8 @@ def test_going_to_explore_lays_nothing_out_on_a_page_being_made_meanwhile() -> N
 
 
 def test_every_stage_of_a_search_has_a_title_and_a_share() -> None:
-    assert STAGE_TITLES.keys() == STAGE_SHARES.keys() == set(STAGES)
+    stages = {"encode", "perturb", "proxy", "carry", "directions"}
+    assert STAGE_TITLES.keys() == STAGE_SHARES.keys() == stages
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def clients(served: Served) -> Iterator[list[Client]]:
         client.close()
 
 
-def answers(find: FindTab, **fields: object) -> tuple[list[tuple], GCDError | None]:
+def answers(find: FindTab, **fields: object) -> tuple[list[Answer], GCDError | None]:
     """All that the handler answers with, and the error at its end."""
     found = []
     try:
@@ -75,10 +76,10 @@ def answers(find: FindTab, **fields: object) -> tuple[list[tuple], GCDError | No
     return found, None
 
 
-def says_how_it_ended(answer: tuple, message: str) -> bool:
+def says_how_it_ended(find: FindTab, answer: Answer, message: str) -> bool:
     """Whether the bar has a message, Find can be pressed and Cancel cannot."""
-    _, bar, _, _, start, cancel, *_ = answer
-    return message in bar and start["interactive"] and not cancel["interactive"]
+    start, cancel = answer[find.start], answer[find.cancel]
+    return message in answer[find.progress] and start["interactive"] and not cancel["interactive"]
 
 
 def test_settings_of_the_fields(domain: FakeDomain):
@@ -155,7 +156,7 @@ def test_a_bad_setting_leaves_the_page_as_it_was(
     found, error = answers(find, **{field: value})
     assert message in str(error)
     (answer,) = found
-    assert says_how_it_ended(answer, str(error).split(";")[0])
+    assert says_how_it_ended(find, answer, str(error).split(";")[0])
     assert session.search is None and session.image is not None
 
 
@@ -172,11 +173,12 @@ def test_a_search_that_fails_on_its_way_gives_the_page_back(
     monkeypatch.setattr(service, "_find", broken)
     found, error = answers(find)
     assert str(error) == "The budget of queries is spent."
-    assert says_how_it_ended(found[-1], "The budget of queries is spent.")
-    assert found[-1][0]["state"] == "failed" and session.search.state == "failed"
+    assert says_how_it_ended(find, found[-1], "The budget of queries is spent.")
+    numbers = find.explore.layout.numbers
+    assert found[-1][numbers]["state"] == "failed" and session.search.state == "failed"
     monkeypatch.undo()
     found, error = answers(find)
-    assert error is None and found[-1][0]["state"] == "done"
+    assert error is None and found[-1][numbers]["state"] == "done"
 
 
 @pytest.mark.slow

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import gradio as gr
 from gradio.events import Dependency
 
-from gcd_core.ui.frames import SLIDERS
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.explore.handlers import ExploreAnswers, ExploreHandlers
 from gcd_core.ui.tabs.explore.layout import ExploreLayout
-from gcd_core.ui.tabs.handler import IN_ONE_THREAD, preprocess_in_thread, report_errors
-
-LIVE: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+from gcd_core.ui.tabs.handler import LIVE, connect, report_errors
 
 
 class ExploreTab:
@@ -30,7 +27,7 @@ class ExploreTab:
         self.service = visitors.service
         self.layout = ExploreLayout(visitors)
         self.handlers = ExploreHandlers(visitors, self.layout)
-        self.answers = ExploreAnswers(visitors)
+        self.answers = ExploreAnswers(visitors, self.layout)
 
     def bind(self, page: gr.Blocks) -> None:
         """Connects the components, in the order in which the API lists the events."""
@@ -40,202 +37,164 @@ class ExploreTab:
         self._bind_report()
         self._bind_view_and_sweep()
         self.layout.region.bind()
-        self._bind_numbers()
+        gr.api(report_errors(self.answers.facts), api_name="facts")
+        gr.api(report_errors(self.answers.go), api_name="go")
+        layout = self.layout
+        connect(
+            layout.pictures_missing.click, self.handlers.send_pictures, None, layout.pictures
+        )  # by the page's script
 
     def then_prepare(self, event: Dependency, name: str) -> None:
         """Lets the paths' pictures appear after an event that opened something."""
-        event.success(
-            report_errors(preprocess_in_thread(self.handlers.prepare, self.layout.display)),
-            self.layout.display,
-            [*self.layout.shown, *self.layout.ends, *self.layout.films],
-            api_name="prepare" if name == "open_image" else f"prepare_after_{name}",
-            api_visibility="public" if name == "open_image" else "private",
-            **IN_ONE_THREAD,
-            **LIVE,
+        layout = self.layout
+        connect(
+            event.success,
+            self.handlers.prepare,
+            layout.display,
+            [*layout.shown, *layout.ends, *layout.films],
+            "prepare" if name == "open_image" else f"prepare_after_{name}",
+            public=name == "open_image",
+            in_one_thread=True,
         )
 
     def _bind_opening(self, page: gr.Blocks) -> None:
-        layout, handlers = self.layout, self.handlers
-        opened = gr.on(
-            [layout.source.upload],
-            report_errors(handlers.open_image),
+        layout, handlers, everything = self.layout, self.handlers, self.layout.everything
+        opened = connect(
+            partial(gr.on, [layout.source.upload]),
+            handlers.open_image,
             [layout.source, *layout.display],
-            layout.everything,
-            api_name="open_image",
-            **LIVE,
+            everything,
+            "open_image",
         )
         self.then_prepare(opened, "open_image")
         opened.failure(lambda: None, None, layout.source, api_visibility="private", **LIVE)
-        example = layout.examples.select(
-            report_errors(handlers.open_example),
+        example = connect(
+            layout.examples.select,
+            handlers.open_example,
             [layout.examples, *layout.display],
-            layout.everything,
+            everything,
+            "open_example",
+            newest_only=True,
             js="gcd.fade",
-            api_name="open_example",
-            trigger_mode="always_last",
-            **LIVE,
         )
         self.then_prepare(example, "open_example")
-        label = layout.label.input(
-            report_errors(handlers.explain),
+        label = connect(
+            layout.label.input,
+            handlers.explain,
             [layout.label, *layout.display],
-            layout.everything,
+            everything,
+            "explain",
+            newest_only=True,
             js="gcd.fade",
-            api_name="explain",
-            trigger_mode="always_last",
-            **LIVE,
         )
         self.then_prepare(label, "explain")
-        bundled = layout.back.click(
-            report_errors(handlers.use_bundled),
+        bundled = connect(
+            layout.back.click,
+            handlers.use_bundled,
             layout.display,
-            layout.everything,
+            everything,
+            "use_bundled",
             js="gcd.fade",
-            api_name="use_bundled",
-            **LIVE,
         )
         self.then_prepare(bundled, "use_bundled")
-        self._bind_arrival(page)
-
-    def _bind_arrival(self, page: gr.Blocks) -> None:
-        layout, handlers = self.layout, self.handlers
         arrival = [*layout.display, layout.address]
-        arrived = page.load(
-            report_errors(handlers.arrive),
-            arrival,
-            layout.everything,
-            js="gcd.withAddress",
-            api_name="arrive",
-            **LIVE,
+        arrived = connect(
+            page.load, handlers.arrive, arrival, everything, "arrive", js="gcd.withAddress"
         )
         self.then_prepare(arrived, "arrive")
-        again = layout.revisit.click(
-            report_errors(handlers.arrive),
+        again = connect(
+            layout.revisit.click,
+            handlers.arrive,
             arrival,
-            layout.everything,
+            everything,
+            newest_only=True,
             js="gcd.withAddress",
-            api_visibility="private",
-            trigger_mode="always_last",
-            **LIVE,
         )
         self.then_prepare(again, "revisit")
 
     def _bind_moving(self) -> None:
         layout, handlers = self.layout, self.handlers
-        position = [*layout.sliders, *layout.display]
-        moved = layout.moved.click(  # by the page's script, once a slider moves
-            report_errors(preprocess_in_thread(handlers.move, position)),
-            position,
+        drawn = connect(  # by the page's script, once a slider rests
+            layout.moved.click,
+            handlers.move,
+            [*layout.sliders, *layout.display],
             layout.shown,
-            api_name="move",
-            trigger_mode="always_last",
-            **IN_ONE_THREAD,
-            **LIVE,
+            "move",
+            newest_only=True,
+            in_one_thread=True,
         )
-        drawn = moved
         if self.service.domain.generator.live_solver is not None:
-            drawn = moved.success(
-                report_errors(preprocess_in_thread(handlers.draw_in_full, layout.display)),
+            drawn = connect(
+                drawn.success,
+                handlers.draw_in_full,
                 layout.display,
                 layout.shown,
-                api_name="draw_in_full",
-                trigger_mode="always_last",
-                **IN_ONE_THREAD,
-                **LIVE,
+                "draw_in_full",
+                newest_only=True,
+                in_one_thread=True,
             )
         self._then_follow(drawn)
-        for name, flip in zip(SLIDERS, layout.flips, strict=True):
-            flipped = flip.click(
-                report_errors(handlers.to_flip),
+        for row in layout.rows:
+            flipped = connect(
+                row.flip.click,
+                handlers.to_flip,
                 [layout.direction, *layout.display, layout.target],
                 [*layout.shown, *layout.sliders],
-                js=f"gcd.withFirst('{name}')",
-                api_name="to_flip" if name == "g" else f"to_flip_{name}",
-                api_visibility="public" if name == "g" else "private",
-                **LIVE,
+                "to_flip" if row.name == "g" else f"to_flip_{row.name}",
+                public=row.name == "g",
+                js=f"gcd.withFirst('{row.name}')",
             )
             self._then_follow(flipped)
-        layout.reset.click(
-            report_errors(handlers.reset_all),
+        connect(
+            layout.reset.click,
+            handlers.reset_all,
             layout.display,
             [*layout.shown, *layout.sliders],
-            api_name="reset",
-            **LIVE,
-        )
-
-    def _bind_map(self) -> None:
-        layout = self.layout
-        layout.overlay.input(
-            report_errors(self.handlers.heatmap),
-            layout.display,
-            [layout.numbers, layout.pictures],
-            api_name="heatmap",
-            trigger_mode="always_last",
-            **LIVE,
-        )
-        layout.opacity.input(
-            report_errors(self.handlers.fade),
-            layout.display,
-            [layout.numbers, layout.pictures],
-            api_visibility="private",
-            trigger_mode="always_last",
-            **LIVE,
+            "reset",
         )
 
     def _then_follow(self, event: Dependency) -> None:
         """Lets what takes longer follow a move: a line along several directions, the cells."""
-        event.success(
-            report_errors(preprocess_in_thread(self.handlers.follow, self.layout.display)),
-            self.layout.display,
-            [self.layout.numbers, self.layout.pictures, self.layout.curve],
-            api_visibility="private",
-            trigger_mode="always_last",
-            **IN_ONE_THREAD,
-            **LIVE,
+        layout = self.layout
+        connect(
+            event.success,
+            self.handlers.follow,
+            layout.display,
+            [layout.numbers, layout.pictures, layout.curve],
+            newest_only=True,
+            in_one_thread=True,
         )
+
+    def _bind_map(self) -> None:
+        layout, handlers = self.layout, self.handlers
+        inputs, outputs = layout.display, [layout.numbers, layout.pictures]
+        connect(
+            layout.overlay.input, handlers.heatmap, inputs, outputs, "heatmap", newest_only=True
+        )
+        connect(layout.opacity.input, handlers.fade, inputs, outputs, newest_only=True)
 
     def _bind_report(self) -> None:
-        layout = self.layout
+        layout, file = self.layout, [self.layout.numbers, self.layout.report_file]
         for file_format, button in (("pdf", layout.report_pdf), ("png", layout.report_png)):
-            written = button.click(
-                report_errors(self.answers.report),
+            written = connect(
+                button.click,
+                self.answers.report,
                 layout.file_format,
-                [layout.numbers, layout.report_file],
+                file,
+                "report" if file_format == "pdf" else "report_png",
+                public=file_format == "pdf",
                 js=f"gcd.withFirst('{file_format}')",
-                api_name="report" if file_format == "pdf" else "report_png",
-                api_visibility="public" if file_format == "pdf" else "private",
-                **LIVE,
             )
             written.success(None, None, None, js="gcd.download('#report-file')")
-        written = layout.path_csv.click(
-            report_errors(self.answers.save_path),
-            None,
-            [layout.numbers, layout.report_file],
-            api_name="save_path",
-            **LIVE,
-        )
+        written = connect(layout.path_csv.click, self.answers.save_path, None, file, "save_path")
         written.success(None, None, None, js="gcd.download('#report-file')")
 
-    def _bind_numbers(self) -> None:
-        """What clients of the API ask who want the numbers alone."""
-        gr.api(report_errors(self.answers.facts), api_name="facts")
-        gr.api(report_errors(self.answers.go), api_name="go")
-
     def _bind_view_and_sweep(self) -> None:
-        layout, handlers = self.layout, self.handlers
-        layout.view.input(
-            report_errors(handlers.change_view),
-            layout.display,
-            layout.pictures,
-            api_name="view",
-            **LIVE,
+        layout = self.layout
+        connect(
+            layout.view.input, self.handlers.change_view, layout.display, layout.pictures, "view"
         )
         layout.sweep.click(None, None, None, js="gcd.sweep", api_visibility="private")
-        written = layout.gif.click(
-            report_errors(self.answers.make_sweep),
-            None,
-            [layout.numbers, layout.report_file],
-            api_name="sweep",
-            **LIVE,
-        )
+        file = [layout.numbers, layout.report_file]
+        written = connect(layout.gif.click, self.answers.make_sweep, None, file, "sweep")
         written.success(None, None, None, js="gcd.download('#report-file')")

@@ -21,13 +21,14 @@ from gcd_core.report.captions import captions_of
 from gcd_core.ui.frames import SLIDERS, Alphas
 from gcd_core.ui.session.deep_link import restore
 from gcd_core.ui.session.direction_sets import BUNDLED
-from gcd_core.ui.session.open_image import OpenImage
+from gcd_core.ui.session.display import FROM_PAGE
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.layout import ExploreLayout
+from gcd_core.ui.tabs.handler import Answer, Tab
 from gcd_core.ui.views.data_urls import data_address
 from gcd_core.ui.views.exports import save_path, save_report
-from gcd_core.ui.views.html import Display, curve_card, heading, map_panel, pictures
+from gcd_core.ui.views.html import curve_card, heading, pictures
 from gcd_core.ui.views.payload import convincing, payload_of, state_payload
 
 
@@ -49,38 +50,37 @@ def read_alphas(given: object, names: list[str]) -> Alphas:
     return {name: float(alpha) for name, alpha in given.items()}
 
 
-class ExploreAnswers:
-    """Handlers that leave the page as it is; each finds its visitor by the request.
+class ExploreAnswers(Tab):
+    """Handlers that leave what is shown as it is.
 
     Parameters
     ----------
     visitors : Visitors
+    layout : ExploreLayout
     """
 
-    def __init__(self, visitors: Visitors) -> None:
-        self.visitors, self.domain = visitors, visitors.service.domain
-
-    def _session(self, request: gr.Request) -> Session:
-        return self.visitors.session(request.session_hash)
+    def __init__(self, visitors: Visitors, layout: ExploreLayout) -> None:
+        super().__init__(visitors)
+        self.layout = layout
 
     # -- in numbers alone -------------------------------------------------------------------
 
     def facts(self, request: gr.Request) -> dict[str, Any]:
         """Answers with what is on screen, in numbers alone: no picture, no HTML."""
-        return state_payload(self._session(request))
+        return state_payload(self.session(request))
 
     def go(self, alphas: dict[str, float], request: gr.Request) -> dict[str, Any]:
         """Moves to alphas by direction, such as {"g": 1.5}, the others to 0; answers as `facts`."""
-        session = self._session(request)
+        session = self.session(request)
         image = session.open_now("There is nothing to move yet")
         image.sliders.move(read_alphas(alphas, image.names))
         return state_payload(session)
 
     # -- taking home ------------------------------------------------------------------------
 
-    def make_sweep(self, request: gr.Request) -> tuple:
+    def make_sweep(self, request: gr.Request) -> Answer:
         """Writes the moved direction from end to end as an animation."""
-        session = self._session(request)
+        session = self.session(request)
         image = session.open_now("There is no direction to follow yet")
         path = image.sliders.path_now(image.sliders.moved)
         file = session.folder / f"sweep-{image.label}-{path.direction_name}.gif"
@@ -88,22 +88,25 @@ class ExploreAnswers:
         with atomic_write(file) as place:  # another click may be reading it
             save_gif(frames, place, size=256, captions=captions_of(self.domain, path))
         animation = data_address(file.read_bytes(), "gif")
-        return payload_of(session, frames=len(frames), gif=animation), str(file)
+        return self._file(session, file, frames=len(frames), gif=animation)
 
-    def report(self, file_format: str, request: gr.Request) -> tuple:
+    def report(self, file_format: str, request: gr.Request) -> Answer:
         """Writes what is on screen to a page to take home, as `pdf` or `png`."""
-        session = self._session(request)
-        file = save_report(session, file_format)
-        return payload_of(session, report=file_format), str(file)
+        session = self.session(request)
+        return self._file(session, save_report(session, file_format), report=file_format)
 
-    def save_path(self, request: gr.Request) -> tuple:
+    def save_path(self, request: gr.Request) -> Answer:
         """Writes the path along the moved direction as CSV: alpha, probabilities, LPIPS, loss."""
-        session = self._session(request)
-        file = save_path(session)
-        return payload_of(session), str(file)
+        session = self.session(request)
+        return self._file(session, save_path(session))
+
+    def _file(self, session: Session, file: FilePath, **more: object) -> Answer:
+        """A file to take home, and numbers."""
+        layout = self.layout
+        return {layout.numbers: payload_of(session, **more), layout.report_file: str(file)}
 
 
-TELL = 5.0  # seconds, after which who waits for paths is told anew how many go before
+TELL_SECONDS = 5.0  # after which who waits for paths is told anew how many go before
 STRONGEST = "strongest"  # of the targets of a flip; the others are margins
 
 
@@ -128,102 +131,101 @@ def margin_of(target: str) -> float | None:
     return margin
 
 
-class ExploreHandlers:
-    """A handler for each event of the tab; each finds its visitor by the request.
+class ExploreHandlers(Tab):
+    """Handlers that change what is shown.
+
+    An event sends overlay, opacity and view with it, which the session keeps. An event that the
+    page sends by itself after another one does not change them: the visitor may have chosen others
+    meanwhile.
 
     Parameters
     ----------
     visitors : Visitors
     layout : ExploreLayout
-        Says which values the handlers answer with.
+        Whose components the handlers answer with.
     """
 
     def __init__(self, visitors: Visitors, layout: ExploreLayout) -> None:
-        self.visitors, self.layout = visitors, layout
-        self.domain = visitors.service.domain
-
-    def _session(self, request: gr.Request) -> Session:
-        return self.visitors.session(request.session_hash)
+        super().__init__(visitors)
+        self.layout = layout
 
     # -- opening ----------------------------------------------------------------------------
 
     def open_image(
         self, image: str, overlay: str, opacity: float, view: str, request: gr.Request
-    ) -> tuple:
+    ) -> Answer:
         """Opens an uploaded file; the answer's first value says what was found."""
-        session = self._session(request)
+        session = self.session(request, overlay, opacity, view)
         if image is None:
             raise GCDError("No image came with the request: choose a file to open.")
         shown = session.open_file(FilePath(image))
         if shown is not None and shown.opened.notice:
             gr.Warning(shown.opened.notice, title="Unusual image")
-        return self.layout.show_everything(session, Display(overlay, opacity, view))
+        return self.layout.show_everything(session)
 
     def open_example(
         self, example: int, overlay: str, opacity: float, view: str, request: gr.Request
-    ) -> tuple:
+    ) -> Answer:
         """Opens one of the domain's examples, by its number from 0."""
-        session = self._session(request)
+        session = self.session(request, overlay, opacity, view)
         session.open_example(int(example))
-        return self.layout.show_everything(session, Display(overlay, opacity, view))
+        return self.layout.show_everything(session)
 
     def explain(
         self, label: str, overlay: str, opacity: float, view: str, request: gr.Request
-    ) -> tuple:
+    ) -> Answer:
         """Chooses the label to explain."""
-        session = self._session(request)
+        session = self.session(request, overlay, opacity, view)
         session.explain(label)
-        return self.layout.show_everything(session, Display(overlay, opacity, view))
+        return self.layout.show_everything(session)
 
-    def use_bundled(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+    def use_bundled(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Goes back from directions that were found or loaded to the domain's own."""
-        session = self._session(request)
+        session = self.session(request, overlay, opacity, view)
         session.use(session.label, BUNDLED)
-        return self.layout.show_everything(session, Display(overlay, opacity, view))
+        return self.layout.show_everything(session)
 
     def arrive(
         self, overlay: str, opacity: float, view: str, address: str, request: gr.Request
-    ) -> tuple:
+    ) -> Answer:
         """Opens what the address of the page says, for a new visitor the first example."""
-        session = self._session(request)
-        for sentence in restore(session, address):
+        session = self.session(request, overlay, opacity, view)
+        if address.endswith(FROM_PAGE):
+            session.sent_pictures.begin()
+        for sentence in restore(session, address.removesuffix(FROM_PAGE)):
             gr.Warning(sentence, title="Not kept")
-        return self.layout.show_everything(session, Display(overlay, opacity, view))
+        return self.layout.show_everything(session)
 
     def prepare(
         self, overlay: str, opacity: float, view: str, request: gr.Request
-    ) -> Iterator[tuple]:
+    ) -> Iterator[Answer]:
         """Fills in thumbnails, curve and map while the paths are decoded in the background.
 
         Each path comes with its film, by which the browser shows it without asking again.
         """
-        session, display = self._session(request), Display(overlay, opacity, view)
-        unchanged = tuple(gr.skip() for _ in self.layout.shown)
+        session, layout = self.session(request, overlay, opacity, view), self.layout
         sent: set[str] = set()
         image, ready, drawn_for, told_at = session.image, -1, None, 0.0
-        unchanged_ends = tuple(gr.skip() for _ in [*self.layout.ends[1:], *self.layout.films])
-        while image is not None:
-            paths, moved = image.paths, image.sliders.moved
-            finished, now, answer = paths.finished, paths.ready, None
+        while image is not None and session.image is image:
+            paths, moved, answer = image.paths, image.sliders.moved, Answer()
+            finished, now = paths.finished, paths.ready
             if now != ready:
-                ready, shown = now, unchanged
+                ready, answer = now, layout.show_ends(session) | layout.show_films(image, sent)
                 if paths.get(moved) is not None and drawn_for != moved:
                     drawn_for = moved
-                    shown = self.layout.show(session, display)
-                films = self.layout.show_films(image, sent)
-                answer = (*shown, *self.layout.show_ends(session), *films)
-            elif time.monotonic() - told_at > TELL:
-                answer = (*unchanged, heading(session), *unchanged_ends)
-            if session.image is not image:  # another one was opened: nothing is said of this one
+                    answer |= layout.show(session)
+            elif time.monotonic() - told_at > TELL_SECONDS:
+                answer[layout.heading] = heading(session)
+            if session.image is not image:  # another one is open: nothing is said of this one
                 break
-            if answer is not None:
+            if answer:
                 yield answer
                 told_at = time.monotonic()
             if finished:
                 break
             paths.news(ready)
         if ready < 0:
-            yield (*unchanged, gr.skip(), *unchanged_ends)
+            yield {}
 
     # -- moving -----------------------------------------------------------------------------
 
@@ -246,25 +248,20 @@ class ExploreHandlers:
         opacity: float,
         view: str,
         request: gr.Request,
-    ) -> tuple:
+    ) -> Answer:
         """Moves along g, h1 to h8 and w1 to w4 together; the first value holds the numbers."""
-        session, display = self._session(request), Display(overlay, opacity, view)
-        session.display = display
+        session = self.session(request, overlay, opacity, view)
         image = session.open_now("There is nothing to move yet")
         given = (g, h1, h2, h3, h4, h5, h6, h7, h8, w1, w2, w3, w4)
-        alphas = dict(zip(SLIDERS, given, strict=True))
-        if image.sliders.move(alphas) is None:  # a newer position came meanwhile
-            return self._unmoved()
-        return self.layout.show(session, display)
+        if image.sliders.move(dict(zip(SLIDERS, given, strict=True))) is None:
+            return {}  # a newer position came meanwhile
+        return self.layout.show(session)
 
-    def draw_in_full(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+    def draw_in_full(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Draws the position in full, once no newer one comes, where a move drew it quickly."""
-        session = self._session(request)
-        session.display = session.display or (overlay, opacity, view)
-        frame = None if session.image is None else session.image.sliders.draw_in_full()
-        if frame is None:  # what was chosen meanwhile holds: another map or view
-            return self._unmoved()
-        return self.layout.show(session, Display(*session.display))
+        session = self.session(request)
+        image = session.open_now("There is nothing to draw yet")
+        return {} if image.sliders.draw_in_full() is None else self.layout.show(session)
 
     def to_flip(
         self,
@@ -274,92 +271,80 @@ class ExploreHandlers:
         view: str,
         target: str,
         request: gr.Request,
-    ) -> tuple:
+    ) -> Answer:
         """Moves one direction to its counterfactual, the others to 0.
 
         `target` says how convincing it is to be: "0" (just flipped), "0.25" (75 %), "0.45" (95 %),
         any margin beyond the threshold up to "0.5", or "strongest".
         """
-        session = self._session(request)
+        session = self.session(request, overlay, opacity, view)
         image = session.open_next("There is no direction to follow yet")
         frame, flips = image.sliders.to_flip(direction, margin_of(target))
-        if frame is None:
-            return self._unmoved(len(SLIDERS))
+        if frame is None or session.image is not image:
+            return {}
         if not flips:
             gr.Info(f"The prediction does not flip along {direction}: this is the nearest point.")
         elif target != STRONGEST and not convincing(image, float(target)):
             gr.Info(f"No picture along {direction} is as convincing: this is the one that is most.")
-        shown = self.layout.show(session, Display(overlay, opacity, view))
-        return (*shown, *self.layout.positions(image))
+        return self.layout.show(session) | self.layout.positions(image)
 
-    def reset_all(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+    def reset_all(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Puts every slider back to 0."""
-        session = self._session(request)
+        session = self.session(request, overlay, opacity, view)
         image = session.open_now("There is nothing to move yet")
         if image.sliders.move({}, image.sliders.moved) is None:
-            return self._unmoved(len(SLIDERS))
-        shown = self.layout.show(session, Display(overlay, opacity, view))
-        return (*shown, *self.layout.positions(image))
-
-    def _unmoved(self, others: int = 0) -> tuple:
-        """Values that leave `shown`, and as many others, as they are."""
-        return tuple(gr.skip() for _ in range(len(self.layout.shown) + others))
+            return {}
+        return self.layout.show(session) | self.layout.positions(image)
 
     # -- looking closer ---------------------------------------------------------------------
 
-    def heatmap(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+    def heatmap(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Draws the map: `bb_lig`, `cells`, `difference` or `none`, at an opacity in [0, 1].
 
         `cells` asks the classifier about 512 images, once for each position.
         """
-        session, display = self._session(request), Display(overlay, opacity, view)
+        session = self.session(request)
         image = session.open_next("There is nothing to map yet")
         if overlay == "cells":
-            image.maps.cells_now()
-        session.display = display
+            image.maps.cells_now()  # where that is refused, the map before stays chosen
+        session = self.session(request, overlay, opacity, view)
         if overlay == "bb_lig" and len(image.sliders.alphas) > 1:
             image.maps.line_now()
         elif overlay == "bb_lig" and image.sliders.alphas:
             image.sliders.path_now(image.sliders.moved)
-        return self._mapped(session, image, display)
+        return self.layout.show_map(session, image)
 
-    def fade(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+    def fade(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Draws the map again at another opacity; what is not known yet is not asked for."""
-        session, display = self._session(request), Display(overlay, opacity, view)
-        if session.image is None:
-            return gr.skip(), gr.skip()
-        session.display = display
-        return self._mapped(session, session.image, display)
+        session = self.session(request, overlay, opacity, view)
+        return {} if session.image is None else self.layout.show_map(session, session.image)
 
-    def follow(self, overlay: str, opacity: float, view: str, request: gr.Request) -> tuple:
+    def follow(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Draws what a move left open: the line along several directions, the map of cells.
 
         Only where asking the classifier is free, and of cells, where their map is chosen.
         """
-        session = self._session(request)
-        unchanged = gr.skip(), gr.skip(), gr.skip()
-        session.display = session.display or (overlay, opacity, view)
-        image, news = session.image, False
-        if image is None:
-            return unchanged
-        maps, alphas = image.maps, image.sliders.alphas
-        if len(alphas) > 1 and maps.line() is None and not maps.price("bb_lig"):
-            news = maps.line_now() is not None
-        if overlay == "cells" and maps.get("cells") is None and not maps.price("cells"):
-            news |= maps.cells_now() is not None
-        # What was chosen meanwhile holds: another map or view.
-        if not news or session.display[0] != overlay:
-            return unchanged
-        return (*self._mapped(session, image, Display(*session.display)), curve_card(image))
+        session, answer, new_maps = self.session(request), Answer(), []
+        image = session.open_now("There is nothing to map yet")
+        maps = image.maps
+        line = len(image.sliders.alphas) > 1 and maps.line() is None
+        if line and not maps.price("bb_lig") and maps.line_now() is not None:
+            answer[self.layout.curve] = curve_card(image)
+            new_maps.append("bb_lig")
+        cells = session.display.overlay == "cells" and maps.get("cells") is None
+        if cells and not maps.price("cells") and maps.cells_now() is not None:
+            new_maps.append("cells")
+        if session.display.overlay in new_maps:  # another one may have been chosen meanwhile
+            answer |= self.layout.show_map(session, image)
+        return answer
 
-    def _mapped(self, session: Session, image: OpenImage, display: Display) -> tuple:
-        """The map's numbers, and all pictures."""
-        panel = map_panel(image, display)
-        answer = payload_of(session, map=panel.picture, map_caption=panel.caption, **panel.numbers)
-        return answer, pictures(session, display)
-
-    def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> str:
+    def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Side by side, or one picture over the other with a divider to drag."""
-        session, display = self._session(request), Display(overlay, opacity, view)
-        session.display = display
-        return pictures(session, display)
+        session = self.session(request, overlay, opacity, view)
+        return {self.layout.pictures: pictures(session)}
+
+    def send_pictures(self, request: gr.Request) -> Answer:
+        """Sends all pictures anew to a page that lacks one."""
+        session = self.session(request)
+        session.sent_pictures.begin()
+        return {self.layout.pictures: pictures(session)}

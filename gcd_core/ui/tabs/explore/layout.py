@@ -10,20 +10,21 @@ from gcd_core.domains.opening import Domain
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.frames import MAX_H, SLIDERS
 from gcd_core.ui.session.direction_sets import BUNDLED
+from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.region import RegionPanel
-from gcd_core.ui.tabs.handler import without_temp_copy
+from gcd_core.ui.tabs.handler import Answer, without_temp_copy
 from gcd_core.ui.views.data_urls import thumbnail
 from gcd_core.ui.views.html import (
-    Display,
     curve_card,
     decoded,
     direction_title,
     end_picture,
     fold_line,
     heading,
+    map_panel,
     pictures,
     readout,
     tools,
@@ -36,17 +37,18 @@ ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
 
 
 class DirectionRow:
-    """The components of a direction, laid out where this is made.
+    """The components of one direction.
 
     Parameters
     ----------
     name : str
     alpha_max : float
-        How far its slider goes, either way.
+        The slider goes from -alpha_max to alpha_max.
     """
 
     def __init__(self, name: str, alpha_max: float) -> None:
-        with gr.Row(elem_classes=[ROW], elem_id=f"direction-{name}") as self.row:
+        self.name = name
+        with gr.Row(elem_classes=[ROW], elem_id=f"direction-{name}") as self.box:
             self.title = _html(f"title_{name}", "gcd-title")
             self.low = _html(f"low_{name}", "gcd-end")
             self.slider = gr.Slider(
@@ -118,11 +120,10 @@ class ExploreLayout:
         self._lay_out_strip(domain)
         with gr.Row(elem_id="work"):
             self._lay_out_stage()
-            rows = self._lay_out_directions()
-        self.rows, self.titles = [r.row for r in rows], [r.title for r in rows]
-        self.lows, self.highs = [r.low for r in rows], [r.high for r in rows]
-        self.sliders, self.flips = [r.slider for r in rows], [r.flip for r in rows]
-        self.films = [r.film for r in rows]
+            self.rows = self._lay_out_directions()
+        self.pictures_missing = gr.Button(visible="hidden", elem_id="pictures-missing")
+        self.sliders = [row.slider for row in self.rows]
+        self.films = [row.film for row in self.rows]
 
     def _lay_out_strip(self, domain: Domain) -> None:
         """What to open and to explain."""
@@ -167,15 +168,19 @@ class ExploreLayout:
         with gr.Column(elem_id="stage", min_width=480):
             with gr.Row(elem_id="toolbar"):
                 self.view = gr.Radio(
-                    VIEWS, value="side", show_label=False, container=False, elem_id="view"
+                    VIEWS, value=Display().view, show_label=False, container=False, elem_id="view"
                 )
                 self.overlay = gr.Radio(
-                    OVERLAYS, value="bb_lig", label="Map", container=False, elem_id="overlay"
+                    OVERLAYS,
+                    value=Display().overlay,
+                    label="Map",
+                    container=False,
+                    elem_id="overlay",
                 )
                 self.opacity = gr.Slider(
                     0,
                     1,
-                    0.6,
+                    Display().opacity,
                     step=0.05,
                     label="Opacity",
                     container=False,
@@ -191,6 +196,7 @@ class ExploreLayout:
             self.pictures = gr.HTML(
                 label="pictures",
                 elem_id="pictures",
+                html_template="${gcd.filled(value)}",
                 js_on_load="gcd.pictures(element, watch)",
                 apply_default_css=False,
             )
@@ -243,7 +249,7 @@ class ExploreLayout:
             self.report_file = gr.DownloadButton("file", visible="hidden", elem_id="report-file")
         return rows
 
-    # -- groups -----------------------------------------------------------------------------
+    # -- groups, in the order in which the API lists them ---------------------------------------
 
     @property
     def display(self) -> list[Any]:
@@ -258,7 +264,9 @@ class ExploreLayout:
     @property
     def ends(self) -> list[Any]:
         """The components that a newly decoded path changes."""
-        return [self.heading, *self.titles, *self.lows, *self.highs, self.fold]
+        rows = self.rows
+        titles, lows = [row.title for row in rows], [row.low for row in rows]
+        return [self.heading, *titles, *lows, *(row.high for row in rows), self.fold]
 
     @property
     def everything(self) -> list[Any]:
@@ -268,7 +276,7 @@ class ExploreLayout:
             *self.ends,
             *self.sliders,
             *self.films,
-            *self.rows,
+            *(row.box for row in self.rows),
             self.region.cards,
             self.back,
             self.ways,
@@ -277,60 +285,72 @@ class ExploreLayout:
             self.source,
         ]
 
-    # -- values -----------------------------------------------------------------------------
+    # -- answers --------------------------------------------------------------------------------
 
-    def show(self, session: Session, display: Display) -> tuple:
-        """Values of `shown`."""
+    def show(self, session: Session) -> Answer:
+        """What a move changes."""
         image = session.image
-        numbers = ("", "") if image is None else (readout(image), curve_card(image))
-        return (payload_of(session), pictures(session, display), *numbers)
+        return {
+            self.numbers: payload_of(session),
+            self.pictures: pictures(session),
+            self.bars: "" if image is None else readout(image),
+            self.curve: "" if image is None else curve_card(image),
+        }
 
-    def show_ends(self, session: Session) -> tuple:
-        """Values of `ends`."""
+    def show_map(self, session: Session, image: OpenImage) -> Answer:
+        """What another map, or another opacity of it, changes."""
+        panel = map_panel(image, session.display)
+        more = {"map": panel.picture, "map_caption": panel.caption, **panel.numbers}
+        return {
+            self.numbers: payload_of(session, **more),
+            self.pictures: pictures(session, panel),
+        }
+
+    def show_ends(self, session: Session) -> Answer:
+        """What a newly decoded path changes."""
+        answer: Answer = {self.heading: heading(session), self.fold: fold_line(session)}
         paths, names = decoded(session), label_names(session)
-        return (
-            heading(session),
-            *(direction_title(n, paths.get(n)) if n in session.names else "" for n in SLIDERS),
-            *(end_picture(names, paths.get(n), end) for end in (0, -1) for n in SLIDERS),
-            fold_line(session),
-        )
+        for row in self.rows:
+            path = paths.get(row.name)
+            answer[row.title] = direction_title(row.name, path) if row.name in session.names else ""
+            answer[row.low] = end_picture(names, path, 0)
+            answer[row.high] = end_picture(names, path, -1)
+        return answer
 
-    def show_everything(self, session: Session, display: Display) -> tuple:
-        """Values of `everything`, with the sliders where the session is."""
-        rows: list[Any] = [gr.skip() for _ in SLIDERS]
+    def show_everything(self, session: Session) -> Answer:
+        """What a new image, label or set of directions changes."""
+        answer, image = self.show(session) | self.show_ends(session), session.image
+        alphas = {} if image is None else image.sliders.alphas
+        for row in self.rows:
+            answer[row.slider] = alphas.get(row.name, 0.0)
+            answer[row.film] = ""
         if session.laid_out != (session.names, session.weak_directions):
             session.laid_out = session.names, session.weak_directions
-            rows = [
-                gr.update(
-                    visible=name in session.names,
-                    elem_classes=[ROW, FOLDED] if name in session.weak_directions else [ROW],
+            for row in self.rows:
+                answer[row.box] = gr.update(
+                    visible=row.name in session.names,
+                    elem_classes=[ROW, FOLDED] if row.name in session.weak_directions else [ROW],
                 )
-                for name in SLIDERS
-            ]
-        image = session.image
-        alphas = {} if image is None else image.sliders.alphas
-        example = -1 if image is None or image.example is None else image.example
-        return (
-            *self.show(session, display),
-            *self.show_ends(session),
-            *(alphas.get(name, 0.0) for name in SLIDERS),
-            *("" for _ in self.films),
-            *rows,
-            "",
-            gr.update(visible=session.sets.used(session.label) != BUNDLED),
-            ways_line(session),
-            session.label,
-            example,
-            None,
-        )
+        return answer | {
+            self.region.cards: "",
+            self.back: gr.update(visible=session.sets.used(session.label) != BUNDLED),
+            self.ways: ways_line(session),
+            self.label: session.label,
+            self.examples: -1 if image is None or image.example is None else image.example,
+            self.source: None,
+        }
 
-    def show_films(self, image: OpenImage, sent: set[str]) -> tuple:
-        """Values of `films`: those of paths that became ready, whose names are added to `sent`."""
-        new = [name for name in image.names if name not in sent and image.paths.film(name)]
-        sent.update(new)
-        return tuple(image.paths.film(name) if name in new else gr.skip() for name in SLIDERS)
+    def show_films(self, image: OpenImage, sent: set[str]) -> Answer:
+        """What newly decoded paths add: their films; their names are added to `sent`."""
+        answer = Answer()
+        for row in self.rows:
+            film = image.paths.film(row.name)
+            if film and row.name not in sent:
+                sent.add(row.name)
+                answer[row.film] = film
+        return answer
 
-    def positions(self, image: OpenImage) -> list[Any]:
-        """Values of `sliders`."""
-        alphas = image.sliders.alphas
-        return [alphas.get(n, 0.0) if n in image.names else gr.skip() for n in SLIDERS]
+    def positions(self, image: OpenImage) -> Answer:
+        """Where the sliders stand."""
+        rows = [row for row in self.rows if row.name in image.names]
+        return {row.slider: image.sliders.alphas.get(row.name, 0.0) for row in rows}

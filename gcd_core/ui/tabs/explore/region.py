@@ -25,14 +25,13 @@ from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.regions import GCD, METHODS, RCSB, Tried
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.tabs.handler import report_errors
+from gcd_core.ui.tabs.handler import Answer, Tab, connect
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.html import image_tag
 from gcd_core.ui.views.payload import label_names, verdict
 from gcd_core.ui.views.vocabulary import way
 
-LIVE: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 MAX_MASK_LENGTH = 400_000  # letters of a mask's data address
 OUTLINE = torch.tensor([0.25, 0.85, 1.0])
 PAINTER = (
@@ -113,7 +112,7 @@ def card(image: OpenImage, tried: Tried) -> str:
     points = list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
     here = points[path.counterfactual]
     curve = charts.curve(points, [], here, float(path.alphas.abs().max()), label_names(image))
-    css = "yes" if path.flips else "no"
+    css = "yes" if path.counterfactual_flips else "no"
     pictures = (
         image_tag(drawn(outlined(opened.image, tried.mask)), "original, outlined")
         + image_tag(drawn(outlined(changed, tried.mask)), "changed inside the region")
@@ -133,7 +132,7 @@ def region_numbers(image: OpenImage, tried: Tried) -> dict[str, Any]:
     return {
         "name": tried.name,
         "share": tried.share,
-        "flipped": path.flips,
+        "flipped": path.counterfactual_flips,
         "method": RCSB if path.direction_name == RCSB else GCD,
         "direction": path.direction_name,
         "tried": tried.asked,
@@ -145,7 +144,7 @@ def region_numbers(image: OpenImage, tried: Tried) -> dict[str, Any]:
     }
 
 
-class RegionPanel:
+class RegionPanel(Tab):
     """The tool's components and handlers.
 
     Parameters
@@ -154,12 +153,12 @@ class RegionPanel:
     """
 
     def __init__(self, visitors: Visitors) -> None:
-        self.visitors = visitors
-        self.size = visitors.service.domain.generator.image_size
-        self._reader = visitors.service.context.reader
+        super().__init__(visitors)
+        self.size = self.domain.generator.image_size
+        self._reader = self.service.context.reader
         self.numbers = gr.JSON(label="facts", visible=False)
         self.mask = gr.Textbox("", label="mask", visible=False)
-        black_box_only = why_no_bridge(visitors.service.domain)
+        black_box_only = why_no_bridge(self.domain)
         with gr.Column(elem_id="region"):
             with gr.Row(elem_id="region-tools"):
                 gr.HTML(painter(), js_on_load="gcd.painter(element)", apply_default_css=False)
@@ -190,30 +189,34 @@ class RegionPanel:
 
     # -- handlers -------------------------------------------------------------------------------
 
-    def _session(self, request: gr.Request) -> tuple[Session, OpenImage]:
-        session = self.visitors.session(request.session_hash)
+    def _image(self, request: gr.Request) -> tuple[Session, OpenImage]:
+        session = self.session(request)
         return session, session.open_now("There is nothing to paint on yet")
 
-    def paint_region(self, mask: str, request: gr.Request) -> dict[str, Any]:
+    def paint_region(self, mask: str, request: gr.Request) -> Answer:
         """Checks a mask: a PNG as data address, white where the picture may change."""
-        self._session(request)
+        self._image(request)
         marked = self._reader.mask(mask_file(mask), self.size)
-        check_region(self.visitors.service.domain, marked)
-        return {"share": float(marked.double().mean())}
+        check_region(self.domain, marked)
+        return {self.numbers: {"share": float(marked.double().mean())}}
 
-    def suggest_region(self, request: gr.Request) -> tuple[dict[str, Any], str]:
+    def suggest_region(self, request: gr.Request) -> Answer:
         """Answers with the cells that matter most to the change along the moved direction."""
-        _, image = self._session(request)
+        session, image = self._image(request)
         mask = image.regions.suggest(image.sliders.path_now(image.sliders.moved))
         address = mask_address(mask)
-        return {"share": float(mask.double().mean()), "mask": address}, address
+        numbers = {"share": float(mask.double().mean()), "mask": address}
+        return {
+            self.numbers: session.sent_pictures.without_pictures(numbers),
+            self.suggested: address,
+        }
 
     def try_region(self, mask: str, method: str, request: gr.Request) -> Iterator[tuple[Any, str]]:
         """Changes the picture inside the mask alone, by directions (gcd) or by the bridge (rcsb).
 
         The last answer holds what came of it.
         """
-        session, image = self._session(request)
+        session, image = self._image(request)
         marked = self._reader.mask(mask_file(mask), self.size)
         news: queue.Queue[tuple[int, int]] = queue.Queue()
         outcome: list[Tried | Exception] = []
@@ -252,13 +255,13 @@ class RegionPanel:
 
     def cancel_region(self, request: gr.Request) -> None:
         """Ends what is being tried."""
-        self._session(request)[1].regions.cancel()
+        self._image(request)[1].regions.cancel()
 
-    def forget_regions(self, request: gr.Request) -> str:
+    def forget_regions(self, request: gr.Request) -> Answer:
         """Drops the regions that were tried of this image."""
-        session, image = self._session(request)
+        session, image = self._image(request)
         image.regions.forget()
-        return self._cards(session, image)
+        return {self.cards: self._cards(session, image)}
 
     def _cards(self, session: Session, image: OpenImage) -> str:
         """The regions that were tried of an image, side by side; "" once another one is open."""
@@ -269,31 +272,16 @@ class RegionPanel:
 
     def bind(self) -> None:
         """Connects the components."""
-        self.mask.input(
-            report_errors(self.paint_region),
-            self.mask,
-            self.numbers,
-            api_name="paint_region",
-            **LIVE,
-        )
-        self.suggest.click(
-            report_errors(self.suggest_region),
-            None,
-            [self.numbers, self.suggested],
-            api_name="suggest_region",
-            **LIVE,
-        )
-        self.attempt.click(
-            report_errors(self.try_region),
+        connect(self.mask.input, self.paint_region, self.mask, self.numbers, "paint_region")
+        suggested = [self.numbers, self.suggested]
+        connect(self.suggest.click, self.suggest_region, None, suggested, "suggest_region")
+        connect(
+            self.attempt.click,
+            self.try_region,
             [self.mask, self.method],
             [self.numbers, self.cards],
+            "try_region",
             js="gcd.withMask",
-            api_name="try_region",
-            **LIVE,
         )
-        self.cancel.click(
-            report_errors(self.cancel_region), None, None, api_name="cancel_region", **LIVE
-        )
-        self.forget.click(
-            report_errors(self.forget_regions), None, self.cards, api_name="forget_regions", **LIVE
-        )
+        connect(self.cancel.click, self.cancel_region, None, None, "cancel_region")
+        connect(self.forget.click, self.forget_regions, None, self.cards, "forget_regions")

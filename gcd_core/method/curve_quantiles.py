@@ -1,4 +1,4 @@
-"""Many images' curves as one fan, and what their maps have alike (the paper's D.1 and D.2)."""
+"""The quartiles of many images' curves, and the mean of their maps (the paper's D.2 and D.1)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ QUARTILES = (0.25, 0.5, 0.75)
 Points = Sequence[tuple[float, float]]
 
 
-class Fan(NamedTuple):
-    """The spread of many curves.
+class CurveQuantiles(NamedTuple):
+    """The quartiles of many curves at the same distances.
 
     Attributes
     ----------
@@ -31,16 +31,16 @@ class Fan(NamedTuple):
     quartiles: Tensor
 
 
-def fan_of(curves: Sequence[Points], points: int = 25) -> Fan:
-    """Return the quartiles of curves, each filled in linearly between its own points.
+def curve_quantiles(curves: Sequence[Points], points: int = 25) -> CurveQuantiles:
+    """Return the quartiles of curves, each interpolated linearly between its own points.
 
     Parameters
     ----------
     curves : sequence of sequences of (float, float)
-        Of each image: distances from it, 0 and more, and the probability there, folded to the side
-        that the classifier first saw it on (D.2).
+        One curve for each image: pairs of the distance from the image (0 or more) and the
+        probability there of the image's original prediction (D.2).
     points : int
-        Even steps from 0 to where the shortest curve ends, 2 or more.
+        How many distances, evenly spaced from 0 to the end of the shortest curve; 2 or more.
 
     Raises
     ------
@@ -48,18 +48,18 @@ def fan_of(curves: Sequence[Points], points: int = 25) -> Fan:
         If there is no curve, or one has no length.
     """
     if not curves or points < 2:
-        raise GCDError("A fan is of one curve at least, in two points or more.")
+        raise GCDError("Quartiles need one curve at least, at two points or more.")
     ends = [max(x for x, _ in curve) for curve in curves]
     if min(ends) <= 0:
-        raise GCDError("A curve that ends where it begins has no place in a fan.")
+        raise GCDError("A curve that ends where it begins has no quartiles.")
     grid = torch.linspace(0, min(ends), points, dtype=torch.float64)
-    rows = torch.stack([_filled_in(curve, grid) for curve in curves])
+    rows = torch.stack([_interpolated(curve, grid) for curve in curves])
     at = torch.tensor(QUARTILES, dtype=torch.float64)
-    return Fan(grid, torch.quantile(rows, at, dim=0))
+    return CurveQuantiles(grid, torch.quantile(rows, at, dim=0))
 
 
-def _filled_in(curve: Points, grid: Tensor) -> Tensor:
-    """A curve's values on a grid that lies within it."""
+def _interpolated(curve: Points, grid: Tensor) -> Tensor:
+    """Return a curve's values at a grid of distances that lies within the curve."""
     x, y = torch.tensor(sorted(curve), dtype=torch.float64).T.contiguous()
     right = torch.searchsorted(x, grid, right=False).clamp(1, len(x) - 1)
     low, high = x[right - 1], x[right]
@@ -68,9 +68,9 @@ def _filled_in(curve: Points, grid: Tensor) -> Tensor:
 
 
 def mean_map(maps: Sequence[Tensor]) -> Tensor:
-    """Return the mean of maps (H, W), each scaled to a sum of absolute values of 1 (D.1).
+    """Return the mean of maps (H, W), each first scaled to a sum of absolute values of 1 (D.1).
 
-    So a single image that changes much does not drown the others; a map of zeros counts as such.
+    The scaling gives every image the same weight. A map of zeros stays zero.
     """
     if not maps:
         raise GCDError("A mean is of one map at least.")
@@ -79,5 +79,5 @@ def mean_map(maps: Sequence[Tensor]) -> Tensor:
 
 
 def mean_heat(paths: Sequence[Path]) -> Tensor:
-    """Return the mean size of paths' BB-LIG maps (H, W), each up to its own counterfactual."""
+    """Return the mean absolute BB-LIG map (H, W) of paths, each up to its own counterfactual."""
     return mean_map([explain_path(path, until=path.counterfactual).map.abs() for path in paths])
