@@ -216,7 +216,7 @@ def test_a_sweep_moves_slider_picture_and_curve_until_it_is_stopped(served: Serv
     page.wait_for_selector("#pictures canvas", state="detached")
     here = number.input_value()
     (session,) = served.visitors._sessions.values()
-    wait_until(page, lambda: session.alphas.get("g", 0.0) == float(here))
+    wait_until(page, lambda: session.image.sliders.alphas.get("g", 0.0) == float(here))
     assert number.input_value() == here
 
 
@@ -413,15 +413,15 @@ def test_a_slider_stands_between_its_stops(served: Served, visit):
     number = page.locator("#slider-g input[type=number]")
     page.locator("#flip-g").click()
     page.wait_for_selector("#pictures .flipped")
-    flip = session.alphas["g"]
+    flip = session.image.sliders.alphas["g"]
     assert flip % 0.5 > 1e-3, "no stop is there"
     wait_until(page, lambda: float(number.input_value()) == flip)
     drag(page, "h2", 0.7)
-    wait_until(page, lambda: "h2" in session.alphas)
-    assert session.alphas["g"] == flip
+    wait_until(page, lambda: "h2" in session.image.sliders.alphas)
+    assert session.image.sliders.alphas["g"] == flip
     number.fill("1.03")
     number.press("Enter")
-    wait_until(page, lambda: session.alphas["g"] == 1.03)
+    wait_until(page, lambda: session.image.sliders.alphas["g"] == 1.03)
 
 
 def test_the_curve_is_dragged_and_the_arrow_keys_step(served: Served, visit):
@@ -806,9 +806,10 @@ def test_what_a_drag_drew_quickly_is_drawn_in_full_when_it_rests(visit, tmp_path
         drag(window, "g", 0.7)
         for share in (0.9, 0.1, 0.8):
             drag(window, "h2", share)
-        wait_until(window, lambda: set(session.alphas) == {"g", "h2"} and session.alphas["h2"] > 3)
-        wait_until(window, lambda: not session.current.live)
-        full = drawn(session.current.image)
+        wait_until(window, lambda: session.image.sliders.alphas.get("h2", 0.0) > 3)
+        assert set(session.image.sliders.alphas) == {"g", "h2"}
+        wait_until(window, lambda: not session.image.sliders.current.live)
+        full = drawn(session.image.sliders.current.image)
         wait_until(window, lambda: changed_picture(window) == full)
     finally:
         page.close()

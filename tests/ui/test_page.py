@@ -370,12 +370,12 @@ def test_visitors_do_not_see_each_other_and_leave_nothing(served: Served, pictur
         two.predict(g=1.0, api_name="/move")
     session = served.visitors.session(one.session_hash)
     folder = session.folder
-    assert session.opened is not None and folder.exists()
+    assert session.image is not None and folder.exists()
     one.close(), two.close()
     deadline = time.monotonic() + 60
-    while session.opened is not None and time.monotonic() < deadline:
+    while session.image is not None and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert session.opened is None and not folder.exists()
+    assert session.image is None and not folder.exists()
 
 
 def test_a_domain_with_nothing_ready_opens_all_the_same(tmp_path: Path, picture: Path):

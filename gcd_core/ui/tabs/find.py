@@ -399,13 +399,14 @@ class FindTab(Tab):
 
 def subject(session: Session) -> str:
     """The image and label that a search starts from."""
-    if session.opened is None:
+    image = session.image
+    if image is None:
         return '<p class="gcd-quiet">Open an image in Explore first.</p>'
-    positive = label_names(session)[1]
-    probability = charts.percent(session.opened.source.probabilities[session.index])
+    opened, positive = image.opened, label_names(image)[1]
+    probability = charts.percent(opened.source.probabilities[image.index])
     return (
-        f'<div class="gcd-subject">{image_tag(drawn(session.opened.image), "source image")}'
-        f"<div><h2>{escape(session.opened.name)}</h2><p>Directions that change the prediction of "
+        f'<div class="gcd-subject">{image_tag(drawn(opened.image), "source image")}'
+        f"<div><h2>{escape(opened.name)}</h2><p>Directions that change the prediction of "
         f"<b>{escape(positive)}</b> (here {probability}), learned from this one image by asking "
         "the classifier about pictures close to it.</p></div></div>"
     )

@@ -292,7 +292,7 @@ class GlobalityTab(Tab):
         """What would be walked: the label, the set of directions, and the directions in it."""
         session = self.session(request)
         negative, positive = label_names(session)
-        if session.directions is None:
+        if not session.names:
             text = "There are no directions for this label yet: find or load some first."
             none = gr.update(choices=[], value=None)
             return {self.subject: f'<p class="gcd-quiet">{text}</p>', self.direction: none}
@@ -301,7 +301,7 @@ class GlobalityTab(Tab):
             f'<p class="gcd-quiet">{escape(negative)} or {escape(positive)}; directions: {used}. '
             "Each image is walked along one direction toward its flip: does it hold for all?</p>"
         )
-        chosen = session.moved if session.moved in session.names else "g"
+        chosen = "g" if session.image is None else session.image.sliders.moved
         choice = gr.update(choices=session.names, value=chosen)
         return {self.subject: text, self.direction: choice}
 
@@ -316,7 +316,7 @@ class GlobalityTab(Tab):
         direction flips.
         """
         session = self.session(request)
-        if session.directions is None:
+        if not session.names:
             raise GCDError("There are no directions for this label yet: find or load some first.")
         if session.wall is not None and session.wall.state == "running":
             raise GCDError("A walk of many images is running already: cancel it first.")

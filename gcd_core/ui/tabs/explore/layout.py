@@ -11,6 +11,7 @@ from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.frames import MAX_H, SLIDERS
 from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.display import Display
+from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.region import RegionPanel
@@ -18,6 +19,7 @@ from gcd_core.ui.tabs.handler import Answer, without_temp_copy
 from gcd_core.ui.views.data_urls import thumbnail
 from gcd_core.ui.views.html import (
     curve_card,
+    decoded,
     direction_title,
     end_picture,
     fold_line,
@@ -28,7 +30,7 @@ from gcd_core.ui.views.html import (
     tools,
     ways_line,
 )
-from gcd_core.ui.views.payload import payload_of
+from gcd_core.ui.views.payload import label_names, payload_of
 
 STEP = 0.01  # of alpha on a slider: what is typed to two decimals stays
 ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
@@ -287,16 +289,17 @@ class ExploreLayout:
 
     def show(self, session: Session) -> Answer:
         """What a move changes."""
+        image = session.image
         return {
             self.numbers: payload_of(session),
             self.pictures: pictures(session),
-            self.bars: readout(session),
-            self.curve: curve_card(session),
+            self.bars: "" if image is None else readout(image),
+            self.curve: "" if image is None else curve_card(image),
         }
 
-    def show_map(self, session: Session) -> Answer:
+    def show_map(self, session: Session, image: OpenImage) -> Answer:
         """What another map, or another opacity of it, changes."""
-        panel = map_panel(session)
+        panel = map_panel(image, session.display)
         more = {"map": panel.picture, "map_caption": panel.caption, **panel.numbers}
         return {
             self.numbers: payload_of(session, **more),
@@ -306,47 +309,48 @@ class ExploreLayout:
     def show_ends(self, session: Session) -> Answer:
         """What a newly decoded path changes."""
         answer: Answer = {self.heading: heading(session), self.fold: fold_line(session)}
+        paths, names = decoded(session), label_names(session)
         for row in self.rows:
-            name = row.name if row.name in session.names else None
-            answer[row.title] = direction_title(session, name)
-            answer[row.low] = end_picture(session, name, 0)
-            answer[row.high] = end_picture(session, name, -1)
+            path = paths.get(row.name)
+            answer[row.title] = direction_title(row.name, path) if row.name in session.names else ""
+            answer[row.low] = end_picture(names, path, 0)
+            answer[row.high] = end_picture(names, path, -1)
         return answer
 
     def show_everything(self, session: Session) -> Answer:
         """What a new image, label or set of directions changes."""
-        answer = self.show(session) | self.show_ends(session)
+        answer, image = self.show(session) | self.show_ends(session), session.image
+        alphas = {} if image is None else image.sliders.alphas
         for row in self.rows:
-            answer[row.slider] = session.alphas.get(row.name, 0.0)
+            answer[row.slider] = alphas.get(row.name, 0.0)
             answer[row.film] = ""
-        if session.laid_out != (session.names, session.folded):
-            session.laid_out = session.names, session.folded
+        if session.laid_out != (session.names, session.weak_directions):
+            session.laid_out = session.names, session.weak_directions
             for row in self.rows:
                 answer[row.box] = gr.update(
                     visible=row.name in session.names,
-                    elem_classes=[ROW, FOLDED] if row.name in session.folded else [ROW],
+                    elem_classes=[ROW, FOLDED] if row.name in session.weak_directions else [ROW],
                 )
         return answer | {
             self.region.cards: "",
             self.back: gr.update(visible=session.sets.used(session.label) != BUNDLED),
             self.ways: ways_line(session),
             self.label: session.label,
-            self.examples: -1 if session.example is None else session.example,
+            self.examples: -1 if image is None or image.example is None else image.example,
             self.source: None,
         }
 
-    def show_films(self, session: Session, sent: set[str]) -> Answer:
+    def show_films(self, image: OpenImage, sent: set[str]) -> Answer:
         """What newly decoded paths add: their films; their names are added to `sent`."""
-        paths, answer = session.paths, Answer()
+        answer = Answer()
         for row in self.rows:
-            if paths is None or row.name not in session.names or row.name in sent:
-                continue
-            if film := paths.film(row.name):
+            film = image.paths.film(row.name)
+            if film and row.name not in sent:
                 sent.add(row.name)
                 answer[row.film] = film
         return answer
 
-    def positions(self, session: Session) -> Answer:
+    def positions(self, image: OpenImage) -> Answer:
         """Where the sliders stand."""
-        rows = [row for row in self.rows if row.name in session.names]
-        return {row.slider: session.alphas.get(row.name, 0.0) for row in rows}
+        rows = [row for row in self.rows if row.name in image.names]
+        return {row.slider: image.sliders.alphas.get(row.name, 0.0) for row in rows}
