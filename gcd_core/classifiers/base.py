@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcd_core.classifiers.cache import Answers, fingerprint
+from gcd_core.classifiers.cache import AnswerStore, fingerprint
 from gcd_core.errors import GCDError
 
 Keys = dict[str, type | UnionType]  # what a table may hold, and of which type
@@ -136,7 +136,7 @@ class Classifier(ABC):
         The most that `queries` may become.
     shared_budget : SharedBudget or None
         What is asked in its place where other processes spend the same budget.
-    cache : Answers or None
+    cache : AnswerStore or None
         Where answers are kept; None asks about every image, every time.
 
     Raises
@@ -163,7 +163,7 @@ class Classifier(ABC):
         self.queries = self.cache_hits = 0
         self.budget: int | None = None
         self.shared_budget: SharedBudget | None = None
-        self.cache: Answers | None = None
+        self.cache: AnswerStore | None = None
         self._lock = threading.Lock()  # for the counters
         self._asking = threading.Lock()  # so that two threads do not pay for the same answer
 
@@ -212,7 +212,7 @@ class Classifier(ABC):
         parts = images.split(self.batch_size or len(images))
         return torch.cat([self._ask(part) for part in parts])
 
-    def _missing(self, images: Tensor, cache: Answers) -> Tensor:
+    def _missing(self, images: Tensor, cache: AnswerStore) -> Tensor:
         """Ask about the images whose answers are not known; keep each batch's before the next."""
         keys = fingerprint(images)
         known = cache.get(self.identity, keys, len(self.labels))

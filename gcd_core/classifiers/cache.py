@@ -29,7 +29,7 @@ CLAIMS = """CREATE TABLE IF NOT EXISTS claims (
     classifier TEXT, image BLOB, who TEXT, until REAL, PRIMARY KEY (classifier, image)
 ) WITHOUT ROWID"""
 LEASE = 600.0  # seconds after which a claim lapses, should who made it hang
-LOOK = 0.05  # seconds between two looks at whether a claim was given up
+CLAIM_POLL_SECONDS = 0.05  # seconds between two looks at whether a claim was given up
 T = TypeVar("T")
 
 
@@ -56,7 +56,7 @@ def fingerprint(images: Tensor) -> list[bytes]:
     ]
 
 
-class Answers(Protocol):
+class AnswerStore(Protocol):
     """Where a classifier's answers are kept, by its identity and the images' fingerprints."""
 
     @property
@@ -149,7 +149,7 @@ class AnswerCache:
         """
         who = own_name(str(threading.get_ident()))
         while not self.claim(who, classifier, images):
-            time.sleep(LOOK)
+            time.sleep(CLAIM_POLL_SECONDS)
         try:
             yield
         finally:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gcd_core.classifiers.network import BATCH
 from gcd_core.errors import GCDError
 
-LONGEST = 400  # characters of another's error
+MAX_ERROR_CHARACTERS = 400  # characters of another's error
 
 
 class Function(nn.Module):
@@ -72,7 +72,7 @@ def one_line(error: BaseException) -> str:
         line = lines[-1]
     else:
         line = f"{name}: {' '.join(lines)}" if lines else name
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+    return line if len(line) <= MAX_ERROR_CHARACTERS else f"{line[:MAX_ERROR_CHARACTERS]}..."
 
 
 def with_input(

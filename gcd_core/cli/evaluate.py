@@ -17,8 +17,8 @@ from gcd_core.cli.options import (
     check_writable,
     write_json,
 )
-from gcd_core.cli.parts import add_parts, carried_out, check_parts
-from gcd_core.cli.region import (
+from gcd_core.cli.part_options import add_parts, carried_out, check_parts
+from gcd_core.cli.region_options import (
     RCSB,
     add_method,
     add_region,
@@ -31,16 +31,16 @@ from gcd_core.distributed.job import Part
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.axes import MOVE, USABLE, measure_axes
-from gcd_core.evaluation.evaluate import (
+from gcd_core.evaluation.markdown import markdown
+from gcd_core.evaluation.outcomes import (
     Evaluation,
     Outcome,
     best_of,
     evaluate_reconstruction,
     summarise,
 )
-from gcd_core.evaluation.job import EvaluateJob, comparison_of, evaluation_of
 from gcd_core.evaluation.pairs import Pair, diversity_of_flips
-from gcd_core.evaluation.tables import markdown
+from gcd_core.evaluation.part_jobs import EvaluateJob, comparison_of, evaluation_of
 from gcd_core.generators.sampling import Sampling
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.directions import Direction, DirectionSet, check_generator

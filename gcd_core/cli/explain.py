@@ -22,7 +22,7 @@ from gcd_core.cli.options import (
     moving,
     write_json,
 )
-from gcd_core.cli.region import (
+from gcd_core.cli.region_options import (
     RCSB,
     add_method,
     add_region,

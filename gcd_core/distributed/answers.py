@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.classifiers.base import exceeded
-from gcd_core.classifiers.cache import LOOK, AnswerCache, own_name
+from gcd_core.classifiers.cache import CLAIM_POLL_SECONDS, AnswerCache, own_name
 
 Ask = Callable[
     ..., Any
@@ -116,7 +116,7 @@ class RemoteAnswers:
         """Wait until nobody else asks about any of these images, and keep others from it."""
         who = f"{self._who}-{threading.get_ident()}"
         while not self._ask("claim", who, classifier, list(images)):
-            time.sleep(LOOK)
+            time.sleep(CLAIM_POLL_SECONDS)
         try:
             yield
         finally:

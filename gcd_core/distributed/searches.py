@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gcd_core.classifiers.base import BlackBox, NoAnswer
 from gcd_core.distributed.job import Part, Shared
-from gcd_core.domains.file import LARGEST_FILE, OF_A_RUN, search_problems
+from gcd_core.domains.file import MAX_FILE_BYTES, OF_A_RUN, search_problems
 from gcd_core.domains.opening import Domain, load_domain, open_classifier
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import ImageFiles
@@ -83,7 +83,7 @@ class SearchRow:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """What a plan's file says.
 
     Attributes
@@ -109,7 +109,7 @@ class Plan:
     search: dict[str, Any]
 
     @classmethod
-    def read(cls, file: Path) -> Plan:
+    def read(cls, file: Path) -> SearchPlan:
         """Read a plan.
 
         Raises
@@ -118,7 +118,7 @@ class Plan:
             If it is no TOML, or a key is missing, unknown or of the wrong type.
         """
         try:
-            if file.stat().st_size > LARGEST_FILE:
+            if file.stat().st_size > MAX_FILE_BYTES:
                 raise GCDError(f"{file} is larger than 1 MiB, so it is another kind of file.")
             table = tomllib.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
@@ -181,7 +181,7 @@ class FindManyJob:
 
     Attributes
     ----------
-    plan : Plan
+    plan : SearchPlan
     device : str
     generator : str
         The identity of the domain's.
@@ -191,7 +191,7 @@ class FindManyJob:
         Classifier, label and source of each.
     """
 
-    plan: Plan
+    plan: SearchPlan
     device: str
     generator: str
     place: Path
@@ -201,7 +201,7 @@ class FindManyJob:
     row: type = SearchRow
 
     @classmethod
-    def of(cls, plan: Plan, domain: Domain, device: str = "auto") -> FindManyJob:
+    def of(cls, plan: SearchPlan, domain: Domain, device: str = "auto") -> FindManyJob:
         """The job of a plan on its domain, which is open.
 
         Raises

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.fan import mean_heat
-from gcd_core.evaluation.radius import measure_radii
+from gcd_core.evaluation.radius_sweep import measure_radii
 from gcd_core.evaluation.trials import Rows, Trials, light
 from gcd_core.method.counterfactual import LOWEST_LOSS
 

@@ -23,7 +23,7 @@ from gcd_core.method.models import Models
 from gcd_core.method.proxy import Proxy
 
 FORMAT = "gcd-directions-1"
-LARGEST_FILE = 64 * 1024**2
+MAX_FILE_BYTES = 64 * 1024**2
 NAME = re.compile(r"g|[hw][1-9][0-9]{0,3}")
 PROXY = "proxy."
 REACH_POINTS = 12  # on each side of the source, where a direction's reach is measured
@@ -249,10 +249,10 @@ def load_directions(path: str | Path, domain: Models | None = None) -> Direction
     if not path.is_file():
         raise GCDError(f"There is no file {path.name}; give one that `save` wrote.")
     size = path.stat().st_size
-    if size > LARGEST_FILE:
+    if size > MAX_FILE_BYTES:
         raise GCDError(
             f"{path.name} has {size / 1024**2:.0f} MiB; files of directions have "
-            f"{LARGEST_FILE // 1024**2} at most, so this is another kind of file."
+            f"{MAX_FILE_BYTES // 1024**2} at most, so this is another kind of file."
         )
     try:
         with safe_open(path, framework="pt") as file:

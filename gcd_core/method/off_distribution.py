@@ -20,7 +20,7 @@ FORMAT = "gcd-off-distribution-1"
 SHAPES = {"mean": 1, "std": 1, "centre": 1, "spread": 1, "threshold": 0}
 FEATURES = 3
 BATCH = 16
-FEWEST_IMAGES = 20
+MIN_IMAGES = 20
 UNLIKE = (
     "Unlike the images that the models learned from: the answers may mean nothing "
     "(off-distribution score {:.1f}, usual up to {:.1f})."
@@ -157,10 +157,10 @@ def calibrate(
     GCDError
         If there are too few images, or the share is none.
     """
-    if len(train) < 2 or len(validation) < FEWEST_IMAGES:
+    if len(train) < 2 or len(validation) < MIN_IMAGES:
         raise GCDError(
             f"{len(train)} training and {len(validation)} validation images are too few to "
-            f"calibrate on; give {FEWEST_IMAGES} or more of each."
+            f"calibrate on; give {MIN_IMAGES} or more of each."
         )
     if not 0 < false_alarms < 1:
         raise GCDError(f"A share of false alarms lies between 0 and 1, unlike {false_alarms}.")

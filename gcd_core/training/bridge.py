@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.bridge.bridge import Bridge, save_bridge
-from gcd_core.bridge.network import BridgeNetwork
+from gcd_core.bridge.bridge_network import BridgeNetwork
 from gcd_core.bridge.schedule import Schedule
 from gcd_core.errors import GCDError
 from gcd_core.generators.device import choose_device

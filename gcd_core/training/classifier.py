@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True)
-class Task:
+class LabelTask:
     """A label to learn: which values of the table's `label` column are positive, which negative."""
 
     name: str
@@ -80,7 +80,7 @@ class Task:
     negatives: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str) -> "Task":
+    def parse(cls, text: str) -> "LabelTask":
         """Read `name=positives:negatives`, each side separated by commas."""
         name, _, sides = text.partition("=")
         positives, _, negatives = sides.partition(":")
@@ -90,7 +90,7 @@ class Task:
         return task
 
 
-def targets_of(table: dict[str, list[str]], tasks: list[Task]) -> Tensor:
+def targets_of(table: dict[str, list[str]], tasks: list[LabelTask]) -> Tensor:
     """1, 0 or NaN (does not count) for each row and task: (N, L), float32.
 
     Raises
@@ -135,7 +135,7 @@ def main(args: argparse.Namespace) -> None:
     """Train until the time is up; calibrate, export and measure the best averaged weights."""
     device, out = choose_device(args.device), Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    tasks = [Task.parse(text) for text in args.label or LABELS]
+    tasks = [LabelTask.parse(text) for text in args.label or LABELS]
     options = json.loads(args.options)
     names = ("architecture", "options", "size", "channels", "batch", "lr", "weight_decay", "ema")
     settings = {name: getattr(args, name) for name in (*names, "seed")}
@@ -194,7 +194,7 @@ class ClassifierTraining(Training):
         The options of `train classifier`.
     network : nn.Module
         On the device to work on.
-    tasks : list of Task
+    tasks : list of LabelTask
         What its outputs stand for.
     learned, held_out : tuple of Tensor
         Images (N, C, S, S), uint8, and targets (N, L): to learn from, and to choose the best by.
@@ -204,7 +204,7 @@ class ClassifierTraining(Training):
         self,
         args: argparse.Namespace,
         network: nn.Module,
-        tasks: list[Task],
+        tasks: list[LabelTask],
         learned: tuple[Tensor, Tensor],
         held_out: tuple[Tensor, Tensor],
     ) -> None:
@@ -295,7 +295,7 @@ def predict(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
 
 
 def export(
-    network: nn.Module, out: Path, settings: dict[str, Any], tasks: list[Task], options: dict
+    network: nn.Module, out: Path, settings: dict[str, Any], tasks: list[LabelTask], options: dict
 ) -> dict[str, Any]:
     """Write `classifier.safetensors` and the table for domain.toml; return the table.
 

@@ -23,7 +23,7 @@ from gcd_core.evaluation import metrics
 from gcd_core.evaluation.decoded import MemoisedGenerator
 from gcd_core.evaluation.fan import mean_heat
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS, Region, RegionReader
-from gcd_core.evaluation.planted import (
+from gcd_core.evaluation.spurious_classifiers import (
     LABEL,
     MARKER,
     trained,
@@ -36,7 +36,7 @@ from gcd_core.method.search import find_directions
 from gcd_core.method.walk import Path, walk
 
 MAPS = ("cells", "bb_lig", "difference")
-LEAST = 16  # images
+MIN_IMAGES = 16  # images
 CHECKS = ("gap", "repeat", "reasons", "marker", "exposure", "scrambled")
 Progress = Callable[[str], None]
 
@@ -90,8 +90,8 @@ class Sanity:
     def __init__(
         self, domain: Domain, images: Tensor, label: str, samples: int = 256, walks: int = 8
     ) -> None:
-        if len(images) < LEAST:
-            raise GCDError(f"The checks need {LEAST} images at least, not {len(images)}.")
+        if len(images) < MIN_IMAGES:
+            raise GCDError(f"The checks need {MIN_IMAGES} images at least, not {len(images)}.")
         domain.classifier.index(label)
         # The searches differ in the classifier, not in the pictures: each is decoded once.
         generator = MemoisedGenerator(domain.generator)

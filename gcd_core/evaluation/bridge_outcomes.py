@@ -12,7 +12,7 @@ from gcd_core.bridge.paths import NAME, bridge_of, rcsb_many
 from gcd_core.bridge.rcsb import Steering
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.evaluate import (
+from gcd_core.evaluation.outcomes import (
     Cost,
     Evaluation,
     Region,

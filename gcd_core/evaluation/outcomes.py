@@ -24,7 +24,7 @@ from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.region import AutomaticRegion, FreeFormRegion
-from gcd_core.method.walk import Path, narrow, resolve_counterfactual, walk_many
+from gcd_core.method.walk import Path, bisect, resolve_counterfactual, walk_many
 
 Region = AutomaticRegion | FreeFormRegion
 NamedImages = Iterable[tuple[str, Tensor]]  # each (1, C, H, W), in [0, 1]
@@ -314,7 +314,7 @@ def _other_choices(
 ) -> list[Path]:
     """The same walks with the other choice of the counterfactual, narrowed where that is due."""
     other = LOWEST_LOSS if paths[0].choice == SMALLEST else SMALLEST
-    return narrow(domain, [replace(path, choice=other) for path in paths], direction, latent)
+    return bisect(domain, [replace(path, choice=other) for path in paths], direction, latent)
 
 
 def outcomes_of(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gcd_core.__main__ import main
+from gcd_core.distributed.estimate import START, Service, forecast, measured, simulated
 from gcd_core.distributed.job import Part
 from gcd_core.distributed.parts import PartsFolder
-from gcd_core.distributed.plan import START, Service, forecast, measured, simulated
 from tests.distributed.jobs import Square
 
 

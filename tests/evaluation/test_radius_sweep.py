@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gcd_core.evaluation.radius import measure_radii
+from gcd_core.evaluation.radius_sweep import measure_radii
 from tests.fakes import LinearDomain, unit
 
 pytestmark = pytest.mark.slow

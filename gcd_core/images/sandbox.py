@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcd_core.images.child import receive, send
 from gcd_core.images.limits import ImageError
+from gcd_core.images.sandbox_worker import receive, send
 
-CHILD = "gcd_core.images.child"
-MOST_WAIT = 30.0  # seconds for one file, where the process waits instead of computing
+WORKER_MODULE = "gcd_core.images.sandbox_worker"
+MAX_WAIT_SECONDS = 30.0  # seconds for one file, where the process waits instead of computing
 GAVE_UP = "The file takes far longer to decode than a picture may; export it again, as PNG."
 
 
@@ -105,7 +105,7 @@ class IsolatedReader:
             self._process = begin()
         process = self._process
         assert process.stdin is not None and process.stdout is not None
-        watch = threading.Timer(MOST_WAIT, process.kill)
+        watch = threading.Timer(MAX_WAIT_SECONDS, process.kill)
         watch.daemon = True
         watch.start()
         try:
@@ -136,7 +136,7 @@ def begin() -> subprocess.Popen[bytes]:
     home = str(Path(__file__).parents[2])
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
     return subprocess.Popen(
-        [sys.executable, "-m", CHILD],
+        [sys.executable, "-m", WORKER_MODULE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # codecs quote what a file holds

@@ -25,7 +25,7 @@ from gcd_core.method.search import (
 )
 from gcd_core.method.settings import Settings
 
-LOOK = 0.25  # seconds between two looks at how a search goes
+PROGRESS_POLL_SECONDS = 0.25  # seconds between two looks at how a search goes
 
 
 @dataclass
@@ -200,7 +200,7 @@ class RaySearches:
         ray.get(actor.begin.remote())
         outcome = actor.find.remote(*task)
         told = False
-        while not ray.wait([outcome], timeout=LOOK)[0]:
+        while not ray.wait([outcome], timeout=PROGRESS_POLL_SECONDS)[0]:
             if cancel.is_set() and not told:
                 ray.get(actor.cancel.remote())
                 told = True
