@@ -43,13 +43,7 @@ import httpx2
 import torch
 
 from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys
-from gcd_core.classifiers.remote import (
-    RemoteClassifier,
-    endpoint_identity,
-    patience_of,
-    shown_address,
-    timeout_of,
-)
+from gcd_core.classifiers.remote import RemoteClassifier
 from gcd_core.classifiers.retry import Failure, Patience
 from gcd_core.errors import GCDError
 
@@ -96,18 +90,7 @@ class HttpClassifier(RemoteClassifier):
         headers = {
             name: _filled(name, value, secrets) for name, value in table.get("headers", {}).items()
         }
-        super().__init__(
-            tuple(table["labels"]),
-            table["output"],
-            endpoint_identity(table),
-            shown_address(table["url"]),
-            table.get("size"),
-            table.get("channels"),
-            table.get("batch_size", 1),
-            patience or patience_of(table),
-            secrets,
-        )
-        self.timeout = timeout_of(table)
+        super().__init__(table, table["url"], patience, secrets)
         self._url = table["url"]
         request, response = table["request"], table["response"]
         self._body = request["body"]

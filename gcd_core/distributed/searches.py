@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import tempfile
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from gcd_core.classifiers.base import BlackBox, NoAnswer
 from gcd_core.distributed.job import Part, Shared
-from gcd_core.domains.file import MAX_FILE_BYTES, OF_A_RUN, search_problems
+from gcd_core.domains.file import OF_A_RUN, read_toml, search_problems
 from gcd_core.domains.opening import Domain, load_domain, open_classifier
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import ImageFiles
@@ -117,14 +116,7 @@ class SearchPlan:
         GCDError
             If it is no TOML, or a key is missing, unknown or of the wrong type.
         """
-        try:
-            if file.stat().st_size > MAX_FILE_BYTES:
-                raise GCDError(f"{file} is larger than 1 MiB, so it is another kind of file.")
-            table = tomllib.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise GCDError(f"{file} cannot be read: {error.strerror or error}.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise GCDError(f"{file} is not valid TOML: {error}") from error
+        table = read_toml(file)
         for key, value in table.items():
             if key not in KEYS:
                 raise GCDError(f"{file.name} has no key {key!r}; it knows {', '.join(KEYS)}.")

@@ -112,14 +112,18 @@ class Label:
 
 
 def read_domain_file(folder: Path) -> dict[str, Any]:
-    """Read the table in a folder's domain.toml.
+    """Read the table in a folder's domain.toml; raises as `read_toml`."""
+    return read_toml(folder / DOMAIN_FILE)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
 
     Raises
     ------
     GCDError
         If there is none, or it is larger than 1 MiB or not valid TOML.
     """
-    path = folder / DOMAIN_FILE
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise GCDError(f"{path} is larger than 1 MiB, so it is another kind of file.")

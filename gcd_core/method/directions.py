@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.files import atomic_write
+from gcd_core.files import atomic_write, read_safetensors
 from gcd_core.generators.base import Generator
 from gcd_core.method.loss import cf_loss
 from gcd_core.method.models import Models
@@ -255,9 +255,7 @@ def load_directions(path: str | Path, domain: Models | None = None) -> Direction
             f"{MAX_FILE_BYTES // 1024**2} at most, so this is another kind of file."
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header, tensors = read_safetensors(path)
     except (SafetensorError, OSError) as error:
         raise GCDError(
             f"{path.name} is not a safetensors file or is cut short; give one that `save` wrote."

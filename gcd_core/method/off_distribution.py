@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.files import atomic_write
+from gcd_core.files import atomic_write, read_safetensors
 from gcd_core.generators.base import Latent
 from gcd_core.method.models import Models
 
@@ -109,9 +109,7 @@ def load_off_distribution(path: str | Path, generator: str) -> OffDistribution:
     """
     path = Path(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header, tensors = read_safetensors(path)
     except (SafetensorError, OSError) as error:
         raise GCDError(
             f"{path} is missing or no whole safetensors file; make it with `calibrate`."

@@ -22,7 +22,6 @@ from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.generators.device import choose_device
 from gcd_core.images.dataset import load_split
-from gcd_core.images.reading import FITS
 from gcd_core.training.augmentation import augment_strongly
 from gcd_core.training.calibration import fold_platt_scaling
 from gcd_core.training.loop import EMA, Learner, Plan, Training, autocast, run, write_json
@@ -33,6 +32,7 @@ from gcd_core.training.measures import (
     plot_reliability,
     robustness,
 )
+from gcd_core.training.options import add_data, add_run, add_shape
 
 LABELS = ["pneumonia=bacterial,viral:normal", "bacterial=bacterial:viral"]
 SMOOTHING = 0.02
@@ -40,15 +40,9 @@ SMOOTHING = 0.02
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `train classifier`."""
-    parser.add_argument("--data", required=True, help="zip file or folder of images")
-    parser.add_argument("--labels", help="CSV with file, label, split, patient (default: beside)")
-    parser.add_argument(
-        "--fit",
-        choices=FITS,
-        default="stretch",
-        help="how images that are no squares become so; the domain's `fit` is to be the same",
-    )
-    parser.add_argument("--out", required=True, help="folder for checkpoint, log, plots, weights")
+    add_data(parser, "file, label, split, patient", "checkpoint, log, plots, weights")
+    add_run(parser, minutes=8, batch=64, rate=2e-3, steps=False)
+    add_shape(parser)
     parser.add_argument(
         "--label",
         action="append",
@@ -57,18 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--architecture", default="densenet", choices=sorted(ARCHITECTURES))
     parser.add_argument("--options", default="{}", help="the architecture's options, as JSON")
-    parser.add_argument("--minutes", type=float, default=8, help="training time, resumptions in")
     parser.add_argument(
         "--epochs", type=float, default=math.inf, help="stop after so many, if sooner"
     )
-    parser.add_argument("--size", type=int, default=128, help="side of the images")
-    parser.add_argument("--channels", type=int, default=1, choices=(1, 3))
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=0.02)
     parser.add_argument("--ema", type=float, default=0.998, help="decay of the averaged weights")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
 
 
 @dataclass(frozen=True)
