@@ -116,7 +116,7 @@ class HttpClassifier(RemoteClassifier):
         return [self._row(item, text) for item in each]
 
     def _exchange(self, content: dict[str, Any]) -> tuple[int, str | None, str]:
-        """Status, Retry-After and text of the endpoint's answer, whole and in time."""
+        """Return status, Retry-After and text of the answer, if it arrives whole and in time."""
         end = time.monotonic() + self.timeout
         body = bytearray()
         try:
@@ -151,7 +151,7 @@ class HttpClassifier(RemoteClassifier):
         return {"json": {**self._fields, **body} if isinstance(body, dict) else body}
 
     def _follow(self, value: Any, way: list[str], text: str) -> Any:
-        """What lies at the end of a way through lists and objects."""
+        """Return what lies at the end of a path through lists and objects."""
         for index, step in enumerate(way):
             if step == "*":
                 if not isinstance(value, list):
@@ -179,7 +179,7 @@ class HttpClassifier(RemoteClassifier):
         return [item]
 
     def _check_shape(self) -> None:
-        """Refuse settings that cannot carry as many pictures as a request is to hold."""
+        """Refuse settings that cannot send `batch_size` pictures in one request."""
         way = self._field.split(".") if self._body == "json" else []
         stars = way.count("*")
         if "" in way or "" in self._scores:
@@ -221,7 +221,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Htt
 
 
 def _nested(way: list[str], texts: list[str]) -> Any:
-    """Objects and lists with the texts at the end of the way."""
+    """Return nested objects and lists that hold the texts at the end of a path."""
     if not way:
         return texts[0]
     if way[0] == "*":
@@ -230,7 +230,7 @@ def _nested(way: list[str], texts: list[str]) -> Any:
 
 
 def _filled(header: str, template: Any, secrets: list[str]) -> str:
-    """A header's value, with environment variables in the place of `${NAME}`.
+    """Return a header's value, with `${NAME}` replaced by environment variables.
 
     Adds to `secrets` what could be one: the variables' values, and long words of the whole.
     """
@@ -256,7 +256,7 @@ def _filled(header: str, template: Any, secrets: list[str]) -> str:
 
 
 def _check_url(url: str) -> None:
-    """Refuse what is no address, and secrets in it, which logs and proxies would repeat."""
+    """Refuse an invalid address, or one with secrets in it: logs and proxies would repeat them."""
     if VARIABLE.search(url):
         raise GCDError(
             "The classifier's url has no place for environment variables, as logs repeat it; put "

@@ -51,18 +51,14 @@ class RemoteClassifier(Classifier):
         secrets: Sequence[str] = (),
     ) -> None:
         super().__init__(tuple(table["labels"]), table["output"], endpoint_identity(table))
-        size, channels, batch_size = (
-            table.get("size"),
-            table.get("channels"),
-            table.get("batch_size", 1),
-        )
-        check_batch_size(batch_size)
+        size, channels = table.get("size"), table.get("channels")
+        self.batch_size = table.get("batch_size", 1)
+        check_batch_size(self.batch_size)
         if size is not None and size < 1:
             raise GCDError(f"A classifier's size is 1 pixel or more, not {size}.")
         if channels not in (None, 1, 3):
             raise GCDError(f"A classifier's channels are 1 (grey) or 3 (RGB), not {channels}.")
         self.name, self.size, self.channels = shown_address(address), size, channels
-        self.batch_size = batch_size
         self.patience, self.timeout = patience or patience_of(table), timeout_of(table)
         self._secrets = sorted(secrets, key=len, reverse=True)
 
@@ -101,7 +97,7 @@ class RemoteClassifier(Classifier):
         return Failure(f"answered nonsense: {self.shortened(why)}{quoted}", nonsense=True)
 
     def shortened(self, text: str) -> str:
-        """A stranger's text on one line, without secrets and without what steers a terminal."""
+        """An endpoint's text on one line, without secrets and control characters."""
         for secret in self._secrets:
             for form in (secret, quote(secret, safe="")):
                 text = text.replace(form, HIDDEN)
@@ -117,7 +113,7 @@ class RemoteClassifier(Classifier):
         return [scores[given.index(label)][1] for label in self.labels]
 
     def _rows(self, rows: list[list[Any]], count: int) -> Tensor:
-        """The rows as numbers (N, L), if they can be an answer."""
+        """Return the rows as numbers (N, L); refuse rows that cannot be an answer."""
         if len(rows) != count:
             raise self.nonsense(f"{len(rows)} answers to {count} images")
         for row in rows:

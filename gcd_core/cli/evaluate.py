@@ -169,7 +169,7 @@ def choose_directions(found: DirectionSet, text: str) -> list[Direction]:
 def in_parts(
     args: argparse.Namespace, domain: Domain, files: ImageFiles, chosen: list[Direction]
 ) -> dict | None:
-    """Evaluate directions, or the bridge on regions, a batch in each part; None of a shard."""
+    """Evaluate directions, or the bridge on regions, a batch a part; a shard returns None."""
     steering = steering_of(args, domain.steering) if args.method == RCSB else None
     label = args.label or (chosen[0].label if chosen else domain.labels[0])
     job = EvaluateJob.of(
@@ -199,7 +199,7 @@ def in_parts(
 
 
 def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = None) -> dict:
-    """Print what all parts measured; the figures of g (or of the first) are on top."""
+    """Print what all parts measured; return it with the figures of g (or the first) on top."""
     skipped: dict[str, str] = {}
 
     def noted() -> Iterator[Part]:

@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def summed_up(settings: dict[str, Any], parts: Iterable[Part], folder: Path) -> dict:
-    """Print what all searches found, and see that their directions lie in the folder."""
+    """Print what all searches found, and write their directions to the folder."""
     rows = []
     for part in parts:
         write_files(part, folder)

@@ -1,4 +1,4 @@
-"""`merge`: put the parts of a job together, wherever they were made, as one run prints them."""
+"""`merge`: join the parts of a job from several folders, and print them as one run does."""
 
 import argparse
 from collections.abc import Callable, Iterator

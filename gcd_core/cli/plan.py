@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print what so many workers would take, and what would hold them up."""
+    """Print how long so many workers would take, and which stage limits them."""
     check_at_least(1, workers=min(args.workers), count=args.count)
     check_writable(args.json)
     kind, settings, files = find(args.parts)

@@ -1,4 +1,4 @@
-"""What a cluster of so many workers would take, simulated from measured times."""
+"""Estimate how long a cluster would take, simulated from measured times."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a simulated run comes to.
+    """The result of a simulated run.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Forecast:
 
 
 def measured(parts: Sequence[Part], folder: PartsFolder) -> Service:
-    """The times of parts that are done; writing is measured here, by writing them once more."""
+    """Return the times of finished parts; the time of writing is measured by writing them again."""
     keep = []
     with tempfile.TemporaryDirectory() as place:
         again = PartsFolder(Path(place), folder.kind, folder.settings, folder.row)

@@ -152,7 +152,7 @@ class SearchPlan:
 
 
 def _classifiers(file: str, tables: list[Any]) -> dict[str, dict[str, Any]]:
-    """Tables of classifiers by their names, which become folders' names."""
+    """Return the classifiers' tables by name; the names become folders."""
     found: dict[str, dict[str, Any]] = {}
     for table in tables:
         name = table.get("name") if isinstance(table, dict) else None
@@ -274,7 +274,7 @@ class FindManyJob:
 
 
 def searched(domain: Domain, image: Tensor, changes: dict[str, Any], row: SearchRow) -> Part:
-    """Search an image (1, C, S, S), and tell what was found; the directions are the part's file."""
+    """Search an image (1, C, S, S); the part holds what was found and the directions' file."""
     hits = domain.classifier.cache_hits
     settings = domain.search.changed(**changes)
     with torch.inference_mode(False):
@@ -304,7 +304,7 @@ def searched(domain: Domain, image: Tensor, changes: dict[str, Any], row: Search
 
 
 def check_search(table: dict[str, Any], domain: Domain) -> None:
-    """Refuse settings that no search of the domain can be made with."""
+    """Refuse settings that do not fit a search in the domain."""
     of_domain = {key: value for key, value in table.items() if key not in OF_A_RUN}
     problems = list(search_problems({"radius": domain.search.radius, **of_domain}))
     for key in OF_A_RUN & table.keys():

@@ -1,4 +1,4 @@
-"""What directions do to many images, and what encoding and decoding alone does to them."""
+"""Measure what directions do to many images, and what encoding and decoding alone do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NamedImages = Iterable[tuple[str, Tensor]]  # each (1, C, H, W), in [0, 1]
 
 @dataclass
 class Cost:
-    """What a piece of work took: network evaluations, classifier queries, seconds."""
+    """The cost of some work: network evaluations, classifier queries, seconds."""
 
     evaluations: float = 0
     queries: float = 0
@@ -273,7 +273,7 @@ def gathered(batches: Iterable[Evaluation]) -> Evaluation:
 def with_maps(
     domain: Domain, outcomes: Sequence[Outcome], paths: Sequence[Path], cost: Cost
 ) -> list[Outcome]:
-    """The outcomes of paths with their maps compared, which is added to the cost."""
+    """Return the outcomes with the paths' maps compared; the comparison is added to the cost."""
     with cost.measure(domain):
         maps = [compare_maps(domain.classifier, path) for path in paths]
     return [replace(o, maps=m) for o, m in zip(outcomes, maps, strict=True)]
@@ -312,7 +312,7 @@ def regions_of(
 def _other_choices(
     domain: Domain, paths: Sequence[Path], direction: Direction, latent: Latent
 ) -> list[Path]:
-    """The same walks with the other choice of the counterfactual, narrowed where that is due."""
+    """The same walks with the other choice of the counterfactual, bisected where needed."""
     other = LOWEST_LOSS if paths[0].choice == SMALLEST else SMALLEST
     return bisect(domain, [replace(path, choice=other) for path in paths], direction, latent)
 
@@ -373,7 +373,7 @@ def outcomes_of(
 
 
 def _other_outcomes(domain: Domain, paths: Sequence[Path]) -> list[OtherOutcome]:
-    """What the walks come to by the other choice of their counterfactuals."""
+    """The outcomes of walks with the other choice of the counterfactual."""
     found = counterfactuals_of(paths)
     after = _oracle_probabilities(domain, found, paths[0].label)
     l1 = metrics.mean_absolute_error(found, torch.cat([path.source for path in paths]))

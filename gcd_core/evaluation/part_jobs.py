@@ -1,4 +1,4 @@
-"""`evaluate` and `sanity` in parts: a batch of images, or a check, wherever that is done."""
+"""The commands `evaluate` and `sanity` as jobs in parts: a batch of images, or a check, each."""
 
 from __future__ import annotations
 
@@ -299,7 +299,7 @@ class SanityJob:
         }
 
     def reader(self) -> Callable[[int], None]:
-        """Nothing is read for a check alone: all of them take all images."""
+        """Read nothing: every check needs all images."""
         return lambda part: None
 
     def worker(

@@ -1,4 +1,4 @@
-"""A search's samples in a file: asked once, used by every later run."""
+"""The samples of a search in a file, so that later runs need not ask again."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one check.
+    """The result of one check.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class Sanity:
     # -- the domain's own classifier ----------------------------------------------------------
 
     def gap(self) -> Verdict:
-        """How far encoding and decoding alone moves the classifier: what the generator loses."""
+        """Measure how far encoding and decoding alone move the classifier's answer."""
         again = self.domain.generator.decode(self.domain.generator.encode(self.images)).cpu()
         moved, told = self._moved_by(self.domain.classifier, self.label, self.images, again)
         passed = told <= 0.1

@@ -1,4 +1,4 @@
-"""What the paper's tables have in common: images, walks, searches from one pool, and figures."""
+"""What the paper's tables share: images, walks, searches from the same samples, and figures."""
 
 from __future__ import annotations
 

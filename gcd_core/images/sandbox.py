@@ -1,4 +1,4 @@
-"""Pictures from people one does not know, decoded in a process that may die of them."""
+"""Untrusted pictures, decoded in a separate process with limits."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class IsolatedReader:
         return answer
 
     def _answer(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes] | None:
-        """What the process answers; None where it dies of the file."""
+        """Return the process's answer; None where the process ended."""
         if self._process is None or self._process.poll() is not None:
             self._process = begin()
         process = self._process
@@ -132,7 +132,7 @@ class IsolatedReader:
 
 
 def begin() -> subprocess.Popen[bytes]:
-    """Start the process; it finds this package, and nothing of the server's secrets."""
+    """Start the process with an environment that holds none of the server's secrets."""
     home = str(Path(__file__).parents[2])
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
     return subprocess.Popen(

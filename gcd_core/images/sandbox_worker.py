@@ -1,4 +1,4 @@
-"""The process that decodes visitors' pictures: it answers requests, and may die of any of them.
+"""The process that decodes visitors' pictures, under limits of time and memory.
 
 Requests and answers are a length of eight bytes, a JSON header of that length, and then the bytes
 that the header announces. It imports no torch, so that it starts fast and its memory is small.

@@ -186,7 +186,7 @@ class DiffusionTraining(Training):
         return [loss + MEAN_WEIGHT * said, of_mean], {"loss": errors.mean(), "mean_loss": of_mean}
 
     def _codes_now(self, raw: Tensor, step: int) -> Tensor:
-        """What the U-Net is given of the encoder's codes (N, D); statistics follow the batch."""
+        """Return the codes (N, D) that the U-Net gets; update their statistics by the batch."""
         momentum = 0.01 if step > 100 else 0.1
         if self.decorrelation is None:
             self.z_sem_std.lerp_(raw.detach().std(0), momentum)
