@@ -44,7 +44,7 @@ import torch
 
 from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys
 from gcd_core.classifiers.remote import RemoteClassifier
-from gcd_core.classifiers.retry import Failure, Patience
+from gcd_core.classifiers.retry import Failure
 from gcd_core.errors import GCDError
 
 KEYS: Keys = {"url": str} | ANSWER_KEYS | {"request": dict, "response": dict}
@@ -74,8 +74,6 @@ class HttpClassifier(RemoteClassifier):
     ----------
     table : dict
         The `[classifier]` table, as `load` checked it.
-    patience : Patience, optional
-        When to ask again.
 
     Raises
     ------
@@ -84,13 +82,13 @@ class HttpClassifier(RemoteClassifier):
         other.
     """
 
-    def __init__(self, table: dict[str, Any], patience: Patience | None = None) -> None:
+    def __init__(self, table: dict[str, Any]) -> None:
         secrets: list[str] = []
         _check_url(table["url"])
         headers = {
             name: _filled(name, value, secrets) for name, value in table.get("headers", {}).items()
         }
-        super().__init__(table, table["url"], patience, secrets)
+        super().__init__(table, table["url"], secrets)
         self._url = table["url"]
         request, response = table["request"], table["response"]
         self._body = request["body"]

@@ -31,7 +31,7 @@ from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
 
 from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys
 from gcd_core.classifiers.remote import RemoteClassifier
-from gcd_core.classifiers.retry import Failure, Patience
+from gcd_core.classifiers.retry import Failure
 from gcd_core.errors import GCDError
 
 KEYS: Keys = {"model": str} | ANSWER_KEYS
@@ -51,13 +51,11 @@ class InferenceApiClassifier(RemoteClassifier):
     ----------
     table : dict
         The `[classifier]` table, as `load` checked it.
-    patience : Patience, optional
-        When to ask again.
     """
 
-    def __init__(self, table: dict[str, Any], patience: Patience | None = None) -> None:
+    def __init__(self, table: dict[str, Any]) -> None:
         secrets = [token] if (token := get_token()) else []
-        super().__init__(table, table["model"], patience, secrets)
+        super().__init__(table, table["model"], secrets)
         self.top_k = table.get("top_k", len(self.labels))
         if self.top_k < len(self.labels):
             raise GCDError(

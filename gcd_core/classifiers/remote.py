@@ -29,8 +29,6 @@ class RemoteClassifier(Classifier):
         `batch_size` is the number of images per request.
     address : str
         The endpoint's; messages name it without what may be secret.
-    patience : Patience, optional
-        When to ask again; by default after the table's `retries`.
     secrets : sequence of str
         What no message may repeat.
 
@@ -47,7 +45,6 @@ class RemoteClassifier(Classifier):
         self,
         table: dict[str, Any],
         address: str,
-        patience: Patience | None = None,
         secrets: Sequence[str] = (),
     ) -> None:
         super().__init__(tuple(table["labels"]), table["output"], endpoint_identity(table))
@@ -59,7 +56,7 @@ class RemoteClassifier(Classifier):
         if channels not in (None, 1, 3):
             raise GCDError(f"A classifier's channels are 1 (grey) or 3 (RGB), not {channels}.")
         self.name, self.size, self.channels = shown_address(address), size, channels
-        self.patience, self.timeout = patience or patience_of(table), timeout_of(table)
+        self.patience, self.timeout = patience_of(table), timeout_of(table)
         self._secrets = sorted(secrets, key=len, reverse=True)
 
     @abstractmethod

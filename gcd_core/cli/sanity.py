@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -75,5 +76,5 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
     return {
         "label": settings["label"],
         "images": done[0].about["images"],
-        "checks": [verdict.as_dict() for verdict in verdicts],
+        "checks": [asdict(verdict) for verdict in verdicts],
     }

@@ -6,8 +6,8 @@ is asked of directions and their maps, on a domain's own images and generator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,7 +38,6 @@ from gcd_core.method.walk import Path, walk
 MAPS = ("cells", "bb_lig", "difference")
 MIN_IMAGES = 16  # images
 CHECKS = ("gap", "repeat", "reasons", "marker", "exposure", "scrambled")
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,6 @@ class Verdict:
     passed: bool
     sentence: str
     figures: dict[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same, for JSON."""
-        return asdict(self)
 
 
 class Sanity:
@@ -102,7 +97,7 @@ class Sanity:
         # From the image that the classifier is least sure of, as far as there are such.
         self.source = images[(self.probabilities - 0.5).abs().argmin()][None]
 
-    def run(self, names: Sequence[str] = CHECKS, progress: Progress | None = None) -> list[Verdict]:
+    def run(self, names: Sequence[str] = CHECKS) -> list[Verdict]:
         """Make some of the checks, in their order.
 
         Raises
@@ -116,8 +111,6 @@ class Sanity:
         verdicts = []
         for name in CHECKS:
             if name in names:
-                if progress is not None:
-                    progress(name)
                 verdicts.append(getattr(self, name)())
         return verdicts
 
