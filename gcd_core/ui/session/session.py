@@ -30,7 +30,7 @@ from gcd_core.ui.session.display import Display, SentPictures
 from gcd_core.ui.session.heatmaps import Maps
 from gcd_core.ui.session.regions import Regions
 from gcd_core.ui.session.slider_state import Moves
-from gcd_core.ui.settings import UploadTally
+from gcd_core.ui.session.uploads import UploadTally
 
 __all__ = ["RunningSearch", "Session"]  # the tabs import both from here
 

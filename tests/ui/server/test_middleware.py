@@ -13,19 +13,19 @@ import pytest
 from gradio_client import Client
 
 import gcd_core
-from gcd_core.errors import GCDError
+from gcd_core.environment import Environment
 from gcd_core.ui import metrics
 from gcd_core.ui.metrics import Events, visitor_id
 from gcd_core.ui.server.app import Site
-from gcd_core.ui.server.middleware import SecuritySettings, as_prometheus, resident_bytes
+from gcd_core.ui.server.middleware import as_prometheus, resident_bytes
 from tests.ui.conftest import free_port
 from tests.ui.fakes import FakeDomain
 
 PASSWORD = "doctor:a:secret"
 
 
-def serve(folder: Path, gate: SecuritySettings) -> Iterator[str]:
-    site, port = Site(FakeDomain(folder, examples=2), gate=gate), free_port()
+def serve(folder: Path, settings: Environment) -> Iterator[str]:
+    site, port = Site(FakeDomain(folder, examples=2), settings=settings), free_port()
     site.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
     yield f"http://127.0.0.1:{port}"
     site.close()
@@ -33,13 +33,12 @@ def serve(folder: Path, gate: SecuritySettings) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from serve(tmp_path_factory.mktemp("open"), SecuritySettings(metrics=True))
+    yield from serve(tmp_path_factory.mktemp("open"), Environment(metrics=True))
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    settings = SecuritySettings.from_environment({"GCD_AUTH": PASSWORD})
-    yield from serve(tmp_path_factory.mktemp("guarded"), settings)
+    yield from serve(tmp_path_factory.mktemp("guarded"), Environment(auth=PASSWORD))
 
 
 def test_health_tells_how_the_server_is(opened: str) -> None:
@@ -104,20 +103,6 @@ def test_with_the_password_the_page_works_and_health_needs_none(guarded: str) ->
     client = Client(guarded, headers=header, verbose=False)
     assert client.predict(example=0, api_name="/open_example")
     client.close()
-
-
-def test_the_settings_come_from_the_environment() -> None:
-    assert SecuritySettings.from_environment({}) == SecuritySettings()
-    found = SecuritySettings.from_environment(
-        {"GCD_AUTH": "a:b", "GCD_METRICS": "1", "GCD_FRAME_ANCESTORS": "'none'"}
-    )
-    assert found == SecuritySettings("a:b", "'none'", True)
-    for bad in ({"GCD_AUTH": "secret"}, {"GCD_AUTH": ":b"}, {"GCD_AUTH": "a:"}):
-        with pytest.raises(GCDError, match="NAME:PASSWORD"):
-            SecuritySettings.from_environment(bad)
-    for frames in ("x; script-src *", "a\nb", "a, b"):
-        with pytest.raises(GCDError, match="list of sites"):
-            SecuritySettings.from_environment({"GCD_FRAME_ANCESTORS": frames})
 
 
 def test_the_log_has_no_key_and_the_same_id_for_one_visitor(
