@@ -7,19 +7,20 @@ import binascii
 import hmac
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
 from gradio.utils import get_upload_folder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gcd_core.environment import Environment
-from gcd_core.ui.metrics import EVENTS
+from gcd_core.ui.metrics import as_prometheus
 
 HEALTH, METRICS = "/health", "/metrics"
 STARTUP = "/gradio_api/startup-events"  # Gradio asks itself for it, and brings no password
@@ -101,7 +102,7 @@ class SecurityMiddleware:
         if path != STARTUP and not self._may_enter(scope):
             return PlainTextResponse("A name and a password are needed.", 401, CHALLENGE)
         if path == METRICS and self.settings.metrics:
-            return PlainTextResponse(as_prometheus(self.state()))
+            return Response(as_prometheus(self.state()), media_type=CONTENT_TYPE_PLAIN_0_0_4)
         return None
 
     def _full(self) -> Response | None:
@@ -198,15 +199,6 @@ def bytes_below(folder: Path) -> int:
             with suppress(OSError):  # it was opened meanwhile, and is gone
                 total += os.stat(os.path.join(place, file)).st_size
     return total
-
-
-def as_prometheus(state: Mapping[str, Any]) -> str:
-    """The state's numbers and the events' counts in Prometheus' text format."""
-    lines = []
-    for name, value in state.items():
-        if isinstance(value, int | float):
-            lines += [f"# TYPE gcd_{name} gauge", f"gcd_{name} {float(value):g}"]
-    return "\n".join([*lines, *EVENTS.as_prometheus()]) + "\n"
 
 
 def resident_bytes() -> int | None:
