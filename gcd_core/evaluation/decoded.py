@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcd_core.generators.base import BatchProgress, Generator, Latent
+from gcd_core.generators.base import Generator, Latent
 
 
 class MemoisedGenerator:
@@ -33,15 +33,15 @@ class MemoisedGenerator:
         latent: Latent,
         solver: str | None = None,
         steps: int | None = None,
-        batch_size: int | None = None,
-        progress: BatchProgress | None = None,
+        *how: Any,
+        **settings: Any,
     ) -> Tensor:
         """Decode latents as the generator does, those that are not remembered."""
         keys = [_key(latent[torch.tensor([i])], solver, steps) for i in range(len(latent))]
         missing = [i for i, key in enumerate(keys) if key not in self._kept]
         if missing:
             chosen = latent[torch.tensor(missing)]
-            made = self._generator.decode(chosen, solver, steps, batch_size, progress)
+            made = self._generator.decode(chosen, solver, steps, *how, **settings)
             for i, image in zip(missing, made, strict=True):
                 self._kept[keys[i]] = image.half().cpu()
         return torch.stack([self._kept[key] for key in keys]).float().to(self._generator.device)

@@ -13,7 +13,7 @@ from torch import Tensor
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import ablations, others
-from gcd_core.evaluation.bench import PAPER, PAPER_POINTS, Fixed
+from gcd_core.evaluation.bench import PAPER, PAPER_POINTS, FixedSampling
 from gcd_core.evaluation.evaluate import batches_of, counterfactuals_of
 from gcd_core.evaluation.metrics import mean, quantus_judges, rank_correlation
 from gcd_core.evaluation.pairs import Comparison, diversity_of_flips, see
@@ -38,7 +38,7 @@ def in_papers_protocol(domain: Domain) -> Domain:
     """The domain by the paper's own settings: DDIM 100/250, 128 alphas in [0, 3], lowest loss."""
     return replace(
         domain,
-        generator=Fixed(domain.generator, PAPER),
+        generator=FixedSampling(domain.generator, PAPER),
         alpha_max=PAPER_ALPHA,
         walk_points=PAPER_POINTS,
         counterfactual=LOWEST_LOSS,

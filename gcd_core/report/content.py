@@ -10,7 +10,6 @@ from torch import Tensor
 
 from gcd_core.bridge.paths import NAME as STEERED
 from gcd_core.domains.opening import Domain
-from gcd_core.method.attribution import Attribution
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.walk import Path
@@ -131,7 +130,8 @@ class Report:
         domain: Domain,
         directions: DirectionSet | None,
         path: Path,
-        heat: Attribution,
+        heat: Tensor,
+        completeness_error: float,
         *,
         source: Tensor,
         changed: Tensor,
@@ -154,8 +154,8 @@ class Report:
             Those that the image can be moved along; None where it was changed without any.
         path : Path
             The walk to the changed image, or along the line that it lies on; its curve is shown.
-        heat : Attribution
-            The map of that walk.
+        heat, completeness_error
+            The BB-LIG map (H, W) of that walk, and its completeness error.
         source, changed, distance, alphas, warnings, oracle
             As of the report.
         before, after : sequence of float
@@ -178,7 +178,7 @@ class Report:
             explained=explained,
             source=source,
             changed=changed,
-            heat=heat.map,
+            heat=heat,
             alphas=alphas,
             distance=distance,
             curve=Curve(
@@ -188,7 +188,7 @@ class Report:
                 here=(here, after[explained]),
                 threshold=path.threshold,
             ),
-            completeness_error=heat.completeness_error,
+            completeness_error=completeness_error,
             settings=[
                 *settings_rows(domain, path.label, None if steering else directions, alphas),
                 *([("Bridge", f"RCSB, {steering}")] if steering else []),

@@ -55,8 +55,8 @@ def weak_direction_names(directions: DirectionSet, alpha_max: float) -> list[str
 
 def by_reach(directions: DirectionSet, alpha_max: float) -> list[str]:
     """The shown directions, those last that hardly move the proxy's logit."""
-    folded = weak_direction_names(directions, alpha_max)
-    return sorted(shown_names(directions), key=lambda name: name in folded)
+    weak = weak_direction_names(directions, alpha_max)
+    return sorted(shown_names(directions), key=lambda name: name in weak)
 
 
 def rounded(alphas: Alphas, names: list[str]) -> Alphas:
@@ -121,8 +121,8 @@ class Opened:
         Its codes.
     source : Frame
         The untouched picture.
-    rest : Frame
-        Its reconstruction, decoded in full: where all sliders stand at 0.
+    reconstruction : Frame
+        The image encoded and decoded in full: the picture where all sliders stand at 0.
     notice : str
         A warning to show with it, or nothing.
     off_distribution_score : float or None
@@ -138,7 +138,7 @@ class Opened:
     image: Tensor
     latent: Latent
     source: Frame
-    rest: Frame
+    reconstruction: Frame
     notice: str = ""
     off_distribution_score: float | None = None
     fitted: str = ""

@@ -18,6 +18,7 @@ from gcd_core.domains.opening import load_domain
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
 from gcd_core.ui.page import build_page, launch_settings
+from gcd_core.ui.session.display import PICTURE, SentPictures
 from gcd_core.ui.views.data_urls import drawn
 from tests.pil import from_pil
 from tests.ui.conftest import Hosted, Served, free_port
@@ -216,7 +217,7 @@ def test_a_sweep_moves_slider_picture_and_curve_until_it_is_stopped(served: Serv
     page.wait_for_selector("#pictures canvas", state="detached")
     here = number.input_value()
     (session,) = served.visitors._sessions.values()
-    wait_until(page, lambda: session.alphas.get("g", 0.0) == float(here))
+    wait_until(page, lambda: session.image.sliders.alphas.get("g", 0.0) == float(here))
     assert number.input_value() == here
 
 
@@ -413,15 +414,15 @@ def test_a_slider_stands_between_its_stops(served: Served, visit):
     number = page.locator("#slider-g input[type=number]")
     page.locator("#flip-g").click()
     page.wait_for_selector("#pictures .flipped")
-    flip = session.alphas["g"]
+    flip = session.image.sliders.alphas["g"]
     assert flip % 0.5 > 1e-3, "no stop is there"
     wait_until(page, lambda: float(number.input_value()) == flip)
     drag(page, "h2", 0.7)
-    wait_until(page, lambda: "h2" in session.alphas)
-    assert session.alphas["g"] == flip
+    wait_until(page, lambda: "h2" in session.image.sliders.alphas)
+    assert session.image.sliders.alphas["g"] == flip
     number.fill("1.03")
     number.press("Enter")
-    wait_until(page, lambda: session.alphas["g"] == 1.03)
+    wait_until(page, lambda: session.image.sliders.alphas["g"] == 1.03)
 
 
 def test_the_curve_is_dragged_and_the_arrow_keys_step(served: Served, visit):
@@ -477,6 +478,26 @@ def test_one_direction_moves_without_the_server(served: Served, visit):
     change = (picture_of(original(page)) - drawn).abs().mean()
     assert (played - drawn).abs().mean() < 0.5 * change
     assert (number.inner_text(), float(marker(page))) == (told[0], pytest.approx(told[1], abs=0.5))
+
+
+def test_a_picture_that_did_not_arrive_is_sent_again(served: Served, visit, monkeypatch):
+    page = visit(served.address)
+    prepared(page)
+    before, whole = changed_picture(page), SentPictures.only_new
+    lost = []
+
+    def loses(sent: SentPictures, html: str) -> str:
+        """What an answer holds, whose pictures the page was never sent."""
+        monkeypatch.setattr(SentPictures, "only_new", whole)
+        lost.append(PICTURE.sub('src="gcd:0123456789abcdef"', html))
+        return lost[-1]
+
+    monkeypatch.setattr(SentPictures, "only_new", loses)
+    drag(page, "g", 0.9)
+    (session,) = served.visitors._sessions.values()
+    wait_until(page, lambda: bool(lost) and changed_picture(page) not in (None, before))
+    wait_until(page, lambda: changed_picture(page) == drawn(session.current.image))
+    assert original(page) == drawn(session.opened.image)
 
 
 def test_several_directions_have_one_line_map_and_curve(served: Served, visit):
@@ -806,9 +827,10 @@ def test_what_a_drag_drew_quickly_is_drawn_in_full_when_it_rests(visit, tmp_path
         drag(window, "g", 0.7)
         for share in (0.9, 0.1, 0.8):
             drag(window, "h2", share)
-        wait_until(window, lambda: set(session.alphas) == {"g", "h2"} and session.alphas["h2"] > 3)
-        wait_until(window, lambda: not session.current.live)
-        full = drawn(session.current.image)
+        wait_until(window, lambda: session.image.sliders.alphas.get("h2", 0.0) > 3)
+        assert set(session.image.sliders.alphas) == {"g", "h2"}
+        wait_until(window, lambda: not session.image.sliders.current.live)
+        full = drawn(session.image.sliders.current.image)
         wait_until(window, lambda: changed_picture(window) == full)
     finally:
         page.close()

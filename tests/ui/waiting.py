@@ -18,4 +18,4 @@ def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
 
 def wait_for_paths(session: Session) -> None:
     """Return once all paths of what a session shows are decoded."""
-    wait_for(lambda: session.paths.finished)
+    wait_for(lambda: session.image.paths.finished)

@@ -82,7 +82,7 @@ class DiskCache:
         if kept is None:
             return None
         tensors, facts = kept
-        source, rest = (
+        source, reconstruction = (
             Frame(
                 image if which == "source" else tensors["rest"],
                 tuple(facts[which]["probabilities"]),
@@ -93,7 +93,7 @@ class DiskCache:
         )
         device = domain.generator.device
         latent = Latent(tensors["z_sem"], tensors["z_T"]).to(device)
-        return Opened(name, image, latent, source, rest)
+        return Opened(name, image, latent, source, reconstruction)
 
     def keep_opened(self, domain: Domain, opened: Opened) -> None:
         """Keep an opened image."""
@@ -103,10 +103,10 @@ class DiskCache:
                 "distance": frame.distance,
                 "oracle": frame.oracle,
             }
-            for which, frame in (("source", opened.source), ("rest", opened.rest))
+            for which, frame in (("source", opened.source), ("rest", opened.reconstruction))
         }
         latent = opened.latent.to("cpu")
-        tensors = {"rest": opened.rest.image, "z_sem": latent.z_sem, "z_T": latent.z_T}
+        tensors = {"rest": opened.reconstruction.image, "z_sem": latent.z_sem, "z_T": latent.z_T}
         self._write(opened_key(domain, opened.image), tensors, facts)
 
     def played(

@@ -214,8 +214,8 @@ class ModelService:
     def open(self, image: Tensor, name: str) -> Opened:
         """Encode an image (1, C, H, W), and decode it again."""
         latent, source = self.in_turn(Urgency.LIVE, self._encode, image)
-        rest = self.second_opinion.on(self.decode(latent, image))
-        return Opened(name, image, latent, self.second_opinion.on(source), rest)
+        reconstruction = self.second_opinion.on(self.decode(latent, image))
+        return Opened(name, image, latent, self.second_opinion.on(source), reconstruction)
 
     def open_upload(
         self, image: Tensor, name: str, notice: str = "", fitted: str = "", aspect: float = 1.0
@@ -228,7 +228,7 @@ class ModelService:
         off = self.domain.off_distribution
         if off is None:
             return replace(opened, notice=notice)
-        score = float(off.score_of(torch.tensor([opened.rest.distance]), opened.latent))
+        score = float(off.score_of(torch.tensor([opened.reconstruction.distance]), opened.latent))
         if score > off.threshold and not notice:
             notice = UNLIKE.format(score, off.threshold)
         return replace(opened, notice=notice, off_distribution_score=score)
@@ -297,9 +297,14 @@ class ModelService:
 
     # -- paths and searches ----------------------------------------------------------------
 
-    def paths(self, opened: Opened, directions: DirectionSet, label: str) -> Paths:
-        """Start decoding an image's paths along every direction, both ways; `leave` ends that."""
-        return self._new_paths(opened, directions, label, kept=False).join()
+    def paths(
+        self, opened: Opened, directions: DirectionSet, label: str, kept: bool = False
+    ) -> Paths:
+        """Start decoding an image's paths along every direction, both ways.
+
+        `leave` ends that. If `kept`, it only pauses until the next `join`, and `drop` ends it.
+        """
+        return self._new_paths(opened, directions, label, kept).join()
 
     def example_paths(self, index: int, label: str, directions: DirectionSet) -> Paths:
         """Return the paths of an opened example along the ready directions, context and kept."""
@@ -307,14 +312,19 @@ class ModelService:
             opened = self._examples[index]
 
         def make() -> Paths:
-            return self._new_paths(opened, directions, label, kept=True)
+            return self._new_paths(opened, directions, label, True, self.context.stored)
 
         size = len(shown_names(directions)) * POINTS * opened.image.nbytes
         return self.context.example_paths.join((self, index, label), size, make)
 
-    def _new_paths(self, opened: Opened, directions: DirectionSet, label: str, kept: bool) -> Paths:
-        stored = self.context.stored if kept else None
-
+    def _new_paths(
+        self,
+        opened: Opened,
+        directions: DirectionSet,
+        label: str,
+        kept: bool,
+        stored: DiskCache | None = None,
+    ) -> Paths:
         def find(name: str) -> DecodedPath | None:
             if stored is None:
                 return None

@@ -1,7 +1,7 @@
-"""Where a visitor is, as the query of the page's address: an example, a label, how far along what.
+"""The page's address: its query says which example, label and slider position are shown.
 
-An address can be written by anybody: what it holds is parsed, bounded, and ignored where it fits
-nothing. Of a visitor's own image and directions it says only that there were some.
+Anybody can write an address. Its values are parsed and bounded, and ignored where they are of no
+use. Of a visitor's own image and directions it says only that there were some.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from urllib.parse import parse_qsl, urlencode
 
 from gcd_core.ui.frames import SLIDERS, Alphas
 from gcd_core.ui.session.direction_sets import BUNDLED
+from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 
-MAX_QUERY_LENGTH = 1000  # letters of a query that is looked at
+MAX_QUERY_LENGTH = 1000  # letters of a query that are read
 GONE = (
     "Your picture is not kept on the server once the page is closed or loaded anew: open it again."
 )
@@ -24,17 +25,17 @@ OTHERS_GONE = (
 
 
 class PageLocation(NamedTuple):
-    """What an address says, as far as it can be used.
+    """What can be used of an address.
 
     Attributes
     ----------
     example : int or None
-        From 0; None where none is named.
+        From 0; None if the address names none.
     label : str or None
     alphas : dict
-        Along each direction, within +- `alpha_max`.
+        The slider position, each alpha within +- `alpha_max`.
     lost : list of str
-        What it speaks of that cannot be brought back, in sentences.
+        What cannot be brought back, in sentences.
     """
 
     example: int | None
@@ -43,25 +44,19 @@ class PageLocation(NamedTuple):
     lost: list[str]
 
 
-def address_of(session: Session) -> str:
-    """The query, without "?", that leads back to where a session is; "" where nothing is open."""
-    if session.opened is None:
-        return ""
-    parts: list[tuple[str, str]] = []
-    if session.example is None:
-        parts.append(("own", "1"))
-    else:
-        parts.append(("example", str(session.example + 1)))
-    parts.append(("label", session.label))
-    if session.sets.used(session.label) != BUNDLED:
+def address_of(image: OpenImage) -> str:
+    """Return the query, without "?", that leads back to an open image and its slider position."""
+    own = ("own", "1") if image.example is None else ("example", str(image.example + 1))
+    parts = [own, ("label", image.label)]
+    if not image.bundled:
         parts.append(("directions", "own"))
-    parts += [(name, f"{alpha:g}") for name, alpha in session.alphas.items()]
+    parts += [(name, f"{alpha:g}") for name, alpha in image.sliders.alphas.items()]
     return urlencode(parts)
 
 
 def read_address(query: str, session: Session) -> PageLocation:
     """Read a query, with or without "?", for a session's domain."""
-    domain = session.service.domain
+    domain, image = session.service.domain, session.image
     given = dict(parse_qsl(query.lstrip("?")[:MAX_QUERY_LENGTH]))
     example = _whole(given.get("example"))
     if example is not None and not 1 <= example <= len(domain.examples):
@@ -74,11 +69,11 @@ def read_address(query: str, session: Session) -> PageLocation:
             alphas[name] = min(max(alpha, -domain.alpha_max), domain.alpha_max)
     known = label if label in domain.labels else None
     lost = []
-    if "own" in given and (session.opened is None or session.example is not None):
+    if "own" in given and (image is None or image.example is not None):
         lost.append(GONE)
     if "directions" in given and session.sets.used(known or session.label) == BUNDLED:
         lost.append(OTHERS_GONE)
-    if lost:  # a place along other directions, or in another picture, is none in these
+    if lost:  # the position belongs to another image, or to other directions
         alphas = {}
     return PageLocation(None if example is None else example - 1, known, alphas, lost)
 
@@ -95,19 +90,27 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def visit(session: Session, query: str) -> list[str]:
-    """Bring a session to where a query says; return what could not be brought back, in sentences.
+def restore(session: Session, query: str) -> list[str]:
+    """Open what a query says, and move the sliders there.
 
-    Without a place in it, or any use of it, a session that is new begins with the first example.
+    A new session opens the first example where the query names none.
+
+    Returns
+    -------
+    list of str
+        What could not be brought back, in sentences.
     """
     where = read_address(query, session)
     if where.label is not None and where.label != session.label:
         session.explain(where.label)
-    if where.example is not None and where.example != session.example:
-        session.open_example(where.example)
-    elif session.opened is None and session.service.domain.examples:
+    if where.example is not None:
+        if session.image is None or session.image.example != where.example:
+            session.open_example(where.example)
+    elif session.image is None and session.service.domain.examples:
         session.open_example(0)
-    alphas = {name: alpha for name, alpha in where.alphas.items() if name in session.names}
-    if session.opened is not None and not where.lost and alphas != session.alphas:
-        session.move(alphas)
+    if session.image is not None and not where.lost:
+        sliders = session.image.sliders
+        alphas = {name: alpha for name, alpha in where.alphas.items() if name in sliders.names}
+        if alphas != sliders.alphas:
+            sliders.move(alphas)
     return where.lost

@@ -10,14 +10,14 @@ from gcd_core.errors import GCDError
 from gcd_core.method.directions import DirectionSet
 
 BUNDLED = "bundled"  # the name of the domain's own
-MAX_SETS_KEPT = 12  # kept, of all labels together
+MAX_SETS_KEPT = 12  # of all labels together
 MAX_NAME_LENGTH = 40  # letters of a name
 
 
 class Sets:
-    """Directions by label and name; the domain's own stand beside them as "bundled".
+    """Sets of directions by label and name. The name "bundled" stands for the domain's own set.
 
-    Of more than 12 the oldest goes that is not in use. Threads may share it.
+    At most 12 are kept: the oldest that is not in use is dropped. Threads may share an object.
     """
 
     def __init__(self) -> None:
@@ -26,15 +26,15 @@ class Sets:
         self._used: dict[str, str] = {}
 
     def names(self, label: str) -> list[str]:
-        """The names of the kept sets of a label, the oldest first."""
+        """Return the names of a label's kept sets, the oldest first."""
         return [name for own, name in self._kept if own == label]
 
     def newest(self, label: str) -> str:
-        """The name of the set of a label that was kept last; "bundled" where none was."""
+        """Return the name of a label's newest kept set; "bundled" if it has none."""
         return [BUNDLED, *self.names(label)][-1]
 
     def used(self, label: str) -> str:
-        """The name of the set of a label that is in use; that of the domain's own at first."""
+        """Return the name of the set that is in use for a label; at first "bundled"."""
         return self._used.get(label, BUNDLED)
 
     def get(self, label: str, name: str) -> DirectionSet:
@@ -43,7 +43,7 @@ class Sets:
         Raises
         ------
         GCDError
-            Where none has the name.
+            If no set has this name.
         """
         if (label, name) not in self._kept:
             known = ", ".join([BUNDLED, *self.names(label)])
@@ -51,12 +51,12 @@ class Sets:
         return self._kept[label, name]
 
     def in_use(self, label: str) -> DirectionSet | None:
-        """Return the set of a label that is in use; None where that is the domain's own."""
+        """Return the set that is in use for a label; None if it is the domain's own."""
         name = self.used(label)
         return None if name == BUNDLED else self._kept[label, name]
 
     def keep(self, label: str, name: str, directions: DirectionSet) -> str:
-        """Keep a set; return its name, with a number where another has it already."""
+        """Keep a set and return its name. A number is added if another set has the name."""
         with self._lock:
             name = self._free(label, tidy(name))
             self._kept[label, name] = directions
@@ -66,12 +66,12 @@ class Sets:
             return name
 
     def use(self, label: str, name: str) -> None:
-        """Choose a kept set of a label, or "bundled".
+        """Use a kept set for a label, or "bundled".
 
         Raises
         ------
         GCDError
-            Where none has the name.
+            If no set has this name.
         """
         with self._lock:
             if name != BUNDLED:
@@ -79,12 +79,12 @@ class Sets:
             self._used[label] = name
 
     def rename(self, label: str, name: str, other: str) -> str:
-        """Give a kept set another name; return it, with a number where another has it already.
+        """Rename a kept set and return its new name. A number is added if another set has it.
 
         Raises
         ------
         GCDError
-            Where none has the name.
+            If no set has this name.
         """
         with self._lock:
             self.get(label, name)
@@ -100,7 +100,7 @@ class Sets:
             return other
 
     def clear(self) -> None:
-        """Drop all of them."""
+        """Drop all sets."""
         self._kept.clear()
         self._used.clear()
 
@@ -112,13 +112,13 @@ class Sets:
 
 
 def tidy(name: str) -> str:
-    """A name as it is kept: one line of at most 40 letters, "directions" where nothing is left."""
+    """Make a name one line of at most 40 letters; "directions" if nothing is left of it."""
     name = "".join(letter for letter in " ".join(name.split()) if letter.isprintable())
     return name[:MAX_NAME_LENGTH].strip() or "directions"
 
 
 def file_name(domain: str, label: str, name: str) -> str:
-    """What a set's file is called, without what paths are made of."""
+    """Return the file name of a set, without characters that could make it a path."""
     safe = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "directions"
     return (
         f"{domain}-{label}-{safe}.safetensors"

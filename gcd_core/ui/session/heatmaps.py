@@ -1,12 +1,13 @@
-"""The maps over the picture where the sliders stand, and the line that they follow."""
+"""Heat maps over the current picture, and the lines along several directions that they follow."""
 
 from __future__ import annotations
 
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from gcd_core.classifiers.base import BudgetExceeded
 from gcd_core.errors import Cancel, Cancelled
 from gcd_core.generators.base import BatchProgress
 from gcd_core.images.drawing import difference
-from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.attribution import explain_path
 from gcd_core.method.cells import QUERIES, CellAttribution, check_budget, explain_cells
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
@@ -24,98 +25,111 @@ from gcd_core.ui.engine.hosting import PATH, RUNS_IN_PROCESS, gpu
 from gcd_core.ui.engine.models import BACKGROUND_BATCH
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.engine.worker import Urgency
-from gcd_core.ui.frames import LINE_POINTS, Alphas, Frame, Key, Opened, key_of
-from gcd_core.ui.session.slider_state import Moves
+from gcd_core.ui.frames import LINE_POINTS, Alphas, Frame, key_of
+from gcd_core.ui.session.slider_state import SliderState
 
-CELL_MAPS_KEPT = 64  # maps of one image
+MAPS_KEPT = 64  # of each kind, for one image
+LINES_KEPT = 32  # for one image
+T = TypeVar("T")
 
 
-class CellMaps:
-    """Maps of the change from an opened image to the picture at a position, kept by position.
+@dataclass(frozen=True, eq=False)
+class HeatMap:
+    """A map over the current picture, and what is known about it.
+
+    Attributes
+    ----------
+    kind : {"bb_lig", "cells", "difference"}
+    map : Tensor (H, W)
+        Signed. Of "difference": positive where the picture is brighter than the opened image. Of
+        the others: positive where the change took the label's logit down.
+    queries : int or None
+        Of "cells": how many images the classifier was asked about.
+    completeness_error : float or None
+        Of "bb_lig" and "cells": the map's sum less the change of the logit.
+    baseline_probability : float or None
+        Of "bb_lig": the current picture's probability of the class predicted for the source.
+    reached : bool or None
+        Of "bb_lig": whether that probability fell to 0.01.
+    """
+
+    kind: str
+    map: Tensor
+    queries: int | None = None
+    baseline_probability: float | None = None
+    reached: bool | None = None
+    completeness_error: float | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known about the map, as JSON holds it, without what its kind does not have."""
+        names = ("queries", "baseline_probability", "reached", "completeness_error")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+class KeptResults(Generic[T]):
+    """Results by key, made on demand; the oldest make room.
 
     Parameters
     ----------
     service : ModelService
-    source : Tensor (1, C, H, W)
-        The opened image.
-    label : str
-        The one that is explained.
+    most : int
+        How many to keep.
     """
 
-    def __init__(self, service: ModelService, source: Tensor, label: str) -> None:
-        self.service, self.source, self.label = service, source, label
-        self._kept: OrderedDict[Key, CellAttribution] = OrderedDict()
-        self._nothing = nothing_moved(source)
+    def __init__(self, service: ModelService, most: int) -> None:
+        self.service, self._most = service, most
+        self._kept: OrderedDict[Hashable, T] = OrderedDict()
         self._asking = threading.Lock()
-        self._explain = gpu(self._explain_change, PATH)
 
-    @property
-    def price(self) -> str:
-        """What a map costs, in a sentence, where the classifier is not asked before one agrees.
+    def get(self, key: Hashable) -> T | None:
+        """Return the result of a key, or None if it is not kept."""
+        return self._kept.get(key)
 
-        Nothing is said of a classifier that runs here and may be asked as often as one likes.
-        """
-        if self.service.classifier_is_free:
-            return ""
-        return (
-            f"The classifier is asked about {QUERIES} images for this map"
-            f"{self.service.queries_left}. To ask it, choose another map and then this one."
-        )
+    def keep(self, key: Hashable, result: T) -> T:
+        """Keep a result, drop the oldest beyond the limit, and return it."""
+        self._kept[key] = result
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return result
 
-    def get(self, alphas: Alphas) -> CellAttribution | None:
-        """Return the map at a position, or None where it is not made yet; at rest, an empty one."""
-        return self._kept.get(key_of(alphas)) if alphas else self._nothing
+    def make(self, key: Hashable, wanted: Callable[[], bool], work: Callable[..., T]) -> T | None:
+        """Return the result of a key. Make it if it is not kept; one is made at a time.
 
-    def make(
-        self, image: Tensor, alphas: Alphas, wanted: Callable[[], bool]
-    ) -> CellAttribution | None:
-        """Return the map of the picture at a position; None where it is not wanted any more.
+        Parameters
+        ----------
+        key : hashable
+        wanted : callable
+            Asked before the work and before each of its batches; False ends it.
+        work : callable
+            Called with a progress hook and a cancel hook; both are None where the models run in
+            another process.
 
-        Raises
-        ------
-        BudgetExceeded
-            Where the classifier may not be asked as often; nothing is asked then.
+        Returns
+        -------
+        T or None
+            None if it is not wanted any more.
         """
         with self._asking:
-            found = self.get(alphas)
+            found = self.get(key)
             if found is not None or not wanted():
                 return found
-            check_budget(self.service.domain.classifier, QUERIES)
-            hooks = (self._give_way, CancelWhen(wanted)) if RUNS_IN_PROCESS else (None, None)
+            hooks = (self._yield, CancelWhen(wanted)) if RUNS_IN_PROCESS else (None, None)
             try:
-                found = self.service.in_turn(Urgency.NEXT, self._explain, image, *hooks)
+                return self.keep(key, work(*hooks))
             except Cancelled:
                 return None
-            self._kept[key_of(alphas)] = found
-            while len(self._kept) > CELL_MAPS_KEPT:
-                self._kept.popitem(last=False)
-            return found
 
     def clear(self) -> None:
-        """Drop all maps."""
+        """Drop all results."""
         self._kept.clear()
 
-    def _give_way(self, *_: int) -> None:
+    def _yield(self, *_: int) -> None:
         self.service.compute.yield_to_urgent(Urgency.NEXT)
-
-    def _explain_change(
-        self, image: Tensor, progress: BatchProgress | None, cancel: Cancel | None
-    ) -> CellAttribution:
-        domain = self.service.domain
-        on_cpu = self.service.one_thread and "cuda" not in str(domain.device)
-        return explain_cells(
-            domain.classifier,
-            self.label,
-            self.source,
-            image,
-            batch_size=2 * BACKGROUND_BATCH if on_cpu else None,
-            progress=progress,
-            cancel=cancel,
-        )
 
 
 class CancelWhen:
-    """Cancels work as soon as it is not wanted any more."""
+    """A cancel hook that is set as soon as the work is not wanted any more."""
 
     def __init__(self, wanted: Callable[[], bool]) -> None:
         self._wanted = wanted
@@ -125,89 +139,150 @@ class CancelWhen:
         return not self._wanted()
 
 
-def nothing_moved(source: Tensor) -> CellAttribution:
-    """The map of an image (1, C, H, W) that did not change: there is nothing to ask."""
-    return CellAttribution(
-        map=torch.zeros(source.shape[-2:]),
-        cells=torch.zeros(1),
-        standard_errors=torch.zeros(1),
-        lattice=torch.zeros(1, 1, dtype=torch.long),
-        completeness_error=0.0,
-        queries=0,
-    )
-
-
-LINES_KEPT = 32  # lines of one image
-
-
-class CombinedPaths:
-    """Lines from an opened image to positions along several directions, kept by position.
+class HeatMaps:
+    """The maps of the change from the opened image to the current picture.
 
     Parameters
     ----------
-    service : ModelService
-    opened : Opened
-    directions : DirectionSet or None
+    sliders : SliderState
+        Says which picture is the current one.
     label : str
-        The one that is explained.
+        The label that is explained.
     """
 
-    def __init__(
-        self, service: ModelService, opened: Opened, directions: DirectionSet | None, label: str
-    ) -> None:
-        self.service, self.opened, self.label = service, opened, label
-        self.directions = directions
-        self._kept: OrderedDict[Key, Path] = OrderedDict()
-        self._asking = threading.Lock()
+    def __init__(self, sliders: SliderState, label: str) -> None:
+        self.sliders, self.service, self.label = sliders, sliders.service, label
+        self._bb_lig: KeptResults[HeatMap] = KeptResults(self.service, MAPS_KEPT)
+        self._cells: KeptResults[HeatMap] = KeptResults(self.service, MAPS_KEPT)
+        self._lines: KeptResults[Path] = KeptResults(self.service, LINES_KEPT)
+        self._explain_cells = gpu(self._ask_cells, PATH)
 
-    @property
-    def price(self) -> str:
-        """What a line costs, in a sentence, where the classifier is not asked before one agrees.
+    def price(self, kind: str) -> str:
+        """Say in a sentence how many images a map asks the classifier about.
 
-        Nothing is said of a classifier that runs here and may be asked as often as one likes.
+        "" if the map needs no query, or if the classifier runs here and has no budget: then it is
+        asked without a word.
         """
         if self.service.classifier_is_free:
             return ""
+        if kind == "cells":
+            asked = f"{QUERIES} images for this map"
+        elif kind == "bb_lig" and len(self.sliders.alphas) > 1:
+            asked = f"{LINE_POINTS + 1} images to follow several directions together"
+        else:
+            return ""
         return (
-            f"The classifier is asked about {LINE_POINTS + 1} images to follow several directions "
-            f"together{self.service.queries_left}. To ask it, choose another map and then this "
-            "one."
+            f"The classifier is asked about {asked}{self.service.queries_left}. To ask it, choose "
+            "another map and then this one."
         )
 
-    def get(self, alphas: Alphas) -> Path | None:
-        """Return the line to a position, or None where it is not decoded yet."""
-        return self._kept.get(key_of(alphas))
+    def clear(self) -> None:
+        """Drop all maps and lines."""
+        self._bb_lig.clear()
+        self._cells.clear()
+        self._lines.clear()
 
-    def make(self, alphas: Alphas, wanted: Callable[[], bool]) -> Path | None:
-        """Return the line to a position; None where it is not wanted any more.
+    def get(self, kind: str) -> HeatMap | None:
+        """Return the map of a kind over the current picture, without asking the classifier.
+
+        Parameters
+        ----------
+        kind : {"bb_lig", "cells", "difference", "none"}
+
+        Returns
+        -------
+        HeatMap or None
+            Where nothing moved, an empty map. None for the kind "none", and where the map is still
+            to come: BB-LIG comes with the path or with `line_now`, cells come with `cells_now`.
+        """
+        frame, alphas, _ = self.sliders.position()
+        image = self.sliders.opened.image
+        empty = torch.zeros(image.shape[-2:])
+        if kind == "difference":
+            return HeatMap(kind, difference(frame.image, image))
+        if kind == "cells":
+            still = HeatMap(kind, empty, queries=0, completeness_error=0.0)
+            return self._cells.get(key_of(alphas)) if alphas else still
+        if kind != "bb_lig":
+            return None
+        return self._along(frame, alphas) if alphas else self._unexplained(empty)
+
+    def _along(self, frame: Frame, alphas: Alphas) -> HeatMap | None:
+        """Return BB-LIG along the decoded line to the current picture; None before it is there."""
+        key = key_of(alphas), frame.live
+        found = self._bb_lig.get(key)
+        line = None if found is not None else self.line()
+        if line is None:
+            return found
+        path, end = line
+        made = explain_path(path, until=end)
+        found = HeatMap(
+            "bb_lig",
+            made.map,
+            baseline_probability=made.baseline_probability,
+            reached=made.reached,
+            completeness_error=made.completeness_error,
+        )
+        return self._bb_lig.keep(key, found)
+
+    def _unexplained(self, empty: Tensor) -> HeatMap:
+        """Return the BB-LIG map of an image that did not move."""
+        opened, index = self.sliders.opened, self.service.domain.labels.index(self.label)
+        own = opened.reconstruction.probabilities[index]
+        if opened.source.probabilities[index] < THRESHOLD:
+            own = 1 - own
+        return HeatMap(
+            "bb_lig", empty, baseline_probability=own, reached=False, completeness_error=0.0
+        )
+
+    def line(self) -> tuple[Path, int] | None:
+        """Return the decoded line from the opened image to the current picture.
+
+        Returns
+        -------
+        (Path, int) or None
+            The line, and the index of the current picture on it. Along one direction the line is
+            its decoded path. None where nothing moved, where the line is not decoded yet, or while
+            a move is under way.
+        """
+        frame, alphas, arrived = self.sliders.position()
+        if not alphas or not arrived:
+            return None
+        if len(alphas) > 1:
+            path = self._lines.get(key_of(alphas))
+            return None if path is None else (path, len(path.alphas) - 1)
+        (name, alpha), *_ = alphas.items()
+        path = self.sliders.paths.get(name)
+        if path is None:
+            return None
+        return cut_at(path, alpha, frame, self.service.domain.labels.index(path.label))
+
+    def line_now(self) -> Path | None:
+        """Return the line along several directions; decode it if needed.
+
+        None if fewer than two directions are moved, or if a newer move came meanwhile.
 
         Raises
         ------
+        GCDError
+            If the classifier does not answer.
         BudgetExceeded
-            Where the classifier may not be asked as often; nothing is asked then.
+            If its budget does not allow the queries; nothing is asked then.
         """
-        with self._asking:
-            found = self.get(alphas)
-            if found is not None or not wanted() or self.directions is None:
-                return found
-            self._check_budget()
-            hooks = (self._give_way, CancelWhen(wanted)) if RUNS_IN_PROCESS else (None, None)
-            vector, length = line_vector(self.directions, alphas)
-            try:
-                found = self.service.line(self.opened, vector, length, self.label, *hooks)
-            except Cancelled:
-                return None
-            found = replace(found, direction_name=" + ".join(alphas))
-            self._kept[key_of(alphas)] = found
-            while len(self._kept) > LINES_KEPT:
-                self._kept.popitem(last=False)
-            return found
+        sliders, wanted = self.sliders, self.sliders.still_wanted()
+        _, alphas, _ = sliders.position()
+        if len(alphas) < 2:
+            return None
 
-    def clear(self) -> None:
-        """Drop all lines."""
-        self._kept.clear()
+        def walk(*hooks: Any) -> Path:
+            self._check_line_budget()
+            vector, length = line_vector(sliders.directions, alphas)
+            path = self.service.line(sliders.opened, vector, length, self.label, *hooks)
+            return replace(path, direction_name=" + ".join(alphas))
 
-    def _check_budget(self) -> None:
+        return self._lines.make(key_of(alphas), wanted, walk)
+
+    def _check_line_budget(self) -> None:
         classifier = self.service.domain.classifier
         budget = classifier.budget
         if budget is not None and classifier.queries + LINE_POINTS + 1 > budget:
@@ -216,12 +291,60 @@ class CombinedPaths:
                 f"of its budget of {budget} {max(budget - classifier.queries, 0)} are left."
             )
 
-    def _give_way(self, *_: int) -> None:
-        self.service.compute.yield_to_urgent(Urgency.NEXT)
+    def cells_now(self) -> HeatMap | None:
+        """Return the map of cells of the current picture; ask the classifier if needed.
+
+        The picture is decoded in full first. None if a newer move came meanwhile.
+
+        Raises
+        ------
+        GCDError
+            If the classifier does not answer.
+        BudgetExceeded
+            If its budget does not allow the queries; nothing is asked then.
+        """
+        self.sliders.draw_in_full()
+        wanted = self.sliders.still_wanted()
+        frame, alphas, arrived = self.sliders.position()
+        if not alphas:
+            return self.get("cells")
+        if frame.live or not arrived:
+            return None
+
+        def ask(*hooks: Any) -> HeatMap:
+            check_budget(self.service.domain.classifier, QUERIES)
+            made = self.service.in_turn(Urgency.NEXT, self._explain_cells, frame.image, *hooks)
+            return HeatMap(
+                "cells",
+                made.map,
+                queries=made.queries,
+                completeness_error=made.completeness_error,
+            )
+
+        return self._cells.make(key_of(alphas), wanted, ask)
+
+    def _ask_cells(
+        self, image: Tensor, progress: BatchProgress | None, cancel: Cancel | None
+    ) -> CellAttribution:
+        """Share the change from the opened image to an image (1, C, H, W) among its cells."""
+        domain = self.service.domain
+        on_cpu = self.service.one_thread and "cuda" not in str(domain.device)
+        return explain_cells(
+            domain.classifier,
+            self.label,
+            self.sliders.opened.image,
+            image,
+            batch_size=2 * BACKGROUND_BATCH if on_cpu else None,
+            progress=progress,
+            cancel=cancel,
+        )
 
 
 def line_vector(directions: DirectionSet, alphas: Alphas) -> tuple[Tensor, float]:
-    """The unit vector (D,) from the image's code to a position other than 0, and how far it is."""
+    """Return the unit vector (D,) from the image's code to a position, and the distance there.
+
+    The position must not be the one where all sliders stand at 0.
+    """
     moves = [alpha * directions[name].vector for name, alpha in alphas.items()]
     vector = torch.stack(moves).sum(0)
     length = float(vector.norm())
@@ -229,17 +352,22 @@ def line_vector(directions: DirectionSet, alphas: Alphas) -> tuple[Tensor, float
 
 
 def cut_at(path: Path, alpha: float, frame: Frame, index: int) -> tuple[Path, int]:
-    """A path with the picture at one of its positions among its points, and that point's index.
+    """Put the picture at one position among the points of a path.
 
     Parameters
     ----------
     path : Path
     alpha : float
-        Where on the path the picture is.
+        The picture's position on the path.
     frame : Frame
-        The picture there, whose point is put in the place of a decoded one at the same alpha.
+        The picture. It takes the place of a decoded point at the same alpha.
     index : int
         The explained label's place among the frame's probabilities.
+
+    Returns
+    -------
+    (Path, int)
+        The path with the new point, and the index of that point.
     """
     probability = frame.probabilities[index]
     own = Tensor([probability]).double().clamp(1e-12, 1 - 1e-12)
@@ -262,128 +390,3 @@ def cut_at(path: Path, alpha: float, frame: Frame, index: int) -> tuple[Path, in
         losses=joined(path.losses, Tensor([math.nan])),
         refined=(),
     ), at
-
-
-HEAT_MAPS_KEPT = 64  # of one image
-
-
-class Maps:
-    """Maps of the change from an opened image to the current picture; none at rest.
-
-    Parameters
-    ----------
-    moves : Moves
-        Where the sliders stand.
-    label : str
-        The one that is explained.
-    """
-
-    def __init__(self, moves: Moves, label: str) -> None:
-        self.moves = moves
-        service, opened = moves.service, moves.opened
-        self._kept: OrderedDict[tuple[Key, bool], Attribution] = OrderedDict()
-        self._nothing = nothing_explained(opened, service.domain.labels.index(label))
-        self.cells = CellMaps(service, opened.image, label)
-        self.lines = CombinedPaths(service, opened, moves.directions, label)
-
-    def price(self, kind: str) -> str:
-        """What a map costs, in a sentence, where the classifier is not asked before one agrees."""
-        if kind == "cells":
-            return self.cells.price
-        return self.lines.price if kind == "bb_lig" and len(self.moves.alphas) > 1 else ""
-
-    def clear(self) -> None:
-        """Drop all maps and lines."""
-        self._kept.clear()
-        self.cells.clear()
-        self.lines.clear()
-
-    def heat(self, kind: str) -> Attribution | CellAttribution | Tensor | None:
-        """Return the map over the picture: none, the difference (H, W), or an attribution.
-
-        None where it is still to come: a path's with the path, that of cells by `cells_now`.
-        """
-        if kind == "none":
-            return None
-        if kind == "cells":
-            return self.cells.get(self.moves.alphas)
-        if kind == "difference":
-            return difference(self.moves.current.image, self.moves.opened.image)
-        frame, alphas, _ = self.moves.position()
-        if not alphas:
-            return self._nothing
-        key = key_of(alphas), frame.live
-        heat = self._kept.get(key)  # a visitor who leaves may clear them at any moment
-        if heat is None:
-            line = self.line()
-            if line is None:
-                return None
-            path, end = line
-            heat = self._kept[key] = explain_path(path, until=end)
-            while len(self._kept) > HEAT_MAPS_KEPT:
-                self._kept.popitem(last=False)
-        return heat
-
-    def line(self) -> tuple[Path, int] | None:
-        """Return what is decoded of the line from the image to the current picture.
-
-        And the picture's index on it. None at rest, where the line is still to come (the path of a
-        direction with it, that of several by `line_now`), or while a move is under way.
-        """
-        frame, alphas, arrived = self.moves.position()
-        if not alphas or not arrived:
-            return None
-        if len(alphas) > 1:
-            path = self.lines.get(alphas)
-            return None if path is None else (path, len(path.alphas) - 1)
-        (name, alpha), *_ = alphas.items()
-        path = self.moves.path(name)
-        if path is None:
-            return None
-        return cut_at(path, alpha, frame, self.moves.service.domain.labels.index(path.label))
-
-    def line_now(self) -> Path | None:
-        """Return the line along several directions, decoded where it is not known.
-
-        None where a newer position came meanwhile, or one path or none leads there.
-
-        Raises
-        ------
-        GCDError
-            Where the classifier does not answer, or may not be asked as often.
-        """
-        wanted = self.moves.still_wanted()
-        _, alphas, _ = self.moves.position()
-        return self.lines.make(alphas, wanted) if len(alphas) > 1 else None
-
-    def cells_now(self) -> CellAttribution | None:
-        """Return the map of cells of the current picture, in full, asked for where it is not known.
-
-        None where a newer position came meanwhile.
-
-        Raises
-        ------
-        GCDError
-            Where the classifier does not answer, or may not be asked as often.
-        """
-        self.moves.draw_in_full()
-        wanted = self.moves.still_wanted()
-        frame, alphas, arrived = self.moves.position()
-        if frame.live or not arrived:
-            return None
-        return self.cells.make(frame.image, alphas, wanted)
-
-
-def nothing_explained(opened: Opened, index: int) -> Attribution:
-    """The map of an image that did not move: there is nothing to explain."""
-    own = opened.rest.probabilities[index]
-    if opened.source.probabilities[index] < THRESHOLD:
-        own = 1 - own
-    return Attribution(
-        map=torch.zeros(opened.image.shape[-2:]),
-        method="bb_lig",
-        baseline_index=0,
-        baseline_probability=own,
-        reached=False,
-        completeness_error=0.0,
-    )

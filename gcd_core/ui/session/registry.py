@@ -1,4 +1,4 @@
-"""Who is here: a session for each visitor, until it leaves, is idle, or too many came after it."""
+"""The sessions of all visitors: each begins with the first event and ends with the visit."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from gcd_core.ui.session.session import Session
 
 __all__ = ["DiskCache", "LazyResource", "Visitors"]  # the server and the page import all from here
 
-
-MAX_LEFT_REMEMBERED = 10_000  # who left, of whom it is remembered
-AWAY_SECONDS = 120.0  # seconds without a word, after which a visitor makes room for a new one
+MAX_LEFT_REMEMBERED = 10_000  # visitors who left, whose keys are remembered
+AWAY_SECONDS = 120.0  # without an event, after which a visitor makes room for a new one
 
 
 class Visitors:
@@ -27,14 +26,14 @@ class Visitors:
     Parameters
     ----------
     domain : Domain
-        To explore; the models behind it are `service`, the same for all.
+        All its visitors share the models in `service`.
     beside : Visitors, optional
-        Another domain's in this process: the limits hold for both domains' visitors together.
-        Close these first.
+        The visitors of another domain in this process. The limits hold for both domains together.
+        Close this object before that one.
     stored : DiskCache, optional
-        Where the examples' paths are kept on disk; with `beside`, that one's are.
+        Keeps the examples' paths on disk. With `beside`, that one's cache is used.
     limits : Environment, optional
-        Of all domains' visitors together; with `beside`, that one's hold.
+        Hold for the visitors of all domains together. With `beside`, that one's limits are used.
     """
 
     def __init__(
@@ -60,18 +59,17 @@ class Visitors:
 
     @property
     def of_all_domains(self) -> int:
-        """How many visitors there are, of this and all domains beside it."""
+        """The number of visitors of all domains in this process."""
         with self._lock:
             return len(self._sessions)
 
     def session(self, key: str | None) -> Session:
-        """Return the session of a visitor, made at the first call.
+        """Return the session of a visitor; make it at the first call.
 
         Raises
         ------
         GCDError
-            If this visitor has left, or were one more than the server takes, and none of the others
-            is away.
+            If this visitor has left, or if the server is full and nobody else is away.
         """
         who, now = self._who(key), time.monotonic()
         limits = self.service.context.limits
@@ -99,25 +97,25 @@ class Visitors:
         return session
 
     def end_idle(self) -> None:
-        """End the sessions of all domains that were idle for longer than the limit."""
+        """End all sessions, of every domain, that were idle for longer than the limit."""
         with self._lock:
             idle = self._idle_for(60.0 * self.service.context.limits.idle_minutes)
         for who in idle:
             self._end(who)
 
     def _count(self) -> None:
-        """Let the computing thread know how many there are; the lock is held."""
+        """Tell the compute thread how many visitors there are. The lock is held."""
         self.service.context.compute.visitors = max(1, len(self._sessions))
 
     def _idle_for(self, seconds: float) -> list[tuple[ModelService, str]]:
-        """Who has been idle for longer than that, who is so for longest first; the lock is held."""
+        """Return who was idle for longer than that, the longest first. The lock is held."""
         before = time.monotonic() - seconds
         return [who for who, session in self._sessions.items() if session.last_used < before]
 
     def forget(self, key: str | None) -> None:
-        """End a visitor's session: stop its work and drop its images; nothing more is done for it.
+        """End a visitor's session: stop its work and drop its images.
 
-        What names no visitor, as a client of the API may, can come back.
+        Later events with this key are refused. A client of the API without a key may come back.
         """
         who = self._who(key)
         if key:
@@ -128,7 +126,7 @@ class Visitors:
         self._end(who)
 
     def close(self) -> None:
-        """End every session of this domain, and wait until no work of its is left."""
+        """End every session of this domain, and wait until its work has ended."""
         for who in self._own():
             self._end(who)
         self.preparation.close()
@@ -137,7 +135,7 @@ class Visitors:
             self.service.context.close()
 
     def _who(self, key: str | None) -> tuple[ModelService, str]:
-        """A visitor among those of all domains: a browser may send the same key to two."""
+        """Name a visitor among those of all domains; a browser may send one key to two domains."""
         return self.service, key or "anonymous"
 
     def _own(self) -> list[tuple[ModelService, str]]:

@@ -1,4 +1,4 @@
-"""What one visitor has open: the image, the label to explain, the directions, a search."""
+"""What one visitor has: an open image, the label to explain, sets of directions, a search."""
 
 from __future__ import annotations
 
@@ -7,115 +7,139 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path as FilePath
-from typing import Any
 
+import torch
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.method.attribution import Attribution
-from gcd_core.method.cells import CellAttribution
+from gcd_core.images.reading import NOT_A_RADIOGRAPH, fit_words
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.search import Question
 from gcd_core.method.settings import Settings
-from gcd_core.method.walk import Path
-from gcd_core.ui.engine.decoded_paths import Paths
 from gcd_core.ui.engine.jobs import RunningSearch
 from gcd_core.ui.engine.service import ModelService
-from gcd_core.ui.frames import Alphas, Frame, Opened, shown_names, weak_direction_names
+from gcd_core.ui.frames import SLIDERS, Opened, shown_names, weak_direction_names
 from gcd_core.ui.session.batch_walk import BatchWalk
-from gcd_core.ui.session.direction_sets import Sets
+from gcd_core.ui.session.direction_sets import BUNDLED, Sets
 from gcd_core.ui.session.display import Display, SentPictures
-from gcd_core.ui.session.heatmaps import Maps
-from gcd_core.ui.session.regions import Regions
-from gcd_core.ui.session.slider_state import Moves
+from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.uploads import UploadTally
 
 __all__ = ["RunningSearch", "Session"]  # the tabs import both from here
 
+NOT_OPENED = "The image that this was meant for could not be opened."
+
 
 class Session:
-    """One visitor's state; nothing of it is shared, and all of it goes with the visitor.
-
-    Each image, label and set of directions has `moves` of its own, which are put in place at once,
-    when everything they begin with is there.
+    """The state of one visitor. Nothing of it is shared, and all of it goes with the visitor.
 
     Attributes
     ----------
     label : str
-        The one to explain.
-    directions : DirectionSet or None
-        Those of the label: found, loaded, or the domain's own.
-    folded : list of str
-        Those of them that hardly move the classifier, as far as their proxy knows.
-    example : int or None
-        The number of the opened example.
+        The label to explain.
+    directions : DirectionSet
+        The set in use for this label; without names where there is none.
+    weak_directions : list of str
+        The directions that hardly move the classifier, as far as their proxy knows.
+    image : OpenImage or None
+        What is open.
     sets : Sets
-        Those found or loaded.
-    regions : Regions or None
-        Those that were tried of the opened image.
+        The sets of directions that the visitor found or loaded.
     search : RunningSearch or None
-        The visitor's last.
-    compared : dict or None
-        What Compare showed last, in numbers.
+        The visitor's last search.
     wall : BatchWalk or None
-        Of many images, walked last.
+        The visitor's last walk of many images.
     display : Display
-        How the pictures are looked at.
+        How the visitor looks at the pictures.
     sent_pictures : SentPictures
-        Those that the visitor's page has.
-    laid_out : tuple or None
-        The names and the folded ones that the page's rows were laid out for.
+        The pictures that the visitor's page has.
+    laid_out : tuple of (list of str, list of str)
+        The directions that the page shows rows for, and which of these rows are folded away.
     folder : pathlib.Path
-        For files to take home.
+        Where files to download are written.
     uploads : UploadTally
-        Of the files that were opened.
+        Counts the files that the visitor sent.
     """
 
     def __init__(self, service: ModelService) -> None:
         self.service = service
-        self.label: str = service.domain.labels[0]
-        self.directions: DirectionSet | None = None
-        self.folded: list[str] = []
-        self.example: int | None = None
         self.sets = Sets()
-        self.moves: Moves | None = None
-        self.maps: Maps | None = None
-        self.regions: Regions | None = None
+        self.image: OpenImage | None = None
         self.search: RunningSearch | None = None
-        self.compared: dict[str, Any] | None = None
         self.wall: BatchWalk | None = None
         self.display, self.sent_pictures = Display(), SentPictures()
-        self.laid_out: tuple[list[str], list[str]] | None = None
+        self.laid_out: tuple[list[str], list[str]] = (list(SLIDERS), [])
         self.last_used = time.monotonic()
         self.uploads = UploadTally(service.context.limits)
         self.folder = FilePath(tempfile.mkdtemp(prefix="gcd-", dir=service.context.folder))
         self._tickets = itertools.count(1)
-        self._opening = 0
-        self._lock = threading.Lock()
+        self._newest = self._shown = 0  # tickets: of what was asked for, and of what is open
+        self._under_way: set[int] = set()
+        self._news = threading.Condition()
+        self._choose(service.domain.labels[0])
 
     # -- opening ----------------------------------------------------------------------------
 
+    def open_file(self, file: FilePath) -> OpenImage | None:
+        """Open a file that the visitor sent, and delete it. Return as `open_image` does.
+
+        Raises
+        ------
+        GCDError
+            If the visitor sent too much, or the file is not an image.
+        """
+        with self._opening() as ticket:
+            data = file.read_bytes()
+            file.unlink(missing_ok=True)  # a visitor's image is kept in the session only
+            self.uploads.take(len(data))
+            picture, domain = self.service.read(data), self.service.domain
+            grey, shape = domain.generator.channels == 1, picture.shape
+            notice = NOT_A_RADIOGRAPH if grey and picture.photograph else ""
+            fitted = fit_words(shape, domain.fit)
+            if fitted:
+                fitted = f"{fitted} from {shape[0]} \N{MULTIPLICATION SIGN} {shape[1]} pixels"
+            aspect = shape[0] / shape[1] if domain.fit == "stretch" else 1.0
+            name = picture.name(file.name)
+            opened = self.service.open_upload(picture.image, name, notice, fitted, aspect)
+            return self._show(opened, None, ticket)
+
     def open_image(
         self, image: Tensor, name: str, notice: str = "", fitted: str = "", aspect: float = 1.0
-    ) -> Opened | None:
-        """Open a visitor's own image (1, C, H, W), with a word of warning where there is one.
+    ) -> OpenImage | None:
+        """Open a visitor's own image.
 
-        `fitted` says how it was brought to a square, where it was none, and `aspect` in which shape
-        it is to be seen.
+        An image that is unlike the domain's own images is opened too; its notice says so.
 
-        An image that is unlike the domain's own is opened too, and has a notice that says so.
-        Returns None where another image was asked for meanwhile: that one is shown instead.
+        Parameters
+        ----------
+        image : Tensor (1, C, H, W)
+            In [0, 1].
+        name : str
+            What the page calls it.
+        notice : str
+            A warning to show with it.
+        fitted : str
+            How it was made square; "" if it was square.
+        aspect : float
+            Width by height in which it is shown.
+
+        Returns
+        -------
+        OpenImage or None
+            None if another image was asked for meanwhile: that one is shown instead.
         """
-        ticket = self._begin_opening()
-        opened = self.service.open_upload(image, name, notice, fitted, aspect)
-        return self._show(opened, None, ticket)
+        with self._opening() as ticket:
+            opened = self.service.open_upload(image, name, notice, fitted, aspect)
+            return self._show(opened, None, ticket)
 
-    def open_example(self, index: int) -> Opened | None:
-        """Open one of the domain's examples; None where another image was asked for meanwhile."""
-        ticket = self._begin_opening()
-        return self._show(self.service.open_example(index), index, ticket)
+    def open_example(self, index: int) -> OpenImage | None:
+        """Open one of the domain's examples, by its number from 0. Return as `open_image` does."""
+        with self._opening() as ticket:
+            return self._show(self.service.open_example(index), index, ticket)
 
     def explain(self, label: str) -> None:
         """Choose the label to explain.
@@ -123,95 +147,134 @@ class Session:
         Raises
         ------
         GCDError
-            Where the domain has no such label.
+            If the domain has no such label.
         """
         check_label(self.service.domain, label)
-        with self._lock:
-            self.label = label
-            self._start_afresh(self.opened)
+        with self._news:
+            self._choose(label)
 
     def use(self, label: str, name: str) -> None:
-        """Explore a set of directions: a kept one, or the domain's own by the name "bundled".
+        """Choose a label and the set of directions for it; "bundled" is the domain's own.
 
         Raises
         ------
         GCDError
-            Where the domain has no such label, or no set has the name.
+            If the domain has no such label, or no set has this name.
         """
         check_label(self.service.domain, label)
-        with self._lock:
+        with self._news:
             self.sets.use(label, name)
-            self.label = label
-            self._start_afresh(self.opened)
+            self._choose(label)
 
     def close(self) -> None:
-        """Stop this visitor's work and drop what was theirs."""
-        with self._lock:
+        """Stop the visitor's work, and drop everything that was theirs."""
+        with self._news:
             if self.search is not None:
                 self.service.searches.cancel(self.search)
             if self.wall is not None:
                 self.wall.cancel.set()
-            self._opening = next(self._tickets)  # what is being opened comes too late
-            self._leave()
-            self.directions = None
+            self._newest = next(self._tickets)  # what is still being opened is not shown
+            if self.image is not None:
+                self.image.leave()
+                self.image.drop_paths()
+            self.image = None
             self.sets.clear()
+            self._news.notify_all()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _begin_opening(self) -> int:
-        with self._lock:
-            self._opening = next(self._tickets)
-            return self._opening
+    @contextmanager
+    def _opening(self) -> Iterator[int]:
+        """Draw a ticket for an image, which counts as being opened inside."""
+        with self._news:
+            ticket = self._newest = next(self._tickets)
+            self._under_way.add(ticket)
+        try:
+            yield ticket
+        finally:
+            with self._news:
+                self._under_way.remove(ticket)
+                self._news.notify_all()
 
-    def _show(self, opened: Opened, example: int | None, ticket: int) -> Opened | None:
-        """Show an opened image, unless another was asked for since the ticket was drawn."""
-        with self._lock:
-            if ticket != self._opening:
+    def _show(self, opened: Opened, example: int | None, ticket: int) -> OpenImage | None:
+        """Make an opened image the open one, unless its ticket is not the newest."""
+        with self._news:
+            if ticket != self._newest:
                 return None
-            self.example = example
-            self._start_afresh(opened)
-        return opened
+            self._shown = ticket
+            return self._begin(opened, example)
 
-    def _start_afresh(self, opened: Opened | None) -> None:
-        """Begin at rest with an image and the current label; the lock is held."""
-        self._leave()
-        self.compared = None
-        found = self.sets.in_use(self.label)
-        self.directions = found or self.service.ready_directions(self.label)
-        self.folded = []
-        if self.directions is not None:
-            self.folded = weak_direction_names(self.directions, self.service.domain.alpha_max)
-        if opened is None:
-            return
-        paths = None
-        if self.directions is not None:
-            if self.example is not None and found is None:
-                paths = self.service.example_paths(self.example, self.label, self.directions)
-            else:
-                paths = self.service.paths(opened, self.directions, self.label)
-        self.moves = Moves(self.service, opened, self.directions, paths)
-        self.maps = Maps(self.moves, self.label)
-        tried = [name for name in self.names if name not in self.folded]
-        self.regions = Regions(self.service, opened, self.directions, tried, self.label)
+    def _choose(self, label: str) -> None:
+        """Explain a label along its set in use; an open image begins anew. The lock is held."""
+        own = self.sets.in_use(label) or self.service.ready_directions(label)
+        none = DirectionSet([], torch.empty(0, 0), {"label": label})
+        self.label, self.directions = label, own or none
+        alpha_max = self.service.domain.alpha_max
+        self.weak_directions = weak_direction_names(self.directions, alpha_max)
+        if self.image is not None:
+            self._begin(self.image.opened, self.image.example)
 
-    def _leave(self) -> None:
-        if self.moves is not None and self.maps is not None:
-            self.moves.leave()
-            self.maps.clear()
-        if self.regions is not None:
-            self.regions.cancel()
-        self.moves = self.maps = self.regions = None
+    def _begin(self, opened: Opened, example: int | None) -> OpenImage:
+        """Put a new open image in the place of the one before. The lock is held."""
+        before = self.image
+        if before is not None:
+            before.leave()
+        self.image = OpenImage(
+            self.service,
+            opened,
+            self.label,
+            self.directions,
+            self.weak_directions,
+            self.sets.used(self.label) == BUNDLED,
+            example,
+            before,
+        )
+        return self.image
 
-    # -- searching --------------------------------------------------------------------------
+    # -- what is open -----------------------------------------------------------------------
 
-    def start_search(self, settings: Settings) -> RunningSearch:
-        """Search from the opened image, going on from a cancelled search of the same question.
+    @property
+    def names(self) -> list[str]:
+        """The directions that have a slider."""
+        return shown_names(self.directions)
+
+    def open_now(self, problem: str = "There is no image yet") -> OpenImage:
+        """Return the open image.
 
         Raises
         ------
         GCDError
-            Where no image is open, a search runs already, or too many wait.
+            If there is none. Its sentence is the problem, and "open an image first".
         """
-        with self._lock:
+        if self.image is None:
+            raise GCDError(f"{problem}: open an image first.")
+        return self.image
+
+    def open_next(self, problem: str = "There is no image yet") -> OpenImage:
+        """Return the open image; if another one is being opened, wait for it and return that.
+
+        Raises
+        ------
+        GCDError
+            As `open_now`, or if the image that is waited for cannot be opened.
+        """
+        with self._news:
+            waits = self._newest in self._under_way
+            self._news.wait_for(lambda: self._newest not in self._under_way)
+            if waits and self._shown != self._newest:
+                raise GCDError(NOT_OPENED)
+            return self.open_now(problem)
+
+    # -- searching --------------------------------------------------------------------------
+
+    def start_search(self, settings: Settings) -> RunningSearch:
+        """Search from the open image; go on from a cancelled search of the same question.
+
+        Raises
+        ------
+        GCDError
+            If no image is open, a search of this visitor runs already, or too many wait.
+        """
+        with self._news:
             opened, last = self.searchable(), self.search
             search = RunningSearch(opened.image, opened.name, self.label, settings)
             question = Question.of(self.service.domain, self.label, settings)
@@ -222,109 +285,8 @@ class Session:
         return search
 
     def searchable(self) -> Opened:
-        """Return the image that a search could start from; refuse as `start_search` does."""
-        opened = self.opened
-        if opened is None:
-            raise GCDError("There is nothing to search from yet: open an image first.")
+        """Return the image that a search would start from; raise as `start_search` does."""
+        opened = self.open_now("There is nothing to search from yet").opened
         if self.search is not None and self.search.running:
             raise GCDError("A search is running already: cancel it or wait for it to end.")
         return opened
-
-    # -- what is open -----------------------------------------------------------------------
-
-    @property
-    def opened(self) -> Opened | None:
-        """The opened image."""
-        moves = self.moves
-        return None if moves is None else moves.opened
-
-    @property
-    def current(self) -> Frame | None:
-        """The picture where the sliders stand."""
-        moves = self.moves
-        return None if moves is None else moves.current
-
-    @property
-    def alphas(self) -> Alphas:
-        """Where the sliders stand."""
-        moves = self.moves
-        return {} if moves is None else moves.alphas
-
-    @property
-    def moved(self) -> str:
-        """The direction that was moved last."""
-        moves = self.moves
-        return next(iter(self.names), "g") if moves is None else moves.moved
-
-    @property
-    def paths(self) -> Paths | None:
-        """The decoded paths of the image along the directions."""
-        moves = self.moves
-        return None if moves is None else moves.paths
-
-    @property
-    def names(self) -> list[str]:
-        """The directions that have a slider."""
-        directions = self.directions
-        return [] if directions is None else shown_names(directions)
-
-    @property
-    def index(self) -> int:
-        """The explained label's place among the domain's labels."""
-        return self.service.domain.labels.index(self.label)
-
-    # -- moving: see `Moves` ----------------------------------------------------------------
-
-    def path(self, name: str) -> Path | None:
-        """Return the path along a direction, or None where it is not decoded yet."""
-        moves = self.moves
-        return None if moves is None else moves.path(name)
-
-    def path_now(self, name: str) -> Path:
-        """Return the path along a direction, waited for."""
-        return opened_moves(self, "There is no direction to follow yet").path_now(name)
-
-    def move(self, alphas: Alphas, moved: str | None = None) -> Frame | None:
-        """Go to z_sem + sum of alpha_i v_i; None where a newer position came meanwhile."""
-        return opened_moves(self, "There is nothing to move yet").move(alphas, moved)
-
-    def to_flip(self, name: str, margin: float | None) -> tuple[Frame | None, bool]:
-        """Go to a direction's counterfactual; say whether the prediction flipped there."""
-        return opened_moves(self, "There is no direction to follow yet").to_flip(name, margin)
-
-    def draw_in_full(self) -> Frame | None:
-        """Decode the current picture in full in a pause of moves; None where that is not needed."""
-        moves = self.moves
-        return None if moves is None else moves.draw_in_full()
-
-    def heat(self, kind: str) -> Attribution | CellAttribution | Tensor | None:
-        """Return the map over the picture: none, the difference (H, W), or an attribution."""
-        maps = self.maps
-        return None if maps is None else maps.heat(kind)
-
-    def cells_now(self) -> CellAttribution | None:
-        """Return the map of cells of the current picture; None where a newer position came."""
-        maps = self.maps
-        return None if maps is None else maps.cells_now()
-
-    def line(self) -> tuple[Path, int] | None:
-        """Return what is decoded of the line to the current picture, and its index on it."""
-        maps = self.maps
-        return None if maps is None else maps.line()
-
-    def line_now(self) -> Path | None:
-        """Return the line along several directions; None where there is none to decode."""
-        maps = self.maps
-        return None if maps is None else maps.line_now()
-
-    def price(self, kind: str) -> str:
-        """What a map costs, where the classifier is not asked before one agrees."""
-        maps = self.maps
-        return "" if maps is None else maps.price(kind)
-
-
-def opened_moves(session: Session, problem: str) -> Moves:
-    """The moves of a session's image; a GCDError that begins with the problem where none is."""
-    if session.moves is None:
-        raise GCDError(f"{problem}: open an image first.")
-    return session.moves

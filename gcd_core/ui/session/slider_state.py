@@ -1,4 +1,4 @@
-"""The moves of one opened image along its directions, and what is seen on the way."""
+"""The sliders of one opened image: where they stand, and the picture at that position."""
 
 from __future__ import annotations
 
@@ -30,37 +30,44 @@ from gcd_core.ui.frames import (
 )
 
 
-class Moves:
-    """Where the sliders of one opened image stand, the picture there, and those seen before.
+class SliderState:
+    """The position of the sliders, the picture there, and the pictures of earlier positions.
 
-    It begins at rest. Each move has a ticket: what was decoded for an older one is not shown when
-    it comes. Another image, label or set of directions has moves of its own.
+    At first all sliders stand at 0. Every move draws a ticket. A picture that was decoded for an
+    older ticket is not shown.
 
     Parameters
     ----------
     service : ModelService
     opened : Opened
-    directions : DirectionSet or None
-        None where the label has none yet: the image stays at rest then.
-    paths : Paths or None
-        The image's paths along them, joined; `leave` leaves them.
+    directions : DirectionSet
+        Without names where the label has no directions; then nothing can be moved.
+    paths : Paths
+        The decoded paths of the image along these directions.
+
+    Attributes
+    ----------
+    names : list of str
+        The directions that have a slider.
+    alphas : dict of str to float
+        The position. A direction that is not named stands at 0.
+    moved : str
+        The direction that was moved last.
+    current : Frame
+        The newest picture. While a move is under way, it is the picture of the position before.
     """
 
     def __init__(
-        self,
-        service: ModelService,
-        opened: Opened,
-        directions: DirectionSet | None,
-        paths: Paths | None,
+        self, service: ModelService, opened: Opened, directions: DirectionSet, paths: Paths
     ) -> None:
         self.service, self.opened = service, opened
         self.directions, self.paths = directions, paths
-        self.names = [] if directions is None else shown_names(directions)
+        self.names = shown_names(directions)
         self.alphas: Alphas = {}
         self.moved = self.names[0] if self.names else "g"
-        self.current: Frame = opened.rest
+        self.current: Frame = opened.reconstruction
         self._frames = KeptFrames()
-        self._frames.keep({}, opened.rest)
+        self._frames.keep({}, opened.reconstruction)
         self._targets: dict[tuple[str, float], Path] = {}
         self._tickets = itertools.count(1)
         self._newest = 0
@@ -69,28 +76,22 @@ class Moves:
         self._decoding = threading.Lock()
 
     def leave(self) -> None:
-        """End the work for this image; what is under way comes too late to be shown."""
+        """Drop all pictures. Moves that are under way are not shown any more."""
         with self._lock:
             self._left, self._newest = True, next(self._tickets)
             self._frames.clear()
             self._targets.clear()
-        if self.paths is not None:
-            self.paths.leave()
 
     # -- paths ---------------------------------------------------------------------------------
 
-    def path(self, name: str) -> Path | None:
-        """Return the path along a direction, or None where it is not decoded yet."""
-        return None if self.paths is None else self.paths.get(name)
-
     def path_now(self, name: str) -> Path:
-        """Return the path along a direction, waited for.
+        """Wait for the path along a direction, and return it.
 
         Raises
         ------
         GCDError
-            Where there is no such direction, its path cannot be decoded, the image was left, or
-            after a minute others' paths still go first.
+            If there is no such direction, if its path cannot be decoded, if another image was
+            opened meanwhile, or if the paths of others still go first after a minute.
         """
         path = self._paths_with(name).wanted(name)
         if self._left:
@@ -98,15 +99,15 @@ class Moves:
         return path
 
     def awaited(self, name: str) -> Iterator[Before]:
-        """Wait for a path, and say at once and every few seconds who goes first.
+        """Wait for a path; yield at once, and every few seconds, how many paths go first.
 
-        Raises as `path_now`, which returns at once afterwards.
+        `path_now` returns at once afterwards. It raises the same errors.
         """
         yield from self._paths_with(name).awaited(name)
 
     def _paths_with(self, name: str) -> Paths:
-        if self.paths is None:
-            raise GCDError("There is no direction to follow yet: open an image first.")
+        if not self.names:
+            raise GCDError("There are no directions to follow yet: find or load some first.")
         if name not in self.names:
             raise GCDError(
                 f"There is no direction {name!r} to follow: choose one of {', '.join(self.names)}."
@@ -114,13 +115,13 @@ class Moves:
         return self.paths
 
     def position(self) -> tuple[Frame, Alphas, bool]:
-        """The current picture, where the sliders stand, and whether it is the one from there."""
+        """Return the current picture, the position, and whether the picture is of that position."""
         with self._lock:
             frame, alphas = self.current, dict(self.alphas)
             return frame, alphas, self._frames.get(alphas) is frame
 
     def still_wanted(self) -> Callable[[], bool]:
-        """Return what says whether no newer position has come since."""
+        """Return a function that says whether the sliders still stand where they stand now."""
         with self._lock:
             ticket = self._newest
         return lambda: ticket == self._newest
@@ -128,8 +129,21 @@ class Moves:
     # -- moving --------------------------------------------------------------------------------
 
     def move(self, alphas: Alphas, moved: str | None = None) -> Frame | None:
-        """Go to z_sem + sum of alpha_i v_i; None where a newer position came meanwhile."""
-        if self.directions is None:
+        """Go to z_sem + sum of alpha_i v_i.
+
+        Parameters
+        ----------
+        alphas : dict of str to float
+            The new position.
+        moved : str, optional
+            The direction to call the moved one. By default the first whose alpha changes.
+
+        Returns
+        -------
+        Frame or None
+            The picture there. None if a newer move came meanwhile, or the image was left.
+        """
+        if not self.names:
             raise GCDError("There are no directions to move along yet: find or load some first.")
         wanted = rounded(alphas, self.names)
         with self._lock:
@@ -148,21 +162,28 @@ class Moves:
                 latent = latent_at(self.opened, self.directions, wanted)
                 frame = self.service.decode_live(latent, self.opened.image)
         frame = self.service.second_opinion.on(frame)
-        if not self._arrive(frame, wanted, ticket):
+        if not self._keep(frame, wanted, ticket, show=True):
             return None
         if self.service.decodes_ahead:
-            self.service.ahead.follow(self, self._ahead(self.directions, wanted, ticket))
+            self.service.ahead.follow(self, self._ahead(wanted, ticket))
         return frame
 
     def to_flip(self, name: str, margin: float | None) -> tuple[Frame | None, bool]:
-        """Go to a direction's counterfactual; say whether the prediction flipped there.
+        """Go to the counterfactual along a direction; all other sliders go to 0.
 
         Parameters
         ----------
         name : str
         margin : float or None
-            How far beyond the threshold its probability is to lie, 0 to 0.5: the nearest picture of
-            which that is so, found by bisection. None goes to the most convincing one.
+            How far the probability must lie beyond the threshold, from 0 to 0.5. The nearest such
+            picture is found by bisection. None goes to the most convincing picture of the path.
+
+        Returns
+        -------
+        frame : Frame or None
+            None if a newer move came meanwhile.
+        flipped : bool
+            Whether the prediction flips along the path. If not, the frame is the nearest to a flip.
         """
         path = self.path_now(name)
         if margin is None:
@@ -180,8 +201,8 @@ class Moves:
         return self.move({name: alpha}, name), path.any_flip
 
     def _narrowed(self, path: Path, name: str, margin: float) -> Path:
-        """The path along a direction with the smallest change of a margin found by bisection."""
-        if (path.choice, path.margin) == (SMALLEST, margin) or self.directions is None:
+        """Return the path with the smallest change of this margin, found by bisection."""
+        if (path.choice, path.margin) == (SMALLEST, margin):
             return path
         found = self._targets.get((name, margin))
         if found is None:
@@ -191,13 +212,13 @@ class Moves:
         return found
 
     def draw_in_full(self) -> Frame | None:
-        """Decode the current picture in full, where the live decoder drew it, in a pause of moves.
+        """Decode the current picture in full, in a pause between live moves.
 
-        None where it is full already, or a newer position came meanwhile.
+        None if it is decoded in full already, or if a newer move came meanwhile.
         """
         with self._lock:
             frame, ticket, alphas = self.current, self._newest, self.alphas
-        if self.directions is None or not frame.live:
+        if not frame.live:
             return None
         full = self._on_path(alphas) or self.service.decode_later(
             latent_at(self.opened, self.directions, alphas),
@@ -207,49 +228,47 @@ class Moves:
         if full is None:
             return None
         full = self.service.second_opinion.on(full)
-        return full if self._arrive(full, alphas, ticket) else None
+        return full if self._keep(full, alphas, ticket, show=True) else None
 
     def still(self, patience: float = 20.0) -> tuple[Frame, Alphas]:
-        """Return the current picture, decoded in full, and where it is, once no move is under way.
+        """Wait until no move is under way; return the picture, decoded in full, and its position.
 
         Raises
         ------
         GCDError
-            Where that takes longer than `patience` seconds.
+            If that takes longer than `patience` seconds.
         """
         deadline = time.monotonic() + patience
         while True:
-            with self._lock:
-                frame, alphas = self.current, dict(self.alphas)
-                at_rest = self._frames.get(alphas) is frame
-            if at_rest and not frame.live:
+            frame, alphas, arrived = self.position()
+            if arrived and not frame.live:
                 return frame, alphas
             if time.monotonic() > deadline:
                 raise GCDError("The picture is still being decoded: try again in a moment.")
-            if at_rest:
+            if arrived:
                 self.draw_in_full()
             else:
                 time.sleep(0.02)
 
-    def _ahead(self, directions: DirectionSet, here: Alphas, ticket: int) -> Iterator[None]:
-        """Decode the stops next to a position, one at a time, while it is the current one."""
+    def _ahead(self, here: Alphas, ticket: int) -> Iterator[None]:
+        """Decode the slider stops next to a position, one per step, until the sliders move on."""
         alpha_max = self.service.domain.alpha_max
         for alphas in neighbours(here, self.names, self.moved, alpha_max):
             if ticket != self._newest or not self.service.decodes_ahead:
                 return
             if alphas in self._frames or self._on_path(alphas) is not None:
                 continue
-            latent = latent_at(self.opened, directions, alphas)
+            latent = latent_at(self.opened, self.directions, alphas)
             frame = self.service.decode_live(latent, self.opened.image, Urgency.NEXT)
             self._keep(frame, alphas, ticket)
             yield
 
     def _on_path(self, alphas: Alphas) -> Frame | None:
-        """The frame at a position, where it lies on a decoded path."""
+        """Return the frame at a position that lies on a decoded path; None elsewhere."""
         if len(alphas) != 1:
             return None
         (name, alpha), *_ = alphas.items()
-        played = None if self.paths is None else self.paths.played(name)
+        played = self.paths.played(name)
         if played is None:
             return None
         path = played.path
@@ -258,17 +277,11 @@ class Moves:
             return None
         return path_frame(path, i, self.service.domain.labels, played.opinion(i))
 
-    def _keep(self, frame: Frame, alphas: Alphas, ticket: int) -> bool:
-        """Keep a frame unless a newer position has come; say whether it was kept."""
+    def _keep(self, frame: Frame, alphas: Alphas, ticket: int, show: bool = False) -> bool:
+        """Keep a frame, and show it if asked; return False if the ticket is not the newest."""
         with self._lock:
             if ticket == self._newest:
                 self._frames.keep(alphas, frame)
-            return ticket == self._newest
-
-    def _arrive(self, frame: Frame, alphas: Alphas, ticket: int) -> bool:
-        """Show a frame unless a newer position has come; say whether it is shown."""
-        with self._lock:
-            if ticket == self._newest:
-                self._frames.keep(alphas, frame)
-                self.current = frame
+                if show:
+                    self.current = frame
             return ticket == self._newest

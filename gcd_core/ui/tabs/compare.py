@@ -15,11 +15,10 @@ from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import overlay
-from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.attribution import explain_path
 from gcd_core.method.walk import Path
-from gcd_core.ui.frames import Opened
 from gcd_core.ui.session.registry import Visitors
-from gcd_core.ui.tabs.handler import Answer, Tab, connect
+from gcd_core.ui.tabs.handler import Answer, Tab, connect, connect_downloads, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.exports import COMPARISONS, save_comparison
@@ -48,12 +47,11 @@ def row(name: str, path: Path, before: float | None, after: float | None) -> dic
     }
 
 
-def card(
-    opened: Opened, positive: str, numbers: dict[str, Any], path: Path, heat: Attribution
-) -> str:
+def card(source: Tensor, positive: str, numbers: dict[str, Any], path: Path) -> str:
     """One direction's counterfactual, heat map and numbers; `positive` names the label's."""
     image = drawn(path.counterfactual_image)
-    heated = drawn(overlay(opened.image, heat.map, 0.65))
+    heat = explain_path(path, until=path.counterfactual).map
+    heated = drawn(overlay(source, heat, 0.65))
     verdict = "flips" if numbers["flipped"] else "no flip: nearest point"
     opinion = ""
     if numbers["oracle"] is not None:
@@ -136,9 +134,9 @@ class CompareTab(Tab):
         self.numbers = gr.JSON(label="facts", visible=False)
         with gr.Row(elem_id="compare"):
             with gr.Column(elem_id="compare-cards", min_width=480):
-                self.cards = gr.HTML(label="cards", apply_default_css=False, elem_id="cards")
+                self.cards = html("cards")
             with gr.Column(elem_id="compare-matrix", min_width=320):
-                self.matrix = gr.HTML(label="matrix", apply_default_css=False, elem_id="matrix")
+                self.matrix = html("matrix")
                 self.again = gr.Button("Compare again", size="sm", elem_id="compare-again")
                 self.file_format = gr.Textbox("csv", label="file_format", visible=False)
                 with gr.Row(elem_id="compare-save"):
@@ -151,43 +149,42 @@ class CompareTab(Tab):
     def compare(self, request: gr.Request) -> Iterator[Answer]:
         """Every direction's counterfactual; the last answer holds all rows and the matrix."""
         session = self.session(request)
-        opened, moves = session.opened, session.moves
-        if opened is None or moves is None or session.directions is None:
-            raise GCDError("There is nothing to compare yet: open an image with directions first.")
-        label, positive, i = session.label, label_names(session)[1], session.index
+        image = session.open_next("There is nothing to compare yet")
+        opened, sliders, names = image.opened, image.sliders, image.names
+        if not names:
+            raise GCDError("There is nothing to compare yet: find or load directions first.")
+        label, positive, i = image.label, label_names(image)[1], image.index
         before = opened.source.oracle[i] if opened.source.oracle else None
         numbers: dict[str, Any] = {"label": label, "image_name": opened.name, "rows": []}
         numbers["set"] = session.sets.used(label)
-        numbers |= {"lpips": [], "reconstruction_flips": reconstruction_flips(session)}
+        numbers |= {"lpips": [], "reconstruction_flips": reconstruction_flips(image)}
         head = f'<p class="gcd-quiet">Directions: {escape(numbers["set"])}</p>'
-        head += cautions_line(session)
+        head += cautions_line(image)
         cards: list[str] = []
         images: list[Tensor] = []
-        names = moves.names
         for name in names:
             others = [waiting_card(n) for n in names[len(cards) + 1 :]]
             try:
-                for first in moves.awaited(name):
+                for first in sliders.awaited(name):
                     waiting = waiting_card(name, after_others(*first))
                     yield self._shown(numbers, shown(head, [*cards, waiting, *others]))
-                path = moves.path_now(name)
+                path = sliders.path_now(name)
             except GCDError:
-                if session.moves is moves:
+                if session.image is image:
                     raise
                 return  # another image was opened meanwhile: nobody asks about this one any more
-            if session.moves is not moves:
+            if session.image is not image:
                 return
             opinion = self.service.second_opinion.of(path.counterfactual_image)
             numbers["rows"].append(row(name, path, before, opinion[i] if opinion else None))
-            heat = explain_path(path, until=path.counterfactual)
-            cards.append(card(opened, positive, numbers["rows"][-1], path, heat))
+            cards.append(card(opened.image, positive, numbers["rows"][-1], path))
             images.append(path.counterfactual_image)
         lpips = self.service.distances_between(torch.cat(images))
         values = distances(numbers["rows"], lpips)
-        vectors = torch.stack([session.directions[name].vector for name in names])
+        vectors = torch.stack([image.directions[name].vector for name in names])
         cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=2)
         numbers |= {"lpips": values, "cosines": cosines.tolist(), "alike": twins(names, values)}
-        session.compared = numbers
+        image.compared = numbers
         yield self._shown(numbers, shown(head, cards), tables(names, values, cosines))
 
     def _shown(self, numbers: dict[str, Any], cards: str, matrix: str = "") -> Answer:
@@ -197,10 +194,9 @@ class CompareTab(Tab):
     def save(self, file_format: str, request: gr.Request) -> Answer:
         """Writes the last comparison as `csv`, `json`, or with all its pictures as `zip`."""
         session = self.session(request)
-        if session.compared is None:
-            raise GCDError("There is nothing to save yet: compare first.")
-        file = save_comparison(session, session.compared, file_format)
-        return {self.numbers: session.compared, self.file: str(file)}
+        image = session.open_now("There is nothing to save yet")
+        file = save_comparison(session.folder, image, file_format)
+        return {self.numbers: image.compared, self.file: str(file)}
 
     def bind(self, tab: gr.Tab) -> None:
         """Connects the components: the tab compares when it is opened."""
@@ -211,14 +207,5 @@ class CompareTab(Tab):
             [self.numbers, self.cards, self.matrix],
             "compare",
         )
-        for name, button in self.saves.items():
-            saved = connect(
-                button.click,
-                self.save,
-                self.file_format,
-                [self.numbers, self.file],
-                "save_comparison" if name == "csv" else f"save_comparison_{name}",
-                public=name == "csv",
-                js=f"gcd.withFirst('{name}')",
-            )
-            saved.success(None, None, None, js="gcd.download('#compare-file')")
+        shown = [self.numbers, self.file]
+        connect_downloads(self.saves, self.save, self.file_format, shown, "save_comparison")

@@ -1,4 +1,4 @@
-"""The report of what is on screen, for a visitor to take home."""
+"""Files to download: the report, a comparison, and a path as a table."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.drawing import encode_png, overlay, save_png
-from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.attribution import explain_path
 from gcd_core.method.walk import Path
 from gcd_core.report.captions import caption
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
+from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.payload import (
     cautions_of,
@@ -31,63 +32,59 @@ from gcd_core.wording import percent
 
 
 def report_of(session: Session) -> Report:
-    """What a session shows: the current picture, all sliders, the curve and map that lead there.
+    """Return the report of the open image: picture, slider position, curve and heat map.
 
     Raises
     ------
     GCDError
-        Where no image is open or its label has no directions, or the path cannot be decoded.
+        If no image is open, its label has no directions, or the path cannot be decoded.
     """
-    moves, maps = session.moves, session.maps
-    if moves is None or maps is None or moves.directions is None:
-        raise GCDError("There is nothing to report yet: open an image and move a slider first.")
-    path = moves.path_now(moves.moved)
-    current, positions = moves.still()
+    image = session.open_now("There is nothing to report yet")
+    opened, maps, i = image.opened, image.maps, image.index
+    path = image.sliders.path_now(image.sliders.moved)
+    current, positions = image.sliders.still()
     if len(positions) > 1:
         maps.line_now()
-        line = maps.line()
-        path = path if line is None else line[0]
-    heat = maps.heat("bb_lig")
-    if not isinstance(heat, Attribution):
+        path, _ = maps.line() or (path, 0)
+    heat = maps.get("bb_lig")
+    if heat is None or heat.completeness_error is None:
         raise GCDError("The picture is still being decoded: try again in a moment.")
-    opened, i = moves.opened, session.index
-    before = None if opened.source.oracle is None else opened.source.oracle[i]
-    after = None if current.oracle is None else current.oracle[i]
-    told = [f"The original was {opened.fitted}."] if opened.fitted else []
-    if caution := reconstruction_caution(session):
-        told.append(caution)
-    regions = [] if session.regions is None else session.regions.kept
-    positive, probability = label_names(session)[1], opened.source.probabilities[i]
+    before, after = (
+        None if frame.oracle is None else frame.oracle[i] for frame in (opened.source, current)
+    )
+    positive, probability = label_names(image)[1], opened.source.probabilities[i]
+    told = [
+        opened.notice,
+        f"The original was {opened.fitted}." if opened.fitted else "",
+        reconstruction_caution(image),
+        *cautions_of(image),
+    ]
     of_regions = [
         f"{tried.name}, {percent(tried.share)} of the picture: "
         + verdict(tried, probability, positive)
-        for tried in regions
+        for tried in image.regions.kept
     ]
     return Report.of(
         session.service.domain,
-        moves.directions,
+        image.directions,
         path,
-        heat,
+        heat.map,
+        heat.completeness_error,
         source=opened.image,
         changed=current.image,
         before=opened.source.probabilities,
         after=current.probabilities,
         distance=current.distance,
-        alphas=[(name, positions[name]) for name in moves.names if name in positions],
-        here=place_on_line(session)[0],
-        proxy=proxy_curve(session),
+        alphas=[(name, positions[name]) for name in image.names if name in positions],
+        here=place_on_line(image)[0],
+        proxy=proxy_curve(image),
         oracle=None if before is None or after is None else (before, after),
-        warnings=[
-            *([opened.notice] if opened.notice else []),
-            *told,
-            *cautions_of(session),
-            *of_regions,
-        ],
+        warnings=[*filter(None, told), *of_regions],
     )
 
 
 def save_report(session: Session, file_format: str) -> FilePath:
-    """Write the report to the session's folder, which goes when the visitor does."""
+    """Write the report to the session's folder, which is deleted when the visitor leaves."""
     file = session.folder / f"report-{session.label}.{file_format}"
     write_report(file, report_of(session), file_format)
     return file
@@ -96,34 +93,35 @@ def save_report(session: Session, file_format: str) -> FilePath:
 COMPARISONS = ("csv", "json", "zip")
 
 
-def save_comparison(session: Session, numbers: dict[str, Any], file_format: str) -> FilePath:
-    """Write what Compare shows to the session's folder, which goes when the visitor does.
+def save_comparison(folder: FilePath, image: OpenImage, file_format: str) -> FilePath:
+    """Write the last comparison of an image to a folder.
 
     Parameters
     ----------
-    session : Session
-    numbers : dict
-        What `compare` answered last.
+    folder : pathlib.Path
+        The session's: it is deleted when the visitor leaves.
+    image : OpenImage
     file_format : {"csv", "json", "zip"}
-        A row for each direction; all numbers; or both with every picture, each of which says in its
-        file's text that it is synthetic, and of what.
+        "csv" has a row for each direction, "json" all numbers. "zip" has both and every picture;
+        the text in each changed picture's file says that it is synthetic.
 
     Raises
     ------
     GCDError
-        If the format is another, or another image or set was opened since.
+        If the format is another, or nothing was compared yet.
     """
+    numbers = image.compared
+    if not numbers:
+        raise GCDError("There is nothing to save yet: compare first.")
     if file_format not in COMPARISONS:
         raise GCDError(
             f"A comparison is written as one of {', '.join(COMPARISONS)}, not {file_format!r}."
         )
     names = [row["direction"] for row in numbers["rows"]]
-    file = session.folder / f"comparison-{numbers['label']}.{file_format}"
+    file = folder / f"comparison-{numbers['label']}.{file_format}"
     if file_format == "zip":
-        paths = [session.path(name) for name in names]
-        if numbers["label"] != session.label or session.opened is None or None in paths:
-            raise GCDError("Another image or label was opened since: compare again.")
-        pictures = _pictures(session, [path for path in paths if path is not None])
+        paths = image.ready_paths()
+        pictures = _pictures(image, [paths[name] for name in names])
         with atomic_write(file) as place, ZipFile(place, "w", ZIP_DEFLATED) as archive:
             archive.writestr("comparison.csv", rows_as_csv(numbers["rows"]))
             archive.writestr("comparison.json", json.dumps(numbers, indent=1))
@@ -137,16 +135,17 @@ def save_comparison(session: Session, numbers: dict[str, Any], file_format: str)
 
 
 def save_path(session: Session) -> FilePath:
-    """Write the path along the moved direction as CSV, a row for each point, to the same folder.
+    """Write the path along the moved direction as CSV to the same folder, a row for each point.
 
     Columns: `alpha`, the probability of each label, `lpips` to the source, `cf_loss`.
 
     Raises
     ------
     GCDError
-        Where no image is open, or the path cannot be decoded.
+        If no image is open, or the path cannot be decoded.
     """
-    path = session.path_now(session.moved)
+    sliders = session.open_now("There is no direction to follow yet").sliders
+    path = sliders.path_now(sliders.moved)
     every = path.all_probabilities.tolist()
     rows = [
         {
@@ -166,7 +165,7 @@ def save_path(session: Session) -> FilePath:
 
 
 def rows_as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of one form as CSV with a header; None leaves its field empty."""
+    """Return rows with the same keys as CSV with a header; None leaves its field empty."""
     table = io.StringIO()
     writer = csv.DictWriter(table, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
@@ -174,10 +173,9 @@ def rows_as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return table.getvalue()
 
 
-def _pictures(session: Session, paths: Sequence[Path]) -> dict[str, bytes]:
-    """The original, and of each path the counterfactual and its map, as PNG by file name."""
-    domain, opened = session.service.domain, session.opened
-    assert opened is not None
+def _pictures(image: OpenImage, paths: Sequence[Path]) -> dict[str, bytes]:
+    """Return the original, and each path's counterfactual and map, as PNG by file name."""
+    domain, opened = image.service.domain, image.opened
     found = {"original.png": encode_png(opened.image)}
     for path in paths:
         i, name = path.counterfactual, path.direction_name

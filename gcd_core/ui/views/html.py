@@ -1,4 +1,4 @@
-"""A session as HTML: pictures, numbers to read, the curve, and what stands beside the sliders."""
+"""A session as HTML: pictures, numbers, the curve, and the texts beside the sliders."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from gcd_core.images.drawing import overlay
-from gcd_core.method.attribution import Attribution
-from gcd_core.method.cells import CellAttribution
+from gcd_core.method.walk import Path
 from gcd_core.report.captions import caption
 from gcd_core.ui.frames import Frame, Opened
 from gcd_core.ui.session.deep_link import address_of
+from gcd_core.ui.session.display import Display
+from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, end_thumbnail
@@ -44,7 +45,7 @@ WINDOW = (
     '<input type="range" name="width" min="8" max="512" value="256"></label>'
     '<button type="button" data-do="window">As it was</button></div></details>'
 )
-TOOLS = (  # what the page's script does, the sign, and what it is called
+TOOLS = (  # the action of the page's script, the button's sign, and its title
     (
         "region",
         '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M2 12l1-3 7-7 2 2-7 7-3 1z"/></svg>',
@@ -66,7 +67,7 @@ SAVE = (
     '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M7 1v8M3.5 6 7 9.5 10.5 6M1.5 12.5h11"/>'
     "</svg></button>"
 )
-PROXY_GAP = 0.15  # between the proxy's probability and the classifier's, from which on it is said
+PROXY_GAP = 0.15  # between the proxy's and the classifier's probability, from which a line says so
 ONE_WAY = (
     "This classifier knows one way: as far as the search&rsquo;s proxy sees, no direction "
     "independent of g flips it."
@@ -76,16 +77,16 @@ WAITING = {"bb_lig": "following the direction", "cells": "asking the classifier"
 
 
 class MapPanel(NamedTuple):
-    """The map panel.
+    """The chosen map, as the page and the API show it.
 
     Attributes
     ----------
     picture : str or None
         The map over the source as a data address; None while it is still to come.
     caption : str
-        As HTML.
+        HTML.
     numbers : dict
-        What machines read of it.
+        What is known about the map, for the API.
     """
 
     picture: str | None
@@ -94,13 +95,13 @@ class MapPanel(NamedTuple):
 
 
 def image_tag(address: str, alt: str, css: str = "") -> str:
-    """A picture with words for those who do not see it."""
+    """Return an image tag with a text for those who do not see the picture."""
     named = f' class="{css}"' if css else ""
     return f'<img{named} src="{address}" alt="{escape(alt)}" decoding="sync" draggable="false">'
 
 
 def figure(title: str, note: str, body: str, css: str = "", below: str = "") -> str:
-    """A framed picture over its title and a note, and what is below them; all are HTML already."""
+    """Return a framed picture with its title, a note, and more below; all arguments are HTML."""
     title = title if title.startswith("<b") else f"<b>{title}</b>"
     return (
         f'<figure class="{css}"><div class="frame">{body}</div>'
@@ -109,7 +110,7 @@ def figure(title: str, note: str, body: str, css: str = "", below: str = "") -> 
 
 
 def image_name(image: Tensor) -> str:
-    """What to call an image (..., C, H, W): a grey one is taken for a radiograph."""
+    """Name an image (..., C, H, W): a grey one is called a radiograph."""
     return "radiograph" if image.shape[-3] == 1 else "image"
 
 
@@ -117,44 +118,45 @@ def image_name(image: Tensor) -> str:
 
 
 def pictures(session: Session, panel: MapPanel | None = None) -> str:
-    """Original, counterfactual and map: side by side, or the first two under a divider.
+    """Return the original, the counterfactual and the map.
 
-    Pictures that the visitor's page was sent before are named by their keys.
+    They stand side by side, or the first two lie under a divider. Pictures that the visitor's page
+    was sent before are named by their keys.
 
     Parameters
     ----------
     session : Session
     panel : MapPanel, optional
-        The map, where it is drawn already.
+        The map, if it is drawn already.
     """
-    opened, current = session.opened, session.current
-    if opened is None or current is None:
-        grey = session.service.domain.generator.channels == 1
+    image, domain = session.image, session.service.domain
+    if image is None:
+        grey = domain.generator.channels == 1
         return f'<p class="gcd-quiet">Open {"a radiograph" if grey else "an image"} to begin.</p>'
-    figures = before_and_after(session, opened, current, session.display.view)
-    if session.display.overlay != "none" and session.directions is not None:
-        figures.append(map_figure(session, panel or map_panel(session)))
-    address = escape(address_of(session))
-    place = list(session.alphas.items())
-    probability = current.probabilities[session.index]
-    domain = session.service.domain
-    about = escape("\n".join(caption(domain, session.label, probability, place)))
+    display = session.display
+    figures = before_and_after(image, display.view)
+    if display.overlay != "none" and image.names:
+        figures.append(map_figure(image, display.overlay, panel or map_panel(image, display)))
+    sliders = image.sliders
+    probability, place = sliders.current.probabilities[image.index], list(sliders.alphas.items())
+    about = escape("\n".join(caption(domain, image.label, probability, place)))
     return session.sent_pictures.only_new(
-        f'<div class="gcd-pictures n{len(figures)}" data-address="{address}" '
-        f'data-about="{about}" style="--shape: {opened.aspect:.4f}">'
+        f'<div class="gcd-pictures n{len(figures)}" data-address="{escape(address_of(image))}" '
+        f'data-about="{about}" style="--shape: {image.opened.aspect:.4f}">'
         f"{''.join(figures)}</div>"
     )
 
 
-def before_and_after(session: Session, opened: Opened, current: Frame, view: str) -> list[str]:
-    """The source and what became of it: two figures, or one with a divider."""
-    positive, i, flip = escape(label_names(session)[1]), session.index, flipped(session)
+def before_and_after(image: OpenImage, view: str) -> list[str]:
+    """Return the source and the current picture as two figures, or as one with a divider."""
+    positive, i, flip = escape(label_names(image)[1]), image.index, flipped(image)
+    opened, current = image.opened, image.sliders.current
 
     def verdict(frame: Frame) -> str:
         return f"{positive} {charts.percent(frame.probabilities[i])}"
 
     moved = "counterfactual" if flip else "changed"
-    title, note = term(moved if session.alphas else "reconstruction"), verdict(current)
+    title, note = term(moved if image.sliders.alphas else "reconstruction"), verdict(current)
     css = "changed flipped" if flip else "changed"
     source = image_tag(drawn(opened.image), f"the opened {image_name(opened.image)}", "source")
     changed = image_tag(drawn(current.image), f"the changed {image_name(opened.image)}")
@@ -169,7 +171,7 @@ def before_and_after(session: Session, opened: Opened, current: Frame, view: str
 
 
 def tools(grey: bool) -> str:
-    """What one looks closer with: zoom, flicker, full screen; of grey pictures the window too."""
+    """Return the tools to look closer: zoom, flicker, full screen; for grey pictures the window."""
     return (WINDOW if grey else "") + "".join(
         f'<button type="button" data-do="{name}" title="{title}" aria-label="{title}">{text}'
         "</button>"
@@ -178,21 +180,20 @@ def tools(grey: bool) -> str:
 
 
 def original_title(opened: Opened) -> str:
-    """What the opened image is called: where its shape was changed, how."""
+    """Return the title of the opened image, which says how it was made square."""
     if not opened.fitted:
         return "Original"
     words = escape(opened.fitted)
     return f'Original, <abbr title="{words}">{words.split(" from ")[0]}</abbr>'
 
 
-def map_figure(session: Session, panel: MapPanel) -> str:
-    """The map with its scale, or that it is on its way."""
-    kind = session.display.overlay
+def map_figure(image: OpenImage, kind: str, panel: MapPanel) -> str:
+    """Return the map with its scale; before it is there, say that it is on its way."""
     title, waiting = term(kind), WAITING.get(kind, "")
     low, high = "darker", "brighter"
     if waiting:
-        low, high = "against", f"for {escape(label_names(session)[1])}"
-    price = session.price(kind)
+        low, high = "against", f"for {escape(label_names(image)[1])}"
+    price = image.maps.price(kind)
     if panel.picture is None and price:
         body = f'<div class="gcd-wait"><p>{escape(price)}</p></div>'
     elif panel.picture is None:
@@ -203,31 +204,25 @@ def map_figure(session: Session, panel: MapPanel) -> str:
     return figure(title, panel.caption, body, "map", scale)
 
 
-def map_panel(session: Session) -> MapPanel:
-    """The chosen map: its picture, its caption, and its numbers for machines."""
-    display = session.display
-    opened, heat = session.opened, session.heat(display.overlay)
-    if opened is None or heat is None:
+def map_panel(image: OpenImage, display: Display) -> MapPanel:
+    """Return the chosen map's picture, its caption, and its numbers for the API."""
+    heat, alphas = image.maps.get(display.overlay), image.sliders.alphas
+    if heat is None:
         return MapPanel(None, "", {})
-    if isinstance(heat, CellAttribution):
-        cells = {"queries": heat.queries, "completeness_error": heat.completeness_error}
-        caption = f"{heat.queries} queries" if heat.queries else STILL
-        return MapPanel(drawn(overlay(opened.image, heat.map, display.opacity)), caption, cells)
-    if not isinstance(heat, Attribution):
-        picture = drawn(overlay(opened.image, heat, display.opacity))
-        return MapPanel(picture, "after minus before", {})
-    numbers = {
-        "baseline_probability": float(heat.baseline_probability),
-        "reached": bool(heat.reached),
-        "completeness_error": float(heat.completeness_error),
-    }
-    picture = drawn(overlay(opened.image, heat.map, display.opacity))
-    caption = f"along {line_words(list(session.alphas))}" if session.alphas else STILL
-    return MapPanel(picture, caption, numbers)
+    if heat.kind == "difference":
+        caption = "after minus before"
+    elif heat.queries:
+        caption = f"{heat.queries} queries"
+    elif heat.kind == "bb_lig" and alphas:
+        caption = f"along {line_words(list(alphas))}"
+    else:
+        caption = STILL
+    picture = drawn(overlay(image.opened.image, heat.map, display.opacity))
+    return MapPanel(picture, caption, heat.facts)
 
 
 def line_words(names: Sequence[str]) -> str:
-    """What a line is along, as HTML: "g + h1"."""
+    """Return the directions of a line as HTML: "g + h1"."""
     plain = " + ".join(plain_way(name).lower() for name in names)
     return said(plain, escape(" + ".join(names)))
 
@@ -235,82 +230,72 @@ def line_words(names: Sequence[str]) -> str:
 # -- numbers to read -------------------------------------------------------------------------------
 
 
-def readout(session: Session) -> str:
-    """Bars for every label, and how far the picture is from the source."""
-    opened, current = session.opened, session.current
-    if opened is None or current is None:
-        return ""
-    domain = session.service.domain
+def readout(image: OpenImage) -> str:
+    """Return bars for every label, and the picture's LPIPS to the source."""
+    domain, opened, current = image.service.domain, image.opened, image.sliders.current
     rows = [
         (
-            *label_names(session, label),
+            *label_names(image, label),
             opened.source.probabilities[i],
             current.probabilities[i],
-            label == session.label,
+            label == image.label,
         )
         for i, label in enumerate(domain.labels)
     ]
+    bars = charts.bars(rows, domain.labels, bool(image.sliders.alphas))
     return (
         f'<div class="gcd-card"><h2>{term("prediction")} <small>before &rarr; after</small></h2>'
-        f"{charts.bars(rows, domain.labels, bool(session.alphas))}{second_opinion(session)}"
+        f"{bars}{second_opinion(image)}"
         f'<div class="gcd-number lpips"><span>{term("lpips")}</span>'
-        f"<b>{current.distance:.3f}</b></div>{cautions_line(session)}</div>"
+        f"<b>{current.distance:.3f}</b></div>{cautions_line(image)}</div>"
     )
 
 
-def second_opinion(session: Session) -> str:
-    """What the oracle, a classifier that no search asked, says of the change."""
-    opened, current, i = session.opened, session.current, session.index
-    if opened is None or current is None or opened.source.oracle is None:
-        return ""
-    before = opened.source.oracle[i]
+def second_opinion(image: OpenImage) -> str:
+    """Return what the oracle, a classifier that no search asked, says of the change."""
+    first, second, i = image.opened.source.oracle, image.sliders.current.oracle, image.index
+    before, after = (None if oracle is None else oracle[i] for oracle in (first, second))
     if before is None:
         return ""
-    after = None if current.oracle is None else current.oracle[i]
     now = "&hellip;" if after is None else charts.percent(after)
-    follows = oracle_follows(session)
-    verdict = ""
-    if follows is not None:
-        verdict = " <em>flips too</em>" if follows else ' <em class="not">does not follow</em>'
+    verdict = {
+        True: " <em>flips too</em>",
+        False: ' <em class="not">does not follow</em>',
+        None: "",
+    }[oracle_follows(image)]
     return (
         f'<div class="gcd-number oracle"><span>{term("oracle")}{verdict}</span>'
         f"<b>{charts.percent(before)} &rarr; {now}</b></div>"
     )
 
 
-def cautions_line(session: Session) -> str:
-    """What must be known before a flip means anything, as HTML; nothing where nothing must."""
-    told = "".join(f'<p class="gcd-caution">{escape(text)}</p>' for text in cautions_of(session))
-    return reconstruction_line(session) + told
+def cautions_line(image: OpenImage) -> str:
+    """Return, as HTML, what must be known before a flip means anything; "" if nothing must."""
+    told = [text for text in (reconstruction_caution(image), *cautions_of(image)) if text]
+    return "".join(f'<p class="gcd-caution">{escape(text)}</p>' for text in told)
 
 
-def reconstruction_line(session: Session) -> str:
-    """What must be known of the image's reconstruction before anything else, if there is such."""
-    told = reconstruction_caution(session)
-    return f'<p class="gcd-caution">{escape(told)}</p>' if told else ""
-
-
-def curve_card(session: Session) -> str:
-    """The probability on the line through the current picture, and what the proxy makes of it."""
-    current = session.current
-    if session.opened is None or current is None or session.directions is None:
+def curve_card(image: OpenImage) -> str:
+    """Return the curve of classifier and proxy on the line through the current picture."""
+    if not image.names:
         return ""
-    proxy, probability = proxy_curve(session), current.probabilities[session.index]
-    at, most = place_on_line(session)
+    sliders, alphas = image.sliders, image.sliders.alphas
+    proxy, probability = proxy_curve(image), sliders.current.probabilities[image.index]
+    at, most = place_on_line(image)
     plot = charts.curve(
-        measured_curve(session),
+        measured_curve(image),
         proxy,
         (at, probability),
         most,
-        label_names(session),
-        session.moved if len(session.alphas) < 2 else "",
+        label_names(image),
+        sliders.moved if len(alphas) < 2 else "",
     )
-    positive = escape(label_names(session)[1])
-    name = line_words(list(session.alphas) or [session.moved])
+    positive = escape(label_names(image)[1])
+    name = line_words(list(alphas) or [sliders.moved])
     keys = f'<i class="measured"></i>{term("classifier")}'
     if proxy:
         keys += f'<i class="proxy"></i>{term("proxy")}'
-    expected = proxy_here(session, proxy)
+    expected = proxy_here(image, proxy)
     gap = ""
     if expected is not None and abs(expected - probability) >= PROXY_GAP:
         gap = (
@@ -328,19 +313,18 @@ def curve_card(session: Session) -> str:
 
 
 def heading(session: Session) -> str:
-    """What stands over the sliders: which way is which, and how many paths are ready."""
+    """Return the text over the sliders: which end is which label, how many paths are ready."""
     negative, positive = label_names(session)
-    if session.directions is None:
+    if not session.names:
         return (
             f'<div class="gcd-heading"><h2>{term("directions")}</h2><div class="gcd-quiet">'
             "There are none for this label yet: search for some in <b>Find directions</b>, or load "
             "a file there.</div></div>"
         )
-    paths = session.paths
     used = escape(session.sets.used(session.label))
     state = ""
-    if paths is not None and paths.ready < paths.total:
-        of = said("ways", "directions")
+    if session.image is not None and session.image.paths.ready < session.image.paths.total:
+        paths, of = session.image.paths, said("ways", "directions")
         text = f"preparing {paths.ready} of {paths.total} {of}{after_others(*paths.before)}"
         state = f'<small class="busy"><span>{text}</span></small>'
     return (
@@ -352,7 +336,7 @@ def heading(session: Session) -> str:
 
 
 def after_others(count: int, seconds: float | None) -> str:
-    """How many of others' paths come before, and how long that takes; nothing of one or none."""
+    """Say how many paths of others come first, and how long they take; "" for one or none."""
     if count < 2:
         return ""
     wait = "" if seconds is None else f", about {duration(seconds)}"
@@ -360,15 +344,15 @@ def after_others(count: int, seconds: float | None) -> str:
 
 
 def ways_line(session: Session) -> str:
-    """What stands over the ways' sliders: what they are, and whether the search saw all it wanted.
+    """Return the text over the sliders of the independent ways.
 
-    Nothing where no way was looked for and none is there to see.
+    It says what they are, and whether the search found as many as it looked for. "" where it
+    looked for none and none is shown.
     """
-    if session.directions is None:
-        return ""
     wanted, found = ways_found(session.directions)
     parts = []
-    if any(name.startswith("w") for name in session.names if name not in session.folded):
+    weak = session.weak_directions
+    if any(name.startswith("w") for name in session.names if name not in weak):
         parts.append(f"<h2>{term('ways')}</h2><p>Each flips by what no other has.</p>")
     if not found and wanted > 0:
         parts.append(f"<p>{ONE_WAY}</p>")
@@ -378,16 +362,21 @@ def ways_line(session: Session) -> str:
     return f'<div class="gcd-ways">{"".join(parts)}</div>' if parts else ""
 
 
-def fold_line(session: Session) -> str:
-    """The line that directions which hardly move the classifier are folded away under.
+def decoded(session: Session) -> dict[str, Path]:
+    """Return the decoded paths of the open image by direction; empty where none is open."""
+    return {} if session.image is None else session.image.ready_paths()
 
-    It says how many of them flip the opened image all the same, once their paths are decoded.
+
+def fold_line(session: Session) -> str:
+    """Return the line under which directions that hardly move the classifier are folded away.
+
+    It says how many of their decoded paths flip the opened image all the same.
     """
-    if not session.folded:
+    weak, paths = session.weak_directions, decoded(session)
+    if not weak:
         return ""
-    count = len(session.folded)
-    paths = [session.path(name) for name in session.folded]
-    flips = sum(path is not None and path.any_flip for path in paths)
+    count = len(weak)
+    flips = sum(name in paths and paths[name].any_flip for name in weak)
     here = f" \N{MIDDLE DOT} {flips} flip{'s' if flips == 1 else ''} here" if flips else ""
     return (
         '<button type="button" class="gcd-fold" aria-expanded="false">'
@@ -395,11 +384,8 @@ def fold_line(session: Session) -> str:
     )
 
 
-def direction_title(session: Session, name: str | None) -> str:
-    """What stands over a slider: the direction's name, and where the prediction flips first."""
-    if name is None:
-        return ""
-    path = session.path(name)
+def direction_title(name: str, path: Path | None) -> str:
+    """Return a direction's name and, if its path is decoded, the alpha of its nearest flip."""
     if path is None:
         return f"<b>{way(name)}</b>"
     if not path.any_flip:
@@ -410,14 +396,22 @@ def direction_title(session: Session, name: str | None) -> str:
     return f"<b>{way(name)}</b><small>{said('', flips)}from {first}</small>"
 
 
-def end_picture(session: Session, name: str | None, end: int) -> str:
-    """The thumbnail of one end of a direction: 0 for its first picture, -1 for its last."""
-    path = None if name is None else session.path(name)
+def end_picture(names: tuple[str, str], path: Path | None, end: int) -> str:
+    """Return the thumbnail of one end of a direction.
+
+    Parameters
+    ----------
+    names : (str, str)
+        The label's negative and positive name.
+    path : Path or None
+        None before it is decoded.
+    end : {0, -1}
+        The first picture of the path or its last.
+    """
     if path is None:
         return '<span class="gcd-thumb waiting"></span>'
     predicted = float(path.probabilities[end]) >= path.threshold
-    negative, positive = label_names(session)
-    side = f"{positive if predicted else negative} at alpha {signed(float(path.alphas[end]))}"
+    side = f"{names[predicted]} at alpha {signed(float(path.alphas[end]))}"
     picture = end_thumbnail(path.images, end)
     probability = charts.percent(float(path.probabilities[end]))
     return (

@@ -23,8 +23,12 @@ def explore(domain: FakeDomain, stored: DiskCache, label: str = "pneumonia"):
         session.open_example(0)
         session.explain(label)
         wait_for_paths(session)
-        films = {name: session.paths.film(name) for name in session.names}
-        return session.opened, {name: session.path(name) for name in session.names}, films
+        films = {name: session.image.paths.film(name) for name in session.names}
+        return (
+            session.image.opened,
+            {name: session.image.paths.get(name) for name in session.names},
+            films,
+        )
     finally:
         visitors.close()
 
@@ -43,7 +47,7 @@ def test_after_a_restart_nothing_is_decoded_again(domain: FakeDomain, stored: Di
     for latent in ("z_sem", "z_T"):
         torch.testing.assert_close(getattr(again.latent, latent), getattr(opened.latent, latent))
     assert torch.equal(again.image, opened.image)
-    assert torch.equal(again.rest.image, opened.rest.image)
+    assert torch.equal(again.reconstruction.image, opened.reconstruction.image)
     assert again.source.probabilities == opened.source.probabilities
     for name, path in paths.items():
         other = paths_again[name]

@@ -25,7 +25,9 @@ UNCOUNTED = SimpleNamespace(cache_hits=0, budget=None)
 
 def search_for(session: Session, n_samples: int, seed: int = 0) -> RunningSearch:
     settings = Settings(radius=3.0, n_samples=n_samples, n_h=3, seed=seed)
-    return RunningSearch(session.opened.image, session.opened.name, session.label, settings)
+    return RunningSearch(
+        session.image.opened.image, session.image.opened.name, session.label, settings
+    )
 
 
 def test_a_search_finds_what_the_classifier_looks_at(session: Session):

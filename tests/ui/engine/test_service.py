@@ -37,11 +37,14 @@ def test_everything_works_where_each_call_has_a_process_of_its_own(
         session = visitors.session("somebody")
         session.open_example(0)
         wait_for_paths(session)
-        assert session.path("g") is not None and session.move({"g": 1.0, "h1": 1.0}) is not None
+        assert (
+            session.image.paths.get("g") is not None
+            and session.image.sliders.move({"g": 1.0, "h1": 1.0}) is not None
+        )
         search = session.start_search(domain.search.changed(n_samples=64))
         assert search.ended.wait(120) and search.state == "done", search.message
         session.use(search.label, session.sets.keep(search.label, "found", search.directions))
-        assert session.move({"g": 1.0}) is not None
+        assert session.image.sliders.move({"g": 1.0}) is not None
     finally:
         visitors.close()
 
@@ -61,6 +64,6 @@ def test_a_remote_classifier_holds_nobody_else_up(
     assert held.wait(30)
     session = visitors.session("somebody")
     session.open_example(0)
-    assert session.move({"g": 1.0, "h1": 1.0}) is not None
+    assert session.image.sliders.move({"g": 1.0, "h1": 1.0}) is not None
     release.set()
     slow.join(30)

@@ -25,7 +25,7 @@ def cell(film: dict, name: str, index: int) -> torch.Tensor:
 
 
 def test_a_film_holds_the_paths_pictures_maps_and_numbers(session: Session) -> None:
-    path = session.path_now("g")
+    path = session.image.sliders.path_now("g")
     film = json.loads(path_to_sprites(path))
     assert film["alphas"] == pytest.approx(path.alphas.tolist(), abs=1e-4)
     assert film["lpips"] == pytest.approx(path.distances.tolist(), abs=1e-4)

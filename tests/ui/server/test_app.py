@@ -69,7 +69,7 @@ def test_the_second_domain_answers_as_the_first_does_in_colour(hosted: Hosted, t
         cells.predict(handle_file(picture), api_name="/open_image")[0]["image_name"] == "mine.png"
     )
     (session,) = hosted.visitors()._sessions.values()
-    assert session.opened.image.shape == (1, 3, 32, 32)
+    assert session.image.opened.image.shape == (1, 3, 32, 32)
     found = cells.submit(samples=64, k=2, steps=2, api_name="/find_directions").result(timeout=300)
     assert found[0]["state"] == "done" and found[0]["directions"][:3] == ["g", "h1", "h2"]
     file = Path(cells.predict(api_name="/save_directions")[0])
@@ -104,9 +104,9 @@ def test_who_leaves_the_second_domain_leaves_nothing(hosted: Hosted):
     cells = opened(hosted)
     cells.predict(0, api_name="/open_example")
     session = hosted.visitors().session(cells.session_hash)
-    assert session.opened is not None and session.folder.exists()
+    assert session.image is not None and session.folder.exists()
     cells.close()
-    wait_for(lambda: session.opened is None and not session.folder.exists())
+    wait_for(lambda: session.image is None and not session.folder.exists())
 
 
 @pytest.mark.slow

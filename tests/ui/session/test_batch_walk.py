@@ -16,7 +16,6 @@ from gcd_core.ui.session.session import Session
 def walked(session: Session, count: int = 3, direction: str = "g") -> BatchWalk:
     domain = session.service.domain
     images = [domain.load_image(path) for path in domain.examples[:count]]
-    assert session.directions is not None
     names = [f"{i}" for i in range(count)]
     task = names, images, session.directions, direction, session.label
     return start_batch_walk(session.service, *task)
@@ -34,7 +33,6 @@ def test_each_image_is_walked_as_the_library_walks_it(session: Session) -> None:
     wall = finished(walked(session, 3))
     assert wall.state == "done" and [p.name for p in wall.pieces] == ["0", "1", "2"]
     domain, directions = session.service.domain, session.directions
-    assert directions is not None
     for piece in wall.pieces:
         path = walk(domain, piece.source, directions["g"], session.label)
         assert piece.flipped == path.counterfactual_flips and piece.alpha == pytest.approx(
@@ -57,8 +55,7 @@ def test_the_other_directions_are_tried_too(session: Session) -> None:
 
 def test_where_answers_cost_only_what_was_asked_for_is_walked(session: Session) -> None:
     classifier = session.service.domain.classifier
-    if session.paths is not None:
-        session.paths.stop()
+    session.image.paths.stop()
     classifier.budget = classifier.queries + 10
     queries = classifier.queries
     with pytest.raises(GCDError, match="budget"):
@@ -80,7 +77,6 @@ def test_it_is_cancelled_and_the_visitors_leaving_cancels_it(session: Session) -
 
 def test_what_cannot_be_walked_is_refused(session: Session) -> None:
     directions = session.directions
-    assert directions is not None
     image = torch.rand(1, 1, 128, 128)
     for images, name, message in [
         ([], "g", "no images"),

@@ -52,12 +52,12 @@ def test_nothing_is_coloured_or_asked_before_a_move(session: Session, handlers: 
     numbers, pictures = map_of(handlers, handlers.heatmap(*SHOWN, REQUEST))
     assert asked(session) == before
     assert numbers["queries"] == 0 and "nothing moved" in pictures
-    assert not session.heat("cells").map.any()
+    assert not session.image.maps.get("cells").map.any()
     assert not handlers.follow(*SHOWN, REQUEST)
 
 
 def test_a_map_is_asked_once_for_each_position(session: Session, handlers: ExploreHandlers):
-    session.move({"g": -5.0})
+    session.image.sliders.move({"g": -5.0})
     _, pictures = map_of(handlers, handlers.fade(*SHOWN, REQUEST))
     assert "asking the classifier" in pictures, "another opacity asks nothing"
     before, evaluations = asked(session), session.service.domain.generator.evaluations
@@ -69,52 +69,52 @@ def test_a_map_is_asked_once_for_each_position(session: Session, handlers: Explo
     domain, classifier = session.service.domain, session.service.domain.classifier
     logits = [
         classifier.logit(classifier(image), "pneumonia")
-        for image in (session.opened.image, session.current.image)
+        for image in (session.image.opened.image, session.image.sliders.current.image)
     ]
-    found = session.heat("cells")
+    found = session.image.maps.get("cells")
     assert found.map.sum().item() == pytest.approx((logits[0] - logits[1]).item(), abs=1e-3)
     lungs = sum(region.mask(128, 128) for region in LUNG_FIELDS.values()).bool()
     assert found.map[lungs].abs().sum() > 0.8 * found.map.abs().sum()
     before = asked(session)
-    session.move({"g": -4.5})
+    session.image.sliders.move({"g": -4.5})
     assert handlers.follow(*SHOWN, REQUEST), "it follows the move"
-    session.move({"g": -5.0})
-    assert not handlers.follow(*SHOWN, REQUEST) and session.heat("cells") is found
+    session.image.sliders.move({"g": -5.0})
+    assert not handlers.follow(*SHOWN, REQUEST) and session.image.maps.get("cells") is found
     assert asked(session) - before == QUERIES
     assert domain.labels[0] == session.label
 
 
 def test_another_map_is_not_followed(session: Session, handlers: ExploreHandlers):
-    session.move({"g": -5.0})
+    session.image.sliders.move({"g": -5.0})
     before = asked(session)
     assert not handlers.follow(*SHOWN, REQUEST)
     assert asked(session) == before
 
 
 def test_a_newer_position_ends_the_asking(session: Session, monkeypatch: pytest.MonkeyPatch):
-    session.move({"g": -5.0})
+    session.image.sliders.move({"g": -5.0})
     original, moves = module.explain_cells, []
 
     def overtaken(*args, progress, **settings):
         def moved(done, total):
             progress(done, total)
             if not moves:
-                moves.append(session.move({"g": 2.0}))
+                moves.append(session.image.sliders.move({"g": 2.0}))
 
         return original(*args, progress=moved, **settings)
 
     monkeypatch.setattr(module, "explain_cells", overtaken)
     before = asked(session)
-    assert session.cells_now() is None and moves[0] is session.current
-    assert asked(session) - before < 60 and session.heat("cells") is None
-    assert session.cells_now() is session.heat("cells") is not None
+    assert session.image.maps.cells_now() is None and moves[0] is session.image.sliders.current
+    assert asked(session) - before < 60 and session.image.maps.get("cells") is None
+    assert session.image.maps.cells_now() is session.image.maps.get("cells") is not None
 
 
 @pytest.mark.parametrize("left", [QUERIES - 1, QUERIES])
 def test_with_a_budget_it_is_asked_only_when_chosen(
     session: Session, handlers: ExploreHandlers, left: int
 ):
-    session.move({"g": -5.0})
+    session.image.sliders.move({"g": -5.0})
     before = asked(session)
     session.service.domain.classifier.budget = before + left
     _, pictures = map_of(handlers, handlers.fade(*SHOWN, REQUEST))
@@ -124,8 +124,8 @@ def test_with_a_budget_it_is_asked_only_when_chosen(
     if left < QUERIES:
         with pytest.raises(BudgetExceeded, match="512 images"):
             handlers.heatmap(*SHOWN, REQUEST)
-        assert asked(session) == before and session.heat("cells") is None
-        assert session.display == Display() and session.alphas == {"g": -5.0}
+        assert asked(session) == before and session.image.maps.get("cells") is None
+        assert session.display == Display() and session.image.sliders.alphas == {"g": -5.0}
     else:
         numbers, _ = map_of(handlers, handlers.heatmap(*SHOWN, REQUEST))
         assert asked(session) - before == numbers["queries"] == QUERIES
@@ -135,21 +135,21 @@ def test_a_remote_classifier_is_not_asked_unless_chosen(
     session: Session, handlers: ExploreHandlers, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(session.service.domain.classifier, "remote", True, raising=False)
-    session.move({"g": -5.0})
+    session.image.sliders.move({"g": -5.0})
     before, session.display = asked(session), Display("cells")
     assert not handlers.follow(*SHOWN, REQUEST) and asked(session) == before
-    assert session.price("cells").startswith("The classifier is asked about 512 images")
+    assert session.image.maps.price("cells").startswith("The classifier is asked about 512 images")
     assert map_of(handlers, handlers.heatmap(*SHOWN, REQUEST))[0]["queries"] == QUERIES
 
 
 def test_another_label_has_maps_of_its_own(session: Session):
-    session.move({"g": -5.0})
-    session.cells_now()
+    session.image.sliders.move({"g": -5.0})
+    session.image.maps.cells_now()
     session.explain("bacterial")
     wait_for_paths(session)
-    session.move({"g": -5.0})
-    assert session.heat("cells") is None
-    session.cells_now()
+    session.image.sliders.move({"g": -5.0})
+    assert session.image.maps.get("cells") is None
+    session.image.maps.cells_now()
     right = LUNG_FIELDS["right lower"].mask(128, 128)
-    heat = session.heat("cells").map.abs()
+    heat = session.image.maps.get("cells").map.abs()
     assert heat[right].sum() > 0.9 * heat.sum()

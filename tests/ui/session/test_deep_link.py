@@ -3,7 +3,7 @@
 import pytest
 
 from gcd_core.method.directions import DirectionSet
-from gcd_core.ui.session.deep_link import GONE, OTHERS_GONE, address_of, read_address, visit
+from gcd_core.ui.session.deep_link import GONE, OTHERS_GONE, address_of, read_address, restore
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 
@@ -14,17 +14,20 @@ def session(visitors: Visitors) -> Session:
 
 
 def test_an_address_leads_back_to_where_one_was(session: Session, visitors: Visitors):
-    assert address_of(session) == ""
     session.open_example(2)
     session.explain("bacterial")
-    session.move({"g": -1.5, "h3": 0.25})
-    address = address_of(session)
+    session.image.sliders.move({"g": -1.5, "h3": 0.25})
+    address = address_of(session.image)
     assert address == "example=3&label=bacterial&g=-1.5&h3=0.25"
     other = visitors.session("later")
-    assert visit(other, f"?{address}") == []
-    assert (other.example, other.label, other.alphas) == (2, "bacterial", {"g": -1.5, "h3": 0.25})
-    assert visit(other, "?example=1&label=pneumonia") == []
-    assert (other.example, other.label, other.alphas) == (0, "pneumonia", {})
+    assert restore(other, f"?{address}") == []
+    assert (other.image.example, other.label, other.image.sliders.alphas) == (
+        2,
+        "bacterial",
+        {"g": -1.5, "h3": 0.25},
+    )
+    assert restore(other, "?example=1&label=pneumonia") == []
+    assert (other.image.example, other.label, other.image.sliders.alphas) == (0, "pneumonia", {})
 
 
 def test_what_was_a_visitors_own_is_named_by_nothing_and_missed_aloud(
@@ -34,13 +37,15 @@ def test_what_was_a_visitors_own_is_named_by_nothing_and_missed_aloud(
     session.open_image(domain.load_image(domain.examples[1]), "Musterfrau Erika.png")
     own: DirectionSet = domain.ready_directions("pneumonia")
     session.use("pneumonia", session.sets.keep("pneumonia", "secret", own))
-    session.move({"g": 1.0})
-    address = address_of(session)
+    session.image.sliders.move({"g": 1.0})
+    address = address_of(session.image)
     assert address == "own=1&label=pneumonia&directions=own&g=1"
-    assert visit(session, address) == [], "it is still there"
+    assert restore(session, address) == [], "it is still there"
     other = visitors.session("later")
-    assert visit(other, address) == [GONE, OTHERS_GONE]
-    assert other.example == 0 and other.alphas == {} and other.label == "pneumonia"
+    assert restore(other, address) == [GONE, OTHERS_GONE]
+    assert (
+        other.image.example == 0 and other.image.sliders.alphas == {} and other.label == "pneumonia"
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,8 +65,12 @@ def test_what_was_a_visitors_own_is_named_by_nothing_and_missed_aloud(
     ],
 )
 def test_what_fits_nothing_is_ignored(session: Session, query: str):
-    assert visit(session, query) == []
-    assert (session.example, session.label, session.alphas) == (0, "pneumonia", {})
+    assert restore(session, query) == []
+    assert (session.image.example, session.label, session.image.sliders.alphas) == (
+        0,
+        "pneumonia",
+        {},
+    )
 
 
 def test_alphas_are_bounded(session: Session):

@@ -18,18 +18,18 @@ from tests.ui.waiting import wait_for, wait_for_paths
 
 def test_sessions_are_separate_and_end(visitors: Visitors, own: Session):
     other = visitors.session("other")
-    assert other.opened is None and other.current is None
-    own.move({"g": 2.0})
-    assert other.alphas == {}
+    assert other.image is None
+    own.image.sliders.move({"g": 2.0})
+    assert other.image is None
     folder = own.folder
     assert folder.is_dir()
     visitors.forget("owner")
-    assert own.opened is None and own.current is None and not own.moves
+    assert own.image is None
     assert not folder.exists()
     with pytest.raises(GCDError, match="visit has ended: load the page anew"):
         visitors.session("owner")  # an event that was sent again
     visitors.forget(None)
-    assert visitors.session(None).opened is None
+    assert visitors.session(None).image is None
 
 
 def test_who_is_away_makes_room_and_else_nobody_does(tmp_path: Path) -> None:
@@ -102,10 +102,10 @@ def test_the_examples_of_two_domains_are_kept_apart(visitors: Visitors, beside: 
     for session in (ours, theirs):
         session.open_example(0)
         wait_for_paths(session)
-    assert ours.paths is not theirs.paths
+    assert ours.image.paths is not theirs.image.paths
     again = beside.session("another")
     again.open_example(0)
-    assert again.paths is theirs.paths
+    assert again.image.paths is theirs.image.paths
 
 
 def test_a_search_in_one_domain_waits_for_one_in_another(visitors: Visitors, beside: Visitors):
@@ -131,4 +131,4 @@ def test_closing_one_domain_leaves_the_other_working(visitors: Visitors, tmp_pat
     others.close()
     assert len(others) == 0 and visitors.session("somebody") is session
     session.open_example(0)
-    assert session.move({"g": 1.0}) is not None
+    assert session.image.sliders.move({"g": 1.0}) is not None

@@ -22,32 +22,33 @@ pytestmark = pytest.mark.slow
 
 
 def test_opening_shows_the_reconstruction_at_rest(session: Session):
-    assert session.alphas == {}
-    assert session.current.image.shape == (1, 1, 128, 128)
-    assert torch.allclose(session.current.image, session.opened.image, atol=1e-4)
-    assert session.current.distance == pytest.approx(0, abs=1e-4)
+    image = session.image
+    assert image.sliders.alphas == {}
+    assert image.sliders.current.image.shape == (1, 1, 128, 128)
+    assert torch.allclose(image.sliders.current.image, image.opened.image, atol=1e-4)
+    assert image.sliders.current.distance == pytest.approx(0, abs=1e-4)
 
 
 def test_examples_share_paths_and_own_images_do_not(visitors: Visitors, service: ModelService):
     one, two = visitors.session("one"), visitors.session("two")
     one.open_example(0), two.open_example(0)
-    assert one.paths is two.paths and one.opened is two.opened
+    assert one.image.paths is two.image.paths and one.image.opened is two.image.opened
     image = service.domain.load_image(service.domain.examples[1])
     one.open_image(image, "a.png"), two.open_image(image, "a.png")
-    assert one.paths is not two.paths
+    assert one.image.paths is not two.image.paths
 
 
 def test_leaving_an_own_image_stops_its_paths(own: Session):
-    paths = own.paths
+    paths = own.image.paths
     own.open_example(0)
     assert paths._cancel.is_set()
 
 
 def test_another_label_has_its_own_directions(session: Session):
     wait_for_paths(session)
-    session.move({"g": 2.0})
+    session.image.sliders.move({"g": 2.0})
     session.explain("bacterial")
-    assert session.alphas == {} and session.directions.label == "bacterial"
+    assert session.image.sliders.alphas == {} and session.directions.label == "bacterial"
     with pytest.raises(GCDError, match="no label 'fracture'"):
         session.explain("fracture")
     assert session.label == "bacterial"
@@ -65,13 +66,15 @@ def test_a_foreign_image_is_opened_with_a_warning_and_the_domains_own_without(
     session = visitors.session("a")
     session.open_image(own[:1], "own.png")
     assert (
-        session.opened.notice == ""
-        and session.opened.off_distribution_score <= domain.off_distribution.threshold
+        session.image.opened.notice == ""
+        and session.image.opened.off_distribution_score <= domain.off_distribution.threshold
     )
     session.open_image(torch.rand(1, 1, 128, 128, generator=noise), "noise.png")
-    assert session.opened.off_distribution_score > domain.off_distribution.threshold
-    assert "off-distribution score" in session.opened.notice
-    assert session.move({"g": 1.0}) is not None  # it still works if the visitor insists
+    assert session.image.opened.off_distribution_score > domain.off_distribution.threshold
+    assert "off-distribution score" in session.image.opened.notice
+    assert (
+        session.image.sliders.move({"g": 1.0}) is not None
+    )  # it still works if the visitor insists
 
 
 class AnswerServer:
@@ -118,15 +121,19 @@ def test_of_two_images_opened_at_once_the_later_is_shown(
     held.go_on.set()
     thread.join(30)
     assert answers == [None]  # no error, and nothing to warn of
-    assert session.opened is second and second.name == "second.png" and second.notice == ""
-    distance = torch.tensor([session.current.distance])
-    assert second.off_distribution_score == float(
-        domain.off_distribution.score_of(distance, second.latent)
+    assert (
+        session.image is second
+        and second.opened.name == "second.png"
+        and second.opened.notice == ""
     )
-    assert torch.allclose(session.current.image, images[1], atol=1e-4)
-    assert session.move({"g": 1.0}) is not None
+    distance = torch.tensor([session.image.sliders.current.distance])
+    assert second.opened.off_distribution_score == float(
+        domain.off_distribution.score_of(distance, second.opened.latent)
+    )
+    assert torch.allclose(session.image.sliders.current.image, images[1], atol=1e-4)
+    assert session.image.sliders.move({"g": 1.0}) is not None
     wait_for_paths(session)
-    assert torch.allclose(session.path("g").images[12], images[1][0], atol=1e-4)
+    assert torch.allclose(session.image.paths.get("g").images[12], images[1][0], atol=1e-4)
     assert len(service._paths) == 1
 
 
@@ -144,7 +151,7 @@ def test_another_label_meanwhile_keeps_the_upload_and_its_score(
     session.explain("bacterial")
     held.go_on.set()
     thread.join(30)
-    assert answers == [session.opened] and session.opened.off_distribution_score is not None
+    assert answers == [session.image] and session.image.opened.off_distribution_score is not None
     assert session.directions.label == "bacterial"
 
 
@@ -160,7 +167,7 @@ def test_an_image_that_comes_after_its_visitor_left_is_not_kept(
     visitors.forget("somebody")
     held.go_on.set()
     thread.join(30)
-    assert answers == [None] and session.opened is None and not service._paths
+    assert answers == [None] and session.image is None and not service._paths
 
 
 def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
@@ -171,7 +178,7 @@ def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
     held = AnswerServer(service._walk)
     monkeypatch.setattr(service, "_walk", held)
     one.open_example(0), other.open_example(0)  # the other one keeps the paths going
-    thread, answers = in_thread(one.to_flip, "g", 0.25)
+    thread, answers = in_thread(one.image.sliders.to_flip, "g", 0.25)
     assert held.called.wait(30)
     monkeypatch.setattr(service, "in_turn", lambda urgency, function, *args: function(*args))
     monkeypatch.setattr(service.compute, "run_alike", lambda _, function, item: function([item])[0])
@@ -180,7 +187,7 @@ def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
     thread.join(30)
     (error,) = answers
     assert isinstance(error, GCDError) and "Another image" in str(error)
-    assert one.alphas == {}
+    assert one.image.sliders.alphas == {}
 
 
 def test_there_is_one_search_at_a_time_and_it_goes_on_from_a_cancelled_one(session: Session):
@@ -216,14 +223,14 @@ def test_the_kind_of_a_disease_is_asked_where_there_is_one(session: Session):
     domain.label_info = {**domain.label_info, "bacterial": kind}
     assert payload_of(session)["cautions"] == []
     session.explain("bacterial")
-    well = session.opened.source.probabilities[0] < 0.5
+    well = session.image.opened.source.probabilities[0] < 0.5
     told = payload_of(session)["cautions"]
     assert any("asked of Pneumonia only" in text for text in told) == well
-    assert "AUROC 0.70" in told[-1] and all(text in readout(session) for text in told[-1:])
+    assert "AUROC 0.70" in told[-1] and all(text in readout(session.image) for text in told[-1:])
 
 
 def test_a_film_that_is_no_square_is_not_called_the_original(session: Session):
-    image = session.opened.image
+    image = session.image.opened.image
     session.open_image(image, "film.png", fitted="squeezed to a square from 300 by 260 pixels")
     session.display = Display("none")
     shown = pictures(session)

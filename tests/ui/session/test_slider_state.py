@@ -26,46 +26,50 @@ pytestmark = pytest.mark.slow
 def test_a_single_move_comes_from_the_decoded_path(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ):
+    image = session.image
     monkeypatch.setattr(session.service.ahead, "follow", lambda *_: None)
     wait_for_paths(session)
     alpha = alpha_grid(6.0)[-3]
     before = session.service.domain.generator.evaluations
-    frame = session.move({"g": alpha})
+    frame = image.sliders.move({"g": alpha})
     assert session.service.domain.generator.evaluations == before
     vector = session.directions["g"].vector
-    latent = session.opened.latent
+    latent = image.opened.latent
     expected = session.service.domain.generator.decode(
         latent.with_z_sem(latent.z_sem + alpha * vector)
     )
     assert torch.allclose(frame.image, expected, atol=1e-5)
-    assert session.moved == "g"
+    assert image.sliders.moved == "g"
 
 
 def test_a_combined_move_adds_the_directions_and_is_remembered(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ):
+    image = session.image
     monkeypatch.setattr(session.service.ahead, "follow", lambda *_: None)
     wait_for_paths(session)
-    domain, latent = session.service.domain, session.opened.latent
-    frame = session.move({"g": 1.0, "h2": -2.0, "h3": 0.0})
+    domain, latent = session.service.domain, image.opened.latent
+    frame = image.sliders.move({"g": 1.0, "h2": -2.0, "h3": 0.0})
     z_sem = latent.z_sem + session.directions["g"].vector - 2 * session.directions["h2"].vector
     expected = domain.generator.decode(latent.with_z_sem(z_sem))
     assert torch.allclose(frame.image, expected, atol=1e-5)
-    distance = domain.perceptual(expected, session.opened.image)
+    distance = domain.perceptual(expected, image.opened.image)
     assert frame.distance == pytest.approx(float(distance))
-    session.move({"g": 1.0})
+    image.sliders.move({"g": 1.0})
     before = domain.generator.evaluations
-    assert session.move({"g": 1.0, "h2": -2.0}) is frame
+    assert image.sliders.move({"g": 1.0, "h2": -2.0}) is frame
     assert domain.generator.evaluations == before
 
 
 def test_the_moved_direction_is_the_one_that_changed(session: Session):
-    session.move({"g": 1.0})
-    session.move({"g": 1.0, "h3": 2.0})
-    assert session.moved == "h3"
+    image = session.image
+    image.sliders.move({"g": 1.0})
+    image.sliders.move({"g": 1.0, "h3": 2.0})
+    assert image.sliders.moved == "h3"
 
 
 def test_a_stale_move_is_dropped(session: Session, monkeypatch: pytest.MonkeyPatch):
+    image = session.image
     wait_for_paths(session)
     decode, started, go_on = session.service.decode_live, threading.Event(), threading.Event()
 
@@ -78,45 +82,46 @@ def test_a_stale_move_is_dropped(session: Session, monkeypatch: pytest.MonkeyPat
     answers = {}
 
     def move(name: str, alphas: dict) -> threading.Thread:
-        thread = threading.Thread(target=lambda: answers.update({name: session.move(alphas)}))
+        thread = threading.Thread(target=lambda: answers.update({name: image.sliders.move(alphas)}))
         thread.start()
         return thread
 
     threads = [move("first", {"g": 1.0, "h1": 1.0})]
     assert started.wait(30)
     threads.append(move("second", {"g": 1.0, "h1": 2.0}))
-    wait_for(lambda: session.alphas == {"g": 1.0, "h1": 2.0})
+    wait_for(lambda: image.sliders.alphas == {"g": 1.0, "h1": 2.0})
     threads.append(move("third", {"g": 1.0, "h1": 3.0}))
-    wait_for(lambda: session.alphas == {"g": 1.0, "h1": 3.0})
+    wait_for(lambda: image.sliders.alphas == {"g": 1.0, "h1": 3.0})
     go_on.set()
     for thread in threads:
         thread.join(30)
     assert answers["first"] is None and answers["second"] is None
-    assert answers["third"] is session.current
+    assert answers["third"] is image.sliders.current
 
 
 def test_only_so_many_frames_are_kept(session: Session, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "FRAMES_KEPT", 3)
     for i in range(1, 8):
-        session.move({"g": 0.1 * i, "h1": 1.0})
-    assert len(session.moves._frames) == 3
+        session.image.sliders.move({"g": 0.1 * i, "h1": 1.0})
+    assert len(session.image.sliders._frames) == 3
 
 
 def test_the_neighbours_of_a_position_are_decoded_ahead(session: Session):
+    image = session.image
     wait_for_paths(session)
     stop = alpha_grid(6.0)[-1] - alpha_grid(6.0)[-2]
-    session.move({"g": 1.0, "h2": -6.0})
+    image.sliders.move({"g": 1.0, "h2": -6.0})
     near = [{"g": 1.0 + stop, "h2": -6.0}, {"g": 1.0, "h2": stop - 6.0}]
     near += [{"g": 1.0, "h2": -6.0, "h1": alpha} for alpha in (stop, -stop)]
     stops = [rounded(alphas, session.names) for alphas in near]
-    wait_for(lambda: all(alphas in session.moves._frames for alphas in stops))
-    domain, kept = session.service.domain, session.moves._frames.get(stops[0])
-    assert max(abs(alpha) for key in list(session.moves._frames._frames) for _, alpha in key) <= 6.0
-    frame = session.move(near[0])
+    wait_for(lambda: all(alphas in image.sliders._frames for alphas in stops))
+    domain, kept = session.service.domain, image.sliders._frames.get(stops[0])
+    assert max(abs(alpha) for key in list(image.sliders._frames._frames) for _, alpha in key) <= 6.0
+    frame = image.sliders.move(near[0])
     assert frame is kept
-    z_sem = session.opened.latent.z_sem + near[0]["g"] * session.directions["g"].vector
+    z_sem = image.opened.latent.z_sem + near[0]["g"] * session.directions["g"].vector
     expected = domain.generator.decode(
-        session.opened.latent.with_z_sem(z_sem - 6 * session.directions["h2"].vector)
+        image.opened.latent.with_z_sem(z_sem - 6 * session.directions["h2"].vector)
     )
     assert torch.allclose(frame.image, expected, atol=1e-4)
 
@@ -124,12 +129,13 @@ def test_the_neighbours_of_a_position_are_decoded_ahead(session: Session):
 def test_nothing_is_decoded_ahead_for_a_position_that_was_left(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ):
+    image = session.image
     wait_for_paths(session)
     monkeypatch.setattr(session.service.ahead, "follow", lambda *_: None)
-    session.move({"g": 1.0, "h1": 1.0})
-    work = session.moves._ahead(session.directions, session.alphas, session.moves._newest)
+    image.sliders.move({"g": 1.0, "h1": 1.0})
+    work = image.sliders._ahead(image.sliders.alphas, image.sliders._newest)
     next(work)
-    session.move({"g": 2.0, "h1": 1.0})
+    image.sliders.move({"g": 2.0, "h1": 1.0})
     with pytest.raises(StopIteration):
         next(work)
 
@@ -147,24 +153,25 @@ def test_nothing_is_decoded_ahead_where_that_costs_queries(
         with monkeypatch.context() as patch:
             patch.setattr(classifier, name, value)
             queries = classifier.queries
-            session.move({"g": 1.0, "h1": alpha})
+            session.image.sliders.move({"g": 1.0, "h1": alpha})
             assert classifier.queries == queries + 1
 
 
 def test_the_picture_at_rest_is_kept_and_full(session: Session, monkeypatch: pytest.MonkeyPatch):
+    image = session.image
     monkeypatch.setattr(module, "FRAMES_KEPT", 4)
-    rest = session.current
+    rest = image.sliders.current
     for i in range(1, 8):
-        session.move({"g": 0.1 * i, "h1": 1.0})
-    assert session.move({}) is rest
+        image.sliders.move({"g": 0.1 * i, "h1": 1.0})
+    assert image.sliders.move({}) is rest
 
 
 def test_large_pictures_are_kept_by_their_size(session: Session, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(session.service.ahead, "follow", lambda *_: None)
     monkeypatch.setattr(module, "FRAME_BYTES_KEPT", 3 * 128 * 128 * 4)
     for i in range(1, 8):
-        session.move({"g": 0.1 * i, "h1": 1.0})
-    assert len(session.moves._frames) == 3
+        session.image.sliders.move({"g": 0.1 * i, "h1": 1.0})
+    assert len(session.image.sliders._frames) == 3
 
 
 def test_a_decoded_path_takes_the_place_of_what_was_drawn_live(
@@ -177,18 +184,25 @@ def test_a_decoded_path_takes_the_place_of_what_was_drawn_live(
     monkeypatch.setattr(service, "_walk", lambda *args: hold.wait(30) and walk(*args))
     monkeypatch.setattr(service, "in_turn", lambda urgency, function, *args: function(*args))
     session.open_example(0)
-    assert session.move({"g": alpha}).live
+    assert session.image.sliders.move({"g": alpha}).live
     hold.set()
     wait_for_paths(session)
-    assert not session.draw_in_full().live and not session.move({"g": alpha}).live
-    assert not session.current.live
+    assert (
+        not session.image.sliders.draw_in_full().live
+        and not session.image.sliders.move({"g": alpha}).live
+    )
+    assert not session.image.sliders.current.live
 
 
 def test_a_frame_of_an_image_that_was_left_is_not_kept(session: Session):
-    moves, ticket, frame = session.moves, session.moves._newest, session.current
+    moves, ticket, frame = (
+        session.image.sliders,
+        session.image.sliders._newest,
+        session.image.sliders.current,
+    )
     session.open_example(1)
     assert not moves._keep(frame, {"g": 1.0}, ticket) and len(moves._frames) == 0
-    assert moves.move({"g": 1.0}) is None and session.alphas == {}
+    assert moves.move({"g": 1.0}) is None and session.image.sliders.alphas == {}
 
 
 def test_who_waits_gets_the_live_solver_and_who_looks_the_full_one(
@@ -208,14 +222,17 @@ def test_who_waits_gets_the_live_solver_and_who_looks_the_full_one(
     wait_for_paths(session)
     assert solvers and set(solvers) == {None}
     solvers.clear()
-    quick = session.move({"g": 1.0, "h1": 1.0})
+    quick = session.image.sliders.move({"g": 1.0, "h1": 1.0})
     assert solvers[0] == "distilled" and quick.live
-    full = session.draw_in_full()
-    assert None in solvers and not full.live and session.current is full
-    assert session.move({"g": 1.0, "h1": 1.0}) is full and session.draw_in_full() is None
-    session.move({"g": 2.0, "h1": 1.0})
-    assert session.moves.still() == (session.current, {"g": 2.0, "h1": 1.0})
-    assert not session.current.live
+    full = session.image.sliders.draw_in_full()
+    assert None in solvers and not full.live and session.image.sliders.current is full
+    assert (
+        session.image.sliders.move({"g": 1.0, "h1": 1.0}) is full
+        and session.image.sliders.draw_in_full() is None
+    )
+    session.image.sliders.move({"g": 2.0, "h1": 1.0})
+    assert session.image.sliders.still() == (session.image.sliders.current, {"g": 2.0, "h1": 1.0})
+    assert not session.image.sliders.current.live
 
 
 def test_a_position_that_was_left_is_not_decoded_in_full(
@@ -225,33 +242,38 @@ def test_a_position_that_was_left_is_not_decoded_in_full(
     session = visitors.session("somebody")
     session.open_example(0)
     wait_for_paths(session)
-    session.move({"g": 1.0, "h1": 1.0})
+    session.image.sliders.move({"g": 1.0, "h1": 1.0})
     later = service.decode_later
 
     def meanwhile(*args):
-        session.move({"g": 2.0, "h1": 1.0})
+        session.image.sliders.move({"g": 2.0, "h1": 1.0})
         return later(*args)
 
     monkeypatch.setattr(service, "decode_later", meanwhile)
-    assert session.draw_in_full() is None
-    assert session.current.live and session.alphas == {"g": 2.0, "h1": 1.0}
+    assert session.image.sliders.draw_in_full() is None
+    assert session.image.sliders.current.live and session.image.sliders.alphas == {
+        "g": 2.0,
+        "h1": 1.0,
+    }
 
 
 def test_to_flip_goes_to_the_counterfactual(session: Session):
-    frame, flipped = session.to_flip("g", 0.25)
-    path = session.path("g")
+    image = session.image
+    frame, flipped = image.sliders.to_flip("g", 0.25)
+    path = image.paths.get("g")
     assert flipped == path.flipped
-    assert session.alphas == {"g": pytest.approx(float(path.alphas[path.counterfactual]))}
-    before = session.opened.source.probabilities[0]
+    assert image.sliders.alphas == {"g": pytest.approx(float(path.alphas[path.counterfactual]))}
+    before = image.opened.source.probabilities[0]
     assert ((frame.probabilities[0] >= 0.5) != (before >= 0.5)) == flipped
 
 
 def test_to_flip_lands_on_the_smallest_convincing_change_between_the_stops(session: Session):
-    frame, flipped = session.to_flip("g", 0.25)
-    path, stops = session.path("g"), alpha_grid(6.0)
+    image = session.image
+    frame, flipped = image.sliders.to_flip("g", 0.25)
+    path, stops = image.paths.get("g"), alpha_grid(6.0)
     assert torch.equal(path.alphas[path.is_walked], torch.tensor(stops)), "each stop is decoded"
     assert flipped and len(path.refined) == 4
-    alpha, step = session.alphas["g"], 6.0 / 12
+    alpha, step = image.sliders.alphas["g"], 6.0 / 12
     assert min(abs(alpha - stop) for stop in stops) > 1e-3, "a place that no stop has"
     beyond = abs(frame.probabilities[0] - 0.5)
     before = path.alphas * path.sign < alpha * path.sign - 1e-3
@@ -262,107 +284,113 @@ def test_to_flip_lands_on_the_smallest_convincing_change_between_the_stops(sessi
 
 
 def test_a_typed_position_is_not_drawn_to_a_stop(session: Session):
-    session.move({"g": 1.0321})
-    assert session.alphas == {"g": 1.0321}
+    session.image.sliders.move({"g": 1.0321})
+    assert session.image.sliders.alphas == {"g": 1.0321}
 
 
 def test_moving_before_opening_is_refused(visitors: Visitors):
     session = visitors.session("early")
-    with pytest.raises(GCDError, match="open an image first"):
-        session.move({"g": 1.0})
-    with pytest.raises(GCDError, match="open an image first"):
-        session.to_flip("g", 0.25)
+    for ask in (session.open_now, session.open_next):
+        with pytest.raises(GCDError, match="nothing to move yet: open an image first"):
+            ask("There is nothing to move yet")
 
 
 def test_nothing_is_coloured_before_a_move(session: Session):
+    image = session.image
     wait_for_paths(session)
-    assert session.heat("none") is None
-    assert session.heat("difference").abs().max() < 1e-3
-    still = session.heat("bb_lig")
+    assert image.maps.get("none") is None
+    assert image.maps.get("difference").map.abs().max() < 1e-3
+    still = image.maps.get("bb_lig")
     assert not still.map.any() and still.completeness_error == 0
-    assert session.line() is None and session.line_now() is None
+    assert image.maps.line() is None and image.maps.line_now() is None
 
 
 def change(session: Session) -> float:
     """How far the classifier's logit fell from the reconstruction to the current picture."""
     classifier = session.service.domain.classifier
-    images = torch.cat([session.opened.rest.image, session.current.image])
+    images = torch.cat(
+        [session.image.opened.reconstruction.image, session.image.sliders.current.image]
+    )
     logits = classifier.logit(classifier(images), "pneumonia")
     return float(logits[0] - logits[1])
 
 
 @pytest.mark.parametrize("alpha", [-4.0, -1.234, 2.5])
 def test_the_map_explains_the_change_on_screen(session: Session, alpha: float):
+    image = session.image
     wait_for_paths(session)
-    session.move({"g": alpha})
-    heat = session.heat("bb_lig")
+    image.sliders.move({"g": alpha})
+    heat = image.maps.get("bb_lig")
     assert heat.map.sum().item() == pytest.approx(change(session), abs=0.05)
     assert abs(heat.completeness_error) < 0.05
-    assert session.heat("bb_lig") is heat
-    session.move({"g": alpha / 2})
-    smaller = session.heat("bb_lig")
+    assert image.maps.get("bb_lig") is heat
+    image.sliders.move({"g": alpha / 2})
+    smaller = image.maps.get("bb_lig")
     assert smaller.map.abs().sum() < heat.map.abs().sum()
-    session.move({"h3": 2.0})
-    assert session.heat("bb_lig") is not heat
+    image.sliders.move({"h3": 2.0})
+    assert image.maps.get("bb_lig") is not heat
 
 
 def test_several_directions_are_followed_together(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ):
+    image = session.image
     monkeypatch.setattr(session.service.ahead, "follow", lambda *_: None)
     wait_for_paths(session)
-    session.move({"g": -3.0, "h1": 2.0})
-    assert session.line() is None and session.heat("bb_lig") is None, "it is followed at rest"
+    image.sliders.move({"g": -3.0, "h1": 2.0})
+    assert image.maps.line() is None and image.maps.get("bb_lig") is None, "it is followed at rest"
     queries = session.service.domain.classifier.queries
-    path = session.line_now()
+    path = image.maps.line_now()
     assert session.service.domain.classifier.queries == queries + LINE_POINTS + 1
     vectors = {name: session.directions[name].vector for name in ("g", "h1")}
     moved = -3 * vectors["g"] + 2 * vectors["h1"]
     assert float(path.alphas[-1]) == pytest.approx(float(moved.norm()), abs=1e-5)
-    latent, generator = session.opened.latent, session.service.domain.generator
+    latent, generator = image.opened.latent, session.service.domain.generator
     half = generator.decode(latent.with_z_sem(latent.z_sem + moved / 2))
     assert torch.allclose(path.images[LINE_POINTS // 2], half[0], atol=1e-5)
-    assert torch.allclose(path.images[-1:], session.current.image, atol=1e-5)
-    heat = session.heat("bb_lig")
+    assert torch.allclose(path.images[-1:], image.sliders.current.image, atol=1e-5)
+    heat = image.maps.get("bb_lig")
     assert heat.map.sum().item() == pytest.approx(change(session), abs=0.05)
     queries = session.service.domain.classifier.queries
-    assert session.line_now() is path and session.line()[0] is path
+    assert image.maps.line_now() is path and image.maps.line()[0] is path
     assert session.service.domain.classifier.queries == queries
 
 
 def test_a_line_beyond_the_budget_asks_nothing(session: Session, monkeypatch: pytest.MonkeyPatch):
+    image = session.image
     monkeypatch.setattr(session.service.ahead, "follow", lambda *_: None)
     wait_for_paths(session)
-    session.move({"g": -3.0, "h1": 2.0})
+    image.sliders.move({"g": -3.0, "h1": 2.0})
     classifier = session.service.domain.classifier
     classifier.budget = classifier.queries + LINE_POINTS
     queries = classifier.queries
-    assert "asked about 10 images" in session.price("bb_lig")
+    assert "asked about 10 images" in image.maps.price("bb_lig")
     with pytest.raises(BudgetExceeded, match="10 images"):
-        session.line_now()
-    assert classifier.queries == queries and session.alphas == {"g": -3.0, "h1": 2.0}
+        image.maps.line_now()
+    assert classifier.queries == queries and image.sliders.alphas == {"g": -3.0, "h1": 2.0}
     classifier.budget = None
-    assert session.price("bb_lig") == ""
+    assert image.maps.price("bb_lig") == ""
 
 
 def test_a_flip_is_as_convincing_as_was_asked_for(session: Session):
+    image = session.image
     wait_for_paths(session)
-    before = session.opened.source.probabilities[0]
+    before = image.opened.source.probabilities[0]
     alphas, sides = [], []
     for margin in (0.0, 0.1, 0.35, None):
-        frame, flips = session.to_flip("g", margin)
+        frame, flips = image.sliders.to_flip("g", margin)
         assert flips and (frame.probabilities[0] >= 0.5) != (before >= 0.5)
         beyond = abs(frame.probabilities[0] - 0.5)
         if margin is not None:
             assert beyond >= margin
-        alphas.append(abs(session.alphas["g"]))
+        alphas.append(abs(image.sliders.alphas["g"]))
         sides.append(beyond)
     assert alphas == sorted(alphas) and sides == sorted(sides)
-    path, step = session.path("g"), alpha_grid(6.0)[1] - alpha_grid(6.0)[0]
+    path, step = image.paths.get("g"), alpha_grid(6.0)[1] - alpha_grid(6.0)[0]
     just = next(i for i in path.alphas.abs().argsort() if path.is_flipped[i])
     assert alphas[0] <= abs(float(path.alphas[just])) <= alphas[0] + step + 1e-6
     evaluations = session.service.domain.generator.evaluations
-    session.to_flip("g", 0.35)
+    image.sliders.to_flip("g", 0.35)
     assert session.service.domain.generator.evaluations == evaluations, "it is known by now"
 
 
@@ -381,29 +409,31 @@ def test_the_oracle_judges_what_is_decoded_in_full(visitors: Visitors):
     session = visitors.session("somebody")
     session.open_example(0)
     wait_for_paths(session)
-    before, other = session.opened.source.oracle
-    assert before == pytest.approx(1 - session.opened.source.probabilities[0]) and other is None
+    before, other = session.image.opened.source.oracle
+    assert (
+        before == pytest.approx(1 - session.image.opened.source.probabilities[0]) and other is None
+    )
     assert payload_of(session)["oracle"]["follows"] is None, "nothing flipped yet"
-    frame, _ = session.to_flip("g", 0.25)
+    frame, _ = session.image.sliders.to_flip("g", 0.25)
     assert frame.oracle[0] == pytest.approx(1 - frame.probabilities[0], abs=1e-5)
     answer = payload_of(session)
     assert answer["oracle"]["follows"] is True and answer["oracle"]["after"]["bacterial"] is None
-    assert "flips too" in readout(session)
+    assert "flips too" in readout(session.image)
     domain.oracle = lambda images: domain.classifier(images) * 0 + 5.0
     domain.oracle.labels, domain.oracle.remote, domain.oracle.budget = domain.labels, False, None
     domain.oracle.probability = domain.classifier.probability
-    session.open_image(session.opened.image, "again")
+    session.open_image(session.image.opened.image, "again")
     wait_for_paths(session)
-    session.to_flip("g", 0.25)
+    session.image.sliders.to_flip("g", 0.25)
     assert payload_of(session)["oracle"]["follows"] is False
-    assert "does not follow" in readout(session)
+    assert "does not follow" in readout(session.image)
 
 
 def test_a_reconstruction_that_changes_the_answer_is_told(session: Session):
-    assert "reconstruction" not in readout(session)
-    opened = session.opened
+    assert "reconstruction" not in readout(session.image)
+    opened = session.image.opened
     p = opened.source.probabilities
-    turned = replace(opened.rest, probabilities=(1 - p[0], *p[1:]))
-    session.moves.opened = replace(opened, rest=turned)
-    assert "The reconstruction alone already changes the answer" in readout(session)
+    turned = replace(opened.reconstruction, probabilities=(1 - p[0], *p[1:]))
+    session.image.opened = replace(opened, reconstruction=turned)
+    assert "The reconstruction alone already changes the answer" in readout(session.image)
     assert payload_of(session)["reconstruction_flips"] is True

@@ -30,42 +30,40 @@ def silent(done: int, total: int) -> None:
 def test_a_region_that_the_classifier_reads_flips_and_one_that_it_does_not_cannot(
     session: Session,
 ) -> None:
-    assert session.regions is not None and session.opened is not None
+    image = session.image
     told: list[tuple[int, int]] = []
-    inside = session.regions.attempt(LUNGS, lambda *done: told.append(done))
+    inside = image.regions.attempt(LUNGS, lambda *done: told.append(done))
     assert inside.path.flipped and told and told[-1][1] == len(session.names) + 1
-    outside = session.regions.attempt(CORNER, silent)
+    outside = image.regions.attempt(CORNER, silent)
     assert not outside.path.flipped and outside.asked == session.names
-    assert [tried.name for tried in session.regions.kept] == ["Region 1", "Region 2"]
-    for tried in session.regions.kept:
+    assert [tried.name for tried in image.regions.kept] == ["Region 1", "Region 2"]
+    for tried in image.regions.kept:
         kept = tried.path.images[:, :, ~tried.mask]
-        source = session.opened.image[:, :, ~tried.mask].expand_as(kept)
+        source = image.opened.image[:, :, ~tried.mask].expand_as(kept)
         assert torch.equal(kept, source)
     assert inside.share == pytest.approx(74 * 94 / SIZE**2)
 
 
 def test_the_suggested_region_holds_what_the_classifier_reads(session: Session) -> None:
-    assert session.regions is not None
-    mask = session.regions.suggest(session.path_now("g"))
+    image = session.image
+    mask = image.regions.suggest(image.sliders.path_now("g"))
     assert 0.2 < mask.float().mean() < 0.4
     assert (mask & LUNGS).sum() / mask.sum() > 0.8
-    assert session.regions.attempt(mask, silent).path.flipped
+    assert image.regions.attempt(mask, silent).path.flipped
 
 
 @pytest.mark.parametrize(
     "mask", [torch.zeros(SIZE, SIZE), torch.ones(SIZE, SIZE), torch.ones(8, 8)]
 )
 def test_a_mask_that_does_not_fit_costs_nothing(session: Session, mask: torch.Tensor) -> None:
-    assert session.regions is not None
     queries = session.service.domain.classifier.queries
     with pytest.raises(GCDError, match="region"):
-        session.regions.attempt(mask, silent)
-    assert session.service.domain.classifier.queries == queries and not session.regions.kept
+        session.image.regions.attempt(mask, silent)
+    assert session.service.domain.classifier.queries == queries and not session.image.regions.kept
 
 
 def test_it_is_cancelled_and_another_image_ends_it(session: Session) -> None:
-    regions = session.regions
-    assert regions is not None
+    regions = session.image.regions
     for end in (regions.cancel, lambda: session.open_example(1)):
         begun, go_on, outcome = threading.Event(), threading.Event(), []
 
@@ -87,25 +85,23 @@ def test_it_is_cancelled_and_another_image_ends_it(session: Session) -> None:
         go_on.set()
         thread.join(30)
         assert outcome == ["cancelled"] and not regions.kept
-    assert session.regions is not regions and session.regions.kept == []
+    assert session.image.regions is not regions and session.image.regions.kept == []
 
 
 def test_a_classifier_that_costs_is_asked_along_g_alone(session: Session) -> None:
-    assert session.regions is not None
     classifier = session.service.domain.classifier
     wait_for_paths(session)
     classifier.budget = classifier.queries + 5
     with pytest.raises(GCDError, match="budget"):
-        session.regions.attempt(CORNER, silent)
+        session.image.regions.attempt(CORNER, silent)
     classifier.budget = classifier.queries + 1000
     before = classifier.queries
-    tried = session.regions.attempt(CORNER, silent)
+    tried = session.image.regions.attempt(CORNER, silent)
     assert tried.asked == ["g"] and classifier.queries - before <= 30
 
 
 def test_the_bridge_changes_a_region_where_there_is_one(session: Session, monkeypatch) -> None:
-    regions, domain = session.regions, session.service.domain
-    assert regions is not None and session.opened is not None
+    regions, domain = session.image.regions, session.service.domain
     with monkeypatch.context() as patch:
         patch.setattr(type(domain), "bridge", None)
         with pytest.raises(GCDError, match="has no bridge"):
@@ -119,7 +115,7 @@ def test_the_bridge_changes_a_region_where_there_is_one(session: Session, monkey
     assert not regions.attempt(CORNER, silent, "rcsb").path.counterfactual_flips
     for tried in regions.kept:
         kept = tried.path.images[:, :, ~tried.mask]
-        assert torch.equal(kept, session.opened.image[:, :, ~tried.mask].expand_as(kept))
+        assert torch.equal(kept, session.image.opened.image[:, :, ~tried.mask].expand_as(kept))
     classifier = domain.classifier
     wait_for_paths(session)
     classifier.budget = classifier.queries + 10
@@ -128,8 +124,7 @@ def test_the_bridge_changes_a_region_where_there_is_one(session: Session, monkey
 
 
 def test_the_bridge_is_cancelled_between_two_steps(session: Session) -> None:
-    regions = session.regions
-    assert regions is not None
+    regions = session.image.regions
     told: list[tuple[int, int]] = []
 
     def progress(*done: int) -> None:

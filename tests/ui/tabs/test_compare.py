@@ -33,7 +33,7 @@ def test_another_image_ends_a_comparison_without_an_error(
         session.open_example(1)
         raise GCDError(f"{name} was left")
 
-    monkeypatch.setattr(session.moves, "awaited", left)
+    monkeypatch.setattr(session.image.sliders, "awaited", left)
     assert [*tab.compare(SOMEBODY)] == []
 
 
@@ -46,7 +46,7 @@ def test_a_path_that_fails_is_told(visitors: Visitors, monkeypatch: pytest.Monke
     def failed(name: str) -> None:
         raise GCDError(f"{name} failed")
 
-    monkeypatch.setattr(session.moves, "awaited", failed)
+    monkeypatch.setattr(session.image.sliders, "awaited", failed)
     with pytest.raises(GCDError, match="g failed"):
         list(tab.compare(SOMEBODY))
 
@@ -60,7 +60,7 @@ def test_who_waits_is_told_how_many_go_first(
     session.open_example(0)
     first, *others = session.names
     words = {first: [(12, 40.0), (1, 3.0)]}
-    monkeypatch.setattr(session.moves, "awaited", lambda name: iter(words.get(name, [])))
+    monkeypatch.setattr(session.image.sliders, "awaited", lambda name: iter(words.get(name, [])))
     told = [answer[tab.cards] for answer in tab.compare(SOMEBODY)]
     assert len(told) == 3, "two words while it waits, and the answer"
     assert "12 of other visitors&rsquo; first, about 40 s" in told[0]
@@ -135,7 +135,7 @@ def test_a_comparison_is_taken_home(visitors: Visitors) -> None:
         with Image.open(io.BytesIO(archive.read("g.png"))) as picture:
             pixels = torch.from_numpy(np.array(picture))
             assert picture.text["Description"].startswith("SYNTHETIC")
-        shown = session.path("g").counterfactual_image[0, 0]
+        shown = session.image.paths.get("g").counterfactual_image[0, 0]
         assert torch.equal(pixels, (shown * 255).round().to(torch.uint8))
         assert json.loads(archive.read("comparison.json"))["rows"] == numbers["rows"]
     with pytest.raises(GCDError, match="one of csv, json, zip"):

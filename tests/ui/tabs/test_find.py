@@ -157,7 +157,7 @@ def test_a_bad_setting_leaves_the_page_as_it_was(
     assert message in str(error)
     (answer,) = found
     assert says_how_it_ended(find, answer, str(error).split(";")[0])
-    assert session.search is None and session.opened is not None
+    assert session.search is None and session.image is not None
 
 
 @pytest.mark.slow
@@ -231,9 +231,11 @@ def test_directions_of_low_confidence_are_a_caution_wherever_they_are_used(
     session = visitors.session("somebody")
     session.open_example(0)
     own = session.service.ready_directions("pneumonia")
-    assert own is not None and not cautions_of(session)
+    assert own is not None and not cautions_of(session.image)
     for cosine, told in ((0.95, 0), (0.75, 0), (0.3, 1)):
         figures = own.metadata.get("figures", {}) | {"repeatability": cosine}
         found = replace(own, metadata=own.metadata | {"figures": figures})
         session.use("pneumonia", session.sets.keep("pneumonia", f"{cosine}", found))
-        assert len([text for text in cautions_of(session) if "Confidence low" in text]) == told
+        assert (
+            len([text for text in cautions_of(session.image) if "Confidence low" in text]) == told
+        )

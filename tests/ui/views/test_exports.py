@@ -26,11 +26,12 @@ def session(visitors: Visitors, service: ModelService) -> Session:
 
 
 def test_it_holds_what_is_on_screen(session: Session):
-    frame = session.move({"g": -3.0, "h2": 1.0}, "g")
+    image = session.image
+    frame = image.sliders.move({"g": -3.0, "h2": 1.0}, "g")
     report = report_of(session)
-    assert report.changed is frame.image and report.source is session.opened.image
+    assert report.changed is frame.image and report.source is image.opened.image
     assert [label.after for label in report.labels] == list(frame.probabilities)
-    assert [label.before for label in report.labels] == list(session.opened.source.probabilities)
+    assert [label.before for label in report.labels] == list(image.opened.source.probabilities)
     assert [label.positive for label in report.labels] == ["Pneumonia", "Bacterial"]
     assert report.alphas == [("g", -3.0), ("h2", 1.0)] and report.distance == frame.distance
     assert report.curve.direction == "g + h2" and report.curve.proxy == []
@@ -38,7 +39,7 @@ def test_it_holds_what_is_on_screen(session: Session):
         pytest.approx(report.curve.measured[-1][0]),
         frame.probabilities[0],
     )
-    path, end = session.line()
+    path, end = image.maps.line()
     attribution = explain_path(path, until=end)
     assert torch.equal(report.heat, attribution.map)
     assert report.completeness_error == attribution.completeness_error
@@ -48,14 +49,15 @@ def test_it_holds_what_is_on_screen(session: Session):
 
 def test_one_direction_alone_and_none_at_all(session: Session):
     assert report_of(session).alphas == []
-    session.move({"h1": 2.0})
+    session.image.sliders.move({"h1": 2.0})
     report = report_of(session)
     assert report.curve.direction == "h1" and report.curve.here[0] == 2.0
     assert report.curve.measured[0][0] == -6.0 and report.curve.measured[-1][0] == 6.0
 
 
 def test_it_waits_for_a_move_that_is_under_way(session: Session, monkeypatch: pytest.MonkeyPatch):
-    session.path_now("g")
+    image = session.image
+    image.sliders.path_now("g")
     decode, entered, released = session.service.decode_live, threading.Event(), threading.Event()
 
     def slow(*args):
@@ -64,18 +66,18 @@ def test_it_waits_for_a_move_that_is_under_way(session: Session, monkeypatch: py
         return decode(*args)
 
     monkeypatch.setattr(session.service, "decode_live", slow)
-    mover = threading.Thread(target=session.move, args=({"g": -1.234}, "g"))
+    mover = threading.Thread(target=image.sliders.move, args=({"g": -1.234}, "g"))
     mover.start()
     assert entered.wait(60)
     with pytest.raises(GCDError, match="still being decoded"):
-        session.moves.still(patience=0.1)
+        image.sliders.still(patience=0.1)
     reports: list = []
     reader = threading.Thread(target=lambda: reports.append(report_of(session)))
     reader.start()
     released.set()
     reader.join(60), mover.join(60)
     assert reports[0].alphas == [("g", -1.234)]
-    assert reports[0].changed is session.current.image
+    assert reports[0].changed is image.sliders.current.image
 
 
 @pytest.mark.slow
@@ -93,8 +95,8 @@ def test_there_is_nothing_to_report_without_an_image_or_directions(visitors: Vis
 
 
 def test_the_path_goes_home_as_a_table(session: Session):
-    session.move({"h1": 2.0})
-    path = session.path_now("h1")
+    session.image.sliders.move({"h1": 2.0})
+    path = session.image.sliders.path_now("h1")
     file = save_path(session)
     assert file.name == "path-pneumonia-h1.csv" and file.parent == session.folder
     with file.open(encoding="utf-8", newline="") as table:

@@ -78,24 +78,24 @@ def test_the_ways_line(session: Session, names: str, settings: object, says: lis
 def test_what_hardly_moves_the_classifier_is_counted(session: Session):
     domain = session.service.domain
     use(session, found(domain, "g h1 w1"))
-    assert session.folded == [] and fold_line(session) == ""
+    assert session.weak_directions == [] and fold_line(session) == ""
     use(session, found(domain, "g h1 w1", {"n_ways": 1}, ReadsHaze()))
-    assert session.folded == ["h1", "w1"] and session.names == ["g", "h1", "w1"]
+    assert session.weak_directions == ["h1", "w1"] and session.names == ["g", "h1", "w1"]
     assert "2 more hardly move this classifier<" in fold_line(session)
     assert "Independent ways" not in ways_line(session)  # none is left to stand under it
     use(session, found(domain, "g h1", proxy=ReadsHaze()))
     assert "1 more hardly moves this classifier<" in fold_line(session)
     session.explain("bacterial")  # has directions without a proxy
-    assert session.folded == [] and fold_line(session) == ""
+    assert session.weak_directions == [] and fold_line(session) == ""
 
 
 @pytest.mark.slow
 def test_a_folded_direction_that_flips_this_image_is_told(session: Session):
     session.open_example(0)
     use(session, found(session.service.domain, "h1 g", proxy=ReadsAnother()))
-    assert session.folded == ["h1"] and session.paths.total == 2
+    assert session.weak_directions == ["h1"] and session.image.paths.total == 2
     wait_for_paths(session)
-    assert session.path("h1").flipped
+    assert session.image.paths.get("h1").flipped
     assert "1 more hardly moves this classifier \N{MIDDLE DOT} 1 flips here" in fold_line(session)
 
 

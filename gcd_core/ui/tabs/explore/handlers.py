@@ -16,11 +16,10 @@ import gradio as gr
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.drawing import save_gif
-from gcd_core.images.reading import NOT_A_RADIOGRAPH, fit_words
 from gcd_core.method.counterfactual import SMALLEST, check_counterfactual
 from gcd_core.report.captions import captions_of
 from gcd_core.ui.frames import SLIDERS, Alphas
-from gcd_core.ui.session.deep_link import visit
+from gcd_core.ui.session.deep_link import restore
 from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.display import FROM_PAGE
 from gcd_core.ui.session.registry import Visitors
@@ -73,7 +72,8 @@ class ExploreAnswers(Tab):
     def go(self, alphas: dict[str, float], request: gr.Request) -> dict[str, Any]:
         """Moves to alphas by direction, such as {"g": 1.5}, the others to 0; answers as `facts`."""
         session = self.session(request)
-        session.move(read_alphas(alphas, session.names))
+        image = session.open_now("There is nothing to move yet")
+        image.sliders.move(read_alphas(alphas, image.names))
         return state_payload(session)
 
     # -- taking home ------------------------------------------------------------------------
@@ -81,8 +81,9 @@ class ExploreAnswers(Tab):
     def make_sweep(self, request: gr.Request) -> Answer:
         """Writes the moved direction from end to end as an animation."""
         session = self.session(request)
-        path = session.path_now(session.moved)
-        file = session.folder / f"sweep-{session.label}-{session.moved}.gif"
+        image = session.open_now("There is no direction to follow yet")
+        path = image.sliders.path_now(image.sliders.moved)
+        file = session.folder / f"sweep-{image.label}-{path.direction_name}.gif"
         frames = path.images[path.is_walked]
         with atomic_write(file) as place:  # another click may be reading it
             save_gif(frames, place, size=256, captions=captions_of(self.domain, path))
@@ -157,21 +158,9 @@ class ExploreHandlers(Tab):
         session = self.session(request, overlay, opacity, view)
         if image is None:
             raise GCDError("No image came with the request: choose a file to open.")
-        path = FilePath(image)
-        data = path.read_bytes()
-        path.unlink(missing_ok=True)  # a visitor's picture lives in the session only
-        session.uploads.take(len(data))
-        picture = self.service.read(data)
-        grey, shape = self.domain.generator.channels == 1, picture.shape
-        notice = NOT_A_RADIOGRAPH if grey and picture.photograph else ""
-        fitted = fit_words(shape, self.domain.fit)
-        if fitted:
-            fitted = f"{fitted} from {shape[0]} \N{MULTIPLICATION SIGN} {shape[1]} pixels"
-        aspect = shape[0] / shape[1] if self.domain.fit == "stretch" else 1.0
-        name = picture.name(path.name)
-        opened = session.open_image(picture.image, name, notice, fitted, aspect)
-        if opened is not None and opened.notice:
-            gr.Warning(opened.notice, title="Unusual image")
+        shown = session.open_file(FilePath(image))
+        if shown is not None and shown.opened.notice:
+            gr.Warning(shown.opened.notice, title="Unusual image")
         return self.layout.show_everything(session)
 
     def open_example(
@@ -203,7 +192,7 @@ class ExploreHandlers(Tab):
         session = self.session(request, overlay, opacity, view)
         if address.endswith(FROM_PAGE):
             session.sent_pictures.begin()
-        for sentence in visit(session, address.removesuffix(FROM_PAGE)):
+        for sentence in restore(session, address.removesuffix(FROM_PAGE)):
             gr.Warning(sentence, title="Not kept")
         return self.layout.show_everything(session)
 
@@ -216,18 +205,21 @@ class ExploreHandlers(Tab):
         """
         session, layout = self.session(request, overlay, opacity, view), self.layout
         sent: set[str] = set()
-        paths, ready, drawn_for, told_at = session.paths, -1, None, 0.0
-        while paths is not None and paths is session.paths:
+        image, ready, drawn_for, told_at = session.image, -1, None, 0.0
+        while image is not None and session.image is image:
+            paths, moved, answer = image.paths, image.sliders.moved, Answer()
             finished, now = paths.finished, paths.ready
             if now != ready:
-                ready, answer = now, layout.show_ends(session) | layout.show_films(session, sent)
-                if session.path(session.moved) is not None and drawn_for != session.moved:
-                    drawn_for = session.moved
+                ready, answer = now, layout.show_ends(session) | layout.show_films(image, sent)
+                if paths.get(moved) is not None and drawn_for != moved:
+                    drawn_for = moved
                     answer |= layout.show(session)
-                yield answer
-                told_at = time.monotonic()
             elif time.monotonic() - told_at > TELL_SECONDS:
-                yield {layout.heading: heading(session)}
+                answer[layout.heading] = heading(session)
+            if session.image is not image:  # another one is open: nothing is said of this one
+                break
+            if answer:
+                yield answer
                 told_at = time.monotonic()
             if finished:
                 break
@@ -259,15 +251,17 @@ class ExploreHandlers(Tab):
     ) -> Answer:
         """Moves along g, h1 to h8 and w1 to w4 together; the first value holds the numbers."""
         session = self.session(request, overlay, opacity, view)
+        image = session.open_now("There is nothing to move yet")
         given = (g, h1, h2, h3, h4, h5, h6, h7, h8, w1, w2, w3, w4)
-        if session.move(dict(zip(SLIDERS, given, strict=True))) is None:
+        if image.sliders.move(dict(zip(SLIDERS, given, strict=True))) is None:
             return {}  # a newer position came meanwhile
         return self.layout.show(session)
 
     def draw_in_full(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Draws the position in full, once no newer one comes, where a move drew it quickly."""
         session = self.session(request)
-        return {} if session.draw_in_full() is None else self.layout.show(session)
+        image = session.open_now("There is nothing to draw yet")
+        return {} if image.sliders.draw_in_full() is None else self.layout.show(session)
 
     def to_flip(
         self,
@@ -284,21 +278,23 @@ class ExploreHandlers(Tab):
         any margin beyond the threshold up to "0.5", or "strongest".
         """
         session = self.session(request, overlay, opacity, view)
-        frame, flips = session.to_flip(direction, margin_of(target))
-        if frame is None:
+        image = session.open_next("There is no direction to follow yet")
+        frame, flips = image.sliders.to_flip(direction, margin_of(target))
+        if frame is None or session.image is not image:
             return {}
         if not flips:
             gr.Info(f"The prediction does not flip along {direction}: this is the nearest point.")
-        elif target != STRONGEST and not convincing(session, float(target)):
+        elif target != STRONGEST and not convincing(image, float(target)):
             gr.Info(f"No picture along {direction} is as convincing: this is the one that is most.")
-        return self.layout.show(session) | self.layout.positions(session)
+        return self.layout.show(session) | self.layout.positions(image)
 
     def reset_all(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Puts every slider back to 0."""
         session = self.session(request, overlay, opacity, view)
-        if session.move({}, session.moved) is None:
+        image = session.open_now("There is nothing to move yet")
+        if image.sliders.move({}, image.sliders.moved) is None:
             return {}
-        return self.layout.show(session) | self.layout.positions(session)
+        return self.layout.show(session) | self.layout.positions(image)
 
     # -- looking closer ---------------------------------------------------------------------
 
@@ -308,21 +304,20 @@ class ExploreHandlers(Tab):
         `cells` asks the classifier about 512 images, once for each position.
         """
         session = self.session(request)
-        if session.opened is None:
-            raise GCDError("There is nothing to map yet: open an image first.")
+        image = session.open_next("There is nothing to map yet")
         if overlay == "cells":
-            session.cells_now()  # where that is refused, the map before stays chosen
+            image.maps.cells_now()  # where that is refused, the map before stays chosen
         session = self.session(request, overlay, opacity, view)
-        if overlay == "bb_lig" and len(session.alphas) > 1:
-            session.line_now()
-        elif overlay == "bb_lig" and session.alphas:
-            session.path_now(session.moved)
-        return self.layout.show_map(session)
+        if overlay == "bb_lig" and len(image.sliders.alphas) > 1:
+            image.maps.line_now()
+        elif overlay == "bb_lig" and image.sliders.alphas:
+            image.sliders.path_now(image.sliders.moved)
+        return self.layout.show_map(session, image)
 
     def fade(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Draws the map again at another opacity; what is not known yet is not asked for."""
         session = self.session(request, overlay, opacity, view)
-        return {} if session.opened is None else self.layout.show_map(session)
+        return {} if session.image is None else self.layout.show_map(session, session.image)
 
     def follow(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Draws what a move left open: the line along several directions, the map of cells.
@@ -330,15 +325,17 @@ class ExploreHandlers(Tab):
         Only where asking the classifier is free, and of cells, where their map is chosen.
         """
         session, answer, new_maps = self.session(request), Answer(), []
-        line = len(session.alphas) > 1 and session.line() is None
-        if line and not session.price("bb_lig") and session.line_now() is not None:
-            answer[self.layout.curve] = curve_card(session)
+        image = session.open_now("There is nothing to map yet")
+        maps = image.maps
+        line = len(image.sliders.alphas) > 1 and maps.line() is None
+        if line and not maps.price("bb_lig") and maps.line_now() is not None:
+            answer[self.layout.curve] = curve_card(image)
             new_maps.append("bb_lig")
-        cells = session.display.overlay == "cells" and session.heat("cells") is None
-        if cells and not session.price("cells") and session.cells_now() is not None:
+        cells = session.display.overlay == "cells" and maps.get("cells") is None
+        if cells and not maps.price("cells") and maps.cells_now() is not None:
             new_maps.append("cells")
         if session.display.overlay in new_maps:  # another one may have been chosen meanwhile
-            answer |= self.layout.show_map(session)
+            answer |= self.layout.show_map(session, image)
         return answer
 
     def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:

@@ -11,13 +11,15 @@ from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.frames import MAX_H, SLIDERS
 from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.display import Display
+from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.region import RegionPanel
-from gcd_core.ui.tabs.handler import Answer, without_temp_copy
+from gcd_core.ui.tabs.handler import Answer, html, without_temp_copy
 from gcd_core.ui.views.data_urls import thumbnail
 from gcd_core.ui.views.html import (
     curve_card,
+    decoded,
     direction_title,
     end_picture,
     fold_line,
@@ -28,7 +30,7 @@ from gcd_core.ui.views.html import (
     tools,
     ways_line,
 )
-from gcd_core.ui.views.payload import payload_of
+from gcd_core.ui.views.payload import label_names, payload_of
 
 STEP = 0.01  # of alpha on a slider: what is typed to two decimals stays
 ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
@@ -47,8 +49,8 @@ class DirectionRow:
     def __init__(self, name: str, alpha_max: float) -> None:
         self.name = name
         with gr.Row(elem_classes=[ROW], elem_id=f"direction-{name}") as self.box:
-            self.title = _html(f"title_{name}", "gcd-title")
-            self.low = _html(f"low_{name}", "gcd-end")
+            self.title = html(f"title_{name}", elem_id=None, elem_classes="gcd-title", min_width=44)
+            self.low = html(f"low_{name}", elem_id=None, elem_classes="gcd-end", min_width=44)
             self.slider = gr.Slider(
                 -alpha_max,
                 alpha_max,
@@ -60,19 +62,15 @@ class DirectionRow:
                 elem_id=f"slider-{name}",
                 min_width=120,
             )
-            self.high = _html(f"high_{name}", "gcd-end")
+            self.high = html(f"high_{name}", elem_id=None, elem_classes="gcd-end", min_width=44)
             self.flip = gr.Button("To flip", size="sm", elem_id=f"flip-{name}", min_width=48)
-            self.film = gr.HTML(
-                label=f"film_{name}",
+            self.film = html(
+                f"film_{name}",
+                elem_id=None,
                 visible="hidden",
                 html_template="<i></i>",  # its value is for the page's script
                 js_on_load=f"gcd.film('{name}', props, watch)",
-                apply_default_css=False,
             )
-
-
-def _html(label: str, css: str) -> gr.HTML:
-    return gr.HTML(label=label, elem_classes=css, apply_default_css=False, min_width=44)
 
 
 OVERLAYS = [
@@ -191,33 +189,21 @@ class ExploreLayout:
                     js_on_load="gcd.tools(element)",
                     apply_default_css=False,
                 )
-            self.pictures = gr.HTML(
-                label="pictures",
-                elem_id="pictures",
+            self.pictures = html(
+                "pictures",
                 html_template="${gcd.filled(value)}",
                 js_on_load="gcd.pictures(element, watch)",
-                apply_default_css=False,
             )
             self.region = RegionPanel(self.visitors)
             with gr.Row(elem_id="readout"):
-                self.bars = gr.HTML(
-                    label="bars",
-                    elem_id="bars",
-                    js_on_load="gcd.bars(watch)",
-                    apply_default_css=False,
-                )
-                self.curve = gr.HTML(
-                    label="curve",
-                    elem_id="curve",
-                    js_on_load="gcd.dragCurve(element, watch)",
-                    apply_default_css=False,
-                )
+                self.bars = html("bars", js_on_load="gcd.bars(watch)")
+                self.curve = html("curve", js_on_load="gcd.dragCurve(element, watch)")
 
     def _lay_out_directions(self) -> list[DirectionRow]:
         """A row for each direction, those that hardly move folded away, and what to do with all."""
         rows: list[DirectionRow] = []
         with gr.Column(elem_id="directions", min_width=320):
-            self.heading = gr.HTML(label="heading", elem_id="heading", apply_default_css=False)
+            self.heading = html("heading")
             self.back = gr.Button(
                 "Back to the bundled directions", size="sm", visible=False, elem_id="back"
             )
@@ -229,14 +215,9 @@ class ExploreLayout:
                 elem_id="target",
             )
             rows += [DirectionRow(name, self.alpha_max) for name in SLIDERS[: 1 + MAX_H]]
-            self.ways = gr.HTML(label="ways", elem_id="ways", apply_default_css=False)
+            self.ways = html("ways")
             rows += [DirectionRow(name, self.alpha_max) for name in SLIDERS[1 + MAX_H :]]
-            self.fold = gr.HTML(
-                label="fold",
-                elem_id="fold",
-                js_on_load="gcd.fold(element, watch)",
-                apply_default_css=False,
-            )
+            self.fold = html("fold", js_on_load="gcd.fold(element, watch)")
             with gr.Row(elem_id="actions"):
                 self.reset = gr.Button("Reset", size="sm", elem_id="reset")
                 self.sweep = gr.Button("Sweep", size="sm", elem_id="sweep")
@@ -287,16 +268,17 @@ class ExploreLayout:
 
     def show(self, session: Session) -> Answer:
         """What a move changes."""
+        image = session.image
         return {
             self.numbers: payload_of(session),
             self.pictures: pictures(session),
-            self.bars: readout(session),
-            self.curve: curve_card(session),
+            self.bars: "" if image is None else readout(image),
+            self.curve: "" if image is None else curve_card(image),
         }
 
-    def show_map(self, session: Session) -> Answer:
+    def show_map(self, session: Session, image: OpenImage) -> Answer:
         """What another map, or another opacity of it, changes."""
-        panel = map_panel(session)
+        panel = map_panel(image, session.display)
         more = {"map": panel.picture, "map_caption": panel.caption, **panel.numbers}
         return {
             self.numbers: payload_of(session, **more),
@@ -306,47 +288,48 @@ class ExploreLayout:
     def show_ends(self, session: Session) -> Answer:
         """What a newly decoded path changes."""
         answer: Answer = {self.heading: heading(session), self.fold: fold_line(session)}
+        paths, names = decoded(session), label_names(session)
         for row in self.rows:
-            name = row.name if row.name in session.names else None
-            answer[row.title] = direction_title(session, name)
-            answer[row.low] = end_picture(session, name, 0)
-            answer[row.high] = end_picture(session, name, -1)
+            path = paths.get(row.name)
+            answer[row.title] = direction_title(row.name, path) if row.name in session.names else ""
+            answer[row.low] = end_picture(names, path, 0)
+            answer[row.high] = end_picture(names, path, -1)
         return answer
 
     def show_everything(self, session: Session) -> Answer:
         """What a new image, label or set of directions changes."""
-        answer = self.show(session) | self.show_ends(session)
+        answer, image = self.show(session) | self.show_ends(session), session.image
+        alphas = {} if image is None else image.sliders.alphas
         for row in self.rows:
-            answer[row.slider] = session.alphas.get(row.name, 0.0)
+            answer[row.slider] = alphas.get(row.name, 0.0)
             answer[row.film] = ""
-        if session.laid_out != (session.names, session.folded):
-            session.laid_out = session.names, session.folded
+        if session.laid_out != (session.names, session.weak_directions):
+            session.laid_out = session.names, session.weak_directions
             for row in self.rows:
                 answer[row.box] = gr.update(
                     visible=row.name in session.names,
-                    elem_classes=[ROW, FOLDED] if row.name in session.folded else [ROW],
+                    elem_classes=[ROW, FOLDED] if row.name in session.weak_directions else [ROW],
                 )
         return answer | {
             self.region.cards: "",
             self.back: gr.update(visible=session.sets.used(session.label) != BUNDLED),
             self.ways: ways_line(session),
             self.label: session.label,
-            self.examples: -1 if session.example is None else session.example,
+            self.examples: -1 if image is None or image.example is None else image.example,
             self.source: None,
         }
 
-    def show_films(self, session: Session, sent: set[str]) -> Answer:
+    def show_films(self, image: OpenImage, sent: set[str]) -> Answer:
         """What newly decoded paths add: their films; their names are added to `sent`."""
-        paths, answer = session.paths, Answer()
+        answer = Answer()
         for row in self.rows:
-            if paths is None or row.name not in session.names or row.name in sent:
-                continue
-            if film := paths.film(row.name):
+            film = image.paths.film(row.name)
+            if film and row.name not in sent:
                 sent.add(row.name)
                 answer[row.film] = film
         return answer
 
-    def positions(self, session: Session) -> Answer:
+    def positions(self, image: OpenImage) -> Answer:
         """Where the sliders stand."""
-        rows = [row for row in self.rows if row.name in session.names]
-        return {row.slider: session.alphas.get(row.name, 0.0) for row in rows}
+        rows = [row for row in self.rows if row.name in image.names]
+        return {row.slider: image.sliders.alphas.get(row.name, 0.0) for row in rows}

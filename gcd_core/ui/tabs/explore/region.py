@@ -21,10 +21,11 @@ from gcd_core.errors import Cancelled, GCDError
 from gcd_core.images.drawing import difference, overlay, to_pil
 from gcd_core.images.limits import ImageError
 from gcd_core.method.region import check_region
-from gcd_core.ui.session.regions import GCD, METHODS, RCSB, Regions, Tried
+from gcd_core.ui.session.open_image import OpenImage
+from gcd_core.ui.session.regions import GCD, METHODS, RCSB, Tried
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.tabs.handler import Answer, Tab, connect
+from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.html import image_tag
@@ -100,18 +101,17 @@ def outlined(image: Tensor, mask: Tensor) -> Tensor:
     return torch.where(border, OUTLINE[:, None, None], image.expand(1, 3, -1, -1))
 
 
-def card(session: Session, tried: Tried) -> str:
+def card(image: OpenImage, tried: Tried) -> str:
     """One region as HTML: original and result with its outline, difference, verdict, curve."""
-    opened, path = session.opened, tried.path
-    assert opened is not None
-    positive, before = label_names(session)[1], opened.source.probabilities[session.index]
+    opened, path = image.opened, tried.path
+    positive, before = label_names(image)[1], opened.source.probabilities[image.index]
     changed = path.counterfactual_image
     change = (
         pil_to_tensor(overlay(opened.image, difference(changed, opened.image), 0.8))[None] / 255
     )
     points = list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
     here = points[path.counterfactual]
-    curve = charts.curve(points, [], here, float(path.alphas.abs().max()), label_names(session))
+    curve = charts.curve(points, [], here, float(path.alphas.abs().max()), label_names(image))
     css = "yes" if path.counterfactual_flips else "no"
     pictures = (
         image_tag(drawn(outlined(opened.image, tried.mask)), "original, outlined")
@@ -126,7 +126,7 @@ def card(session: Session, tried: Tried) -> str:
     )
 
 
-def region_numbers(session: Session, tried: Tried) -> dict[str, Any]:
+def region_numbers(image: OpenImage, tried: Tried) -> dict[str, Any]:
     """One region in numbers, for machines."""
     path, i = tried.path, tried.path.counterfactual
     return {
@@ -140,7 +140,7 @@ def region_numbers(session: Session, tried: Tried) -> dict[str, Any]:
         "before": path.source_probability,
         "after": float(path.probabilities[i]),
         "lpips": float(path.distances[i]),
-        "label": session.label,
+        "label": image.label,
     }
 
 
@@ -185,27 +185,25 @@ class RegionPanel(Tab):
                 visible="hidden",
                 js_on_load="gcd.suggested(props, watch)",
             )
-            self.cards = gr.HTML(label="regions", elem_id="regions", apply_default_css=False)
+            self.cards = html("regions")
 
     # -- handlers -------------------------------------------------------------------------------
 
-    def _regions(self, request: gr.Request) -> tuple[Session, Regions]:
+    def _image(self, request: gr.Request) -> tuple[Session, OpenImage]:
         session = self.session(request)
-        if session.regions is None:
-            raise GCDError("There is nothing to paint on yet: open an image first.")
-        return session, session.regions
+        return session, session.open_now("There is nothing to paint on yet")
 
     def paint_region(self, mask: str, request: gr.Request) -> Answer:
         """Checks a mask: a PNG as data address, white where the picture may change."""
-        self._regions(request)
+        self._image(request)
         marked = self._reader.mask(mask_file(mask), self.size)
         check_region(self.domain, marked)
         return {self.numbers: {"share": float(marked.double().mean())}}
 
     def suggest_region(self, request: gr.Request) -> Answer:
         """Answers with the cells that matter most to the change along the moved direction."""
-        session, regions = self._regions(request)
-        mask = regions.suggest(session.path_now(session.moved))
+        session, image = self._image(request)
+        mask = image.regions.suggest(image.sliders.path_now(image.sliders.moved))
         address = mask_address(mask)
         numbers = {"share": float(mask.double().mean()), "mask": address}
         return {
@@ -218,14 +216,14 @@ class RegionPanel(Tab):
 
         The last answer holds what came of it.
         """
-        session, regions = self._regions(request)
+        session, image = self._image(request)
         marked = self._reader.mask(mask_file(mask), self.size)
         news: queue.Queue[tuple[int, int]] = queue.Queue()
         outcome: list[Tried | Exception] = []
 
         def work() -> None:
             try:
-                outcome.append(regions.attempt(marked, lambda *done: news.put(done), method))
+                outcome.append(image.regions.attempt(marked, lambda *done: news.put(done), method))
             except Exception as error:  # told below, to who waits
                 outcome.append(error)
 
@@ -240,36 +238,36 @@ class RegionPanel(Tab):
             yield (
                 gr.skip(),
                 charts.meter(done / total, "Trying the region", detail)
-                + self._cards(session, regions),
+                + self._cards(session, image),
             )
         result = outcome[0]
         if isinstance(result, Cancelled):
-            yield gr.skip(), self._cards(session, regions)
+            yield gr.skip(), self._cards(session, image)
             return
         if isinstance(result, Exception):
-            yield gr.skip(), self._cards(session, regions)
+            yield gr.skip(), self._cards(session, image)
             raise result
-        numbers = region_numbers(session, result)
+        numbers = region_numbers(image, result)
         yield (
-            numbers | {"regions": [region_numbers(session, tried) for tried in regions.kept]},
-            self._cards(session, regions),
+            numbers | {"regions": [region_numbers(image, tried) for tried in image.regions.kept]},
+            self._cards(session, image),
         )
 
     def cancel_region(self, request: gr.Request) -> None:
         """Ends what is being tried."""
-        self._regions(request)[1].cancel()
+        self._image(request)[1].regions.cancel()
 
     def forget_regions(self, request: gr.Request) -> Answer:
         """Drops the regions that were tried of this image."""
-        session, regions = self._regions(request)
-        regions.forget()
-        return {self.cards: self._cards(session, regions)}
+        session, image = self._image(request)
+        image.regions.forget()
+        return {self.cards: self._cards(session, image)}
 
-    def _cards(self, session: Session, regions: Regions) -> str:
-        """The regions that were tried of the opened image, side by side; none of another one."""
-        if session.regions is not regions:
+    def _cards(self, session: Session, image: OpenImage) -> str:
+        """The regions that were tried of an image, side by side; "" once another one is open."""
+        if session.image is not image:
             return ""
-        cards = "".join(card(session, tried) for tried in reversed(regions.kept))
+        cards = "".join(card(image, tried) for tried in reversed(image.regions.kept))
         return f'<div class="gcd-cards">{cards}</div>' if cards else ""
 
     def bind(self) -> None:

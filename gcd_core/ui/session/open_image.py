@@ -1,0 +1,109 @@
+"""One opened image, explained for one label along one set of directions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gcd_core.method.directions import DirectionSet
+from gcd_core.method.walk import Path
+from gcd_core.ui.engine.decoded_paths import Paths
+from gcd_core.ui.engine.service import ModelService
+from gcd_core.ui.frames import Opened
+from gcd_core.ui.session.heatmaps import HeatMaps
+from gcd_core.ui.session.regions import Regions
+from gcd_core.ui.session.slider_state import SliderState
+
+
+class OpenImage:
+    """An opened image, and everything that a visitor sees or makes of it.
+
+    Another image, another label or another set of directions is a new `OpenImage`. The one before
+    is left with `leave`; what is still being made for it is not shown any more.
+
+    Parameters
+    ----------
+    service : ModelService
+    opened : Opened
+    label : str
+        The label that is explained.
+    directions : DirectionSet
+        Without names where the label has no directions.
+    weak_directions : list of str
+        Those that hardly move the classifier, as far as their proxy knows.
+    bundled : bool
+        Whether the directions are the domain's own.
+    example : int or None
+        The number of the domain's example, from 0; None for a visitor's own image.
+    before : OpenImage or None
+        What was open until now; it must be left already. If it is of the same image and label, its
+        decoded paths along the bundled directions are taken over. Otherwise they are dropped.
+
+    Attributes
+    ----------
+    names : list of str
+        The directions that have a slider.
+    paths : Paths
+        The decoded paths along them.
+    sliders : SliderState
+    maps : HeatMaps
+    regions : Regions
+    compared : dict
+        The last answer of Compare, in numbers; empty before the first.
+    """
+
+    def __init__(
+        self,
+        service: ModelService,
+        opened: Opened,
+        label: str,
+        directions: DirectionSet,
+        weak_directions: list[str],
+        bundled: bool = True,
+        example: int | None = None,
+        before: OpenImage | None = None,
+    ) -> None:
+        self.service, self.opened, self.example = service, opened, example
+        self.label, self.directions, self.bundled = label, directions, bundled
+        self.index = service.domain.labels.index(label)
+        self._own_bundled: Paths | None = None  # an own image's paths along bundled directions
+        self.weak_directions = weak_directions
+        self.paths = self._join_paths(before)
+        self.sliders = SliderState(service, opened, directions, self.paths)
+        self.maps = HeatMaps(self.sliders, label)
+        self.names, self.compared = self.sliders.names, dict[str, Any]()
+        strong = [name for name in self.names if name not in weak_directions]
+        self.regions = Regions(service, opened, directions or None, strong, label)
+
+    def _join_paths(self, before: OpenImage | None) -> Paths:
+        """Return the image's paths: those that are decoded already, or new ones."""
+        kept = None if before is None else before._own_bundled
+        if before is not None and (before.opened, before.label) != (self.opened, self.label):
+            before.drop_paths()
+            kept = None
+        self._own_bundled = kept
+        task = self.opened, self.directions, self.label
+        if not self.bundled:
+            return self.service.paths(*task)
+        if self.example is not None:
+            return self.service.example_paths(self.example, self.label, self.directions)
+        if kept is not None:
+            return kept.join()
+        self._own_bundled = self.service.paths(*task, kept=True)
+        return self._own_bundled
+
+    def ready_paths(self) -> dict[str, Path]:
+        """Return the paths that are decoded so far, by direction."""
+        found = {name: self.paths.get(name) for name in self.names}
+        return {name: path for name, path in found.items() if path is not None}
+
+    def leave(self) -> None:
+        """End the work for this image, and drop its pictures; answers for it come too late."""
+        self.sliders.leave()
+        self.paths.leave()
+        self.maps.clear()
+        self.regions.cancel()
+
+    def drop_paths(self) -> None:
+        """Drop the paths that are kept for coming back to the bundled directions."""
+        if self._own_bundled is not None:
+            self._own_bundled.drop()
