@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gcd_core.environment import Environment
+
 LOG = logging.getLogger(__name__)
 FILE = "answers.sqlite3"
 PATIENCE = 30.0  # seconds to wait for another process that is writing
@@ -38,8 +40,9 @@ def cache_folder() -> Path:
 
     `$GCD_CACHE`, or `$XDG_CACHE_HOME/gcd-explorer`, or `~/.cache/gcd-explorer`.
     """
-    if os.environ.get("GCD_CACHE"):
-        return Path(os.environ["GCD_CACHE"])
+    own = Environment().cache
+    if own is not None:
+        return own
     chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
     base = chosen if chosen.is_absolute() else Path("~/.cache").expanduser()
     return base / "gcd-explorer"

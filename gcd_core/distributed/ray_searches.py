@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from gcd_core.distributed.cluster import connected, last_line
 from gcd_core.domains.opening import load_domain
+from gcd_core.environment import Environment
 from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.repeatability import with_repeatability
@@ -139,16 +139,9 @@ class RaySearches:
         GCDError
             As the class; or if the GPUs are no number.
         """
-        address, gpus = os.environ.get("GCD_RAY_ADDRESS"), os.environ.get("GCD_RAY_GPUS") or "0"
-        if not address:
-            return None
-        try:
-            share = float(gpus)
-        except ValueError:
-            share = -1.0
-        if not 0 <= share <= 1024:
-            raise GCDError(f"GCD_RAY_GPUS is {gpus!r}; give the GPUs of a search, such as 0.5.")
-        return cls(address, share)
+        settings = Environment()
+        address = settings.ray_address
+        return None if address is None else cls(address, settings.ray_gpus)
 
     def find(
         self,

@@ -15,6 +15,7 @@ from gcd_core.bridge.rcsb import Steering
 from gcd_core.classifiers.registry import KINDS, RUNS_CODE
 from gcd_core.domains.sources import KEYS as SOURCE_KEYS
 from gcd_core.domains.sources import Source, inside
+from gcd_core.environment import Environment
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.generators.weights import INDEX_SUFFIX
@@ -28,7 +29,6 @@ EXAMPLES = "examples"
 CLASSIFIERS = ("classifier", "oracle")
 # Kinds of classifier that send images, and what a domain.toml asks of the environment, elsewhere.
 REACHES_OUT = frozenset({"http", "hf-inference"})
-TRUST = "GCD_TRUST_CODE"
 Kind = type | UnionType
 Keys = dict[str, Kind]
 TOP: tuple[Keys, Keys] = (
@@ -282,7 +282,7 @@ def _names(value: Any, known: Collection[str]) -> bool:
 
 
 def _trust_problems(name: str, section: Mapping[str, Any]) -> Iterator[str]:
-    if os.environ.get(TRUST) == "1":
+    if Environment().trust_code:
         return
     kind, does = section.get("kind"), None
     if _names(kind, RUNS_CODE | REACHES_OUT):
@@ -294,7 +294,7 @@ def _trust_problems(name: str, section: Mapping[str, Any]) -> Iterator[str]:
     if does:
         yield (
             f"[{name}] {does}; a domain from the hub may not. If you have read it and trust its "
-            f"author, set {TRUST}=1 in the environment."
+            f"author, set GCD_TRUST_CODE=1 in the environment."
         )
 
 

@@ -25,7 +25,7 @@ from gcd_core.ui.frames import SLIDERS
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.settings import UploadTally
+from gcd_core.ui.session.uploads import UploadTally
 from gcd_core.ui.tabs.direction_sets import to_explore
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import (
