@@ -1,4 +1,4 @@
-"""A generator that keeps what it has decoded: for searches that differ in the classifier alone."""
+"""A generator that keeps its decoded images: for searches that differ only in the classifier."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcd_core.generators.base import BatchProgress, Generator, Latent
+from gcd_core.generators.base import Generator, Latent
 
 
 class MemoisedGenerator:
-    """A generator whose pictures are decoded once, and then remembered, as float16.
+    """A generator that keeps each decoded image, as float16, and decodes it only once.
 
     All else is the generator's own. A picture that is remembered costs no evaluation.
 
@@ -33,15 +33,15 @@ class MemoisedGenerator:
         latent: Latent,
         solver: str | None = None,
         steps: int | None = None,
-        batch_size: int | None = None,
-        progress: BatchProgress | None = None,
+        *how: Any,
+        **settings: Any,
     ) -> Tensor:
         """Decode latents as the generator does, those that are not remembered."""
         keys = [_key(latent[torch.tensor([i])], solver, steps) for i in range(len(latent))]
         missing = [i for i, key in enumerate(keys) if key not in self._kept]
         if missing:
             chosen = latent[torch.tensor(missing)]
-            made = self._generator.decode(chosen, solver, steps, batch_size, progress)
+            made = self._generator.decode(chosen, solver, steps, *how, **settings)
             for i, image in zip(missing, made, strict=True):
                 self._kept[keys[i]] = image.half().cpu()
         return torch.stack([self._kept[key] for key in keys]).float().to(self._generator.device)

@@ -23,13 +23,14 @@ from typing import Any
 from gcd_core.domains.file import read_domain_file
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.errors import GCDError
+from gcd_core.evaluation.markdown import markdown
 from gcd_core.evaluation.provenance import identity_of_directions, networks_of
-from gcd_core.evaluation.tables import markdown
 
 FOLDER = "results"
 OPENING = re.compile(r"<!-- results:(\S+) (\S+) -->")
 CLOSING = "<!-- /results -->"
 NONE = "–"
+NOT_MEASURED = "Not measured yet."
 # What tells a file of each table: the keys that it has.
 KEYS = {
     "directions": {"directions", "label"},
@@ -146,7 +147,7 @@ def fill_in(text: str, checkpoints: Path) -> str:
     Raises
     ------
     GCDError
-        If a mark names no table or no domain, nothing was measured for it, or it has no end.
+        If a mark names no table or no domain, or has no end.
     """
     parts, place = [], 0
     while opening := OPENING.search(text, place):
@@ -163,17 +164,19 @@ def fill_in(text: str, checkpoints: Path) -> str:
 def make_table(name: str, folder: Path) -> str:
     """Return one table of a domain in Markdown, and below it which files it is from.
 
+    Without a file for it, it is the sentence NOT_MEASURED.
+
     Raises
     ------
     GCDError
-        If there is no such table, or no file for it.
+        If there is no such table or no such domain, or a file cannot be read.
     """
     if name not in TABLES:
         raise GCDError(f"There is no table {name!r}; the tables are {', '.join(TABLES)}.")
     kind, rows_of = TABLES[name]
     found = [m for m in read_measurements(folder) if KEYS[kind] <= m.content.keys()]
     if not found:
-        raise GCDError(f"Nothing was measured for the table {name!r} of {folder.name}.")
+        return f"\n{NOT_MEASURED}\n"
     rows, used = rows_of(found)
     sources = "; ".join(dict.fromkeys(m.source for m in used))
     return f"\n{markdown(rows, list(rows[0]), aligned=False)}\n\nFrom {sources}.\n"

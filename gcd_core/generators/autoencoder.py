@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -11,16 +11,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.generators.base import (
-    BatchProgress,
-    EvaluationCounter,
-    Latent,
-    checked_images,
-    checked_z_sem,
-    checked_z_T,
-    in_batches,
-    weights_identity,
-)
+from gcd_core.generators.base import Latent, NetworkGenerator, weights_identity
 from gcd_core.generators.codec import VAE
 from gcd_core.generators.device import choose_device
 from gcd_core.generators.weights import load_strictly, read_weights
@@ -29,7 +20,7 @@ from gcd_core.generators.whitening import Whitening
 BATCH = 64
 
 
-class Autoencoder:
+class Autoencoder(NetworkGenerator):
     """A variational autoencoder with a flat latent, in its principal coordinates.
 
     ``z_sem`` are the coordinates of the flattened latent along the axes in which the data vary
@@ -51,20 +42,10 @@ class Autoencoder:
     >>> generator.decode(latent)
     """
 
-    sampling = distilled = live_solver = None
-
     def __init__(self, vae: VAE, whitening: Whitening) -> None:
         self.vae, self.whitening = vae.eval(), whitening
-        self.image_size, self.channels = vae.image_size, vae.channels
-        self.latent_shape = vae.latent_shape()
-        self.z_sem_size = whitening.basis.shape[1]
-        self.device = vae.latent_mean.device
-        self._counter = EvaluationCounter()
-
-    @property
-    def evaluations(self) -> int:
-        """Images encoded and decoded so far: each is one pass through half of the network."""
-        return self._counter.count
+        size, shape = whitening.basis.shape[1], vae.latent_shape()
+        super().__init__(vae.image_size, vae.channels, size, shape, vae.latent_mean.device)
 
     @cached_property
     def identity(self) -> str:
@@ -73,66 +54,36 @@ class Autoencoder:
             {"kind": "vae", "image_size": self.image_size}, self.vae, self.whitening
         )
 
-    @torch.no_grad()
-    def encode(
-        self,
-        images: Tensor,
-        solver: str | None = None,
-        steps: int | None = None,
-        z_sem: Tensor | None = None,
+    def invert(
+        self, images: Tensor, z_sem: Tensor | None, solver: str | None, steps: int | None
     ) -> Latent:
-        """Turn images (N, C, S, S) in [0, 1] into latents.
-
-        With ``z_sem`` given, that is the latent's, and ``z_T`` what the images' own latent holds
-        beside it.
-
-        Raises
-        ------
-        GCDError
-            For images or codes of another shape.
-        """
-        latents = self._latents(images)
+        """As `NetworkGenerator.invert`; ``z_T`` is what the images' latents hold beside."""
+        latents = self._in_batches(self._latents, (images,))
         if z_sem is None:
             z_sem = self.whitening(latents.flatten(1))
-        z_sem = checked_z_sem(z_sem, self.z_sem_size, len(latents)).to(self.device)
         return Latent(z_sem, latents - self.whitening.undo(z_sem).view_as(latents))
 
-    @torch.no_grad()
-    def encode_semantic(self, images: Tensor) -> Tensor:
-        """Turn images (N, C, S, S) in [0, 1] into semantic codes (N, D)."""
+    def codes(self, images: Tensor) -> Tensor:
+        """The semantic codes (N, D) of a batch of images."""
         return self.whitening(self._latents(images).flatten(1))
 
-    @torch.no_grad()
-    def decode(
-        self,
-        latent: Latent,
-        solver: str | None = None,
-        steps: int | None = None,
-        batch_size: int | None = None,
-        progress: BatchProgress | None = None,
-    ) -> Tensor:
-        """Turn latents of N images into images (N, C, S, S) in [0, 1].
+    def drawing(self, solver: str | None, steps: int | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """What draws a batch of images from its ``z_sem`` and ``z_T``."""
 
-        ``progress(done, total)`` is called after each batch.
-        """
-        z_sem = checked_z_sem(latent.z_sem, self.z_sem_size, len(latent)).to(self.device)
-        z_T = checked_z_T(latent.z_T, self.latent_shape).to(self.device)
-
-        def one_batch(z_sem: Tensor, z_T: Tensor) -> Tensor:
+        def draw(z_sem: Tensor, z_T: Tensor) -> Tensor:
             self._counter.add(len(z_sem))
             return self.vae.decode(self.whitening.undo(z_sem).view_as(z_T) + z_T)
 
-        return in_batches(one_batch, (z_sem, z_T), batch_size or BATCH, progress)
+        return draw
+
+    def batch_size(self) -> int:
+        """Images at a time."""
+        return BATCH
 
     def _latents(self, images: Tensor) -> Tensor:
-        """The normalised latents (N, c, h, w) of images."""
-        images = checked_images(images, self.channels, self.image_size).to(self.device)
-
-        def one_batch(images: Tensor) -> Tensor:
-            self._counter.add(len(images))
-            return self.vae.encode(images)
-
-        return in_batches(one_batch, (images,), BATCH)
+        """The normalised latents (N, c, h, w) of a batch of images."""
+        self._counter.add(len(images))
+        return self.vae.encode(images)
 
 
 def load_autoencoder(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,6 +156,152 @@ class EvaluationCounter:
         """Count one pass of so many images."""
         with self._lock:
             self.count += images
+
+
+class NetworkGenerator(ABC):
+    """What the generators of this package share: `Generator` on top of one's own networks.
+
+    It checks what is given, moves it to the device, works in batches and counts evaluations. A
+    generator adds `identity`, `invert`, `codes` and `drawing`. One without a diffusion takes
+    `solver` and `steps`, so that settings may be shared with a DiffAE, and leaves them unused.
+
+    Parameters
+    ----------
+    image_size, channels, z_sem_size, device
+        As of `Generator`.
+    latent_shape : (int, int, int)
+        (Cz, Hz, Wz), of one image's ``z_T``.
+    """
+
+    sampling: Sampling | None = None
+    distilled: Distilled | None = None
+    live_solver: str | None = None
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        z_sem_size: int,
+        latent_shape: tuple[int, int, int],
+        device: torch.device,
+    ) -> None:
+        self.image_size, self.channels, self.z_sem_size = image_size, channels, z_sem_size
+        self.latent_shape, self.device = latent_shape, device
+        self._counter = EvaluationCounter()
+
+    @property
+    def evaluations(self) -> int:
+        """Images times network passes so far."""
+        return self._counter.count
+
+    @abstractmethod
+    def invert(
+        self, images: Tensor, z_sem: Tensor | None, solver: str | None, steps: int | None
+    ) -> Latent:
+        """The latents of checked images, under codes (N, D) that are given or else their own."""
+
+    @abstractmethod
+    def codes(self, images: Tensor) -> Tensor:
+        """The semantic codes (N, D) of a batch of images."""
+
+    @abstractmethod
+    def drawing(self, solver: str | None, steps: int | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """What draws a batch of images (N, C, S, S) from its ``z_sem`` and ``z_T``."""
+
+    @abstractmethod
+    def batch_size(self) -> int:
+        """Images at a time, where a caller names no number."""
+
+    @torch.no_grad()
+    def encode(
+        self,
+        images: Tensor,
+        solver: str | None = None,
+        steps: int | None = None,
+        z_sem: Tensor | None = None,
+    ) -> Latent:
+        """Turn images into latents.
+
+        Parameters
+        ----------
+        images
+            (N, C, S, S), in [0, 1].
+        solver
+            ``"ddim"``, ``"dpm++2m"``, or ``"distilled"`` where there is a distilled decoder (which
+            decodes what its teacher's solver encoded); default: the configuration's.
+        steps
+            Network evaluations an image, at least 1; default: the configuration's. With
+            ``"distilled"``, those of its decoding.
+        z_sem
+            Semantic codes (N, D) to invert under; default: the images' own.
+
+        Returns
+        -------
+        z_sem (N, D) and z_T (N, Cz, Hz, Wz). Decode it with the same solver and the same number
+        of steps: another pair is not the inverse of this one.
+
+        Raises
+        ------
+        GCDError
+            For images or codes of another shape, an unknown solver, steps below 1 (of the distilled
+            decoder, other than it takes), or where there is no encoder.
+        """
+        images = self._checked_images(images)
+        if z_sem is not None:
+            z_sem = self._checked_z_sem(z_sem, len(images))
+        return self.invert(images, z_sem, solver, steps)
+
+    @torch.no_grad()
+    def encode_semantic(self, images: Tensor) -> Tensor:
+        """Turn images (N, C, S, S) in [0, 1] into semantic codes (N, D); raises as `encode`."""
+        return self._in_batches(self.codes, (self._checked_images(images),))
+
+    @torch.no_grad()
+    def decode(
+        self,
+        latent: Latent,
+        solver: str | None = None,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        progress: BatchProgress | None = None,
+    ) -> Tensor:
+        """Turn latents into images.
+
+        Parameters
+        ----------
+        latent
+            Of N images.
+        solver, steps
+            As in :meth:`encode`, and the same as there to get those images back.
+        batch_size
+            Images at a time; by default what suits the network, and of a DiffAE on a GPU what its
+            free memory suggests. A batch too large for the GPU's memory is halved.
+        progress
+            Called as ``progress(done, total)`` after each batch.
+
+        Returns
+        -------
+        Images (N, C, S, S), in [0, 1].
+        """
+        draw = self.drawing(solver, steps)
+        z_sem = self._checked_z_sem(latent.z_sem, len(latent))
+        z_T = checked_z_T(latent.z_T, self.latent_shape).to(self.device)
+        return self._in_batches(draw, (z_sem, z_T), batch_size, progress)
+
+    def _in_batches(
+        self,
+        function: Callable[..., Tensor],
+        inputs: tuple[Tensor, ...],
+        batch_size: int | None = None,
+        progress: BatchProgress | None = None,
+    ) -> Tensor:
+        return in_batches(function, inputs, batch_size or self.batch_size(), progress)
+
+    def _checked_images(self, images: Tensor) -> Tensor:
+        return checked_images(images, self.channels, self.image_size).to(self.device)
+
+    def _checked_z_sem(self, z_sem: Tensor, n: int) -> Tensor:
+        return checked_z_sem(z_sem, self.z_sem_size, n).to(self.device)
 
 
 def weights_identity(configuration: Mapping, *modules: nn.Module | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcd_core.generators.base import BatchProgress, Generator, Latent, checked_images
+from gcd_core.generators.base import Generator, Latent, checked_images
 
 
 class Resized:
@@ -30,31 +30,17 @@ class Resized:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._generator, name)
 
-    def encode(
-        self,
-        images: Tensor,
-        solver: str | None = None,
-        steps: int | None = None,
-        z_sem: Tensor | None = None,
-    ) -> Latent:
+    def encode(self, images: Tensor, *how: Any, **settings: Any) -> Latent:
         """Turn images (N, C, S, S) in [0, 1] into latents; as `Generator` says."""
-        return self._generator.encode(self._inward(images), solver, steps, z_sem)
+        return self._generator.encode(self._inward(images), *how, **settings)
 
     def encode_semantic(self, images: Tensor) -> Tensor:
         """Turn images (N, C, S, S) in [0, 1] into semantic codes (N, D)."""
         return self._generator.encode_semantic(self._inward(images))
 
-    def decode(
-        self,
-        latent: Latent,
-        solver: str | None = None,
-        steps: int | None = None,
-        batch_size: int | None = None,
-        progress: BatchProgress | None = None,
-    ) -> Tensor:
+    def decode(self, latent: Latent, *how: Any, **settings: Any) -> Tensor:
         """Turn latents into images (N, C, S, S) in [0, 1]; as `Generator` says."""
-        made = self._generator.decode(latent, solver, steps, batch_size, progress)
-        return resized(made, self.image_size)
+        return resized(self._generator.decode(latent, *how, **settings), self.image_size)
 
     def _inward(self, images: Tensor) -> Tensor:
         images = checked_images(images, self._generator.channels, self.image_size)

@@ -9,19 +9,11 @@ import torch
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.generators.base import (
-    BatchProgress,
-    EvaluationCounter,
-    Latent,
-    checked_images,
-    checked_z_sem,
-    checked_z_T,
-    in_batches,
-)
+from gcd_core.generators.base import Latent, NetworkGenerator
 
 BATCH = 16
 Encoder = Callable[[Tensor], Tensor]
-NOTHING = (1, 1, 1)  # what z_T holds: such a generator keeps nothing of an image beside w
+NO_NOISE_CODE = (1, 1, 1)  # what z_T holds: such a generator keeps nothing of an image beside w
 
 
 class Synthesis(Protocol):
@@ -35,7 +27,7 @@ class Synthesis(Protocol):
         """Draw."""
 
 
-class StyleGenerator:
+class StyleGenerator(NetworkGenerator):
     """A generator whose semantic code is w, the style that all layers of a StyleGAN take.
 
     ``z_sem`` is w (N, D), in the network's own coordinates. There is no noise code: ``z_T`` is
@@ -60,8 +52,6 @@ class StyleGenerator:
     >>> generator.decode(generator.encode(images))
     """
 
-    sampling = distilled = live_solver = None
-
     def __init__(
         self,
         synthesis: Synthesis,
@@ -70,81 +60,41 @@ class StyleGenerator:
         encoder: Encoder | None = None,
         missing: str = "",
     ) -> None:
-        self.synthesis, self.device, self.identity = synthesis, device, identity
-        self.image_size, self.channels = synthesis.image_size, synthesis.channels
-        self.z_sem_size = synthesis.w_size
+        size, channels = synthesis.image_size, synthesis.channels
+        super().__init__(size, channels, synthesis.w_size, NO_NOISE_CODE, device)
+        self.synthesis, self.identity = synthesis, identity
         self._encoder, self._missing = encoder, missing
-        self._counter = EvaluationCounter()
 
-    @property
-    def evaluations(self) -> int:
-        """Images encoded and decoded so far; a projection counts as one."""
-        return self._counter.count
-
-    def encode(
-        self,
-        images: Tensor,
-        solver: str | None = None,
-        steps: int | None = None,
-        z_sem: Tensor | None = None,
+    def invert(
+        self, images: Tensor, z_sem: Tensor | None, solver: str | None, steps: int | None
     ) -> Latent:
-        """Turn images (N, C, S, S) in [0, 1] into latents; with ``z_sem`` given, that is theirs.
-
-        Raises
-        ------
-        GCDError
-            For images or codes of another shape, or where there is no encoder.
-        """
+        """As `NetworkGenerator.invert`; ``z_T`` is zeros."""
         if z_sem is None:
-            z_sem = self.encode_semantic(images)
-        else:
-            n = len(checked_images(images, self.channels, self.image_size))
-            z_sem = checked_z_sem(z_sem, self.z_sem_size, n).to(self.device)
-        return Latent(z_sem, torch.zeros(len(z_sem), *NOTHING, device=self.device))
+            z_sem = self._in_batches(self.codes, (images,))
+        return Latent(z_sem, torch.zeros(len(z_sem), *NO_NOISE_CODE, device=self.device))
 
-    def encode_semantic(self, images: Tensor) -> Tensor:
-        """Turn images (N, C, S, S) in [0, 1] into w (N, D).
-
-        Raises
-        ------
-        GCDError
-            For images of another shape, or where there is no encoder.
-        """
-        images = checked_images(images, self.channels, self.image_size).to(self.device)
+    def codes(self, images: Tensor) -> Tensor:
+        """The w (N, D) of a batch of images; a projection counts as one evaluation of each."""
         if self._encoder is None:
             raise GCDError(self._missing)
-        encoder = self._encoder
+        self._counter.add(len(images))
+        w = self._encoder(2 * images - 1)
+        if w.shape != (len(images), self.z_sem_size):
+            raise GCDError(
+                f"The generator's encoder gives {tuple(w.shape)} for {len(images)} images; "
+                f"expected ({len(images)}, {self.z_sem_size})."
+            )
+        return w.float()
 
-        def one_batch(images: Tensor) -> Tensor:
-            self._counter.add(len(images))
-            w = encoder(2 * images - 1)
-            if w.shape != (len(images), self.z_sem_size):
-                raise GCDError(
-                    f"The generator's encoder gives {tuple(w.shape)} for {len(images)} images; "
-                    f"expected ({len(images)}, {self.z_sem_size})."
-                )
-            return w.float()
+    def drawing(self, solver: str | None, steps: int | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """What draws a batch of images from its w; it takes no heed of ``z_T``."""
 
-        return in_batches(one_batch, (images,), BATCH)
-
-    @torch.no_grad()
-    def decode(
-        self,
-        latent: Latent,
-        solver: str | None = None,
-        steps: int | None = None,
-        batch_size: int | None = None,
-        progress: BatchProgress | None = None,
-    ) -> Tensor:
-        """Turn latents of N images into images (N, C, S, S) in [0, 1].
-
-        ``progress(done, total)`` is called after each batch.
-        """
-        w = checked_z_sem(latent.z_sem, self.z_sem_size, len(latent)).to(self.device)
-        checked_z_T(latent.z_T, NOTHING)
-
-        def one_batch(w: Tensor) -> Tensor:
+        def draw(w: Tensor, z_T: Tensor) -> Tensor:
             self._counter.add(len(w))
             return ((self.synthesis(w) + 1) / 2).clamp(0, 1)
 
-        return in_batches(one_batch, (w,), batch_size or BATCH, progress)
+        return draw
+
+    def batch_size(self) -> int:
+        """Images at a time."""
+        return BATCH

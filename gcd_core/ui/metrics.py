@@ -7,9 +7,12 @@ import hmac
 import json
 import logging
 import secrets
-import threading
-from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)  # seconds
 LOG = logging.getLogger("gcd_core.events")
 SECRET = secrets.token_bytes(16)  # of this process: a visitor's id says nothing of its session key
 
@@ -20,16 +23,27 @@ def visitor_id(key: str | None) -> str:
 
 
 class Events:
-    """Counts of events by name and outcome, and the time that they took; threads may share it.
+    """Counts events by name and outcome, and the time that they took; threads may share it.
 
     A line in the log has the event, its milliseconds, how it ended and the visitor's random id:
     never a pixel, the name of a file, or a key.
+
+    Attributes
+    ----------
+    registry : CollectorRegistry
+        The counts; other `Events` have their own.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: dict[tuple[str, str], int] = defaultdict(int)
-        self._seconds: dict[str, float] = defaultdict(float)
+        self.registry = CollectorRegistry()
+        event, ended = ["event"], ["event", "outcome"]
+        self._counts = Counter("gcd_events", "Events.", ended, registry=self.registry)
+        told = "Seconds that events took, in all."
+        self._seconds = Counter("gcd_event_seconds", told, event, registry=self.registry)
+        told = "Seconds that an event took."
+        self._durations = Histogram(
+            "gcd_event_duration_seconds", told, event, buckets=BUCKETS, registry=self.registry
+        )
 
     def note(self, event: str, seconds: float, outcome: str, key: str | None) -> None:
         """Count an event, and log it.
@@ -44,26 +58,22 @@ class Events:
         key : str or None
             The visitor's session key, of which only `visitor_id` is logged.
         """
-        with self._lock:
-            self._counts[event, outcome] += 1
-            self._seconds[event] += seconds
+        self._counts.labels(event, outcome).inc()
+        self._seconds.labels(event).inc(seconds)
+        self._durations.labels(event).observe(seconds)
         if LOG.isEnabledFor(logging.INFO):
             line = {"event": event, "ms": round(1000 * seconds, 1), "outcome": outcome}
             LOG.info("%s", json.dumps(line | {"visitor": visitor_id(key)}))
 
-    def as_prometheus(self) -> list[str]:
-        """The counts as lines of Prometheus' text format."""
-        with self._lock:
-            counts, seconds = dict(self._counts), dict(self._seconds)
-        lines = ["# TYPE gcd_events_total counter"]
-        for (event, outcome), count in sorted(counts.items()):
-            lines.append(f'gcd_events_total{{event="{event}",outcome="{outcome}"}} {count}')
-        lines.append("# TYPE gcd_event_seconds_total counter")
-        lines += [
-            f'gcd_event_seconds_total{{event="{event}"}} {total:.6f}'
-            for event, total in sorted(seconds.items())
-        ]
-        return lines
-
 
 EVENTS = Events()
+
+
+def as_prometheus(state: Mapping[str, Any], events: Events = EVENTS) -> bytes:
+    """The numbers of a state and the counts of events, in Prometheus' text format."""
+    registry = CollectorRegistry()
+    for name, value in state.items():
+        if isinstance(value, int | float):
+            told = f"`{name}` of /health."
+            Gauge(f"gcd_{name}", told, registry=registry).set(value)
+    return generate_latest(registry) + generate_latest(events.registry)

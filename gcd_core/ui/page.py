@@ -14,12 +14,12 @@ from gradio.state_holder import SessionState
 from gradio.utils import get_upload_folder
 
 from gcd_core.domains.opening import Domain
+from gcd_core.environment import Environment
 from gcd_core.files import bundled
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.engine.sprite_sheets import heat_scale
 from gcd_core.ui.session.registry import DiskCache, Visitors
-from gcd_core.ui.settings import Limits
 from gcd_core.ui.tabs.about import build_about
 from gcd_core.ui.tabs.compare import CompareTab
 from gcd_core.ui.tabs.explore.events import ExploreTab
@@ -89,7 +89,7 @@ class ExplorerPage(gr.Blocks):
         Where what was decoded of the examples is kept on disk; by default it is not.
     images : ImageFiles, optional
         Which Globality walks in the place of the examples.
-    limits : Limits, optional
+    limits : Environment, optional
         Of all domains' visitors together; with `beside`, that one's hold.
 
     Attributes
@@ -107,7 +107,7 @@ class ExplorerPage(gr.Blocks):
         menu: str = "",
         stored: DiskCache | None = None,
         images: ImageFiles | None = None,
-        limits: Limits | None = None,
+        limits: Environment | None = None,
     ) -> None:
         super().__init__(
             title="GCD Explorer",

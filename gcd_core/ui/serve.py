@@ -11,14 +11,13 @@ from pathlib import Path
 
 from gcd_core.domains.finding import bundled_domains, is_complete, list_domain
 from gcd_core.domains.opening import load_domain
+from gcd_core.environment import Environment
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.ui.engine.disk_cache import DiskCache
 from gcd_core.ui.engine.worker import limit_torch_threads
 from gcd_core.ui.server.app import Site
-from gcd_core.ui.server.middleware import SecuritySettings
 from gcd_core.ui.session.batch_walk import MAX_IMAGES
-from gcd_core.ui.settings import Limits
 
 # The bundled domains that are offered where none is asked for, as far as they are there. The others
 # are for who asks: chest-xray-vae is a comparison, the rest wait for weights from elsewhere.
@@ -45,38 +44,42 @@ def log_events() -> None:
     logger.propagate = False
 
 
-def main() -> None:
-    """Serve one domain or several until interrupted."""
+def options(settings: Environment) -> argparse.ArgumentParser:
+    """What the command takes; the environment's settings are the defaults."""
     parser = argparse.ArgumentParser(description="GCD Explorer, the page.")
-    own = os.environ.get("GCD_DOMAIN")
     parser.add_argument(
         "--domain",
         action="append",
         help="a bundled name, a folder or hf://owner/repo; given several times, the page has a "
-        f"menu of them (default: {own or 'the bundled ones'})",
+        f"menu of them (default: {settings.domain or 'the bundled ones'})",
     )
     parser.add_argument(
         "--images",
         type=Path,
-        default=os.environ.get("GCD_IMAGES"),
+        default=settings.images,
         help="a folder or zip of images of the first domain, which Globality walks in the place of "
         "its examples, for every visitor",
     )
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME"))
     parser.add_argument("--port", type=int, default=None)
     parser.add_argument("--device", default="auto")
-    arguments = parser.parse_args()
-    if os.environ.get("GCD_LOG") == "1":
-        log_events()
-    load = partial(load_domain, device=arguments.device)
-    names = arguments.domain or ([own] if own else offered())
-    first, *others = dict.fromkeys(names)
+    return parser
+
+
+def main() -> None:
+    """Serve one domain or several until interrupted."""
     try:
-        gate, limits = SecuritySettings.from_environment(), Limits.from_environment()
+        settings = Environment()
+        arguments = options(settings).parse_args()
+        if settings.log:
+            log_events()
+        load = partial(load_domain, device=arguments.device)
+        names = arguments.domain or ([settings.domain] if settings.domain else offered())
+        first, *others = dict.fromkeys(names)
         entries = [list_domain(name) for name in others]
         domain = load(first)
         images = own_images(arguments.images)
-        site = Site(domain, entries, load, DiskCache(), images, gate, limits)
+        site = Site(domain, entries, load, DiskCache(), images, settings)
     except GCDError as error:
         sys.exit(f"error: {error}")
     service = site.root.service

@@ -61,7 +61,7 @@ def test_a_batch_that_is_halved_draws_the_same(
 
         return honest(limited, inputs, size, progress)
 
-    monkeypatch.setattr("gcd_core.generators.diffae.generator.in_batches", tight)
+    monkeypatch.setattr("gcd_core.generators.base.in_batches", tight)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(
         cuda, "limited_memory", lambda domain: __import__("contextlib").nullcontext(lambda: refused)

@@ -180,13 +180,19 @@ def test_tables_are_written_and_held_against_their_files(document: Path, capsys)
         ("<!-- results:sanity drawn -->", "has no <!-- /results -->"),
         ("<!-- results:sanity drawn -->\n" * 2 + "<!-- /results -->", "has no <!-- /results -->"),
         ("<!-- results:figures drawn --><!-- /results -->", "There is no table 'figures'"),
-        ("<!-- results:bench drawn --><!-- /results -->", "Nothing was measured for the table"),
         ("<!-- results:bench nowhere --><!-- /results -->", "nowhere"),
     ],
 )
 def test_marks_that_cannot_be_filled_are_told(document: Path, text: str, message: str) -> None:
     with pytest.raises(GCDError, match=message):
         fill_in(text, document.parent.parent)
+
+
+def test_a_table_without_a_file_says_so(document: Path) -> None:
+    text = "<!-- results:bench drawn --><!-- /results -->"
+    filled = fill_in(text, document.parent.parent)
+    assert filled == text.replace("--><!--", "-->\n\nNot measured yet.\n\n<!--")
+    assert fill_in(filled, document.parent.parent) == filled
 
 
 def test_a_file_that_is_no_json_is_named(document: Path) -> None:

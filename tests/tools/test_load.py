@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from gcd_core.environment import Environment
 from gcd_core.ui.server.app import Site
-from gcd_core.ui.server.middleware import SecuritySettings
 from tests.ui.conftest import free_port
 from tests.ui.fakes import FakeDomain
 from tools.load.__main__ import main
@@ -23,7 +23,7 @@ from tools.load.visits import DISPLAY
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Site]]:
     domain = FakeDomain(tmp_path_factory.mktemp("domain"), examples=2)
-    site, port = Site(domain, gate=SecuritySettings("a:b")), free_port()
+    site, port = Site(domain, settings=Environment(auth="a:b")), free_port()
     site.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
     yield f"http://127.0.0.1:{port}", site
     site.close()

@@ -19,6 +19,7 @@ from gcd_core.domains.opening import load_domain
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
 from gcd_core.ui.page import build_page, launch_settings
+from gcd_core.ui.session.display import PICTURE, SentPictures
 from gcd_core.ui.views.data_urls import drawn
 from tests.pil import from_pil
 from tests.ui.conftest import Hosted, Served, free_port
@@ -478,6 +479,26 @@ def test_one_direction_moves_without_the_server(served: Served, visit):
     change = (picture_of(original(page)) - drawn).abs().mean()
     assert (played - drawn).abs().mean() < 0.5 * change
     assert (number.inner_text(), float(marker(page))) == (told[0], pytest.approx(told[1], abs=0.5))
+
+
+def test_a_picture_that_did_not_arrive_is_sent_again(served: Served, visit, monkeypatch):
+    page = visit(served.address)
+    prepared(page)
+    before, whole = changed_picture(page), SentPictures.only_new
+    lost = []
+
+    def loses(sent: SentPictures, html: str) -> str:
+        """What an answer holds, whose pictures the page was never sent."""
+        monkeypatch.setattr(SentPictures, "only_new", whole)
+        lost.append(PICTURE.sub('src="gcd:0123456789abcdef"', html))
+        return lost[-1]
+
+    monkeypatch.setattr(SentPictures, "only_new", loses)
+    drag(page, "g", 0.9)
+    (session,) = served.visitors._sessions.values()
+    wait_until(page, lambda: bool(lost) and changed_picture(page) not in (None, before))
+    wait_until(page, lambda: changed_picture(page) == drawn(session.current.image))
+    assert original(page) == drawn(session.opened.image)
 
 
 def test_several_directions_have_one_line_map_and_curve(served: Served, visit):

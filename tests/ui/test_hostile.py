@@ -13,10 +13,10 @@ import httpx2 as httpx
 import pytest
 import torch
 
+from gcd_core.environment import Environment
 from gcd_core.images.drawing import to_pil
 from gcd_core.ui.server.app import Site
 from gcd_core.ui.server.middleware import MAX_BODY_BYTES, refused
-from gcd_core.ui.settings import Limits
 from tests.ui.conftest import free_port
 from tests.ui.fakes import FakeDomain
 from tests.ui.waiting import wait_for
@@ -278,7 +278,7 @@ def test_a_visitor_opens_no_more_files_than_an_hour_allows(
 ) -> None:
     server, own = site
     session = own.root.visitors.session("greedy")
-    monkeypatch.setattr(session.uploads, "_limits", Limits(uploads=2))
+    monkeypatch.setattr(session.uploads, "_limits", Environment(uploads=2))
     answers = []
     for seed in range(3):
         file = {"path": upload(server, seed=100 + seed), "meta": FILE}

@@ -28,7 +28,7 @@ from gcd_core.ui.page import ExplorerPage, build_page, launch_settings
 from gcd_core.ui.serve import own_images
 from gcd_core.ui.server.app import Site
 from gcd_core.ui.tabs.explore.region import why_no_bridge
-from gcd_core.ui.tabs.handler import preprocess_in_thread
+from gcd_core.ui.tabs.handler import report_errors
 from tests.scans import SECRETS, dicom
 from tests.ui.conftest import Served, free_port
 from tests.ui.fakes import FakeDomain, draw, save_ways
@@ -480,13 +480,13 @@ def test_inputs_that_a_handler_checks_itself_are_checked_as_gradio_does() -> Non
     def several(number: float, choice: str):
         yield from (number, choice)
 
-    own = preprocess_in_thread(handler, inputs)
+    own = report_errors(handler, inputs)
     assert (own.__name__, own.__doc__) == ("handler", "Of the API.")
     assert own(0.5, "a", "somebody") == "a" and seen == [(0.5, "a", "somebody")]
     for bad in ((2.0, "a"), (0.5, "c")):
         with pytest.raises(gr.Error):
             own(*bad, "somebody")
     assert len(seen) == 1
-    assert list(preprocess_in_thread(several, inputs)(0.5, "b")) == [0.5, "b"]
+    assert list(report_errors(several, inputs)(0.5, "b")) == [0.5, "b"]
     with pytest.raises(gr.Error):
-        list(preprocess_in_thread(several, inputs)(0.5, "c"))
+        list(report_errors(several, inputs)(0.5, "c"))

@@ -12,9 +12,9 @@ import httpx2
 
 from gcd_core.checks import check_at_least
 from gcd_core.cli.options import check_writable, write_json
+from gcd_core.environment import Environment
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.tables import markdown
-from gcd_core.ui.server.middleware import SecuritySettings
+from gcd_core.evaluation.markdown import markdown
 from tools.load.browser import Browser, PageConfig
 from tools.load.times import SAID, Times
 from tools.load.visits import Habits, Visitor
@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> None:
 async def drive(args: argparse.Namespace) -> tuple[Times, dict[str, Any]]:
     """Let visitors come over the first twentieth of the time, and stay until it is over."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-    name, colon, password = (SecuritySettings.from_environment().password or "").partition(":")
+    name, colon, password = (Environment().auth or "").partition(":")
     auth = (name, password) if colon else None
     async with httpx2.AsyncClient(
         base_url=args.url.rstrip("/"), timeout=120, limits=limits, auth=auth

@@ -9,16 +9,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.generators.base import (
-    BatchProgress,
-    EvaluationCounter,
-    Latent,
-    checked_images,
-    checked_z_sem,
-    checked_z_T,
-    in_batches,
-    weights_identity,
-)
+from gcd_core.generators.base import Latent, NetworkGenerator, weights_identity
 from gcd_core.generators.codec import VAE
 from gcd_core.generators.device import choose_precision
 from gcd_core.generators.diffae.model import DiffAEModel
@@ -29,7 +20,7 @@ from gcd_core.generators.semantic_mean import SemanticMean
 from gcd_core.generators.whitening import Whitening
 
 
-class DiffAE:
+class DiffAE(NetworkGenerator):
     """Diffusion Autoencoder (Preechakul et al., CVPR 2022), with or without a codec under it.
 
     An image becomes z_sem, what its semantic encoder sees, and z_T, the noise at the end of the
@@ -68,6 +59,8 @@ class DiffAE:
     >>> generator.decode(latent, solver="dpm++2m", steps=10)        # nearly the images
     """
 
+    sampling: Sampling
+
     def __init__(
         self,
         model: DiffAEModel,
@@ -80,39 +73,32 @@ class DiffAE:
         semantic_mean: SemanticMean | None = None,
     ) -> None:
         a = model.architecture
-        self.latent_shape = (a.in_channels, a.image_size, a.image_size)
-        if codec is not None and codec.latent_shape() != self.latent_shape:
+        latent_shape = (a.in_channels, a.image_size, a.image_size)
+        if codec is not None and codec.latent_shape() != latent_shape:
             raise GCDError(
                 f"The codec's latents are {codec.latent_shape()} but the DiffAE works on "
-                f"{self.latent_shape}; make 'in_channels' and 'image_size' agree with 'codec'."
+                f"{latent_shape}; make 'in_channels' and 'image_size' agree with 'codec'."
             )
+        super().__init__(
+            a.image_size if codec is None else codec.image_size,
+            a.in_channels if codec is None else codec.channels,
+            a.embed_channels if whitening is None else whitening.basis.shape[1],
+            latent_shape,
+            next(model.parameters()).device,
+        )
         self.model = model.eval()
         self.codec = codec.eval() if codec is not None else None
         self.whitening, self.semantic_mean = whitening, semantic_mean
         self.sampling = sampling or Sampling()
         bounded = codec is None and semantic_mean is None
         self.clip_denoised = bounded if clip_denoised is None else clip_denoised
-        self.image_size = a.image_size if codec is None else codec.image_size
-        self.channels = a.in_channels if codec is None else codec.channels
-        self.z_sem_size = a.embed_channels if whitening is None else whitening.basis.shape[1]
-        self.device = next(model.parameters()).device
         self.precision = choose_precision(precision, self.device)
-        self._counter = EvaluationCounter()
         self._unet = in_precision(model, self.precision, self._counter)
         self.distilled = distilled[1] if distilled is not None else None
+        self.live_solver = DISTILLED if distilled is not None else None
         check_sampling(self.sampling, self.distilled)
         if distilled is not None:
             self._student = in_precision(distilled[0].eval(), self.precision, self._counter)
-
-    @property
-    def evaluations(self) -> int:
-        """Images times U-Net passes so far."""
-        return self._counter.count
-
-    @property
-    def live_solver(self) -> str | None:
-        """The distilled decoder's name where there is one."""
-        return DISTILLED if self.distilled is not None else None
 
     @cached_property
     def identity(self) -> str:
@@ -124,99 +110,39 @@ class DiffAE:
         parts = self.model, self.codec, self.whitening, self.semantic_mean
         return weights_identity(config, *parts)
 
-    @torch.no_grad()
-    def encode(
-        self,
-        images: Tensor,
-        solver: str | None = None,
-        steps: int | None = None,
-        z_sem: Tensor | None = None,
+    def invert(
+        self, images: Tensor, z_sem: Tensor | None, solver: str | None, steps: int | None
     ) -> Latent:
-        """Turn images into latents.
-
-        Parameters
-        ----------
-        images
-            (N, C, S, S), in [0, 1].
-        solver
-            ``"ddim"``, ``"dpm++2m"``, or ``"distilled"`` where there is a distilled decoder (which
-            decodes what its teacher's solver encoded); default: the configuration's.
-        steps
-            Network evaluations an image, at least 1; default: the configuration's. With
-            ``"distilled"``, those of its decoding.
-        z_sem
-            Semantic codes (N, D) to invert under; default: the images' own.
-
-        Returns
-        -------
-        z_sem (N, D) and z_T (N, Cz, Hz, Wz). Decode it with the same solver and the same number
-        of steps: another pair is not the inverse of this one.
-
-        Raises
-        ------
-        GCDError
-            For images of another shape, an unknown solver, or steps below 1 (of the distilled
-            decoder, other than it takes).
-        """
+        """As `NetworkGenerator.invert`: run the diffusion ODE from the images to ``z_T``."""
         solver = solver or self.sampling.solver
         if solver == DISTILLED:
             distilled = find_distilled(self.distilled, steps)
             solver, steps = distilled.solver, distilled.steps
         ode_encode = find_solver(solver).encode
         steps = self.sampling.encode_steps if steps is None else steps
-        images = self._checked_images(images)
         if z_sem is None:
-            z_sem = self.encode_semantic(images)
-        z_sem = self._checked_z_sem(z_sem, len(images))
+            z_sem = self._in_batches(self.codes, (images,))
 
-        def one_batch(images: Tensor, z_sem: Tensor) -> Tensor:
+        def noise(images: Tensor, z_sem: Tensor) -> Tensor:
             x = self.fold(images) - self.mean(z_sem)
             return ode_encode(self.noise_model(z_sem), x, steps, self.clip_denoised)
 
-        return Latent(z_sem, self._in_batches(one_batch, (images, z_sem)))
+        return Latent(z_sem, self._in_batches(noise, (images, z_sem)))
 
-    @torch.no_grad()
-    def encode_semantic(self, images: Tensor) -> Tensor:
-        """Turn images (N, C, S, S) in [0, 1] into semantic codes (N, D)."""
-        images = self._checked_images(images)
-        raw = self._in_batches(lambda batch: self.model.encoder(self.fold(batch)), (images,))
+    def codes(self, images: Tensor) -> Tensor:
+        """The semantic codes (N, D) of a batch of images."""
+        raw = self.model.encoder(self.fold(images))
         return raw if self.whitening is None else self.whitening(raw)
 
-    @torch.no_grad()
-    def decode(
-        self,
-        latent: Latent,
-        solver: str | None = None,
-        steps: int | None = None,
-        batch_size: int | None = None,
-        progress: BatchProgress | None = None,
-    ) -> Tensor:
-        """Turn latents into images.
-
-        Parameters
-        ----------
-        latent
-            Of N images.
-        solver, steps
-            As in :meth:`encode`, and the same as there to get those images back.
-        batch_size
-            Images at a time; by default 32 on a CPU, on a GPU what its free memory suggests. A
-            batch too large for the GPU's memory is halved.
-        progress
-            Called as ``progress(done, total)`` after each batch.
-
-        Returns
-        -------
-        Images (N, C, S, S), in [0, 1].
-        """
+    def drawing(self, solver: str | None, steps: int | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """What draws a batch of images from its ``z_sem`` and ``z_T``."""
         solve = self._decoder(solver or self.sampling.solver, steps)
-        z_sem = self._checked_z_sem(latent.z_sem, len(latent))
-        z_T = checked_z_T(latent.z_T, self.latent_shape).to(self.device)
+        return lambda z_sem, z_T: self.unfold(solve(self.raw(z_sem), z_T) + self.mean(z_sem))
 
-        def one_batch(z_sem: Tensor, z_T: Tensor) -> Tensor:
-            return self.unfold(solve(self.raw(z_sem), z_T) + self.mean(z_sem))
-
-        return self._in_batches(one_batch, (z_sem, z_T), batch_size, progress)
+    def batch_size(self) -> int:
+        """Images at a time: 32 on a CPU, on a GPU what its free memory suggests."""
+        width = self.model.architecture.model_channels
+        return suggested_batch(self.device, width, self.latent_shape[1])
 
     def _decoder(self, solver: str, steps: int | None) -> Callable[[Tensor, Tensor], Tensor]:
         """What carries z_T to x_0 (N, Cz, Hz, Wz) under raw codes: called with codes and z_T."""
@@ -274,20 +200,3 @@ class DiffAE:
         """What codec and diffusion share, (N, Cz, Hz, Wz), to images (N, C, S, S) in [0, 1]."""
         images = self.codec.decode(x) if self.codec is not None else (x + 1) / 2
         return images.clamp(0, 1)
-
-    def _in_batches(
-        self,
-        function: Callable[..., Tensor],
-        inputs: tuple[Tensor, ...],
-        batch_size: int | None = None,
-        progress: BatchProgress | None = None,
-    ) -> Tensor:
-        width = self.model.architecture.model_channels
-        size = batch_size or suggested_batch(self.device, width, self.latent_shape[1])
-        return in_batches(function, inputs, size, progress)
-
-    def _checked_images(self, images: Tensor) -> Tensor:
-        return checked_images(images, self.channels, self.image_size).to(self.device)
-
-    def _checked_z_sem(self, z_sem: Tensor, n: int) -> Tensor:
-        return checked_z_sem(z_sem, self.z_sem_size, n).to(self.device)

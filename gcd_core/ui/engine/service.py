@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from gcd_core.distributed.remote import RaySearches
+from gcd_core.distributed.ray_searches import RaySearches
 from gcd_core.domains.opening import Domain
+from gcd_core.environment import Environment
 from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.generators.base import Latent
-from gcd_core.images.isolated import IsolatedReader, Picture
+from gcd_core.images.sandbox import IsolatedReader, Picture
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.off_distribution import UNLIKE
 from gcd_core.method.search import Progress
@@ -40,7 +41,6 @@ from gcd_core.ui.frames import (
     by_reach,
     shown_names,
 )
-from gcd_core.ui.settings import Limits
 
 QUIET_SECONDS = 0.4  # seconds without a move that make a pause
 EXAMPLE_PATH_BYTES_KEPT = 2**29
@@ -51,13 +51,13 @@ class ServerContext:
 
     Parameters
     ----------
-    limits : Limits, optional
+    limits : Environment, optional
     stored : DiskCache, optional
         Where what was decoded of the examples is kept on disk; by default it is not.
 
     Attributes
     ----------
-    limits : Limits
+    limits : Environment
     compute : Compute
         Where the networks run.
     ahead : Prefetcher
@@ -78,8 +78,8 @@ class ServerContext:
         classifier with a budget, which is counted here.
     """
 
-    def __init__(self, limits: Limits | None = None, stored: DiskCache | None = None) -> None:
-        self.limits, self.stored = limits or Limits(), stored
+    def __init__(self, limits: Environment | None = None, stored: DiskCache | None = None) -> None:
+        self.limits, self.stored = limits or Environment(), stored
         self.elsewhere = RaySearches.from_environment()
         self.folder: FilePath | None = None
         self.last_asked = float("-inf")

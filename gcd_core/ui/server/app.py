@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gcd_core import __version__
 from gcd_core.domains.finding import Entry
 from gcd_core.domains.opening import Domain, load_domain
+from gcd_core.environment import Environment
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.ui.page import (
@@ -36,9 +37,8 @@ from gcd_core.ui.page import (
     page_style,
 )
 from gcd_core.ui.server.domain_menu import BELOW, DomainLink, domain_links, menu, opening
-from gcd_core.ui.server.middleware import SecurityMiddleware, SecuritySettings, resident_bytes
+from gcd_core.ui.server.middleware import SecurityMiddleware, resident_bytes
 from gcd_core.ui.session.registry import DiskCache, LazyResource
-from gcd_core.ui.settings import Limits
 
 PAGE_BELOW = re.compile(f"/{BELOW}/(?P<name>[^/]+)(?P<rest>/.*)?", re.DOTALL)
 AGAIN = b"again"  # the query that tries to open a domain once more
@@ -72,10 +72,8 @@ class Site:
         Where what was decoded of the examples is kept on disk; by default it is not.
     images : ImageFiles, optional
         Of the first domain, which its Globality walks in the place of the examples.
-    gate : SecuritySettings, optional
-        How the pages are guarded; by default without a password.
-    limits : Limits, optional
-        Of all visitors together.
+    settings : Environment, optional
+        How the pages are guarded, and the limits of all visitors together.
 
     Attributes
     ----------
@@ -94,13 +92,12 @@ class Site:
         load: Callable[[str], Domain] = load_domain,
         stored: DiskCache | None = None,
         images: ImageFiles | None = None,
-        gate: SecuritySettings | None = None,
-        limits: Limits | None = None,
+        settings: Environment | None = None,
     ) -> None:
-        self._gate = gate or SecuritySettings()
+        self._settings = settings or Environment()
         self.places = [DomainLink(first.title, first.description), *domain_links(others)]
         self.root = ExplorerPage(
-            first, None, menu(self.places, self.places[0]), stored, images, limits
+            first, None, menu(self.places, self.places[0]), stored, images, self._settings
         )
         self._load, self._closed, turn = load, False, threading.Lock()
         self._closing = threading.Event()
@@ -114,8 +111,7 @@ class Site:
 
     def launch(self, **settings: Any) -> None:
         """Serve the pages; `settings` are those of Gradio's `launch`."""
-        kept = self.root.visitors.service.context.limits.uploads_kept_mb * 2**20
-        gate = Middleware(SecurityMiddleware, settings=self._gate, state=self.state, most_kept=kept)
+        gate = Middleware(SecurityMiddleware, settings=self._settings, state=self.state)
         settings["app_kwargs"] = {"middleware": [gate]}
         if self.offers:
             middleware = [gate, Middleware(DomainRouter, site=self)]

@@ -7,24 +7,23 @@ import binascii
 import hmac
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
 from gradio.utils import get_upload_folder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gcd_core.errors import GCDError
-from gcd_core.ui.metrics import EVENTS
+from gcd_core.environment import Environment
+from gcd_core.ui.metrics import as_prometheus
 
 HEALTH, METRICS = "/health", "/metrics"
 STARTUP = "/gradio_api/startup-events"  # Gradio asks itself for it, and brings no password
-FRAMES = "'self' https://huggingface.co https://*.huggingface.co https://*.hf.space"
 # Gradio's page runs scripts that stand in it and that it makes, and draws from data and blobs.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -42,43 +41,6 @@ HEADERS = {
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="GCD Explorer", charset="UTF-8"'}
 
 
-@dataclass(frozen=True)
-class SecuritySettings:
-    """How the page is guarded.
-
-    Attributes
-    ----------
-    password : str or None
-        "NAME:PASSWORD" that every request must bring (HTTP Basic), but for `/health`.
-    frames : str
-        Which sites may show the page in a frame, as `frame-ancestors` names them.
-    metrics : bool
-        Whether `/metrics` answers.
-    """
-
-    password: str | None = None
-    frames: str = FRAMES
-    metrics: bool = False
-
-    @classmethod
-    def from_environment(cls, values: Mapping[str, str] | None = None) -> SecuritySettings:
-        """Read `GCD_AUTH`, `GCD_FRAME_ANCESTORS` and `GCD_METRICS`.
-
-        Raises
-        ------
-        GCDError
-            If the password has no name before it, or the frames would end the header.
-        """
-        values = os.environ if values is None else values
-        password = values.get("GCD_AUTH") or None
-        if password is not None and not all(password.partition(":")):
-            raise GCDError("GCD_AUTH is to be NAME:PASSWORD, with both of them.")
-        frames = values.get("GCD_FRAME_ANCESTORS") or FRAMES
-        if not frames.isascii() or not frames.isprintable() or ";" in frames or "," in frames:
-            raise GCDError("GCD_FRAME_ANCESTORS is to be a list of sites, with spaces between.")
-        return cls(password, frames, values.get("GCD_METRICS") == "1")
-
-
 class SecurityMiddleware:
     """ASGI middleware: a password, security headers, `/health`, `/metrics`; no foreign address.
 
@@ -89,22 +51,19 @@ class SecurityMiddleware:
     ----------
     app : ASGI application
         The page.
-    settings : SecuritySettings
+    settings : Environment
+        The password, who may frame the page, whether `/metrics` answers, and how many bytes of
+        uploads that nobody has opened yet are kept.
     state : callable
         What `/health` tells, as a flat table of texts and numbers.
-    most_kept : int
-        Bytes of uploads that nobody has opened yet, from which on no more are taken.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        settings: SecuritySettings,
-        state: Callable[[], dict[str, Any]],
-        most_kept: int = 2**31,
+        self, app: ASGIApp, settings: Environment, state: Callable[[], dict[str, Any]]
     ) -> None:
-        self.app, self.settings, self.state, self.most_kept = app, settings, state, most_kept
-        self._headers = HEADERS | {"Content-Security-Policy": POLICY.format(frames=settings.frames)}
+        self.app, self.settings, self.state = app, settings, state
+        policy = POLICY.format(frames=settings.frame_ancestors)
+        self._headers = HEADERS | {"Content-Security-Policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -143,19 +102,19 @@ class SecurityMiddleware:
         if path != STARTUP and not self._may_enter(scope):
             return PlainTextResponse("A name and a password are needed.", 401, CHALLENGE)
         if path == METRICS and self.settings.metrics:
-            return PlainTextResponse(as_prometheus(self.state()))
+            return Response(as_prometheus(self.state()), media_type=CONTENT_TYPE_PLAIN_0_0_4)
         return None
 
     def _full(self) -> Response | None:
         """The answer to an upload where others' fill the room that there is for them."""
-        if bytes_below(Path(get_upload_folder())) < self.most_kept:
+        if bytes_below(Path(get_upload_folder())) < self.settings.uploads_kept_mb * 2**20:
             return None
         told = "There is no room for another file right now: try again in a few minutes."
         return JSONResponse({"detail": told}, 503)
 
     def _may_enter(self, scope: Scope) -> bool:
         """Whether a request brings the password, where there is one."""
-        if self.settings.password is None:
+        if self.settings.auth is None:
             return True
         given = dict(scope["headers"]).get(b"authorization", b"")
         kind, _, content = given.partition(b" ")
@@ -163,7 +122,7 @@ class SecurityMiddleware:
             found = base64.b64decode(content, validate=True)
         except binascii.Error:
             return False
-        own = self.settings.password.encode()
+        own = self.settings.auth.encode()
         return kind.lower() == b"basic" and hmac.compare_digest(found, own)
 
 
@@ -240,15 +199,6 @@ def bytes_below(folder: Path) -> int:
             with suppress(OSError):  # it was opened meanwhile, and is gone
                 total += os.stat(os.path.join(place, file)).st_size
     return total
-
-
-def as_prometheus(state: Mapping[str, Any]) -> str:
-    """The state's numbers and the events' counts in Prometheus' text format."""
-    lines = []
-    for name, value in state.items():
-        if isinstance(value, int | float):
-            lines += [f"# TYPE gcd_{name} gauge", f"gcd_{name} {float(value):g}"]
-    return "\n".join([*lines, *EVENTS.as_prometheus()]) + "\n"
 
 
 def resident_bytes() -> int | None:

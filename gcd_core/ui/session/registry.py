@@ -7,12 +7,12 @@ import time
 from collections import OrderedDict
 
 from gcd_core.domains.opening import Domain
+from gcd_core.environment import Environment
 from gcd_core.errors import GCDError
 from gcd_core.ui.engine.disk_cache import DiskCache
 from gcd_core.ui.engine.jobs import LazyResource
 from gcd_core.ui.engine.service import ExamplePrecompute, ModelService, ServerContext
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.settings import Limits
 
 __all__ = ["DiskCache", "LazyResource", "Visitors"]  # the server and the page import all from here
 
@@ -32,7 +32,7 @@ class Visitors:
         Close this object before that one.
     stored : DiskCache, optional
         Keeps the examples' paths on disk. With `beside`, that one's cache is used.
-    limits : Limits, optional
+    limits : Environment, optional
         Hold for the visitors of all domains together. With `beside`, that one's limits are used.
     """
 
@@ -41,7 +41,7 @@ class Visitors:
         domain: Domain,
         beside: Visitors | None = None,
         stored: DiskCache | None = None,
-        limits: Limits | None = None,
+        limits: Environment | None = None,
     ) -> None:
         self._first = beside is None
         context = ServerContext(limits, stored) if beside is None else beside.service.context

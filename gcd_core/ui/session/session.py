@@ -27,7 +27,7 @@ from gcd_core.ui.session.batch_walk import BatchWalk
 from gcd_core.ui.session.direction_sets import BUNDLED, Sets
 from gcd_core.ui.session.display import Display, SentPictures
 from gcd_core.ui.session.open_image import OpenImage
-from gcd_core.ui.settings import UploadTally
+from gcd_core.ui.session.uploads import UploadTally
 
 __all__ = ["RunningSearch", "Session"]  # the tabs import both from here
 

@@ -18,7 +18,7 @@ from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.walk import Path
 from gcd_core.ui.session.registry import Visitors
-from gcd_core.ui.tabs.handler import Answer, Tab, connect
+from gcd_core.ui.tabs.handler import Answer, Tab, connect, connect_downloads, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.exports import COMPARISONS, save_comparison
@@ -134,9 +134,9 @@ class CompareTab(Tab):
         self.numbers = gr.JSON(label="facts", visible=False)
         with gr.Row(elem_id="compare"):
             with gr.Column(elem_id="compare-cards", min_width=480):
-                self.cards = gr.HTML(label="cards", apply_default_css=False, elem_id="cards")
+                self.cards = html("cards")
             with gr.Column(elem_id="compare-matrix", min_width=320):
-                self.matrix = gr.HTML(label="matrix", apply_default_css=False, elem_id="matrix")
+                self.matrix = html("matrix")
                 self.again = gr.Button("Compare again", size="sm", elem_id="compare-again")
                 self.file_format = gr.Textbox("csv", label="file_format", visible=False)
                 with gr.Row(elem_id="compare-save"):
@@ -208,14 +208,5 @@ class CompareTab(Tab):
             [self.numbers, self.cards, self.matrix],
             "compare",
         )
-        for name, button in self.saves.items():
-            saved = connect(
-                button.click,
-                self.save,
-                self.file_format,
-                [self.numbers, self.file],
-                "save_comparison" if name == "csv" else f"save_comparison_{name}",
-                public=name == "csv",
-                js=f"gcd.withFirst('{name}')",
-            )
-            saved.success(None, None, None, js="gcd.download('#compare-file')")
+        shown = [self.numbers, self.file]
+        connect_downloads(self.saves, self.save, self.file_format, shown, "save_comparison")

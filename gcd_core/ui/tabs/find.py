@@ -20,7 +20,7 @@ from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import RunningSearch, Session
 from gcd_core.ui.tabs.direction_sets import SetsPanel, chooser
 from gcd_core.ui.tabs.explore.events import ExploreTab
-from gcd_core.ui.tabs.handler import Answer, Tab, connect
+from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, thumbnail
 from gcd_core.ui.views.html import SAVE, image_name, image_tag
@@ -205,7 +205,7 @@ class FindTab(Tab):
         defaults = self.domain.search
         with gr.Row(elem_id="find"):
             with gr.Column(elem_id="find-what", min_width=280):
-                self.subject = gr.HTML(label="subject", elem_id="subject", apply_default_css=False)
+                self.subject = html("subject")
                 with gr.Accordion("Settings", open=False, elem_id="settings"):
                     with gr.Row():
                         self.samples = number(defaults.n_samples, "Samples", precision=0)
@@ -248,21 +248,9 @@ class FindTab(Tab):
                     )
                 self.sets = SetsPanel(self.visitors, self.explore)
             with gr.Column(elem_id="find-progress", min_width=420):
-                self.progress = gr.HTML(
-                    progress_html(None, self.domain.classifier),
-                    label="progress",
-                    elem_id="progress",
-                    apply_default_css=False,
-                )
-                self.newest = gr.HTML(
-                    gallery_html(None, ""),
-                    label="newest",
-                    elem_id="newest",
-                    apply_default_css=False,
-                )
-                self.losses = gr.HTML(
-                    self._losses(None), label="losses", elem_id="losses", apply_default_css=False
-                )
+                self.progress = html("progress", progress_html(None, self.domain.classifier))
+                self.newest = html("newest", gallery_html(None, ""))
+                self.losses = html("losses", self._losses(None))
 
     @staticmethod
     def _losses(search: RunningSearch | None) -> str:

@@ -25,10 +25,18 @@ from gcd_core.ui.frames import SLIDERS
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.settings import UploadTally
+from gcd_core.ui.session.uploads import UploadTally
 from gcd_core.ui.tabs.direction_sets import to_explore
 from gcd_core.ui.tabs.explore.events import ExploreTab
-from gcd_core.ui.tabs.handler import LIVE, Answer, Tab, connect, without_temp_copy
+from gcd_core.ui.tabs.handler import (
+    LIVE,
+    Answer,
+    Tab,
+    connect,
+    connect_downloads,
+    html,
+    without_temp_copy,
+)
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, thumbnail
 from gcd_core.ui.views.exports import rows_as_csv
@@ -238,9 +246,7 @@ class GlobalityTab(Tab):
         self.open = gr.Button(visible="hidden", elem_id="open-piece")
         with gr.Row(elem_id="globality"):
             with gr.Column(elem_id="globality-what", min_width=280):
-                self.subject = gr.HTML(
-                    label="subject", elem_id="globality-subject", apply_default_css=False
-                )
+                self.subject = html("subject", elem_id="globality-subject")
                 self.files = without_temp_copy(
                     gr.File(
                         label=f"Images, up to {MAX_IMAGES} (none: {self._others})",
@@ -257,12 +263,7 @@ class GlobalityTab(Tab):
                         "Walk all of them", variant="primary", size="md", elem_id="walk-images"
                     )
                     self.cancel = gr.Button("Cancel", size="md", elem_id="cancel-walk")
-                self.progress = gr.HTML(
-                    progress_html(None),
-                    label="progress",
-                    elem_id="globality-progress",
-                    apply_default_css=False,
-                )
+                self.progress = html("progress", progress_html(None), elem_id="globality-progress")
                 self.file_format = gr.Textbox("csv", label="file_format", visible=False)
                 with gr.Row():
                     self.saves = {
@@ -271,15 +272,8 @@ class GlobalityTab(Tab):
                     }
                 self.file = gr.DownloadButton(visible="hidden", elem_id="globality-file")
             with gr.Column(elem_id="globality-shown", min_width=420):
-                self.summary = gr.HTML(
-                    label="summary", elem_id="globality-summary", apply_default_css=False
-                )
-                self.wall = gr.HTML(
-                    label="wall",
-                    elem_id="wall",
-                    js_on_load="gcd.wall(element)",
-                    apply_default_css=False,
-                )
+                self.summary = html("summary", elem_id="globality-summary")
+                self.wall = html("wall", js_on_load="gcd.wall(element)")
 
     @property
     def _others(self) -> str:
@@ -435,14 +429,5 @@ class GlobalityTab(Tab):
             js="gcd.withPiece",
         )
         self.explore.then_prepare(opened, "open_piece")
-        for name, button in self.saves.items():
-            saved = connect(
-                button.click,
-                self.save,
-                self.file_format,
-                [self.numbers, self.file],
-                "save_wall" if name == "csv" else f"save_wall_{name}",
-                public=name == "csv",
-                js=f"gcd.withFirst('{name}')",
-            )
-            saved.success(None, None, None, js="gcd.download('#globality-file')")
+        shown = [self.numbers, self.file]
+        connect_downloads(self.saves, self.save, self.file_format, shown, "save_wall")

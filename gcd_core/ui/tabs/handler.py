@@ -89,7 +89,7 @@ def connect(
         Whether the event is sent while an earlier one of its kind is under way. By default it is
         dropped then.
     in_one_thread : bool
-        Whether the handler checks its inputs itself; see `preprocess_in_thread`.
+        Whether the inputs are checked in the handler's thread; see `report_errors`.
     js : str, optional
         A function of the page's script, from the inputs' values to those that are sent.
     """
@@ -103,9 +103,53 @@ def connect(
     elif together:
         settings["trigger_mode"] = "multiple"
     if in_one_thread:
-        handler = preprocess_in_thread(handler, inputs)
         settings |= {"preprocess": False, "postprocess": False}
-    return event(report_errors(handler), inputs, outputs, **settings)
+    checked = report_errors(handler, inputs if in_one_thread else ())
+    return event(checked, inputs, outputs, **settings)
+
+
+def connect_downloads(
+    buttons: dict[str, gr.Button], handler: Callable[..., Any], inputs: Any, outputs: Any, name: str
+) -> None:
+    """Bind buttons that write what is shown to a file, whose download then begins.
+
+    Parameters
+    ----------
+    buttons : dict of str to gradio.Button
+        By the format of the file, which the handler gets first. The first one's event is in the
+        API, by its name.
+    handler, inputs, outputs
+        As `connect` has them. The last output is the button with the file.
+    name : str
+        Of the event in the API.
+    """
+    public = next(iter(buttons))
+    for file_format, button in buttons.items():
+        written = connect(
+            button.click,
+            handler,
+            inputs,
+            outputs,
+            name if file_format == public else f"{name}_{file_format}",
+            public=file_format == public,
+            js=f"gcd.withFirst('{file_format}')" if inputs else None,
+        )
+        written.success(None, None, None, js=f"gcd.download('#{outputs[-1].elem_id}')")
+
+
+def html(label: str, value: str | None = None, **settings: Any) -> gr.HTML:
+    """Lay out HTML without Gradio's style; its id on the page is the label unless another is given.
+
+    Parameters
+    ----------
+    label : str
+        Its name in the API's answers.
+    value : str, optional
+    **settings
+        Of `gradio.HTML`.
+    """
+    settings = {"elem_id": label, "apply_default_css": False, **settings}
+    return gr.HTML(value, label=label, **settings)
 
 
 def message(error: GCDError) -> gr.Error:
@@ -113,60 +157,35 @@ def message(error: GCDError) -> gr.Error:
     return gr.Error(str(error), title="That did not work", duration=8, print_exception=False)
 
 
-def report_errors(handler: Callable[P, T]) -> Callable[P, T]:
-    """Turns the library's one-sentence errors into a message; everything on the page stays.
+def report_errors(handler: Callable[P, T], checked: Sequence[Component] = ()) -> Callable[P, T]:
+    """Wrap a handler: an error of the library becomes a message, and the page stays as it is.
 
     Parameters
     ----------
     handler : callable
-        A handler of an event, or a generator of one's answers; Gradio sees its signature as before.
-    """
-    if inspect.isgeneratorfunction(handler):
-
-        @functools.wraps(handler)
-        def streamed(*args: P.args, **kwargs: P.kwargs) -> Any:
-            with _noted(handler.__name__, args, kwargs):
-                yield from handler(*args, **kwargs)
-
-        return streamed
-
-    @functools.wraps(handler)
-    def answered(*args: P.args, **kwargs: P.kwargs) -> T:
-        with _noted(handler.__name__, args, kwargs):
-            return handler(*args, **kwargs)
-
-    return answered
-
-
-def preprocess_in_thread(handler: Callable[P, T], inputs: Sequence[Component]) -> Callable[P, T]:
-    """Lets a handler check its inputs itself, as their components do.
-
-    Gradio does so in a thread for each input and each output, one after the other: where many are
-    here, each waits. For events that are bound without Gradio's own checks.
-
-    Parameters
-    ----------
-    handler : callable
-        As `report_errors` has it.
-    inputs : sequence of Component
-        What its first arguments are the values of.
+        Of an event; it returns an answer, or yields several. Gradio sees its own signature.
+    checked : sequence of Component
+        The inputs that are checked here, as Gradio's components do it. Gradio would check them, and
+        the outputs, one after the other in a thread each: many take long.
     """
 
-    def values_of(args: tuple) -> tuple:
-        given = [part.preprocess(value) for part, value in zip(inputs, args, strict=False)]
-        return (*given, *args[len(inputs) :])
+    def given(args: tuple) -> tuple:
+        values = [part.preprocess(value) for part, value in zip(checked, args, strict=False)]
+        return (*values, *args[len(values) :])
 
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
         def streamed(*args: Any, **kwargs: Any) -> Any:
-            yield from handler(*values_of(args), **kwargs)
+            with _noted(handler.__name__, args, kwargs):
+                yield from handler(*given(args), **kwargs)
 
         return streamed
 
     @functools.wraps(handler)
     def answered(*args: Any, **kwargs: Any) -> T:
-        return handler(*values_of(args), **kwargs)
+        with _noted(handler.__name__, args, kwargs):
+            return handler(*given(args), **kwargs)
 
     return answered
 

@@ -184,7 +184,7 @@ def started(monkeypatch: pytest.MonkeyPatch):
     """What `python app.py` with some arguments would serve: the first domain and the others."""
 
     class Noted:
-        def __init__(self, first, others, load, stored, images, gate, limits) -> None:
+        def __init__(self, first, others, load, stored, images, settings) -> None:
             raise Launched(first, [entry.source for entry in others])
 
     monkeypatch.setattr(serve, "Site", Noted)

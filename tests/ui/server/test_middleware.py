@@ -11,21 +11,22 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 from gradio_client import Client
+from prometheus_client.parser import text_string_to_metric_families
 
 import gcd_core
-from gcd_core.errors import GCDError
+from gcd_core.environment import Environment
 from gcd_core.ui import metrics
-from gcd_core.ui.metrics import Events, visitor_id
+from gcd_core.ui.metrics import Events, as_prometheus, visitor_id
 from gcd_core.ui.server.app import Site
-from gcd_core.ui.server.middleware import SecuritySettings, as_prometheus, resident_bytes
+from gcd_core.ui.server.middleware import resident_bytes
 from tests.ui.conftest import free_port
 from tests.ui.fakes import FakeDomain
 
 PASSWORD = "doctor:a:secret"
 
 
-def serve(folder: Path, gate: SecuritySettings) -> Iterator[str]:
-    site, port = Site(FakeDomain(folder, examples=2), gate=gate), free_port()
+def serve(folder: Path, settings: Environment) -> Iterator[str]:
+    site, port = Site(FakeDomain(folder, examples=2), settings=settings), free_port()
     site.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
     yield f"http://127.0.0.1:{port}"
     site.close()
@@ -33,13 +34,12 @@ def serve(folder: Path, gate: SecuritySettings) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from serve(tmp_path_factory.mktemp("open"), SecuritySettings(metrics=True))
+    yield from serve(tmp_path_factory.mktemp("open"), Environment(metrics=True))
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    settings = SecuritySettings.from_environment({"GCD_AUTH": PASSWORD})
-    yield from serve(tmp_path_factory.mktemp("guarded"), settings)
+    yield from serve(tmp_path_factory.mktemp("guarded"), Environment(auth=PASSWORD))
 
 
 def test_health_tells_how_the_server_is(opened: str) -> None:
@@ -53,17 +53,32 @@ def test_health_tells_how_the_server_is(opened: str) -> None:
 
 
 def test_visitors_are_counted_and_their_events_too(opened: str) -> None:
-    client = Client(opened, verbose=False)
+    def counted() -> dict[str, float]:
+        told = httpx.get(f"{opened}/metrics").text
+        return {
+            sample.labels["event"]: sample.value
+            for family in text_string_to_metric_families(told)
+            for sample in family.samples
+            if sample.name == "gcd_event_duration_seconds_count"
+        }
+
+    before, client = counted(), Client(opened, verbose=False)
     client.predict(example=0, api_name="/open_example")
     with pytest.raises(Exception, match="nothing to cancel"):
         client.predict(api_name="/cancel_search")
     assert httpx.get(f"{opened}/health").json()["visitors"] >= 1
-    told = httpx.get(f"{opened}/metrics").text
-    assert re.search(r'gcd_events_total{event="open_example",outcome="done"} [1-9]', told)
-    assert re.search(r'gcd_events_total{event="stop",outcome="refused"} [1-9]', told)
-    assert re.search(r"gcd_visitors [1-9]", told)
-    for line in told.splitlines():  # as the format has it: a comment, or a name and a number
-        assert re.fullmatch(r'# TYPE \w+ \w+|\w+({\w+="[^"]*"(,\w+="[^"]*")*})? [-+.e\d]+', line)
+    answer = httpx.get(f"{opened}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    told = answer.text
+    assert re.search(r'^gcd_events_total{event="open_example",outcome="done"} [1-9]', told, re.M)
+    assert re.search(r'^gcd_events_total{event="stop",outcome="refused"} [1-9]', told, re.M)
+    assert re.search(r"^gcd_visitors [1-9]", told, re.M)
+    for event in ("open_example", "stop"):
+        assert counted()[event] == before.get(event, 0) + 1
+    kinds = {family.name: family.type for family in text_string_to_metric_families(told)}
+    assert kinds["gcd_events"] == kinds["gcd_event_seconds"] == "counter"
+    assert kinds["gcd_visitors"] == kinds["gcd_resident_bytes"] == kinds["gcd_ready"] == "gauge"
+    assert kinds["gcd_event_duration_seconds"] == "histogram"
     client.close()
 
 
@@ -106,20 +121,6 @@ def test_with_the_password_the_page_works_and_health_needs_none(guarded: str) ->
     client.close()
 
 
-def test_the_settings_come_from_the_environment() -> None:
-    assert SecuritySettings.from_environment({}) == SecuritySettings()
-    found = SecuritySettings.from_environment(
-        {"GCD_AUTH": "a:b", "GCD_METRICS": "1", "GCD_FRAME_ANCESTORS": "'none'"}
-    )
-    assert found == SecuritySettings("a:b", "'none'", True)
-    for bad in ({"GCD_AUTH": "secret"}, {"GCD_AUTH": ":b"}, {"GCD_AUTH": "a:"}):
-        with pytest.raises(GCDError, match="NAME:PASSWORD"):
-            SecuritySettings.from_environment(bad)
-    for frames in ("x; script-src *", "a\nb", "a, b"):
-        with pytest.raises(GCDError, match="list of sites"):
-            SecuritySettings.from_environment({"GCD_FRAME_ANCESTORS": frames})
-
-
 def test_the_log_has_no_key_and_the_same_id_for_one_visitor(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -133,8 +134,20 @@ def test_the_log_has_no_key_and_the_same_id_for_one_visitor(
     assert set(lines[0]) == {"event", "ms", "outcome", "visitor"}
     assert lines[0]["visitor"] == lines[1]["visitor"] != lines[2]["visitor"]
     assert key not in caplog.text and visitor_id(key) == lines[0]["visitor"]
-    assert 'gcd_events_total{event="move",outcome="done"} 2' in counted.as_prometheus()
-    assert 'gcd_event_seconds_total{event="move"} 1.012300' in counted.as_prometheus()
+    told = counted.registry.get_sample_value
+    assert told("gcd_events_total", {"event": "move", "outcome": "done"}) == 2
+    assert told("gcd_event_seconds_total", {"event": "move"}) == pytest.approx(1.0123)
+
+
+def test_how_long_events_took_is_a_histogram_of_its_own_counts() -> None:
+    counted, other = Events(), Events()
+    for seconds in (0.02, 0.03, 0.5, 1e6):
+        counted.note('an "event"', seconds, "done", None)
+    told = as_prometheus({}, counted).decode()
+    bucket = 'gcd_event_duration_seconds_bucket{event="an \\"event\\"",le="%s"} %s\n'
+    for bound, count in (("0.01", 0), ("0.03", 2), ("1.0", 3), ("300.0", 3), ("+Inf", 4)):
+        assert bucket % (bound, float(count)) in told
+    assert "an " not in as_prometheus({}, other).decode().replace("an event took", "")
 
 
 def test_another_process_gives_a_visitor_another_id(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +157,8 @@ def test_another_process_gives_a_visitor_another_id(monkeypatch: pytest.MonkeyPa
 
 
 def test_numbers_alone_are_metrics() -> None:
-    told = as_prometheus({"domain": "x", "visitors": 3, "ready": True, "resident_bytes": None})
-    assert "gcd_visitors 3\n" in told and "gcd_ready 1\n" in told
+    state = {"domain": "x", "visitors": 3, "ready": True, "resident_bytes": None}
+    told = as_prometheus(state, Events()).decode()
+    assert "gcd_visitors 3.0\n" in told and "gcd_ready 1.0\n" in told
     assert "domain" not in told and "resident" not in told
     assert resident_bytes() is None or resident_bytes() > 2**20

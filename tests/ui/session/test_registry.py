@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gcd_core.environment import Environment
 from gcd_core.errors import GCDError
 from gcd_core.ui.session import registry as module
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.settings import Limits
 from tests.ui.fakes import FakeDomain
 from tests.ui.waiting import wait_for, wait_for_paths
 
@@ -33,7 +33,7 @@ def test_sessions_are_separate_and_end(visitors: Visitors, own: Session):
 
 
 def test_who_is_away_makes_room_and_else_nobody_does(tmp_path: Path) -> None:
-    visitors = Visitors(FakeDomain(tmp_path, examples=1), limits=Limits(visitors=2))
+    visitors = Visitors(FakeDomain(tmp_path, examples=1), limits=Environment(visitors=2))
     try:
         first, second = visitors.session("first"), visitors.session("second")
         with pytest.raises(GCDError, match="2 visitors are here already"):
@@ -69,7 +69,7 @@ def beside(visitors: Visitors, tmp_path: Path) -> Iterator[Visitors]:
 def test_the_visitors_of_two_domains_share_the_limits(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    visitors = Visitors(FakeDomain(tmp_path / "one", examples=1), limits=Limits(visitors=2))
+    visitors = Visitors(FakeDomain(tmp_path / "one", examples=1), limits=Environment(visitors=2))
     beside = Visitors(FakeDomain(tmp_path / "two", examples=1), visitors)
     try:
         first, second = visitors.session("first"), beside.session("second")

@@ -10,7 +10,7 @@ from gradio.events import Dependency
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.explore.handlers import ExploreAnswers, ExploreHandlers
 from gcd_core.ui.tabs.explore.layout import ExploreLayout
-from gcd_core.ui.tabs.handler import LIVE, connect, report_errors
+from gcd_core.ui.tabs.handler import LIVE, connect, connect_downloads, report_errors
 
 
 class ExploreTab:
@@ -180,20 +180,11 @@ class ExploreTab:
         connect(layout.opacity.input, handlers.fade, inputs, outputs, newest_only=True)
 
     def _bind_report(self) -> None:
-        layout, file = self.layout, [self.layout.numbers, self.layout.report_file]
-        for file_format, button in (("pdf", layout.report_pdf), ("png", layout.report_png)):
-            written = connect(
-                button.click,
-                self.answers.report,
-                layout.file_format,
-                file,
-                "report" if file_format == "pdf" else "report_png",
-                public=file_format == "pdf",
-                js=f"gcd.withFirst('{file_format}')",
-            )
-            written.success(None, None, None, js="gcd.download('#report-file')")
-        written = connect(layout.path_csv.click, self.answers.save_path, None, file, "save_path")
-        written.success(None, None, None, js="gcd.download('#report-file')")
+        layout, answers = self.layout, self.answers
+        file = [layout.numbers, layout.report_file]
+        reports = {"pdf": layout.report_pdf, "png": layout.report_png}
+        connect_downloads(reports, answers.report, layout.file_format, file, "report")
+        connect_downloads({"csv": layout.path_csv}, answers.save_path, None, file, "save_path")
 
     def _bind_view_and_sweep(self) -> None:
         layout = self.layout
@@ -202,5 +193,4 @@ class ExploreTab:
         )
         layout.sweep.click(None, None, None, js="gcd.sweep", api_visibility="private")
         file = [layout.numbers, layout.report_file]
-        written = connect(layout.gif.click, self.answers.make_sweep, None, file, "sweep")
-        written.success(None, None, None, js="gcd.download('#report-file')")
+        connect_downloads({"gif": layout.gif}, self.answers.make_sweep, None, file, "sweep")

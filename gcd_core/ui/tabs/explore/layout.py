@@ -15,7 +15,7 @@ from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.region import RegionPanel
-from gcd_core.ui.tabs.handler import Answer, without_temp_copy
+from gcd_core.ui.tabs.handler import Answer, html, without_temp_copy
 from gcd_core.ui.views.data_urls import thumbnail
 from gcd_core.ui.views.html import (
     curve_card,
@@ -49,8 +49,8 @@ class DirectionRow:
     def __init__(self, name: str, alpha_max: float) -> None:
         self.name = name
         with gr.Row(elem_classes=[ROW], elem_id=f"direction-{name}") as self.box:
-            self.title = _html(f"title_{name}", "gcd-title")
-            self.low = _html(f"low_{name}", "gcd-end")
+            self.title = html(f"title_{name}", elem_id=None, elem_classes="gcd-title", min_width=44)
+            self.low = html(f"low_{name}", elem_id=None, elem_classes="gcd-end", min_width=44)
             self.slider = gr.Slider(
                 -alpha_max,
                 alpha_max,
@@ -62,19 +62,15 @@ class DirectionRow:
                 elem_id=f"slider-{name}",
                 min_width=120,
             )
-            self.high = _html(f"high_{name}", "gcd-end")
+            self.high = html(f"high_{name}", elem_id=None, elem_classes="gcd-end", min_width=44)
             self.flip = gr.Button("To flip", size="sm", elem_id=f"flip-{name}", min_width=48)
-            self.film = gr.HTML(
-                label=f"film_{name}",
+            self.film = html(
+                f"film_{name}",
+                elem_id=None,
                 visible="hidden",
                 html_template="<i></i>",  # its value is for the page's script
                 js_on_load=f"gcd.film('{name}', props, watch)",
-                apply_default_css=False,
             )
-
-
-def _html(label: str, css: str) -> gr.HTML:
-    return gr.HTML(label=label, elem_classes=css, apply_default_css=False, min_width=44)
 
 
 OVERLAYS = [
@@ -193,33 +189,21 @@ class ExploreLayout:
                     js_on_load="gcd.tools(element)",
                     apply_default_css=False,
                 )
-            self.pictures = gr.HTML(
-                label="pictures",
-                elem_id="pictures",
+            self.pictures = html(
+                "pictures",
                 html_template="${gcd.filled(value)}",
                 js_on_load="gcd.pictures(element, watch)",
-                apply_default_css=False,
             )
             self.region = RegionPanel(self.visitors)
             with gr.Row(elem_id="readout"):
-                self.bars = gr.HTML(
-                    label="bars",
-                    elem_id="bars",
-                    js_on_load="gcd.bars(watch)",
-                    apply_default_css=False,
-                )
-                self.curve = gr.HTML(
-                    label="curve",
-                    elem_id="curve",
-                    js_on_load="gcd.dragCurve(element, watch)",
-                    apply_default_css=False,
-                )
+                self.bars = html("bars", js_on_load="gcd.bars(watch)")
+                self.curve = html("curve", js_on_load="gcd.dragCurve(element, watch)")
 
     def _lay_out_directions(self) -> list[DirectionRow]:
         """A row for each direction, those that hardly move folded away, and what to do with all."""
         rows: list[DirectionRow] = []
         with gr.Column(elem_id="directions", min_width=320):
-            self.heading = gr.HTML(label="heading", elem_id="heading", apply_default_css=False)
+            self.heading = html("heading")
             self.back = gr.Button(
                 "Back to the bundled directions", size="sm", visible=False, elem_id="back"
             )
@@ -231,14 +215,9 @@ class ExploreLayout:
                 elem_id="target",
             )
             rows += [DirectionRow(name, self.alpha_max) for name in SLIDERS[: 1 + MAX_H]]
-            self.ways = gr.HTML(label="ways", elem_id="ways", apply_default_css=False)
+            self.ways = html("ways")
             rows += [DirectionRow(name, self.alpha_max) for name in SLIDERS[1 + MAX_H :]]
-            self.fold = gr.HTML(
-                label="fold",
-                elem_id="fold",
-                js_on_load="gcd.fold(element, watch)",
-                apply_default_css=False,
-            )
+            self.fold = html("fold", js_on_load="gcd.fold(element, watch)")
             with gr.Row(elem_id="actions"):
                 self.reset = gr.Button("Reset", size="sm", elem_id="reset")
                 self.sweep = gr.Button("Sweep", size="sm", elem_id="sweep")

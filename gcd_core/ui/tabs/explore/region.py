@@ -25,7 +25,7 @@ from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.regions import GCD, METHODS, RCSB, Tried
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.tabs.handler import Answer, Tab, connect
+from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.html import image_tag
@@ -185,7 +185,7 @@ class RegionPanel(Tab):
                 visible="hidden",
                 js_on_load="gcd.suggested(props, watch)",
             )
-            self.cards = gr.HTML(label="regions", elem_id="regions", apply_default_css=False)
+            self.cards = html("regions")
 
     # -- handlers -------------------------------------------------------------------------------
 

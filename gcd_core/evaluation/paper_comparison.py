@@ -11,9 +11,9 @@ from torch import Tensor
 
 from gcd_core.domains.opening import Domain
 from gcd_core.evaluation import metrics
-from gcd_core.evaluation.evaluate import Cost
+from gcd_core.evaluation.outcomes import Cost
 from gcd_core.evaluation.speed import peak_memory
-from gcd_core.generators.base import BatchProgress, Generator, Latent
+from gcd_core.generators.base import Generator, Latent
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.counterfactual import LOWEST_LOSS
@@ -58,7 +58,7 @@ class Size:
 SHORT = Size(samples=32, paper_samples=9, paper_images=1, paper_points=5, growth=(), live_images=2)
 
 
-class Fixed:
+class FixedSampling:
     """A generator that samples in one way, whatever solver and steps it is asked for."""
 
     def __init__(self, generator: Generator, sampling: Sampling) -> None:
@@ -84,12 +84,12 @@ class Fixed:
         latent: Latent,
         solver: str | None = None,
         steps: int | None = None,
-        batch_size: int | None = None,
-        progress: BatchProgress | None = None,
+        *how: Any,
+        **settings: Any,
     ) -> Tensor:
         """Decode as `Generator` says, in the one way."""
         solver, steps = self._sampling.solver, self._sampling.decode_steps
-        return self._generator.decode(latent, solver, steps, batch_size, progress)
+        return self._generator.decode(latent, solver, steps, *how, **settings)
 
 
 @torch.inference_mode()
@@ -127,7 +127,7 @@ def compare(
         our search.
     """
     domain = replace(domain, search=domain.search.changed(boundary=False, n_ways=0))  # the paper's
-    slow = replace(domain, generator=Fixed(domain.generator, PAPER))
+    slow = replace(domain, generator=FixedSampling(domain.generator, PAPER))
     searches = _searches(domain, slow, images[:1], label, size, seed, announce)
     inversion = _inversion(slow, images[:1])
     g = searches.ours.directions["g"]

@@ -1,0 +1,108 @@
+"""What an operator sets by environment variables: all `GCD_*`, read and checked in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gcd_core.errors import GCDError
+
+PREFIX = "GCD_"
+MAX_COUNT = 10**9
+FRAMES = "'self' https://huggingface.co https://*.huggingface.co https://*.hf.space"
+# A description completes the sentence "GCD_... is ...; give ..." of a value that cannot be used.
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT, description="a whole number of 1 or more")]
+Count0 = Annotated[int, Field(ge=0, le=MAX_COUNT, description="a whole number of 0 or more")]
+Switch = Annotated[bool, Field(description="1 or 0")]
+Gpus = Annotated[float, Field(ge=0, le=1024, description="the GPUs of a search, such as 0.5")]
+# Visible ASCII without the comma and the semicolon, either of which would end the header's list.
+Sites = Annotated[
+    str, Field(pattern=r"^[ -+\--:<-~]+$", description="a list of sites, with spaces between")
+]
+Password = Annotated[  # which no message repeats
+    str | None,
+    Field(pattern=r"(?s)^[^:]+:.", repr=False, description="NAME:PASSWORD, with both of them"),
+]
+
+
+class Environment(BaseSettings):
+    """The settings of this process: `visitors` is the variable `GCD_VISITORS`, and so on.
+
+    A variable that is not set, or empty, has its default. A keyword argument goes before a
+    variable.
+
+    Attributes
+    ----------
+    cache : pathlib.Path or None
+        Folder of what is kept on disk between runs.
+    trust_code : bool
+        Whether a domain from the hub may run code, and send images elsewhere.
+    ray_address : str or None
+        Of the cluster that makes the page's searches.
+    ray_gpus : float
+        Of each of those searches.
+    domain : str or None
+        Which the page shows, where its command names none.
+    images : pathlib.Path or None
+        A folder or zip that Globality walks in the place of the domain's examples.
+    log, metrics : bool
+        Whether each event is logged, and whether `/metrics` answers.
+    auth : str or None
+        "NAME:PASSWORD" that every request must bring (HTTP Basic), but for `/health`.
+    frame_ancestors : str
+        Which sites may show the page in a frame, as `frame-ancestors` names them.
+    visitors : int
+        At a time. A further one takes the place of one who has been idle for two minutes, or is
+        asked to come again.
+    idle_minutes : int
+        After which a visitor's images and directions are dropped, though its tab is open.
+    searches : int
+        That run at a time.
+    searches_waiting : int
+        That wait for others to end; a further one is refused.
+    uploads : int
+        Files that a visitor may open within an hour.
+    upload_mb : int
+        Megabytes (2^20 bytes) of them.
+    uploads_kept_mb : int
+        Megabytes of files that were sent, and are not opened yet, of all visitors.
+
+    Raises
+    ------
+    GCDError
+        If a value cannot be used; the sentence names the variable.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    cache: Path | None = None
+    trust_code: Switch = False
+    ray_address: str | None = None
+    ray_gpus: Gpus = 0.0
+    domain: str | None = None
+    images: Path | None = None
+    log: Switch = False
+    metrics: Switch = False
+    auth: Password = None
+    frame_ancestors: Sites = FRAMES
+    visitors: Count = 64
+    idle_minutes: Count = 60
+    searches: Count = 1
+    searches_waiting: Count0 = 16
+    uploads: Count = 240
+    upload_mb: Count = 1024
+    uploads_kept_mb: Count = 2048
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            name = str(fault["loc"][0])
+            field = type(self).model_fields[name]
+            told = repr(fault["input"]) if field.repr else "unusable"
+            sentence = f"{PREFIX}{name.upper()} is {told}; give {field.description}."
+            raise GCDError(sentence) from None
