@@ -297,14 +297,9 @@ class ModelService:
 
     # -- paths and searches ----------------------------------------------------------------
 
-    def paths(
-        self, opened: Opened, directions: DirectionSet, label: str, kept: bool = False
-    ) -> Paths:
-        """Start decoding an image's paths along every direction, both ways.
-
-        `leave` ends that. If `kept`, it only pauses until the next `join`, and `drop` ends it.
-        """
-        return self._new_paths(opened, directions, label, kept).join()
+    def paths(self, opened: Opened, directions: DirectionSet, label: str) -> Paths:
+        """Start decoding an image's paths along every direction, both ways; `leave` ends that."""
+        return self._new_paths(opened, directions, label, kept=False).join()
 
     def example_paths(self, index: int, label: str, directions: DirectionSet) -> Paths:
         """Return the paths of an opened example along the ready directions, context and kept."""
@@ -312,19 +307,14 @@ class ModelService:
             opened = self._examples[index]
 
         def make() -> Paths:
-            return self._new_paths(opened, directions, label, True, self.context.stored)
+            return self._new_paths(opened, directions, label, kept=True)
 
         size = len(shown_names(directions)) * POINTS * opened.image.nbytes
         return self.context.example_paths.join((self, index, label), size, make)
 
-    def _new_paths(
-        self,
-        opened: Opened,
-        directions: DirectionSet,
-        label: str,
-        kept: bool,
-        stored: DiskCache | None = None,
-    ) -> Paths:
+    def _new_paths(self, opened: Opened, directions: DirectionSet, label: str, kept: bool) -> Paths:
+        stored = self.context.stored if kept else None
+
         def find(name: str) -> DecodedPath | None:
             if stored is None:
                 return None
