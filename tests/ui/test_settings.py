@@ -6,7 +6,6 @@ import pytest
 
 from gcd_core.errors import GCDError
 from gcd_core.ui import settings as module
-from gcd_core.ui.engine.jobs import RunningSearch, Searches
 from gcd_core.ui.settings import Limits, UploadTally
 
 
@@ -36,30 +35,3 @@ def test_uploads_of_an_hour_are_counted(monkeypatch: pytest.MonkeyPatch) -> None
     tally.take(10 * 2**20)
     with pytest.raises(GCDError, match="go on in 30 min"):
         tally.take(1)
-
-
-def test_no_more_searches_wait_than_may() -> None:
-    import threading
-
-    import torch
-
-    from gcd_core.method.settings import Settings
-
-    go_on, searches = threading.Event(), Searches(seats=1, waiting=1)
-
-    def find(_: RunningSearch):
-        assert go_on.wait(30)
-
-    def new() -> RunningSearch:
-        return RunningSearch(torch.zeros(1, 1, 2, 2), "x", "ill", Settings(radius=1.0))
-
-    first, second = new(), new()
-    searches.start(first, find)
-    searches.start(second, find)
-    with pytest.raises(GCDError, match="2 searches run or wait here already"):
-        searches.start(new(), find)
-    go_on.set()
-    assert first.ended.wait(30) and second.ended.wait(30)
-    searches.start(third := new(), find)
-    assert third.ended.wait(30)
-    searches.close()

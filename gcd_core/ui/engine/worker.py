@@ -24,6 +24,9 @@ OVERDUE_SECONDS = 10.0  # after which work that waits to begin goes before more 
 CROWDED_TASKS = 3  # pieces that wait, from which on nothing is done that nobody asked for
 
 
+CLOSING = "The page is being closed: open it again in a moment."
+
+
 class Urgency(IntEnum):
     """How long a piece of work can wait, the most urgent first."""
 
@@ -139,7 +142,7 @@ class Compute:
         outcome: Future = Future()
         with self._news:
             if self._closed:
-                raise GCDError("The page is being closed: open it again in a moment.")
+                raise GCDError(CLOSING)
             self._waiting[urgency].append(Task(outcome, work, item, alike, time.monotonic()))
             self._news.notify_all()
         return outcome.result()

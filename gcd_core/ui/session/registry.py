@@ -9,7 +9,7 @@ from collections import OrderedDict
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.ui.engine.disk_cache import DiskCache
-from gcd_core.ui.engine.service import ExamplePrecompute, ModelService, ServerContext
+from gcd_core.ui.engine.service import ModelService, ServerContext
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.settings import Limits
 
@@ -43,7 +43,6 @@ class Visitors:
         self._first = beside is None
         context = ServerContext(limits, stored) if beside is None else beside.service.context
         self.service: ModelService = ModelService(domain, context)
-        self.preparation = ExamplePrecompute(self.service)
         self._sessions: OrderedDict[tuple[ModelService, str], Session]
         self._left: OrderedDict[tuple[ModelService, str], None]
         if beside is None:
@@ -127,7 +126,6 @@ class Visitors:
         """End every session of this domain, and wait until no work of its is left."""
         for who in self._own():
             self._end(who)
-        self.preparation.close()
         self.service.close()
         if self._first:
             self.service.context.close()

@@ -21,7 +21,7 @@ from gcd_core.method.search import Question
 from gcd_core.method.settings import Settings
 from gcd_core.method.walk import Path
 from gcd_core.ui.engine.decoded_paths import Paths
-from gcd_core.ui.engine.jobs import RunningSearch
+from gcd_core.ui.engine.jobs import Search
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import Alphas, Frame, Opened, shown_names, weak_direction_names
 from gcd_core.ui.session.batch_walk import BatchWalk
@@ -52,7 +52,7 @@ class Session:
         Those found or loaded.
     regions : Regions or None
         Those that were tried of the opened image.
-    search : RunningSearch or None
+    search : Search or None
         The visitor's last.
     compared : dict or None
         What Compare showed last, in numbers.
@@ -78,7 +78,7 @@ class Session:
         self.moves: Moves | None = None
         self.maps: Maps | None = None
         self.regions: Regions | None = None
-        self.search: RunningSearch | None = None
+        self.search: Search | None = None
         self.compared: dict[str, Any] | None = None
         self.wall: BatchWalk | None = None
         self.display: tuple[str, float, str] | None = None
@@ -143,9 +143,9 @@ class Session:
         """Stop this visitor's work and drop what was theirs."""
         with self._lock:
             if self.search is not None:
-                self.service.searches.cancel(self.search)
+                self.search.cancel()
             if self.wall is not None:
-                self.wall.cancel.set()
+                self.wall.cancel()
             self._opening = next(self._tickets)  # what is being opened comes too late
             self._leave()
             self.directions = None
@@ -198,7 +198,7 @@ class Session:
 
     # -- searching --------------------------------------------------------------------------
 
-    def start_search(self, settings: Settings) -> RunningSearch:
+    def start_search(self, settings: Settings) -> Search:
         """Search from the opened image, going on from a cancelled search of the same question.
 
         Raises
@@ -208,7 +208,7 @@ class Session:
         """
         with self._lock:
             opened, last = self.searchable(), self.search
-            search = RunningSearch(opened.image, opened.name, self.label, settings)
+            search = Search(opened.image, opened.name, self.label, settings)
             question = Question.of(self.service.domain, self.label, settings)
             if last is not None and last.answers(opened.image, question):
                 search.samples = last.samples

@@ -59,8 +59,7 @@ class Moves:
         self.alphas: Alphas = {}
         self.moved = self.names[0] if self.names else "g"
         self.current: Frame = opened.rest
-        self._frames = KeptFrames()
-        self._frames.keep({}, opened.rest)
+        self._frames = KeptFrames(opened.rest)
         self._targets: dict[tuple[str, float], Path] = {}
         self._tickets = itertools.count(1)
         self._newest = 0

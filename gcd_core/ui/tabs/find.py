@@ -15,7 +15,7 @@ from gcd_core.method.repeatability import FIGURE as REPEATABILITY
 from gcd_core.method.repeatability import repeatability_of
 from gcd_core.method.search import Progress
 from gcd_core.method.settings import Settings
-from gcd_core.ui.engine.jobs import RunningSearch
+from gcd_core.ui.engine.jobs import Search
 from gcd_core.ui.frames import MAX_H, MAX_W
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
@@ -118,7 +118,7 @@ def queries(progress: Progress, classifier: BlackBox) -> str:
 
 
 def progress_html(
-    search: RunningSearch | None,
+    search: Search | None,
     classifier: BlackBox,
     ahead: int = 0,
     wait: float | None = None,
@@ -135,7 +135,7 @@ def progress_html(
             place += f", about {duration(wait)}"
         return charts.meter(0, "Waiting for a free place", place)
     if search.state == "failed":
-        return charts.meter(0, "The search stopped", search.message)
+        return charts.meter(0, "The search stopped", search.error)
     progress = search.progress
     cost = queries(progress, classifier) if progress else ""
     if search.state == "done":
@@ -152,15 +152,15 @@ def progress_html(
     return charts.meter(fraction_done(search), STAGE_TITLES[progress.stage] + count, cost + left)
 
 
-def confidence_html(search: RunningSearch) -> str:
+def confidence_html(search: Search) -> str:
     """How much another search would agree, in a sentence."""
-    found = search.directions and repeatability_of(search.directions)
+    found = search.result and repeatability_of(search.result)
     if not found:
         return ""
     return f'<p class="gcd-confidence {found.level}">{escape(found.sentence)}</p>'
 
 
-def fraction_done(search: RunningSearch) -> float:
+def fraction_done(search: Search) -> float:
     """How much of a search is done, in [0, 1]."""
     progress, settings = search.progress, search.settings
     if progress is None:
@@ -176,7 +176,7 @@ def fraction_done(search: RunningSearch) -> float:
     return low + (high - low) * part
 
 
-def gallery_html(search: RunningSearch | None, positive: str) -> str:
+def gallery_html(search: Search | None, positive: str) -> str:
     """The newest perturbed pictures with the classifier's probability."""
     if search is None or not search.newest:
         return '<p class="gcd-quiet">The newest perturbed pictures appear here.</p>'
@@ -266,7 +266,7 @@ class FindTab:
                 )
 
     @staticmethod
-    def _losses(search: RunningSearch | None) -> str:
+    def _losses(search: Search | None) -> str:
         train, validation = (search.train_losses, search.validation_losses) if search else ([], [])
         return (
             '<div class="gcd-card"><h2>Loss of the proxy<small><i class="proxy"></i>training'
@@ -315,20 +315,18 @@ class FindTab:
         search = session.start_search(settings)
         while search.running:
             yield (self._numbers(session, search), *self._show(session, search), gr.skip())
-            search.ended.wait(0.4)
-        if search.directions is None:
+            search.wait(0.4)
+        if search.result is None:
             yield (self._numbers(session, search), *self._show(session, search), gr.skip())
             if search.state == "failed":
-                raise GCDError(search.message)
+                raise GCDError(search.error)
             return
-        name = session.sets.keep(
-            label, f"from {search.name}, seed {settings.seed}", search.directions
-        )
+        name = session.sets.keep(label, f"from {search.name}, seed {settings.seed}", search.result)
         answer = {
             **self._numbers(session, search),
-            "directions": search.directions.names,
+            "directions": search.result.names,
             "set": name,
-            "repeatability": search.directions.metadata["figures"].get(REPEATABILITY),
+            "repeatability": search.result.metadata["figures"].get(REPEATABILITY),
         }
         gr.Info(f"Directions found, and kept as \u201c{name}\u201d. Use these, when you like.")
         yield (answer, *self._show(session, search), chooser(session, name))
@@ -338,16 +336,16 @@ class FindTab:
         session = self.visitors.session(request.session_hash)
         if session.search is None or not session.search.running:
             raise GCDError("No search is running: there is nothing to cancel.")
-        self.service.searches.cancel(session.search)
+        session.search.cancel()
         return self._numbers(session, session.search)
 
-    def _numbers(self, session: Session, search: RunningSearch) -> dict:
+    def _numbers(self, session: Session, search: Search) -> dict:
         progress = search.progress
         answer = {
             "state": search.state,
             "label": search.label,
             "image_name": search.name,
-            "ahead": self.service.searches.place(search) if search.state == "waiting" else 0,
+            "ahead": search.place if search.state == "waiting" else 0,
         }
         if progress is not None:
             answer |= {
@@ -374,10 +372,9 @@ class FindTab:
             gr.update(interactive=False),
         )
 
-    def _show(self, session: Session, search: RunningSearch) -> tuple:
-        searches, waiting = self.service.searches, search.state == "waiting"
-        ahead = searches.place(search) if waiting else 0
-        wait = searches.seconds_ahead(search) if waiting else None
+    def _show(self, session: Session, search: Search) -> tuple:
+        waiting = search.state == "waiting"
+        ahead, wait = (search.place, search.seconds_ahead) if waiting else (0, None)
         return (
             progress_html(search, self.service.domain.classifier, ahead, wait),
             gallery_html(search, label_names(session, search.label)[1]),

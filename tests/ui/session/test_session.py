@@ -39,7 +39,7 @@ def test_examples_share_paths_and_own_images_do_not(visitors: Visitors, service:
 def test_leaving_an_own_image_stops_its_paths(own: Session):
     paths = own.paths
     own.open_example(0)
-    assert paths._cancel.is_set()
+    assert paths.finished and paths.cancelled.is_set()
 
 
 def test_another_label_has_its_own_directions(session: Session):
@@ -159,7 +159,7 @@ def test_an_image_that_comes_after_its_visitor_left_is_not_kept(
     visitors.forget("somebody")
     held.go_on.set()
     thread.join(30)
-    assert answers == [None] and session.opened is None and not service._paths
+    assert answers == [None] and session.opened is None and not len(service.context.paths)
 
 
 def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
@@ -190,17 +190,17 @@ def test_there_is_one_search_at_a_time_and_it_goes_on_from_a_cancelled_one(sessi
     wait_for(lambda: first.sampled)
     with pytest.raises(GCDError, match="running already"):
         session.start_search(settings)
-    service.searches.cancel(first)
-    assert first.ended.wait(30) and first.samples is not None
+    first.cancel()
+    assert first.wait(30) and first.samples is not None
     again = session.start_search(settings.changed(n_samples=64, lam=2.0))
     assert again.samples is first.samples
-    service.searches.cancel(again)
-    assert again.ended.wait(30)
+    again.cancel()
+    assert again.wait(30)
     for other in (settings.changed(seed=1), settings.changed(radius=1.0)):
         search = session.start_search(other)
         assert search.samples is None or search.samples.question != first.samples.question
-        service.searches.cancel(search)
-        assert search.ended.wait(30)
+        search.cancel()
+        assert search.wait(30)
 
 
 def test_a_search_before_opening_is_refused(visitors: Visitors):
