@@ -98,7 +98,7 @@ class Paths(Job):
                     self._take(name, played)
         finally:
             self._find = None
-            self.changed()
+            self._go_on()
 
     def advance(self) -> bool:
         """Decode the next path."""
@@ -164,14 +164,10 @@ class Paths(Job):
     def _arrived(self, name: str, seconds: float) -> bool:
         """Wait for a path, at most so long; return whether it is there."""
         with self._news:
-            self._news.wait_for(lambda: name in self._done or self._over or self._left, seconds)
-            if name in self._done:
-                return True
-            if self.error:
-                raise GCDError(self.error)
-            if self._over or self._left:
-                raise GCDError(IMAGE_LEFT)
-            return False
+            self._news.wait_for(lambda: name in self._done or self._forsaken, seconds)
+            if name not in self._done and self._forsaken:
+                raise GCDError(self.error or IMAGE_LEFT)
+            return name in self._done
 
     def _refuse_where_others_go_first(self) -> None:
         count, seconds = self.before
@@ -196,15 +192,12 @@ class Paths(Job):
     @property
     def finished(self) -> bool:
         """Whether no more paths will come."""
-        return self._over or not self._waiting
+        return self.cancelled.is_set() or not self.running or not self._waiting
 
     @property
-    def _over(self) -> bool:
-        return self.cancelled.is_set() or not self.running
-
-    @property
-    def _left(self) -> bool:
-        return not self._sessions
+    def _forsaken(self) -> bool:
+        """Whether those who wait for a path wait in vain."""
+        return self.cancelled.is_set() or not self.running or not self._sessions
 
     @property
     def ready(self) -> int:
@@ -215,8 +208,12 @@ class Paths(Job):
         """Count one more session that looks at these paths."""
         with self._news:
             self._sessions += 1
-        self.changed()
+        self._go_on()
         return self
+
+    def _go_on(self) -> None:
+        if self.queue is not None:
+            self.queue.dispatch()
 
     def leave(self) -> None:
         """Count one session less; after the last, paths that are not kept end within a batch."""

@@ -52,7 +52,7 @@ class Job:
     cancelled : threading.Event
         Whether it is to end; long work looks at it.
     ended : concurrent.futures.Future
-        Its result, or the error that `outcome` raises.
+        Gives the result, or raises a GCDError with `error`, or Cancelled.
     """
 
     failure = "That failed unexpectedly: check what was given, and try again."
@@ -102,12 +102,10 @@ class Job:
         self.changed()
 
     def changed(self) -> None:
-        """Wake those who wait for news, and let the queue ask for the rank again."""
+        """Wake those who wait for news."""
         with self._news:
             self._changes += 1
             self._news.notify_all()
-        if self.queue is not None:
-            self.queue.dispatch()
 
     def changed_since(self, count: int, seconds: float) -> int:
         """Wait for more than `count` changes or the end, at most so long; return their number."""
@@ -118,18 +116,6 @@ class Job:
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for the end, at most so long; return whether the job has ended."""
         return bool(wait([self.ended], seconds).done)
-
-    def outcome(self) -> Any:
-        """Wait for the end and return the result.
-
-        Raises
-        ------
-        GCDError
-            If the job failed.
-        Cancelled
-            If it was cancelled.
-        """
-        return self.ended.result()
 
     def end(self, state: str, error: str = "") -> None:
         """Set how the job ended; called once, by its queue."""
@@ -222,7 +208,10 @@ class JobQueue:
         self.submit(IteratorJob(steps, owner))
 
     def dispatch(self) -> None:
-        """Start threads for jobs that can go on, where seats are free."""
+        """Start threads for jobs that can go on, where seats are free.
+
+        Call it where the rank of a waiting job is None no more.
+        """
         with self._lock:
             while len(self._running) < self._seats and (job := self._take()) is not None:
                 threading.Thread(

@@ -118,8 +118,8 @@ class ModelService:
         self._encode, decode = gpu(networks.encode, ENCODE), gpu(networks.decode, MOVE)
         self._in_full = DecodeBatcher(decode, lambda: None)
         self._fast = DecodeBatcher(decode, lambda: domain.generator.live_solver)
-        self._walk, self._find = gpu(networks.walk, PATH), gpu(networks.find, SEARCH)
-        self._try_walk, self.steered = gpu(networks.try_walk, PATH), gpu(networks.steer, PATH)
+        self.walk, self._find = gpu(networks.walk, PATH), gpu(networks.find, SEARCH)
+        self.try_walk, self.steered = gpu(networks.try_walk, PATH), gpu(networks.steer, PATH)
         self._walk_line, self._narrow = gpu(networks.walk_line, MOVE), gpu(networks.narrow, MOVE)
         self.toward = gpu(networks.walk_toward, PATH)
         self.second_opinion = SecondOpinion(domain, gpu(networks.ask_oracle, MOVE), self.in_turn)
@@ -336,19 +336,6 @@ class ModelService:
             self.context.background.submit(Job(paths.take_found))
         return paths
 
-    def walk_region(
-        self,
-        opened: Opened,
-        direction: Direction,
-        label: str,
-        region: Tensor,
-        cancel: Cancel,
-        roughly: bool,
-    ) -> Path:
-        """Walk a direction inside a mask (S, S), roughly or in full, for a visitor who waits."""
-        work, task = self._try_walk if roughly else self._walk, (opened, direction, label)
-        return self.in_batches(Urgency.NEXT, work, *task, cancel=cancel, region=region)
-
     def play(self, opened: Opened, direction: Direction, label: str, cancel: Cancel) -> DecodedPath:
         """Decode a path in the background, and draw what the browser plays of it.
 
@@ -358,7 +345,7 @@ class ModelService:
             If `cancel` is set meanwhile.
         """
         task = opened, direction, label
-        path = self.in_batches(Urgency.PATH, self._walk, *task, cancel=cancel)
+        path = self.in_batches(Urgency.PATH, self.walk, *task, cancel=cancel)
         return DecodedPath(path, path_to_sprites(path), self.second_opinion.of_path(path))
 
     def start_search(self, search: Search) -> None:

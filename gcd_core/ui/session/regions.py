@@ -153,8 +153,9 @@ class Regions:
 
     def _walk(self, name: str, mask: Tensor, job: Job, roughly: bool) -> Path:
         assert self.directions is not None
-        task = self.opened, self.directions[name], self.label, mask, job.cancelled
-        return self.service.walk_region(*task, roughly)
+        work = self.service.try_walk if roughly else self.service.walk
+        task, cancel = (self.opened, self.directions[name], self.label), job.cancelled
+        return self.service.in_batches(Urgency.NEXT, work, *task, cancel=cancel, region=mask)
 
     def suggest(self, path: Path) -> Tensor:
         """Return the cells (S, S), bool, that matter most to the change along a path.

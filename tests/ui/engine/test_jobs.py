@@ -90,10 +90,10 @@ def test_a_job_ends_in_a_state_and_a_sentence(
     assert job.wait(30) and not job.running
     assert (job.state, job.error, job.result) == (state, error, 5 if state == "done" else None)
     if state == "done":
-        assert job.outcome() == 5
+        assert job.ended.result(30) == 5
     else:
         with pytest.raises(Cancelled if state == "cancelled" else GCDError, match=error or None):
-            job.outcome()
+            job.ended.result(30)
     assert ("ZeroDivisionError" in caplog.text) == (work is broken)
     assert queue.idle and len(queue) == 0
 
@@ -199,7 +199,7 @@ def test_the_lowest_rank_goes_first_then_who_came_first(go_on: threading.Event) 
     wait_for(lambda: queue.idle)
     assert len(queue) == 1, "the paused one waits, and holds nobody up"
     line["paused"].own = (5, 5)
-    line["paused"].changed()
+    queue.dispatch()
     assert line["paused"].wait(30)
 
 
@@ -304,8 +304,8 @@ def test_a_resource_is_made_on_first_opening_and_once_for_all_who_open_it(
     assert cells.opened is None and not cells.problem
     assert not first.ended.cancel(), "one who leaves must not take it from the others"
     go_on.set()
-    assert first.outcome() is second.outcome() is cells.opened is made[0]
-    assert cells.open(again=True).outcome() is made[0] and len(made) == 1
+    assert first.ended.result(30) is second.ended.result(30) is cells.opened is made[0]
+    assert cells.open(again=True).ended.result(30) is made[0] and len(made) == 1
 
 
 def test_a_resource_that_failed_can_be_tried_again() -> None:
@@ -322,10 +322,10 @@ def test_a_resource_that_failed_can_be_tried_again() -> None:
     cells = LazyResource("Blood cells", make, JobQueue("openings", seats=1))
     for _ in range(2):
         with pytest.raises(GCDError, match="does not exist"):
-            cells.open().outcome()
+            cells.open().ended.result(30)
     assert cells.problem == "classifier.safetensors does not exist." and cells.opened is None
     assert len(tries) == 1, "only who asks for it tries again"
     with pytest.raises(GCDError, match="Blood cells could not be opened; the server's log"):
-        cells.open(again=True).outcome()
-    assert cells.open(again=True).outcome() == "the domain" == cells.opened
+        cells.open(again=True).ended.result(30)
+    assert cells.open(again=True).ended.result(30) == "the domain" == cells.opened
     assert not cells.problem and len(tries) == 3

@@ -79,11 +79,11 @@ class AnswerServer:
     def __init__(self, function) -> None:
         self.function, self.called, self.go_on = function, threading.Event(), threading.Event()
 
-    def __call__(self, *args):
+    def __call__(self, *args, **options):
         if not self.called.is_set():  # the first call waits, later ones pass it
             self.called.set()
             assert self.go_on.wait(30)
-        return self.function(*args)
+        return self.function(*args, **options)
 
 
 def in_thread(function, *args) -> tuple[threading.Thread, list]:
@@ -126,7 +126,7 @@ def test_of_two_images_opened_at_once_the_later_is_shown(
     assert session.move({"g": 1.0}) is not None
     wait_for_paths(session)
     assert torch.allclose(session.path("g").images[12], images[1][0], atol=1e-4)
-    assert len(service._paths) == 1
+    assert service.context.paths.idle, "nothing is decoded of the first one"
 
 
 def test_another_label_meanwhile_keeps_the_upload_and_its_score(
@@ -167,8 +167,8 @@ def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
 ):
     service = visitors.service
     one, other = visitors.session("one"), visitors.session("other")
-    held = AnswerServer(service._walk)
-    monkeypatch.setattr(service, "_walk", held)
+    held = AnswerServer(service.walk)
+    monkeypatch.setattr(service, "walk", held)
     one.open_example(0), other.open_example(0)  # the other one keeps the paths going
     thread, answers = in_thread(one.to_flip, "g", 0.25)
     assert held.called.wait(30)

@@ -28,7 +28,7 @@ CORNER = box(0, 20, 0, 20)
 
 def attempt(regions: Regions, mask: torch.Tensor, method: str = "gcd") -> Tried:
     """What comes of a region, waited for."""
-    return regions.start(mask, method).outcome()
+    return regions.start(mask, method).ended.result(30)
 
 
 def followed(job: Job) -> list[tuple[int, int]]:
@@ -43,8 +43,8 @@ def followed(job: Job) -> list[tuple[int, int]]:
 @pytest.fixture
 def held(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     """Walks inside a region that wait until they may go on."""
-    held = Held(session.service.walk_region)
-    monkeypatch.setattr(session.service, "walk_region", held)
+    held = Held(session.service.try_walk)
+    monkeypatch.setattr(session.service, "try_walk", held)
     yield held
     held.go_on.set()
 
@@ -55,10 +55,10 @@ class Held:
     def __init__(self, function: Callable) -> None:
         self.function, self.called, self.go_on = function, threading.Event(), threading.Event()
 
-    def __call__(self, *args: object) -> object:
+    def __call__(self, *args: object, **options: object) -> object:
         self.called.set()
         assert self.go_on.wait(30)
-        return self.function(*args)
+        return self.function(*args, **options)
 
 
 def test_a_region_that_the_classifier_reads_flips_and_one_that_it_does_not_cannot(
@@ -67,7 +67,7 @@ def test_a_region_that_the_classifier_reads_flips_and_one_that_it_does_not_canno
     assert session.regions is not None and session.opened is not None
     job = session.regions.start(LUNGS)
     told = followed(job)
-    inside = job.outcome()
+    inside = job.ended.result(30)
     assert inside.path.flipped and told == sorted(told)
     assert told[-1][1] == len(session.names) + 1
     outside = attempt(session.regions, CORNER)
@@ -111,7 +111,7 @@ def test_it_is_cancelled_and_another_image_ends_it(session: Session, held: Held)
         end()
         held.go_on.set()
         with pytest.raises(Cancelled):
-            job.outcome()
+            job.ended.result(30)
         assert job.state == "cancelled" and not regions.kept
     assert session.regions is not regions and session.regions.kept == []
 
@@ -139,7 +139,7 @@ def test_the_bridge_changes_a_region_where_there_is_one(session: Session, monkey
     with pytest.raises(GCDError, match="not by 'paint'"):
         regions.start(LUNGS, "paint")
     job = regions.start(LUNGS, "rcsb")
-    told, inside = followed(job), job.outcome()
+    told, inside = followed(job), job.ended.result(30)
     assert inside.path.flips and inside.asked == ["rcsb"]
     assert told == sorted(told) and told[-1] == (6, 6)
     assert not attempt(regions, CORNER, "rcsb").path.flips

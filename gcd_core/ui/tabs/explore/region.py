@@ -31,7 +31,8 @@ from gcd_core.ui.views.vocabulary import way
 
 LIVE: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 MAX_MASK_LENGTH = 400_000  # letters of a mask's data address
-OUTLINE = torch.tensor([0.25, 0.85, 1.0])
+WITH_MASK = "gcd.withMask"  # the script's function that sends what is painted
+OUTLINE = torch.tensor([0.25, 0.85, 1.0])  # red, green, blue, of a region's border
 PAINTER = (
     ("brush", "Brush", "Paint where the picture may change"),
     ("eraser", "Eraser", "Take away from what is painted"),
@@ -254,31 +255,14 @@ class RegionPanel:
 
     def bind(self) -> None:
         """Connects the components."""
-        self.mask.input(
-            report_errors(self.paint_region),
-            self.mask,
-            self.numbers,
-            api_name="paint_region",
-            **LIVE,
-        )
-        self.suggest.click(
-            report_errors(self.suggest_region),
-            None,
-            [self.numbers, self.suggested],
-            api_name="suggest_region",
-            **LIVE,
-        )
-        self.attempt.click(
-            report_errors(self.try_region),
-            [self.mask, self.method],
-            [self.numbers, self.cards],
-            js="gcd.withMask",
-            api_name="try_region",
-            **LIVE,
-        )
-        self.cancel.click(
-            report_errors(self.cancel_region), None, None, api_name="cancel_region", **LIVE
-        )
-        self.forget.click(
-            report_errors(self.forget_regions), None, self.cards, api_name="forget_regions", **LIVE
-        )
+        tried = [self.mask, self.method]
+        events: list[tuple] = [
+            (self.mask.input, self.paint_region, self.mask, self.numbers),
+            (self.suggest.click, self.suggest_region, None, [self.numbers, self.suggested]),
+            (self.attempt.click, self.try_region, tried, [self.numbers, self.cards], WITH_MASK),
+            (self.cancel.click, self.cancel_region, None, None),
+            (self.forget.click, self.forget_regions, None, self.cards),
+        ]
+        for event, handler, inputs, outputs, *js in events:
+            options = {"js": js[0] if js else None, "api_name": handler.__name__, **LIVE}
+            event(report_errors(handler), inputs, outputs, **options)
