@@ -112,9 +112,7 @@ class ModelService:
     def __init__(self, domain: Domain, context: ServerContext) -> None:
         self.domain, self.context = domain, context
         self.compute, self.ahead, self.searches = context.compute, context.ahead, context.searches
-        self._lock = threading.Lock()
-        self._examples: dict[int, Opened] = {}
-        self._opening: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
+        self.examples = Examples(self)
         self._ready = {label: domain.ready_directions(label) for label in domain.labels}
         networks = Networks(domain)
         self._encode, decode = gpu(networks.encode, ENCODE), gpu(networks.decode, MOVE)
@@ -243,34 +241,6 @@ class ModelService:
             notice = UNLIKE.format(score, off.threshold)
         return replace(opened, notice=notice, off_distribution_score=score)
 
-    def open_example(self, index: int) -> Opened:
-        """Open an example image; it is encoded once for all visitors.
-
-        Raises
-        ------
-        GCDError
-            If there is no example of that number.
-        """
-        last = len(self.domain.examples) - 1
-        if not 0 <= index <= last:
-            raise GCDError(f"There is no example of that number: choose one from 0 to {last}.")
-        with self._opening[index]:  # others who ask for it wait here
-            if index not in self._examples:
-                self._examples[index] = self._opened_example(index)
-            return self._examples[index]
-
-    def _opened_example(self, index: int) -> Opened:
-        """Read an opened example from disk, or open it and keep it there."""
-        image, name = self.domain.load_image(self.domain.examples[index]), f"Example {index + 1}"
-        stored = self.context.stored
-        if stored is None:
-            return self.open(image, name)
-        opened = stored.opened(self.domain, image, name)
-        if opened is None:
-            opened = self.open(image, name)
-            stored.keep_opened(self.domain, opened)
-        return opened
-
     def decode(self, latent: Latent, source: Tensor) -> Frame:
         """Decode one latent by the full decoder, for a visitor who waits."""
         return self._alike(Urgency.LIVE, self._in_full, DecodeRequest(latent, source))
@@ -314,16 +284,9 @@ class ModelService:
 
         `leave` ends that. If `kept`, it only pauses until the next `join`, and `drop` ends it.
         """
-        return self._new_paths(opened, directions, label, kept).join()
+        return self.new_paths(opened, directions, label, kept).join()
 
-    def example_paths(self, index: int, label: str, directions: DirectionSet) -> Paths:
-        """Return the paths of an opened example along the ready directions, for all visitors."""
-        with self._lock:
-            opened = self._examples[index]
-        make = partial(self._new_paths, opened, directions, label, True, self.context.stored)
-        return self.context.example_paths.join((self, index, label), make)
-
-    def _new_paths(
+    def new_paths(
         self,
         opened: Opened,
         directions: DirectionSet,
@@ -331,6 +294,8 @@ class ModelService:
         kept: bool,
         stored: DiskCache | None = None,
     ) -> Paths:
+        """Put the decoding of an image's paths in the line; `stored` keeps them on disk."""
+
         def make(name: str, cancel: Cancel) -> DecodedPath:
             played = self.play(opened, directions[name], label, cancel)
             if stored is not None:
@@ -375,10 +340,64 @@ class ModelService:
         find = partial(self._find, resume=resume)
         return self.in_batches(Urgency.SEARCH, find, *task, cancel=cancel, report=report)
 
-    def precompute_examples(self) -> None:
+
+class Examples:
+    """The examples of a domain, opened, and their paths.
+
+    Parameters
+    ----------
+    service : ModelService
+    """
+
+    def __init__(self, service: ModelService) -> None:
+        self._service, self._lock = service, threading.Lock()
+        self._opened: dict[int, Opened] = {}
+        self._opening: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
+
+    def open(self, index: int) -> Opened:
+        """Open an example image; it is encoded once for all visitors.
+
+        Raises
+        ------
+        GCDError
+            If there is no example of that number.
+        """
+        last = len(self._service.domain.examples) - 1
+        if not 0 <= index <= last:
+            raise GCDError(f"There is no example of that number: choose one from 0 to {last}.")
+        with self._opening[index]:  # others who ask for it wait here
+            if index not in self._opened:
+                self._opened[index] = self._open(index)
+            return self._opened[index]
+
+    def _open(self, index: int) -> Opened:
+        """Read an opened example from disk, or open it and keep it there."""
+        service = self._service
+        image = service.domain.load_image(service.domain.examples[index])
+        name = f"Example {index + 1}"
+        stored = service.context.stored
+        if stored is None:
+            return service.open(image, name)
+        opened = stored.opened(service.domain, image, name)
+        if opened is None:
+            opened = service.open(image, name)
+            stored.keep_opened(service.domain, opened)
+        return opened
+
+    def paths(self, index: int, label: str, directions: DirectionSet) -> Paths:
+        """Return the paths of an opened example along the ready directions, for all visitors."""
+        service = self._service
+        with self._lock:
+            opened = self._opened[index]
+        make = partial(service.new_paths, opened, directions, label, True, service.context.stored)
+        return service.context.example_paths.join((service, index, label), make)
+
+    def prepare(self) -> None:
         """Start to decode the examples' paths, where they can be kept and asking costs nothing."""
-        if self.context.stored is not None and self.classifier_is_free:
-            self.context.background.submit(ExamplePrecompute(self, self.context.stored))
+        service = self._service
+        if service.context.stored is not None and service.classifier_is_free:
+            job = ExamplePrecompute(service, self, service.context.stored)
+            service.context.background.submit(job)
 
 
 class ExamplePrecompute(Job):
@@ -387,14 +406,15 @@ class ExamplePrecompute(Job):
     Parameters
     ----------
     service : ModelService
+    examples : Examples
     stored : DiskCache
     """
 
     failure = "The examples could not be prepared."
 
-    def __init__(self, service: ModelService, stored: DiskCache) -> None:
+    def __init__(self, service: ModelService, examples: Examples, stored: DiskCache) -> None:
         super().__init__(owner=service)
-        self._service, self._stored = service, stored
+        self._service, self._examples, self._stored = service, examples, stored
 
     def is_set(self) -> bool:
         """Whether to stop what is being decoded: a visitor came, or the page is being closed."""
@@ -405,7 +425,7 @@ class ExamplePrecompute(Job):
         service, domain = self._service, self._service.domain
         for index in range(len(domain.examples)):
             self._wait_for_rest()
-            service.open_example(index)
+            self._examples.open(index)
         for label, index in product(domain.labels, range(len(domain.examples))):
             directions = service.ready_directions(label)
             if directions is not None:
@@ -416,7 +436,7 @@ class ExamplePrecompute(Job):
     def _prepare(self, index: int, direction: Direction, label: str) -> None:
         """Decode one path and keep it; where a visitor comes meanwhile, begin again later."""
         service, stored = self._service, self._stored
-        opened = service.open_example(index)
+        opened = self._examples.open(index)
         while not stored.has_path(service.domain, opened.image, direction, label):
             self._wait_for_rest()
             try:

@@ -114,7 +114,7 @@ class Site:
         if self.offers:
             middleware = [gate, Middleware(DomainRouter, site=self)]
             settings["app_kwargs"] = {"middleware": middleware, "lifespan": self._lifespan}
-        self.root.visitors.service.precompute_examples()
+        self.root.visitors.service.examples.prepare()
         self._background.submit(Job(self._keep_tidy, owner=self))
         self.root.launch(**launch_settings(), **settings)
 
@@ -181,7 +181,7 @@ class Site:
         if self._closed:
             raise Cancelled
         page = ExplorerPage(domain, self.root.visitors, menu(self.places, place))
-        page.visitors.service.precompute_examples()
+        page.visitors.service.examples.prepare()
         return mount(page, f"/{place.path}".rstrip("/"))
 
     @asynccontextmanager

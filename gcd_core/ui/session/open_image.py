@@ -85,7 +85,7 @@ class OpenImage:
         if not self.bundled:
             return self.service.paths(*task)
         if self.example is not None:
-            return self.service.example_paths(self.example, self.label, self.directions)
+            return self.service.examples.paths(self.example, self.label, self.directions)
         if kept is not None:
             return kept.join()
         self._own_bundled = self.service.paths(*task, kept=True)

@@ -139,7 +139,7 @@ class Session:
     def open_example(self, index: int) -> OpenImage | None:
         """Open one of the domain's examples, by its number from 0. Return as `open_image` does."""
         with self._opening() as ticket:
-            return self._show(self.service.open_example(index), index, ticket)
+            return self._show(self.service.examples.open(index), index, ticket)
 
     def explain(self, label: str) -> None:
         """Choose the label to explain.

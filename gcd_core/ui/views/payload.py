@@ -80,8 +80,8 @@ def state_payload(session: Session) -> dict[str, Any]:
     image = session.image
     answer: dict[str, Any] = {
         "label": session.label,
-        "directions": session.names,
-        "folded": session.weak_directions,
+        "directions": [] if image is None else session.names,
+        "folded": [] if image is None else session.weak_directions,
         "set": session.sets.used(session.label),
     }
     return answer if image is None else answer | _image_payload(image)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 def search_for(session: Session, n_samples: int, seed: int = 0) -> Search:
     settings = Settings(radius=3.0, n_samples=n_samples, n_h=3, seed=seed)
-    return Search(session.opened.image, session.opened.name, session.label, settings)
+    return Search(session.image.opened.image, session.image.opened.name, session.label, settings)
 
 
 def waiting_search() -> Search:

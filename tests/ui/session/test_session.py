@@ -71,8 +71,8 @@ def test_an_image_that_is_being_opened_is_waited_for(
 ):
     session, service = visitors.session("somebody"), visitors.service
     session.open_example(0)
-    held = AnswerServer(service.open_example)
-    monkeypatch.setattr(service, "open_example", held)
+    held = Held(service.examples.open)
+    monkeypatch.setattr(service.examples, "open", held)
     opening, _ = in_thread(session.open_example, 1)
     assert held.called.wait(30)
     waiting, answers = in_thread(session.open_next)
@@ -80,7 +80,7 @@ def test_an_image_that_is_being_opened_is_waited_for(
     held.go_on.set()
     opening.join(30), waiting.join(30)
     assert answers == [session.image] and session.image.example == 1
-    monkeypatch.setattr(service, "open_example", held := AnswerServer(service.open_upload))
+    monkeypatch.setattr(service.examples, "open", held := Held(service.open_upload))
     opening, failed = in_thread(session.open_example, 2)  # which is no upload
     assert held.called.wait(30)
     waiting, answers = in_thread(session.open_next)
@@ -123,7 +123,7 @@ def test_a_foreign_image_is_opened_with_a_warning_and_the_domains_own_without(
     )  # it still works if the visitor insists
 
 
-class AnswerServer:
+class Held:
     """Lets a function begin in one thread only when told, and says when it is called."""
 
     def __init__(self, function) -> None:
@@ -159,7 +159,7 @@ def test_of_two_images_opened_at_once_the_later_is_shown(
     domain, session = service.domain, visitors.session("somebody")
     images = [domain.load_image(file) for file in domain.examples]
     domain.off_distribution = calibrate(domain, torch.cat(images * 10), torch.cat(images * 10))
-    held = AnswerServer(getattr(service, step))
+    held = Held(getattr(service, step))
     monkeypatch.setattr(service, step, held)
     thread, answers = in_thread(session.open_image, images[0], "first.png", "Of the first only.")
     assert held.called.wait(30)
@@ -190,7 +190,7 @@ def test_another_label_meanwhile_keeps_the_upload_and_its_score(
     domain, session = service.domain, visitors.session("somebody")
     images = [domain.load_image(file) for file in domain.examples]
     domain.off_distribution = calibrate(domain, torch.cat(images * 10), torch.cat(images * 10))
-    held = AnswerServer(service.decode)
+    held = Held(service.decode)
     monkeypatch.setattr(service, "decode", held)
     thread, answers = in_thread(session.open_image, images[0], "mine.png")
     assert held.called.wait(30)
@@ -206,7 +206,7 @@ def test_an_image_that_comes_after_its_visitor_left_is_not_kept(
 ):
     service, session = visitors.service, visitors.session("somebody")
     image = service.domain.load_image(service.domain.examples[1])
-    held = AnswerServer(service.decode)
+    held = Held(service.decode)
     monkeypatch.setattr(service, "decode", held)
     thread, answers = in_thread(session.open_image, image, "mine.png")
     assert held.called.wait(30)
@@ -221,7 +221,7 @@ def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
 ):
     service = visitors.service
     one, other = visitors.session("one"), visitors.session("other")
-    held = AnswerServer(service.walk)
+    held = Held(service.walk)
     monkeypatch.setattr(service, "walk", held)
     one.open_example(0), other.open_example(0)  # the other one keeps the paths going
     thread, answers = in_thread(one.image.sliders.to_flip, "g", 0.25)

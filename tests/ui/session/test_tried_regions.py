@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from gcd_core.ui.session.image.regions import Regions, Tried
 
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.ui.engine.jobs import Job
+from gcd_core.ui.session.regions import Regions, Tried
 from gcd_core.ui.session.session import Session
 from tests.ui.fakes import SIZE
 from tests.ui.waiting import wait_for_paths
@@ -71,10 +71,10 @@ def test_a_region_that_the_classifier_reads_flips_and_one_that_it_does_not_canno
     assert told[-1][1] == len(session.names) + 1
     outside = attempt(session.image.regions, CORNER)
     assert not outside.path.flipped and outside.asked == session.names
-    assert [tried.name for tried in image.regions.kept] == ["Region 1", "Region 2"]
-    for tried in image.regions.kept:
+    assert [tried.name for tried in session.image.regions.kept] == ["Region 1", "Region 2"]
+    for tried in session.image.regions.kept:
         kept = tried.path.images[:, :, ~tried.mask]
-        source = image.opened.image[:, :, ~tried.mask].expand_as(kept)
+        source = session.image.opened.image[:, :, ~tried.mask].expand_as(kept)
         assert torch.equal(kept, source)
     assert inside.share == pytest.approx(74 * 94 / SIZE**2)
 
@@ -105,10 +105,14 @@ def test_it_is_cancelled_and_another_image_ends_it(session: Session, held: Held)
         assert held.called.wait(30)
         with pytest.raises(GCDError, match="being tried already"):
             regions.start(LUNGS)
-        end()
-        held.go_on.set()
+        ending = threading.Thread(target=end)
+        ending.start()
+        if end == regions.cancel:
+            ending.join(30)
+        held.go_on.set()  # the image that is opened needs the thread that computes
         with pytest.raises(Cancelled):
             job.ended.result(30)
+        ending.join(30)
         assert job.state == "cancelled" and not regions.kept
     assert session.image.regions is not regions and session.image.regions.kept == []
 
