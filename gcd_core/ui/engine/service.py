@@ -277,24 +277,20 @@ class ModelService:
 
     # -- paths and searches ----------------------------------------------------------------
 
-    def paths(
-        self, opened: Opened, directions: DirectionSet, label: str, kept: bool = False
-    ) -> Paths:
-        """Start decoding an image's paths along every direction, both ways.
-
-        `leave` ends that. If `kept`, it only pauses until the next `join`, and `drop` ends it.
-        """
-        return self.new_paths(opened, directions, label, kept).join()
+    def paths(self, opened: Opened, directions: DirectionSet, label: str) -> Paths:
+        """Start decoding an image's paths along every direction, both ways; `leave` ends that."""
+        return self.new_paths(opened, directions, label).join()
 
     def new_paths(
         self,
         opened: Opened,
         directions: DirectionSet,
         label: str,
-        kept: bool,
+        kept: bool = False,
         stored: DiskCache | None = None,
     ) -> Paths:
         """Put the decoding of an image's paths in the line; `stored` keeps them on disk."""
+
 
         def make(name: str, cancel: Cancel) -> DecodedPath:
             played = self.play(opened, directions[name], label, cancel)

@@ -237,19 +237,19 @@ class Session:
         """The directions that have a slider."""
         return shown_names(self.directions)
 
-    def open_now(self, problem: str = "There is no image yet") -> OpenImage:
+    def open_now(self, problem: str, remedy: str = "open an image first") -> OpenImage:
         """Return the open image.
 
         Raises
         ------
         GCDError
-            If there is none. Its sentence is the problem, and "open an image first".
+            If there is none. The problem and the remedy are its sentence.
         """
         if self.image is None:
-            raise GCDError(f"{problem}: open an image first.")
+            raise GCDError(f"{problem}: {remedy}.")
         return self.image
 
-    def open_next(self, problem: str = "There is no image yet") -> OpenImage:
+    def open_next(self, problem: str, remedy: str = "open an image first") -> OpenImage:
         """Return the open image; if another one is being opened, wait for it and return that.
 
         Raises
@@ -262,7 +262,7 @@ class Session:
             self._news.wait_for(lambda: self._newest not in self._under_way)
             if waits and self._shown != self._newest:
                 raise GCDError(NOT_OPENED)
-            return self.open_now(problem)
+            return self.open_now(problem, remedy)
 
     # -- searching --------------------------------------------------------------------------
 

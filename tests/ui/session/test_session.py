@@ -75,19 +75,19 @@ def test_an_image_that_is_being_opened_is_waited_for(
     monkeypatch.setattr(service.examples, "open", held)
     opening, _ = in_thread(session.open_example, 1)
     assert held.called.wait(30)
-    waiting, answers = in_thread(session.open_next)
-    assert session.open_now().example == 0 and waiting.is_alive()
+    waiting, answers = in_thread(session.open_next, "")
+    assert session.open_now("").example == 0 and waiting.is_alive()
     held.go_on.set()
     opening.join(30), waiting.join(30)
     assert answers == [session.image] and session.image.example == 1
     monkeypatch.setattr(service.examples, "open", held := Held(service.open_upload))
     opening, failed = in_thread(session.open_example, 2)  # which is no upload
     assert held.called.wait(30)
-    waiting, answers = in_thread(session.open_next)
+    waiting, answers = in_thread(session.open_next, "")
     held.go_on.set()
     opening.join(30), waiting.join(30)
     assert isinstance(failed[0], TypeError) and "could not be opened" in str(answers[0])
-    assert session.open_next() is session.image and session.image.example == 1
+    assert session.open_next("") is session.image and session.image.example == 1
 
 
 def test_another_label_has_its_own_directions(session: Session):
