@@ -497,7 +497,7 @@ def test_a_picture_that_did_not_arrive_is_sent_again(served: Served, visit, monk
     drag(page, "g", 0.9)
     (session,) = served.visitors._sessions.values()
     wait_until(page, lambda: bool(lost) and changed_picture(page) not in (None, before))
-    wait_until(page, lambda: changed_picture(page) == drawn(session.current.image))
+    wait_until(page, lambda: changed_picture(page) == drawn(session.image.sliders.current.image))
     assert original(page) == drawn(session.image.opened.image)
 
 
