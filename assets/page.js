@@ -162,10 +162,32 @@ window.gcd = (() => {
     input.dispatchEvent(new Event('input', { bubbles: true }));
   });
 
-  // The pictures fade while another image is on its way; the new ones come without the class.
+  // The pictures fade while another image is being opened.
+  let [opening, shown] = [0, 0]; // images that are being opened, and that were opened so far
   const fade = (...values) => {
+    opening += 1;
     document.querySelector('.gcd-pictures')?.classList.add('busy');
     return values;
+  };
+  const ended = () => {
+    opening = Math.max(opening - 1, 0);
+    if (!opening) document.querySelector('.gcd-pictures')?.classList.remove('busy');
+  };
+  const opened = (...values) => {
+    shown += 1;
+    ended();
+    return values;
+  };
+
+  // A press on "To flip" is meant for the image that is being sent or opened, if there is one: it
+  // waits until that is shown. If it cannot be opened, a message says so, and the press is dropped.
+  const awaited = () => opening > 0 || !document.querySelector('#source input[type=file]');
+  const flip = name => async (_, ...others) => {
+    const [before, waits] = [shown, awaited()];
+    for (let quiet = 0; waits && quiet < 2; quiet = awaited() ? 0 : quiet + 1)
+      await new Promise(go => setTimeout(go, 50));
+    if (waits && shown === before) throw new Error('The image was not opened.');
+    return [name, ...others];
   };
 
   // The event's first value becomes this one; the others stay.
@@ -217,5 +239,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { switchTheme, examples, pictures, bars, withAddress, filled, fold, dragCurve, moveSlider, fade, withFirst, wall, withPiece, download };
+  return { switchTheme, examples, pictures, bars, withAddress, filled, fold, dragCurve, moveSlider, fade, ended, opened, flip, withFirst, wall, withPiece, download };
 })();

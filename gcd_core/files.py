@@ -1,10 +1,13 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and the folders that come with this project."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
 
 from gcd_core.errors import GCDError
 
@@ -37,6 +40,18 @@ def atomic_write(path: str | Path, make_folder: bool = False) -> Iterator[Path]:
             os.replace(place, path)
     except OSError as error:
         raise GCDError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the metadata and the tensors of a safetensors file.
+
+    Raises
+    ------
+    SafetensorError, OSError
+        If the file is missing, cut short or of another kind.
+    """
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def bundled(folder: str) -> Path:

@@ -17,7 +17,7 @@ from gcd_core.__main__ import COMMANDS
 from gcd_core.classifiers.registry import KINDS
 from gcd_core.domains import file as domain_file
 from gcd_core.evaluation.paper import TABLES
-from gcd_core.evaluation.sanity import CHECKS
+from gcd_core.evaluation.sanity_checks import CHECKS
 from tests.tiny_domain import write_tiny_domain
 
 ROOT = Path(__file__).resolve().parents[1]

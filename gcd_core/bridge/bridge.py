@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gcd_core.bridge.network import BridgeNetwork
+from gcd_core.bridge.bridge_network import BridgeNetwork
 from gcd_core.bridge.schedule import Schedule
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write

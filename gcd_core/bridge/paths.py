@@ -16,7 +16,7 @@ from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.models import Models
 from gcd_core.method.perturbation import ask, check_image, check_label
 from gcd_core.method.region import check_region
-from gcd_core.method.walk import Path, narrow_along, path_of
+from gcd_core.method.walk import Path, bisect_along, path_of
 
 NAME = "rcsb"  # what such a path calls its direction
 POINTS = 9  # on the way from the source to what was made
@@ -185,4 +185,4 @@ def rcsb_many(
         path = path_of(domain, label, NAME, source, probability, alphas, [answers], None)
         own = masks[i % len(masks)][None]
         paths.append(replace(path, choice=SMALLEST, margin=margin, region=own))
-    return [replace(path, choice=choice) for path in narrow_along(domain, paths, mixtures)]
+    return [replace(path, choice=choice) for path in bisect_along(domain, paths, mixtures)]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcd_core.classifiers.cache import Answers, fingerprint
+from gcd_core.classifiers.cache import AnswerStore, fingerprint
 from gcd_core.errors import GCDError
 
 Keys = dict[str, type | UnionType]  # what a table may hold, and of which type
@@ -85,7 +85,7 @@ class BlackBox(Protocol):
 
 @runtime_checkable
 class WhiteBox(BlackBox, Protocol):
-    """A black box that also says how its logits hang on the pixels."""
+    """A black box that also gives the gradient of its logits with respect to the pixels."""
 
     def differentiable(self, images: Tensor) -> Tensor:
         """Logits (N, L), float32, of images (N, C, H, W), through which a gradient flows back.
@@ -99,13 +99,13 @@ class SharedBudget(Protocol):
     """A budget of queries that several processes share."""
 
     def check(self, count: int) -> None:
-        """Raise BudgetExceeded where so many more are too many."""
+        """Raise BudgetExceeded if the budget does not allow so many queries more."""
 
     def take(self, count: int) -> None:
-        """Reserve so many; raises as `check`."""
+        """Reserve so many queries; raises as `check`."""
 
     def give_back(self, count: int) -> None:
-        """Say that so many of those reserved were not answered."""
+        """Return so many reserved queries to the budget: they were not answered."""
 
 
 class Classifier(ABC):
@@ -136,7 +136,7 @@ class Classifier(ABC):
         The most that `queries` may become.
     shared_budget : SharedBudget or None
         What is asked in its place where other processes spend the same budget.
-    cache : Answers or None
+    cache : AnswerStore or None
         Where answers are kept; None asks about every image, every time.
 
     Raises
@@ -163,7 +163,7 @@ class Classifier(ABC):
         self.queries = self.cache_hits = 0
         self.budget: int | None = None
         self.shared_budget: SharedBudget | None = None
-        self.cache: Answers | None = None
+        self.cache: AnswerStore | None = None
         self._lock = threading.Lock()  # for the counters
         self._asking = threading.Lock()  # so that two threads do not pay for the same answer
 
@@ -172,7 +172,7 @@ class Classifier(ABC):
         """The raw output (N, L) for `batch_size` images at most, as `shown` returned them."""
 
     def shown(self, images: Tensor) -> Tensor:
-        """What the model sees of images (N, C, H, W) in [0, 1]; answers are kept by this."""
+        """What the model sees of images (N, C, H, W) in [0, 1]: the key of kept answers."""
         return images
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -212,8 +212,8 @@ class Classifier(ABC):
         parts = images.split(self.batch_size or len(images))
         return torch.cat([self._ask(part) for part in parts])
 
-    def _missing(self, images: Tensor, cache: Answers) -> Tensor:
-        """Ask about the images whose answers are not known; keep each batch's before the next."""
+    def _missing(self, images: Tensor, cache: AnswerStore) -> Tensor:
+        """Ask about the images that have no kept answer; keep each batch's answers at once."""
         keys = fingerprint(images)
         known = cache.get(self.identity, keys, len(self.labels))
         missing = {key: image for key, image in zip(keys, images, strict=True) if key not in known}
@@ -297,7 +297,7 @@ class Classifier(ABC):
 
 
 def exceeded(budget: int, queries: int, count: int) -> BudgetExceeded:
-    """The error of who wants more than a budget leaves."""
+    """Return the error for asking more images than a budget leaves."""
     return BudgetExceeded(
         f"The classifier may be asked about {budget} images each time the program runs; {queries} "
         f"were asked, and {count} more are wanted. To ask more, raise 'budget' in the classifier's "
@@ -368,13 +368,13 @@ def check_keys(
 
 
 def check_batch_size(batch_size: int) -> None:
-    """Refuse batches of no image."""
+    """Refuse a batch size below 1."""
     if batch_size < 1:
         raise GCDError(f"A classifier's batch_size is 1 or more, not {batch_size}.")
 
 
 def digest_of(table: Mapping[str, Any], *parts: bytes) -> str:
-    """A classifier's identity: 16 hexadecimal digits of its table's and its files' SHA-256."""
+    """Return a classifier's identity: the first 16 hex digits of the SHA-256 of table and files."""
     digest = hashlib.sha256()
     for part in (json.dumps(table, sort_keys=True, default=str).encode(), *parts):
         digest.update(len(part).to_bytes(8, "big") + part)

@@ -31,7 +31,7 @@ CLAIMS = """CREATE TABLE IF NOT EXISTS claims (
     classifier TEXT, image BLOB, who TEXT, until REAL, PRIMARY KEY (classifier, image)
 ) WITHOUT ROWID"""
 LEASE = 600.0  # seconds after which a claim lapses, should who made it hang
-LOOK = 0.05  # seconds between two looks at whether a claim was given up
+CLAIM_POLL_SECONDS = 0.05  # seconds between two looks at whether a claim was given up
 T = TypeVar("T")
 
 
@@ -59,12 +59,12 @@ def fingerprint(images: Tensor) -> list[bytes]:
     ]
 
 
-class Answers(Protocol):
+class AnswerStore(Protocol):
     """Where a classifier's answers are kept, by its identity and the images' fingerprints."""
 
     @property
     def assurance(self) -> str:
-        """What to tell somebody whose search stopped on its way."""
+        """The sentence for a search that stopped early: which answers are kept."""
 
     def get(self, classifier: str, images: Iterable[bytes], labels: int) -> dict[bytes, Tensor]:
         """The answers (L,) that are known of these images."""
@@ -73,7 +73,7 @@ class Answers(Protocol):
         """Keep answers (L,)."""
 
     def claimed(self, classifier: str, images: Sequence[bytes]) -> AbstractContextManager[None]:
-        """Wait until nobody else asks about any of these images, and keep others from it."""
+        """Wait until no other process asks about these images, and claim them."""
 
 
 class AnswerCache:
@@ -101,7 +101,7 @@ class AnswerCache:
 
     @property
     def assurance(self) -> str:
-        """What to tell somebody whose search stopped on its way."""
+        """The sentence for a search that stopped early: which answers are kept."""
         if self.path is None:
             return "What was answered already is kept as long as this program runs."
         return (
@@ -146,20 +146,20 @@ class AnswerCache:
 
     @contextmanager
     def claimed(self, classifier: str, images: Sequence[bytes]) -> Iterator[None]:
-        """Wait until nobody else asks about any of these images, and keep others from it.
+        """Wait until no other process asks about these images, and claim them.
 
         What a process claimed that is gone is free, and so is what was claimed ten minutes ago.
         """
         who = own_name(str(threading.get_ident()))
         while not self.claim(who, classifier, images):
-            time.sleep(LOOK)
+            time.sleep(CLAIM_POLL_SECONDS)
         try:
             yield
         finally:
             self.release(who)
 
     def claim(self, who: str, classifier: str, images: Sequence[bytes]) -> bool:
-        """Claim images for somebody, all or none of them; False where another has claimed one."""
+        """Claim all of these images for an owner; claim none and return False if one is taken."""
         now = time.time()
 
         def write(file: sqlite3.Connection) -> bool:
@@ -180,7 +180,7 @@ class AnswerCache:
         return self._with_file(write)
 
     def release(self, who: str) -> None:
-        """Give up all that somebody has claimed."""
+        """Release all claims of an owner."""
 
         def write(file: sqlite3.Connection) -> None:
             with file:
@@ -196,7 +196,7 @@ class AnswerCache:
                 self._file = None
 
     def _with_file(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something with the open file, or with what takes its place."""
+        """Call a function with the open database, or with the one in memory that replaces it."""
         with self._lock:
             for repair in (self._set_aside, self._forget_the_file):
                 try:
@@ -218,7 +218,7 @@ class AnswerCache:
         return self._file
 
     def _forget_the_file(self, error: Exception) -> None:
-        """Go on in memory."""
+        """Use a database in memory from now on."""
         LOG.warning(
             "The classifier's answers cannot be kept in %s (%s), only as long as this program "
             "runs; GCD_CACHE names another folder.",
@@ -229,7 +229,7 @@ class AnswerCache:
         self.path = None
 
     def _set_aside(self, error: Exception) -> None:
-        """Rename a damaged file, and its journal, which belongs to no other; begin a new one."""
+        """Rename a damaged file and its journal, and begin a new file."""
         self.close()
         assert self.path is not None  # nothing damages what is in memory
         if _is_whole(self.path):  # another process was faster
@@ -244,12 +244,12 @@ class AnswerCache:
 
 
 def own_name(who: str) -> str:
-    """Name somebody in this process, such as a thread, as no other process names anybody."""
+    """Return a name for a thread of this process that no other process uses."""
     return f"{socket.gethostname()}:{os.getpid()}:{who}"
 
 
 def is_there(who: str) -> bool:
-    """Whether somebody may still be at work: not where it was a process of this host that ended."""
+    """Whether a claim's owner may still run; False for an ended process of this host."""
     host, _, rest = who.rpartition(":")[0].rpartition(":")
     if host != socket.gethostname() or not rest.isdigit():
         return True

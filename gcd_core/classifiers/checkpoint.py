@@ -68,7 +68,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
 def _weights(
     settings: Mapping[str, Any], folder: Path, known: PublishedArchitecture
 ) -> tuple[Path, bytes, Mapping[str, Tensor]]:
-    """Where the weights are (for errors), the bytes that tell them from others, the state dict."""
+    """Return the weights' place (for errors), their bytes (for the identity) and the state dict."""
     if "weights" in settings:
         path = folder / settings["weights"]
         return path, *read_state(path)
@@ -130,7 +130,7 @@ def fitted(
     known: PublishedArchitecture,
     prefix: str | None,
 ) -> dict[str, tuple[str, Tensor]]:
-    """The state under the network's names, each with the name it has in the file.
+    """Return the state dict under the network's names, with each tensor's name in the file.
 
     Of a state dict with `prefix`, only the names that begin so are taken, without it. Otherwise, a
     prefix that all names share ("module.", "model.") goes if the rest is the network's.
@@ -213,7 +213,7 @@ class AtOperatingPoints(nn.Module):
 
 
 class Columns(nn.Module):
-    """A network of whose outputs only the chosen columns are answered."""
+    """A network that returns only the chosen columns of another network's outputs."""
 
     def __init__(self, network: nn.Module, columns: list[int]) -> None:
         super().__init__()

@@ -63,7 +63,7 @@ def _input(program: ExportedProgram, path: Path) -> tuple[list[int | None], int,
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """No tracebacks in the log of what is told in one sentence."""
+    """Keep torch's tracebacks out of the log: the error is told in one sentence."""
     logger = logging.getLogger("torch.export")
     before = logger.level
     logger.setLevel(logging.CRITICAL)

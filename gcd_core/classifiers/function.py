@@ -1,4 +1,4 @@
-"""A function in a network's place: what an exported, scripted or hand-written model needs."""
+"""A function used as a network: for exported, scripted and hand-written models."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from gcd_core.classifiers.network import BATCH
 from gcd_core.errors import GCDError
 
-LONGEST = 400  # characters of another's error
+MAX_ERROR_CHARACTERS = 400  # characters of another's error
 
 
 class Function(nn.Module):
-    """A function as a network whose failures are told in the function's own words.
+    """A function as a network; its exceptions become errors that quote the function's message.
 
     Parameters
     ----------
@@ -65,20 +65,20 @@ class Function(nn.Module):
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, on one line; of a traceback that it quotes, the end."""
+    """An exception's message on one line; of a traceback in it, the last line."""
     name = type(error).__name__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if any(line.startswith("Traceback") for line in lines):
         line = lines[-1]
     else:
         line = f"{name}: {' '.join(lines)}" if lines else name
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+    return line if len(line) <= MAX_ERROR_CHARACTERS else f"{line[:MAX_ERROR_CHARACTERS]}..."
 
 
 def with_input(
     table: Mapping[str, Any], path: Path, shape: Sequence[int | None], least: int = 1
 ) -> dict[str, Any]:
-    """The table with what the model's file states of its input, for `TorchClassifier.from_table`.
+    """Return the table, completed by what the model's file says of its input.
 
     Parameters
     ----------

@@ -43,14 +43,8 @@ import httpx2
 import torch
 
 from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys
-from gcd_core.classifiers.remote import (
-    RemoteClassifier,
-    endpoint_identity,
-    patience_of,
-    shown_address,
-    timeout_of,
-)
-from gcd_core.classifiers.retry import Failure, Patience
+from gcd_core.classifiers.remote import RemoteClassifier
+from gcd_core.classifiers.retry import Failure
 from gcd_core.errors import GCDError
 
 KEYS: Keys = {"url": str} | ANSWER_KEYS | {"request": dict, "response": dict}
@@ -80,8 +74,6 @@ class HttpClassifier(RemoteClassifier):
     ----------
     table : dict
         The `[classifier]` table, as `load` checked it.
-    patience : Patience, optional
-        When to ask again.
 
     Raises
     ------
@@ -90,24 +82,13 @@ class HttpClassifier(RemoteClassifier):
         other.
     """
 
-    def __init__(self, table: dict[str, Any], patience: Patience | None = None) -> None:
+    def __init__(self, table: dict[str, Any]) -> None:
         secrets: list[str] = []
         _check_url(table["url"])
         headers = {
             name: _filled(name, value, secrets) for name, value in table.get("headers", {}).items()
         }
-        super().__init__(
-            tuple(table["labels"]),
-            table["output"],
-            endpoint_identity(table),
-            shown_address(table["url"]),
-            table.get("size"),
-            table.get("channels"),
-            table.get("batch_size", 1),
-            patience or patience_of(table),
-            secrets,
-        )
-        self.timeout = timeout_of(table)
+        super().__init__(table, table["url"], secrets)
         self._url = table["url"]
         request, response = table["request"], table["response"]
         self._body = request["body"]
@@ -133,7 +114,7 @@ class HttpClassifier(RemoteClassifier):
         return [self._row(item, text) for item in each]
 
     def _exchange(self, content: dict[str, Any]) -> tuple[int, str | None, str]:
-        """Status, Retry-After and text of the endpoint's answer, whole and in time."""
+        """Return status, Retry-After and text of the answer, if it arrives whole and in time."""
         end = time.monotonic() + self.timeout
         body = bytearray()
         try:
@@ -168,7 +149,7 @@ class HttpClassifier(RemoteClassifier):
         return {"json": {**self._fields, **body} if isinstance(body, dict) else body}
 
     def _follow(self, value: Any, way: list[str], text: str) -> Any:
-        """What lies at the end of a way through lists and objects."""
+        """Return what lies at the end of a path through lists and objects."""
         for index, step in enumerate(way):
             if step == "*":
                 if not isinstance(value, list):
@@ -196,7 +177,7 @@ class HttpClassifier(RemoteClassifier):
         return [item]
 
     def _check_shape(self) -> None:
-        """Refuse settings that cannot carry as many pictures as a request is to hold."""
+        """Refuse settings that cannot send `batch_size` pictures in one request."""
         way = self._field.split(".") if self._body == "json" else []
         stars = way.count("*")
         if "" in way or "" in self._scores:
@@ -238,7 +219,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Htt
 
 
 def _nested(way: list[str], texts: list[str]) -> Any:
-    """Objects and lists with the texts at the end of the way."""
+    """Return nested objects and lists that hold the texts at the end of a path."""
     if not way:
         return texts[0]
     if way[0] == "*":
@@ -247,7 +228,7 @@ def _nested(way: list[str], texts: list[str]) -> Any:
 
 
 def _filled(header: str, template: Any, secrets: list[str]) -> str:
-    """A header's value, with environment variables in the place of `${NAME}`.
+    """Return a header's value, with `${NAME}` replaced by environment variables.
 
     Adds to `secrets` what could be one: the variables' values, and long words of the whole.
     """
@@ -273,7 +254,7 @@ def _filled(header: str, template: Any, secrets: list[str]) -> str:
 
 
 def _check_url(url: str) -> None:
-    """Refuse what is no address, and secrets in it, which logs and proxies would repeat."""
+    """Refuse an invalid address, or one with secrets in it: logs and proxies would repeat them."""
     if VARIABLE.search(url):
         raise GCDError(
             "The classifier's url has no place for environment variables, as logs repeat it; put "

@@ -30,14 +30,8 @@ from huggingface_hub import InferenceClient, get_token
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
 
 from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys
-from gcd_core.classifiers.remote import (
-    RemoteClassifier,
-    endpoint_identity,
-    patience_of,
-    shown_address,
-    timeout_of,
-)
-from gcd_core.classifiers.retry import Failure, Patience
+from gcd_core.classifiers.remote import RemoteClassifier
+from gcd_core.classifiers.retry import Failure
 from gcd_core.errors import GCDError
 
 KEYS: Keys = {"model": str} | ANSWER_KEYS
@@ -57,28 +51,17 @@ class InferenceApiClassifier(RemoteClassifier):
     ----------
     table : dict
         The `[classifier]` table, as `load` checked it.
-    patience : Patience, optional
-        When to ask again.
     """
 
-    def __init__(self, table: dict[str, Any], patience: Patience | None = None) -> None:
-        super().__init__(
-            tuple(table["labels"]),
-            table["output"],
-            endpoint_identity(table),
-            shown_address(table["model"]),
-            table.get("size"),
-            table.get("channels"),
-            patience=patience or patience_of(table),
-            secrets=[token] if (token := get_token()) else [],
-        )
+    def __init__(self, table: dict[str, Any]) -> None:
+        secrets = [token] if (token := get_token()) else []
+        super().__init__(table, table["model"], secrets)
         self.top_k = table.get("top_k", len(self.labels))
         if self.top_k < len(self.labels):
             raise GCDError(
                 f"A top_k of {self.top_k} leaves out some of {len(self.labels)} labels; raise it."
             )
         self._function: Literal["none"] | None = None if self.output == "probabilities" else "none"
-        self.timeout = timeout_of(table)
         self._client = InferenceClient(
             table["model"], provider=table.get("provider"), timeout=self.timeout
         )

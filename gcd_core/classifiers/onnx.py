@@ -65,7 +65,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
 
 
 def _providers(device: torch.device, available: list[str]) -> list[str | tuple[str, dict]]:
-    """What is to run the model: the CPU, and before it CUDA where the device and ONNX have it."""
+    """Return the execution providers: CUDA where device and ONNX Runtime have it, then the CPU."""
     if device.type == "cuda" and CUDA in available:
         return [(CUDA, {"device_id": device.index or 0}), CPU]
     return [CPU]
@@ -99,6 +99,6 @@ def _output(session: Any, path: Path, name: str | None) -> str:
 
 
 def _beside(path: Path, data: bytes) -> list[bytes]:
-    """The files next to the model that it names: its weights, where they are kept apart."""
+    """Return the files that the model names beside itself: its external weights."""
     files = sorted(p for p in path.parent.iterdir() if p.is_file() and p.name != path.name)
     return [file.read_bytes() for file in files if file.name.encode() in data]

@@ -67,7 +67,7 @@ def _imported(target: str, folder: Path) -> tuple[ModuleType, Callable[[Tensor],
 
 
 def _module(name: str, folder: Path) -> ModuleType:
-    """The module of a name: one file in the folder, apart from those of other domains, or any."""
+    """Import a module: a file of the domain's folder under a name of its own, else any module."""
     path = folder / f"{name}.py"
     if not path.is_file():
         return importlib.import_module(name)
@@ -82,7 +82,7 @@ def _module(name: str, folder: Path) -> ModuleType:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """The folder's modules can be imported, before all others."""
+    """Let the folder's modules be imported before all others."""
     sys.path.insert(0, str(folder))
     try:
         yield

@@ -23,18 +23,19 @@ class RemoteClassifier(Classifier):
 
     Parameters
     ----------
-    labels, output, identity
-        As for `Classifier`.
-    name : str
-        What messages call the endpoint.
-    size, channels : int or None
-        What is sent: (size, size) pixels, grey (1) or RGB (3); None leaves the image as it is.
-    batch_size : int
-        Images per request.
-    patience : Patience
-        When to ask again.
+    table : dict
+        The `[classifier]` table, as `load` checked it. Its `size` and `channels` say what is sent:
+        (size, size) pixels, grey (1) or RGB (3); without them the image stays as it is. Its
+        `batch_size` is the number of images per request.
+    address : str
+        The endpoint's; messages name it without what may be secret.
     secrets : sequence of str
         What no message may repeat.
+
+    Raises
+    ------
+    GCDError
+        If a number in the table is out of its range.
     """
 
     remote = True
@@ -42,24 +43,20 @@ class RemoteClassifier(Classifier):
 
     def __init__(
         self,
-        labels: tuple[str, ...],
-        output: str,
-        identity: str,
-        name: str,
-        size: int | None = None,
-        channels: int | None = None,
-        batch_size: int = 1,
-        patience: Patience | None = None,
+        table: dict[str, Any],
+        address: str,
         secrets: Sequence[str] = (),
     ) -> None:
-        super().__init__(labels, output, identity)
-        check_batch_size(batch_size)
+        super().__init__(tuple(table["labels"]), table["output"], endpoint_identity(table))
+        size, channels = table.get("size"), table.get("channels")
+        self.batch_size = table.get("batch_size", 1)
+        check_batch_size(self.batch_size)
         if size is not None and size < 1:
             raise GCDError(f"A classifier's size is 1 pixel or more, not {size}.")
         if channels not in (None, 1, 3):
             raise GCDError(f"A classifier's channels are 1 (grey) or 3 (RGB), not {channels}.")
-        self.name, self.size, self.channels, self.batch_size = name, size, channels, batch_size
-        self.patience = patience or Patience()
+        self.name, self.size, self.channels = shown_address(address), size, channels
+        self.patience, self.timeout = patience_of(table), timeout_of(table)
         self._secrets = sorted(secrets, key=len, reverse=True)
 
     @abstractmethod
@@ -97,7 +94,7 @@ class RemoteClassifier(Classifier):
         return Failure(f"answered nonsense: {self.shortened(why)}{quoted}", nonsense=True)
 
     def shortened(self, text: str) -> str:
-        """A stranger's text on one line, without secrets and without what steers a terminal."""
+        """An endpoint's text on one line, without secrets and control characters."""
         for secret in self._secrets:
             for form in (secret, quote(secret, safe="")):
                 text = text.replace(form, HIDDEN)
@@ -113,7 +110,7 @@ class RemoteClassifier(Classifier):
         return [scores[given.index(label)][1] for label in self.labels]
 
     def _rows(self, rows: list[list[Any]], count: int) -> Tensor:
-        """The rows as numbers (N, L), if they can be an answer."""
+        """Return the rows as numbers (N, L); refuse rows that cannot be an answer."""
         if len(rows) != count:
             raise self.nonsense(f"{len(rows)} answers to {count} images")
         for row in rows:

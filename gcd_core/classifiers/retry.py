@@ -61,7 +61,7 @@ class Patience:
     random: Callable[[], float] = random.random
 
     def ask(self, request: Callable[[], T], name: str) -> T:
-        """What `request` returns in the end.
+        """Repeat `request` until it succeeds, and return its result.
 
         Parameters
         ----------

@@ -111,7 +111,7 @@ def _distinct(labels: Iterable[str]) -> list[str]:
 
 
 def _size(processor: Mapping[str, Any]) -> int:
-    """The side of what the processor shows the model."""
+    """Return the side of the image that the processor gives to the model."""
     size = processor.get("crop_size") if processor.get("do_center_crop") else None
     size = processor.get("size") if size is None else size
     if isinstance(size, Mapping):
@@ -141,7 +141,7 @@ def _mean_and_std(processor: Mapping[str, Any], channels: int) -> tuple[list[flo
 
 
 def _architecture(config: Any) -> bytes:
-    """What the configuration says of the network, wherever it lies."""
+    """Return the part of the configuration that describes the network."""
     table = config.to_dict()
     for key in ("_name_or_path", "transformers_version"):
         table.pop(key, None)

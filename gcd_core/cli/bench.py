@@ -12,10 +12,10 @@ from gcd_core.cli.evaluate import add_images
 from gcd_core.cli.options import add_common, bar, check_writable, write_json
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
-from gcd_core.evaluation import bench, speed
+from gcd_core.evaluation import paper_comparison, speed
 from gcd_core.evaluation.cuda import check_device
+from gcd_core.evaluation.markdown import markdown
 from gcd_core.evaluation.provenance import measured, networks_of
-from gcd_core.evaluation.tables import markdown
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.settings import VALIDATION_PART
@@ -47,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
     check_at_least(VALIDATION_PART, samples=args.samples, paper_samples=args.paper_samples)
     check_at_least(0, seed=args.seed)
     check_writable(args.json)
-    size = bench.SHORT if args.short else bench.Size()
+    size = paper_comparison.SHORT if args.short else paper_comparison.Size()
     asked = {name: getattr(args, name) for name in ("samples", "paper_samples", "paper_images")}
     size = replace(size, **{name: value for name, value in asked.items() if value is not None})
     if size.paper_samples > size.samples:
@@ -76,7 +76,9 @@ def main(args: argparse.Namespace) -> None:
             "device": describe(domain),
             "identity": networks_of(domain),
             "measured": measured(domain, files),
-            **bench.compare(domain, images, label, size, args.seed, shown.set_description),
+            **paper_comparison.compare(
+                domain, images, label, size, args.seed, shown.set_description
+            ),
             "speed": None if args.short else waiting(args, domain, images, label, size, shown),
         }
     if args.short:
@@ -121,13 +123,13 @@ def waiting(
     domain: Domain,
     images: torch.Tensor,
     label: str,
-    size: bench.Size,
+    size: paper_comparison.Size,
     shown: tqdm,
 ) -> dict:
     """What has no counterpart in the paper: latency, growth, start, use of the machine."""
     source = images[:1]
     shown.set_description("growth with samples")
-    grown = bench.growth(domain, source, label, size.growth, args.seed)
+    grown = paper_comparison.growth(domain, source, label, size.growth, args.seed)
     shown.set_description("slider moves")
     slider = speed.slider_latency(domain, source)
     shown.set_description("matrix products")

@@ -1,4 +1,4 @@
-"""`calibrate`: from where on the page warns that an image is none of the domain's."""
+"""`calibrate`: set the score above which the page warns that an image is off distribution."""
 
 import argparse
 from pathlib import Path

@@ -19,8 +19,8 @@ from gcd_core.cli.options import (
     check_writable,
     write_json,
 )
-from gcd_core.cli.parts import add_parts, carried_out, check_parts
-from gcd_core.cli.region import (
+from gcd_core.cli.part_options import add_parts, carried_out, check_parts
+from gcd_core.cli.region_options import (
     RCSB,
     add_method,
     add_region,
@@ -33,21 +33,21 @@ from gcd_core.distributed.job import Part
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.axes import MOVE, USABLE, measure_axes
-from gcd_core.evaluation.evaluate import (
+from gcd_core.evaluation.markdown import markdown
+from gcd_core.evaluation.outcomes import (
     Evaluation,
     Outcome,
     best_of,
     evaluate_reconstruction,
     summarise,
 )
-from gcd_core.evaluation.job import EvaluateJob, comparison_of, evaluation_of
 from gcd_core.evaluation.pairs import Pair, diversity_of_flips
+from gcd_core.evaluation.part_jobs import EvaluateJob, comparison_of, evaluation_of
 from gcd_core.evaluation.provenance import measured, networks_of
-from gcd_core.evaluation.tables import markdown
 from gcd_core.generators.sampling import Sampling
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.directions import Direction, DirectionSet, check_generator
-from gcd_core.training.classifier import Task, targets_of
+from gcd_core.training.classifier import LabelTask, targets_of
 from gcd_core.training.measures import measure
 
 
@@ -198,7 +198,7 @@ def choose_directions(found: DirectionSet, text: str) -> list[Direction]:
 def in_parts(
     args: argparse.Namespace, domain: Domain, files: ImageFiles, chosen: list[Direction]
 ) -> dict | None:
-    """Evaluate directions, or the bridge on regions, a batch in each part; None of a shard."""
+    """Evaluate directions, or the bridge on regions, a batch a part; a shard returns None."""
     steering = steering_of(args, domain.steering) if args.method == RCSB else None
     label = args.label or (chosen[0].label if chosen else domain.labels[0])
     job = EvaluateJob.of(
@@ -228,7 +228,7 @@ def in_parts(
 
 
 def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = None) -> dict:
-    """Print what all parts measured; the figures of g (or of the first) are on top."""
+    """Print what all parts measured; return it with the figures of g (or the first) on top."""
     skipped: dict[str, str] = {}
 
     def noted() -> Iterator[Part]:
@@ -348,7 +348,7 @@ def reconstruction(
 
 def classifiers(args: argparse.Namespace, domain: Domain, files: ImageFiles) -> dict:
     """Measure the classifier and the oracle on images whose labels a table tells."""
-    tasks = [Task.parse(text) for text in args.target]
+    tasks = [LabelTask.parse(text) for text in args.target]
     with bar(len(files.names), "images") as shown:
         found = {}
         for name, image in files.load(domain.load_image):

@@ -22,7 +22,7 @@ from gcd_core.cli.options import (
     moving,
     write_json,
 )
-from gcd_core.cli.region import (
+from gcd_core.cli.region_options import (
     RCSB,
     add_method,
     add_region,
@@ -146,7 +146,7 @@ def changed(
     region: Tensor | None,
     steering: Steering,
 ) -> Path:
-    """The path of the image by the method that is asked for."""
+    """Return the path of the image, by a walk or by the bridge."""
     with bar(what="decode") as shown:
         if direction is None or args.method == RCSB:
             assert region is not None  # `check_method` saw to it
@@ -173,7 +173,7 @@ def changed(
 
 
 def in_a_line(path: Path, result: dict[str, Any]) -> str:
-    """What came of it."""
+    """One line that says what was found."""
     outcome = "flips" if path.counterfactual_flips else "does not flip"
     if path.region is not None:
         outcome += f" by changing {percent(result['region'])} of the picture alone"
@@ -256,7 +256,7 @@ def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
 
 @torch.inference_mode()
 def cautions_about(domain: Domain, path: Path) -> list[str]:
-    """What must be known of the label before the walk's counterfactual means anything."""
+    """Return the cautions about the label that a reader must know."""
     classifier = domain.classifier
     after = dict(
         zip(path.labels, path.all_probabilities[path.counterfactual].tolist(), strict=True)

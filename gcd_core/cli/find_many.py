@@ -8,10 +8,10 @@ from typing import Any
 
 import gcd_core
 from gcd_core.cli.options import bar, check_writable, write_json
-from gcd_core.cli.parts import add_parts, carried_out, check_parts
+from gcd_core.cli.part_options import add_parts, carried_out, check_parts
 from gcd_core.distributed.job import Part
-from gcd_core.distributed.searches import FindManyJob, Plan
-from gcd_core.evaluation.tables import markdown
+from gcd_core.distributed.searches import FindManyJob, SearchPlan
+from gcd_core.evaluation.markdown import markdown
 from gcd_core.files import atomic_write
 
 PLAN = """The plan is a TOML file:
@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
     """Make the searches that are not made yet, and print all of them."""
     check_parts(args)
     check_writable(args.json)
-    plan = Plan.read(args.plan)
+    plan = SearchPlan.read(args.plan)
     domain = gcd_core.load_domain(plan.domain_name, device=args.device)
     job = FindManyJob.of(plan, domain, args.device)
     with bar(job.parts, "searches") as shown:
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def summed_up(settings: dict[str, Any], parts: Iterable[Part], folder: Path) -> dict:
-    """Print what all searches found, and see that their directions lie in the folder."""
+    """Print what all searches found, and write their directions to the folder."""
     rows = []
     for part in parts:
         write_files(part, folder)

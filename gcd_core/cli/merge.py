@@ -1,4 +1,4 @@
-"""`merge`: put the parts of a job together, wherever they were made, as one run prints them."""
+"""`merge`: join the parts of a job from several folders, and print them as one run does."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ from gcd_core.distributed.job import Part
 from gcd_core.distributed.parts import arrow, check_same, files_in, part_of, read_table
 from gcd_core.distributed.searches import SearchRow
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.evaluate import Outcome
-from gcd_core.evaluation.job import VerdictRow
+from gcd_core.evaluation.outcomes import Outcome
+from gcd_core.evaluation.part_jobs import VerdictRow
 from gcd_core.files import atomic_write
 
 # A job's rows, and what prints all of its parts.
@@ -21,10 +21,10 @@ KINDS: dict[str, tuple[type, Callable[..., dict[str, Any]]]] = {
     "find-many": (SearchRow, find_many.summed_up),
     "sanity": (VerdictRow, sanity.summed_up),
 }
-NAMED = 10  # missing parts, at most
+MAX_MISSING_NAMED = 10  # missing parts, at most
 
 
-class Found(NamedTuple):
+class FoundParts(NamedTuple):
     """The parts that are there.
 
     Attributes
@@ -58,7 +58,9 @@ def main(args: argparse.Namespace) -> None:
     kind, settings, files = find(args.parts)
     missing = [part for part in range(settings["parts"]) if part not in files]
     if missing and not args.partial:
-        listed = ", ".join(map(str, missing[:NAMED])) + (", ..." if len(missing) > NAMED else "")
+        listed = ", ".join(map(str, missing[:MAX_MISSING_NAMED])) + (
+            ", ..." if len(missing) > MAX_MISSING_NAMED else ""
+        )
         raise GCDError(
             f"{len(missing)} of {settings['parts']} parts are missing ({listed}): run their shares "
             "to the end, or give --partial."
@@ -73,7 +75,7 @@ def main(args: argparse.Namespace) -> None:
         write_rows(args.rows, files)
 
 
-def find(folders: list[Path]) -> Found:
+def find(folders: list[Path]) -> FoundParts:
     """The parts in some folders, which must be of one job; of two of a number, the first.
 
     Raises
@@ -91,7 +93,7 @@ def find(folders: list[Path]) -> Found:
         raise GCDError("There is no part in the folders; give those that --parts named.")
     if kind not in KINDS:
         raise GCDError(f"Parts of {kind!r} cannot be put together here: there are {list(KINDS)}.")
-    return Found(kind, settings, dict(sorted(files.items())))
+    return FoundParts(kind, settings, dict(sorted(files.items())))
 
 
 def parts_of(files: dict[int, Path], row: type) -> Iterator[Part]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from gcd_core.checks import check_at_least
 from gcd_core.cli.merge import KINDS, find, parts_of
 from gcd_core.cli.options import check_writable, write_json
+from gcd_core.distributed.estimate import forecast, measured
 from gcd_core.distributed.parts import PartsFolder
-from gcd_core.distributed.plan import forecast, measured
-from gcd_core.evaluation.tables import markdown
+from gcd_core.evaluation.markdown import markdown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print what so many workers would take, and what would hold them up."""
+    """Print how long so many workers would take, and which stage limits them."""
     check_at_least(1, workers=min(args.workers), count=args.count)
     check_writable(args.json)
     kind, settings, files = find(args.parts)

@@ -10,9 +10,9 @@ from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
 from gcd_core.cli.options import add_common, check_writable, write_json
 from gcd_core.errors import GCDError
+from gcd_core.evaluation.markdown import markdown
 from gcd_core.evaluation.provenance import measured, networks_of
-from gcd_core.evaluation.radius import measure_radii
-from gcd_core.evaluation.tables import markdown
+from gcd_core.evaluation.radius_sweep import measure_radii
 from gcd_core.images.dataset import ImageFiles
 
 

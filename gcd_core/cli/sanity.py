@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ import gcd_core
 from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
 from gcd_core.cli.options import add_common, bar, check_writable, write_json
-from gcd_core.cli.parts import add_parts, carried_out, check_parts
+from gcd_core.cli.part_options import add_parts, carried_out, check_parts
 from gcd_core.distributed.job import Part
-from gcd_core.evaluation.job import SanityJob, verdicts_of
+from gcd_core.evaluation.part_jobs import SanityJob, verdicts_of
 from gcd_core.evaluation.provenance import measured
-from gcd_core.evaluation.sanity import CHECKS, LEAST
+from gcd_core.evaluation.sanity_checks import CHECKS, MIN_IMAGES
 from gcd_core.images.dataset import ImageFiles
 
 
@@ -42,7 +43,7 @@ def main(args: argparse.Namespace) -> None:
     check_at_least(1, walks=args.walks, limit=args.limit)
     check_parts(args)
     check_writable(args.json)
-    files = ImageFiles(args.images, args.labels, args.split, args.limit or 4 * LEAST)
+    files = ImageFiles(args.images, args.labels, args.split, args.limit or 4 * MIN_IMAGES)
     domain = gcd_core.load_domain(args.domain, device=args.device)
     names = tuple(name for name in CHECKS if name in args.only)
     label = args.label or domain.labels[0]
@@ -77,6 +78,6 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
     return {
         "label": settings["label"],
         "images": done[0].about["images"],
-        "checks": [verdict.as_dict() for verdict in verdicts],
+        "checks": [asdict(verdict) for verdict in verdicts],
         "identity": dict(zip(("generator", "classifier"), settings["identities"], strict=True)),
     }

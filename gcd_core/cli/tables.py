@@ -13,16 +13,16 @@ import gcd_core
 from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
 from gcd_core.cli.options import add_common, check_readable, check_writable, write_json
-from gcd_core.cli.parts import add_cluster, check_cluster, done_by, share_of
+from gcd_core.cli.part_options import add_cluster, check_cluster, done_by, share_of
 from gcd_core.distributed.job import Part, Shared
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import judges as networks
 from gcd_core.evaluation.faces import attribute_correlations
 from gcd_core.evaluation.judges import Judges
+from gcd_core.evaluation.markdown import markdown
 from gcd_core.evaluation.paper import TABLES, in_papers_protocol, make_table
 from gcd_core.evaluation.plots import DRAWN, draw_table
-from gcd_core.evaluation.tables import markdown
 from gcd_core.evaluation.trials import Rows, Trials
 from gcd_core.files import atomic_write
 from gcd_core.images.dataset import ImageFiles

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.classifiers.base import exceeded
-from gcd_core.classifiers.cache import LOOK, AnswerCache, own_name
+from gcd_core.classifiers.cache import CLAIM_POLL_SECONDS, AnswerCache, own_name
 
 Ask = Callable[
     ..., Any
@@ -21,7 +21,7 @@ Ask = Callable[
 
 
 class AnswerServer:
-    """What one process holds for all: the file of answers, and what is spent of the budgets.
+    """One process that keeps the file of answers and the budgets for all workers.
 
     Parameters
     ----------
@@ -57,23 +57,23 @@ class AnswerServer:
         return self._answers.assurance
 
     def open(self, classifier: str, budget: int) -> None:
-        """Name a classifier's budget; what is spent of it stays spent."""
+        """Set a classifier's budget; queries that were spent stay spent."""
         with self._lock:
             self._budgets[classifier] = budget
 
     def check(self, classifier: str, count: int) -> None:
-        """Raise BudgetExceeded where so many more are too many."""
+        """Raise BudgetExceeded if the budget does not allow so many queries more."""
         with self._lock:
             self._check(classifier, count)
 
     def take(self, classifier: str, count: int) -> None:
-        """Reserve so many; raises as `check`."""
+        """Reserve so many queries; raises as `check`."""
         with self._lock:
             self._check(classifier, count)
             self._spent[classifier] += count
 
     def give_back(self, classifier: str, count: int) -> None:
-        """Say that so many were not answered."""
+        """Return so many reserved queries to the budget."""
         with self._lock:
             self._spent[classifier] -= count
 
@@ -84,7 +84,7 @@ class AnswerServer:
 
 
 class RemoteAnswers:
-    """The answers that another process holds; as `AnswerCache`.
+    """Answers that an `AnswerServer` in another process keeps; used like `AnswerCache`.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class RemoteAnswers:
 
     @property
     def assurance(self) -> str:
-        """What to tell somebody whose search stopped on its way."""
+        """The sentence for a search that stopped early: which answers are kept."""
         return str(self._ask("assurance"))
 
     def get(self, classifier: str, images: Iterable[bytes], labels: int) -> dict[bytes, Tensor]:
@@ -113,10 +113,10 @@ class RemoteAnswers:
 
     @contextmanager
     def claimed(self, classifier: str, images: Sequence[bytes]) -> Iterator[None]:
-        """Wait until nobody else asks about any of these images, and keep others from it."""
+        """Wait until no other worker asks about these images, and claim them."""
         who = f"{self._who}-{threading.get_ident()}"
         while not self._ask("claim", who, classifier, list(images)):
-            time.sleep(LOOK)
+            time.sleep(CLAIM_POLL_SECONDS)
         try:
             yield
         finally:
@@ -124,20 +124,20 @@ class RemoteAnswers:
 
 
 class RemoteBudget:
-    """The budget of a classifier that another process keeps; as `SharedBudget`."""
+    """A classifier's budget that an `AnswerServer` in another process keeps."""
 
     def __init__(self, ask: Ask, classifier: str, budget: int) -> None:
         self._ask, self._classifier = ask, classifier
         ask("open", classifier, budget)
 
     def check(self, count: int) -> None:
-        """Raise BudgetExceeded where so many more are too many."""
+        """Raise BudgetExceeded if the budget does not allow so many queries more."""
         self._ask("check", self._classifier, count)
 
     def take(self, count: int) -> None:
-        """Reserve so many; raises as `check`."""
+        """Reserve so many queries; raises as `check`."""
         self._ask("take", self._classifier, count)
 
     def give_back(self, count: int) -> None:
-        """Say that so many were not answered."""
+        """Return so many reserved queries to the budget."""
         self._ask("give_back", self._classifier, count)

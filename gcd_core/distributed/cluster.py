@@ -44,7 +44,7 @@ class Cluster:
     def run(
         self, job: Job, todo: list[int], spent: Mapping[str, int] | None = None
     ) -> Iterator[tuple[int, Part]]:
-        """Do parts of a job, and give each as soon as it is done, in whatever order.
+        """Do parts of a job; yield each as soon as it is done, in any order.
 
         A worker that dies is started again, and does its part again. `spent` is what was asked of
         classifiers here, by their identities: it counts in the budget that the workers share.
@@ -97,7 +97,7 @@ class Cluster:
             raise GCDError(f"The cluster ended the work: {last_line(error)}") from error
 
     def _check(self, ray: Any) -> None:
-        """Refuse workers that no node has room for: they would be waited for without end."""
+        """Refuse workers that fit on no node: Ray would wait for them for ever."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         gpus = max(node.get("GPU", 0) for node in nodes)
         cores = max(node.get("CPU", 0) for node in nodes)
@@ -118,7 +118,7 @@ class Cluster:
 
 
 def readers(workers: int) -> int:
-    """How many processes read images for so many workers: reading is a hundredth of the work."""
+    """Return the number of reading processes for so many workers: one for eight."""
     return -(-workers // 8)
 
 
@@ -154,7 +154,7 @@ def connected(address: str) -> Any:
 
 
 def last_line(error: Exception) -> str:
-    """What an error of Ray comes to, without the traceback in it."""
+    """Return the last line of an error of Ray, without its traceback."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
 
@@ -206,7 +206,7 @@ class Worker:
             self._failure = error
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Do a part; what the library refuses comes back as the error."""
+        """Do a part; a `GCDError` is returned instead of raised."""
         part = int(batch["part"][0])
         done: Part | GCDError
         try:

@@ -1,4 +1,4 @@
-"""What can be done in parts, and a part that was done."""
+"""A job that is done in parts, and the result of one part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gcd_core.errors import GCDError
 
 @dataclass(frozen=True)
 class Part:
-    """What came of one part of a job.
+    """The result of one part of a job.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ Work = Callable[[int, Any], Part]
 
 
 class Job(Protocol):
-    """Work in parts that do not hang on each other.
+    """Work in parts that are independent of each other.
 
     It is sent to other processes: it holds names and numbers, no network and no open file.
 

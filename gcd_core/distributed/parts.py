@@ -1,4 +1,4 @@
-"""The parts of a job that are done, each in a Parquet file that is there whole or not at all."""
+"""The finished parts of a job, each in a Parquet file that is written atomically."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class PartsFolder:
 
 
 def check_same(file: Path, about: dict[str, Any], kind: str, settings: dict[str, Any]) -> None:
-    """Refuse a part of another kind or of other settings."""
+    """Refuse a part of another kind of job, or of a job with other settings."""
     if about["kind"] != kind:
         raise GCDError(f"{file} is a part of {about['kind']}, not of {kind}; name another folder.")
     then = about["settings"]
@@ -192,7 +192,7 @@ def _arrow_type(hint: Any) -> Any:
 
 
 def _present(hint: Any) -> Any:
-    """A type without its None."""
+    """A type such as `X | None` without the None."""
     if get_origin(hint) in (UnionType, typing.Union):
         (hint,) = (kind for kind in get_args(hint) if kind is not type(None))
     return hint
@@ -210,7 +210,7 @@ def plain(value: Any) -> Any:
 
 
 def revived(value: Any, hint: Any) -> Any:
-    """The row that `plain` was given, by its type."""
+    """Return the dataclass that `plain` turned into a row."""
     hint = _present(hint)
     if value is None:
         return None

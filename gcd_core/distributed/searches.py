@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import tempfile
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from gcd_core.classifiers.base import BlackBox, NoAnswer
 from gcd_core.distributed.job import Part, Shared
-from gcd_core.domains.file import LARGEST_FILE, OF_A_RUN, search_problems
+from gcd_core.domains.file import OF_A_RUN, read_toml, search_problems
 from gcd_core.domains.opening import Domain, load_domain, open_classifier
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import ImageFiles
@@ -83,7 +82,7 @@ class SearchRow:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """What a plan's file says.
 
     Attributes
@@ -109,7 +108,7 @@ class Plan:
     search: dict[str, Any]
 
     @classmethod
-    def read(cls, file: Path) -> Plan:
+    def read(cls, file: Path) -> SearchPlan:
         """Read a plan.
 
         Raises
@@ -117,14 +116,7 @@ class Plan:
         GCDError
             If it is no TOML, or a key is missing, unknown or of the wrong type.
         """
-        try:
-            if file.stat().st_size > LARGEST_FILE:
-                raise GCDError(f"{file} is larger than 1 MiB, so it is another kind of file.")
-            table = tomllib.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise GCDError(f"{file} cannot be read: {error.strerror or error}.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise GCDError(f"{file} is not valid TOML: {error}") from error
+        table = read_toml(file)
         for key, value in table.items():
             if key not in KEYS:
                 raise GCDError(f"{file.name} has no key {key!r}; it knows {', '.join(KEYS)}.")
@@ -160,7 +152,7 @@ class Plan:
 
 
 def _classifiers(file: str, tables: list[Any]) -> dict[str, dict[str, Any]]:
-    """Tables of classifiers by their names, which become folders' names."""
+    """Return the classifiers' tables by name; the names become folders."""
     found: dict[str, dict[str, Any]] = {}
     for table in tables:
         name = table.get("name") if isinstance(table, dict) else None
@@ -181,7 +173,7 @@ class FindManyJob:
 
     Attributes
     ----------
-    plan : Plan
+    plan : SearchPlan
     device : str
     generator : str
         The identity of the domain's.
@@ -191,7 +183,7 @@ class FindManyJob:
         Classifier, label and source of each.
     """
 
-    plan: Plan
+    plan: SearchPlan
     device: str
     generator: str
     place: Path
@@ -201,7 +193,7 @@ class FindManyJob:
     row: type = SearchRow
 
     @classmethod
-    def of(cls, plan: Plan, domain: Domain, device: str = "auto") -> FindManyJob:
+    def of(cls, plan: SearchPlan, domain: Domain, device: str = "auto") -> FindManyJob:
         """The job of a plan on its domain, which is open.
 
         Raises
@@ -282,7 +274,7 @@ class FindManyJob:
 
 
 def searched(domain: Domain, image: Tensor, changes: dict[str, Any], row: SearchRow) -> Part:
-    """Search an image (1, C, S, S), and tell what was found; the directions are the part's file."""
+    """Search an image (1, C, S, S); the part holds what was found and the directions' file."""
     hits = domain.classifier.cache_hits
     settings = domain.search.changed(**changes)
     with torch.inference_mode(False):
@@ -312,7 +304,7 @@ def searched(domain: Domain, image: Tensor, changes: dict[str, Any], row: Search
 
 
 def check_search(table: dict[str, Any], domain: Domain) -> None:
-    """Refuse settings that no search of the domain can be made with."""
+    """Refuse settings that do not fit a search in the domain."""
     of_domain = {key: value for key, value in table.items() if key not in OF_A_RUN}
     problems = list(search_problems({"radius": domain.search.radius, **of_domain}))
     for key in OF_A_RUN & table.keys():

@@ -9,7 +9,7 @@ from gcd_core.domains.file import Label
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.wording import percent
 
-MOST_ODDS = math.log((1 - 1e-6) / 1e-6)  # a probability says no more of its log-odds
+MAX_LOG_ODDS = math.log((1 - 1e-6) / 1e-6)  # a probability says no more of its log-odds
 REACTS = 2.0  # log-odds that encoding and decoding may move before something is lost
 STRONG = 0.9  # AUROC from which on nothing is said of it
 
@@ -79,6 +79,6 @@ def unreproduced(before: float, again: float) -> str:
 def _log_odds(probability: float) -> float:
     """The log-odds of a probability, as far as they can be told from it."""
     if not 0 < probability < 1:
-        return math.copysign(MOST_ODDS, probability - 0.5)
+        return math.copysign(MAX_LOG_ODDS, probability - 0.5)
     odds = math.log(probability / (1 - probability))
-    return max(-MOST_ODDS, min(MOST_ODDS, odds))
+    return max(-MAX_LOG_ODDS, min(MAX_LOG_ODDS, odds))

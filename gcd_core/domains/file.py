@@ -21,10 +21,10 @@ from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.generators.weights import INDEX_SUFFIX
 from gcd_core.images.reading import FITS
 from gcd_core.method.counterfactual import MARGIN, SMALLEST, check_counterfactual
-from gcd_core.method.settings import LEAST, Settings, check_radius, check_steps
+from gcd_core.method.settings import MIN_SETTINGS, Settings, check_radius, check_steps
 
 DOMAIN_FILE = "domain.toml"
-LARGEST_FILE = 2**20
+MAX_FILE_BYTES = 2**20
 EXAMPLES = "examples"
 CLASSIFIERS = ("classifier", "oracle")
 # Kinds of classifier that send images, and what a domain.toml asks of the environment, elsewhere.
@@ -112,16 +112,20 @@ class Label:
 
 
 def read_domain_file(folder: Path) -> dict[str, Any]:
-    """Read the table in a folder's domain.toml.
+    """Read the table in a folder's domain.toml; raises as `read_toml`."""
+    return read_toml(folder / DOMAIN_FILE)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
 
     Raises
     ------
     GCDError
         If there is none, or it is larger than 1 MiB or not valid TOML.
     """
-    path = folder / DOMAIN_FILE
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        if path.stat().st_size > MAX_FILE_BYTES:
             raise GCDError(f"{path} is larger than 1 MiB, so it is another kind of file.")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -308,8 +312,8 @@ def search_problems(section: Mapping[str, Any]) -> Iterator[str]:
         value = _of_kind(section, key, kind)
         if value is None:
             continue
-        if key in LEAST and not LEAST[key] <= value < math.inf:
-            yield f"{where}: {key} is {value}; take {LEAST[key]} or more."
+        if key in MIN_SETTINGS and not MIN_SETTINGS[key] <= value < math.inf:
+            yield f"{where}: {key} is {value}; take {MIN_SETTINGS[key]} or more."
         if key in checks:
             try:
                 checks[key](value)

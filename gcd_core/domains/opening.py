@@ -14,7 +14,7 @@ from gcd_core.bridge.rcsb import Steering
 from gcd_core.classifiers import BlackBox, load_classifier
 from gcd_core.domains.file import (
     DOMAIN_FILE,
-    LARGEST_FILE,
+    MAX_FILE_BYTES,
     Label,
     example_files,
     find_problems,
@@ -269,7 +269,7 @@ def open_sanity(folder: Path, table: Mapping[str, Any]) -> tuple[Check, ...]:
         return ()
     path = inside(folder, table["sanity"])
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        if path.stat().st_size > MAX_FILE_BYTES:
             raise ValueError
         checks = json.loads(path.read_text(encoding="utf-8"))["checks"]
         found = tuple(Check(c["name"], c["passed"], c["sentence"]) for c in checks)

@@ -68,7 +68,7 @@ class Source:
         return None
 
     def problems(self, folder: Path) -> Iterator[str]:
-        """What keeps the file from being had; a download is no problem."""
+        """Return why the file cannot be opened; a file to download is no problem."""
         try:
             found = self.find(folder)
         except GCDError as error:

@@ -8,7 +8,7 @@ from typing import Any
 from torch.nn import functional as F
 
 from gcd_core.evaluation import metrics
-from gcd_core.evaluation.radius import measure_radii
+from gcd_core.evaluation.radius_sweep import measure_radii
 from gcd_core.evaluation.trials import Rows, Trials, light
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.curve_quantiles import mean_heat

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.evaluate import NamedImages
+from gcd_core.evaluation.outcomes import NamedImages
 from gcd_core.method.models import Models
 
 MOVE = 2.0  # deviations of the data, where z_sem is whitened

@@ -1,4 +1,4 @@
-"""What to check on a GPU that no test here could run on: its speed, its pictures, its memory."""
+"""Checks that need a GPU: its speed, its pictures, its memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEAST_SHARE = 0.25  # of the rate of matrix products
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to check.
+    """The result of one check.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ def halving(domain: Domain, image: Tensor) -> Finding:
 
 @contextmanager
 def limited_memory(domain: Domain) -> Iterator[Callable[[], bool]]:
-    """Leave a GPU little more memory than is taken; gives what says whether that was too little."""
+    """Limit a GPU's free memory; yields a function that tells how often it was too little."""
     device = torch.device(domain.device)
     if device.type != "cuda":
         raise GCDError("Its memory is no GPU's.")

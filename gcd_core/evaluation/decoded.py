@@ -1,4 +1,4 @@
-"""A generator that keeps what it has decoded: for searches that differ in the classifier alone."""
+"""A generator that keeps its decoded images: for searches that differ only in the classifier."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gcd_core.generators.base import Generator, Latent
 
 
 class MemoisedGenerator:
-    """A generator whose pictures are decoded once, and then remembered, as float16.
+    """A generator that keeps each decoded image, as float16, and decodes it only once.
 
     All else is the generator's own. A picture that is remembered costs no evaluation.
 

@@ -95,7 +95,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     return max((apart + first.trace() + second.trace() - 2 * cross).item(), 0.0)
 
 
-def split_frechet(real: Tensor, made: Tensor, splits: int = SPLITS, seed: int = 0) -> float:
+def split_frechet(real: Tensor, made: Tensor) -> float:
     """Return the split FID: of counterfactuals of one half against images of the other half.
 
     A counterfactual resembles its own source, which flatters FID; between halves it cannot
@@ -106,12 +106,11 @@ def split_frechet(real: Tensor, made: Tensor, splits: int = SPLITS, seed: int = 
     ----------
     real, made : Tensor (N, D)
         Features of images and of their counterfactuals, in the same order; N 4 at least.
-    splits, seed : int
     """
     if len(real) != len(made) or len(real) < 4:
         raise GCDError("A split FID needs four images at least, each with its counterfactual.")
-    generator, half, found = torch.Generator().manual_seed(seed), len(real) // 2, []
-    for _ in range(splits):
+    generator, half, found = torch.Generator().manual_seed(0), len(real) // 2, []
+    for _ in range(SPLITS):
         order = torch.randperm(len(real), generator=generator)
         for one, other in ((order[:half], order[half:]), (order[half:], order[:half])):
             found.append(frechet_distance(real[one], made[other]))

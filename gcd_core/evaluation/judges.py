@@ -1,4 +1,4 @@
-"""The networks that the paper's figures are made with, from files that an operator has.
+"""The networks for the paper's figures (FID, S3, FVA, ...), read from an operator's files.
 
 None of them comes with this project. What there is no file of is left out, or, for FID, sFID and
 S3, made with the domain's oracle, and named so.
@@ -290,7 +290,7 @@ def _of_caffe(name: str) -> str:
 
 
 def _load(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Load weights strictly; the counters of batches, which old files lack, are no matter."""
+    """Load weights strictly, but for the batch counters that old files lack."""
     counters = {n: v for n, v in network.state_dict().items() if n.endswith("num_batches_tracked")}
     known = {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")}
     load_strictly(network, counters | known, f"network of {what}")

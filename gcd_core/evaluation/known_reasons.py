@@ -1,4 +1,4 @@
-"""Classifiers whose reasons are known, to hold directions and maps against.
+"""Classifiers whose reasons are known, to test directions and maps.
 
 They read the brightness of regions and nothing else. Where a search or a map says otherwise, it is
 wrong.

@@ -1,4 +1,4 @@
-"""Heat maps held against each other: how well they point at what the classifier reads."""
+"""Heat maps compared: how well each points at what the classifier reads."""
 
 from __future__ import annotations
 

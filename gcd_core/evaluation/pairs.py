@@ -1,4 +1,4 @@
-"""Directions held against each other, two by two: whether they are different ways to the flip."""
+"""Directions compared in pairs: whether they are different ways to the flip."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a comparison of k directions takes from some images.
+    """The sums over some images that a comparison of k directions needs.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class Comparison:
         return cls([direction.name for direction in directions], abs_cosines(directions))
 
     def add(self, seen: Seen) -> None:
-        """Count in a batch."""
+        """Add a batch."""
         self.seen = seen if self.seen is None else self.seen + seen
 
     @property
@@ -136,7 +136,7 @@ def abs_cosines(directions: Sequence[Direction]) -> Tensor:
 def see(
     sources: Tensor, counterfactuals: Tensor, flipped: Tensor, perceptual: PerceptualDistance
 ) -> Seen:
-    """Hold the counterfactuals of N images against each other.
+    """Compare the counterfactuals of N images along k directions.
 
     Parameters
     ----------

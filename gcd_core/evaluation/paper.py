@@ -12,11 +12,11 @@ from torch import Tensor
 
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
-from gcd_core.evaluation import ablations, others
-from gcd_core.evaluation.bench import PAPER, PAPER_POINTS, FixedSampling
-from gcd_core.evaluation.evaluate import batches_of, counterfactuals_of
+from gcd_core.evaluation import ablations, appendix_ablations
 from gcd_core.evaluation.metrics import mean, quantus_judges, rank_correlation
+from gcd_core.evaluation.outcomes import batches_of, counterfactuals_of
 from gcd_core.evaluation.pairs import Comparison, diversity_of_flips, see
+from gcd_core.evaluation.paper_comparison import PAPER, PAPER_POINTS, FixedSampling
 from gcd_core.evaluation.trials import Rows, Trials, light
 from gcd_core.images.drawing import difference, overlay
 from gcd_core.method.attribution import explain_path
@@ -154,8 +154,8 @@ TABLES = {
     "4": Table("Number of samples: g from the first of one pool", ablations.sample_counts),
     "D1": Table("Mean change and mean heat of all images (Fig. 4, D.1)", mean_maps_table),
     "D2": Table("Probability along g, quartiles over images (D.2)", curves_table),
-    "D3": Table("Other generators: g found by each (D.3)", others.generators),
-    "D6": Table("Pictures of other resolutions (D.6)", others.resolutions),
+    "D3": Table("Other generators: g found by each (D.3)", appendix_ablations.generators),
+    "D6": Table("Pictures of other resolutions (D.6)", appendix_ablations.resolutions),
     "F1": Table("Weight of LPIPS: how many samples g needs (F.1)", ablations.lambda_needs),
     "F2": Table("Weight of LPIPS: the counterfactual (F.2)", ablations.lambda_counterfactual),
     "F3": Table("Radius of the perturbations (F.3)", ablations.radii),

@@ -23,8 +23,8 @@ from typing import Any
 from gcd_core.domains.file import read_domain_file
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.errors import GCDError
+from gcd_core.evaluation.markdown import markdown
 from gcd_core.evaluation.provenance import identity_of_directions, networks_of
-from gcd_core.evaluation.tables import markdown
 
 FOLDER = "results"
 OPENING = re.compile(r"<!-- results:(\S+) (\S+) -->")

@@ -1,4 +1,4 @@
-"""What the paper's tables have in common: images, walks, searches from one pool, and figures."""
+"""What the paper's tables share: images, walks, searches from the same samples, and figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
-from gcd_core.evaluation.evaluate import NamedImages, batches_of, counterfactuals_of
 from gcd_core.evaluation.features import (
     frechet_distance,
     oracle_features,
@@ -25,13 +24,14 @@ from gcd_core.evaluation.features import (
     split_frechet,
 )
 from gcd_core.evaluation.judges import Judges
-from gcd_core.evaluation.pool import keep_samples, kept_samples
+from gcd_core.evaluation.outcomes import NamedImages, batches_of, counterfactuals_of
+from gcd_core.evaluation.sample_store import keep_samples, kept_samples
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.search import Found, Samples, find_directions
 from gcd_core.method.settings import Settings
 from gcd_core.method.walk import Path, walk_many
 
-FEWEST_IMAGES, FEWEST_SAMPLES = 4, 64
+MIN_IMAGES, FEWEST_SAMPLES = 4, 64
 Rows = list[dict[str, Any]]
 
 
@@ -79,7 +79,7 @@ class Trials:
         self.samples, self.batch_size = samples, batch_size
         self._pool_file = pool
         self.pictures: dict[str, Image.Image] = {}  # what tables draw beside their rows
-        if len(self.images) < FEWEST_IMAGES:
+        if len(self.images) < MIN_IMAGES:
             raise GCDError(f"The tables need four images at least, not {len(self.images)}.")
         if samples < FEWEST_SAMPLES:
             raise GCDError(f"The tables' searches need 64 samples at least, not {samples}.")

@@ -14,8 +14,8 @@ from gcd_core.perceptual import LPIPS
 LEARNING_RATE = 0.1
 RISE, FALL = 0.05, 0.25  # shares of the steps in which the rate comes and goes
 JITTER, JITTERED = 0.05, 0.75  # of w's spread, at first; and the share of the steps that have any
-DRAWN = 10_000  # z whose w tell where to start, and how widely they lie
-LARGEST = 256  # side of the pictures that are compared
+STYLES_DRAWN = 10_000  # z whose w tell where to start, and how widely they lie
+MAX_COMPARED_SIDE = 256  # side of the pictures that are compared
 PIXELS = 0.1  # weight of the mean squared error beside LPIPS
 
 
@@ -59,7 +59,7 @@ class Projection:
             perceptual = LPIPS(device=images.device)
             target = _compared(images)
             generator = torch.Generator().manual_seed(0)
-            z = torch.randn(DRAWN, self.network.z_size, generator=generator).to(images)
+            z = torch.randn(STYLES_DRAWN, self.network.z_size, generator=generator).to(images)
             drawn = self.network.styles(z)
             mean = drawn.mean(0, keepdim=True)
             spread = (drawn - mean).square().sum(1).mean().sqrt()
@@ -87,6 +87,6 @@ def rate(part: float) -> float:
 def _compared(images: Tensor) -> Tensor:
     """Pictures in [0, 1], of 256 pixels a side at most."""
     images = (images + 1) / 2
-    if images.shape[-1] > LARGEST:
-        images = F.interpolate(images, size=(LARGEST, LARGEST), mode="area")
+    if images.shape[-1] > MAX_COMPARED_SIDE:
+        images = F.interpolate(images, size=(MAX_COMPARED_SIDE, MAX_COMPARED_SIDE), mode="area")
     return images

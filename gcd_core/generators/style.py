@@ -13,7 +13,7 @@ from gcd_core.generators.base import Latent, NetworkGenerator
 
 BATCH = 16
 Encoder = Callable[[Tensor], Tensor]
-NOTHING = (1, 1, 1)  # what z_T holds: such a generator keeps nothing of an image beside w
+NO_NOISE_CODE = (1, 1, 1)  # what z_T holds: such a generator keeps nothing of an image beside w
 
 
 class Synthesis(Protocol):
@@ -61,7 +61,7 @@ class StyleGenerator(NetworkGenerator):
         missing: str = "",
     ) -> None:
         size, channels = synthesis.image_size, synthesis.channels
-        super().__init__(size, channels, synthesis.w_size, NOTHING, device)
+        super().__init__(size, channels, synthesis.w_size, NO_NOISE_CODE, device)
         self.synthesis, self.identity = synthesis, identity
         self._encoder, self._missing = encoder, missing
 
@@ -71,7 +71,7 @@ class StyleGenerator(NetworkGenerator):
         """As `NetworkGenerator.invert`; ``z_T`` is zeros."""
         if z_sem is None:
             z_sem = self._in_batches(self.codes, (images,))
-        return Latent(z_sem, torch.zeros(len(z_sem), *NOTHING, device=self.device))
+        return Latent(z_sem, torch.zeros(len(z_sem), *NO_NOISE_CODE, device=self.device))
 
     def codes(self, images: Tensor) -> Tensor:
         """The w (N, D) of a batch of images; a projection counts as one evaluation of each."""

@@ -100,7 +100,7 @@ def read_table(archive: Archive, labels: Path | None) -> list[dict[str, str]]:
 
 
 class ImageFiles:
-    """The images of a measurement, read one at a time; what cannot be read is noted and passed by.
+    """The images of a measurement, read one at a time; unreadable ones are noted and skipped.
 
     Parameters
     ----------

@@ -132,12 +132,10 @@ def save_png(image: Tensor, target: str | Path | BinaryIO, about: Mapping[str, s
 def save_gif(
     images: Tensor,
     target: str | Path | BinaryIO,
-    seconds: float = 3.0,
-    ping_pong: bool = True,
     size: int | None = None,
     captions: Sequence[Sequence[str]] | None = None,
 ) -> None:
-    """Write a sweep as an endless animation.
+    """Write a sweep as an endless animation, 3 seconds forward and as long back.
 
     Parameters
     ----------
@@ -145,10 +143,6 @@ def save_gif(
         The frames, in [0, 1].
     target : str, Path or binary file
         Where to.
-    seconds : float
-        Duration of one pass through the images.
-    ping_pong : bool
-        Whether the animation also goes back, frame by frame, instead of jumping to its start.
     size : int, optional
         Enlarge the frames to this side.
     captions : sequence of sequences of str, optional
@@ -161,9 +155,8 @@ def save_gif(
         frames = [frame.resize((size, size), Image.Resampling.BICUBIC) for frame in frames]
     if captions is not None:
         frames = [captioned(f, lines) for f, lines in zip(frames, captions, strict=True)]
-    duration = max(20, round(seconds * 100 / len(frames)) * 10)  # a GIF counts in 10 ms
-    if ping_pong:
-        frames += frames[-2:0:-1]
+    duration = max(20, round(300 / len(frames)) * 10)  # a GIF counts in 10 ms
+    frames += frames[-2:0:-1]  # back, frame by frame
     frames[0].save(
         target,
         format="GIF",

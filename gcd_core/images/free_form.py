@@ -6,11 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LEAST, MOST = 0.02, 0.5  # of the picture
+MIN_HIDDEN_SHARE, MAX_HIDDEN_SHARE = 0.02, 0.5  # of the picture
 
 
 def free_form_masks(
-    count: int, side: int, generator: torch.Generator, least: float = LEAST, most: float = MOST
+    count: int,
+    side: int,
+    generator: torch.Generator,
+    least: float = MIN_HIDDEN_SHARE,
+    most: float = MAX_HIDDEN_SHARE,
 ) -> Tensor:
     """Draw masks at random, each of an area between two shares of the picture.
 

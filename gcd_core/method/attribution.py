@@ -18,7 +18,7 @@ from gcd_core.method.walk import Path
 METHODS = ("bb_lig", "bb_ig", "difference", "cells")
 ASKING = ("bb_ig", "cells")  # the classifier
 CHANNELS = ("logit", "probability")
-STEPS = 128  # of the integration, the paper's
+INTEGRATION_STEPS = 128  # of the integration, the paper's
 CONVINCED = 0.01  # the baseline's probability of the source's own class is to fall to this
 
 
@@ -72,7 +72,7 @@ def explain_path(
     f: str = "logit",
     classifier: BlackBox | None = None,
     until: int | None = None,
-    steps: int = STEPS,
+    steps: int = INTEGRATION_STEPS,
 ) -> Attribution:
     """Attribute the classifier's change of mind to pixels (Eq. 6, Algorithm 4).
 
@@ -213,7 +213,7 @@ def integrate(images: Tensor, values: Tensor) -> Tensor:
 
 
 def refine(
-    images: Tensor, values: Tensor, places: Tensor | None = None, steps: int = STEPS
+    images: Tensor, values: Tensor, places: Tensor | None = None, steps: int = INTEGRATION_STEPS
 ) -> tuple[Tensor, Tensor]:
     """Fill a path in linearly, to `steps` steps at least; images (n, C, H, W), values (n,).
 

@@ -18,12 +18,12 @@ from gcd_core.classifiers.base import BlackBox, BudgetExceeded
 from gcd_core.errors import Cancel, Cancelled, GCDError
 
 QUERIES = 512
-COARSE = 4  # cells a side to begin with
-MIDDLE = 8  # and of the lattice that is finer only where the shares are firm
-GRID = 32  # and of the finest
+COARSEST_CELLS = 4  # cells a side to begin with
+MIDDLE_CELLS = 8  # and of the lattice that is finer only where the shares are firm
+FINEST_CELLS = 32  # and of the finest
 BATCH = 64  # mixtures in memory at a time
-ROOM = 0.8  # cells for each pair of mixtures, at most
-NOISE = 2.0  # standard errors that a cell's share must exceed
+MAX_CELLS_PER_PAIR = 0.8  # cells for each pair of mixtures, at most
+MIN_STANDARD_ERRORS = 2.0  # standard errors that a cell's share must exceed
 CHANNELS = ("logit", "probability")
 
 
@@ -142,7 +142,7 @@ def explain_cells(
     >>> explain_cells(domain.classifier, "pneumonia", path.source, end).map
     """
     if grid is None:
-        grid = min(GRID, 1 << (min(source.shape[-2:]).bit_length() - 1))
+        grid = min(FINEST_CELLS, 1 << (min(source.shape[-2:]).bit_length() - 1))
     _check(source, counterfactual, queries, grid, f)
     classifier.index(label)
     check_budget(classifier, queries)
@@ -165,7 +165,7 @@ def explain_cells(
 def _refined(mixtures: _Mixtures, change: Tensor, total: Tensor, pairs: int, seed: int) -> _Fit:
     """Ask about `pairs` pairs of mixtures in rounds, the cells that matter quartered in between."""
     grid = len(change)
-    side = grid // min(COARSE, grid)
+    side = grid // min(COARSEST_CELLS, grid)
     squares = [(row, col, side) for row in range(0, grid, side) for col in range(0, grid, side)]
     rounds = side.bit_length()
     asked, answers = torch.empty(0, grid**2), torch.empty(0, dtype=torch.float64)
@@ -187,10 +187,10 @@ def _refined(mixtures: _Mixtures, change: Tensor, total: Tensor, pairs: int, see
         corners = torch.tensor([row * grid + column for row, column, _ in squares])
         design = 2 * asked[:, corners[players]].double() - 1
         shares[players], errors[players] = shares_of(design, answers, total, weight[players])
-        room = int(ROOM * pairs * i / (rounds - 1)) if rounds > 1 else 0
+        room = int(MAX_CELLS_PER_PAIR * pairs * i / (rounds - 1)) if rounds > 1 else 0
         if i < rounds:
-            squares = quartered(squares, shares, errors, room, grid // MIDDLE)
-    kept = players & (shares.abs() > NOISE * errors)
+            squares = quartered(squares, shares, errors, room, grid // MIDDLE_CELLS)
+    kept = players & (shares.abs() > MIN_STANDARD_ERRORS * errors)
     if kept.any():
         design = 2 * asked[:, corners[kept]].double() - 1
         shares = torch.zeros_like(shares)
@@ -219,7 +219,7 @@ def quartered(
         row, column, side = squares[i]
         if len(result) + 3 > room:
             break
-        firm = 8 * NOISE if side <= whole else 1
+        firm = 8 * MIN_STANDARD_ERRORS if side <= whole else 1
         if side == 1 or shares[i].abs() <= firm * errors[i]:
             continue
         result.remove(squares[i])
@@ -381,7 +381,7 @@ def _check(source: Tensor, counterfactual: Tensor, queries: int, grid: int, f: s
         raise GCDError(
             f"A grid of {grid} cells a side is not possible; take a power of 2 from 2 to {most}."
         )
-    coarse = min(COARSE, grid) ** 2
+    coarse = min(COARSEST_CELLS, grid) ** 2
     if queries < 2 * coarse + 2:
         raise GCDError(
             f"{queries} queries are too few for {coarse} cells; take {2 * coarse + 2} or more."

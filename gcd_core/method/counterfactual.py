@@ -9,7 +9,7 @@ LOWEST_LOSS = "lowest-loss"  # the paper's: the lowest CF loss among the flipped
 WHOLE = "whole"  # as far as the path goes
 CHOICES = (SMALLEST, LOWEST_LOSS, WHOLE)
 MARGIN = 0.25  # beyond the threshold: convincing from a probability of 0.75 on, or 0.25 down
-MOST_MARGIN = 0.5  # no probability lies further beyond the threshold
+MAX_MARGIN = 0.5  # no probability lies further beyond the threshold
 
 
 def check_counterfactual(choice: str, margin: float) -> None:
@@ -18,8 +18,8 @@ def check_counterfactual(choice: str, margin: float) -> None:
         raise GCDError(
             f"There is no counterfactual {choice!r}; choose one of {', '.join(CHOICES)}."
         )
-    if not 0 <= margin <= MOST_MARGIN:
+    if not 0 <= margin <= MAX_MARGIN:
         raise GCDError(
             f"The margin {margin} is none that a probability can have beyond the threshold; take "
-            f"0 to {MOST_MARGIN}."
+            f"0 to {MAX_MARGIN}."
         )

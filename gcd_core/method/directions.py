@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.files import atomic_write
+from gcd_core.files import atomic_write, read_safetensors
 from gcd_core.generators.base import Generator
 from gcd_core.method.loss import cf_loss
 from gcd_core.method.models import Models
 from gcd_core.method.proxy import Proxy
 
 FORMAT = "gcd-directions-1"
-LARGEST_FILE = 64 * 1024**2
+MAX_FILE_BYTES = 64 * 1024**2
 NAME = re.compile(r"g|[hw][1-9][0-9]{0,3}")
 PROXY = "proxy."
 REACH_POINTS = 12  # on each side of the source, where a direction's reach is measured
@@ -249,15 +249,13 @@ def load_directions(path: str | Path, domain: Models | None = None) -> Direction
     if not path.is_file():
         raise GCDError(f"There is no file {path.name}; give one that `save` wrote.")
     size = path.stat().st_size
-    if size > LARGEST_FILE:
+    if size > MAX_FILE_BYTES:
         raise GCDError(
             f"{path.name} has {size / 1024**2:.0f} MiB; files of directions have "
-            f"{LARGEST_FILE // 1024**2} at most, so this is another kind of file."
+            f"{MAX_FILE_BYTES // 1024**2} at most, so this is another kind of file."
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header, tensors = read_safetensors(path)
     except (SafetensorError, OSError) as error:
         raise GCDError(
             f"{path.name} is not a safetensors file or is cut short; give one that `save` wrote."

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.files import atomic_write
+from gcd_core.files import atomic_write, read_safetensors
 from gcd_core.generators.base import Latent
 from gcd_core.method.models import Models
 
@@ -20,7 +20,7 @@ FORMAT = "gcd-off-distribution-1"
 SHAPES = {"mean": 1, "std": 1, "centre": 1, "spread": 1, "threshold": 0}
 FEATURES = 3
 BATCH = 16
-FEWEST_IMAGES = 20
+MIN_IMAGES = 20
 UNLIKE = (
     "Unlike the images that the models learned from: the answers may mean nothing "
     "(off-distribution score {:.1f}, usual up to {:.1f})."
@@ -109,9 +109,7 @@ def load_off_distribution(path: str | Path, generator: str) -> OffDistribution:
     """
     path = Path(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header, tensors = read_safetensors(path)
     except (SafetensorError, OSError) as error:
         raise GCDError(
             f"{path} is missing or no whole safetensors file; make it with `calibrate`."
@@ -157,10 +155,10 @@ def calibrate(
     GCDError
         If there are too few images, or the share is none.
     """
-    if len(train) < 2 or len(validation) < FEWEST_IMAGES:
+    if len(train) < 2 or len(validation) < MIN_IMAGES:
         raise GCDError(
             f"{len(train)} training and {len(validation)} validation images are too few to "
-            f"calibrate on; give {FEWEST_IMAGES} or more of each."
+            f"calibrate on; give {MIN_IMAGES} or more of each."
         )
     if not 0 < false_alarms < 1:
         raise GCDError(f"A share of false alarms lies between 0 and 1, unlike {false_alarms}.")

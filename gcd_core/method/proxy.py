@@ -21,8 +21,8 @@ BATCH = 128
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-2
 PATIENCE = 5  # validation losses whose mean the next one must not exceed
-FEWEST_STEPS = 500
-MOST_EPOCHS = 300
+MIN_STEPS = 500
+MAX_EPOCHS = 300
 SIGMOID_GAIN = 4.0  # undoes the slope of a sigmoid at 0, which is 1/4
 FIRST_GAIN = 0.25  # keeps the first sigmoids in their linear part
 EpochProgress = Callable[[int, int, list[float], list[float]], None]
@@ -201,7 +201,7 @@ def _train(
     """Train all networks, each until it is over, and leave each with its best weights."""
     train_losses: list[float] = []
     validation_losses: list[float] = []
-    for epoch in range(MOST_EPOCHS):
+    for epoch in range(MAX_EPOCHS):
         if cancel is not None and cancel.is_set():
             raise Cancelled
         for training in trainings:
@@ -209,7 +209,7 @@ def _train(
         train_losses.append(fmean(training.train[-1] for training in trainings))
         validation_losses.append(fmean(training.validation[-1] for training in trainings))
         if progress is not None:
-            progress(epoch + 1, MOST_EPOCHS, train_losses, validation_losses)
+            progress(epoch + 1, MAX_EPOCHS, train_losses, validation_losses)
         if all(training.over for training in trainings):
             break
     for training in trainings:
@@ -234,7 +234,7 @@ class _Training:
         self.best = copy.deepcopy(network.state_dict())
         self._loss, self._kept, self._held_back = loss, kept, held_back
         self._generator = generator
-        self._fewest = FEWEST_STEPS / math.ceil(len(kept) / BATCH)
+        self._fewest = MIN_STEPS / math.ceil(len(kept) / BATCH)
         self._optimiser = torch.optim.AdamW(
             network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
         )

@@ -16,7 +16,7 @@ from gcd_core.method.search import Found, Samples
 from gcd_core.method.settings import VALIDATION_PART
 
 FIGURE = "repeatability"  # among a set's figures
-FEWEST = 4 * VALIDATION_PART  # samples, of whose halves a proxy can be learned
+MIN_SAMPLES = 4 * VALIDATION_PART  # samples, of whose halves a proxy can be learned
 HIGH, FAIR = 0.9, 0.7
 
 
@@ -84,7 +84,7 @@ def measure_repeatability(
     Cancelled
         If `cancel` is set.
     """
-    if len(samples) < FEWEST:
+    if len(samples) < MIN_SAMPLES:
         return None
     first = torch.arange(len(samples)) // 2 % 2 == 0
     try:

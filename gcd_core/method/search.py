@@ -14,6 +14,15 @@ from torch import Tensor
 from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.generators.base import Latent
 from gcd_core.method.directions import DirectionSet, derive_directions
+from gcd_core.method.independent_directions import (
+    INNER_REACH,
+    PLANE_REACH,
+    SampleSplit,
+    active_subspace,
+    independent_ways,
+    inner_offsets,
+    plane_offsets,
+)
 from gcd_core.method.loss import flip_sign
 from gcd_core.method.models import Models
 from gcd_core.method.perturbation import (
@@ -27,20 +36,11 @@ from gcd_core.method.perturbation import (
 from gcd_core.method.proxy import FittedProxy, fit_proxy
 from gcd_core.method.region import check_region, in_region, region_identity
 from gcd_core.method.settings import SettingChanges, Settings
-from gcd_core.method.ways import (
-    INNER,
-    PLANE,
-    Parts,
-    independent_ways,
-    inner_offsets,
-    plane_offsets,
-    read_axes,
-)
 
-BLOCK = 128  # perturbations drawn at a time, so that more samples begin with the same ones
-FIRST = 256  # samples around the source, at most, before it is carried to the decision boundary
-STOPS = 16  # pictures decoded on the way there
-UNREAD = 0.05  # log-odds: a spread of answers beside g below which a classifier reads nothing there
+DRAWN_TOGETHER = 128  # perturbations; more samples begin with the same ones
+FIRST_SAMPLES = 256  # at most, around the source, before it moves to the decision boundary
+BOUNDARY_POINTS = 16  # pictures decoded on the way there
+MIN_LOGIT_STD = 0.05  # log-odds; below it a classifier reads nothing beside g
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Progress:
 class Question:
     """What decides every sample's answer: two searches that agree in it can share samples.
 
-    `first` is how many samples lie around the source before it is carried to the decision boundary,
+    `first` is how many samples lie around the source before it moves to the decision boundary,
     by a proxy that `lam` was the weight of; both are None where it stays where it is. `ball` is how
     many lie in the ball, and `plane` how many in the plane orthogonal to the g of those, before the
     rest is drawn along the axes that the classifier reads there; both are None where all lie in the
@@ -109,7 +109,7 @@ class Question:
         cls, domain: Models, label: str, settings: Settings, masks: Tensor | None = None
     ) -> Question:
         """The question that a search with these settings asks."""
-        parts = Parts.of(settings.n_samples) if settings.n_ways else None
+        parts = SampleSplit.of(settings.n_samples) if settings.n_ways else None
         in_ball = parts.ball if parts else settings.n_samples
         return cls(
             label=label,
@@ -121,7 +121,7 @@ class Question:
             generator=domain.generator.identity,
             classifier=domain.classifier.identity,
             perceptual=domain.perceptual.identity,
-            first=min(FIRST, in_ball // 2) if settings.boundary else None,
+            first=min(FIRST_SAMPLES, in_ball // 2) if settings.boundary else None,
             lam=float(settings.lam) if settings.boundary or settings.n_ways else None,
             ball=parts.ball if parts else None,
             plane=parts.plane if parts else None,
@@ -147,7 +147,7 @@ class Samples:
     logits, distances : Tensor (N,)
         The label's log-odds, and LPIPS to the source.
     boundary : Tensor (1, D) or None
-        Where the decision boundary was met, once the source has been carried there.
+        Where the decision boundary was met, once the source has moved there.
     """
 
     question: Question
@@ -433,7 +433,7 @@ class _Run:
         before = None
         for n in _stages(settings, question):
             if question.first is not None and n > question.first:
-                self.carry(image, question, settings, batch_size)
+                self.move_to_boundary(image, question, settings, batch_size)
             samples = self.sample(image, question, n, batch_size)
             fitted = self.fit(samples, settings.lam)
             self.stop_if_cancelled()
@@ -444,8 +444,10 @@ class _Run:
                 before = g
         return samples, fitted
 
-    def carry(self, image: Tensor, question: Question, settings: Settings, batch_size: int) -> None:
-        """Carry the source to the decision boundary along a first g, unless that has been done.
+    def move_to_boundary(
+        self, image: Tensor, question: Question, settings: Settings, batch_size: int
+    ) -> None:
+        """Move the source to the decision boundary along a first g, unless that has been done.
 
         The boundary is where the logit crosses 0 between two of the pictures decoded on the way; a
         walk that ends before it stops where the logit is nearest to 0.
@@ -456,9 +458,9 @@ class _Run:
         samples = self.sample(image, question, question.first, batch_size)
         _, (g,), _ = self.derive(samples, self.fit(samples, settings.lam), settings, n_h=0)
         self.stop_if_cancelled()
-        self.report("carry", 0, STOPS)
+        self.report("carry", 0, BOUNDARY_POINTS)
         toward = flip_sign(samples.source_probability)
-        alphas = toward * torch.linspace(0, self.domain.alpha_max, STOPS)
+        alphas = toward * torch.linspace(0, self.domain.alpha_max, BOUNDARY_POINTS)
         latent = samples.latent.to(self.domain.device)
         z_sem = latent.z_sem.cpu() + alphas[:, None] * g
         codes = latent.with_z_sem(z_sem.to(latent.z_sem))
@@ -467,7 +469,7 @@ class _Run:
         alpha = _crossing(alphas, answers.logits)
         assert self.samples is not None
         self.samples = replace(self.samples, boundary=latent.z_sem.cpu() + alpha * g)
-        self.report("carry", STOPS, STOPS)
+        self.report("carry", BOUNDARY_POINTS, BOUNDARY_POINTS)
 
     def ways(
         self,
@@ -489,13 +491,13 @@ class _Run:
         plane = centre + plane_offsets(question.plane, g, question.radius, seed)
         samples = self.ask(image, question, torch.cat([samples.z_sem, plane]), batch_size)
         beside = samples[question.ball :]
-        if beside.logits.std() < UNREAD:  # the rest of the samples is spared
+        if beside.logits.std() < MIN_LOGIT_STD:  # the rest of the samples is spared
             return samples, self.fit(samples, settings.lam), torch.empty(0, len(g))
-        read = read_axes(self.fit(beside, 0.0, PLANE * question.radius).proxy, plane, g)
+        read = active_subspace(self.fit(beside, 0.0, PLANE_REACH * question.radius).proxy, plane, g)
         self.stop_if_cancelled()
         inner = centre + inner_offsets(settings.n_samples - len(samples), read, g, alpha_max, seed)
         samples = self.ask(image, question, torch.cat([samples.z_sem, inner]), batch_size)
-        chosen_on = self.fit(samples[-len(inner) :], 0.0, INNER * alpha_max).proxy
+        chosen_on = self.fit(samples[-len(inner) :], 0.0, INNER_REACH * alpha_max).proxy
         fitted = self.fit(samples, settings.lam)
         self.stop_if_cancelled()
         axes = torch.cat([g[None], read])
@@ -575,11 +577,11 @@ def _crossing(alphas: Tensor, logits: Tensor) -> float:
 def _stages(settings: Settings, question: Question) -> list[int]:
     """How many samples in the ball to have, time after time: all, or 128, 256, ... and at last all.
 
-    Where the first ones serve to carry the source away, only numbers beyond theirs.
+    Where the first ones serve to move the source, only numbers beyond theirs.
     """
     if settings.settle is None:
         return [settings.n_samples if question.ball is None else question.ball]
-    sizes = [BLOCK]
+    sizes = [DRAWN_TOGETHER]
     while sizes[-1] < settings.n_samples:
         sizes.append(2 * sizes[-1])
     return [*(size for size in sizes[:-1] if size > (question.first or 0)), settings.n_samples]
@@ -627,8 +629,8 @@ def _perturbations(question: Question, n: int, dim: int) -> Tensor:
     """The first n perturbations (n, D) of a seed; more of them begin with the same ones."""
     generator = torch.Generator().manual_seed(question.seed)
     blocks = [
-        sample_ball(BLOCK, dim, question.radius, generator, question.antithetic)
-        for _ in range(math.ceil(n / BLOCK))
+        sample_ball(DRAWN_TOGETHER, dim, question.radius, generator, question.antithetic)
+        for _ in range(math.ceil(n / DRAWN_TOGETHER))
     ]
     return torch.cat(blocks)[:n]
 

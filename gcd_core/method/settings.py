@@ -11,11 +11,11 @@ from gcd_core.generators.diffae.solvers import DISTILLED
 
 VALIDATION_PART = 9  # one part in nine of the samples validates the proxy: as many at least
 # The smallest that a search takes.
-LEAST = {"n_samples": VALIDATION_PART, "n_h": 0, "lam": 0, "n_ways": 0, "max_cosine": 0}
+MIN_SETTINGS = {"n_samples": VALIDATION_PART, "n_h": 0, "lam": 0, "n_ways": 0, "max_cosine": 0}
 LEAST_FOR_WAYS = (
     6 * VALIDATION_PART
 )  # samples, of which a sixth is a part that a proxy is fitted to
-MOST_COSINE = 0.3
+MAX_COSINE = 0.3
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Settings:
         Hessian are taken at it. Far from the boundary a saturated classifier is flat.
     n_ways : int
         Independent ways to look for beside g and the h-directions, fewer than the size of z_sem. No
-        query more: most of the samples then lie where ways show (`gcd_core.method.ways`).
+        query more: most of the samples then lie where ways show (`independent_directions`).
     max_cosine : float
         The cosine with g at which a way may lean toward the flip; 0 to 0.3.
     seed : int
@@ -108,16 +108,16 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise GCDError(f"{name} is {value!r}; give a whole number.")
-        if self.n_samples < LEAST["n_samples"]:
+        if self.n_samples < MIN_SETTINGS["n_samples"]:
             raise GCDError(
                 f"{self.n_samples} samples cannot train a proxy and validate it; take "
                 f"{VALIDATION_PART} or more (1,024 are usual)."
             )
-        if not LEAST["n_h"] <= self.n_h <= z_sem_size:
+        if not MIN_SETTINGS["n_h"] <= self.n_h <= z_sem_size:
             raise GCDError(f"{self.n_h} h-directions are not to be had; take 0 to {z_sem_size}.")
         if not 0 <= self.seed < 2**63:
             raise GCDError(f"The seed {self.seed} is out of range; take 0 or more, below 2**63.")
-        if not LEAST["lam"] <= self.lam < math.inf:
+        if not MIN_SETTINGS["lam"] <= self.lam < math.inf:
             raise GCDError(f"The weight of LPIPS, lam, is {self.lam}; give 0 or a positive number.")
         check_radius(self.radius)
         check_steps(self.steps, self.batch_size)
@@ -133,13 +133,13 @@ class Settings:
 
     def _check_ways(self, z_sem_size: int) -> None:
         """Refuse what no ways can be looked for with."""
-        if not LEAST["n_ways"] <= self.n_ways < z_sem_size:
+        if not MIN_SETTINGS["n_ways"] <= self.n_ways < z_sem_size:
             raise GCDError(
                 f"{self.n_ways} ways beside g are not to be had; take 0 to {z_sem_size - 1}."
             )
-        if not LEAST["max_cosine"] <= self.max_cosine <= MOST_COSINE:
+        if not MIN_SETTINGS["max_cosine"] <= self.max_cosine <= MAX_COSINE:
             raise GCDError(
-                f"max_cosine is {self.max_cosine}; take 0 (orthogonal to g) to {MOST_COSINE}."
+                f"max_cosine is {self.max_cosine}; take 0 (orthogonal to g) to {MAX_COSINE}."
             )
         if not self.n_ways:
             return

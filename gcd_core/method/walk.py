@@ -25,7 +25,7 @@ from gcd_core.method.perturbation import Answers, ask, check_image, check_label,
 from gcd_core.method.region import check_region, in_region
 from gcd_core.method.settings import check_steps
 
-HALVINGS = 4  # of the step in which a path becomes convincing: to a sixteenth of it
+BISECTION_STEPS = 4  # of the step in which a path becomes convincing: to a sixteenth of it
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Path:
     margin : float
         How far beyond the threshold the probability of a convincing point lies, 0 to 0.5.
     refined : tuple of int
-        Indices of the points that `narrow` added to those that were walked.
+        Indices of the points that `bisect` added to those that were walked.
     region : Tensor (1, H, W), bool, or None
         Where the images may differ from the source; None where everywhere.
     """
@@ -293,11 +293,11 @@ def walk(
     path = path_of(domain, label, name, source, source_probability, along, batches, lam)
     path = replace(path, choice=choice, margin=margin, region=masks)
 
-    def narrowing(done: int, total: int) -> None:
+    def bisecting(done: int, total: int) -> None:
         if progress is not None:
             progress(len(along) + done, len(along) + total)
 
-    return narrow(domain, [path], vector, latent, lam, solver, steps, narrowing, cancel)[0]
+    return bisect(domain, [path], vector, latent, lam, solver, steps, bisecting, cancel)[0]
 
 
 @torch.inference_mode()
@@ -365,11 +365,11 @@ def walk_many(
         answers = ask(domain, in_region(own, source, mask), source, label)
         path = path_of(domain, label, direction.name, source, probability, alphas, [answers], None)
         paths.append(replace(path, choice=choice, margin=margin, region=mask))
-    return narrow(domain, paths, direction, latent)
+    return bisect(domain, paths, direction, latent)
 
 
 @torch.inference_mode()
-def narrow(
+def bisect(
     domain: Models,
     paths: Sequence[Path],
     direction: Direction | Tensor,
@@ -415,10 +415,10 @@ def narrow(
         own = [(paths[int(i)].source, paths[int(i)].region) for i in which]
         return torch.cat([in_region(x, *of) for x, of in zip(decoded, own, strict=True)])
 
-    return narrow_along(domain, paths, images_at, lam, progress, cancel)
+    return bisect_along(domain, paths, images_at, lam, progress, cancel)
 
 
-def narrow_along(
+def bisect_along(
     domain: Models,
     paths: Sequence[Path],
     images_at: Callable[[Tensor, Tensor], Tensor],
@@ -426,17 +426,17 @@ def narrow_along(
     progress: BatchProgress | None = None,
     cancel: Cancel | None = None,
 ) -> list[Path]:
-    """Narrow paths of any kind, as `narrow` does those along a direction.
+    """Bisect paths of any kind, as `bisect` does those along a direction.
 
     Parameters
     ----------
     domain, paths, lam, progress, cancel
-        As of `narrow`.
+        As of `bisect`.
     images_at : callable
         Given the indices (n,) of paths and a position (n,) on each, the images (n, C, H, W) there.
     """
     paths = list(paths)
-    for halving in range(HALVINGS):
+    for halving in range(BISECTION_STEPS):
         steps_to_halve = [(i, step) for i, path in enumerate(paths) if (step := _step(path))]
         if not steps_to_halve:
             break
@@ -450,7 +450,7 @@ def narrow_along(
             answers = ask(domain, image, source, paths[i].label)
             paths[i] = _with_point(domain, paths[i], max(step), alpha, answers, lam)
         if progress is not None:
-            progress(halving + 1, HALVINGS)
+            progress(halving + 1, BISECTION_STEPS)
     return paths
 
 

@@ -142,9 +142,9 @@ class Sheet:
             )
         )
 
-    def rule(self, y: float, x: float = MARGIN, width: float = INNER, colour: str = LINE) -> None:
+    def rule(self, y: float, x: float = MARGIN, width: float = INNER) -> None:
         """A hairline."""
-        self.box(x, y, width, 0.2, colour)
+        self.box(x, y, width, 0.2, LINE)
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
         """An empty plot."""

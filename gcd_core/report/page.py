@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FORMATS = ("pdf", "png")
-MOST_LABELS, FEW_LABELS, MOST_WARNINGS = 12, 5, 3
+MAX_LABELS, FEW_LABELS, MAX_WARNINGS = 12, 5, 3
 NOTICE = (
     "Research use only. Not a medical device, not for diagnosis. The changed image is synthetic: "
     "it shows what this classifier reacts to, and is no forecast of a patient's course."
 )
-ROW, LEAST_ROW, WIDE_ROW = 8.6, 7.6, 11.6  # one label's bars
+ROW, MIN_ROW, WIDE_ROW = 8.6, 7.6, 11.6  # one label's bars
 HEAD_OF_BARS = 11.0
 HEAD_OF_CURVE, LEFT_OF_CURVE = 9.4, 9.5  # its title and keys, its percentages
 FOOT, NOTICE_LINE = 238.0, 277.0  # where the settings and the notice begin
@@ -113,7 +113,7 @@ def _head(sheet: Sheet, report: Report) -> float:
     finding = f"{label.positive} {percent(label.before)}; {how}, {percent(label.after)}: {outcome}."
     y = sheet.paragraph(MARGIN, 46, finding, INNER, 10, INK, 4.8, most=3)
     y += 1 if report.warnings else 0
-    for warning in report.warnings[:MOST_WARNINGS]:
+    for warning in report.warnings[:MAX_WARNINGS]:
         lines = sheet.wrapped(warning, INNER - 7, 8.5, most=2)
         sheet.box(MARGIN, y - 3.2, INNER, 4.2 * len(lines) + 2, WELL)
         sheet.box(MARGIN, y - 3.2, 0.9, 4.2 * len(lines) + 2, INK)
@@ -180,7 +180,7 @@ def _predictions_and_curve(sheet: Sheet, report: Report, y: float) -> None:
     right, room = MARGIN + COLUMN + 3 * GAP, FOOT - 6 - y
     few = len(report.labels) <= FEW_LABELS
     if not few or HEAD_OF_BARS + len(report.labels) * WIDE_ROW + 38 > room:
-        most = min(MOST_LABELS, int((room - HEAD_OF_BARS) / LEAST_ROW))
+        most = min(MAX_LABELS, int((room - HEAD_OF_BARS) / MIN_ROW))
         which = shown_labels(report, most)
         _bars(sheet, report, y, which, min(ROW, (room - HEAD_OF_BARS) / len(which)))
         height = min(46, room - 60)
@@ -193,7 +193,7 @@ def _predictions_and_curve(sheet: Sheet, report: Report, y: float) -> None:
         _reading(sheet, report, below, FOOT - 6)
 
 
-def shown_labels(report: Report, most: int = MOST_LABELS) -> list[int]:
+def shown_labels(report: Report, most: int = MAX_LABELS) -> list[int]:
     """Which labels have bars: all, or the explained one and those that change most."""
     if len(report.labels) <= most:
         return list(range(len(report.labels)))

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from gcd_core.bridge.bridge import Bridge, save_bridge
-from gcd_core.bridge.network import BridgeNetwork
+from gcd_core.bridge.bridge_network import BridgeNetwork
 from gcd_core.bridge.schedule import Schedule
 from gcd_core.errors import GCDError
 from gcd_core.generators.device import choose_device
 from gcd_core.images.dataset import load_split
 from gcd_core.images.free_form import free_form_masks
-from gcd_core.images.reading import FITS
 from gcd_core.perceptual import LPIPS
 from gcd_core.training.augmentation import augment_gently
 from gcd_core.training.loop import (
@@ -29,6 +28,7 @@ from gcd_core.training.loop import (
     spread,
     write_json,
 )
+from gcd_core.training.options import add_data, add_run, add_shape
 
 WATCHED = 32  # held-out images that the log measures
 WATCHED_STEPS = 20  # of the bridge, for them
@@ -38,14 +38,9 @@ EARLIEST = 1e-3  # of the times that are learned
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `train bridge`."""
-    parser.add_argument("--data", required=True, help="zip file or folder of images")
-    parser.add_argument("--labels", help="CSV with file, split, patient (default: beside the data)")
-    parser.add_argument("--fit", choices=FITS, default="stretch", help="as the domain's `fit`")
-    parser.add_argument("--out", required=True, help="folder for checkpoint, log, grids, weights")
-    parser.add_argument("--minutes", type=float, default=60, help="training time, resumptions in")
-    parser.add_argument("--steps", type=int, help="stop after so many steps, if sooner")
-    parser.add_argument("--size", type=int, default=128, help="side of the images")
-    parser.add_argument("--channels", type=int, default=1, choices=(1, 3))
+    add_data(parser, "file, split, patient", "checkpoint, log, grids, weights")
+    add_run(parser, minutes=60, batch=16, rate=5e-4)
+    add_shape(parser)
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 160, 256])
     parser.add_argument("--blocks", type=int, nargs="+", default=[1, 1, 2, 2])
     parser.add_argument(
@@ -56,11 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[0, 0, 1, 1],
         help="whether each resolution has self-attention",
     )
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
 
 
 def main(args: argparse.Namespace) -> None:

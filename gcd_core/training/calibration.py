@@ -1,4 +1,4 @@
-"""Calibration: probabilities that are as frequent as they say."""
+"""Calibration: scale logits so that probabilities match the observed frequencies."""
 
 import torch
 from torch import Tensor, nn

@@ -22,7 +22,6 @@ from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.generators.device import choose_device
 from gcd_core.images.dataset import load_split
-from gcd_core.images.reading import FITS
 from gcd_core.training.augmentation import augment_strongly
 from gcd_core.training.calibration import fold_platt_scaling
 from gcd_core.training.loop import EMA, Learner, Plan, Training, autocast, run, write_json
@@ -33,6 +32,7 @@ from gcd_core.training.measures import (
     plot_reliability,
     robustness,
 )
+from gcd_core.training.options import add_data, add_run, add_shape
 
 LABELS = ["pneumonia=bacterial,viral:normal", "bacterial=bacterial:viral"]
 SMOOTHING = 0.02
@@ -40,15 +40,9 @@ SMOOTHING = 0.02
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `train classifier`."""
-    parser.add_argument("--data", required=True, help="zip file or folder of images")
-    parser.add_argument("--labels", help="CSV with file, label, split, patient (default: beside)")
-    parser.add_argument(
-        "--fit",
-        choices=FITS,
-        default="stretch",
-        help="how images that are no squares become so; the domain's `fit` is to be the same",
-    )
-    parser.add_argument("--out", required=True, help="folder for checkpoint, log, plots, weights")
+    add_data(parser, "file, label, split, patient", "checkpoint, log, plots, weights")
+    add_run(parser, minutes=8, batch=64, rate=2e-3, steps=False)
+    add_shape(parser)
     parser.add_argument(
         "--label",
         action="append",
@@ -57,22 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--architecture", default="densenet", choices=sorted(ARCHITECTURES))
     parser.add_argument("--options", default="{}", help="the architecture's options, as JSON")
-    parser.add_argument("--minutes", type=float, default=8, help="training time, resumptions in")
     parser.add_argument(
         "--epochs", type=float, default=math.inf, help="stop after so many, if sooner"
     )
-    parser.add_argument("--size", type=int, default=128, help="side of the images")
-    parser.add_argument("--channels", type=int, default=1, choices=(1, 3))
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=0.02)
     parser.add_argument("--ema", type=float, default=0.998, help="decay of the averaged weights")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
 
 
 @dataclass(frozen=True)
-class Task:
+class LabelTask:
     """A label to learn: which values of the table's `label` column are positive, which negative."""
 
     name: str
@@ -80,7 +67,7 @@ class Task:
     negatives: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str) -> "Task":
+    def parse(cls, text: str) -> "LabelTask":
         """Read `name=positives:negatives`, each side separated by commas."""
         name, _, sides = text.partition("=")
         positives, _, negatives = sides.partition(":")
@@ -90,7 +77,7 @@ class Task:
         return task
 
 
-def targets_of(table: dict[str, list[str]], tasks: list[Task]) -> Tensor:
+def targets_of(table: dict[str, list[str]], tasks: list[LabelTask]) -> Tensor:
     """1, 0 or NaN (does not count) for each row and task: (N, L), float32.
 
     Raises
@@ -135,7 +122,7 @@ def main(args: argparse.Namespace) -> None:
     """Train until the time is up; calibrate, export and measure the best averaged weights."""
     device, out = choose_device(args.device), Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    tasks = [Task.parse(text) for text in args.label or LABELS]
+    tasks = [LabelTask.parse(text) for text in args.label or LABELS]
     options = json.loads(args.options)
     names = ("architecture", "options", "size", "channels", "batch", "lr", "weight_decay", "ema")
     settings = {name: getattr(args, name) for name in (*names, "seed")}
@@ -194,7 +181,7 @@ class ClassifierTraining(Training):
         The options of `train classifier`.
     network : nn.Module
         On the device to work on.
-    tasks : list of Task
+    tasks : list of LabelTask
         What its outputs stand for.
     learned, held_out : tuple of Tensor
         Images (N, C, S, S), uint8, and targets (N, L): to learn from, and to choose the best by.
@@ -204,7 +191,7 @@ class ClassifierTraining(Training):
         self,
         args: argparse.Namespace,
         network: nn.Module,
-        tasks: list[Task],
+        tasks: list[LabelTask],
         learned: tuple[Tensor, Tensor],
         held_out: tuple[Tensor, Tensor],
     ) -> None:
@@ -295,7 +282,7 @@ def predict(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
 
 
 def export(
-    network: nn.Module, out: Path, settings: dict[str, Any], tasks: list[Task], options: dict
+    network: nn.Module, out: Path, settings: dict[str, Any], tasks: list[LabelTask], options: dict
 ) -> dict[str, Any]:
     """Write `classifier.safetensors` and the table for domain.toml; return the table.
 

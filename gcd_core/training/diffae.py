@@ -27,7 +27,6 @@ from gcd_core.generators.weights import (
 )
 from gcd_core.generators.whitening import Whitening
 from gcd_core.images.dataset import load_split
-from gcd_core.images.reading import FITS
 from gcd_core.training.augmentation import augment_gently
 from gcd_core.training.decorrelation import Decorrelation
 from gcd_core.training.loop import (
@@ -41,6 +40,7 @@ from gcd_core.training.loop import (
     save_grid,
     spread,
 )
+from gcd_core.training.options import add_data, add_run, add_shape
 
 CODEC_CONFIG, CODEC_WEIGHTS = "codec.json", "codec.safetensors"
 MEAN_WEIGHT = 0.5  # of the squared error of what the code says by itself, beside the noise's
@@ -50,20 +50,10 @@ DECORRELATED = 4096  # inputs, moved ones among them, whose codes have unit cova
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `train diffae`."""
-    parser.add_argument("--data", required=True, help="zip file or folder of images")
-    parser.add_argument("--labels", help="CSV with file, split, patient (default: beside the data)")
-    parser.add_argument(
-        "--fit",
-        choices=FITS,
-        default="stretch",
-        help="how images that are no squares become so; the domain's `fit` is to be the same",
-    )
-    parser.add_argument("--out", required=True, help="folder for checkpoint, log, grids, weights")
+    add_data(parser, "file, split, patient", "checkpoint, log, grids, weights")
+    add_run(parser, minutes=60, batch=32, rate=4e-4)
+    add_shape(parser, " (with no codec)")
     parser.add_argument("--codec", help="folder that `train vae` wrote (default: work on pixels)")
-    parser.add_argument("--minutes", type=float, default=60, help="training time, resumptions in")
-    parser.add_argument("--steps", type=int, help="stop after so many steps, if sooner")
-    parser.add_argument("--size", type=int, default=128, help="side of the images (with no codec)")
-    parser.add_argument("--channels", type=int, default=1, choices=(1, 3), help="(with no codec)")
     parser.add_argument("--model-channels", type=int, default=96)
     parser.add_argument("--channel-mult", type=int, nargs="+", default=[1, 2, 2])
     parser.add_argument("--attention", type=int, nargs="*", default=[8], help="resolutions")
@@ -87,12 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-weight", type=float, default=5.0, help="bound of the loss weight")
     parser.add_argument("--augmentations", type=int, default=3, help="moved copies of each image")
     parser.add_argument("--dropout", type=float, default=0.0)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=4e-4)
     parser.add_argument("--ema", type=float, default=0.9995)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--grid-minutes", type=float, default=10, help="time between sample grids")
-    parser.add_argument("--device", default="auto")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -200,7 +186,7 @@ class DiffusionTraining(Training):
         return [loss + MEAN_WEIGHT * said, of_mean], {"loss": errors.mean(), "mean_loss": of_mean}
 
     def _codes_now(self, raw: Tensor, step: int) -> Tensor:
-        """What the U-Net is given of the encoder's codes (N, D); statistics follow the batch."""
+        """Return the codes (N, D) that the U-Net gets; update their statistics by the batch."""
         momentum = 0.01 if step > 100 else 0.1
         if self.decorrelation is None:
             self.z_sem_std.lerp_(raw.detach().std(0), momentum)

@@ -33,7 +33,6 @@ from gcd_core.generators.weights import (
     save_generator,
 )
 from gcd_core.images.dataset import load_split
-from gcd_core.images.reading import FITS
 from gcd_core.method.settings import check_radius
 from gcd_core.training.augmentation import augment_gently
 from gcd_core.training.loop import (
@@ -46,6 +45,7 @@ from gcd_core.training.loop import (
     save_grid,
     spread,
 )
+from gcd_core.training.options import add_data, add_run
 
 IMAGES, CODES = 16, 2  # images that fresh rows come from, and perturbed codes of each
 HELD_OUT = 32
@@ -54,15 +54,8 @@ HELD_OUT = 32
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `train distilled`."""
     parser.add_argument("--of", required=True, help="folder with generator.json and its weights")
-    parser.add_argument("--data", required=True, help="zip file or folder of images")
-    parser.add_argument("--labels", help="CSV with file, split, patient (default: beside the data)")
-    parser.add_argument(
-        "--fit",
-        choices=FITS,
-        default="stretch",
-        help="how images that are no squares become so; the domain's `fit` is to be the same",
-    )
-    parser.add_argument("--out", required=True, help="folder for checkpoint, log, grids, weights")
+    add_data(parser, "file, split, patient", "checkpoint, log, grids, weights")
+    add_run(parser, minutes=60, batch=16, rate=1e-4)
     parser.add_argument(
         "--times",
         type=int,
@@ -73,18 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--radius", type=float, default=8.0, help="of the ball of codes (the domain's of `find`)"
     )
-    parser.add_argument("--minutes", type=float, default=60, help="training time, resumptions in")
-    parser.add_argument("--steps", type=int, help="stop after so many steps, if sooner")
     parser.add_argument("--kept", type=int, default=16384, help="most rows to learn from at a time")
     parser.add_argument(
         "--reuse", type=int, default=8, help="training steps to each draw of images"
     )
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--ema", type=float, default=0.995)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--export-minutes", type=float, default=10, help="time between exports")
-    parser.add_argument("--device", default="auto")
 
 
 def main(args: argparse.Namespace) -> None:

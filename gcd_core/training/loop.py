@@ -27,7 +27,7 @@ from gcd_core.generators.device import choose_precision
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_VERSION = 2
 # Options that a run may be resumed with others of.
-FREE = ("out", "device", "data", "labels", "minutes", "steps")
+CHANGEABLE_OPTIONS = ("out", "device", "data", "labels", "minutes", "steps")
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -245,8 +245,12 @@ def run(training: Training, plan: Plan) -> Finished:
 
 
 def run_settings(args: argparse.Namespace, *free: str) -> dict[str, Any]:
-    """The options that a run must share with the one that it resumes: all but FREE and `free`."""
-    return {name: value for name, value in vars(args).items() if name not in (*FREE, *free)}
+    """All options but `CHANGEABLE_OPTIONS` and `free`: what a resumed run must be given again."""
+    return {
+        name: value
+        for name, value in vars(args).items()
+        if name not in (*CHANGEABLE_OPTIONS, *free)
+    }
 
 
 def save_checkpoint(path: Path, state: dict) -> None:

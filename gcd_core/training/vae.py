@@ -29,7 +29,6 @@ from gcd_core.generators.weights import (
 )
 from gcd_core.generators.whitening import Whitening
 from gcd_core.images.dataset import load_split
-from gcd_core.images.reading import FITS
 from gcd_core.perceptual import LPIPS
 from gcd_core.training.augmentation import augment_gently
 from gcd_core.training.discriminator import Discriminator, generator_losses, hinge_loss
@@ -45,6 +44,7 @@ from gcd_core.training.loop import (
     spread,
     write_json,
 )
+from gcd_core.training.options import add_data, add_run, add_shape
 from gcd_core.training.reconstruction import measure_reconstruction
 
 DISCRIMINATOR_RATE = 2e-4  # the peak of its learning rate
@@ -53,15 +53,9 @@ DISCRIMINATOR_STEPS = 300  # in which the weights of its losses grow from 0 to t
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `train vae`."""
-    parser.add_argument("--data", required=True, help="zip file or folder of images")
-    parser.add_argument("--labels", help="CSV with file, split, patient (default: beside the data)")
-    parser.add_argument(
-        "--fit",
-        choices=FITS,
-        default="stretch",
-        help="how images that are no squares become so; the domain's `fit` is to be the same",
-    )
-    parser.add_argument("--out", required=True, help="folder for checkpoint, log, grids, weights")
+    add_data(parser, "file, split, patient", "checkpoint, log, grids, weights")
+    add_run(parser, minutes=20, batch=32, rate=8e-4)
+    add_shape(parser)
     parser.add_argument(
         "--generator",
         action="store_true",
@@ -73,14 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "decoder further and write the generator anew; --latent-channels, --widths and --kl are "
         "not used then",
     )
-    parser.add_argument("--minutes", type=float, default=20, help="training time, resumptions in")
-    parser.add_argument("--steps", type=int, help="stop after so many steps, if sooner")
-    parser.add_argument("--size", type=int, default=128, help="side of the images")
-    parser.add_argument("--channels", type=int, default=1, choices=(1, 3))
     parser.add_argument("--latent-channels", type=int, default=8)
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 96, 160])
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--lpips", type=float, default=0.4, help="weight of LPIPS beside L1")
     parser.add_argument("--kl", type=float, default=5e-4, help="weight of the KL (nats an element)")
     parser.add_argument(
@@ -103,8 +91,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="codec.safetensors or a generator's index: the tensors whose shapes fit are the "
         "first weights",
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
 
 
 def main(args: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gcd_core.bridge.bridge import CONFIG_NAME, WEIGHTS_NAME, Bridge, load_bridge, save_bridge
-from gcd_core.bridge.network import BridgeNetwork
+from gcd_core.bridge.bridge_network import BridgeNetwork
 from gcd_core.bridge.schedule import Schedule
 from gcd_core.errors import GCDError
 from tests.bridge.fakes import known_bridge

@@ -8,9 +8,9 @@ import torch
 from gcd_core.bridge.paths import bridge_of, rcsb, rcsb_many
 from gcd_core.bridge.rcsb import Steering, steer
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.evaluate import summarise
+from gcd_core.evaluation.bridge_outcomes import BridgeOnBatches
 from gcd_core.evaluation.known_reasons import Region, RegionReader
-from gcd_core.evaluation.regions import BridgeOnBatches
+from gcd_core.evaluation.outcomes import summarise
 from gcd_core.images.free_form import free_form_masks
 from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
 from gcd_core.method.directions import Direction

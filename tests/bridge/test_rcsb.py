@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gcd_core.bridge.bridge import Bridge
-from gcd_core.bridge.network import BridgeNetwork
+from gcd_core.bridge.bridge_network import BridgeNetwork
 from gcd_core.bridge.rcsb import Adam, Steering, steer, white_box
 from gcd_core.bridge.schedule import Schedule
 from gcd_core.classifiers.base import BudgetExceeded

@@ -30,7 +30,7 @@ SLOPE = unit(8)
 @pytest.fixture(autouse=True, scope="module")
 def _short_training():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gcd_core.method.proxy.MOST_EPOCHS", 3)
+        patch.setattr("gcd_core.method.proxy.MAX_EPOCHS", 3)
         yield
 
 

@@ -9,8 +9,8 @@ import torch
 import gcd_core
 from gcd_core.__main__ import main
 from gcd_core.domains.finding import BUNDLED
-from gcd_core.evaluation import bench, speed
-from gcd_core.evaluation.evaluate import Cost
+from gcd_core.evaluation import paper_comparison, speed
+from gcd_core.evaluation.outcomes import Cost
 from tests.evaluation.domain import linear_domain
 
 pytestmark = pytest.mark.slow
@@ -42,8 +42,10 @@ def loaded(domain, monkeypatch, request):
 @pytest.fixture(scope="module")
 def result(domain):
     images = torch.cat([domain.load_image(path) for path in domain.examples])
-    size = bench.Size(samples=480, paper_samples=32, paper_images=2, paper_points=16, growth=())
-    return bench.compare(domain, images, "a", size)
+    size = paper_comparison.Size(
+        samples=480, paper_samples=32, paper_images=2, paper_points=16, growth=()
+    )
+    return paper_comparison.compare(domain, images, "a", size)
 
 
 def test_the_papers_cost_is_what_the_protocol_says(result):
@@ -92,15 +94,15 @@ def test_the_live_decoder_is_compared_with_the_full_one(domain, result):
     generator.live_solver = None
     try:
         images = domain.load_image(domain.examples[0])
-        assert bench._agreement_of_decoders(domain, images, None, "a") is None
+        assert paper_comparison._agreement_of_decoders(domain, images, None, "a") is None
     finally:
         del generator.live_solver
 
 
 def test_what_is_not_scaled_says_so(domain):
     images = domain.load_image(domain.examples[0])
-    size = bench.Size(samples=16, paper_samples=16, paper_images=1, growth=())
-    result = bench.compare(domain, images, "a", size)
+    size = paper_comparison.Size(samples=16, paper_samples=16, paper_images=1, growth=())
+    result = paper_comparison.compare(domain, images, "a", size)
     assert not result["find"]["scaled"] and not result["transfer"]["scaled"]
     assert result["find"]["paper"]["evaluations"] == 100 + 16 * 250
     assert set(result["agreement"]["find"]["flip_rate_of_g"]) == {"paper", "ours"}
@@ -108,12 +110,12 @@ def test_what_is_not_scaled_says_so(domain):
 
 def test_lengthened_scales_all_but_the_fixed_part():
     cost, fixed = Cost(100 + 250, 1 + 1, 3.0), Cost(100, 1, 1.0)
-    assert bench._lengthened(cost, fixed, 4) == Cost(100 + 1000, 1 + 4, 9.0)
-    assert bench._lengthened(cost, fixed, 4, keep=False) == Cost(1000, 4, 8.0)
+    assert paper_comparison._lengthened(cost, fixed, 4) == Cost(100 + 1000, 1 + 4, 9.0)
+    assert paper_comparison._lengthened(cost, fixed, 4, keep=False) == Cost(1000, 4, 8.0)
 
 
 def test_growth_counts_every_size(domain):
-    rows = bench.growth(domain, domain.load_image(domain.examples[0]), "a", (16, 32))
+    rows = paper_comparison.growth(domain, domain.load_image(domain.examples[0]), "a", (16, 32))
     assert [(row["samples"], row["evaluations"]) for row in rows] == [(16, 85), (32, 165)]
 
 

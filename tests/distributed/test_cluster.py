@@ -20,7 +20,7 @@ from gcd_core import load_domain
 from gcd_core.distributed.answers import AnswerServer, RemoteAnswers, RemoteBudget
 from gcd_core.distributed.cluster import Cluster
 from gcd_core.distributed.job import Part
-from gcd_core.distributed.remote import RaySearches
+from gcd_core.distributed.ray_searches import RaySearches
 from gcd_core.errors import GCDError
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.search import find_directions

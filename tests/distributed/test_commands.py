@@ -11,7 +11,7 @@ import torch
 
 from gcd_core import load_directions, load_domain
 from gcd_core.__main__ import main
-from gcd_core.distributed.searches import FindManyJob, Plan
+from gcd_core.distributed.searches import FindManyJob, SearchPlan
 from gcd_core.errors import GCDError
 from gcd_core.method.search import find_directions
 from tests.distributed.test_evaluate import without_seconds
@@ -100,7 +100,7 @@ def test_a_plan_that_does_not_fit_is_refused(place: Path, text: str, message: st
     try:
         file.write_text(text)
         with pytest.raises(GCDError, match=message):
-            plan = Plan.read(file)
+            plan = SearchPlan.read(file)
             FindManyJob.of(plan, load_domain(place / "tiny", device="cpu"))
     finally:
         file.write_text(honest)

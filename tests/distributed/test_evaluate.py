@@ -12,8 +12,8 @@ from PIL import Image
 
 from gcd_core import load_directions, load_domain
 from gcd_core.__main__ import main
-from gcd_core.evaluation.evaluate import DirectionsOnBatches, summarise
-from gcd_core.evaluation.job import EvaluateJob
+from gcd_core.evaluation.outcomes import DirectionsOnBatches, summarise
+from gcd_core.evaluation.part_jobs import EvaluateJob
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.directions import Direction, DirectionSet
 from tests.tiny_domain import write_tiny_domain

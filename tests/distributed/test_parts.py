@@ -11,7 +11,7 @@ from gcd_core.distributed import parts as module
 from gcd_core.distributed.job import Part
 from gcd_core.distributed.parts import PartsFolder, files_in, part_of, read_table
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.evaluate import Outcome
+from gcd_core.evaluation.outcomes import Outcome
 from tests.distributed.jobs import Square
 
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from gcd_core.__main__ import main
 from gcd_core.bridge.bridge import save_bridge
-from gcd_core.bridge.network import BridgeNetwork
+from gcd_core.bridge.bridge_network import BridgeNetwork
 from gcd_core.bridge.rcsb import Steering
 from gcd_core.bridge.schedule import Schedule
 from gcd_core.domains.check import check_domain, inspect_domain

@@ -9,7 +9,7 @@ import pytest
 
 from gcd_core.domains.file import SEARCH, find_problems
 from gcd_core.images.reading import FITS
-from gcd_core.method.settings import LEAST, Settings
+from gcd_core.method.settings import MIN_SETTINGS, Settings
 
 
 def search_problems(**section: object) -> list[str]:
@@ -29,9 +29,9 @@ def test_the_keys_of_a_search_are_its_settings() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", LEAST)
+@pytest.mark.parametrize("name", MIN_SETTINGS)
 def test_a_search_and_domain_toml_have_one_limit(name: str) -> None:
-    least = LEAST[name]
+    least = MIN_SETTINGS[name]
     assert search_problems(**{name: least}) == []
     assert search_problems(**{name: least - 1}) == [
         f"[search]: {name} is {least - 1}; take {least} or more."

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from torch import Tensor
 
 from gcd_core.domains.opening import Domain
-from gcd_core.evaluation.evaluate import DirectionsOnBatches, Evaluation, batches_of, gathered
+from gcd_core.evaluation.outcomes import DirectionsOnBatches, Evaluation, batches_of, gathered
 from gcd_core.method.directions import Direction
 
 

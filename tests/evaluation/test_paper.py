@@ -14,7 +14,7 @@ from gcd_core.cli import tables
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.ablations import counts
-from gcd_core.evaluation.evaluate import summarise
+from gcd_core.evaluation.outcomes import summarise
 from gcd_core.evaluation.pairs import Comparison
 from gcd_core.evaluation.paper import TABLES, in_papers_protocol, make_table
 from gcd_core.evaluation.trials import Trials
@@ -75,8 +75,8 @@ def test_by_a_networks_features_the_distances_are_named_for_it(domain, direction
 
 
 def test_maps_curves_and_ablations(domain, directions, tmp_path, monkeypatch):
-    monkeypatch.setattr(proxy, "FEWEST_STEPS", 100)  # three dozen proxies are fitted here
-    monkeypatch.setattr(proxy, "MOST_EPOCHS", 60)
+    monkeypatch.setattr(proxy, "MIN_STEPS", 100)  # three dozen proxies are fitted here
+    monkeypatch.setattr(proxy, "MAX_EPOCHS", 60)
     pool = tmp_path / "pool.safetensors"
     trials = Trials(domain, named(domain), directions, samples=128, pool=pool)
     maps = {row["map"]: row for row in make_table("2", trials)}

@@ -85,20 +85,19 @@ def test_overlay_blends_by_strength_and_opacity():
         overlay(image, heat[:2])
 
 
-@pytest.mark.parametrize("ping_pong, count", [(True, 8), (False, 5)])
-def test_the_sweep_plays_every_frame(tmp_path, ping_pong, count):
+def test_the_sweep_plays_every_frame_forward_and_back(tmp_path):
     levels = torch.linspace(0, 1, 5)
     images = levels.view(5, 1, 1, 1).expand(5, 1, 16, 16)
     path = tmp_path / "sweep.gif"
-    save_gif(images, path, seconds=0.5, ping_pong=ping_pong, size=24)
+    save_gif(images, path, size=24)
     with Image.open(path) as gif:
-        assert gif.n_frames == count and gif.size == (24, 24) and gif.info["loop"] == 0
+        assert gif.n_frames == 8 and gif.size == (24, 24) and gif.info["loop"] == 0
         seen = []
-        for frame in range(count):
+        for frame in range(8):
             gif.seek(frame)
-            assert gif.info["duration"] == 100
+            assert gif.info["duration"] == 600
             seen.append(np.asarray(gif.convert("L")).mean() / 255)
-    wanted = [*levels.tolist(), *levels[1:-1].flip(0).tolist()][:count]
+    wanted = [*levels.tolist(), *levels[1:-1].flip(0).tolist()]
     assert seen == pytest.approx(wanted, abs=0.005)
 
 

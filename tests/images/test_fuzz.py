@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom import uid
 
-from gcd_core.images.child import DAMAGED
-from gcd_core.images.isolated import GAVE_UP, IsolatedReader
 from gcd_core.images.limits import ImageError
+from gcd_core.images.sandbox import GAVE_UP, IsolatedReader
+from gcd_core.images.sandbox_worker import DAMAGED
 from tests.mutations import IN_THE_SUITE, NIGHTLY, cases, mutated
 from tests.scans import SECRETS, dicom, jpeg, jpeg_2000, lossless_jpeg, table
 

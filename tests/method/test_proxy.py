@@ -28,7 +28,7 @@ def samples(n=180, noise=0.0, seed=0):
 @pytest.fixture
 def brief(monkeypatch):
     """Only a few epochs, where what is learned does not matter."""
-    monkeypatch.setattr(proxy_module, "MOST_EPOCHS", 4)
+    monkeypatch.setattr(proxy_module, "MAX_EPOCHS", 4)
 
 
 def fit(n=180, noise=0.0, **options):
@@ -67,7 +67,7 @@ def test_starts_almost_linear():
 
 @pytest.mark.slow
 def test_learns_both_targets(monkeypatch):
-    monkeypatch.setattr(proxy_module, "FEWEST_STEPS", 150)
+    monkeypatch.setattr(proxy_module, "MIN_STEPS", 150)
     fitted = fit()
     z_sem, logits, distances, _ = samples(100, seed=1)  # unseen
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_learns_both_targets(monkeypatch):
 
 def test_keeps_the_best_weights_and_stops_when_validation_rises(monkeypatch):
     fewest_steps = 90
-    monkeypatch.setattr(proxy_module, "FEWEST_STEPS", fewest_steps)
+    monkeypatch.setattr(proxy_module, "MIN_STEPS", fewest_steps)
     n, seed = 180, 4
     fitted = fit(n, noise=1.0, seed=seed, networks=1)
     z_sem, logits, distances, _ = samples(n, noise=1.0)
@@ -93,7 +93,7 @@ def test_keeps_the_best_weights_and_stops_when_validation_rises(monkeypatch):
     assert min(losses) < losses[-1]  # it had begun to fit the noise
     steps_an_epoch = math.ceil(160 / BATCH)
     fewest = math.ceil(fewest_steps / steps_an_epoch)
-    assert fewest <= len(losses) < proxy_module.MOST_EPOCHS
+    assert fewest <= len(losses) < proxy_module.MAX_EPOCHS
     rises = [losses[i] > sum(losses[i - 5 : i]) / 5 for i in range(fewest - 1, len(losses))]
     assert rises == [False] * (len(rises) - 1) + [True]
 

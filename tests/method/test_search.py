@@ -15,7 +15,7 @@ from tests.fakes import Flag, LinearDomain, unit
 @pytest.fixture
 def brief(monkeypatch):
     """Only a few epochs, where what is learned does not matter."""
-    monkeypatch.setattr(proxy_module, "MOST_EPOCHS", 3)
+    monkeypatch.setattr(proxy_module, "MAX_EPOCHS", 3)
 
 
 def linear(slope=2.0, size=8):

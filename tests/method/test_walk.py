@@ -9,7 +9,7 @@ import torch
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import cf_loss, flip_sign
-from gcd_core.method.walk import Path, narrow, walk, walk_many
+from gcd_core.method.walk import Path, bisect, walk, walk_many
 from gcd_core.ui.tabs.compare import row
 from tests.fakes import Flag, LinearDomain, unit
 
@@ -304,8 +304,8 @@ def test_a_walk_of_the_other_choice_is_narrowed_later(domain):
     g, images = Direction("g", W, "a"), torch.cat([domain.image(seed) for seed in range(3)])
     paths = walk_many(domain, images, g, "a", choice="lowest-loss")
     latent = domain.generator.encode(images)
-    assert narrow(domain, paths, g, latent) == paths
-    later = narrow(domain, [replace(path, choice="smallest") for path in paths], g, latent)
+    assert bisect(domain, paths, g, latent) == paths
+    later = bisect(domain, [replace(path, choice="smallest") for path in paths], g, latent)
     for path, at_once in zip(later, walk_many(domain, images, g, "a"), strict=True):
         torch.testing.assert_close(path.images, at_once.images)
         assert path.refined == at_once.refined

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -612,6 +613,75 @@ def test_the_map_can_be_changed_and_taken_away(served: Served, visit):
     page.screenshot(path=ARTEFACTS / "cells.png")
     page.locator("#overlay").get_by_text("None").click()
     wait_until(page, lambda: page.locator("#pictures figure").count() == 2)
+
+
+class Held:
+    """Lets a function begin only when told, and says when it is called."""
+
+    def __init__(self, function: Callable) -> None:
+        self.function, self.called, self.go_on = function, threading.Event(), threading.Event()
+
+    def __call__(self, *args):
+        self.called.set()
+        assert self.go_on.wait(60)
+        return self.function(*args)
+
+
+def beside_sliders(page) -> list[str]:
+    """The thumbnails at the sliders' ends, and from where on each direction flips."""
+    row = ".gcd-direction:not(.hide)"
+    found = f"[...document.querySelectorAll('{row} .gcd-thumb img, {row} .gcd-title small')]"
+    return page.evaluate(f"() => {found}.map(each => each.src ?? each.textContent)")
+
+
+def test_a_press_waits_for_the_example_that_is_being_opened(
+    served: Served, visit, monkeypatch: pytest.MonkeyPatch
+):
+    """And nothing of the example before, which was still being prepared, stays beside it."""
+    service = served.visitors.service
+    monkeypatch.setattr(service.domain.generator, "seconds_per_image", 0.05)
+    page = visit(served.address)
+    page.locator("#examples button").nth(9).click()
+    page.wait_for_selector("#pictures [data-address^='example=10&']")
+    page.wait_for_selector("#direction-g .gcd-thumb img")
+    assert page.locator(".gcd-heading .busy").count() == 1, "others are to come"
+    held = Held(service.open_example)
+    monkeypatch.setattr(service, "open_example", held)
+    page.locator("#examples button").nth(10).click()
+    wait_until(page, held.called.is_set)
+    page.locator("#flip-g").click()
+    monkeypatch.setattr(service.domain.generator, "seconds_per_image", 0.001)
+    held.go_on.set()
+    page.wait_for_selector("#pictures [data-address^='example=11&'][data-address*='&g=']")
+    wait_until(page, lambda: float(page.locator("#slider-g input[type=number]").input_value()) != 0)
+    prepared(page)
+    again = visit(served.address)
+    again.locator("#examples button").nth(10).click()
+    again.wait_for_selector("#pictures [data-address^='example=11&']")
+    prepared(again)
+    assert beside_sliders(page) == beside_sliders(again)
+
+
+def test_a_press_waits_for_the_file_that_is_being_sent(served: Served, visit, tmp_path: Path):
+    """Where the file cannot be opened, the press is dropped."""
+    page = visit(served.address)
+    prepared(page)
+    mine, bad = tmp_path / "mine.png", tmp_path / "bad.png"
+    to_pil(draw(torch.tensor([[1.5, 0.5, 1.0, 2.0, 0, 0, 0, 0]]))).save(mine)
+    bad.write_text("not a picture")
+    uploads, asked = [], []
+    page.route("**/upload?*", lambda route: uploads.append(route))
+    page.on("request", lambda request: asked.append(request.post_data or ""))
+    for file, press in ((mine, "#flip-g"), (bad, "#flip-h1")):
+        page.locator("#source input[type=file]").set_input_files(file)
+        wait_until(page, lambda: bool(uploads))
+        page.locator(press).click()
+        uploads.pop().continue_()
+        page.wait_for_selector("#pictures [data-address^='own=1&label=pneumonia&g=']")
+    page.locator(".toast-wrap").get_by_text("not a picture").wait_for()
+    page.locator("#flip-h2").click()
+    page.wait_for_selector("#pictures [data-address*='&h2=']")
+    assert any('["g"' in data for data in asked) and not any('["h1"' in data for data in asked)
 
 
 def test_upload_and_a_bad_file(served: Served, visit, tmp_path: Path):

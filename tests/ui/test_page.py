@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -14,6 +16,7 @@ import pytest
 import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from gradio_client.utils import Status
 from PIL import Image, ImageDraw
 
 from gcd_core.errors import GCDError
@@ -27,6 +30,7 @@ from gcd_core.ui.tabs.handler import report_errors
 from tests.scans import SECRETS, dicom
 from tests.ui.conftest import Served, free_port
 from tests.ui.fakes import FakeDomain, draw, save_ways
+from tests.ui.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -331,6 +335,49 @@ def test_a_search_can_be_cancelled(served: Served, client: Client, picture: Path
         assert job.result(timeout=60)[0]["state"] == "cancelled"
     finally:
         generator.seconds_per_image = 0.001
+
+
+class Held:
+    """Lets a function begin only when told, and says when it is called."""
+
+    def __init__(self, function: Callable) -> None:
+        self.function, self.called, self.go_on = function, threading.Event(), threading.Event()
+
+    def __call__(self, *args):
+        self.called.set()
+        assert self.go_on.wait(60)
+        return self.function(*args)
+
+
+@pytest.mark.parametrize("what", ["example", "file", "bad file"])
+def test_a_press_is_carried_out_on_the_image_that_is_being_opened(
+    served: Served, client: Client, picture: Path, monkeypatch: pytest.MonkeyPatch, what: str
+):
+    client.predict(example=3, api_name="/open_example")
+    if what == "bad file":
+        picture.write_bytes(b"not a picture")
+    name = "open_example" if what == "example" else "read"
+    held = Held(getattr(served.visitors.service, name))
+    monkeypatch.setattr(served.visitors.service, name, held)
+    if what == "example":
+        opening = client.submit(example=4, api_name="/open_example")
+    else:
+        opening = client.submit(handle_file(picture), api_name="/open_image")
+    assert held.called.wait(60)
+    pressed = client.submit(direction="g", api_name="/to_flip")
+    wait_for(lambda: pressed.status().code == Status.PROCESSING)
+    held.go_on.set()
+    if what == "bad file":
+        with pytest.raises(AppError, match="could not be opened"):
+            pressed.result(timeout=60)
+        facts = client.predict(api_name="/facts")
+        assert facts["image_name"] == "Example 4" and not any(facts["alphas"].values())
+        return
+    assert opening.result(timeout=60)[0]["alphas"]["g"] == 0
+    answer, facts = pressed.result(timeout=60)[0], client.predict(api_name="/facts")
+    expected = "Example 5" if what == "example" else "mine.png"
+    assert answer["image_name"] == facts["image_name"] == expected
+    assert answer["flipped"] and answer["alphas"]["g"] == facts["alphas"]["g"] != 0
 
 
 @pytest.mark.parametrize("content", [b"not a picture", b"\x89PNG\r\n\x1a\n broken", b""])

@@ -14,7 +14,7 @@ from gcd_core.checks import check_at_least
 from gcd_core.cli.options import check_writable, write_json
 from gcd_core.environment import Environment
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.tables import markdown
+from gcd_core.evaluation.markdown import markdown
 from tools.load.browser import Browser, PageConfig
 from tools.load.times import SAID, Times
 from tools.load.visits import Habits, Visitor

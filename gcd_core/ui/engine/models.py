@@ -18,7 +18,7 @@ from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.repeatability import with_repeatability
 from gcd_core.method.search import find_directions
 from gcd_core.method.settings import Settings
-from gcd_core.method.walk import Path, narrow, walk
+from gcd_core.method.walk import Path, bisect, walk
 from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.frames import LINE_POINTS, Frame, Opened, Opinion, alpha_grid
 
@@ -167,7 +167,7 @@ class Networks:
     @torch.inference_mode()
     def narrow(self, path: Path, direction: Direction, latent: Latent) -> Path:
         """Find the smallest convincing change of a path by bisection."""
-        return narrow(self.domain, [path], direction, latent)[0]
+        return bisect(self.domain, [path], direction, latent)[0]
 
     @torch.inference_mode()
     def encode(self, image: Tensor) -> tuple[Latent, Frame]:

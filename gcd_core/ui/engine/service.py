@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from gcd_core.distributed.remote import RaySearches
+from gcd_core.distributed.ray_searches import RaySearches
 from gcd_core.domains.opening import Domain
 from gcd_core.environment import Environment
 from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.generators.base import Latent
-from gcd_core.images.isolated import IsolatedReader, Picture
+from gcd_core.images.sandbox import IsolatedReader, Picture
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.off_distribution import UNLIKE
 from gcd_core.method.search import Progress

@@ -17,7 +17,7 @@ from gcd_core.images.drawing import difference
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.loss import THRESHOLD
-from gcd_core.method.walk import HALVINGS, Path
+from gcd_core.method.walk import BISECTION_STEPS, Path
 from gcd_core.ui.engine.hosting import RUNS_IN_PROCESS
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.engine.worker import Urgency
@@ -173,7 +173,7 @@ def start_batch_walk(
     if len(images) > MAX_IMAGES:
         raise GCDError(f"{len(images)} images are too many at a time here; take {MAX_IMAGES}.")
     directions[direction]  # which refuses a name that there is none of
-    classifier, points = service.domain.classifier, 1 + service.domain.walk_points + HALVINGS
+    classifier, points = service.domain.classifier, 1 + service.domain.walk_points + BISECTION_STEPS
     if classifier.budget is not None:
         left, needed = max(classifier.budget - classifier.queries, 0), points * len(images)
         if needed > left:

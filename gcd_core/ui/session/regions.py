@@ -16,7 +16,7 @@ from gcd_core.errors import GCDError
 from gcd_core.method.cells import QUERIES, check_budget
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.region import AutomaticRegion, check_region
-from gcd_core.method.walk import HALVINGS, Path
+from gcd_core.method.walk import BISECTION_STEPS, Path
 from gcd_core.ui.engine.hosting import RUNS_IN_PROCESS
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.engine.worker import Urgency
@@ -123,7 +123,7 @@ class Regions:
 
     def _walked(self, mask: Tensor, progress: Progress) -> tuple[Path, list[str]]:
         """The walk of the direction that went farthest, and the directions that were tried."""
-        self._check_budget(POINTS + HALVINGS)
+        self._check_budget(POINTS + BISECTION_STEPS)
         names = self.names if self.service.classifier_is_free else self.names[:1]
         best = self._best_of(names, mask, progress)
         path = self._walk(best, mask, roughly=False)
@@ -132,7 +132,7 @@ class Regions:
     def _steer(self, mask: Tensor, progress: Progress) -> Path:
         """What the bridge makes of the region."""
         service = self.service
-        self._check_budget(service.domain.steering.steps + BRIDGE_POINTS + HALVINGS)
+        self._check_budget(service.domain.steering.steps + BRIDGE_POINTS + BISECTION_STEPS)
 
         def report(done: int, total: int) -> None:
             progress(done, total)

@@ -65,6 +65,7 @@ def connect(
     *,
     public: bool | None = None,
     newest_only: bool = False,
+    together: bool = False,
     in_one_thread: bool = False,
     js: str | None = None,
 ) -> Dependency:
@@ -83,6 +84,9 @@ def connect(
         Whether the API shows the event; by default where it has a name.
     newest_only : bool
         Whether of the events that come while one is under way only the last is sent.
+    together : bool
+        Whether the event is sent while an earlier one of its kind is under way. By default it is
+        dropped then.
     in_one_thread : bool
         Whether the inputs are checked in the handler's thread; see `report_errors`.
     js : str, optional
@@ -95,6 +99,8 @@ def connect(
     settings["api_visibility"] = "public" if shown else "private"
     if newest_only:
         settings["trigger_mode"] = "always_last"
+    elif together:
+        settings["trigger_mode"] = "multiple"
     if in_one_thread:
         settings |= {"preprocess": False, "postprocess": False}
     checked = report_errors(handler, inputs if in_one_thread else ())

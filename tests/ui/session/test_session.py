@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 from gcd_core.errors import GCDError
 from gcd_core.method.off_distribution import calibrate
 from gcd_core.ui.engine.service import ModelService
+from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
@@ -42,6 +45,49 @@ def test_leaving_an_own_image_stops_its_paths(own: Session):
     paths = own.image.paths
     own.open_example(0)
     assert paths._cancel.is_set()
+
+
+def test_back_at_the_bundled_directions_nothing_is_prepared_anew(own: Session):
+    wait_for_paths(own)
+    domain, bundled = own.service.domain, own.image.ready_paths()
+    mine = replace(domain.ready_directions("pneumonia"), names=["g", "h1", "h2", "h3", "h4"])
+    own.use("pneumonia", own.sets.keep("pneumonia", "mine", mine))
+    assert not own.image.bundled and own.image.paths.total == 5
+    wait_for_paths(own)
+    evaluations = domain.generator.evaluations
+    own.use("pneumonia", BUNDLED)
+    assert own.image.bundled and own.image.paths.ready == own.image.paths.total == 5
+    assert own.image.ready_paths() == bundled, "the very same"
+    assert domain.generator.evaluations == evaluations
+    paths = weakref.ref(own.image.paths)
+    own.use("pneumonia", "mine")
+    own.open_example(0)
+    del bundled
+    wait_for(lambda: gc.collect() is not None and paths() is None)  # another image: they go
+
+
+def test_an_image_that_is_being_opened_is_waited_for(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+):
+    session, service = visitors.session("somebody"), visitors.service
+    session.open_example(0)
+    held = AnswerServer(service.open_example)
+    monkeypatch.setattr(service, "open_example", held)
+    opening, _ = in_thread(session.open_example, 1)
+    assert held.called.wait(30)
+    waiting, answers = in_thread(session.open_next)
+    assert session.open_now().example == 0 and waiting.is_alive()
+    held.go_on.set()
+    opening.join(30), waiting.join(30)
+    assert answers == [session.image] and session.image.example == 1
+    monkeypatch.setattr(service, "open_example", held := AnswerServer(service.open_upload))
+    opening, failed = in_thread(session.open_example, 2)  # which is no upload
+    assert held.called.wait(30)
+    waiting, answers = in_thread(session.open_next)
+    held.go_on.set()
+    opening.join(30), waiting.join(30)
+    assert isinstance(failed[0], TypeError) and "could not be opened" in str(answers[0])
+    assert session.open_next() is session.image and session.image.example == 1
 
 
 def test_another_label_has_its_own_directions(session: Session):

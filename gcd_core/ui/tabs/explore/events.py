@@ -45,8 +45,12 @@ class ExploreTab:
         )  # by the page's script
 
     def then_prepare(self, event: Dependency, name: str) -> None:
-        """Lets the paths' pictures appear after an event that opened something."""
+        """Lets the paths' pictures appear after an event that opened something.
+
+        The preparation of the image before may still be under way: it ends by itself.
+        """
         layout = self.layout
+        event.failure(None, None, None, js="gcd.ended", api_visibility="private")
         connect(
             event.success,
             self.handlers.prepare,
@@ -54,7 +58,9 @@ class ExploreTab:
             [*layout.shown, *layout.ends, *layout.films],
             "prepare" if name == "open_image" else f"prepare_after_{name}",
             public=name == "open_image",
+            together=True,
             in_one_thread=True,
+            js="gcd.opened",
         )
 
     def _bind_opening(self, page: gr.Blocks) -> None:
@@ -142,7 +148,7 @@ class ExploreTab:
                 [*layout.shown, *layout.sliders],
                 "to_flip" if row.name == "g" else f"to_flip_{row.name}",
                 public=row.name == "g",
-                js=f"gcd.withFirst('{row.name}')",
+                js=f"gcd.flip('{row.name}')",
             )
             self._then_follow(flipped)
         connect(

@@ -224,7 +224,7 @@ class ExploreHandlers(Tab):
             if finished:
                 break
             paths.news(ready)
-        if ready < 0:
+        if not told_at:  # Gradio wants one answer at least
             yield {}
 
     # -- moving -----------------------------------------------------------------------------

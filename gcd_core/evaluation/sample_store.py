@@ -1,4 +1,4 @@
-"""A search's samples in a file: asked once, used by every later run."""
+"""The samples of a search in a file, so that later runs need not ask again."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.files import atomic_write
+from gcd_core.files import atomic_write, read_safetensors
 from gcd_core.method.models import Models
 from gcd_core.method.search import Question, Samples
 from gcd_core.method.settings import Settings
@@ -63,9 +63,7 @@ def kept_samples(
         If the file is damaged, or its samples answer another question.
     """
     try:
-        with safe_open(file, framework="pt") as content:
-            header = content.metadata() or {}
-            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        header, tensors = read_safetensors(file)
         about = json.loads(header["about"])
         question = Question(**about["question"])
         probability = float(about["source_probability"])

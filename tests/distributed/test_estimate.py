@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gcd_core.__main__ import main
+from gcd_core.distributed.estimate import START, Service, forecast, measured, simulated
 from gcd_core.distributed.job import Part
 from gcd_core.distributed.parts import PartsFolder
-from gcd_core.distributed.plan import START, Service, forecast, measured, simulated
 from tests.distributed.jobs import Square
 
 
@@ -28,7 +28,7 @@ def test_a_driver_that_writes_slowly_is_named() -> None:
 
 
 def test_slow_reading_is_named() -> None:
-    seconds, busy = simulated(Service([20.0], [1.0], [0.0], rows=1), 16, 80, 0)
+    seconds, busy = simulated(Service([20.0], [1.0], [0.0], rows=1), 16, 80)
     # One reads for eight: two are read at a time, and there is a worker for each.
     assert seconds == pytest.approx(80 / 2 * 20 + 1)
     assert max(busy, key=lambda stage: busy[stage]) == "readers" and busy["readers"] > 0.99

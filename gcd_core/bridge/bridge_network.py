@@ -17,7 +17,7 @@ FOLD = 2  # pixels a side that the first layer takes together: none convolves at
 HEAD = 32  # channels of an attention head
 
 
-class Block(nn.Module):
+class BridgeBlock(nn.Module):
     """Two 3x3 convolutions around a skip, the second's input scaled and shifted by the time."""
 
     def __init__(self, channels: int, width: int, time: int) -> None:
@@ -113,8 +113,8 @@ class BridgeNetwork(nn.Module):
             inner: list[nn.Module] = []
             outer: list[nn.Module] = []
             for j in range(count):
-                inner.append(Block(width, width, time))
-                outer.append(Block(2 * width if j == 0 else width, width, time))
+                inner.append(BridgeBlock(width, width, time))
+                outer.append(BridgeBlock(2 * width if j == 0 else width, width, time))
             if attends:
                 inner.append(Attention(width))
                 outer.append(Attention(width))
@@ -123,7 +123,7 @@ class BridgeNetwork(nn.Module):
             if i:
                 self.narrow.append(nn.Conv2d(widths[i - 1], width, 3, stride=2, padding=1))
                 self.widen.append(nn.Conv2d(width, widths[i - 1], 3, padding=1))
-        self.middle = Block(widths[-1], widths[-1], time)
+        self.middle = BridgeBlock(widths[-1], widths[-1], time)
         self.norm = nn.GroupNorm(GROUPS, widths[0])
         self.last = nn.Conv2d(widths[0], folded * channels, 3, padding=1)
         _zero(self.last)

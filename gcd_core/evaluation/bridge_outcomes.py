@@ -12,13 +12,12 @@ from gcd_core.bridge.paths import NAME, bridge_of, rcsb_many
 from gcd_core.bridge.rcsb import Steering
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.evaluate import (
+from gcd_core.evaluation.outcomes import (
     Cost,
     Evaluation,
     Region,
     outcomes_of,
     regions_of,
-    with_maps,
 )
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.counterfactual import SMALLEST, WHOLE
@@ -106,7 +105,6 @@ class BridgeOnBatches:
         with torch.inference_mode():
             other = WHOLE if self.choice == SMALLEST else SMALLEST
             others = [replace(path, choice=other) for path in paths]
-            measured = outcomes_of(domain, files, paths, others, heats, self.with_cout)
-            if self.with_cells:
-                measured = with_maps(domain, measured, paths, cost)
+            asked = (self.with_cout, self.with_cells, cost)
+            measured = outcomes_of(domain, files, paths, others, heats, *asked)
         return Evaluation({NAME: measured}, {NAME: cost}, None)

@@ -1,4 +1,4 @@
-"""What directions do to many images, and what encoding and decoding alone does to them."""
+"""Measure what directions do to many images, and what encoding and decoding alone do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.region import AutomaticRegion, FreeFormRegion
-from gcd_core.method.walk import Path, narrow, resolve_counterfactual, walk_many
+from gcd_core.method.walk import Path, bisect, resolve_counterfactual, walk_many
 
 Region = AutomaticRegion | FreeFormRegion
 NamedImages = Iterable[tuple[str, Tensor]]  # each (1, C, H, W), in [0, 1]
@@ -32,7 +32,7 @@ NamedImages = Iterable[tuple[str, Tensor]]  # each (1, C, H, W), in [0, 1]
 
 @dataclass
 class Cost:
-    """What a piece of work took: network evaluations, classifier queries, seconds."""
+    """The cost of some work: network evaluations, classifier queries, seconds."""
 
     evaluations: float = 0
     queries: float = 0
@@ -243,10 +243,9 @@ class DirectionsOnBatches:
                 )
                 heats = [explain_path(path, method="bb_lig") for path in paths]
             others = _other_choices(domain, paths, direction, latent)
-            measured = outcomes_of(domain, files, paths, others, heats, self.with_cout)
-            if self.with_cells:
-                measured = with_maps(domain, measured, paths, cost)
-            outcomes[direction.name], costs[direction.name] = measured, cost
+            asked = (self.with_cout, self.with_cells, cost)
+            outcomes[direction.name] = outcomes_of(domain, files, paths, others, heats, *asked)
+            costs[direction.name] = cost
             found.append(counterfactuals_of(paths))
             flipped.append([path.counterfactual_flips for path in paths])
         seen = None
@@ -268,15 +267,6 @@ def gathered(batches: Iterable[Evaluation]) -> Evaluation:
         if batch.seen is not None:
             seen = batch.seen if seen is None else seen + batch.seen
     return Evaluation(outcomes, costs, seen)
-
-
-def with_maps(
-    domain: Domain, outcomes: Sequence[Outcome], paths: Sequence[Path], cost: Cost
-) -> list[Outcome]:
-    """The outcomes of paths with their maps compared, which is added to the cost."""
-    with cost.measure(domain):
-        maps = [compare_maps(domain.classifier, path) for path in paths]
-    return [replace(o, maps=m) for o, m in zip(outcomes, maps, strict=True)]
 
 
 def regions_of(
@@ -312,9 +302,9 @@ def regions_of(
 def _other_choices(
     domain: Domain, paths: Sequence[Path], direction: Direction, latent: Latent
 ) -> list[Path]:
-    """The same walks with the other choice of the counterfactual, narrowed where that is due."""
+    """The same walks with the other choice of the counterfactual, bisected where needed."""
     other = LOWEST_LOSS if paths[0].choice == SMALLEST else SMALLEST
-    return narrow(domain, [replace(path, choice=other) for path in paths], direction, latent)
+    return bisect(domain, [replace(path, choice=other) for path in paths], direction, latent)
 
 
 def outcomes_of(
@@ -324,6 +314,8 @@ def outcomes_of(
     others: Sequence[Path],
     heats: Sequence[Attribution],
     with_cout: bool,
+    with_cells: bool,
+    cost: Cost,
 ) -> list[Outcome]:
     """Measure the paths of some images, and their BB-LIG maps.
 
@@ -336,27 +328,28 @@ def outcomes_of(
         Of each image, with one choice of the counterfactual and with the other.
     heats : sequence of Attribution
         The paths' BB-LIG maps.
-    with_cout : bool
-        Whether to measure COUT.
+    with_cout, with_cells : bool
+        Whether to measure COUT, and whether to compare the maps.
+    cost : Cost
+        The comparison of the maps is added to it.
     """
     sources = torch.cat([path.source for path in paths])
     found = counterfactuals_of(paths)
+    maps: list[dict[str, MapOutcome] | None] = [None] * len(paths)
+    if with_cells:
+        with cost.measure(domain):
+            maps = [compare_maps(domain.classifier, path) for path in paths]
     moved = domain.perceptual(found, _reconstruct(domain, found)).tolist()
     label = paths[0].label
     before = _oracle_probabilities(domain, sources, label)
-    after = _oracle_probabilities(domain, found, label)
-    of_others = _other_outcomes(domain, others)
+    figures, of_others = (_counterfactual_figures(domain, each) for each in (paths, others))
     return [
         Outcome(
             file=files[i],
             probability=path.source_probability,
-            counterfactual_probability=path.probabilities[path.counterfactual].item(),
             flipped=path.counterfactual_flips,
             oracle_before=before[i],
-            oracle_after=after[i],
-            alpha=path.alphas[path.counterfactual].item(),
-            lpips=path.distances[path.counterfactual].item(),
-            l1=metrics.mean_absolute_error(found[i : i + 1], path.source).item(),
+            **figures[i],
             reconstruction_lpips=path.distances[path.alphas.abs().argmin()].item(),
             manifold_lpips=moved[i],
             gini_bb_lig=metrics.gini(heat.map),
@@ -365,27 +358,27 @@ def outcomes_of(
             baseline_reached=heat.reached,
             cout=_cout(domain, path, found[i : i + 1]) if with_cout else None,
             region=None if path.region is None else path.region.double().mean().item(),
-            other=of_others[i],
+            other=OtherOutcome(others[i].choice, **of_others[i]),
+            maps=maps[i],
             direction=path.direction_name,
         )
         for i, (path, heat) in enumerate(zip(paths, heats, strict=True))
     ]
 
 
-def _other_outcomes(domain: Domain, paths: Sequence[Path]) -> list[OtherOutcome]:
-    """What the walks come to by the other choice of their counterfactuals."""
+def _counterfactual_figures(domain: Domain, paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """What `Outcome` and `OtherOutcome` both say of each path's counterfactual."""
     found = counterfactuals_of(paths)
     after = _oracle_probabilities(domain, found, paths[0].label)
     l1 = metrics.mean_absolute_error(found, torch.cat([path.source for path in paths]))
     return [
-        OtherOutcome(
-            choice=path.choice,
-            counterfactual_probability=path.probabilities[path.counterfactual].item(),
-            oracle_after=after[i],
-            alpha=path.alphas[path.counterfactual].item(),
-            lpips=path.distances[path.counterfactual].item(),
-            l1=l1[i].item(),
-        )
+        {
+            "counterfactual_probability": path.probabilities[path.counterfactual].item(),
+            "oracle_after": after[i],
+            "alpha": path.alphas[path.counterfactual].item(),
+            "lpips": path.distances[path.counterfactual].item(),
+            "l1": l1[i].item(),
+        }
         for i, path in enumerate(paths)
     ]
 
@@ -403,7 +396,7 @@ def counterfactuals_of(paths: Sequence[Path]) -> Tensor:
     return torch.cat([path.counterfactual_image for path in paths])
 
 
-def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = THRESHOLD) -> dict:
+def summarise(outcomes: Sequence[Outcome], cost: Cost) -> dict:
     """The figures of one direction: rates and means over its images.
 
     Beside the means of `Outcome`'s numbers: `n`; `flip_rate`, and the same of the images that the
@@ -417,13 +410,13 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = THRESH
     they were compared, is as of `summarise_maps`.
     """
     flipped = torch.tensor([o.flipped for o in outcomes])
-    positive = torch.tensor([o.probability >= threshold for o in outcomes])
+    positive = torch.tensor([o.probability >= THRESHOLD for o in outcomes])
     figures: dict[str, Any] = {
         "n": len(outcomes),
         "flip_rate": metrics.flip_rate(flipped),
         "flip_rate_positive": metrics.flip_rate(flipped[positive]) if positive.any() else None,
         "flip_rate_negative": metrics.flip_rate(flipped[~positive]) if not positive.all() else None,
-        **_oracle_figures(outcomes, flipped, [o.oracle_after for o in outcomes], threshold),
+        **_oracle_figures(outcomes, flipped, [o.oracle_after for o in outcomes]),
     }
     figures["alpha"] = metrics.mean([abs(o.alpha) for o in outcomes])
     for name in (
@@ -447,14 +440,14 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = THRESH
     others = [o.other for o in outcomes]
     crossed = torch.tensor(
         [
-            (o.other.counterfactual_probability >= threshold) != (o.probability >= threshold)
+            (o.other.counterfactual_probability >= THRESHOLD) != (o.probability >= THRESHOLD)
             and o.other.alpha != 0
             for o in outcomes
         ]
     )
     figures[others[0].choice.replace("-", "_")] = {
         "flip_rate": metrics.flip_rate(crossed),
-        **_oracle_figures(outcomes, crossed, [other.oracle_after for other in others], threshold),
+        **_oracle_figures(outcomes, crossed, [other.oracle_after for other in others]),
         "alpha": metrics.mean([abs(other.alpha) for other in others]),
         "lpips": metrics.mean([other.lpips for other in others]),
         "l1": metrics.mean([other.l1 for other in others]),
@@ -469,16 +462,15 @@ def _oracle_figures(
     outcomes: Sequence[Outcome],
     flipped: Tensor,
     oracle_after: Sequence[float | None],
-    threshold: float,
 ) -> dict[str, float | None]:
     """What the oracle, which gave the counterfactuals `oracle_after`, says of those flipped."""
     if outcomes[0].oracle_before is None:
         return {"oracle_flip_rate": None, "oracle_agreement": None}
-    positive = torch.tensor([o.probability >= threshold for o in outcomes])
+    positive = torch.tensor([o.probability >= THRESHOLD for o in outcomes])
     before, after = torch.tensor([o.oracle_before for o in outcomes]), torch.tensor(oracle_after)
-    agree = (after >= threshold) != positive
+    agree = (after >= THRESHOLD) != positive
     return {
-        "oracle_flip_rate": metrics.oracle_flip_rate(flipped, before, after, threshold),
+        "oracle_flip_rate": metrics.oracle_flip_rate(flipped, before, after),
         "oracle_agreement": agree[flipped].double().mean().item() if flipped.any() else None,
     }
 

@@ -11,8 +11,8 @@ from gcd_core.__main__ import main
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.decoded import MemoisedGenerator
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS, RegionReader
-from gcd_core.evaluation.planted import MARKER, with_marker
-from gcd_core.evaluation.sanity import CHECKS, Sanity
+from gcd_core.evaluation.sanity_checks import CHECKS, Sanity
+from gcd_core.evaluation.spurious_classifiers import MARKER, with_marker
 from gcd_core.generators.base import Latent
 from tests.evaluation.domain import CODE, linear_domain, source_image
 from tests.evaluation.test_known_reasons import Fields, reading

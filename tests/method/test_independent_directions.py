@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from gcd_core.method.proxy import fit_proxy
-from gcd_core.method.ways import (
-    Parts,
+from gcd_core.method.independent_directions import (
+    SampleSplit,
+    active_subspace,
     independent_ways,
     inner_offsets,
     orthogonal_to,
     orthonormal,
     plane_offsets,
-    read_axes,
 )
+from gcd_core.method.proxy import fit_proxy
 from tests.fakes import unit
 
 D = 8
@@ -132,7 +132,7 @@ def test_sets_are_made_orthonormal_within_their_span():
 
 def test_all_samples_are_shared_out():
     for n in (36, 100, 1023, 1024):
-        parts = Parts.of(n)
+        parts = SampleSplit.of(n)
         assert sum(parts) == n and min(parts) >= 9
 
 
@@ -168,7 +168,7 @@ def test_the_axes_read_beside_g_are_found_from_samples_beside_it():
     plane = plane_offsets(800, g, 8.0, 0)
     logits = torch.logsumexp(3 * plane[:, 1:4], dim=1)  # reads the axes 1 to 3
     fitted = fit_proxy(plane, logits, torch.zeros(800), torch.zeros(1, size), 12.0, lam=0.0)
-    axes = read_axes(fitted.proxy, plane, g)
+    axes = active_subspace(fitted.proxy, plane, g)
     assert axes.shape == (6, size) and axes[:, 0].abs().max() < 1e-5
     held = torch.linalg.svdvals(axes[:, 1:4])
     assert held.min() > 0.85, "they hold the three"

@@ -1,4 +1,4 @@
-"""Searches that a Ray cluster makes for a page, which shows them as if it made them itself."""
+"""Searches that a Ray cluster runs for the page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gcd_core.method.search import (
 )
 from gcd_core.method.settings import Settings
 
-LOOK = 0.25  # seconds between two looks at how a search goes
+PROGRESS_POLL_SECONDS = 0.25  # seconds between two looks at how a search goes
 
 
 @dataclass
@@ -48,14 +48,14 @@ class Ended:
 
 @dataclass
 class Running:
-    """A search in an actor: what it has told and nobody took yet, and whether it is to end."""
+    """A search in an actor: its progress that was not fetched yet, and its cancel flag."""
 
     told: list[Progress] = field(default_factory=list)
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
 class Finder:
-    """An actor that opens a domain once, and searches when asked.
+    """An actor that opens a domain once and runs searches in it.
 
     Parameters
     ----------
@@ -91,11 +91,11 @@ class Finder:
             return Ended(problem=str(error))
 
     def begin(self) -> None:
-        """Forget what an earlier search told."""
+        """Reset progress and cancel flag before a search."""
         self._running = Running()
 
     def news(self) -> list[Progress]:
-        """What was told since this was last asked."""
+        """Return the progress since the last call."""
         told = self._running.told
         count = len(told)
         taken, told[:count] = told[:count], []
@@ -107,7 +107,7 @@ class Finder:
 
 
 class RaySearches:
-    """Hands searches to the actors of a cluster; one that is idle is kept for the next.
+    """Runs searches in actors of a cluster; an idle actor is used again.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ class RaySearches:
         ray.get(actor.begin.remote())
         outcome = actor.find.remote(*task)
         told = False
-        while not ray.wait([outcome], timeout=LOOK)[0]:
+        while not ray.wait([outcome], timeout=PROGRESS_POLL_SECONDS)[0]:
             if cancel.is_set() and not told:
                 ray.get(actor.cancel.remote())
                 told = True

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from gcd_core.images import child
-from gcd_core.images.isolated import GAVE_UP, IsolatedReader
+from gcd_core.images import sandbox_worker
 from gcd_core.images.limits import ImageError
 from gcd_core.images.mask import load_mask
 from gcd_core.images.reading import load_image
+from gcd_core.images.sandbox import GAVE_UP, IsolatedReader
 from tests.scans import dicom
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
@@ -79,7 +79,7 @@ def test_a_process_that_dies_takes_one_file_with_it_and_no_more(reader):
 
 
 def test_who_only_waits_is_ended_too(monkeypatch):
-    monkeypatch.setattr("gcd_core.images.isolated.MOST_WAIT", 1.0)
+    monkeypatch.setattr("gcd_core.images.sandbox.MAX_WAIT_SECONDS", 1.0)
     reader = IsolatedReader()
     assert reader.picture(file_of(PIXELS), 32, 1)
     os.kill(reader._process.pid, signal.SIGSTOP)
@@ -91,18 +91,18 @@ def test_who_only_waits_is_ended_too(monkeypatch):
 
 STAND_IN = """
 import sys
-from gcd_core.images import child
+from gcd_core.images import sandbox_worker
 
 def endless(*_):
     while True:
         pass
 
 def large(*_):
-    return bytearray(child.MOST_MEMORY + 2**28)
+    return bytearray(sandbox_worker.MAX_MEMORY_BYTES + 2**28)
 
-child.MOST_CPU = 1
-child.read_picture = {work}
-child.main()
+sandbox_worker.MAX_CPU_SECONDS = 1
+sandbox_worker.read_picture = {work}
+sandbox_worker.main()
 """
 
 
@@ -111,7 +111,7 @@ child.main()
 )
 def test_time_and_memory_of_a_file_are_bounded(monkeypatch, tmp_path, work, told):
     (tmp_path / "stand_in.py").write_text(STAND_IN.format(work=work))
-    monkeypatch.setattr("gcd_core.images.isolated.CHILD", "stand_in")
+    monkeypatch.setattr("gcd_core.images.sandbox.WORKER_MODULE", "stand_in")
     monkeypatch.syspath_prepend(tmp_path)
     reader = IsolatedReader()
     with pytest.raises(ImageError, match=told):
@@ -120,9 +120,11 @@ def test_time_and_memory_of_a_file_are_bounded(monkeypatch, tmp_path, work, told
 
 
 def test_an_error_that_no_reader_foresaw_is_a_sentence(monkeypatch):
-    monkeypatch.setattr(child, "read_picture", lambda *_: 1 / 0)
-    answer = child.answer_to({"kind": "picture", "size": 8, "channels": 1, "fit": "pad"}, b"x")
-    assert answer == ({"error": child.DAMAGED}, b"")
+    monkeypatch.setattr(sandbox_worker, "read_picture", lambda *_: 1 / 0)
+    answer = sandbox_worker.answer_to(
+        {"kind": "picture", "size": 8, "channels": 1, "fit": "pad"}, b"x"
+    )
+    assert answer == ({"error": sandbox_worker.DAMAGED}, b"")
 
 
 def test_the_process_knows_no_secret_of_the_servers(monkeypatch):

@@ -6,8 +6,8 @@ is asked of directions and their maps, on a domain's own images and generator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.decoded import MemoisedGenerator
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS, Region, RegionReader
-from gcd_core.evaluation.planted import (
+from gcd_core.evaluation.spurious_classifiers import (
     LABEL,
     MARKER,
     trained,
@@ -36,14 +36,13 @@ from gcd_core.method.search import find_directions
 from gcd_core.method.walk import Path, walk
 
 MAPS = ("cells", "bb_lig", "difference")
-LEAST = 16  # images
+MIN_IMAGES = 16  # images
 CHECKS = ("gap", "repeat", "reasons", "marker", "exposure", "scrambled")
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one check.
+    """The result of one check.
 
     Attributes
     ----------
@@ -60,10 +59,6 @@ class Verdict:
     passed: bool
     sentence: str
     figures: dict[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same, for JSON."""
-        return asdict(self)
 
 
 class Sanity:
@@ -90,8 +85,8 @@ class Sanity:
     def __init__(
         self, domain: Domain, images: Tensor, label: str, samples: int = 256, walks: int = 8
     ) -> None:
-        if len(images) < LEAST:
-            raise GCDError(f"The checks need {LEAST} images at least, not {len(images)}.")
+        if len(images) < MIN_IMAGES:
+            raise GCDError(f"The checks need {MIN_IMAGES} images at least, not {len(images)}.")
         domain.classifier.index(label)
         # The searches differ in the classifier, not in the pictures: each is decoded once.
         generator = MemoisedGenerator(domain.generator)
@@ -102,7 +97,7 @@ class Sanity:
         # From the image that the classifier is least sure of, as far as there are such.
         self.source = images[(self.probabilities - 0.5).abs().argmin()][None]
 
-    def run(self, names: Sequence[str] = CHECKS, progress: Progress | None = None) -> list[Verdict]:
+    def run(self, names: Sequence[str] = CHECKS) -> list[Verdict]:
         """Make some of the checks, in their order.
 
         Raises
@@ -116,15 +111,13 @@ class Sanity:
         verdicts = []
         for name in CHECKS:
             if name in names:
-                if progress is not None:
-                    progress(name)
                 verdicts.append(getattr(self, name)())
         return verdicts
 
     # -- the domain's own classifier ----------------------------------------------------------
 
     def gap(self) -> Verdict:
-        """How far encoding and decoding alone moves the classifier: what the generator loses."""
+        """Measure how far encoding and decoding alone move the classifier's answer."""
         again = self.domain.generator.decode(self.domain.generator.encode(self.images)).cpu()
         moved, told = self._moved_by(self.domain.classifier, self.label, self.images, again)
         passed = told <= 0.1

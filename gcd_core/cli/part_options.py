@@ -104,7 +104,7 @@ def share_of(args: argparse.Namespace) -> Share:
 def carried_out(
     args: argparse.Namespace, job: Job, domain: Domain, progress: Callable[[Part], object]
 ) -> Iterator[Part] | None:
-    """Do what is not done yet, and return all parts in their order; None of a share."""
+    """Do the missing parts, and return all parts in order; None where only a share is done."""
     folder = PartsFolder.of(args.parts, job) if args.parts else None
     done = folder.done() if folder else {}
     todo = [part for part in share_of(args).parts(job.parts) if part not in done]

@@ -1,6 +1,6 @@
 """Which radius of the n-ball finds the best direction: the CF loss against the radius (F.3)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +19,6 @@ def measure_radii(
     radii: Sequence[float],
     n_samples: int | None = None,
     seed: int = 0,
-    progress: Callable[[dict], None] | None = None,
 ) -> list[dict]:
     """Find g from one image in balls of several radii and walk other images along it.
 
@@ -34,8 +33,6 @@ def measure_radii(
     radii : sequence of float
     n_samples, seed : optional
         As for `find_directions`.
-    progress : callable, optional
-        Told each row as it is done.
 
     Returns
     -------
@@ -58,9 +55,8 @@ def measure_radii(
             n_ways=0,
         )
         paths = walk_many(domain, images, found.directions["g"], label, choice=LOWEST_LOSS)
-        at = [path.counterfactual for path in paths]
-        pairs = list(zip(paths, at, strict=True))
-        row = {
+        pairs = [(path, path.counterfactual) for path in paths]
+        figures = {
             "radius": float(radius),
             "sample_lpips": found.samples.distances.mean().item(),
             "sample_logit_std": found.samples.logits.std().item(),
@@ -69,9 +65,7 @@ def measure_radii(
             "alpha": _mean([path.alphas[i].abs() for path, i in pairs]),
             "lpips": _mean([path.distances[i] for path, i in pairs]),
         }
-        rows.append(row)
-        if progress:
-            progress(row)
+        rows.append(figures)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Pictures from people one does not know, decoded in a process that may die of them."""
+"""Untrusted pictures, decoded in a separate process with limits."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcd_core.images.child import receive, send
 from gcd_core.images.limits import ImageError
+from gcd_core.images.sandbox_worker import receive, send
 
-CHILD = "gcd_core.images.child"
-MOST_WAIT = 30.0  # seconds for one file, where the process waits instead of computing
+WORKER_MODULE = "gcd_core.images.sandbox_worker"
+MAX_WAIT_SECONDS = 30.0  # seconds for one file, where the process waits instead of computing
 GAVE_UP = "The file takes far longer to decode than a picture may; export it again, as PNG."
 
 
@@ -100,12 +100,12 @@ class IsolatedReader:
         return answer
 
     def _answer(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes] | None:
-        """What the process answers; None where it dies of the file."""
+        """Return the process's answer; None where the process ended."""
         if self._process is None or self._process.poll() is not None:
             self._process = begin()
         process = self._process
         assert process.stdin is not None and process.stdout is not None
-        watch = threading.Timer(MOST_WAIT, process.kill)
+        watch = threading.Timer(MAX_WAIT_SECONDS, process.kill)
         watch.daemon = True
         watch.start()
         try:
@@ -132,11 +132,11 @@ class IsolatedReader:
 
 
 def begin() -> subprocess.Popen[bytes]:
-    """Start the process; it finds this package, and nothing of the server's secrets."""
+    """Start the process with an environment that holds none of the server's secrets."""
     home = str(Path(__file__).parents[2])
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
     return subprocess.Popen(
-        [sys.executable, "-m", CHILD],
+        [sys.executable, "-m", WORKER_MODULE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # codecs quote what a file holds

@@ -9,7 +9,7 @@ logit moves by tens, in all other directions together by one or two. So a search
 ways spends its samples in three parts. The first lies in the ball and gives g (Algorithm 1). The
 second lies in the plane through its centre that is orthogonal to g (`plane_offsets`): of what a
 proxy learns there, nothing is g's, and the few axes along which its gradients lie are those that
-the classifier reads beside g (`read_axes`). The third fills a ball of only these axes
+the classifier reads beside g (`active_subspace`). The third fills a ball of only these axes
 (`inner_offsets`), where so few samples leave no gaps; the ways are chosen on the proxy of that.
 """
 
@@ -27,27 +27,27 @@ from gcd_core.method.counterfactual import MARGIN
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.perturbation import sample_ball
 from gcd_core.method.proxy import Proxy
-from gcd_core.method.settings import MOST_COSINE
+from gcd_core.method.settings import MAX_COSINE
 
-PLANE = 1.5  # times the radius of the search: how far its samples orthogonal to g reach
-INNER = 1.25  # times alpha_max: how far samples along the axes read beside g reach
-READ_AXES = 6  # axes beside g that are looked along
+PLANE_REACH = 1.5  # times the radius of the search: how far its samples orthogonal to g reach
+INNER_REACH = 1.25  # times alpha_max: how far samples along the axes read beside g reach
+MAX_AXES = 6  # axes beside g that are looked along
 
-STARTS = 8  # random sets of directions that the ways are sought from
-STEPS = 200
+RANDOM_STARTS = 8  # random sets of directions that the ways are sought from
+OPTIMISER_STEPS = 200
 LEARNING_RATE = 0.05
 WALK_POINTS = 6  # points of a walk that are looked at
-BEYOND = 2.5  # log-odds beyond what is wanted, up to which a way is pushed
-NEAR_G = 0.955  # cosine from which on the slope of the proxy at hand is a more exact g
-READ = 0.5  # log-odds over a walk (root mean square): less, and an axis is not read at all
-PROBES = 256  # points around the source where the proxy's slopes are taken
-ALIKE = 0.3  # the most that two ways may have in common of what they do to the logit
-DISTINCT = 10.0  # weight of what they have in common beyond that
-OWN_SHARE = 0.5  # of the way to the flip, what a way's part orthogonal to g must go by itself
-MOST_CONVINCING = 0.99  # a probability that a way never needs to exceed, whatever the margin
+PUSHED_LOG_ODDS = 2.5  # log-odds beyond what is wanted, up to which a way is pushed
+MIN_SLOPE_COSINE = 0.955  # cosine from which on the slope of the proxy at hand is a more exact g
+MIN_AXIS_EFFECT = 0.5  # log-odds over a walk (root mean square): below it an axis is not read
+SLOPE_POINTS = 256  # points around the source where the proxy's slopes are taken
+MAX_SHARED_EFFECT = 0.3  # the most that two ways may have in common of what they do to the logit
+SHARED_EFFECT_WEIGHT = 10.0  # weight of what they have in common beyond that
+MIN_OWN_SHARE = 0.5  # of the way to the flip, what a way's part orthogonal to g must go by itself
+MAX_PROBABILITY_ASKED = 0.99  # a probability that a way never needs to exceed, whatever the margin
 
 
-class Parts(NamedTuple):
+class SampleSplit(NamedTuple):
     """How many of a search's samples lie in the ball, in the plane orthogonal to g, along axes."""
 
     ball: int
@@ -55,7 +55,7 @@ class Parts(NamedTuple):
     inner: int
 
     @classmethod
-    def of(cls, n_samples: int) -> Parts:
+    def of(cls, n_samples: int) -> SampleSplit:
         """A quarter, a half, and the rest: g takes least, what it drowns most."""
         ball, plane = n_samples // 4, n_samples // 2
         return cls(ball, plane, n_samples - ball - plane)
@@ -64,27 +64,27 @@ class Parts(NamedTuple):
 def plane_offsets(n: int, g: Tensor, radius: float, seed: int) -> Tensor:
     """Offsets (n, D) orthogonal to g (D,), each second one the negative of the one before it."""
     generator = torch.Generator().manual_seed(seed)
-    offsets = sample_ball(n, len(g), PLANE * radius, generator, antithetic=True)
+    offsets = sample_ball(n, len(g), PLANE_REACH * radius, generator, antithetic=True)
     return offsets - (offsets @ g)[:, None] * g
 
 
-def read_axes(proxy: Proxy, z_sem: Tensor, g: Tensor) -> Tensor:
+def active_subspace(proxy: Proxy, z_sem: Tensor, g: Tensor) -> Tensor:
     """The axes beside g (m, D) along which a proxy's logit changes most around codes (N, D).
 
     Eigenvectors of the mean outer product of its gradients (the active subspace of Constantine,
-    Dow, Wang, 2014), without what of them lies in g; at most `READ_AXES` orthonormal ones, each
+    Dow, Wang, 2014), without what of them lies in g; at most `MAX_AXES` orthonormal ones, each
     orthogonal to g, by falling eigenvalue.
     """
     beside = orthogonal_to(torch.eye(len(g)), g)
     axes, _ = _active_axes(proxy, z_sem, beside)
-    return axes[:READ_AXES]
+    return axes[:MAX_AXES]
 
 
 def inner_offsets(n: int, axes: Tensor, g: Tensor, alpha_max: float, seed: int) -> Tensor:
     """Offsets (n, D) in a ball of the axes (m, D) alone, and along g as far as a way may lean."""
     generator = torch.Generator().manual_seed(seed + 1)
-    inside = sample_ball(n, len(axes), INNER * alpha_max, generator, antithetic=True) @ axes
-    lean = MOST_COSINE * alpha_max * (2 * torch.rand(n, 1, generator=generator) - 1)
+    inside = sample_ball(n, len(axes), INNER_REACH * alpha_max, generator, antithetic=True) @ axes
+    lean = MAX_COSINE * alpha_max * (2 * torch.rand(n, 1, generator=generator) - 1)
     return inside + lean * g
 
 
@@ -132,7 +132,7 @@ def independent_ways(
     margin : float
         How far beyond the threshold the probability must lie, 0 to 0.5.
     max_cosine : float
-        0 to `MOST_COSINE`.
+        0 to `MAX_COSINE`.
     seed : int
         Repeats the random starts.
     axes : Tensor (m, D), optional
@@ -147,22 +147,24 @@ def independent_ways(
     g = g.detach().float().cpu().clone()
     where = torch.eye(len(g)) if axes is None else axes.detach().float().cpu()
     source = z_sem.detach().float().cpu().clone()
-    walks = _Walks(proxy, source, sign, alpha_max)
+    walks = _ProxyWalks(proxy, source, sign, alpha_max)
     slope = _slope(proxy, source, where)
     beside = orthogonal_to(where, slope)
-    if slope @ g < NEAR_G:
+    if slope @ g < MIN_SLOPE_COSINE:
         beside = orthogonal_to(beside, g)
     basis, effects = _read(walks, beside, seed)
     drift = (1 - (slope @ g).clamp(max=1) ** 2).sqrt().item()
     lean = max(0.0, max_cosine - drift)  # so that no cosine with g itself is beyond what may be
     toward_g = sign * lean * slope
-    wanted = torch.tensor(min(THRESHOLD + margin, MOST_CONVINCING)).logit().item()
+    wanted = torch.tensor(min(THRESHOLD + margin, MAX_PROBABILITY_ASKED)).logit().item()
     with torch.inference_mode(False), torch.enable_grad():
         for count in range(min(most, len(basis)), 0, -1):
             for own in _sets(walks, basis, effects, toward_g, count, wanted, seed):
                 ways = math.sqrt(1 - lean**2) * own + toward_g
                 reached = walks.agreed(ways)
-                if bool((reached >= wanted).all() & (walks.share(own, wanted) >= OWN_SHARE).all()):
+                if bool(
+                    (reached >= wanted).all() & (walks.share(own, wanted) >= MIN_OWN_SHARE).all()
+                ):
                     return sign * ways[reached.argsort(descending=True)]
     return torch.empty(0, len(g))
 
@@ -186,7 +188,7 @@ def _active_axes(proxy: Proxy, codes: Tensor, basis: Tensor) -> tuple[Tensor, Te
     return (turned.T.flip(0).float() @ basis), values.flip(0).float()
 
 
-def _read(walks: _Walks, basis: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def _read(walks: _ProxyWalks, basis: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """The axes (m, D) of a basis's span that the proxy reads within a walk's reach of its source.
 
     And for each its mean squared effect, in log-odds over a whole walk.
@@ -194,10 +196,12 @@ def _read(walks: _Walks, basis: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     if not len(basis):
         return basis, torch.empty(0)
     generator = torch.Generator().manual_seed(seed)
-    around = sample_ball(PROBES, len(basis), walks.alpha_max, generator, antithetic=True) @ basis
+    around = (
+        sample_ball(SLOPE_POINTS, len(basis), walks.alpha_max, generator, antithetic=True) @ basis
+    )
     axes, slopes = _active_axes(walks.proxy, walks.source + around, basis)
     effects = slopes * walks.alpha_max**2
-    return axes[effects >= READ**2], effects[effects >= READ**2]
+    return axes[effects >= MIN_AXIS_EFFECT**2], effects[effects >= MIN_AXIS_EFFECT**2]
 
 
 def _slope(proxy: Proxy, source: Tensor, where: Tensor) -> Tensor:
@@ -216,7 +220,7 @@ def orthonormal(vectors: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(lower, vectors, upper=False)
 
 
-class _Walks:
+class _ProxyWalks:
     """What the proxy says along walks from one code, counted toward the flip.
 
     Parameters
@@ -255,7 +259,7 @@ class _Walks:
 
 
 def _sets(
-    walks: _Walks,
+    walks: _ProxyWalks,
     basis: Tensor,
     effects: Tensor,
     toward_g: Tensor,
@@ -271,21 +275,21 @@ def _sets(
     """
     own_size = (1 - toward_g.square().sum()).sqrt()
     generator = torch.Generator().manual_seed(seed)
-    parts = torch.randn(STARTS, count, len(basis), generator=generator).requires_grad_()
+    parts = torch.randn(RANDOM_STARTS, count, len(basis), generator=generator).requires_grad_()
     optimiser = torch.optim.Adam([parts], lr=LEARNING_RATE)
-    for _ in range(STEPS):
+    for _ in range(OPTIMISER_STEPS):
         optimiser.zero_grad()
         own = orthonormal(parts)
         along = walks.along(own_size * (own @ basis) + toward_g)
         reached = (along.softmax(dim=0) * along).sum(dim=0)  # a maximum that has a slope everywhere
-        lacking = F.softplus(wanted + BEYOND - reached).mean(dim=1)
-        shared = (_common(own, effects) - ALIKE).clamp(min=0).square().sum(dim=(1, 2))
-        (lacking + DISTINCT * shared).sum().backward()
+        lacking = F.softplus(wanted + PUSHED_LOG_ODDS - reached).mean(dim=1)
+        shared = (_common(own, effects) - MAX_SHARED_EFFECT).clamp(min=0).square().sum(dim=(1, 2))
+        (lacking + SHARED_EFFECT_WEIGHT * shared).sum().backward()
         optimiser.step()
     with torch.no_grad():
         own = orthonormal(parts)
         found = own @ basis
-        distinct = _common(own, effects).amax(dim=(1, 2)) <= ALIKE + 0.01
+        distinct = _common(own, effects).amax(dim=(1, 2)) <= MAX_SHARED_EFFECT + 0.01
         worst = [walks.agreed(own_size * each + toward_g).min() for each in found]
     for i in torch.stack(worst).argsort(descending=True):
         if distinct[i]:

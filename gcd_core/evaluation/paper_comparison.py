@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gcd_core.domains.opening import Domain
 from gcd_core.evaluation import metrics
-from gcd_core.evaluation.evaluate import Cost
+from gcd_core.evaluation.outcomes import Cost
 from gcd_core.evaluation.speed import peak_memory
 from gcd_core.generators.base import Generator, Latent
 from gcd_core.generators.sampling import Sampling

@@ -1,4 +1,4 @@
-"""The process that decodes visitors' pictures: it answers requests, and may die of any of them.
+"""The process that decodes visitors' pictures, under limits of time and memory.
 
 Requests and answers are a length of eight bytes, a JSON header of that length, and then the bytes
 that the header announces. It imports no torch, so that it starts fast and its memory is small.
@@ -18,8 +18,8 @@ from gcd_core.images.limits import ImageError
 from gcd_core.images.mask import read_mask
 from gcd_core.images.reading import is_dicom, looks_like_photograph, picture_size, read_picture
 
-MOST_CPU = 5  # seconds of computing for one file
-MOST_MEMORY = 2**30  # bytes beyond what the process takes by itself
+MAX_CPU_SECONDS = 5  # seconds of computing for one file
+MAX_MEMORY_BYTES = 2**30  # bytes beyond what the process takes by itself
 DAMAGED = "The file is damaged and cannot be decoded; export or download it again."
 TOO_LARGE = "The file takes too much memory to decode; save it smaller, or with fewer pixels."
 
@@ -79,25 +79,25 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
 
 
 def limit_memory() -> None:
-    """Let no file take more than `MOST_MEMORY`, where the system can limit it."""
+    """Let no file take more than `MAX_MEMORY_BYTES`, where the system can limit it."""
     try:
         import resource
 
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
     except (ImportError, OSError, ValueError, IndexError):
         return
-    most = pages * resource.getpagesize() + MOST_MEMORY
+    most = pages * resource.getpagesize() + MAX_MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def limit_time() -> None:
-    """Let the next file compute for `MOST_CPU` and no longer: the system ends the process then."""
+    """Let the next file compute for `MAX_CPU_SECONDS`; then the system ends the process."""
     try:
         import resource
     except ImportError:
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
-    most = int(used.ru_utime + used.ru_stime) + 1 + MOST_CPU
+    most = int(used.ru_utime + used.ru_stime) + 1 + MAX_CPU_SECONDS
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     resource.setrlimit(resource.RLIMIT_CPU, (most, hard))
 

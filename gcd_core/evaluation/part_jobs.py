@@ -1,4 +1,4 @@
-"""`evaluate` and `sanity` in parts: a batch of images, or a check, wherever that is done."""
+"""The commands `evaluate` and `sanity` as jobs in parts: a batch of images, or a check, each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from torch import Tensor
 from gcd_core.bridge.rcsb import Steering
 from gcd_core.distributed.job import Part, Shared
 from gcd_core.domains.opening import Domain, load_domain
-from gcd_core.evaluation.evaluate import (
+from gcd_core.evaluation.bridge_outcomes import NAME, BridgeOnBatches
+from gcd_core.evaluation.outcomes import (
     Cost,
     DirectionsOnBatches,
     Evaluation,
@@ -27,8 +28,7 @@ from gcd_core.evaluation.evaluate import (
 )
 from gcd_core.evaluation.pairs import Comparison, Seen, abs_cosines
 from gcd_core.evaluation.provenance import digest, identity_of_directions, networks_of
-from gcd_core.evaluation.regions import NAME, BridgeOnBatches
-from gcd_core.evaluation.sanity import Sanity, Verdict
+from gcd_core.evaluation.sanity_checks import Sanity, Verdict
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.images.reading import load_image
 from gcd_core.method.directions import Direction
@@ -294,7 +294,7 @@ class SanityJob:
         }
 
     def reader(self) -> Callable[[int], None]:
-        """Nothing is read for a check alone: all of them take all images."""
+        """Read nothing: every check needs all images."""
         return lambda part: None
 
     def worker(

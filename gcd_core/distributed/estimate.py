@@ -1,4 +1,4 @@
-"""What a cluster of so many workers would take, simulated from measured times."""
+"""Estimate how long a cluster would take, simulated from measured times."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a simulated run comes to.
+    """The result of a simulated run.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Forecast:
 
 
 def measured(parts: Sequence[Part], folder: PartsFolder) -> Service:
-    """The times of parts that are done; writing is measured here, by writing them once more."""
+    """Return the times of finished parts; the time of writing is measured by writing them again."""
     keep = []
     with tempfile.TemporaryDirectory() as place:
         again = PartsFolder(Path(place), folder.kind, folder.settings, folder.row)
@@ -78,22 +78,20 @@ def measured(parts: Sequence[Part], folder: PartsFolder) -> Service:
     )
 
 
-def forecast(service: Service, workers: int, parts: int, seed: int = 0) -> Forecast:
+def forecast(service: Service, workers: int, parts: int) -> Forecast:
     """Simulate so many parts on so many workers, each time drawn from those measured.
 
     One process reads images for eight workers; a worker takes the next part that is read; the
     driver writes what is done, one part after the other.
     """
-    seconds, busy = simulated(service, workers, parts, seed)
-    alone, _ = simulated(service, 1, parts, seed)
+    seconds, busy = simulated(service, workers, parts)
+    alone, _ = simulated(service, 1, parts)
     return Forecast(seconds, parts * service.rows / seconds, busy, alone / seconds)
 
 
-def simulated(
-    service: Service, workers: int, parts: int, seed: int
-) -> tuple[float, dict[str, float]]:
+def simulated(service: Service, workers: int, parts: int) -> tuple[float, dict[str, float]]:
     """Seconds to the last part, and the share of them in which each stage works."""
-    draw = random.Random(seed)
+    draw = random.Random(0)
     reading = [0.0] * readers(workers)  # when each is free
     free = [START] * workers
     driver = end = 0.0

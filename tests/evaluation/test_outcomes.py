@@ -7,14 +7,14 @@ import torch
 
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
-from gcd_core.evaluation.evaluate import (
+from gcd_core.evaluation.markdown import markdown
+from gcd_core.evaluation.outcomes import (
     best_of,
     counterfactuals_of,
     evaluate_reconstruction,
     summarise,
 )
 from gcd_core.evaluation.pairs import Comparison
-from gcd_core.evaluation.tables import markdown
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.directions import Direction
 from gcd_core.method.walk import walk, walk_many
