@@ -290,8 +290,6 @@ class ModelService:
         stored: DiskCache | None = None,
     ) -> Paths:
         """Put the decoding of an image's paths in the line; `stored` keeps them on disk."""
-
-
         def make(name: str, cancel: Cancel) -> DecodedPath:
             played = self.play(opened, directions[name], label, cancel)
             if stored is not None:

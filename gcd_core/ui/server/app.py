@@ -13,12 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import gradio as gr
 from fastapi import FastAPI
-from gradio.routes import App
 from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gcd_core import __version__
@@ -27,6 +24,7 @@ from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.environment import Environment
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.images.dataset import ImageFiles
+from gcd_core.ui.gradio_workarounds import mount
 from gcd_core.ui.page import (
     ExplorerPage,
     launch_settings,
@@ -168,7 +166,7 @@ class Site:
         """End idle sessions, drop what is kept of visitors who left, and give memory back."""
         self.root.visitors.end_idle()
         for page in self.pages:
-            page.tidy()
+            page.forget_sessions(self._settings.idle_minutes)
         give_memory_back()
 
     def _keep_tidy(self, job: Job) -> None:
@@ -182,7 +180,9 @@ class Site:
             raise Cancelled
         page = ExplorerPage(domain, self.root.visitors, menu(self.places, place))
         page.visitors.service.examples.prepare()
-        return mount(page, f"/{place.path}".rstrip("/"))
+        base = os.environ.get("GRADIO_ROOT_PATH", "").rstrip("/")
+        root_path = f"{base}/{place.path}".rstrip("/")
+        return Mounted(page, mount(page, root_path, **page_settings()))
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -197,19 +197,6 @@ def give_memory_back() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def mount(page: ExplorerPage, path: str) -> Mounted:
-    """Make a page ready to be served below the root's, at a path such as "/domains/NAME"."""
-    root_path = os.environ.get("GRADIO_ROOT_PATH", "").rstrip("/") + path
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    gr.mount_gradio_app(app, page, path="", root_path=root_path, **page_settings())
-    route = app.routes[-1]
-    assert isinstance(route, Mount) and isinstance(route.app, App)
-    page.app = route.app  # as `launch` has it: closing the page then ends its open connections
-    # As `launch` has it too: else a client could name any file of the server's as its upload.
-    page.has_launched = True
-    return Mounted(page, app)
 
 
 class DomainRouter:

@@ -22,6 +22,7 @@ from gcd_core.images.reading import shown_name
 from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
 from gcd_core.report.captions import caption
 from gcd_core.ui.frames import SLIDERS
+from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
@@ -35,7 +36,6 @@ from gcd_core.ui.tabs.handler import (
     connect,
     connect_downloads,
     html,
-    without_temp_copy,
 )
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, thumbnail
