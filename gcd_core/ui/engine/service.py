@@ -89,6 +89,12 @@ class ServerContext:
         self.background, self.openings = JobQueue("jobs", each=1), JobQueue("openings", 1)
         self.example_paths = KeptPaths(EXAMPLE_PATH_BYTES_KEPT)
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether for a while no visitor asked for anything, and no path or search is under way."""
+        quiet = time.monotonic() - self.last_asked > IDLE_SECONDS
+        return quiet and self.paths.idle and self.searches.idle
+
     def close(self) -> None:
         """End all work, and wait for its end."""
         for queue in (self.searches, self.background, self.paths, self.ahead, self.openings):
@@ -159,12 +165,6 @@ class ModelService:
         left = max(classifier.budget - classifier.queries, 0)
         return f", and may be asked {left} more times"
 
-    @property
-    def at_rest(self) -> bool:
-        """Whether for a while no visitor asked for anything, and no path or search is under way."""
-        quiet = time.monotonic() - self.context.last_asked > IDLE_SECONDS
-        return quiet and self.context.paths.idle and self.searches.idle
-
     def in_turn(self, urgency: Urgency, function: Callable[..., T], *args: Any) -> T:
         """Run a function of the models when its turn has come, and return what it returns."""
         if not self.one_thread:
@@ -208,13 +208,7 @@ class ModelService:
         return self._ready[label]
 
     def read(self, data: bytes) -> Picture:
-        """Decode a visitor's file in another process, and fit it to the domain's image size.
-
-        Raises
-        ------
-        ImageError
-            As `IsolatedReader.picture`.
-        """
+        """Read a visitor's file as the domain needs it; raises as `IsolatedReader.picture`."""
         generator = self.domain.generator
         size, channels = generator.image_size, generator.channels
         return self.context.reader.picture(data, size, channels, self.domain.fit)
@@ -264,12 +258,11 @@ class ModelService:
         """Read an opened example from disk, or open it and keep it there."""
         image, name = self.domain.load_image(self.domain.examples[index]), f"Example {index + 1}"
         stored = self.context.stored
-        if stored is None:
-            return self.open(image, name)
-        opened = stored.opened(self.domain, image, name)
+        opened = None if stored is None else stored.opened(self.domain, image, name)
         if opened is None:
             opened = self.open(image, name)
-            stored.keep_opened(self.domain, opened)
+            if stored is not None:
+                stored.keep_opened(self.domain, opened)
         return opened
 
     def decode(self, latent: Latent, source: Tensor) -> Frame:
@@ -385,7 +378,7 @@ class ExamplePrecompute(Job):
 
     def is_set(self) -> bool:
         """Whether to stop what is being decoded: a visitor came, or the page is being closed."""
-        return self.cancelled.is_set() or not self._service.at_rest
+        return self.cancelled.is_set() or not self._service.context.at_rest
 
     def advance(self) -> bool:
         """Prepare all examples: open each, then decode its paths."""
@@ -414,6 +407,6 @@ class ExamplePrecompute(Job):
 
     def _wait_for_rest(self) -> None:
         while not self.cancelled.wait(IDLE_CHECK_SECONDS):
-            if self._service.at_rest:
+            if self._service.context.at_rest:
                 return
         raise Cancelled
