@@ -91,6 +91,12 @@ class ServerContext:
         self.background, self.openings = JobQueue("jobs", each=1), JobQueue("openings", 1)
         self.example_paths = KeptPaths(EXAMPLE_PATH_BYTES_KEPT)
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether for a while no visitor asked for anything, and no path or search is under way."""
+        quiet = time.monotonic() - self.last_asked > IDLE_SECONDS
+        return quiet and self.paths.idle and self.searches.idle
+
     def close(self) -> None:
         """End all work, and wait for its end."""
         for queue in (self.searches, self.background, self.paths, self.ahead, self.openings):
@@ -158,12 +164,6 @@ class ModelService:
             return ""
         left = max(classifier.budget - classifier.queries, 0)
         return f", and may be asked {left} more times"
-
-    @property
-    def at_rest(self) -> bool:
-        """Whether for a while no visitor asked for anything, and no path or search is under way."""
-        quiet = time.monotonic() - self.context.last_asked > IDLE_SECONDS
-        return quiet and self.context.paths.idle and self.searches.idle
 
     def in_turn(self, urgency: Urgency, function: Callable[..., T], *args: Any) -> T:
         """Run a function of the models when its turn has come, and return what it returns."""
@@ -290,6 +290,7 @@ class ModelService:
         stored: DiskCache | None = None,
     ) -> Paths:
         """Put the decoding of an image's paths in the line; `stored` keeps them on disk."""
+
         def make(name: str, cancel: Cancel) -> DecodedPath:
             played = self.play(opened, directions[name], label, cancel)
             if stored is not None:
@@ -412,7 +413,7 @@ class ExamplePrecompute(Job):
 
     def is_set(self) -> bool:
         """Whether to stop what is being decoded: a visitor came, or the page is being closed."""
-        return self.cancelled.is_set() or not self._service.at_rest
+        return self.cancelled.is_set() or not self._service.context.at_rest
 
     def advance(self) -> bool:
         """Prepare all examples: open each, then decode its paths."""
@@ -441,6 +442,6 @@ class ExamplePrecompute(Job):
 
     def _wait_for_rest(self) -> None:
         while not self.cancelled.wait(IDLE_CHECK_SECONDS):
-            if self._service.at_rest:
+            if self._service.context.at_rest:
                 return
         raise Cancelled
