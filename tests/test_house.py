@@ -23,7 +23,7 @@ FLOORS = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # The same within the page; what else lies right under gcd_core/ui is on the lowest floor.
 PAGE_FLOORS = (
-    ("metrics", "frames"),
+    ("metrics", "frames", "gradio_workarounds"),
     ("engine",),
     ("session",),
     ("views",),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.blocks import BlockFunction
-from gradio.state_holder import SessionState
 from gradio.utils import get_upload_folder
 
 from gcd_core.domains.opening import Domain
@@ -19,6 +16,7 @@ from gcd_core.files import bundled
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.engine.sprite_sheets import heat_scale
+from gcd_core.ui.gradio_workarounds import NO_SELF_CHECK, PatchedBlocks
 from gcd_core.ui.session.registry import DiskCache, Visitors
 from gcd_core.ui.tabs.about import build_about
 from gcd_core.ui.tabs.compare import CompareTab
@@ -75,7 +73,7 @@ def theme() -> gr.themes.Base:
     )
 
 
-class ExplorerPage(gr.Blocks):
+class ExplorerPage(PatchedBlocks):
     """The page for a loaded domain, ready to launch with `launch_settings`.
 
     Parameters
@@ -146,50 +144,9 @@ class ExplorerPage(gr.Blocks):
         globality.bind(tabs, globality_tab)
         self.unload(self.leave)
 
-    async def postprocess_data(
-        self, block_fn: BlockFunction, predictions: Any, state: SessionState | None
-    ) -> list[Any]:
-        """Answer an event as Gradio does, without making anew each component that it leaves alone.
-
-        A handler answers with values by component. For every component that it leaves out Gradio
-        makes one anew, half a millisecond each on the thread that serves everybody; an answer of
-        "prepare" leaves out dozens.
-        """
-        outputs = block_fn.outputs
-        by_component = isinstance(predictions, dict) and predictions.keys() <= set(outputs)
-        if not by_component:
-            return await super().postprocess_data(block_fn, predictions, state)
-        answers = {each._id: gr.skip() for each in outputs}
-        if predictions:
-            part = copy.copy(block_fn)
-            part.outputs = list(predictions)
-            values = await super().postprocess_data(part, predictions, state)
-            answers |= {each._id: value for each, value in zip(predictions, values, strict=True)}
-        return list(answers.values())
-
     def leave(self, request: gr.Request) -> None:
         """Ends the session of a visitor who closes the page."""
         self.visitors.forget(request.session_hash)
-
-    def tidy(self) -> None:
-        """Drop what Gradio keeps of visitors who left: components, their values, and answers.
-
-        It would keep the first for ten thousand visitors, and answers that nobody heard, films and
-        all, for two thousand.
-        """
-        holder, queue = self.app.state_holder, self._queue
-        for key, state in list(holder.session_data.items()):
-            under_way = queue.pending_event_ids_session.get(key)  # whose answers need a place
-            if state.is_closed and not under_way:
-                kept = (
-                    holder.session_data,
-                    holder.time_last_used,
-                    queue.pending_messages_per_session,
-                    queue.pending_event_ids_session,
-                    self.pending_streams,
-                )
-                for of_session in kept:
-                    of_session.pop(key, None)
 
 
 def build_page(domain: Domain) -> ExplorerPage:
@@ -234,5 +191,5 @@ def launch_settings() -> dict[str, Any]:
     return {
         **page_settings(),
         "max_threads": MAX_EVENTS_RUNNING,
-        "_frontend": False,  # skips one check only, which gives up where a machine takes 3 seconds
+        **NO_SELF_CHECK,
     }

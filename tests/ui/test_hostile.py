@@ -254,7 +254,7 @@ def test_of_who_left_gradio_keeps_nothing_either(site: tuple[str, Site]) -> None
     kept = own.root.app.state_holder.session_data
     assert "guest" in kept
     wait_for(lambda: kept["guest"].is_closed)
-    own.root.tidy()
+    own.root.forget_sessions(idle_minutes=60)
     assert "guest" not in kept
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import threading
@@ -15,7 +14,6 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
-from gradio.state_holder import SessionState
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from gradio_client.utils import Status
@@ -24,7 +22,7 @@ from PIL import Image, ImageDraw
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
-from gcd_core.ui.page import ExplorerPage, build_page, launch_settings
+from gcd_core.ui.page import build_page, launch_settings
 from gcd_core.ui.serve import own_images
 from gcd_core.ui.server.app import Site
 from gcd_core.ui.tabs.explore.region import why_no_bridge
@@ -358,9 +356,10 @@ def test_a_press_is_carried_out_on_the_image_that_is_being_opened(
     client.predict(example=3, api_name="/open_example")
     if what == "bad file":
         picture.write_bytes(b"not a picture")
-    name = "open_example" if what == "example" else "read"
-    held = Held(getattr(served.visitors.service, name))
-    monkeypatch.setattr(served.visitors.service, name, held)
+    service = served.visitors.service
+    room, name = (service.examples, "open") if what == "example" else (service, "read")
+    held = Held(getattr(room, name))
+    monkeypatch.setattr(room, name, held)
     if what == "example":
         opening = client.submit(example=4, api_name="/open_example")
     else:
@@ -450,21 +449,6 @@ def test_a_domain_with_nothing_ready_opens_all_the_same(tmp_path: Path, picture:
         client.close()
         page.close()
         page.visitors.close()
-
-
-@pytest.mark.parametrize("told", [(), (0,), (1,), (0, 3), (0, 1, 2)])
-def test_what_is_skipped_is_answered_as_gradio_answers_it(visitors, told: tuple[int, ...]) -> None:
-    page = ExplorerPage(visitors.service.domain, visitors)
-    event = next(fn for fn in page.fns.values() if fn.api_name == "prepare")
-    values = {event.outputs[i]: f"<b>{i}</b>" if i else {"facts": 1} for i in told}
-    ours = asyncio.run(page.postprocess_data(event, values, SessionState(page)))
-    every = [values.get(each, gr.skip()) for each in event.outputs]
-    theirs = asyncio.run(gr.Blocks.postprocess_data(page, event, every, SessionState(page)))
-    junk = {"__type__": "update", "props": {"__type__": "update"}}  # of a skipped gr.HTML
-    assert ours == [gr.skip() if answer == junk else answer for answer in theirs]
-    stranger = next(each for each in page.blocks.values() if each not in event.outputs)
-    with pytest.raises(ValueError, match="not specified as output"):
-        asyncio.run(page.postprocess_data(event, values | {stranger: 1}, SessionState(page)))
 
 
 def test_inputs_that_a_handler_checks_itself_are_checked_as_gradio_does() -> None:

@@ -85,7 +85,7 @@ class OpenImage:
         if not self.bundled:
             return self.service.paths(*task)
         if self.example is not None:
-            return self.service.example_paths(self.example, self.label, self.directions)
+            return self.service.examples.paths(self.example, self.label, self.directions)
         if self._own_bundled is None:
             self._own_bundled = self.service.paths(*task)
         return self._own_bundled.join()  # once more, so that they are kept when this one leaves

@@ -9,11 +9,12 @@ import gradio as gr
 
 from gcd_core.errors import GCDError
 from gcd_core.method.directions import load_directions
+from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.direction_sets import BUNDLED, MAX_NAME_LENGTH, file_name
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
-from gcd_core.ui.tabs.handler import Answer, Tab, connect, without_temp_copy
+from gcd_core.ui.tabs.handler import Answer, Tab, connect
 from gcd_core.ui.views.html import heading
 from gcd_core.ui.views.payload import payload_of
 

@@ -13,7 +13,6 @@ from typing import Any, ParamSpec, TypeVar
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
-from gradio.data_classes import FileData, ListFiles
 from gradio.events import Dependency
 
 from gcd_core.errors import GCDError
@@ -213,25 +212,3 @@ def _noted(event: str, args: tuple, kwargs: dict[str, Any]) -> Iterator[None]:
         raise message(GCDError(UNEXPECTED)) from None
     finally:
         EVENTS.note(event, time.perf_counter() - began, outcome, key)
-
-
-FileInput = TypeVar("FileInput", gr.File, gr.UploadButton)
-
-
-def without_temp_copy(component: FileInput) -> FileInput:
-    """The component, whose value becomes the path of what was sent, or the paths, and no more.
-
-    Gradio's own makes a temporary file beside it, which nobody deletes. (It is not derived from, as
-    Gradio writes a file of types beside each class that is.)
-    """
-    single = component.file_count == "single"
-    component.preprocess = lambda sent: paths_of(sent, single)  # type: ignore[assignment]
-    return component
-
-
-def paths_of(sent: ListFiles | FileData | None, single: bool) -> str | list[str] | None:
-    """The paths of uploaded files, None where there is none."""
-    if sent is None:
-        return None
-    files = list(sent) if isinstance(sent, ListFiles) else [sent]
-    return files[0].path if single else [file.path for file in files]

@@ -9,13 +9,14 @@ import gradio as gr
 from gcd_core.domains.opening import Domain
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.frames import MAX_H, SLIDERS
+from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.region import RegionPanel
-from gcd_core.ui.tabs.handler import Answer, html, without_temp_copy
+from gcd_core.ui.tabs.handler import Answer, html
 from gcd_core.ui.views.data_urls import thumbnail
 from gcd_core.ui.views.html import (
     curve_card,
