@@ -22,7 +22,7 @@ from gcd_core.method.cells import QUERIES, CellAttribution, check_budget, explai
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.walk import Path
-from gcd_core.ui.engine.hosting import PATH, RUNS_IN_PROCESS, gpu
+from gcd_core.ui.engine.hosting import PATH, gpu
 from gcd_core.ui.engine.models import BACKGROUND_BATCH
 from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.frames import LINE_POINTS, Alphas, Frame, key_of
@@ -121,25 +121,20 @@ class HeatMaps:
         kept: OrderedDict[Hashable, T],
         key: Hashable,
         wanted: Callable[[], bool],
-        work: Callable[..., T],
+        work: Callable[[Cancel], T],
     ) -> T | None:
         """Return a kept result, or make it, one at a time; None once it is not wanted any more.
 
-        `work` is called with a progress and a cancel hook: None in another process.
+        `work` takes what cancels it.
         """
         with self._asking:
             found = kept.get(key)
             if found is not None or not wanted():
                 return found
-            cancel = SimpleNamespace(is_set=lambda: not wanted())
-            hooks = (self._yield, cancel) if RUNS_IN_PROCESS else (None, None)
             try:
-                return self._keep(kept, key, work(*hooks))
+                return self._keep(kept, key, work(SimpleNamespace(is_set=lambda: not wanted())))
             except Cancelled:
                 return None
-
-    def _yield(self, *_: int) -> None:
-        self.service.compute.yield_to_urgent(Urgency.NEXT)
 
     def get(self, kind: str) -> HeatMap | None:
         """Return the map of a kind over the current picture, without asking the classifier.
@@ -233,10 +228,10 @@ class HeatMaps:
         if len(alphas) < 2:
             return None
 
-        def walk(*hooks: Any) -> Path:
+        def walk(cancel: Cancel) -> Path:
             self._check_line_budget()
             vector, length = line_vector(sliders.directions, alphas)
-            path = self.service.line(sliders.opened, vector, length, self.label, *hooks)
+            path = self.service.line(sliders.opened, vector, length, self.label, cancel)
             return replace(path, direction_name=" + ".join(alphas))
 
         return self._make(self._lines, key_of(alphas), wanted, walk)
@@ -270,9 +265,10 @@ class HeatMaps:
         if frame.live or not arrived:
             return None
 
-        def ask(*hooks: Any) -> HeatMap:
+        def ask(cancel: Cancel) -> HeatMap:
             check_budget(self.service.domain.classifier, QUERIES)
-            made = self.service.in_turn(Urgency.NEXT, self._explain_cells, frame.image, *hooks)
+            task = self._explain_cells, frame.image
+            made = self.service.in_batches(Urgency.NEXT, *task, cancel=cancel)
             return HeatMap(
                 "cells",
                 made.map,
@@ -283,7 +279,7 @@ class HeatMaps:
         return self._make(self._maps, ("cells", key_of(alphas)), wanted, ask)
 
     def _ask_cells(
-        self, image: Tensor, progress: BatchProgress | None, cancel: Cancel | None
+        self, image: Tensor, progress: BatchProgress | None = None, cancel: Cancel | None = None
     ) -> CellAttribution:
         """Share the change from the opened image to an image (1, C, H, W) among its cells."""
         domain = self.service.domain
