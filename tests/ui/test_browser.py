@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from gcd_core.ui.views.data_urls import drawn
 from tests.pil import from_pil
 from tests.ui.conftest import Hosted, Served, free_port
 from tests.ui.fakes import FakeDomain, draw, save_ways
+from tests.ui.waiting import Held
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
 
@@ -615,18 +615,6 @@ def test_the_map_can_be_changed_and_taken_away(served: Served, visit):
     wait_until(page, lambda: page.locator("#pictures figure").count() == 2)
 
 
-class Held:
-    """Lets a function begin only when told, and says when it is called."""
-
-    def __init__(self, function: Callable) -> None:
-        self.function, self.called, self.go_on = function, threading.Event(), threading.Event()
-
-    def __call__(self, *args):
-        self.called.set()
-        assert self.go_on.wait(60)
-        return self.function(*args)
-
-
 def beside_sliders(page) -> list[str]:
     """The thumbnails at the sliders' ends, and from where on each direction flips."""
     row = ".gcd-direction:not(.hide)"
@@ -659,7 +647,7 @@ def test_a_press_waits_for_the_example_that_is_being_opened(
     again.locator("#examples button").nth(10).click()
     again.wait_for_selector("#pictures [data-address^='example=11&']")
     prepared(again)
-    assert beside_sliders(page) == beside_sliders(again)
+    wait_until(again, lambda: beside_sliders(page) == beside_sliders(again))
 
 
 def test_a_press_waits_for_the_file_that_is_being_sent(served: Served, visit, tmp_path: Path):

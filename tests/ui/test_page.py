@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -30,7 +28,7 @@ from gcd_core.ui.tabs.handler import report_errors
 from tests.scans import SECRETS, dicom
 from tests.ui.conftest import Served, free_port
 from tests.ui.fakes import FakeDomain, draw, save_ways
-from tests.ui.waiting import wait_for
+from tests.ui.waiting import Held, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -335,18 +333,6 @@ def test_a_search_can_be_cancelled(served: Served, client: Client, picture: Path
         assert job.result(timeout=60)[0]["state"] == "cancelled"
     finally:
         generator.seconds_per_image = 0.001
-
-
-class Held:
-    """Lets a function begin only when told, and says when it is called."""
-
-    def __init__(self, function: Callable) -> None:
-        self.function, self.called, self.go_on = function, threading.Event(), threading.Event()
-
-    def __call__(self, *args):
-        self.called.set()
-        assert self.go_on.wait(60)
-        return self.function(*args)
 
 
 @pytest.mark.parametrize("what", ["example", "file", "bad file"])

@@ -173,8 +173,8 @@ class CompareTab(Tab):
             except GCDError:
                 if session.image is image:
                     raise
-                return  # another image was opened meanwhile: nobody asks about this one any more
-            if session.image is not image:
+            if session.image is not image:  # another one was opened: this one's cards go
+                yield {self.cards: "", self.matrix: ""}
                 return
             opinion = self.service.second_opinion.of(path.counterfactual_image)
             numbers["rows"].append(row(name, path, before, opinion[i] if opinion else None))

@@ -19,7 +19,7 @@ from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.html import pictures, readout
 from gcd_core.ui.views.payload import payload_of
-from tests.ui.waiting import wait_for, wait_for_paths
+from tests.ui.waiting import Held, wait_for, wait_for_paths
 
 pytestmark = pytest.mark.slow
 
@@ -121,19 +121,6 @@ def test_a_foreign_image_is_opened_with_a_warning_and_the_domains_own_without(
     assert (
         session.image.sliders.move({"g": 1.0}) is not None
     )  # it still works if the visitor insists
-
-
-class Held:
-    """Lets a function begin in one thread only when told, and says when it is called."""
-
-    def __init__(self, function) -> None:
-        self.function, self.called, self.go_on = function, threading.Event(), threading.Event()
-
-    def __call__(self, *args, **options):
-        if not self.called.is_set():  # the first call waits, later ones pass it
-            self.called.set()
-            assert self.go_on.wait(30)
-        return self.function(*args, **options)
 
 
 def in_thread(function, *args) -> tuple[threading.Thread, list]:

@@ -224,8 +224,8 @@ class ExploreHandlers(Tab):
             if finished:
                 break
             paths.news(ready)
-        if not told_at:  # Gradio wants one answer at least
-            yield {}
+        if not told_at or session.image is not image:
+            yield {}  # Gradio sends the last answer once more: it must not be of another image
 
     # -- moving -----------------------------------------------------------------------------
 
