@@ -24,13 +24,14 @@ from gcd_core.domains.file import (
 )
 from gcd_core.domains.finding import find_domain
 from gcd_core.domains.sources import Source, inside
+from gcd_core.environment import Environment
 from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
 from gcd_core.generators.base import Generator, read_config
 from gcd_core.generators.device import choose_device
 from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.generators.weights import load_latent_statistics
-from gcd_core.images.picture import Picture, load_picture, max_side_from_environment
+from gcd_core.images.picture import Picture, load_picture
 from gcd_core.images.reading import ImageSource, load_image
 from gcd_core.method.composition import SOURCE
 from gcd_core.method.counterfactual import MARGIN, SMALLEST
@@ -154,7 +155,7 @@ class Domain:
             If the picture cannot be opened, or the limit is none.
         """
         size, channels = self.generator.image_size, self.generator.channels
-        most = max_side or max_side_from_environment()
+        most = Environment().max_side if max_side is None else max_side
         return load_picture(source, size, channels, self.fit, most)
 
     def ready_directions(self, label: str) -> DirectionSet | None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gcd_core.images.limits import ImageError
-from gcd_core.images.reading import LARGEST_SIDE, MAX_SIDE, ImageSource, read_pixels
+from gcd_core.images.reading import MAX_SIDE, ImageSource, read_pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,22 +32,6 @@ class Picture:
     def size(self) -> tuple[int, int]:
         """Height and width of `pixels`."""
         return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
-
-
-def max_side_from_environment() -> int:
-    """The longest side that is kept by default, in pixels: `GCD_MAX_SIDE`, or 1,024.
-
-    Raises
-    ------
-    ImageError
-        If the variable is no whole number from 1 to 4,096.
-    """
-    text = os.environ.get("GCD_MAX_SIDE", "").strip()
-    if not text:
-        return MAX_SIDE
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= LARGEST_SIDE:
-        raise ImageError(f"GCD_MAX_SIDE is {text!r}; give a whole number from 1 to {LARGEST_SIDE}.")
-    return int(text)
 
 
 def load_picture(

@@ -127,8 +127,28 @@ def test_either_choice_of_the_counterfactual_may_be_on_top(folder: Path, top: st
         content["directions"]["g"] = own | CHOICE | {"smallest": smallest}
     write(folder, "g.json", content | {"counterfactual": top})
     _, smallest_row, paper_row = cells(make_table("counterfactuals", folder))
-    assert smallest_row == ["`ill`", "decoded", "smallest", "9", "50.0 %", "45.7 %", "2.35", "0.100", "0.062"]
-    assert paper_row == ["`ill`", "decoded", "lowest-loss", "9", "100 %", "90.0 %", "5.00", "0.200", "0.125"]
+    assert smallest_row == [
+        "`ill`",
+        "decoded",
+        "smallest",
+        "9",
+        "50.0 %",
+        "45.7 %",
+        "2.35",
+        "0.100",
+        "0.062",
+    ]
+    assert paper_row == [
+        "`ill`",
+        "decoded",
+        "lowest-loss",
+        "9",
+        "100 %",
+        "90.0 %",
+        "5.00",
+        "0.200",
+        "0.125",
+    ]
 
 
 def test_costs_are_set_side_by_side(folder: Path) -> None:
