@@ -14,8 +14,7 @@ from torch import Tensor
 
 from gcd_core.bridge.paths import rcsb
 from gcd_core.domains.opening import Domain
-from gcd_core.errors import Cancel
-from gcd_core.generators.base import BatchProgress, Latent
+from gcd_core.generators.base import Latent
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.repeatability import with_repeatability
@@ -195,16 +194,10 @@ class Networks:
         return self.walk(opened, direction, label, alphas=alphas, **self._quick, **options)
 
     def walk_line(
-        self,
-        opened: Opened,
-        vector: Tensor,
-        length: float,
-        label: str,
-        progress: BatchProgress | None,
-        cancel: Cancel | None,
+        self, opened: Opened, vector: Tensor, length: float, label: str, **options: Any
     ) -> Path:
         """Decode the line along a unit vector (D,), from 0 to `length`, by the fast decoder."""
-        options = {"progress": progress, "cancel": cancel, "latent": opened.latent, **self._quick}
+        options |= {"latent": opened.latent, **self._quick}
         alphas = torch.linspace(0, length, LINE_POINTS)
         return self._walk(opened.image, vector, label, alphas=alphas, **options)
 

@@ -271,9 +271,12 @@ class ModelService:
         """Return the perceptual distances (k, k) between pictures (k, C, H, W)."""
         return self.in_turn(Urgency.LIVE, pairwise_distances, images, self.domain.perceptual)
 
-    def line(self, opened: Opened, vector: Tensor, length: float, label: str, *hooks: Any) -> Path:
+    def line(
+        self, opened: Opened, vector: Tensor, length: float, label: str, cancel: Cancel
+    ) -> Path:
         """Walk an image along a unit vector (D,) from 0 to `length`, by the fast decoder."""
-        return self.in_turn(Urgency.NEXT, self._walk_line, opened, vector, length, label, *hooks)
+        task = opened, vector, length, label
+        return self.in_batches(Urgency.NEXT, self._walk_line, *task, cancel=cancel)
 
     # -- paths and searches ----------------------------------------------------------------
 

@@ -120,8 +120,4 @@ def tidy(name: str) -> str:
 def file_name(domain: str, label: str, name: str) -> str:
     """Return the file name of a set, without characters that could make it a path."""
     safe = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "directions"
-    return (
-        f"{domain}-{label}-{safe}.safetensors"
-        if name != BUNDLED
-        else f"{domain}-{label}.safetensors"
-    )
+    return f"{domain}-{label}{'' if name == BUNDLED else f'-{safe}'}.safetensors"

@@ -7,7 +7,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,15 +22,13 @@ from gcd_core.method.cells import QUERIES, CellAttribution, check_budget, explai
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.walk import Path
-from gcd_core.ui.engine.hosting import PATH, RUNS_IN_PROCESS, gpu
+from gcd_core.ui.engine.hosting import PATH, gpu
 from gcd_core.ui.engine.models import BACKGROUND_BATCH
-from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.frames import LINE_POINTS, Alphas, Frame, key_of
 from gcd_core.ui.session.slider_state import SliderState
 
-MAPS_KEPT = 64  # of each kind, for one image
-LINES_KEPT = 32  # for one image
+RESULTS_KEPT = 32  # maps, and lines, of one image
 T = TypeVar("T")
 
 
@@ -67,78 +66,6 @@ class HeatMap:
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
-class KeptResults(Generic[T]):
-    """Results by key, made on demand; the oldest make room.
-
-    Parameters
-    ----------
-    service : ModelService
-    most : int
-        How many to keep.
-    """
-
-    def __init__(self, service: ModelService, most: int) -> None:
-        self.service, self._most = service, most
-        self._kept: OrderedDict[Hashable, T] = OrderedDict()
-        self._asking = threading.Lock()
-
-    def get(self, key: Hashable) -> T | None:
-        """Return the result of a key, or None if it is not kept."""
-        return self._kept.get(key)
-
-    def keep(self, key: Hashable, result: T) -> T:
-        """Keep a result, drop the oldest beyond the limit, and return it."""
-        self._kept[key] = result
-        while len(self._kept) > self._most:
-            self._kept.popitem(last=False)
-        return result
-
-    def make(self, key: Hashable, wanted: Callable[[], bool], work: Callable[..., T]) -> T | None:
-        """Return the result of a key. Make it if it is not kept; one is made at a time.
-
-        Parameters
-        ----------
-        key : hashable
-        wanted : callable
-            Asked before the work and before each of its batches; False ends it.
-        work : callable
-            Called with a progress hook and a cancel hook; both are None where the models run in
-            another process.
-
-        Returns
-        -------
-        T or None
-            None if it is not wanted any more.
-        """
-        with self._asking:
-            found = self.get(key)
-            if found is not None or not wanted():
-                return found
-            hooks = (self._yield, CancelWhen(wanted)) if RUNS_IN_PROCESS else (None, None)
-            try:
-                return self.keep(key, work(*hooks))
-            except Cancelled:
-                return None
-
-    def clear(self) -> None:
-        """Drop all results."""
-        self._kept.clear()
-
-    def _yield(self, *_: int) -> None:
-        self.service.compute.yield_to_urgent(Urgency.NEXT)
-
-
-class CancelWhen:
-    """A cancel hook that is set as soon as the work is not wanted any more."""
-
-    def __init__(self, wanted: Callable[[], bool]) -> None:
-        self._wanted = wanted
-
-    def is_set(self) -> bool:
-        """Whether to stop."""
-        return not self._wanted()
-
-
 class HeatMaps:
     """The maps of the change from the opened image to the current picture.
 
@@ -152,9 +79,9 @@ class HeatMaps:
 
     def __init__(self, sliders: SliderState, label: str) -> None:
         self.sliders, self.service, self.label = sliders, sliders.service, label
-        self._bb_lig: KeptResults[HeatMap] = KeptResults(self.service, MAPS_KEPT)
-        self._cells: KeptResults[HeatMap] = KeptResults(self.service, MAPS_KEPT)
-        self._lines: KeptResults[Path] = KeptResults(self.service, LINES_KEPT)
+        self._maps: OrderedDict[Hashable, HeatMap] = OrderedDict()
+        self._lines: OrderedDict[Hashable, Path] = OrderedDict()
+        self._asking = threading.Lock()
         self._explain_cells = gpu(self._ask_cells, PATH)
 
     def price(self, kind: str) -> str:
@@ -178,9 +105,36 @@ class HeatMaps:
 
     def clear(self) -> None:
         """Drop all maps and lines."""
-        self._bb_lig.clear()
-        self._cells.clear()
+        self._maps.clear()
         self._lines.clear()
+
+    @staticmethod
+    def _keep(kept: OrderedDict[Hashable, T], key: Hashable, result: T) -> T:
+        """Keep a result, and drop the oldest beyond the limit."""
+        kept[key] = result
+        while len(kept) > RESULTS_KEPT:
+            kept.popitem(last=False)
+        return result
+
+    def _make(
+        self,
+        kept: OrderedDict[Hashable, T],
+        key: Hashable,
+        wanted: Callable[[], bool],
+        work: Callable[[Cancel], T],
+    ) -> T | None:
+        """Return a kept result, or make it, one at a time; None once it is not wanted any more.
+
+        `work` takes what cancels it.
+        """
+        with self._asking:
+            found = kept.get(key)
+            if found is not None or not wanted():
+                return found
+            try:
+                return self._keep(kept, key, work(SimpleNamespace(is_set=lambda: not wanted())))
+            except Cancelled:
+                return None
 
     def get(self, kind: str) -> HeatMap | None:
         """Return the map of a kind over the current picture, without asking the classifier.
@@ -202,15 +156,15 @@ class HeatMaps:
             return HeatMap(kind, difference(frame.image, image))
         if kind == "cells":
             still = HeatMap(kind, empty, queries=0, completeness_error=0.0)
-            return self._cells.get(key_of(alphas)) if alphas else still
+            return self._maps.get((kind, key_of(alphas))) if alphas else still
         if kind != "bb_lig":
             return None
         return self._along(frame, alphas) if alphas else self._unexplained(empty)
 
     def _along(self, frame: Frame, alphas: Alphas) -> HeatMap | None:
         """Return BB-LIG along the decoded line to the current picture; None before it is there."""
-        key = key_of(alphas), frame.live
-        found = self._bb_lig.get(key)
+        key = "bb_lig", key_of(alphas), frame.live
+        found = self._maps.get(key)
         line = None if found is not None else self.line()
         if line is None:
             return found
@@ -223,7 +177,7 @@ class HeatMaps:
             reached=made.reached,
             completeness_error=made.completeness_error,
         )
-        return self._bb_lig.keep(key, found)
+        return self._keep(self._maps, key, found)
 
     def _unexplained(self, empty: Tensor) -> HeatMap:
         """Return the BB-LIG map of an image that did not move."""
@@ -274,13 +228,13 @@ class HeatMaps:
         if len(alphas) < 2:
             return None
 
-        def walk(*hooks: Any) -> Path:
+        def walk(cancel: Cancel) -> Path:
             self._check_line_budget()
             vector, length = line_vector(sliders.directions, alphas)
-            path = self.service.line(sliders.opened, vector, length, self.label, *hooks)
+            path = self.service.line(sliders.opened, vector, length, self.label, cancel)
             return replace(path, direction_name=" + ".join(alphas))
 
-        return self._lines.make(key_of(alphas), wanted, walk)
+        return self._make(self._lines, key_of(alphas), wanted, walk)
 
     def _check_line_budget(self) -> None:
         classifier = self.service.domain.classifier
@@ -311,9 +265,10 @@ class HeatMaps:
         if frame.live or not arrived:
             return None
 
-        def ask(*hooks: Any) -> HeatMap:
+        def ask(cancel: Cancel) -> HeatMap:
             check_budget(self.service.domain.classifier, QUERIES)
-            made = self.service.in_turn(Urgency.NEXT, self._explain_cells, frame.image, *hooks)
+            task = self._explain_cells, frame.image
+            made = self.service.in_batches(Urgency.NEXT, *task, cancel=cancel)
             return HeatMap(
                 "cells",
                 made.map,
@@ -321,10 +276,10 @@ class HeatMaps:
                 completeness_error=made.completeness_error,
             )
 
-        return self._cells.make(key_of(alphas), wanted, ask)
+        return self._make(self._maps, ("cells", key_of(alphas)), wanted, ask)
 
     def _ask_cells(
-        self, image: Tensor, progress: BatchProgress | None, cancel: Cancel | None
+        self, image: Tensor, progress: BatchProgress | None = None, cancel: Cancel | None = None
     ) -> CellAttribution:
         """Share the change from the opened image to an image (1, C, H, W) among its cells."""
         domain = self.service.domain

@@ -17,8 +17,8 @@ from gcd_core.ui.session.slider_state import SliderState
 class OpenImage:
     """An opened image, and everything that a visitor sees or makes of it.
 
-    Another image, another label or another set of directions is a new `OpenImage`. The one before
-    is left with `leave`; what is still being made for it is not shown any more.
+    Another image, label or set of directions is another `OpenImage`. The one before is left; what
+    is still being made for it is not shown any more.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ class OpenImage:
     example : int or None
         The number of the domain's example, from 0; None for a visitor's own image.
     before : OpenImage or None
-        What was open until now; it must be left already. If it is of the same image and label, its
-        decoded paths along the bundled directions are taken over. Otherwise they are dropped.
+        What was open, and was left. If it is of the same image and label, its decoded paths along
+        the bundled directions are taken over; otherwise they are dropped.
 
     Attributes
     ----------
@@ -92,8 +92,7 @@ class OpenImage:
 
     def ready_paths(self) -> dict[str, Path]:
         """Return the paths that are decoded so far, by direction."""
-        found = {name: self.paths.get(name) for name in self.names}
-        return {name: path for name, path in found.items() if path is not None}
+        return {name: path for name in self.names if (path := self.paths.get(name)) is not None}
 
     def leave(self) -> None:
         """End the work for this image, and drop its pictures; answers for it come too late."""

@@ -82,7 +82,7 @@ class Visitors:
         with self._lock:
             if who in self._left:
                 raise GCDError("This visit has ended: load the page anew to go on.")
-            session = self._sessions.get(who)
+            session, away = self._sessions.get(who), []
             if session is None:
                 away = self._idle_for(AWAY_SECONDS)[
                     : max(len(self._sessions) + 1 - limits.visitors, 0)
@@ -93,8 +93,6 @@ class Visitors:
                         "try again in a few minutes."
                     )
                 session = self._sessions[who] = Session(self.service)
-            else:
-                away = []
             self._sessions.move_to_end(who)
             session.last_used = self.service.context.last_asked = now
             self._count()

@@ -31,8 +31,6 @@ from gcd_core.ui.session.uploads import UploadTally
 
 __all__ = ["Search", "Session"]  # the tabs import both from here
 
-NOT_OPENED = "The image that this was meant for could not be opened."
-
 
 class Session:
     """The state of one visitor. Nothing of it is shared, and all of it goes with the visitor.
@@ -110,22 +108,7 @@ class Session:
     def open_image(
         self, image: Tensor, name: str, notice: str = "", fitted: str = "", aspect: float = 1.0
     ) -> OpenImage | None:
-        """Open a visitor's own image.
-
-        An image that is unlike the domain's own images is opened too; its notice says so.
-
-        Parameters
-        ----------
-        image : Tensor (1, C, H, W)
-            In [0, 1].
-        name : str
-            What the page calls it.
-        notice : str
-            A warning to show with it.
-        fitted : str
-            How it was made square; "" if it was square.
-        aspect : float
-            Width by height in which it is shown.
+        """Open a visitor's own image; notice, fitted and aspect are those of `Opened`.
 
         Returns
         -------
@@ -261,7 +244,7 @@ class Session:
             waits = self._newest in self._under_way
             self._news.wait_for(lambda: self._newest not in self._under_way)
             if waits and self._shown != self._newest:
-                raise GCDError(NOT_OPENED)
+                raise GCDError("The image that this was meant for could not be opened.")
             return self.open_now(problem, remedy)
 
     # -- searching --------------------------------------------------------------------------

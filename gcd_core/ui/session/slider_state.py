@@ -128,19 +128,10 @@ class SliderState:
     # -- moving --------------------------------------------------------------------------------
 
     def move(self, alphas: Alphas, moved: str | None = None) -> Frame | None:
-        """Go to z_sem + sum of alpha_i v_i.
+        """Go to z_sem + sum of alpha_i v_i, and return the picture there.
 
-        Parameters
-        ----------
-        alphas : dict of str to float
-            The new position.
-        moved : str, optional
-            The direction to call the moved one. By default the first whose alpha changes.
-
-        Returns
-        -------
-        Frame or None
-            The picture there. None if a newer move came meanwhile, or the image was left.
+        None if a newer move came meanwhile, or the image was left. `moved` is the direction that
+        counts as the moved one; by default the first whose alpha changes.
         """
         if not self.names:
             raise GCDError("There are no directions to move along yet: find or load some first.")
@@ -179,10 +170,9 @@ class SliderState:
 
         Returns
         -------
-        frame : Frame or None
-            None if a newer move came meanwhile.
-        flipped : bool
-            Whether the prediction flips along the path. If not, the frame is the nearest to a flip.
+        (Frame or None, bool)
+            The picture as of `move`, and whether the prediction flips along the path. If it does
+            not, the picture is the nearest to a flip.
         """
         path = self.path_now(name)
         if margin is None:
