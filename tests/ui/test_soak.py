@@ -64,6 +64,8 @@ async def visit(http: httpx2.AsyncClient, config: PageConfig, seed: int) -> None
     acts += [("report_png", ["png"]), ("save_path", [])]
     for event, values in acts:
         answer = await browser.ask(event, values)
+        while "Many visitors are here" in answer.sentence:  # a slow machine
+            answer = await browser.ask(event, values)
         assert answer.outcome == "done", (event, answer)
     saved = (await browser.ask("save_path", [])).output[1]
     assert (await http.get(f"/gradio_api/file={saved['path']}")).status_code == 200
