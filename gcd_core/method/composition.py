@@ -1,0 +1,153 @@
+"""What is shown and asked about: the generator's change, put into the source's own pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gcd_core.classifiers.base import BlackBox
+from gcd_core.errors import GCDError
+from gcd_core.images.picture import Picture
+from gcd_core.method.models import Models
+from gcd_core.method.region import in_region
+
+SOURCE, DECODED = "source", "decoded"
+DETAILS = (SOURCE, DECODED)
+
+
+def check_detail(detail: str) -> None:
+    """Refuse a detail that does not exist."""
+    if detail not in DETAILS:
+        raise GCDError(f"The detail is {' or '.join(DETAILS)}, not {detail!r}.")
+
+
+def resolve_detail(domain: Models, detail: str | None) -> str:
+    """Return what images show, the domain's choice where it is None; refuse what does not exist."""
+    detail = domain.detail if detail is None else detail
+    check_detail(detail)
+    return detail
+
+
+def resample(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring images (N, C, h, w) to (N, C, H, W): bicubic (a = -0.5), antialiased where it shrinks.
+
+    The values may leave [0, 1] by a little beside sharp edges.
+    """
+    if tuple(images.shape[-2:]) == size:
+        return images
+    return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """How decoded images of one source become what is shown.
+
+    With `detail = "source"` the generator's *change* is added to the source::
+
+        x(alpha) = clip(x + U(D(z_sem + alpha d, z_T) - D(z_sem, z_T)))
+
+    x is the source at any size, D decodes, U resamples to that size. Both terms are decoded with
+    the same solver and steps, so that their common error cancels: x(0) is x, bit for bit. With
+    `detail = "decoded"` the decoded image itself is shown, as in the paper.
+
+    Attributes
+    ----------
+    source : Tensor (1, C, S, S)
+        The source as the generator sees it, in [0, 1].
+    pixels : Tensor (1, C, H, W)
+        The source at its own size, in [0, 1]; the same tensor where only that size is known.
+    baseline : Tensor (1, C, S, S) or None
+        D(z_sem, z_T); None where the decoded image itself is shown.
+    mask : Tensor (1, S, S), bool, or None
+        Where the picture may change; None where everywhere.
+    """
+
+    source: Tensor
+    pixels: Tensor
+    baseline: Tensor | None = None
+    mask: Tensor | None = None
+
+    @property
+    def detail(self) -> str:
+        """Which of `DETAILS` this is."""
+        return DECODED if self.baseline is None else SOURCE
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the source at its own size."""
+        return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
+
+    def shown(self, decoded: Tensor) -> Tensor:
+        """What is shown of decoded images (N, C, S, S), at the generator's size, in [0, 1]."""
+        return self._over(decoded, self.source)
+
+    def picture(self, decoded: Tensor) -> Tensor:
+        """What is shown of decoded images (N, C, S, S), at the source's own size: (N, C, H, W)."""
+        return self._over(decoded, self.pixels)
+
+    def asked(self, decoded: Tensor, classifier: BlackBox) -> Tensor:
+        """What a classifier is asked about decoded images (N, C, S, S).
+
+        That is what is shown: at the generator's size where the classifier sees that size or the
+        source has no other, else at the classifier's own size, and where it takes any size, at the
+        source's own. Composing at the classifier's size gives what composing at the source's and
+        shrinking gives, but for pixels that are clipped.
+        """
+        return self._over(decoded, self.source_for(classifier))
+
+    def source_for(self, classifier: BlackBox) -> Tensor:
+        """The source (1, C, h, w) at the size at which a classifier is asked about it."""
+        side = getattr(classifier, "size", None)
+        if self.detail == DECODED or self.pixels is self.source or side == self.source.shape[-1]:
+            return self.source
+        if side is None:
+            return self.pixels
+        size = (int(side), int(side))
+        if self.size == size:
+            return self.pixels
+        return F.interpolate(
+            self.pixels, size, mode="bilinear", antialias=True, align_corners=False
+        )
+
+    def _over(self, decoded: Tensor, source: Tensor) -> Tensor:
+        """Decoded images put over the source at any size (1, C, h, w)."""
+        size = int(source.shape[-2]), int(source.shape[-1])
+        if self.baseline is None:
+            composed = decoded if tuple(decoded.shape[-2:]) == size else resample(decoded, size)
+            composed = composed if composed is decoded else composed.clamp(0, 1)
+        else:
+            change = resample(decoded - self.baseline.to(decoded), size)
+            composed = (source.to(decoded) + change).clamp(0, 1)
+        return in_region(composed, source, self._mask_at(size))
+
+    def _mask_at(self, size: tuple[int, int]) -> Tensor | None:
+        """The mask (1, h, w) at another size; each of its pixels covers the nearest ones."""
+        if self.mask is None or tuple(self.mask.shape[-2:]) == size:
+            return self.mask
+        return F.interpolate(self.mask[None].float(), size, mode="nearest-exact")[0].bool()
+
+
+def compose(
+    source: Tensor | Picture, baseline: Tensor | None = None, mask: Tensor | None = None
+) -> Composition:
+    """The composition of a source: an image (1, C, S, S), or a picture with all its pixels.
+
+    Parameters
+    ----------
+    source : Tensor (1, C, S, S) or Picture
+    baseline, mask
+        As of `Composition`.
+    """
+    if isinstance(source, Picture):
+        return Composition(source.view.float(), source.pixels.float(), baseline, mask)
+    source = source.float()
+    return Composition(source, source, baseline, mask)
+
+
+@torch.inference_mode()
+def view_of(image: Tensor | Picture) -> Tensor:
+    """The generator's view (1, C, S, S) of an image or a picture."""
+    return image.view if isinstance(image, Picture) else image
