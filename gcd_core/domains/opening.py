@@ -154,9 +154,8 @@ class Domain:
             If the picture cannot be opened, or the limit is none.
         """
         size, channels = self.generator.image_size, self.generator.channels
-        return load_picture(
-            source, size, channels, self.fit, max_side or max_side_from_environment()
-        )
+        most = max_side or max_side_from_environment()
+        return load_picture(source, size, channels, self.fit, most)
 
     def ready_directions(self, label: str) -> DirectionSet | None:
         """Return the ready-made directions of a label, or None if the domain ships none."""

@@ -16,6 +16,8 @@ from gcd_core.method.region import in_region
 
 SOURCE, DECODED = "source", "decoded"
 DETAILS = (SOURCE, DECODED)
+WINDOWS = 14  # windows of local contrast along an image's side
+GRAIN = 0.01  # a deviation, of [0, 1], that is none: noise is not taken for contrast
 
 
 def check_detail(detail: str) -> None:
@@ -41,17 +43,45 @@ def resample(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
 
 
+def contrast_lost(decoded: Tensor, baseline: Tensor) -> Tensor:
+    """How much of its local contrast an image lost: 1 - m, (N, 1, S, S), 0 where nothing changed.
+
+    m is the ratio of the local deviations of `decoded` (N, C, S, S) and of `baseline` (1, C, S, S),
+    1 at most, averaged over a window; a window is about a 14th of the side.
+    """
+    side = max(3, decoded.shape[-1] // WINDOWS | 1)
+    before = _local_deviation(baseline.mean(1, keepdim=True), side) + GRAIN
+    after = _local_deviation(decoded.mean(1, keepdim=True), side) + GRAIN
+    return _local_mean((1 - after / before).clamp(min=0), side)
+
+
+def _local_mean(images: Tensor, side: int) -> Tensor:
+    """The mean of each pixel's window, whose side is odd; the image is mirrored at its border."""
+    return F.avg_pool2d(F.pad(images, [side // 2] * 4, mode="reflect"), side, stride=1)
+
+
+def _local_deviation(images: Tensor, side: int) -> Tensor:
+    """The standard deviation within each pixel's window."""
+    squares = _local_mean(images.square(), side) - _local_mean(images, side).square()
+    return squares.clamp(min=0).sqrt()
+
+
 @dataclass(frozen=True, eq=False)
 class Composition:
     """How decoded images of one source become what is shown.
 
-    With `detail = "source"` the generator's *change* is added to the source::
+    With `detail = "source"` the generator's *change* is put into the source::
 
-        x(alpha) = clip(x + U(D(z_sem + alpha d, z_T) - D(z_sem, z_T)))
+        x(alpha) = clip(U(m) x + U(D(alpha) - m D(0)))
 
-    x is the source at any size, D decodes, U resamples to that size. Both terms are decoded with
-    the same solver and steps, so that their common error cancels: x(0) is x, bit for bit. With
-    `detail = "decoded"` the decoded image itself is shown, as in the paper.
+    x is the source at any size, D(alpha) decodes z_sem + alpha d with the source's z_T, and U
+    resamples to x's size. Both terms are decoded with the same solver and steps, so that their
+    common error cancels. m in [0, 1] says how much of its local contrast the decoded image keeps
+    (1 - `contrast_lost`). Where it keeps all, x(alpha) = clip(x + U(D(alpha) - D(0))). Where the
+    decoded lung is an even white, the source's ribs and vessels do not remain in it as etched
+    lines. At alpha = 0 m is 1 and x(0) is x, bit for bit.
+
+    With `detail = "decoded"` the decoded image itself is shown, as in the paper.
 
     Attributes
     ----------
@@ -119,8 +149,11 @@ class Composition:
             composed = decoded if tuple(decoded.shape[-2:]) == size else resample(decoded, size)
             composed = composed if composed is decoded else composed.clamp(0, 1)
         else:
-            change = resample(decoded - self.baseline.to(decoded), size)
-            composed = (source.to(decoded) + change).clamp(0, 1)
+            baseline = self.baseline.to(decoded)
+            lost = contrast_lost(decoded, baseline)
+            offset = resample(decoded - (1 - lost) * baseline, size)
+            kept = 1 - resample(lost, size).clamp(0, 1)
+            composed = (kept * source.to(decoded) + offset).clamp(0, 1)
         return in_region(composed, source, self._mask_at(size))
 
     def _mask_at(self, size: tuple[int, int]) -> Tensor | None:

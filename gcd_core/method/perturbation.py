@@ -150,8 +150,8 @@ def check_source(domain: Models, image: Tensor | Picture) -> None:
     pixels, channels = image.pixels, domain.generator.channels
     if pixels.ndim != 4 or tuple(pixels.shape[:2]) != (1, channels):
         raise GCDError(
-            f"{domain.name} expects a picture (1, {channels}, H, W), not {tuple(pixels.shape)}; open "
-            "it with domain.load_picture."
+            f"{domain.name} expects a picture (1, {channels}, H, W), not {tuple(pixels.shape)}; "
+            "open it with domain.load_picture."
         )
 
 

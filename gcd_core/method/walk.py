@@ -34,6 +34,7 @@ from gcd_core.method.perturbation import (
     Answers,
     ask_about,
     check_label,
+    check_source,
     default_batch_size,
 )
 from gcd_core.method.region import check_region

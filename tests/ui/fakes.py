@@ -144,7 +144,7 @@ class FakeDomain:
     fit = "stretch"
     alpha_max = 6.0
     walk_points = 33
-    counterfactual, margin = SMALLEST, MARGIN
+    counterfactual, margin, detail = SMALLEST, MARGIN, "decoded"
     device = torch.device("cpu")
 
     def __init__(self, folder: Path, seconds_per_image: float = 0.0, examples: int = 12) -> None:
