@@ -17,6 +17,7 @@ from gcd_core.method.region import in_region
 SOURCE, DECODED = "source", "decoded"
 DETAILS = (SOURCE, DECODED)
 WINDOWS = 14  # windows of local contrast along an image's side
+ENOUGH = 0.7  # of the local contrast, from which on the source's details stay as they are
 GRAIN = 0.01  # a deviation, of [0, 1], that is none: noise is not taken for contrast
 
 
@@ -46,13 +47,14 @@ def resample(images: Tensor, size: tuple[int, int]) -> Tensor:
 def contrast_lost(decoded: Tensor, baseline: Tensor) -> Tensor:
     """How much of its local contrast an image lost: 1 - m, (N, 1, S, S), 0 where nothing changed.
 
-    m is the ratio of the local deviations of `decoded` (N, C, S, S) and of `baseline` (1, C, S, S),
-    1 at most, averaged over a window; a window is about a 14th of the side.
+    m is the ratio of the local deviations of `decoded` (N, C, S, S) and of `baseline` (1, C, S, S)
+    divided by 0.7, 1 at most, averaged over a window; a window is about a 14th of the side. So a
+    picture that keeps seven tenths of its contrast keeps all of the source's details.
     """
     side = max(3, decoded.shape[-1] // WINDOWS | 1)
     before = _local_deviation(baseline.mean(1, keepdim=True), side) + GRAIN
     after = _local_deviation(decoded.mean(1, keepdim=True), side) + GRAIN
-    return _local_mean((1 - after / before).clamp(min=0), side)
+    return _local_mean((1 - after / before / ENOUGH).clamp(min=0), side)
 
 
 def _local_mean(images: Tensor, side: int) -> Tensor:

@@ -56,7 +56,7 @@ def lost_contrast(after: np.ndarray, before: np.ndarray, side: int) -> np.ndarra
         return np.sqrt((uniform_filter(image**2, side, mode="mirror") - mean**2).clip(0))
 
     ratio = (deviation(after) + 0.01) / (deviation(before) + 0.01)
-    return uniform_filter((1 - ratio).clip(0), side, mode="mirror")
+    return uniform_filter((1 - ratio / 0.7).clip(0), side, mode="mirror")
 
 
 def test_a_point_is_the_source_and_what_changed(domain):
