@@ -302,10 +302,7 @@ def regions_of(
         raise GCDError("An automatic region is found by a walk; give the direction.")
     paths = walk_many(domain, images, direction, label, latent)
     return torch.stack(
-        [
-            region.mask(domain.classifier, label, path.source, path.counterfactual_image)
-            for path in paths
-        ]
+        [region.mask(domain.classifier, label, path.source, path.most_changed) for path in paths]
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.generators.base import BatchProgress, Latent
 from gcd_core.images.picture import Picture
@@ -119,10 +120,24 @@ class Path:
 
         Made when it is asked for, so that a path of large pictures takes little memory.
         """
-        point = slice(k, k + 1) if k >= 0 else slice(k, None if k == -1 else k + 1)
         if self.composition is None or self.decoded is None:
-            return self.images[point]
-        return self.composition.picture(self.decoded[point])
+            return self.images[k][None]
+        return self.composition.picture(self.decoded[k][None])
+
+    @property
+    def original(self) -> Tensor:
+        """The source at its own size: (1, C, H, W)."""
+        return self.source if self.composition is None else self.composition.pixels
+
+    def asked(self, k: int, classifier: BlackBox) -> Tensor:
+        """Point k as a classifier is asked about it: (1, C, h, w); see `Composition.asked`."""
+        if self.composition is None or self.decoded is None:
+            return self.images[k][None]
+        return self.composition.asked(self.decoded[k][None], classifier)
+
+    def source_for(self, classifier: BlackBox) -> Tensor:
+        """The source as a classifier is asked about it: (1, C, h, w)."""
+        return self.source if self.composition is None else self.composition.source_for(classifier)
 
     @property
     def is_walked(self) -> Tensor:
@@ -175,6 +190,12 @@ class Path:
     def counterfactual_image(self) -> Tensor:
         """The counterfactual (1, C, H, W)."""
         return self.images[self.counterfactual][None]
+
+    @property
+    def most_changed(self) -> Tensor:
+        """The counterfactual (1, C, H, W); where that is the source itself, the path's end."""
+        at_rest = not float(self.alphas[self.counterfactual])
+        return self.images[self.whole if at_rest else self.counterfactual][None]
 
     @property
     def smallest(self) -> int:
