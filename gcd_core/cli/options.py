@@ -51,8 +51,8 @@ def add_detail(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detail",
         choices=DETAILS,
-        help="the picture itself with the generator's change put in (source), or what the generator "
-        "decodes, as in the paper (default: the domain's)",
+        help="show the picture itself with the generator's change put in (source), or what the "
+        "generator decodes, as in the paper (decoded); default: the domain's",
     )
 
 

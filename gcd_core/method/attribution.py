@@ -175,7 +175,7 @@ def _at_size(heat: Tensor, size: torch.Size) -> Tensor:
     """A map (h, w) at another size, with the same sum."""
     if heat.shape == size:
         return heat
-    small = F.adaptive_avg_pool2d(heat[None], tuple(size))[0]
+    small = F.adaptive_avg_pool2d(heat[None], (size[0], size[1]))[0]
     return small * (heat.shape[0] * heat.shape[1] / (size[0] * size[1]))
 
 
