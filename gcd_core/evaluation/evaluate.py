@@ -21,7 +21,7 @@ from gcd_core.generators.base import Latent
 from gcd_core.generators.sampling import Sampling
 from gcd_core.images.picture import Picture
 from gcd_core.method.attribution import Attribution, explain_path
-from gcd_core.method.composition import resolve_detail
+from gcd_core.method.composition import resolve_detail, view_of
 from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import THRESHOLD
@@ -224,7 +224,7 @@ class DirectionsOnBatches:
     def __call__(
         self,
         files: Sequence[str],
-        images: Tensor | Sequence[Picture],
+        images: Tensor | Sequence[Tensor | Picture],
         first: int = 0,
     ) -> Evaluation:
         """Measure images (N, C, S, S) in [0, 1], or pictures, by their names.
@@ -352,7 +352,6 @@ def outcomes_of(
     """
     found = counterfactuals_of(paths)
     moved = domain.perceptual(found, _reconstruct(domain, found)).tolist()
-    label = paths[0].label
     before = [_oracle_probability(domain, path, None) for path in paths]
     after = [_oracle_probability(domain, path, path.counterfactual) for path in paths]
     powers = [
@@ -424,11 +423,9 @@ def _reconstruction_lpips(domain: Domain, path: Path) -> float:
     return domain.perceptual(composition.baseline.clamp(0, 1), path.source).item()
 
 
-def views_of(images: Tensor | Sequence[Picture]) -> Tensor:
+def views_of(images: Tensor | Sequence[Tensor | Picture]) -> Tensor:
     """The generator's views (N, C, S, S) of images or pictures."""
-    if isinstance(images, Tensor):
-        return images
-    return torch.cat([picture.view for picture in images])
+    return images if isinstance(images, Tensor) else torch.cat([view_of(one) for one in images])
 
 
 def counterfactuals_of(paths: Sequence[Path]) -> Tensor:
@@ -444,7 +441,8 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost, threshold: float = THRESH
     `oracle_flip_rate` as `metrics.oracle_flip_rate` defines it; `oracle_agreement`, of the
     counterfactuals that flip the classifier the share that the oracle puts on the same side as the
     classifier now does; `fine_power`, of the sources' power at a quarter to half of the sampling
-    rate the share that the counterfactuals have; `manifold_ratio`, mean `manifold_lpips` over mean `reconstruction_lpips`.
+    rate the share that the counterfactuals have; `manifold_ratio`, mean `manifold_lpips` over mean
+    `reconstruction_lpips`.
     `alpha` is the mean of its absolute value. What cannot be had is None. What the other choice of
     the counterfactual comes to stands under its own name, `lowest_loss` or `smallest`: a table of
     `flip_rate`, `oracle_flip_rate`, `oracle_agreement`, `alpha`, `lpips` and `l1`. `maps`, where

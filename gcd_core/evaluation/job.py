@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,8 @@ class Read:
     ----------
     files : list of str
         Names of those that could be read.
-    images : Tensor (N, C, S, S), list of Picture, or None
-        In [0, 1]; None where none could be.
+    images : list of Tensor (1, C, S, S) or Picture
+        In [0, 1].
     skipped : dict of str to str
         What could not be read, and why.
     seconds : float
@@ -56,7 +56,7 @@ class Read:
     def __init__(
         self,
         files: list[str],
-        images: Tensor | list[Picture] | None,
+        images: list[Tensor | Picture],
         skipped: dict[str, str],
         seconds: float,
     ) -> None:
@@ -203,20 +203,19 @@ class EvaluateJob:
 
     def reader(self) -> Callable[[int], Read]:
         """Return what reads a batch's images."""
-        about = {"size": self.size, "channels": self.channels, "fit": self.fit}
-        read: Callable[[Path | bytes], Any] = partial(load_image, **about)
-        if self.max_side:
-            read = partial(load_picture, **about, max_side=self.max_side)
+        size, channels, fit = self.size, self.channels, self.fit
         files = ImageFiles(self.source, names=self.names)
+
+        def read(source: Path | bytes) -> Tensor | Picture:
+            if self.max_side:
+                return load_picture(source, size, channels, fit, self.max_side)
+            return load_image(source, size, channels, fit)
 
         def of_part(part: int) -> Read:
             began = time.perf_counter()
             first = part * self.batch_size
             names, images, skipped = files.read(self.names[first : first + self.batch_size], read)
-            together = images if self.max_side and images else None
-            if images and not self.max_side:
-                together = torch.cat(images)
-            return Read(names, together, skipped, time.perf_counter() - began)
+            return Read(names, images, skipped, time.perf_counter() - began)
 
         return of_part
 
@@ -236,7 +235,7 @@ class EvaluateJob:
         def of_part(part: int, read: Read) -> Part:
             began = time.perf_counter()
             about: dict[str, Any] = {"skipped": read.skipped, "read_seconds": read.seconds}
-            if read.images is None:
+            if not read.images:
                 return Part([], about | {"costs": {}, "seconds": 0.0})
             first = part * self.batch_size
             numbers = [self.names.index(name, first) for name in read.files]

@@ -18,8 +18,10 @@ from gcd_core.evaluation.evaluate import (
     Region,
     outcomes_of,
     regions_of,
+    views_of,
     with_maps,
 )
+from gcd_core.images.picture import Picture
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.counterfactual import SMALLEST, WHOLE
 from gcd_core.method.directions import Direction
@@ -77,7 +79,7 @@ class BridgeOnBatches:
     def __call__(
         self,
         files: Sequence[str],
-        images: Tensor,
+        images: Tensor | Sequence[Tensor | Picture],
         first: int = 0,
     ) -> Evaluation:
         """As `DirectionsOnBatches.__call__`, of one direction, "rcsb".
@@ -85,7 +87,7 @@ class BridgeOnBatches:
         Its costs are those of the regions and of the steering; the bridge's own passes are not
         among the generator's evaluations.
         """
-        domain, cost = self.domain, Cost()
+        domain, cost, images = self.domain, Cost(), views_of(images)
         with cost.measure(domain):
             with torch.inference_mode():
                 masks = regions_of(
