@@ -144,18 +144,35 @@ class Composition:
             self.pixels, size, mode="bilinear", antialias=True, align_corners=False
         )
 
+    def planes(self, decoded: Tensor) -> tuple[Tensor, Tensor]:
+        """What is put over a source at any size, of decoded images (N, C, S, S).
+
+        Returns
+        -------
+        lost : Tensor (N, 1, S, S)
+            The share of the source that goes, in [0, 1]; all of it where the decoded image itself
+            is shown.
+        offset : Tensor (N, C, S, S)
+            What is added, in [-1, 1].
+
+        The picture is clip((1 - U(lost)) x + U(offset)).
+        """
+        if self.baseline is None:
+            return torch.ones_like(decoded[:, :1]), decoded
+        baseline = self.baseline.to(decoded)
+        lost = contrast_lost(decoded, baseline)
+        return lost, decoded - (1 - lost) * baseline
+
     def _over(self, decoded: Tensor, source: Tensor) -> Tensor:
         """Decoded images put over the source at any size (1, C, h, w)."""
         size = int(source.shape[-2]), int(source.shape[-1])
         if self.baseline is None:
-            composed = decoded if tuple(decoded.shape[-2:]) == size else resample(decoded, size)
-            composed = composed if composed is decoded else composed.clamp(0, 1)
+            same = tuple(decoded.shape[-2:]) == size
+            composed = decoded if same else resample(decoded, size).clamp(0, 1)
         else:
-            baseline = self.baseline.to(decoded)
-            lost = contrast_lost(decoded, baseline)
-            offset = resample(decoded - (1 - lost) * baseline, size)
+            lost, offset = self.planes(decoded)
             kept = 1 - resample(lost, size).clamp(0, 1)
-            composed = (kept * source.to(decoded) + offset).clamp(0, 1)
+            composed = (kept * source.to(decoded) + resample(offset, size)).clamp(0, 1)
         return in_region(composed, source, self._mask_at(size))
 
     def _mask_at(self, size: tuple[int, int]) -> Tensor | None:
