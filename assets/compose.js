@@ -139,9 +139,8 @@ Object.assign(window.gcd, (() => {
       colour = vec4(clamp((1.0 - lost) * texelFetch(source, at, 0).rgb + offset, 0.0, 1.0), 1);
     }`;
 
-  // Puts pictures together on a graphics card, in a canvas that keeps what was drawn; null without
-  // one, unless it is to be done in a shader `anyway`.
-  const onCard = anyway => {
+  // Puts pictures together on a graphics card, in a canvas that keeps what was drawn; null without.
+  const onCard = () => {
     const canvas = canvasOf(1, 1);
     const gl = canvas.getContext('webgl2', { alpha: false, antialias: false, depth: false, preserveDrawingBuffer: true });
     if (!gl) return null;
@@ -185,8 +184,8 @@ Object.assign(window.gcd, (() => {
       gl.drawArrays(gl.TRIANGLES, 0, 3);
     };
     const about = gl.getExtension('WEBGL_debug_renderer_info');
-    if (!anyway && SOFTWARE.test(gl.getParameter(about ? about.UNMASKED_RENDERER_WEBGL : gl.RENDERER)))
-      return null; // a shader without a card is slower than a loop
+    if (SOFTWARE.test(gl.getParameter(about ? about.UNMASKED_RENDERER_WEBGL : gl.RENDERER)))
+      return null; // the loop is faster than a card that is only played
     return { canvas, draw, works: () => !gl.isContextLost() };
   };
 
@@ -273,5 +272,5 @@ Object.assign(window.gcd, (() => {
     return change;
   };
 
-  return { cells, planesAt, opened, sized, onCard, inLoop, composed, changes };
+  return { cells, planesAt, opened, composed, changes };
 })());

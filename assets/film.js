@@ -82,7 +82,7 @@ Object.assign(window.gcd, (() => {
     context.putImageData(heat, 0, 0);
     if (mapped.parentNode === image.parentNode) return;
     over(image, mapped);
-    over(image, source.cloneNode());
+    over(image, source.image.cloneNode());
   };
 
   const drawMap = (film, at, source, planes) => {

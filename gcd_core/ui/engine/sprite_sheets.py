@@ -39,8 +39,8 @@ def path_to_sprites(path: Path) -> str:
     full strength in a map of the difference to the source.
 
     `lost` and `offsets` are the planes of `Composition`; `lost` is left out where it is 1
-    everywhere: the decoded images are shown then. A map's grey level k is the k-th of `heat_scale`'s
-    colours.
+    everywhere: the decoded images are shown then. A map's grey level k is the k-th of the colours
+    of `heat_scale`.
     """
     count = len(path.alphas)
     columns = math.ceil(math.sqrt(count))
