@@ -9,6 +9,7 @@
 
 Object.assign(window.gcd, (() => {
   const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i; // no graphics card
+  const MOST = 2 ** 18; // pixels of a moving picture without a graphics card
   const draws = canvas => canvas.getContext('2d', { willReadFrequently: true });
   const canvasOf = (width, height) => Object.assign(document.createElement('canvas'), { width, height });
 
@@ -189,6 +190,25 @@ Object.assign(window.gcd, (() => {
     return { canvas, draw, works: () => !gl.isContextLost() };
   };
 
+  // A row of planes put over a row of the source that begins at a byte.
+  const paintGrey = (result, source, line, to) => {
+    for (let at = 0; at < line.length; at += 2, to += 4) {
+      const lost = line[at + 1];
+      const kept = lost <= 0 ? 1 : lost >= 1 ? 0 : 1 - lost;
+      const level = kept * source[to] + 255 * line[at];
+      result[to] = result[to + 1] = result[to + 2] = level;
+    }
+  };
+  const paintColours = (result, source, line, to) => {
+    for (let at = 0; at < line.length; at += 4, to += 4) {
+      const lost = line[at + 3];
+      const kept = lost <= 0 ? 1 : lost >= 1 ? 0 : 1 - lost;
+      result[to] = kept * source[to] + 255 * line[at];
+      result[to + 1] = kept * source[to + 1] + 255 * line[at + 1];
+      result[to + 2] = kept * source[to + 2] + 255 * line[at + 2];
+    }
+  };
+
   // The same without a graphics card.
   const inLoop = () => {
     const canvas = canvasOf(1, 1);
@@ -202,15 +222,10 @@ Object.assign(window.gcd, (() => {
       }
       const { n, size } = planes;
       const [wide, tall, line] = [across(planes, width), taps(size, height), new Float32Array(width * n)];
-      const result = picture.data;
-      for (let y = 0, to = 0; y < height; y++) {
+      const paint = n === 2 ? paintGrey : paintColours;
+      for (let y = 0; y < height; y++) {
         row(line, wide, tall, y, size);
-        for (let x = 0, at = 0; x < width; x++, at += n, to += 4) {
-          const kept = 1 - Math.min(Math.max(line[at + n - 1], 0), 1);
-          result[to] = kept * data[to] + 255 * line[at];
-          result[to + 1] = n === 2 ? result[to] : kept * data[to + 1] + 255 * line[at + 1];
-          result[to + 2] = n === 2 ? result[to] : kept * data[to + 2] + 255 * line[at + 2];
-        }
+        paint(picture.data, data, line, 4 * y * width);
       }
       context.putImageData(picture, 0, 0);
     };
@@ -245,13 +260,16 @@ Object.assign(window.gcd, (() => {
   };
 
   // The canvas with planes put over the opened picture: with all its pixels, or where the processor
-  // puts it together, with as many as `shown`, an element over which it will lie, has on the screen.
+  // puts it together, with as many as `shown`, an element over which it will lie, has on the screen,
+  // and no more than it can make between two frames.
   let drawer = null;
   const composed = (planes, source, shown) => {
     if (!drawer?.works()) drawer = (drawer ? null : onCard()) ?? inLoop();
     let share = 1;
-    if (drawer.partial && shown)
-      share = Math.min(1, (shown.getBoundingClientRect().width * devicePixelRatio) / source.width);
+    if (drawer.partial) {
+      const seen = (shown.getBoundingClientRect().width * devicePixelRatio) / source.width;
+      share = Math.min(1, seen, Math.sqrt(MOST / (source.width * source.height)));
+    }
     const [width, height] = [source.width, source.height].map(side => Math.max(1, Math.round(share * side)));
     drawer.draw(planes, sized(source, width, height));
     return drawer.canvas;

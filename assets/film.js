@@ -75,10 +75,9 @@ Object.assign(window.gcd, (() => {
     if (mapped.width !== size) mapped.width = mapped.height = size;
     const context = mapped.getContext('2d', { willReadFrequently: true });
     const heat = context.createImageData(size, size);
-    for (let k = 0; k < levels.length; k++) {
-      const [r, g, b, strength] = colours[levels[k]];
-      heat.data.set([r, g, b, strength * opacity], 4 * k);
-    }
+    const scale = new Uint8ClampedArray(colours.flatMap(([r, g, b, strength]) => [r, g, b, strength * opacity]));
+    const [words, pixels] = [scale, heat.data].map(bytes => new Uint32Array(bytes.buffer));
+    for (let k = 0; k < levels.length; k++) pixels[k] = words[levels[k]];
     context.putImageData(heat, 0, 0);
     if (mapped.parentNode === image.parentNode) return;
     over(image, mapped);
