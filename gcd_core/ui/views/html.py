@@ -54,7 +54,8 @@ TOOLS = (  # the action of the page's script, the button's sign, and its title
     ("flicker", "\N{LEFT RIGHT ARROW}", "Before and after in turn (key F); hold B for before"),
     ("closer", "+", "Closer (wheel or pinch; drag to move)"),
     ("farther", "\N{MINUS SIGN}", "Farther"),
-    ("whole", "1:1", "The whole picture (double click)"),
+    ("whole", "\N{WHITE SQUARE}", "The whole picture (double click)"),
+    ("pixels", "1:1", "One pixel of the picture on one of the page"),
     (
         "full",
         '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M1 5V1h4M9 1h4v4M13 9v4H9M5 13H1V9"/>'
