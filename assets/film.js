@@ -135,7 +135,7 @@ Object.assign(window.gcd, (() => {
     const note = figure.querySelector('figcaption .note');
     if (note) note.textContent = `${bar.querySelector('.words b').textContent} ${percent(p)}`;
     const title = figure.querySelector('figcaption b[data-moved]');
-    if (title) title.innerHTML = gcd.caption(alpha === 0 ? 'reconstruction' : flips ? 'counterfactual' : 'changed');
+    if (title) title.innerHTML = gcd.caption(alpha === 0 ? (film.lost ? 'unchanged' : 'reconstruction') : flips ? 'counterfactual' : 'changed');
     return p;
   };
 

@@ -38,7 +38,7 @@ def reader():
 def test_it_sees_the_same_pixels(reader, channels, fit):
     data = file_of(PIXELS)
     picture = reader.picture(data, 32, channels, fit)
-    assert torch.equal(picture.image, load_image(data, 32, channels, fit))
+    assert torch.equal(picture.picture.view, load_image(data, 32, channels, fit))
     assert (picture.shape, picture.photograph, picture.dicom) == ((60, 40), True, False)
     assert picture.name("a.png") == "a.png"
 
@@ -46,7 +46,7 @@ def test_it_sees_the_same_pixels(reader, channels, fit):
 def test_of_dicom_the_name_is_not_shown(reader):
     data = dicom(PIXELS[..., 0])
     picture = reader.picture(data, 32, 1)
-    assert torch.equal(picture.image, load_image(data, 32, 1))
+    assert torch.equal(picture.picture.view, load_image(data, 32, 1))
     assert picture.dicom and picture.name("Doe^Jane.dcm") == "DICOM"
 
 

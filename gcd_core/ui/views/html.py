@@ -157,10 +157,11 @@ def before_and_after(image: OpenImage, view: str) -> list[str]:
         return f"{positive} {charts.percent(frame.probabilities[i])}"
 
     moved = "counterfactual" if flip else "changed"
-    title, note = term(moved if image.sliders.alphas else "reconstruction"), verdict(current)
+    at_rest = "reconstruction" if opened.compositions is None else "unchanged"
+    title, note = term(moved if image.sliders.alphas else at_rest), verdict(current)
     css = "changed flipped" if flip else "changed"
-    source = image_tag(drawn(opened.image), f"the opened {image_name(opened.image)}", "source")
-    changed = image_tag(drawn(current.image), f"the changed {image_name(opened.image)}")
+    source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
+    changed = image_tag(drawn(current.picture), f"the changed {image_name(opened.image)}")
     warning = f'<p class="notice">{escape(opened.notice)}</p>' if opened.notice else ""
     if view == "slide":
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
@@ -218,7 +219,7 @@ def map_panel(image: OpenImage, display: Display) -> MapPanel:
         caption = f"along {line_words(list(alphas))}"
     else:
         caption = STILL
-    picture = drawn(overlay(image.opened.image, heat.map, display.opacity))
+    picture = drawn(overlay(image.opened.pixels, heat.map, display.opacity))
     return MapPanel(picture, caption, heat.facts)
 
 
