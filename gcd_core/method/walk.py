@@ -120,9 +120,10 @@ class Path:
 
         Made when it is asked for, so that a path of large pictures takes little memory.
         """
-        if self.composition is None or self.decoded is None:
+        composition, own = self.composition, tuple(self.images.shape[-2:])
+        if composition is None or self.decoded is None or composition.size == own:
             return self.images[k][None]
-        return self.composition.picture(self.decoded[k][None])
+        return composition.picture(self.decoded[k][None])
 
     @property
     def original(self) -> Tensor:

@@ -119,9 +119,10 @@ class Frame:
     @cached_property
     def picture(self) -> Tensor:
         """The picture at the opened picture's own size: (1, C, H, W), in [0, 1]."""
-        if self.composition is None or self.decoded is None:
+        composition, own = self.composition, tuple(self.image.shape[-2:])
+        if composition is None or self.decoded is None or composition.size == own:
             return self.image
-        return self.composition.picture(self.decoded)
+        return composition.picture(self.decoded)
 
     def asked(self, classifier: BlackBox) -> Tensor:
         """The picture as a classifier is asked about it: (1, C, h, w)."""
@@ -177,12 +178,14 @@ class Opened:
     @property
     def walked(self) -> Tensor | Picture:
         """What a walk or a search starts from."""
-        return self.image if self.picture is None else self.picture
+        if self.picture is None or self.compositions is None:
+            return self.image
+        return self.picture
 
     @property
     def pixels(self) -> Tensor:
-        """The image at its own size: (1, C, H, W), in [0, 1]."""
-        return self.image if self.picture is None else self.picture.pixels
+        """The image at the size of what is shown of it: (1, C, H, W), in [0, 1]."""
+        return self.image if self.compositions is None else self.compositions[0].pixels
 
     @property
     def rest(self) -> Frame:

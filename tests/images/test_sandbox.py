@@ -101,7 +101,7 @@ def large(*_):
     return bytearray(sandbox_worker.MAX_MEMORY_BYTES + 2**28)
 
 sandbox_worker.MAX_CPU_SECONDS = 1
-sandbox_worker.read_picture = {work}
+sandbox_worker.read_pixels = {work}
 sandbox_worker.main()
 """
 
@@ -120,9 +120,9 @@ def test_time_and_memory_of_a_file_are_bounded(monkeypatch, tmp_path, work, told
 
 
 def test_an_error_that_no_reader_foresaw_is_a_sentence(monkeypatch):
-    monkeypatch.setattr(sandbox_worker, "read_picture", lambda *_: 1 / 0)
+    monkeypatch.setattr(sandbox_worker, "read_pixels", lambda *_: 1 / 0)
     answer = sandbox_worker.answer_to(
-        {"kind": "picture", "size": 8, "channels": 1, "fit": "pad"}, b"x"
+        {"kind": "picture", "size": 8, "channels": 1, "fit": "pad", "max_side": 8}, b"x"
     )
     assert answer == ({"error": sandbox_worker.DAMAGED}, b"")
 
