@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cachetools import LRUCache
 from torch import Tensor
 
 from gcd_core.generators.base import Latent
@@ -146,36 +146,37 @@ class Opened:
 
 
 class KeptFrames:
-    """The frames that a session has seen of one image, by position; the oldest make room.
+    """The frames of one image that a session has seen, by position; old ones make room.
 
     Not for several threads at a time: the session's lock guards it.
+
+    Parameters
+    ----------
+    rest : Frame
+        The picture at rest, which is always kept.
     """
 
-    def __init__(self) -> None:
-        self._frames: OrderedDict[Key, Frame] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._frames)
+    def __init__(self, rest: Frame) -> None:
+        size = min(max(rest.image.nbytes, FRAME_BYTES_KEPT // FRAMES_KEPT), FRAME_BYTES_KEPT // 2)
+        self._rest = rest
+        self._frames: LRUCache[Key, Frame] = LRUCache(FRAME_BYTES_KEPT // size)
 
     def __contains__(self, alphas: Alphas) -> bool:
-        return key_of(alphas) in self._frames
+        return not alphas or key_of(alphas) in self._frames
 
     def get(self, alphas: Alphas) -> Frame | None:
         """Return the frame at a position, or None where it is not kept."""
-        return self._frames.get(key_of(alphas))
+        return self._frames.get(key_of(alphas)) if alphas else self._rest
 
     def keep(self, alphas: Alphas, frame: Frame) -> None:
-        """Keep the frame at a position, and drop the oldest ones beyond the limits."""
-        self._frames[key_of(alphas)] = frame
-        self._frames.move_to_end(key_of(alphas))
-        if () in self._frames:  # the picture at rest stays
-            self._frames.move_to_end(())
-        most = min(FRAMES_KEPT, max(2, FRAME_BYTES_KEPT // frame.image.nbytes))
-        while len(self._frames) > most:
-            self._frames.popitem(last=False)
+        """Keep the frame at a position."""
+        if alphas:
+            self._frames[key_of(alphas)] = frame
+        else:
+            self._rest = frame
 
     def clear(self) -> None:
-        """Drop all frames."""
+        """Drop all frames but the one at rest."""
         self._frames.clear()
 
 

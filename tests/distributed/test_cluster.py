@@ -24,7 +24,7 @@ from gcd_core.distributed.ray_searches import RaySearches
 from gcd_core.errors import GCDError
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.search import find_directions
-from gcd_core.ui.engine.jobs import RunningSearch
+from gcd_core.ui.engine.jobs import Search
 from gcd_core.ui.session.registry import Visitors
 from tests.classifiers.endpoint import Endpoint
 from tests.distributed.jobs import Square, Squares
@@ -145,31 +145,31 @@ def test_a_page_hands_its_searches_to_the_cluster(
     service = visitors.service
     image = domain.load_image(domain.examples[0])
 
-    def asked(n_samples: int, **more: Any) -> RunningSearch:
+    def asked(n_samples: int, **more: Any) -> Search:
         settings = domain.search.changed(n_samples=n_samples, n_h=1)
-        return RunningSearch(image, "an example", "ill", settings, **more)
+        return Search(image, "an example", "ill", settings, **more)
 
     try:
         first = asked(36)
         service.start_search(first)
-        assert first.ended.wait(240) and first.state == "done", first.message
+        assert first.wait(240) and first.state == "done", first.error
         own = find_directions(domain, image, "ill", n_samples=36, n_h=1)
-        assert torch.equal(first.directions.vectors, own.directions.vectors)
+        assert torch.equal(first.result.vectors, own.directions.vectors)
         assert first.sampled == 36 and first.newest and first.train_losses
         long = asked(4096)
         service.start_search(long)
         wait_for(lambda: long.sampled >= 16)
-        service.searches.cancel(long)
-        assert long.ended.wait(120) and long.state == "cancelled"
+        long.cancel()
+        assert long.wait(120) and long.state == "cancelled"
         known = len(long.samples)
         again = asked(known + 9, samples=long.samples)
         service.start_search(again)
-        assert again.ended.wait(120) and again.state == "done", again.message
+        assert again.wait(120) and again.state == "done", again.error
         refused = asked(36)
         refused.label = "nothing"
         service.start_search(refused)
-        assert refused.ended.wait(120)
-        assert refused.state == "failed" and "no label 'nothing'" in refused.message
+        assert refused.wait(120)
+        assert refused.state == "failed" and "no label 'nothing'" in refused.error
     finally:
         visitors.close()
     monkeypatch.setenv("GCD_RAY_GPUS", "many")

@@ -497,8 +497,8 @@ def test_a_picture_that_did_not_arrive_is_sent_again(served: Served, visit, monk
     drag(page, "g", 0.9)
     (session,) = served.visitors._sessions.values()
     wait_until(page, lambda: bool(lost) and changed_picture(page) not in (None, before))
-    wait_until(page, lambda: changed_picture(page) == drawn(session.current.image))
-    assert original(page) == drawn(session.opened.image)
+    wait_until(page, lambda: changed_picture(page) == drawn(session.image.sliders.current.image))
+    assert original(page) == drawn(session.image.opened.image)
 
 
 def test_several_directions_have_one_line_map_and_curve(served: Served, visit):
@@ -645,8 +645,8 @@ def test_a_press_waits_for_the_example_that_is_being_opened(
     page.wait_for_selector("#pictures [data-address^='example=10&']")
     page.wait_for_selector("#direction-g .gcd-thumb img")
     assert page.locator(".gcd-heading .busy").count() == 1, "others are to come"
-    held = Held(service.open_example)
-    monkeypatch.setattr(service, "open_example", held)
+    held = Held(service.examples.open)
+    monkeypatch.setattr(service.examples, "open", held)
     page.locator("#examples button").nth(10).click()
     wait_until(page, held.called.is_set)
     page.locator("#flip-g").click()

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from gcd_core.method.directions import DirectionSet
-from gcd_core.ui.frames import POINTS, alpha_grid, neighbours, shown_names, weak_direction_names
+from gcd_core.ui.frames import (
+    FRAME_BYTES_KEPT,
+    FRAMES_KEPT,
+    POINTS,
+    Frame,
+    KeptFrames,
+    alpha_grid,
+    neighbours,
+    shown_names,
+    weak_direction_names,
+)
 
 
 def test_alpha_grid_is_even_and_has_rest_and_ends():
@@ -69,3 +80,25 @@ def test_there_is_room_for_eight_h_and_four_ways():
     names = ["w5", "w4", "w1", "h9", "h8", "g"]
     directions = DirectionSet(names, torch.eye(6), {"label": "a"})
     assert shown_names(directions) == ["g", "h8", "w1", "w4"]
+
+
+@pytest.mark.parametrize(
+    ("side", "count"), [(8, FRAMES_KEPT), (512, FRAME_BYTES_KEPT // (4 * 512**2)), (4096, 2)]
+)
+def test_only_so_many_frames_are_kept_and_the_one_at_rest_always(side: int, count: int) -> None:
+    frame = Frame(torch.zeros(1, 1, side, side), (0.5,), 0.0)
+    kept, positions = KeptFrames(frame), [{"g": 0.1 * i} for i in range(1, count + 3)]
+    for alphas in positions:
+        kept.keep(alphas, frame)
+    assert [alphas in kept for alphas in positions] == [False] * 2 + [True] * count
+    assert kept.get({}) is frame and kept.get(positions[0]) is None
+
+
+def test_a_frame_that_is_looked_at_stays_longest() -> None:
+    frame = Frame(torch.zeros(1, 1, 4096, 4096), (0.5,), 0.0)
+    kept = KeptFrames(frame)
+    for alphas in ({"g": 1.0}, {"g": 2.0}):
+        kept.keep(alphas, frame)
+    assert kept.get({"g": 1.0}) is frame
+    kept.keep({"g": 3.0}, frame)
+    assert {"g": 1.0} in kept and {"g": 2.0} not in kept

@@ -356,9 +356,10 @@ def test_a_press_is_carried_out_on_the_image_that_is_being_opened(
     client.predict(example=3, api_name="/open_example")
     if what == "bad file":
         picture.write_bytes(b"not a picture")
-    name = "open_example" if what == "example" else "read"
-    held = Held(getattr(served.visitors.service, name))
-    monkeypatch.setattr(served.visitors.service, name, held)
+    service = served.visitors.service
+    room, name = (service.examples, "open") if what == "example" else (service, "read")
+    held = Held(getattr(room, name))
+    monkeypatch.setattr(room, name, held)
     if what == "example":
         opening = client.submit(example=4, api_name="/open_example")
     else:

@@ -16,6 +16,7 @@ UI = Path(page.__file__).parent
 FILES = sorted(UI.rglob("*.py"))
 SCRIPTS_TEXT = [(ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS]
 CALL = re.compile(r"gcd\.(\w+)(\([^;\n]*\))?")  # a function of a script, or what a call of it gives
+TEMPLATE = "html_template"
 SIGNS = ("=>", "addEventListener", "querySelector", "document.", "window.", "setTimeout")
 
 
@@ -39,14 +40,12 @@ def scripts(tree: ast.AST) -> Iterator[str]:
     A value in an f-string stands as 0.
     """
     for node in ast.walk(tree):
-        if not isinstance(node, ast.keyword):
+        if not isinstance(node, ast.keyword) or node.arg not in ("js", "js_on_load", TEMPLATE):
             continue
-        parts = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]
+        given = node.value.body if isinstance(node.value, ast.IfExp) else node.value
+        parts = given.values if isinstance(given, ast.JoinedStr) else [given]
         text = "".join(str(part.value) if isinstance(part, ast.Constant) else "0" for part in parts)
-        if node.arg in ("js", "js_on_load"):
-            yield text
-        if node.arg == "html_template":
-            yield from re.findall(r"\$\{(.*?)\}", text)
+        yield from re.findall(r"\$\{(.*?)\}", text) if node.arg == TEMPLATE else [text]
 
 
 def of(path: Path) -> ast.AST:
@@ -74,6 +73,7 @@ def test_no_module_holds_javascript(path: Path):
     [
         "SWITCH = \"element.addEventListener('click', e => e.target.focus())\"",
         'x.click(f, js="() => 3")',
+        'x.click(f, js="() => 3" if y else None)',
         "x.click(f, js=f\"(...rest) => ['{name}', ...rest]\")",
         'gr.HTML(js_on_load="const at = 50; place(at)")',
         'gr.HTML(js_on_load="gcd.fade(element); gcd.more()")',

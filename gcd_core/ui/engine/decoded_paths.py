@@ -1,28 +1,25 @@
-"""The decoded paths of an opened image, filled in the background."""
+"""The decoded paths of an opened image along its directions."""
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
-from gcd_core.errors import Cancelled, GCDError
+from cachetools import LRUCache
+
+from gcd_core.errors import Cancel, GCDError
 from gcd_core.method.walk import Path
-from gcd_core.ui.engine.jobs import FairQueue, Rank
+from gcd_core.ui.engine.jobs import Job, Rank
 from gcd_core.ui.frames import Opinion
 from gcd_core.wording import duration
 
-LOG = logging.getLogger(__name__)
-
-MAX_WAIT_SECONDS = 60.0  # seconds that somebody waits while others go first
-REPORT_SECONDS = 2.0  # seconds after which who waits is told again how many go first
+MAX_WAIT_SECONDS = 60.0  # how long somebody waits for a path while others' paths go first
+REPORT_SECONDS = 2.0  # how often somebody who waits is told again how many paths go first
 IMAGE_LEFT = "Another image was opened before this path was ready."
 
-
-Before = tuple[int, float | None]  # paths of others that go first, and about how many seconds
+Before = tuple[int, float | None]  # other images' paths that go first, and about how many seconds
 
 
 class DecodedPath(NamedTuple):
@@ -32,9 +29,9 @@ class DecodedPath(NamedTuple):
     ----------
     path : Path
     film : str
-        As of `path_to_sprites`.
+        The pictures and maps as `path_to_sprites` returns them.
     opinions : sequence of Opinion
-        The oracle's of each picture of the path; empty where it was not asked.
+        The oracle's, one for each picture; empty where it was not asked.
     """
 
     path: Path
@@ -42,93 +39,81 @@ class DecodedPath(NamedTuple):
     opinions: Sequence[Opinion] = ()
 
     def opinion(self, index: int) -> Opinion | None:
-        """The oracle's of one picture."""
+        """Return the oracle's opinion of one picture, None where it was not asked."""
         return self.opinions[index] if self.opinions else None
 
 
-class Paths:
-    """The decoded paths of one opened image along every direction, filled in the background.
+class Paths(Job):
+    """Decodes the paths of one opened image, one direction at a step.
 
-    The first direction (g) comes first; `wanted` puts another one at the head of the line. Among
-    all images' paths those go first that somebody waits for, then those of which fewest are ready.
-    Work stops when the last session leaves: for good, or, where `kept`, until another joins.
+    The directions come in the given order, but one that a visitor waits for comes next. Of several
+    images' paths those go first that a visitor waits for, then those of which fewest are ready.
+    Sessions join and leave. When the last one has left, the work ends, or, where the paths are
+    kept, it goes on when another session joins.
 
     Parameters
     ----------
     make : callable
-        Decodes the path of a name, and its film, unless the event cancels that.
+        Takes a direction's name and a `Cancel`, and decodes the path.
     names : list of str
-    turns : FairQueue
-        Who decodes has the turn.
-    kept : bool
+        The directions.
     find : callable, optional
-        Returns the path of a name where it is kept from before: it needs no turn.
+        Returns the path of a name that is kept on disk, or None. Call `take_found` then; nothing is
+        decoded before.
+    kept : bool
+    size : int
+        Bytes that all pictures together take.
+    owner : hashable, optional
+        As of `Job`.
     """
 
     def __init__(
         self,
-        make: Callable[[str, threading.Event], DecodedPath],
+        make: Callable[[str, Cancel], DecodedPath],
         names: list[str],
-        turns: FairQueue,
-        kept: bool = False,
         find: Callable[[str], DecodedPath | None] | None = None,
+        kept: bool = False,
+        size: int = 0,
+        owner: Hashable = None,
     ) -> None:
-        self._find = find
-        self._make, self._waiting, self._turns = make, list(names), turns
+        super().__init__(owner=owner)
+        self._make, self._find, self._waiting = make, find, list(names)
+        self.total, self.size = len(names), size
         self._kept, self._sessions, self._asked = kept, 0, 0
-        self._own_rank = self._rank  # one object, by which the line knows it
         self._done: dict[str, DecodedPath] = {}
-        self._failure: GCDError | None = None
-        self._cancel = threading.Event()
-        self._news = threading.Condition()
-        self._total = len(names)
-        self._thread = threading.Thread(target=self._run, name="paths", daemon=True)
-        self._thread.start()
 
-    def _run(self) -> None:
+    def rank(self) -> Rank | None:
+        """As the class says; None while no session looks at the paths, or some may be on disk."""
+        if self._find is not None or not self._sessions:
+            return None
+        return (0 if self._asked else 1), len(self._done)
+
+    def take_found(self, _: Job | None = None) -> None:
+        """Take the paths that are kept on disk; the others are decoded."""
+        find = self._find
         try:
-            self._take_found()
-        except Exception:  # then they are decoded
-            LOG.exception("Kept paths could not be read.")
-        while True:
-            with self._news:
-                self._news.wait_for(lambda: self._sessions or self._cancel.is_set())
-                if self._cancel.is_set() or not self._waiting:
-                    self._news.notify_all()
-                    return
-            with self._turns.turn(self._own_rank):
-                with self._news:
-                    if self._cancel.is_set() or not self._waiting:
-                        self._news.notify_all()
-                        return
-                    name = self._waiting[0]
-                try:
-                    played = self._make(name, self._cancel)
-                except Cancelled:
-                    continue
-                except Exception as error:  # whatever it is, nobody may wait for ever
-                    if not isinstance(error, GCDError):
-                        LOG.exception("The path along %s failed.", name)
-                        error = GCDError(f"The path along {name} could not be decoded.")
-                    with self._news:
-                        self._failure = error
-                        self._waiting.clear()
-                        self._news.notify_all()
-                    return
-            with self._news:
-                self._done[name] = played
-                self._waiting.remove(name)
-                self._news.notify_all()
+            for name in list(self._waiting) if find is not None else ():
+                played = None if find is None or self.cancelled.is_set() else find(name)
+                if played is not None:
+                    self._take(name, played)
+        finally:
+            self._find = None
+            self._go_on()
 
-    def _take_found(self) -> None:
-        """Take those that are kept from before."""
-        for name in list(self._waiting if self._find else []):
-            played = None if self._cancel.is_set() or self._find is None else self._find(name)
-            if played is not None:
-                with self._news:
-                    self._done[name] = played
-                    self._waiting.remove(name)
-                    self._news.notify_all()
+    def advance(self) -> bool:
+        """Decode the next path."""
+        with self._news:
+            name = self._waiting[0] if self._waiting else None
+        if name is not None:
+            self.failure = f"The path along {name} could not be decoded."
+            self._take(name, self._make(name, self.cancelled))
+        return not self._waiting
+
+    def _take(self, name: str, played: DecodedPath) -> None:
+        with self._news:
+            self._done[name] = played
+            self._waiting.remove(name)
+            self._news.notify_all()
 
     def get(self, name: str) -> Path | None:
         """Return the path along a direction, or None where it is not decoded yet."""
@@ -136,28 +121,28 @@ class Paths:
         return None if played is None else played.path
 
     def played(self, name: str) -> DecodedPath | None:
-        """Return the path along a direction with what is known of it, or None likewise."""
+        """Return the path along a direction with what the browser plays, or None likewise."""
         return self._done.get(name)
 
     def film(self, name: str) -> str:
-        """Return a path's sprite sheets, as JSON; "" where it is not decoded yet."""
+        """Return a path's sprite sheets as JSON; "" where the path is not decoded yet."""
         played = self._done.get(name)
         return "" if played is None else played.film
 
     def wanted(self, name: str) -> Path:
-        """Return the path along a direction, waited for; raises as `awaited`."""
+        """Wait for the path along a direction and return it; raises as `awaited`."""
         for _ in self.awaited(name):
             pass
         return self._done[name].path
 
     def awaited(self, name: str) -> Iterator[Before]:
-        """Wait for the path along a direction; say at once and every few seconds who goes first.
+        """Wait for the path along a direction; yield who goes first, at once and then regularly.
 
         Raises
         ------
         GCDError
-            Where decoding failed, another image was opened meanwhile, or after a minute others'
-            paths still go first.
+            Where decoding failed, another image was opened meanwhile, or several other images'
+            paths still go first after a minute.
         """
         deadline = time.monotonic() + MAX_WAIT_SECONDS
         with self._news:
@@ -165,10 +150,9 @@ class Paths:
                 self._waiting.remove(name)
                 self._waiting.insert(0, name)
             self._asked += 1
-            self._turns.changed()
         try:
             wait = 0.0
-            while not self._arrived(name, time.monotonic() + wait):
+            while not self._arrived(name, wait):
                 if time.monotonic() > deadline:
                     self._refuse_where_others_go_first()
                 yield self.before
@@ -177,19 +161,13 @@ class Paths:
             with self._news:
                 self._asked -= 1
 
-    def _arrived(self, name: str, deadline: float) -> bool:
-        """Whether a path is there, waited for until a moment of the monotonic clock."""
+    def _arrived(self, name: str, seconds: float) -> bool:
+        """Wait for a path, at most so long; return whether it is there."""
         with self._news:
-            while name not in self._done:
-                if self._failure is not None:
-                    raise self._failure
-                if self._cancel.is_set() or not self._sessions:  # whoever waits here has left
-                    raise GCDError(IMAGE_LEFT)
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-                self._news.wait(min(left, 0.5))
-            return True
+            self._news.wait_for(lambda: name in self._done or self._forsaken, seconds)
+            if name not in self._done and self._forsaken:
+                raise GCDError(self.error or IMAGE_LEFT)
+            return name in self._done
 
     def _refuse_where_others_go_first(self) -> None:
         count, seconds = self.before
@@ -201,104 +179,81 @@ class Paths:
             )
 
     def news(self, seen: int, timeout: float = 1.0) -> int:
-        """Wait until more than `seen` paths are ready, and return how many are."""
+        """Wait until more than `seen` paths are ready, at most so long; return how many are."""
         with self._news:
             self._news.wait_for(lambda: len(self._done) > seen or self.finished, timeout)
             return len(self._done)
 
-    def _rank(self) -> Rank:
-        """Those that end go before all: they leave the line at once, with all that they hold."""
-        if self._cancel.is_set():
-            return -1, 0
-        return (0 if self._asked else 1), len(self._done)
-
     @property
     def before(self) -> Before:
-        """How many paths of others go before the next of these, and about how many seconds."""
-        count = self._turns.before(self._own_rank)
-        return count, self._turns.seconds(count)
+        """How many other images' paths go before the next of these, and about how many seconds."""
+        return self.place, self.seconds_ahead
 
     @property
     def finished(self) -> bool:
         """Whether no more paths will come."""
-        return self._cancel.is_set() or self._failure is not None or not self._waiting
+        return self.cancelled.is_set() or not self.running or not self._waiting
 
     @property
-    def watched(self) -> bool:
-        """Whether a session looks at these paths."""
-        return self._sessions > 0
+    def _forsaken(self) -> bool:
+        """Whether those who wait for a path wait in vain."""
+        return self.cancelled.is_set() or not self.running or not self._sessions
 
     @property
     def ready(self) -> int:
         """How many paths are decoded."""
         return len(self._done)
 
-    @property
-    def total(self) -> int:
-        """How many there are to decode."""
-        return self._total
-
     def join(self) -> Paths:
         """Count one more session that looks at these paths."""
         with self._news:
             self._sessions += 1
-            self._news.notify_all()
+        self._go_on()
         return self
 
+    def _go_on(self) -> None:
+        if self.queue is not None:
+            self.queue.dispatch()
+
     def leave(self) -> None:
-        """Count one session less; after the last, paths that are not kept stop in one batch."""
+        """Count one session less; after the last, paths that are not kept end within a batch."""
         with self._news:
             self._sessions -= 1
-            if not self._sessions and not self._kept:
-                self._cancel.set()
-            self._news.notify_all()
-        self._turns.changed()
+        self._end_where_forsaken()
 
     def drop(self) -> None:
-        """Keep the paths no longer than somebody looks at them."""
-        with self._news:
-            self._kept = False
-            if not self._sessions:
-                self._cancel.set()
-            self._news.notify_all()
-        self._turns.changed()
+        """Keep the paths no longer than a session looks at them."""
+        self._kept = False
+        self._end_where_forsaken()
 
-    def stop(self) -> None:
-        """End the work, whoever looks on, and wait until it has ended."""
-        self._cancel.set()
-        with self._news:
-            self._news.notify_all()
-        self._turns.changed()
-        self._thread.join()
+    def _end_where_forsaken(self) -> None:
+        self.changed()
+        if not self._kept and not self._sessions:
+            self.cancel()
 
 
-class KeptPaths:
-    """Paths that are kept for whoever looks next; those that were begun first make room.
+class KeptPaths(LRUCache):
+    """Paths that are kept for the next visitor; those that were used longest ago make room.
 
     Parameters
     ----------
     most : int
-        Bytes of pictures to keep; the newest are kept even where they alone are more.
+        Bytes of pictures to keep. The newest paths are kept even where they alone are more.
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: OrderedDict[Hashable, tuple[Paths, int]] = OrderedDict()
+        super().__init__(most, getsizeof=lambda paths: min(paths.size, most))
         self._lock = threading.Lock()
 
-    def join(self, key: Hashable, size: int, make: Callable[[], Paths]) -> Paths:
-        """Join the paths of a key, made where they are not kept; `size` in bytes is what they take.
+    def popitem(self) -> tuple[Hashable, Paths]:
+        """Take out the paths that were used longest ago."""
+        key, paths = super().popitem()
+        paths.drop()
+        return key, paths
 
-        To keep them, `make` says so to `Paths`.
-        """
+    def join(self, key: Hashable, make: Callable[[], Paths]) -> Paths:
+        """Join the paths of a key; where they are not kept, `make` makes them, to be kept."""
         with self._lock:
-            if key not in self._kept:
-                while self._kept and self._size + size > self._most:
-                    _, (oldest, _) = self._kept.popitem(last=False)
-                    oldest.drop()
-                self._kept[key] = make(), size
-            return self._kept[key][0].join()
-
-    @property
-    def _size(self) -> int:
-        return sum(size for _, size in self._kept.values())
+            if key not in self:
+                self[key] = make()
+            return self[key].join()

@@ -1,6 +1,6 @@
-"""What was decoded of the examples, kept on disk, so that no visitor waits for it a second time.
+"""Opened examples and their decoded paths, kept on disk.
 
-The files may be deleted at any time. One that is damaged is made anew.
+The files may be deleted at any time. A damaged file is made anew.
 """
 
 from __future__ import annotations
@@ -30,42 +30,29 @@ from gcd_core.ui.engine.decoded_paths import DecodedPath
 from gcd_core.ui.frames import Frame, Opened, alpha_grid
 
 LOG = logging.getLogger(__name__)
-CACHE_FORMAT = 2  # of the files, and of how a path is walked: another one makes them anew
-MAX_CACHE_BYTES = 2**30  # bytes of all files together
+CACHE_FORMAT = 2  # a file of another format is not read; also raised where paths are walked anew
+MAX_CACHE_BYTES = 2**30  # of all files together
 FOLDER = "examples"
-BIT = 255.0  # pictures of a path are kept as they are shown, in 8 bits
-VALUES = (
-    "alphas",
-    "logits",
-    "probabilities",
-    "all_probabilities",
-    "distances",
-    "losses",
+MAX_PIXEL = 255.0  # pictures of a path are kept as they are shown, in 8 bits
+PATH_TENSORS = ("alphas", "logits", "probabilities", "all_probabilities", "distances", "losses")
+PATH_FACTS = (
+    *("label", "labels", "direction_name", "source_probability", "sign"),
+    *("threshold", "choice", "margin", "refined"),
 )
-FACTS = (
-    "label",
-    "labels",
-    "direction_name",
-    "source_probability",
-    "sign",
-    "threshold",
-    "choice",
-    "margin",
-    "refined",
-)
+FRAME_FACTS = ("probabilities", "distance", "oracle")
 
 
 class DiskCache:
-    """Opened examples and their paths in a folder, by what they were made from.
+    """Keeps opened examples and their paths in a folder, under names made from what they depend on.
 
-    A folder that cannot be written is told of once, and nothing is kept then.
+    Where the folder cannot be written, the log says so once, and nothing is kept.
 
     Parameters
     ----------
     folder : pathlib.Path, optional
         By default "examples" in `cache_folder()`.
     most : int
-        Bytes of all files; those that were not read for longest make room.
+        Bytes of all files; those that were read longest ago make room.
     """
 
     def __init__(self, folder: FilePath | None = None, most: int = MAX_CACHE_BYTES) -> None:
@@ -82,28 +69,20 @@ class DiskCache:
         if kept is None:
             return None
         tensors, facts = kept
-        source, reconstruction = (
-            Frame(
-                image if which == "source" else tensors["rest"],
-                tuple(facts[which]["probabilities"]),
-                facts[which]["distance"],
-                oracle=None if facts[which]["oracle"] is None else tuple(facts[which]["oracle"]),
-            )
-            for which in ("source", "rest")
-        )
-        device = domain.generator.device
-        latent = Latent(tensors["z_sem"], tensors["z_T"]).to(device)
-        return Opened(name, image, latent, source, reconstruction)
+        pictures = {"source": image, "rest": tensors["rest"]}
+        for values in facts.values():  # what was a tuple is a list in JSON
+            values["probabilities"] = tuple(values["probabilities"])
+            values["oracle"] = values["oracle"] and tuple(values["oracle"])
+        frames = {which: Frame(picture, **facts[which]) for which, picture in pictures.items()}
+        latent = Latent(tensors["z_sem"], tensors["z_T"]).to(domain.generator.device)
+        return Opened(name, image, latent, frames["source"], frames["rest"])
 
     def keep_opened(self, domain: Domain, opened: Opened) -> None:
         """Keep an opened image."""
+        frames = {"source": opened.source, "rest": opened.reconstruction}
         facts = {
-            which: {
-                "probabilities": frame.probabilities,
-                "distance": frame.distance,
-                "oracle": frame.oracle,
-            }
-            for which, frame in (("source", opened.source), ("rest", opened.reconstruction))
+            which: {name: getattr(frame, name) for name in FRAME_FACTS}
+            for which, frame in frames.items()
         }
         latent = opened.latent.to("cpu")
         tensors = {"rest": opened.reconstruction.image, "z_sem": latent.z_sem, "z_T": latent.z_T}
@@ -112,14 +91,14 @@ class DiskCache:
     def played(
         self, domain: Domain, opened: Opened, direction: Direction, label: str
     ) -> DecodedPath | None:
-        """Return an image's path along a direction with its film, or None where it is not kept."""
+        """Return an image's path along a direction, or None where it is not kept."""
         kept = self._read(path_key(domain, opened.image, direction, label))
         if kept is None:
             return None
         tensors, facts = kept
         opinions = [tuple(opinion) for opinion in facts.pop("opinions")]
         film = bytes(tensors.pop("film").numpy()).decode()
-        tensors["images"] = tensors["images"].float() / BIT
+        tensors["images"] = tensors["images"].float() / MAX_PIXEL
         facts |= {"labels": tuple(facts["labels"]), "refined": tuple(facts["refined"])}
         fields: dict[str, Any] = {**tensors, **facts, "source": opened.image}
         return DecodedPath(Path(**fields), film, opinions)
@@ -127,12 +106,12 @@ class DiskCache:
     def keep_path(
         self, domain: Domain, opened: Opened, direction: Direction, label: str, played: DecodedPath
     ) -> None:
-        """Keep a path with its film and the oracle's opinions."""
+        """Keep a path with what the browser plays and the oracle's opinions."""
         path = played.path
-        tensors = {name: getattr(path, name) for name in VALUES}
-        tensors["images"] = (path.images.clamp(0, 1) * BIT).round().to(torch.uint8)
+        tensors = {name: getattr(path, name) for name in PATH_TENSORS}
+        tensors["images"] = (path.images.clamp(0, 1) * MAX_PIXEL).round().to(torch.uint8)
         tensors["film"] = torch.frombuffer(bytearray(played.film.encode()), dtype=torch.uint8)
-        facts = {name: getattr(path, name) for name in FACTS}
+        facts = {name: getattr(path, name) for name in PATH_FACTS}
         facts["opinions"] = played.opinions
         self._write(path_key(domain, opened.image, direction, label), tensors, facts)
 
@@ -183,12 +162,12 @@ class DiskCache:
 
 
 def opened_key(domain: Domain, image: Tensor) -> str:
-    """What an opened image (1, C, H, W) depends on, as a name for its file."""
+    """Return the file name of an opened image (1, C, H, W): a digest of what it depends on."""
     return _digest(_made_with(domain, image), "opened")
 
 
 def path_key(domain: Domain, image: Tensor, direction: Direction, label: str) -> str:
-    """What a path depends on, as a name for its file."""
+    """Return the file name of a path: a digest of what it depends on."""
     vector = fingerprint(direction.vector.float()[None])[0].hex()
     walk = [alpha_grid(domain.alpha_max), domain.counterfactual, domain.margin]
     return _digest(_made_with(domain, image), label, direction.name, vector, walk)

@@ -1,144 +1,410 @@
-"""The searches for directions: those that run, and the line of those that wait."""
+"""Work in the background: what a job is, and the queues that run jobs."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
 from gcd_core.errors import Cancelled, GCDError
-from gcd_core.method.directions import DirectionSet
 from gcd_core.method.search import Progress, Question, Samples, SearchInterrupted
 from gcd_core.method.settings import Settings
+from gcd_core.ui.engine.worker import CLOSING
 
-PATHS_TIMED = 32  # paths whose time tells what the next ones will take
+LOG = logging.getLogger(__name__)
+STEPS_TIMED = 16  # the last steps of a queue; their mean time tells how long the next ones take
+NEWEST_IMAGES_KEPT = 12  # the perturbed pictures of a search that are shown
 Rank = tuple[int, int]
 
 
-class FairQueue:
-    """The line of those who want a path decoded; the lowest rank goes first, then who came first.
+class Job:
+    """Work that a `JobQueue` runs in the background, in one step or in several.
 
-    A rank is asked for each time that the turn is given, as it changes while one waits.
-    """
-
-    def __init__(self) -> None:
-        self._news = threading.Condition()
-        self._line: list[Callable[[], Rank]] = []
-        self._taken = False
-        self._took: deque[float] = deque(maxlen=PATHS_TIMED)
-
-    @contextmanager
-    def turn(self, rank: Callable[[], Rank]) -> Iterator[None]:
-        """Wait for the turn, and hold it inside."""
-        with self._news:
-            self._line.append(rank)
-            self._news.wait_for(lambda: not self._taken and self._first() is rank)
-            self._line.remove(rank)
-            self._taken = True
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            with self._news:
-                self._taken = False
-                self._took.append(time.monotonic() - began)
-                self._news.notify_all()
-
-    def before(self, rank: Callable[[], Rank]) -> int:
-        """How many others' paths are decoded before the next of who waits with this rank."""
-        with self._news:
-            if rank not in self._line:
-                return 0
-            own, place = rank(), self._line.index(rank)
-            ahead = [i for i, other in enumerate(self._line) if (other(), i) < (own, place)]
-            return len(ahead) + self._taken
-
-    def seconds(self, count: int) -> float | None:
-        """About how long so many paths take, by the last ones; None before the first."""
-        with self._news:
-            return count * sum(self._took) / len(self._took) if self._took else None
-
-    def changed(self) -> None:
-        """Say that somebody's rank has changed."""
-        with self._news:
-            self._news.notify_all()
-
-    def _first(self) -> Callable[[], Rank]:
-        return min(self._line, key=lambda rank: rank())
-
-
-LOG = logging.getLogger(__name__)
-
-NEWEST_IMAGES_KEPT = 12  # perturbed pictures to show
-SEARCHES_TIMED = 8  # searches whose time tells what the next ones will take
-
-
-@dataclass(eq=False)  # a search is itself only: its tensors are not to be compared
-class RunningSearch:
-    """A search for directions in the background, and what it has to show.
+    Parameters
+    ----------
+    work : callable, optional
+        Takes the job, does all of the work and returns the result. A subclass that works in several
+        steps overrides `advance` instead.
+    owner : hashable, optional
+        Whose job it is: a queue may limit how many jobs an owner has, and can end all of them.
+    failure : str, optional
+        The sentence that is told where the work raises an error that is no GCDError.
+    busy : str, optional
+        The sentence that is told where the owner has too many such jobs.
 
     Attributes
     ----------
-    image : Tensor (1, C, H, W)
-        What it starts from, in [0, 1]; `name` is the picture's.
-    label : str
-        To explain.
-    settings : Settings
-        Of the search.
-    samples : Samples or None
-        What was asked before, to go on from; after a search that did not end, what was asked.
     state : {"waiting", "running", "done", "cancelled", "failed"}
-    message : str
-        Why it failed.
-    progress : Progress or None
-        The newest.
-    sampled : int
-        Perturbations asked about so far.
-    newest : list of (Tensor (C, H, W), float)
-        The newest perturbed pictures with the label's probability, the newest first.
-    train_losses, validation_losses : list of float
-        The proxy's so far.
-    directions : DirectionSet or None
-        What it found.
+    progress : Any
+        What was reported last.
+    result : Any
+        What the work returned; None before.
+    error : str
+        Why it failed, in a sentence; empty otherwise.
+    cancelled : threading.Event
+        Whether it is to end; long work looks at it.
+    ended : concurrent.futures.Future
+        Gives the result, or raises a GCDError with `error`, or Cancelled.
     """
 
-    image: Tensor
-    name: str
-    label: str
-    settings: Settings
-    samples: Samples | None = None
-    state: str = "waiting"
-    message: str = ""
-    progress: Progress | None = None
-    sampled: int = 0
-    newest: list[tuple[Tensor, float]] = field(default_factory=list)
-    train_losses: list[float] = field(default_factory=list)
-    validation_losses: list[float] = field(default_factory=list)
-    directions: DirectionSet | None = None
-    cancel: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
+    failure = "That failed unexpectedly: check what was given, and try again."
+    busy = "That is running already: cancel it or wait for it to end."
+
+    def __init__(
+        self,
+        work: Callable[[Any], Any] | None = None,
+        owner: Hashable = None,
+        failure: str = "",
+        busy: str = "",
+    ) -> None:
+        self.work, self.owner = work, owner
+        self.failure, self.busy = failure or self.failure, busy or self.busy
+        self.state, self.error = "waiting", ""
+        self.progress: Any = None
+        self.result: Any = None
+        self.queue: JobQueue | None = None
+        self.cancelled = threading.Event()
+        self.ended: Future[Any] = Future()
+        self.ended.set_running_or_notify_cancel()  # one who waits cannot cancel it for the others
+        self._news, self._changes = threading.Condition(), 0
+
+    def advance(self) -> bool:
+        """Do the next step; return whether it was the last. The queue catches what it raises."""
+        if self.work is not None:
+            self.result = self.work(self)
+        return True
+
+    def rank(self) -> Rank | None:
+        """Of the waiting jobs the one with the lowest rank goes first; None cannot go on now.
+
+        It is asked for with the queue's lock held, so it must neither wait nor take a lock.
+        """
+        return 0, 0
+
+    def cancel(self) -> None:
+        """End the job: at once where it waits, as soon as its work notices where it runs."""
+        self.cancelled.set()
+        if self.queue is not None and self.queue.remove(self):
+            self.end("cancelled")
+        self.changed()
+
+    def report(self, progress: Any) -> None:
+        """Set the progress, and wake those who wait for news."""
+        self.progress = progress
+        self.changed()
+
+    def changed(self) -> None:
+        """Wake those who wait for news."""
+        with self._news:
+            self._changes += 1
+            self._news.notify_all()
+
+    def changed_since(self, count: int, seconds: float) -> int:
+        """Wait for more than `count` changes or the end, at most so long; return their number."""
+        with self._news:
+            self._news.wait_for(lambda: self._changes > count or not self.running, seconds)
+            return self._changes
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the end, at most so long; return whether the job has ended."""
+        return bool(wait([self.ended], seconds).done)
+
+    def end(self, state: str, error: str = "") -> None:
+        """Set how the job ended; called once, by its queue."""
+        with self._news:
+            self.state, self.error = state, error
+            self._changes += 1
+            self._news.notify_all()
+        if state == "done":
+            self.ended.set_result(self.result)
+        else:  # a new error: the traceback of the old one would keep what was half made
+            self.ended.set_exception(GCDError(error) if state == "failed" else Cancelled())
 
     @property
     def running(self) -> bool:
         """Whether it has not ended yet."""
         return self.state in ("waiting", "running")
 
+    @property
+    def place(self) -> int:
+        """How many steps of other jobs must end before this one goes on; 0 while it runs."""
+        return 0 if self.queue is None else self.queue.place(self)
+
+    @property
+    def seconds_ahead(self) -> float | None:
+        """About how long those take, by the last ones; None where none has ended yet.
+
+        Steps that run are counted in full, as nobody knows how much of them is left.
+        """
+        return None if self.queue is None else self.queue.seconds(self.place)
+
+
+class JobQueue:
+    """Runs jobs, so many at a time, each in a thread; the others wait in line.
+
+    The waiting job with the lowest rank goes first, and of equal ranks the one that waits longest.
+    A job of several steps goes to the end of the line after each. The threads end when no job can
+    go on.
+
+    Parameters
+    ----------
+    name : str
+        What the jobs are called, in the plural.
+    seats : int, optional
+        How many run at a time; by default there is no limit.
+    waiting : int, optional
+        How many more may wait; by default there is no limit.
+    each : int, optional
+        How many jobs an owner may have, cancelled ones apart; by default there is no limit.
+    """
+
+    def __init__(
+        self, name: str, seats: float = math.inf, waiting: float = math.inf, each: float = math.inf
+    ) -> None:
+        self._name, self._seats, self._most, self._each = name, seats, seats + waiting, each
+        self._line: list[Job] = []
+        self._running: list[Job] = []
+        self._took: deque[float] = deque(maxlen=STEPS_TIMED)
+        self._lock, self._closed = threading.Lock(), False
+
+    def __len__(self) -> int:
+        return len(self._running) + len(self._line)
+
+    def submit(self, job: Job) -> None:
+        """Put a job in the line.
+
+        Raises
+        ------
+        GCDError
+            If there are as many jobs as may be, of all or of the job's owner, or the page is being
+            closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise GCDError(CLOSING)
+            own = [other for other in self._of(job.owner) if not other.cancelled.is_set()]
+            if job.owner is not None and len(own) >= self._each:
+                raise GCDError(job.busy)
+            if len(self) >= self._most:
+                raise GCDError(
+                    f"{len(self)} {self._name} run or wait here already, as many as this page "
+                    "takes: try again in a few minutes."
+                )
+            job.queue = self
+            self._line.append(job)
+        self.dispatch()
+
+    def follow(self, owner: Hashable, steps: Iterator[None]) -> None:
+        """Run an iterator, an item at a step, in the place of the owner's jobs in this queue."""
+        self.cancel(owner)
+        self.submit(IteratorJob(steps, owner))
+
+    def dispatch(self) -> None:
+        """Start threads for jobs that can go on, where seats are free.
+
+        Call it where the rank of a waiting job is None no more.
+        """
+        with self._lock:
+            while len(self._running) < self._seats and (job := self._take()) is not None:
+                threading.Thread(
+                    target=self._run, args=(job,), name=self._name, daemon=True
+                ).start()
+
+    def remove(self, job: Job) -> bool:
+        """Take a job out of the line; return whether it was there."""
+        with self._lock:
+            waits = job in self._line
+            if waits:
+                self._line.remove(job)
+            return waits
+
+    def place(self, job: Job) -> int:
+        """How many steps must end before a job's next; 0 where it runs or cannot go on."""
+        with self._lock:
+            own = job.rank()
+            if job not in self._line or own is None:
+                return 0
+            line = self._ranked()
+            first = [one for one in line if one < (own, self._line.index(job))]
+            return int(max(0, len(first) + len(self._running) + 1 - self._seats))
+
+    def seconds(self, count: int) -> float | None:
+        """About how long so many steps take, by the last ones; None before the first has ended."""
+        with self._lock:
+            if not self._took:
+                return None
+            return count / self._seats * sum(self._took) / len(self._took)
+
+    @property
+    def running(self) -> int:
+        """How many jobs run."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self._line)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no job runs, nor waits and could go on."""
+        with self._lock:
+            return not self._running and not self._ranked()
+
+    def cancel(self, owner: Hashable) -> list[Job]:
+        """Cancel the jobs of an owner, and return them."""
+        with self._lock:
+            jobs = self._of(owner)
+        for job in jobs:
+            job.cancel()
+        return jobs
+
+    def stop(self, owner: Hashable) -> None:
+        """Cancel the jobs of an owner, and wait for their end."""
+        wait([job.ended for job in self.cancel(owner)])
+
+    def close(self) -> None:
+        """Cancel all jobs, wait for their end, and take no more."""
+        with self._lock:
+            self._closed = True
+            jobs = [*self._running, *self._line]
+        for job in jobs:
+            job.cancel()
+        wait([job.ended for job in jobs])
+
+    def _of(self, owner: Hashable) -> list[Job]:
+        return [job for job in (*self._running, *self._line) if job.owner == owner]
+
+    def _ranked(self) -> list[tuple[Rank, int]]:
+        """Rank and index of those in the line that can go on; the lock is held."""
+        ranks = [job.rank() for job in self._line]
+        return [(rank, i) for i, rank in enumerate(ranks) if rank is not None]
+
+    def _take(self) -> Job | None:
+        """Take the job that goes first out of the line; the lock is held."""
+        ranked = self._ranked()
+        if not ranked:
+            return None
+        job = self._line.pop(min(ranked)[1])
+        job.state = "running"
+        self._running.append(job)
+        return job
+
+    def _run(self, job: Job | None) -> None:
+        """What a thread does: one step of a job after the other, until none can go on."""
+        while job is not None:
+            ending = self._step(job)
+            with self._lock:
+                self._running.remove(job)
+                if ending is None and job.cancelled.is_set():
+                    ending = "cancelled", ""
+                elif ending is None:
+                    self._line.append(job)
+            if ending is not None:
+                job.end(*ending)
+            with self._lock:
+                job = self._take() if len(self._running) < self._seats else None
+
+    def _step(self, job: Job) -> tuple[str, str] | None:
+        """Do a job's next step; return how it ended, None where there are more steps.
+
+        This is the one place where what a job raises is caught.
+        """
+        began = time.monotonic()
+        try:
+            last = job.advance()
+        except Cancelled:
+            return "cancelled", ""
+        except GCDError as error:
+            LOG.warning("One of the %s failed: %s", self._name, str(error))
+            return "failed", str(error)
+        except Exception:  # whatever it is, those who wait must be told
+            LOG.exception("One of the %s failed. %s", self._name, job.failure)
+            return "failed", job.failure
+        with self._lock:
+            self._took.append(time.monotonic() - began)
+        return ("done", "") if last else None
+
+
+class IteratorJob(Job):
+    """A job that takes one item of an iterator at each step."""
+
+    def __init__(self, steps: Iterator[None], owner: Hashable = None) -> None:
+        super().__init__(owner=owner)
+        self._steps = steps
+
+    def advance(self) -> bool:
+        """Take the next item."""
+        return next(self._steps, self) is self
+
+
+@dataclass(eq=False)  # two searches are never equal: their tensors are not to be compared
+class Search(Job):
+    """A search of one image for directions.
+
+    Attributes
+    ----------
+    image : Tensor (1, C, H, W)
+        What it starts from, in [0, 1].
+    name : str
+        The image's.
+    label : str
+        The one to explain.
+    settings : Settings
+    samples : Samples or None
+        At first those of an earlier search, to go on from; after a search that found nothing, those
+        that it asked about.
+    progress : Progress or None
+        The newest.
+    sampled : int
+        How many perturbations the classifier was asked about.
+    newest : list of (Tensor (C, H, W), float)
+        The newest perturbed pictures and the label's probability of each, the newest first.
+    train_losses, validation_losses : list of float
+        The proxy's so far, by epoch.
+    result : DirectionSet or None
+        The directions that were found.
+    """
+
+    failure = "The search failed unexpectedly; try again."
+    busy = "A search is running already: cancel it or wait for it to end."
+
+    image: Tensor
+    name: str
+    label: str
+    settings: Settings
+    samples: Samples | None = None
+    sampled: int = 0
+    newest: list[tuple[Tensor, float]] = field(default_factory=list)
+    train_losses: list[float] = field(default_factory=list)
+    validation_losses: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def advance(self) -> bool:
+        """Search, and keep the samples of a search that ends before it has found directions."""
+        try:
+            return super().advance()
+        except SearchInterrupted as error:
+            self.samples = error.samples
+            raise
+
     def answers(self, image: Tensor, question: Question) -> bool:
-        """Whether what it has asked so far answers another search's question about an image."""
+        """Whether a search of an image, with this question, can go on from these samples."""
         samples = self.samples
         return samples is not None and self.image is image and samples.question == question
 
-    def note(self, progress: Progress) -> None:
-        """Take up news of the search."""
-        self.progress = progress
+    def report(self, progress: Progress) -> None:
+        """Keep what the page shows of the progress."""
         if progress.stage == "perturb":
             self.sampled = progress.done
         if progress.images is not None and progress.probabilities is not None:
@@ -147,258 +413,52 @@ class RunningSearch:
         if progress.train_losses is not None:
             self.train_losses = list(progress.train_losses)
             self.validation_losses = list(progress.validation_losses or [])
-
-
-Find = Callable[[RunningSearch], DirectionSet]
-
-
-class Searches:
-    """The line of searches: the first of it run, each in a thread of its own, the others wait.
-
-    Parameters
-    ----------
-    seats : int
-        Searches that run at a time.
-    waiting : int
-        That may wait for others to end.
-    """
-
-    def __init__(self, seats: int = 1, waiting: int = 16) -> None:
-        self._seats, self._most_waiting = seats, waiting
-        self._took: deque[float] = deque(
-            maxlen=SEARCHES_TIMED
-        )  # seconds, of the last that came to their end
-        self._line: list[RunningSearch] = []
-        self._threads: dict[RunningSearch, threading.Thread] = {}
-        self._news = threading.Condition()
-
-    def start(self, search: RunningSearch, find: Find) -> None:
-        """Put a search in the line; once it is among the first, `find` does it.
-
-        That sets its state to "running" when it has begun.
-
-        Raises
-        ------
-        GCDError
-            If as many wait already as may.
-        """
-        thread = threading.Thread(target=self._run, args=(search, find), name="search", daemon=True)
-        with self._news:
-            if len(self._line) >= self._seats + self._most_waiting:
-                raise GCDError(
-                    f"{len(self._line)} searches run or wait here already, as many as this page "
-                    "takes: try again in a few minutes."
-                )
-            self._line.append(search)
-            self._threads[search] = thread
-            thread.start()
-
-    def cancel(self, search: RunningSearch) -> None:
-        """End a search: at once where it waits, before its next batch where it runs."""
-        with self._news:
-            search.cancel.set()
-            self._news.notify_all()
-
-    def place(self, search: RunningSearch) -> int:
-        """Return how many searches must end before this one begins."""
-        with self._news:
-            return self._place(search)
-
-    @property
-    def running(self) -> int:
-        """How many searches run."""
-        return min(len(self._line), self._seats)
-
-    @property
-    def waiting(self) -> int:
-        """How many searches wait for others to end."""
-        return len(self._line) - self.running
-
-    def seconds_ahead(self, search: RunningSearch) -> float | None:
-        """About how long a search waits, from how long the last ones took; None before the first.
-
-        Those that run are counted in full, as nobody knows how much of them is left.
-        """
-        with self._news:
-            if not self._took:
-                return None
-            return self._place(search) / self._seats * sum(self._took) / len(self._took)
-
-    @property
-    def idle(self) -> bool:
-        """Whether no search runs or waits."""
-        return not self._line
-
-    def close(self) -> None:
-        """End every search, and wait until they have ended."""
-        with self._news:
-            threads = list(self._threads.values())
-            for search in self._line:
-                search.cancel.set()
-            self._news.notify_all()
-        for thread in threads:
-            thread.join()
-
-    def _place(self, search: RunningSearch) -> int:
-        if search not in self._line:
-            return 0
-        return max(0, self._line.index(search) - self._seats + 1)
-
-    def _run(self, search: RunningSearch, find: Find) -> None:
-        with self._news:
-            self._news.wait_for(lambda: search.cancel.is_set() or not self._place(search))
-        try:
-            self._search(search, find)
-        finally:
-            with self._news:
-                self._line.remove(search)
-                del self._threads[search]
-                self._news.notify_all()
-            search.ended.set()
-
-    def _search(self, search: RunningSearch, find: Find) -> None:
-        """Run a search to its end, whatever that is, and note it."""
-        if search.cancel.is_set():
-            search.state = "cancelled"
-            return
-        began = time.monotonic()
-        try:
-            search.directions = find(search)
-            search.state = "done"
-            self._took.append(time.monotonic() - began)
-        except Exception as error:  # whatever it is, the page must say that the search is over
-            if isinstance(error, SearchInterrupted):
-                search.samples = error.samples
-            if isinstance(error, Cancelled):
-                search.state = "cancelled"
-                return
-            search.message = str(error)
-            if not isinstance(error, GCDError):
-                LOG.exception("A search failed.")
-                search.message = "The search failed unexpectedly; try again."
-            search.state = "failed"
-
-
-class Prefetcher:
-    """A thread that advances one piece of foresight after the other, each visitor's in turn."""
-
-    def __init__(self) -> None:
-        self._work: OrderedDict[Hashable, Iterator[None]] = OrderedDict()
-        self._news, self._closed = threading.Condition(), False
-        self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
-        self._thread.start()
-
-    def follow(self, who: Hashable, work: Iterator[None]) -> None:
-        """Take up somebody's work, a step for each item of the iterator, in place of any before."""
-        with self._news:
-            self._work[who] = work
-            self._news.notify_all()
-
-    def close(self) -> None:
-        """End the thread, after the step that it is at."""
-        with self._news:
-            self._closed = True
-            self._news.notify_all()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            with self._news:
-                self._news.wait_for(lambda: self._work or self._closed)
-                if self._closed:
-                    return
-                who, work = self._work.popitem(last=False)
-            try:
-                next(work)
-            except StopIteration:
-                continue
-            except GCDError as error:  # nobody asked for it, so nobody is told
-                LOG.warning("Decoding ahead failed: %s", error)
-                continue
-            except Exception:
-                LOG.exception("Decoding ahead failed.")
-                continue
-            with self._news:
-                self._work.setdefault(who, work)  # unless there is newer work
+        super().report(progress)
 
 
 T = TypeVar("T")
 
 
 class LazyResource(Generic[T]):
-    """Something that is made in the background when it is first opened.
+    """Something that is made in the background when it is first opened, once for all who open it.
 
     Parameters
     ----------
     title : str
-        What to call it in an error.
+        What it is called in an error.
     make : callable
-        Makes it. A GCDError of it is what those who asked are told; of another error, that it is in
-        the server's log.
-    turn : threading.Lock
-        AnswerServer meanwhile: of the offers that have it in common, one is made at a time.
+        Makes it.
+    queue : JobQueue
+        Where it is made.
     """
 
-    def __init__(self, title: str, make: Callable[[], T], turn: threading.Lock) -> None:
-        self.title = title
-        self._make, self._turn = make, turn
-        self._outcome: Future[T] | None = None
-        self._thread: threading.Thread | None = None
+    def __init__(self, title: str, make: Callable[[], T], queue: JobQueue) -> None:
+        self._failure = f"{title} could not be opened; the server's log says why."
+        self._make, self._queue = make, queue
+        self._job: Job | None = None
         self._lock = threading.Lock()
 
-    def open(self, again: bool = False) -> Future[T]:
-        """Have it made, unless it was asked for before; `again`, unless that did not fail.
+    def open(self, again: bool = False) -> Job:
+        """Return the job that makes it, begun by the first call; `again`, anew if that failed.
 
-        Returns
-        -------
-        Future
-            Its result comes, or a GCDError. It cannot be cancelled: others wait for it too.
+        Raises
+        ------
+        GCDError
+            If the page is being closed.
         """
         with self._lock:
-            if self._outcome is None or (again and self._failure() is not None):
-                self._outcome = outcome = Future[T]()
-                outcome.set_running_or_notify_cancel()
-                self._thread = threading.Thread(
-                    target=self._run, args=(outcome,), name="offer", daemon=True
-                )
-                self._thread.start()
-            return self._outcome
+            if self._job is None or (again and self._job.state == "failed"):
+                job = Job(lambda _: self._make(), failure=self._failure)
+                self._queue.submit(job)
+                self._job = job
+            return self._job
 
     @property
     def opened(self) -> T | None:
         """What was made; None before."""
-        outcome = self._outcome
-        if outcome is None or not outcome.done() or outcome.exception() is not None:
-            return None
-        return outcome.result()
+        return None if self._job is None else self._job.result
 
     @property
     def problem(self) -> str:
         """Why it could not be made, in a sentence; empty where that is not so."""
-        with self._lock:
-            return str(self._failure() or "")
-
-    def wait(self) -> None:
-        """Return once it is not being made any more."""
-        thread = self._thread
-        if thread is not None:
-            thread.join()
-
-    def _failure(self) -> BaseException | None:
-        outcome = self._outcome
-        return outcome.exception() if outcome is not None and outcome.done() else None
-
-    def _run(self, outcome: Future[T]) -> None:
-        # An error is told anew: with its traceback it would keep what was made half.
-        problem = f"{self.title} could not be opened; the server's log says why."
-        try:
-            with self._turn:
-                made = self._make()
-        except GCDError as error:
-            problem = str(error)
-        except Exception:
-            LOG.exception("%s could not be opened.", self.title)
-        else:
-            outcome.set_result(made)
-            return
-        outcome.set_exception(GCDError(problem))
+        return "" if self._job is None else self._job.error

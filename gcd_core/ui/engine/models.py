@@ -1,4 +1,7 @@
-"""What the page asks of a domain's networks: what goes in and comes out can leave the process."""
+"""A domain's networks as the page uses them.
+
+What the functions take and return can be sent to another process.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,12 @@ ORACLE_BATCH = 8  # pictures of a path
 
 
 class SecondOpinion:
-    """Asks an oracle when its turn has come.
+    """Asks the domain's oracle, a second classifier that only judges what the first one says.
 
     Parameters
     ----------
     domain : Domain
-        Whose oracle, where it has one, is asked.
+        It need not have an oracle: all opinions are None then.
     ask : callable
         Takes pictures (N, C, H, W) and returns the oracle's opinion of each.
     in_turn : callable
@@ -47,13 +50,13 @@ class SecondOpinion:
         self._domain, self._ask, self._in_turn = domain, ask, in_turn
 
     def of(self, image: Tensor) -> Opinion | None:
-        """The opinion of an image (1, C, H, W), for who waits for it; None without an oracle."""
+        """Return the oracle's opinion of an image (1, C, H, W); None without an oracle."""
         if self._domain.oracle is None:
             return None
         return self._in_turn(Urgency.LIVE, self._ask, image)[0]
 
     def of_path(self, path: Path) -> list[Opinion]:
-        """Those of all pictures of a path; none without an oracle, or where it may cost."""
+        """Return the opinions of a path's pictures; none without an oracle, or if it may cost."""
         oracle = self._domain.oracle
         if oracle is None or oracle.remote or oracle.budget is not None:
             return []
@@ -63,7 +66,7 @@ class SecondOpinion:
         return found
 
     def on(self, frame: Frame) -> Frame:
-        """Add the opinion to a picture that was decoded in full, unless it has one."""
+        """Add the opinion to a picture of the full decoder, unless it has one."""
         if frame.live or frame.oracle is not None or self._domain.oracle is None:
             return frame
         return replace(frame, oracle=self.of(frame.image))
@@ -77,25 +80,25 @@ class DecodeRequest(NamedTuple):
     latent : Latent
         Of one picture.
     source : Tensor (1, C, H, W)
-        What its LPIPS is measured to.
-    still : callable
-        Says when its turn has come whether anybody wants it any more.
+        The opened image, to which LPIPS is measured.
+    wanted : callable
+        Returns whether the picture is still wanted; called just before it is decoded.
     """
 
     latent: Latent
     source: Tensor
-    still: Callable[[], bool] = lambda: True
+    wanted: Callable[[], bool] = lambda: True
 
 
 class DecodeBatcher:
-    """Decodes what is still wanted of a list, in one batch.
+    """Decodes several requests in one batch, and skips those that are not wanted any more.
 
     Parameters
     ----------
     decode : callable
         Takes latents of N pictures, their sources (N, C, H, W) and a solver; returns N frames.
     solver : callable
-        Returns the generator's, None to decode as well as it can.
+        Returns the generator's solver; None is the full decoder.
     """
 
     def __init__(
@@ -105,28 +108,29 @@ class DecodeBatcher:
     ) -> None:
         self._decode, self._solver = decode, solver
 
-    def __call__(self, wanted: list[DecodeRequest]) -> list[Frame | None]:
-        """Return a frame for each that is still wanted, None for the others."""
-        still = [one.still() for one in wanted]
-        chosen = [one for one, yes in zip(wanted, still, strict=True) if yes]
+    def __call__(self, requests: list[DecodeRequest]) -> list[Frame | None]:
+        """Return a frame for each request that is still wanted, None for the others."""
+        wanted = [request.wanted() for request in requests]
+        chosen = [request for request, yes in zip(requests, wanted, strict=True) if yes]
         if not chosen:
-            return [None] * len(wanted)
-        latents = [one.latent for one in chosen]
-        together = Latent(
-            torch.cat([latent.z_sem for latent in latents]),
-            torch.cat([latent.z_T for latent in latents]),
+            return [None] * len(requests)
+        latents = Latent(
+            torch.cat([request.latent.z_sem for request in chosen]),
+            torch.cat([request.latent.z_T for request in chosen]),
         )
-        sources = torch.cat([one.source for one in chosen])
-        frames = iter(self._decode(together, sources, self._solver()))
-        return [next(frames) if yes else None for yes in still]
+        sources = torch.cat([request.source for request in chosen])
+        frames = iter(self._decode(latents, sources, self._solver()))
+        return [next(frames) if yes else None for yes in wanted]
 
 
-QUICK_POINTS = 5  # of a walk that only says whether there is a flip
-BACKGROUND_BATCH = 4  # on a CPU, so that background work can soon give way to a live move
+QUICK_POINTS = 5  # decoded on a walk that only says whether the prediction flips
+BACKGROUND_BATCH = 4  # pictures at a time on a CPU, so that urgent work need not wait long
 
 
 class Networks:
-    """A domain's generator, classifier, oracle and LPIPS, as the page uses them.
+    """A domain's generator, classifier, oracle and LPIPS.
+
+    The walks take `progress` and `cancel`, as `walk` does.
 
     Parameters
     ----------
@@ -136,12 +140,8 @@ class Networks:
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
 
-    @property
-    def _batch_size(self) -> int | None:
-        return None if "cuda" in str(self.domain.device) else BACKGROUND_BATCH
-
     def frames(self, images: Tensor, sources: Tensor, live: bool = False) -> list[Frame]:
-        """Ask the classifier and LPIPS about pictures of sources, both (N, C, H, W)."""
+        """Ask the classifier and LPIPS about pictures and their sources, both (N, C, H, W)."""
         classifier = self.domain.classifier
         logits = classifier(images)
         columns = [classifier.probability(logits, label).tolist() for label in self.domain.labels]
@@ -152,7 +152,7 @@ class Networks:
 
     @torch.inference_mode()
     def ask_oracle(self, images: Tensor) -> list[Opinion]:
-        """The oracle's probabilities of each image (N, C, H, W); there must be an oracle."""
+        """Return the oracle's probabilities of images (N, C, H, W); there must be an oracle."""
         oracle = self.domain.oracle
         assert oracle is not None
         logits = oracle(images)
@@ -181,90 +181,18 @@ class Networks:
         images = self.domain.generator.decode(latent, solver)
         return self.frames(images, sources, live=solver is not None)
 
-    def walk(
-        self,
-        opened: Opened,
-        direction: Direction,
-        label: str,
-        progress: BatchProgress | None,
-        cancel: Cancel | None,
-        region: Tensor | None = None,
-    ) -> Path:
-        """Decode the path along a direction, both ways, at every stop; in a region if given."""
-        return walk(
-            self.domain,
-            opened.image,
-            direction,
-            label,
-            alphas=torch.tensor(alpha_grid(self.domain.alpha_max)),
-            latent=opened.latent,
-            batch_size=self._batch_size,
-            progress=progress,
-            cancel=cancel,
-            region=region,
-        )
+    def walk(self, opened: Opened, direction: Direction, label: str, **options: Any) -> Path:
+        """Decode the path along a direction, both ways, at every stop of a slider.
 
-    def steer(
-        self,
-        image: Tensor,
-        label: str,
-        region: Tensor,
-        progress: BatchProgress | None,
-        cancel: Cancel | None,
-    ) -> Path:
-        """Change an image inside a mask (S, S) by the domain's bridge."""
-        return rcsb(self.domain, image, label, region, progress=progress, cancel=cancel)
+        Options may have a `region` (S, S), bool: outside it the picture does not change.
+        """
+        options = {"alphas": torch.tensor(alpha_grid(self.domain.alpha_max)), **options}
+        return self._walk(opened.image, direction, label, latent=opened.latent, **options)
 
-    def walk_toward(
-        self,
-        image: Tensor,
-        direction: Direction,
-        label: str,
-        quickly: bool,
-        progress: BatchProgress | None,
-        cancel: Cancel | None,
-    ) -> Path:
-        """Walk an image toward its flip alone: the domain's points, or quickly a few."""
-        few: dict[str, Any] = {
-            "n": QUICK_POINTS,
-            "solver": self.domain.generator.live_solver,
-            "choice": LOWEST_LOSS,
-        }
-        return walk(
-            self.domain,
-            image,
-            direction,
-            label,
-            batch_size=self._batch_size,
-            progress=progress,
-            cancel=cancel,
-            **(few if quickly else {}),
-        )
-
-    def try_walk(
-        self,
-        opened: Opened,
-        direction: Direction,
-        label: str,
-        progress: BatchProgress | None,
-        cancel: Cancel | None,
-        region: Tensor,
-    ) -> Path:
-        """Decode every other stop of a path in a region, by the fast decoder."""
-        return walk(
-            self.domain,
-            opened.image,
-            direction,
-            label,
-            alphas=torch.tensor(alpha_grid(self.domain.alpha_max)[::2]),
-            latent=opened.latent,
-            solver=self.domain.generator.live_solver,
-            batch_size=self._batch_size,
-            progress=progress,
-            cancel=cancel,
-            choice=LOWEST_LOSS,
-            region=region,
-        )
+    def try_walk(self, opened: Opened, direction: Direction, label: str, **options: Any) -> Path:
+        """Decode every other stop of a path by the fast decoder."""
+        alphas = torch.tensor(alpha_grid(self.domain.alpha_max)[::2])
+        return self.walk(opened, direction, label, alphas=alphas, **self._quick, **options)
 
     def walk_line(
         self,
@@ -275,22 +203,33 @@ class Networks:
         progress: BatchProgress | None,
         cancel: Cancel | None,
     ) -> Path:
-        """Decode the line along a unit vector (D,), as far as `length`, by the fast decoder."""
-        return walk(
-            self.domain,
-            opened.image,
-            vector,
-            label,
-            alphas=torch.linspace(0, length, LINE_POINTS),
-            latent=opened.latent,
-            solver=self.domain.generator.live_solver,
-            batch_size=self._batch_size,
-            progress=progress,
-            cancel=cancel,
-            choice=LOWEST_LOSS,
-        )
+        """Decode the line along a unit vector (D,), from 0 to `length`, by the fast decoder."""
+        options = {"progress": progress, "cancel": cancel, "latent": opened.latent, **self._quick}
+        alphas = torch.linspace(0, length, LINE_POINTS)
+        return self._walk(opened.image, vector, label, alphas=alphas, **options)
 
-    def find(self, image: Tensor, label: str, settings: Settings, **hooks: Any) -> DirectionSet:
+    def walk_toward(
+        self, image: Tensor, direction: Direction, label: str, quickly: bool, **options: Any
+    ) -> Path:
+        """Walk an image (1, C, H, W) toward its flip: the domain's points, or quickly a few."""
+        few = {"n": QUICK_POINTS, **self._quick} if quickly else {}
+        return self._walk(image, direction, label, **few, **options)
+
+    def _walk(
+        self, image: Tensor, direction: Direction | Tensor, label: str, **options: Any
+    ) -> Path:
+        batch_size = None if "cuda" in str(self.domain.device) else BACKGROUND_BATCH
+        return walk(self.domain, image, direction, label, batch_size=batch_size, **options)
+
+    @property
+    def _quick(self) -> dict[str, Any]:
+        return {"solver": self.domain.generator.live_solver, "choice": LOWEST_LOSS}
+
+    def steer(self, image: Tensor, label: str, region: Tensor, **options: Any) -> Path:
+        """Change an image (1, C, H, W) inside a mask (S, S) by the domain's bridge."""
+        return rcsb(self.domain, image, label, region, **options)
+
+    def find(self, image: Tensor, label: str, settings: Settings, **options: Any) -> DirectionSet:
         """Search an image for directions, and measure how repeatable they are."""
-        found = find_directions(self.domain, image, label, settings=settings, **hooks)
-        return with_repeatability(found, settings.lam, hooks.get("cancel"))
+        found = find_directions(self.domain, image, label, settings=settings, **options)
+        return with_repeatability(found, settings.lam, options.get("cancel"))

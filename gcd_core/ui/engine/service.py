@@ -1,14 +1,13 @@
-"""The domain's models as the page asks them: in turn, fast or in full, once for all visitors."""
+"""A domain's models as the page uses them, shared by all visitors."""
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-import weakref
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
@@ -24,58 +23,59 @@ from gcd_core.generators.base import Latent
 from gcd_core.images.sandbox import IsolatedReader, Picture
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.off_distribution import UNLIKE
-from gcd_core.method.search import Progress
 from gcd_core.method.walk import Path
 from gcd_core.perceptual import pairwise_distances
 from gcd_core.ui.engine.decoded_paths import DecodedPath, KeptPaths, Paths
 from gcd_core.ui.engine.disk_cache import DiskCache
 from gcd_core.ui.engine.hosting import ENCODE, MOVE, PATH, RUNS_IN_PROCESS, SEARCH, gpu
-from gcd_core.ui.engine.jobs import FairQueue, Find, Prefetcher, RunningSearch, Searches
+from gcd_core.ui.engine.jobs import Job, JobQueue, Search
 from gcd_core.ui.engine.models import DecodeBatcher, DecodeRequest, Networks, SecondOpinion
 from gcd_core.ui.engine.sprite_sheets import path_to_sprites
 from gcd_core.ui.engine.worker import Compute, Urgency
-from gcd_core.ui.frames import (
-    POINTS,
-    Frame,
-    Opened,
-    by_reach,
-    shown_names,
-)
+from gcd_core.ui.frames import POINTS, Frame, Opened, by_reach
 
-QUIET_SECONDS = 0.4  # seconds without a move that make a pause
+QUIET_SECONDS = 0.4  # without a move, after which work that waited for a pause of moves begins
+IDLE_SECONDS = 2.0  # without a request, after which examples are prepared
+IDLE_CHECK_SECONDS = 0.2  # between two looks at whether that is so
 EXAMPLE_PATH_BYTES_KEPT = 2**29
+T = TypeVar("T")
 
 
 class ServerContext:
-    """The threads that compute, whatever the domain, and what they keep.
+    """What all domains of a server share: the threads that compute, the queues of jobs, limits.
 
     Parameters
     ----------
     limits : Environment, optional
     stored : DiskCache, optional
-        Where what was decoded of the examples is kept on disk; by default it is not.
+        Keeps the decoded examples on disk; by default they are not kept.
 
     Attributes
     ----------
     limits : Environment
     compute : Compute
-        Where the networks run.
-    ahead : Prefetcher
-        What may be asked for next.
-    searches : Searches
-    path_turns : FairQueue
-        Who decodes a path has the turn.
+        Runs the networks.
+    searches : JobQueue
+        Searches for directions.
+    paths : JobQueue
+        Paths of opened images, one at a time.
+    ahead : JobQueue
+        Pictures that a visitor may ask for next, one at a time, each visitor's in turn.
+    background : JobQueue
+        All other jobs, which need not wait for each other; one for each owner.
+    openings : JobQueue
+        Openings of other domains, one at a time.
     example_paths : KeptPaths
-        Of the examples of all domains.
+        The paths of all domains' examples.
     last_asked : float
-        When a visitor last asked for something, by the monotonic clock.
+        When a visitor last asked for something, on the monotonic clock.
     folder : pathlib.Path or None
-        Where visitors' files to take home lie; None is the system's place for temporary ones.
+        Holds the files that visitors download; None is the system's folder for temporary files.
     reader : IsolatedReader
-        Of the files that visitors bring.
+        Reads the files that visitors upload.
     elsewhere : RaySearches or None
-        The cluster that makes the searches, where `GCD_RAY_ADDRESS` names one; but for those of a
-        classifier with a budget, which is counted here.
+        The cluster that `GCD_RAY_ADDRESS` names. It makes the searches, but for those of a
+        classifier with a budget, which is counted in this process.
     """
 
     def __init__(self, limits: Environment | None = None, stored: DiskCache | None = None) -> None:
@@ -85,85 +85,70 @@ class ServerContext:
         self.last_asked = float("-inf")
         self.reader = IsolatedReader()
         self.compute = Compute(QUIET_SECONDS)
-        self.ahead = Prefetcher()
-        self.searches = Searches(self.limits.searches, self.limits.searches_waiting)
-        self.path_turns = FairQueue()
+        waiting = self.limits.searches_waiting
+        self.searches = JobQueue("searches", self.limits.searches, waiting, each=1)
+        self.paths, self.ahead = JobQueue("paths", 1), JobQueue("ahead", 1)
+        self.background, self.openings = JobQueue("jobs", each=1), JobQueue("openings", 1)
         self.example_paths = KeptPaths(EXAMPLE_PATH_BYTES_KEPT)
 
-    def finder(self, domain: Domain) -> Find | None:
-        """What has the cluster search an image of a domain; None where searches are made here."""
-        elsewhere, folder = self.elsewhere, str(domain.folder)
-        if elsewhere is None or domain.classifier.budget is not None:
-            return None
-
-        def find(search: RunningSearch) -> DirectionSet:
-            search.state = "running"
-            task = folder, search.image, search.label, search.settings
-            return elsewhere.find(*task, search.note, search.cancel, search.samples)
-
-        return find
+    @property
+    def at_rest(self) -> bool:
+        """Whether for a while no visitor asked for anything, and no path or search is under way."""
+        quiet = time.monotonic() - self.last_asked > IDLE_SECONDS
+        return quiet and self.paths.idle and self.searches.idle
 
     def close(self) -> None:
-        """End the work in the background, and wait until none is left."""
-        self.searches.close()
-        self.ahead.close()
+        """End all work, and wait for its end."""
+        for queue in (self.searches, self.background, self.paths, self.ahead, self.openings):
+            queue.close()
         self.compute.close()
         self.reader.close()
 
 
-IDLE_SECONDS = 2.0  # seconds without a visitor's asking that make the machine idle
-T = TypeVar("T")
-
-
 class ModelService:
-    """A domain that the page shows, and what all its visitors share.
+    """A domain's models for all visitors of its page.
 
     Parameters
     ----------
     domain : Domain
     context : ServerContext
-        With the explorers of the other domains.
+        The same for all domains of the server.
     """
 
     def __init__(self, domain: Domain, context: ServerContext) -> None:
         self.domain, self.context = domain, context
         self.compute, self.ahead, self.searches = context.compute, context.ahead, context.searches
-        self._lock = threading.Lock()
-        self._examples: dict[int, Opened] = {}
-        self._turns: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
-        self._paths: weakref.WeakSet[Paths] = weakref.WeakSet()
+        self.examples = Examples(self)
         self._ready = {label: domain.ready_directions(label) for label in domain.labels}
         networks = Networks(domain)
         self._encode, decode = gpu(networks.encode, ENCODE), gpu(networks.decode, MOVE)
         self._in_full = DecodeBatcher(decode, lambda: None)
         self._fast = DecodeBatcher(decode, lambda: domain.generator.live_solver)
-        self._walk, self._find = gpu(networks.walk, PATH), gpu(networks.find, SEARCH)
-        self._try_walk, self.steered = gpu(networks.try_walk, PATH), gpu(networks.steer, PATH)
+        self.walk, self._find = gpu(networks.walk, PATH), gpu(networks.find, SEARCH)
+        self.try_walk, self.steered = gpu(networks.try_walk, PATH), gpu(networks.steer, PATH)
         self._walk_line, self._narrow = gpu(networks.walk_line, MOVE), gpu(networks.narrow, MOVE)
         self.toward = gpu(networks.walk_toward, PATH)
         self.second_opinion = SecondOpinion(domain, gpu(networks.ask_oracle, MOVE), self.in_turn)
 
     def close(self) -> None:
-        """End the decoding of this domain's paths, and wait until that has ended."""
-        with self._lock:
-            every = list(self._paths)
-        for paths in every:
-            paths.stop()
+        """End this domain's background work, and wait for its end."""
+        self.context.background.stop(self)
+        self.context.paths.stop(self)
 
-    # -- whose turn it is ----------------------------------------------------------------------
+    # -- where and when the models run -----------------------------------------------------------
 
     @property
     def one_thread(self) -> bool:
         """Whether the models run in one thread.
 
-        They do not where the host starts a process for each call, nor where a classifier is asked
+        They do not where the host starts a process for each call, nor where the classifier is asked
         over a network: while one visitor waits for its answer, the others need not.
         """
         return RUNS_IN_PROCESS and not self.domain.classifier.remote
 
     @property
     def decodes_ahead(self) -> bool:
-        """Whether to decode what nobody asked for yet: not where that could cost money or a GPU."""
+        """Whether to decode what nobody asked for yet: only where that costs and delays nothing."""
         return self.classifier_is_free and self.searches.idle and not self.compute.crowded
 
     @property
@@ -173,7 +158,7 @@ class ModelService:
 
     @property
     def queries_left(self) -> str:
-        """What a sentence about a price adds of the budget that is left; nothing without one."""
+        """The end of a sentence about a price: how many queries are left; "" without a budget."""
         classifier = self.domain.classifier
         if classifier.budget is None:
             return ""
@@ -181,18 +166,40 @@ class ModelService:
         return f", and may be asked {left} more times"
 
     def in_turn(self, urgency: Urgency, function: Callable[..., T], *args: Any) -> T:
-        """Run a function of the models when its turn has come."""
+        """Run a function of the models when its turn has come, and return what it returns."""
         if not self.one_thread:
             return function(*args)
         return self.compute.run(urgency, function, *args)
 
-    @property
-    def at_rest(self) -> bool:
-        """Whether no visitor asked for anything lately, waits for a path, or searches."""
-        with self._lock:
-            busy = any(paths.watched and not paths.finished for paths in self._paths)
-        busy |= time.monotonic() - self.context.last_asked <= IDLE_SECONDS
-        return not busy and self.searches.idle
+    def in_batches(
+        self,
+        urgency: Urgency,
+        function: Callable[..., T],
+        *args: Any,
+        cancel: Cancel,
+        report: Callable[..., None] = lambda *_: None,
+        **options: Any,
+    ) -> T:
+        """Run a long function when its turn has come; more urgent work runs between its batches.
+
+        Parameters
+        ----------
+        urgency : Urgency
+        function : callable
+            Takes the arguments and options, and `progress` and `cancel` by name.
+        cancel : Cancel
+            Ends it. Where it runs in another process, it can neither be ended nor report.
+        report : callable, optional
+            Takes what the function reports.
+        """
+
+        def progress(*news: Any) -> None:
+            report(*news)
+            self.compute.yield_to_urgent(urgency)
+
+        if RUNS_IN_PROCESS:
+            options |= {"progress": progress, "cancel": cancel}
+        return self.in_turn(urgency, partial(function, **options), *args)
 
     # -- images ----------------------------------------------------------------------------
 
@@ -201,7 +208,7 @@ class ModelService:
         return self._ready[label]
 
     def read(self, data: bytes) -> Picture:
-        """Decode a visitor's file as the domain sees it, in a process that may die of it.
+        """Decode a visitor's file in another process, and fit it to the domain's image size.
 
         Raises
         ------
@@ -212,7 +219,7 @@ class ModelService:
         return self.context.reader.picture(data, own.image_size, own.channels, self.domain.fit)
 
     def open(self, image: Tensor, name: str) -> Opened:
-        """Encode an image (1, C, H, W), and decode it again."""
+        """Encode an image (1, C, H, W), and decode its reconstruction."""
         latent, source = self.in_turn(Urgency.LIVE, self._encode, image)
         reconstruction = self.second_opinion.on(self.decode(latent, image))
         return Opened(name, image, latent, self.second_opinion.on(source), reconstruction)
@@ -220,9 +227,10 @@ class ModelService:
     def open_upload(
         self, image: Tensor, name: str, notice: str = "", fitted: str = "", aspect: float = 1.0
     ) -> Opened:
-        """Open a visitor's image, and say how unlike the domain's own it is, where that is known.
+        """Open a visitor's image, with its off-distribution score where the domain has one.
 
-        Where it is so unlike that results may mislead, its notice says so, unless it has another.
+        Where the score is above the domain's threshold, and no other notice is given, the image's
+        notice warns that results may mislead.
         """
         opened = replace(self.open(image, name), fitted=fitted, aspect=aspect)
         off = self.domain.off_distribution
@@ -233,56 +241,28 @@ class ModelService:
             notice = UNLIKE.format(score, off.threshold)
         return replace(opened, notice=notice, off_distribution_score=score)
 
-    def open_example(self, index: int) -> Opened:
-        """Open an example image, encoded once for all visitors: it belongs to none of them.
-
-        Raises
-        ------
-        GCDError
-            If there is no example of that number.
-        """
-        last = len(self.domain.examples) - 1
-        if not 0 <= index <= last:
-            raise GCDError(f"There is no example of that number: choose one from 0 to {last}.")
-        with self._turns[index]:  # whoever asks for one meanwhile waits for the same
-            if index not in self._examples:
-                self._examples[index] = self._opened_example(index)
-            return self._examples[index]
-
-    def _opened_example(self, index: int) -> Opened:
-        """An example as it was kept on disk, or opened anew and kept."""
-        image, name = self.domain.load_image(self.domain.examples[index]), f"Example {index + 1}"
-        stored = self.context.stored
-        if stored is None:
-            return self.open(image, name)
-        opened = stored.opened(self.domain, image, name)
-        if opened is None:
-            opened = self.open(image, name)
-            stored.keep_opened(self.domain, opened)
-        return opened
-
     def decode(self, latent: Latent, source: Tensor) -> Frame:
-        """Decode one latent as well as the generator can."""
+        """Decode one latent by the full decoder, for a visitor who waits."""
         return self._alike(Urgency.LIVE, self._in_full, DecodeRequest(latent, source))
 
     def narrowed(self, path: Path, direction: Direction, latent: Latent) -> Path:
-        """Find the smallest convincing change of a path more exactly, by bisection."""
+        """Add the path's smallest convincing change, found by bisection."""
         return self.in_turn(Urgency.LIVE, self._narrow, path, direction, latent)
 
     def decode_later(
         self, latent: Latent, source: Tensor, wanted: Callable[[], bool]
     ) -> Frame | None:
-        """Do so in a pause of live moves; None where it is not wanted any more then."""
+        """Decode one latent by the full decoder in a pause of moves; None if not wanted then."""
         if not self.one_thread:
             time.sleep(QUIET_SECONDS)
         return self._alike(Urgency.NEXT, self._in_full, DecodeRequest(latent, source, wanted))
 
     def decode_live(self, latent: Latent, source: Tensor, urgency: Urgency = Urgency.LIVE) -> Frame:
-        """Decode one latent fast: by the distilled decoder, where there is one."""
+        """Decode one latent by the distilled decoder, where there is one."""
         return self._alike(urgency, self._fast, DecodeRequest(latent, source))
 
     def _alike(self, urgency: Urgency, decode: DecodeBatcher, wanted: DecodeRequest) -> Any:
-        """Decode one latent when its turn has come, with those of others that wait for the same."""
+        """Decode one latent when its turn has come, in one batch with others that wait."""
         if not self.one_thread:
             return decode([wanted])[0]
         return self.compute.run_alike(urgency, decode, wanted)
@@ -292,175 +272,176 @@ class ModelService:
         return self.in_turn(Urgency.LIVE, pairwise_distances, images, self.domain.perceptual)
 
     def line(self, opened: Opened, vector: Tensor, length: float, label: str, *hooks: Any) -> Path:
-        """Walk an image along a unit vector (D,), as far as `length`, by the fast decoder."""
+        """Walk an image along a unit vector (D,) from 0 to `length`, by the fast decoder."""
         return self.in_turn(Urgency.NEXT, self._walk_line, opened, vector, length, label, *hooks)
 
     # -- paths and searches ----------------------------------------------------------------
 
-    def paths(
-        self, opened: Opened, directions: DirectionSet, label: str, kept: bool = False
-    ) -> Paths:
-        """Start decoding an image's paths along every direction, both ways.
+    def paths(self, opened: Opened, directions: DirectionSet, label: str) -> Paths:
+        """Start decoding an image's paths along every direction, both ways; `leave` ends that."""
+        return self.new_paths(opened, directions, label).join()
 
-        `leave` ends that. If `kept`, it only pauses until the next `join`, and `drop` ends it.
-        """
-        return self._new_paths(opened, directions, label, kept).join()
-
-    def example_paths(self, index: int, label: str, directions: DirectionSet) -> Paths:
-        """Return the paths of an opened example along the ready directions, context and kept."""
-        with self._lock:
-            opened = self._examples[index]
-
-        def make() -> Paths:
-            return self._new_paths(opened, directions, label, True, self.context.stored)
-
-        size = len(shown_names(directions)) * POINTS * opened.image.nbytes
-        return self.context.example_paths.join((self, index, label), size, make)
-
-    def _new_paths(
+    def new_paths(
         self,
         opened: Opened,
         directions: DirectionSet,
         label: str,
-        kept: bool,
+        kept: bool = False,
         stored: DiskCache | None = None,
     ) -> Paths:
-        def find(name: str) -> DecodedPath | None:
-            if stored is None:
-                return None
-            return stored.played(self.domain, opened, directions[name], label)
+        """Put the decoding of an image's paths in the line; `stored` keeps them on disk."""
 
-        def make(name: str, cancel: threading.Event) -> DecodedPath:
+        def make(name: str, cancel: Cancel) -> DecodedPath:
             played = self.play(opened, directions[name], label, cancel)
             if stored is not None:
                 stored.keep_path(self.domain, opened, directions[name], label, played)
             return played
 
+        def find(name: str) -> DecodedPath | None:
+            assert stored is not None
+            return stored.played(self.domain, opened, directions[name], label)
+
         names = by_reach(directions, self.domain.alpha_max)
-        paths = Paths(make, names, self.context.path_turns, kept, find)
-        with self._lock:
-            self._paths.add(paths)
+        size = len(names) * POINTS * opened.image.nbytes
+        paths = Paths(make, names, find if stored is not None else None, kept, size, owner=self)
+        self.context.paths.submit(paths)
+        if stored is not None:
+            self.context.background.submit(Job(paths.take_found))
         return paths
 
-    def walk_region(
-        self,
-        opened: Opened,
-        direction: Direction,
-        label: str,
-        region: Tensor,
-        cancel: Cancel,
-        roughly: bool,
-    ) -> Path:
-        """Walk a direction inside a mask (S, S), roughly or in full, for who waits for it."""
-        work = self._try_walk if roughly else self._walk
-        task = opened, direction, label, *self._hooks(Urgency.NEXT, cancel)
-        return self.in_turn(Urgency.NEXT, work, *task, region)
-
     def play(self, opened: Opened, direction: Direction, label: str, cancel: Cancel) -> DecodedPath:
-        """Decode a path in the background, unless that is cancelled, and draw its film."""
-        task = opened, direction, label, *self._hooks(Urgency.PATH, cancel)
-        path = self.in_turn(Urgency.PATH, self._walk, *task)
+        """Decode a path in the background, and draw what the browser plays of it.
+
+        Raises
+        ------
+        Cancelled
+            If `cancel` is set meanwhile.
+        """
+        task = opened, direction, label
+        path = self.in_batches(Urgency.PATH, self.walk, *task, cancel=cancel)
         return DecodedPath(path, path_to_sprites(path), self.second_opinion.of_path(path))
 
-    def _hooks(self, urgency: Urgency, cancel: Cancel) -> tuple[Any, Any]:
-        """What lets long work give way, and ends it; none where it runs in another process."""
-        yield_to_urgent = self.compute.yield_to_urgent
-        return (lambda *_: yield_to_urgent(urgency), cancel) if RUNS_IN_PROCESS else (None, None)
+    def start_search(self, search: Search) -> None:
+        """Put a search in the line of all domains' searches; raises as `JobQueue.submit`."""
+        search.work = self._search
+        self.searches.submit(search)
 
-    def start_search(self, search: RunningSearch) -> None:
-        """Put a search in the line of all domains' searches."""
-        self.searches.start(search, self.context.finder(self.domain) or self._search)
-
-    def _search(self, search: RunningSearch) -> DirectionSet:
-        def report(progress: Progress) -> None:
-            search.note(progress)
-            self.compute.yield_to_urgent(Urgency.SEARCH)
-
-        def work() -> DirectionSet:
-            search.state = "running"
-            hooks = {"progress": report, "cancel": search.cancel, "resume": search.samples}
-            task = search.image, search.label, search.settings
-            return self._find(*task, **(hooks if RUNS_IN_PROCESS else {}))
-
-        return self.in_turn(Urgency.SEARCH, work)
+    def _search(self, search: Search) -> DirectionSet:
+        task, elsewhere = (search.image, search.label, search.settings), self.context.elsewhere
+        if elsewhere is not None and self.domain.classifier.budget is None:
+            hooks = search.report, search.cancelled, search.samples
+            return elsewhere.find(str(self.domain.folder), *task, *hooks)
+        cancel, report, resume = search.cancelled, search.report, search.samples
+        find = partial(self._find, resume=resume)
+        return self.in_batches(Urgency.SEARCH, find, *task, cancel=cancel, report=report)
 
 
-LOG = logging.getLogger(__name__)
-IDLE_CHECK_SECONDS = 0.2  # seconds between two looks at whether visitors leave the machine idle
-
-
-class ExamplePrecompute:
-    """Decodes what is not kept on disk of a domain's examples, while nobody waits.
-
-    Where nothing can be kept, or the classifier may not be asked as often as one likes, nothing is
-    prepared.
+class Examples:
+    """The examples of a domain, opened, and their paths.
 
     Parameters
     ----------
     service : ModelService
-        Close this before it.
     """
 
     def __init__(self, service: ModelService) -> None:
-        self.service, self._closed = service, threading.Event()
-        self._thread: threading.Thread | None = None
+        self._service, self._lock = service, threading.Lock()
+        self._opened: dict[int, Opened] = {}
+        self._opening: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
 
-    def start(self) -> None:
-        """Begin, in a thread of its own."""
-        if self.service.context.stored is not None and self.service.classifier_is_free:
-            self._thread = threading.Thread(target=self._run, name="prepare", daemon=True)
-            self._thread.start()
+    def open(self, index: int) -> Opened:
+        """Open an example image; it is encoded once for all visitors.
 
-    def close(self) -> None:
-        """End the work, and wait until it has ended."""
-        self._closed.set()
-        if self._thread is not None:
-            self._thread.join()
+        Raises
+        ------
+        GCDError
+            If there is no example of that number.
+        """
+        last = len(self._service.domain.examples) - 1
+        if not 0 <= index <= last:
+            raise GCDError(f"There is no example of that number: choose one from 0 to {last}.")
+        with self._opening[index]:  # others who ask for it wait here
+            if index not in self._opened:
+                self._opened[index] = self._open(index)
+            return self._opened[index]
+
+    def _open(self, index: int) -> Opened:
+        """Read an opened example from disk, or open it and keep it there."""
+        service = self._service
+        image = service.domain.load_image(service.domain.examples[index])
+        name = f"Example {index + 1}"
+        stored = service.context.stored
+        if stored is None:
+            return service.open(image, name)
+        opened = stored.opened(service.domain, image, name)
+        if opened is None:
+            opened = service.open(image, name)
+            stored.keep_opened(service.domain, opened)
+        return opened
+
+    def paths(self, index: int, label: str, directions: DirectionSet) -> Paths:
+        """Return the paths of an opened example along the ready directions, for all visitors."""
+        service = self._service
+        with self._lock:
+            opened = self._opened[index]
+        make = partial(service.new_paths, opened, directions, label, True, service.context.stored)
+        return service.context.example_paths.join((service, index, label), make)
+
+    def prepare(self) -> None:
+        """Start to decode the examples' paths, where they can be kept and asking costs nothing."""
+        service = self._service
+        if service.context.stored is not None and service.classifier_is_free:
+            job = ExamplePrecompute(service, self, service.context.stored)
+            service.context.background.submit(job)
+
+
+class ExamplePrecompute(Job):
+    """Decodes the examples' paths that are not on disk yet, while no visitor asks for anything.
+
+    Parameters
+    ----------
+    service : ModelService
+    examples : Examples
+    stored : DiskCache
+    """
+
+    failure = "The examples could not be prepared."
+
+    def __init__(self, service: ModelService, examples: Examples, stored: DiskCache) -> None:
+        super().__init__(owner=service)
+        self._service, self._examples, self._stored = service, examples, stored
 
     def is_set(self) -> bool:
-        """Whether to stop what is being decoded: somebody came, or the page is being closed."""
-        return self._closed.is_set() or not self.service.at_rest
+        """Whether to stop what is being decoded: a visitor came, or the page is being closed."""
+        return self.cancelled.is_set() or not self._service.context.at_rest
 
-    def _run(self) -> None:
-        domain = self.service.domain
-        try:
-            for index in range(len(domain.examples)):
-                if self._wait_for_rest():
-                    self.service.open_example(index)
-            for label, index in product(domain.labels, range(len(domain.examples))):
-                self._prepare_paths(index, label)
-        except GCDError as error:  # a visitor who asks for the same is told
-            LOG.warning("An example could not be prepared: %s", error)
+    def advance(self) -> bool:
+        """Prepare all examples: open each, then decode its paths."""
+        service, domain = self._service, self._service.domain
+        for index in range(len(domain.examples)):
+            self._wait_for_rest()
+            self._examples.open(index)
+        for label, index in product(domain.labels, range(len(domain.examples))):
+            directions = service.ready_directions(label)
+            if directions is not None:
+                for name in by_reach(directions, domain.alpha_max):
+                    self._prepare(index, directions[name], label)
+        return True
 
-    def _prepare_paths(self, index: int, label: str) -> None:
-        """Decode an example's paths along a label's ready directions, and keep them on disk."""
-        service, stored = self.service, self.service.context.stored
-        directions = service.ready_directions(label)
-        if directions is None or stored is None:
-            return
-        for name in by_reach(directions, service.domain.alpha_max):
-            if not self._wait_for_rest():
-                return
-            opened, direction = service.open_example(index), directions[name]
-            if stored.has_path(service.domain, opened.image, direction, label):
-                continue
-            played = self._play(opened, direction, label)
-            if played is None:
-                return
-            stored.keep_path(service.domain, opened, direction, label, played)
-
-    def _play(self, opened: Opened, direction: Direction, label: str) -> DecodedPath | None:
-        """Decode a path, begun anew where a visitor comes in between; None once closed."""
-        while self._wait_for_rest():
+    def _prepare(self, index: int, direction: Direction, label: str) -> None:
+        """Decode one path and keep it; where a visitor comes meanwhile, begin again later."""
+        service, stored = self._service, self._stored
+        opened = self._examples.open(index)
+        while not stored.has_path(service.domain, opened.image, direction, label):
+            self._wait_for_rest()
             try:
-                return self.service.play(opened, direction, label, self)
+                played = service.play(opened, direction, label, self)
             except Cancelled:
                 continue
-        return None
+            return stored.keep_path(service.domain, opened, direction, label, played)
 
-    def _wait_for_rest(self) -> bool:
-        """Wait until visitors leave the machine idle; False once closed."""
-        while not self._closed.wait(IDLE_CHECK_SECONDS):
-            if self.service.at_rest:
-                return True
-        return False
+    def _wait_for_rest(self) -> None:
+        while not self.cancelled.wait(IDLE_CHECK_SECONDS):
+            if self._service.context.at_rest:
+                return
+        raise Cancelled

@@ -1,4 +1,4 @@
-"""The one thread in which the page's networks run, and who goes first in it."""
+"""The one thread in which the page's networks run, and the order of what runs in it."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ import torch
 
 from gcd_core.errors import GCDError
 
-LONG_TASK_SECONDS = 0.05  # seconds that make a piece of work a long one
-NICENESS = 10  # of 19 at most
-MAX_BATCH = 8  # pieces of one sort that are worked off at a time
-OVERDUE_SECONDS = 10.0  # after which work that waits to begin goes before more urgent work
-CROWDED_TASKS = 3  # pieces that wait, from which on nothing is done that nobody asked for
+CLOSING = "The page is being closed: open it again in a moment."
+LONG_TASK_SECONDS = 0.05  # after a task that took longer, less urgent work goes on for as long
+NICENESS = 10  # of the thread; 19 gives way most
+MAX_BATCH = 8  # tasks of one kind that run together
+OVERDUE_SECONDS = 10.0  # after which a task that waits goes before more urgent ones
+CROWDED_TASKS = 3  # tasks that wait, from which on nothing is decoded that nobody asked for
 
 
 class Urgency(IntEnum):
-    """How long a piece of work can wait, the most urgent first."""
+    """How urgent a task is, the most urgent first."""
 
-    LIVE = 0  # somebody looks at the page and waits
-    NEXT = 1  # somebody looks at something like it, or may ask for it next
-    PATH = 2  # will be looked at soon
-    SEARCH = 3  # is known to take a minute
+    LIVE = 0  # a visitor waits for it
+    NEXT = 1  # a visitor sees something similar meanwhile, or may ask for it next
+    PATH = 2  # the paths of an opened image
+    SEARCH = 3  # searches and walks of many images, which are known to take a minute
 
 
 class Task(NamedTuple):
-    """Work that waits for its turn.
+    """A call that waits for its turn.
 
     Attributes
     ----------
     outcome : Future
     work : callable
-        Takes a list of items and returns what came of each.
+        Takes a list of items and returns a result for each. Waiting tasks of the same work run in
+        one call.
     item : object
-    alike : bool
-        Whether items of other pieces of the same `work` may stand in the same list.
     since : float
         When it came, on the monotonic clock.
     """
@@ -51,29 +51,29 @@ class Task(NamedTuple):
     outcome: Future
     work: Callable[[list[Any]], list[Any]]
     item: Any
-    alike: bool
     since: float
 
 
 class Compute:
-    """Runs all work in one thread.
+    """Runs all the networks' work in one thread.
 
-    That is fastest: each thread that computes has a team of workers of its own, and on few cores
-    two teams more than halve each other's speed.
+    PyTorch has a pool of workers for each thread that computes. On few cores two pools more than
+    halve each other's speed, so one thread is fastest.
 
-    Live work runs at once, other work in a pause of it. Long work calls `yield_to_urgent` between
-    its batches: whatever is more urgent then runs in between, in the same thread. Where somebody
-    always moves, it comes to its end all the same, as it then goes on for a moment.
+    Live work runs first. Other work begins when no live work has come for a moment, because people
+    move sliders in bursts. Long work calls `yield_to_urgent` between its batches: more urgent work
+    then runs in between, in the same thread. Where live work never pauses, long work goes on all
+    the same after a while.
 
     Parameters
     ----------
     quiet : float
-        Seconds without live work after which other work goes on; people move sliders in bursts.
-        Shared by all visitors: of many, one or another always moves.
+        Seconds without live work after which other work begins. It is divided by the number of
+        visitors: of many, one or another always moves.
     patience : float
-        Seconds after which it goes on in any case.
+        Seconds after which other work goes on in any case.
     goes_on : float
-        Seconds at most that it then goes on before it gives way again, if it was away so long.
+        Seconds at most that it then goes on before it yields again.
 
     Attributes
     ----------
@@ -86,28 +86,26 @@ class Compute:
         self.visitors = 1
         self._waiting: dict[Urgency, deque[Task]] = {urgency: deque() for urgency in Urgency}
         self._last_live = self._others_from = float("-inf")
-        self._goes_on = dict.fromkeys(Urgency, float("-inf"))  # until then it need not give way
+        self._goes_on = dict.fromkeys(Urgency, float("-inf"))  # until then it need not yield
         self._news, self._closed = threading.Condition(), False
         self._threads = torch.get_num_threads()
         self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
         self._thread.start()
 
     def run(self, urgency: Urgency, function: Callable[..., Any], *args: Any) -> Any:
-        """Return what the function returns, or raise what it raises, when its turn has come.
+        """Run a function in the thread; return what it returns or raise what it raises.
 
         Raises
         ------
         GCDError
             If the page is being closed.
         """
-        if threading.current_thread() is self._thread:
-            return function(*args)
-        return self._in_line(urgency, lambda _: [function(*args)], None, alike=False)
+        return self.run_alike(urgency, lambda _: [function(*args)], None)
 
     def run_alike(
         self, urgency: Urgency, function: Callable[[list[Any]], list[Any]], item: Any
     ) -> Any:
-        """Return what comes of an item, when its turn has come; with others that wait for the same.
+        """Run a function on an item, in one call with other items that wait for the same function.
 
         Networks take several pictures in less time than one after the other.
 
@@ -115,8 +113,7 @@ class Compute:
         ----------
         urgency : Urgency
         function : callable
-            Takes a list of items and returns what came of each, in their order. The same function
-            means the same work.
+            Takes a list of items and returns a result for each, in their order.
         item : object
 
         Raises
@@ -126,29 +123,24 @@ class Compute:
         """
         if threading.current_thread() is self._thread:
             return function([item])[0]
-        return self._in_line(urgency, function, item, alike=True)
-
-    @property
-    def crowded(self) -> bool:
-        """Whether more waits than is done in a moment."""
-        return sum(map(len, self._waiting.values())) >= CROWDED_TASKS
-
-    def _in_line(
-        self, urgency: Urgency, work: Callable[[list[Any]], list[Any]], item: Any, alike: bool
-    ) -> Any:
         outcome: Future = Future()
         with self._news:
             if self._closed:
-                raise GCDError("The page is being closed: open it again in a moment.")
-            self._waiting[urgency].append(Task(outcome, work, item, alike, time.monotonic()))
+                raise GCDError(CLOSING)
+            self._waiting[urgency].append(Task(outcome, function, item, time.monotonic()))
             self._news.notify_all()
         return outcome.result()
 
-    def yield_to_urgent(self, urgency: Urgency) -> None:
-        """Run what is more urgent than this; elsewhere than in the thread, do nothing.
+    @property
+    def crowded(self) -> bool:
+        """Whether so many tasks wait that nothing should be added that nobody asked for."""
+        return sum(map(len, self._waiting.values())) >= CROWDED_TASKS
 
-        All live work runs first, and the pause until the next of a burst is waited for; of other
-        work one piece at a time, and after a long one this work goes on for as long as that took.
+    def yield_to_urgent(self, urgency: Urgency) -> None:
+        """Run what is more urgent than this; in any other thread, do nothing.
+
+        All live work runs first, until it pauses. Of other work one task runs; after one that took
+        long, the work that yielded goes on for as long as that took.
         """
         began = time.monotonic()
         if threading.current_thread() is not self._thread or began < self._goes_on[urgency]:
@@ -158,7 +150,7 @@ class Compute:
         self._goes_on[urgency] = ended + min(ended - began, self._most)
 
     def _order(self) -> list[Urgency]:
-        """The most urgent work first, but for what has waited long to begin."""
+        """Return the most urgent first, but before them those whose first task is overdue."""
         long_ago = time.monotonic() - OVERDUE_SECONDS
         with self._news:
             since = {u: line[0].since for u, line in self._waiting.items() if line}
@@ -197,43 +189,33 @@ class Compute:
                     self._news.wait(pause)
 
     def _run_next(self, urgency: Urgency) -> bool:
-        """Run one piece of work of an urgency, and those like it; False where none waits."""
+        """Run the first task of an urgency, and those like it; False where none waits."""
         with self._news:
-            if not self._waiting[urgency]:
+            line = self._waiting[urgency]
+            if not line:
                 return False
-            pieces = self._next_alike(urgency)
-        try:
-            results = pieces[0].work([piece.item for piece in pieces])
-            for piece, result in zip(pieces, results, strict=True):
-                piece.outcome.set_result(result)
-        except BaseException as error:
-            if len(pieces) == 1:
-                pieces[0].outcome.set_exception(error)
-            for piece in pieces:  # what fails for one of them need not for the others
-                if not piece.outcome.done():
-                    self._run_alone(piece)
+            tasks = [task for task in line if task.work == line[0].work][:MAX_BATCH]
+            for task in tasks:
+                line.remove(task)
+        self._run(tasks)
         if urgency == Urgency.LIVE:
             self._last_live = time.monotonic()
         return True
 
-    @staticmethod
-    def _run_alone(piece: Task) -> None:
+    def _run(self, tasks: list[Task]) -> None:
+        """Run tasks in one call; where that fails, each alone, as the others need not fail."""
         try:
-            piece.outcome.set_result(piece.work([piece.item])[0])
+            results = tasks[0].work([task.item for task in tasks])
+            answered = list(zip(tasks, results, strict=True))
         except BaseException as error:
-            piece.outcome.set_exception(error)
-
-    def _next_alike(self, urgency: Urgency) -> list[Task]:
-        """Take the first piece of work out of the line, and some of those like it behind it."""
-        line = self._waiting[urgency]
-        first = line.popleft()
-        if not first.alike:
-            return [first]
-        others = [piece for piece in line if piece.alike and piece.work == first.work]
-        others = others[: MAX_BATCH - 1]
-        for piece in others:
-            line.remove(piece)
-        return [first, *others]
+            if len(tasks) == 1:
+                tasks[0].outcome.set_exception(error)
+                return
+            for task in tasks:
+                self._run([task])
+        else:
+            for task, result in answered:
+                task.outcome.set_result(result)
 
     def _work(self) -> None:
         lower_thread_priority()
@@ -251,17 +233,17 @@ class Compute:
 
 
 def lower_thread_priority() -> None:
-    """Let this thread, and those it starts, make way for the page's others, where Linux is.
+    """Lower the priority of this thread and of those it starts, on Linux.
 
-    Handlers need milliseconds of a core that the networks keep busy for as long as there is work.
+    The page's handlers need a core for milliseconds, and the networks keep all cores busy.
     """
     if sys.platform != "linux":
         return
-    with suppress(OSError):  # where a container forbids it, all go on alike
+    with suppress(OSError):  # where a container forbids it, the priority stays
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def limit_torch_threads(compute: Compute) -> None:
-    """Let threads that start from now on, the page's handlers, compute without helpers."""
+    """Let threads that start from now on, the page's handlers, compute on one core each."""
     compute.run(Urgency.LIVE, torch.get_num_threads)
     torch.set_num_threads(1)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import logging
 import os
 import re
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from gcd_core import __version__
 from gcd_core.domains.finding import Entry
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.environment import Environment
-from gcd_core.errors import GCDError
+from gcd_core.errors import Cancelled, GCDError
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.ui.gradio_workarounds import mount
 from gcd_core.ui.page import (
@@ -36,12 +34,11 @@ from gcd_core.ui.page import (
 )
 from gcd_core.ui.server.domain_menu import BELOW, DomainLink, domain_links, menu, opening
 from gcd_core.ui.server.middleware import SecurityMiddleware, resident_bytes
-from gcd_core.ui.session.registry import DiskCache, LazyResource
+from gcd_core.ui.session.registry import CLOSING, DiskCache, Job, LazyResource
 
 PAGE_BELOW = re.compile(f"/{BELOW}/(?P<name>[^/]+)(?P<rest>/.*)?", re.DOTALL)
 AGAIN = b"again"  # the query that tries to open a domain once more
-LOG = logging.getLogger(__name__)
-TIDY = 60.0  # seconds
+TIDY_SECONDS = 60.0
 NOT_KEPT = {"Cache-Control": "no-store"}
 
 
@@ -97,10 +94,11 @@ class Site:
         self.root = ExplorerPage(
             first, None, menu(self.places, self.places[0]), stored, images, self._settings
         )
-        self._load, self._closed, turn = load, False, threading.Lock()
-        self._closing = threading.Event()
+        self._load, self._closed = load, False
+        context = self.root.visitors.service.context
+        self._background, self._openings = context.background, context.openings
         self.offers: dict[str, LazyResource[Mounted]] = {
-            place.name: LazyResource(place.title, partial(self._open, entry, place), turn)
+            place.name: LazyResource(place.title, partial(self._open, entry, place), self._openings)
             for entry, place in zip(others, self.places[1:], strict=True)
         }
         self._running: AsyncExitStack
@@ -114,8 +112,8 @@ class Site:
         if self.offers:
             middleware = [gate, Middleware(DomainRouter, site=self)]
             settings["app_kwargs"] = {"middleware": middleware, "lifespan": self._lifespan}
-        self.root.visitors.preparation.start()
-        threading.Thread(target=self._keep_tidy, name="tidying", daemon=True).start()
+        self.root.visitors.service.examples.prepare()
+        self._background.submit(Job(self._keep_tidy, owner=self))
         self.root.launch(**launch_settings(), **settings)
 
     def state(self) -> dict[str, Any]:
@@ -136,9 +134,8 @@ class Site:
     def close(self) -> None:
         """End the server and every session, and wait until no work is left."""
         self._closed = True
-        self._closing.set()
-        for offer in self.offers.values():
-            offer.wait()
+        self._background.stop(self)
+        self._openings.close()
         pages = self.pages
         for page in pages:
             page.close(verbose=False)
@@ -172,19 +169,17 @@ class Site:
             page.forget_sessions(self._settings.idle_minutes)
         give_memory_back()
 
-    def _keep_tidy(self) -> None:
-        while not self._closing.wait(TIDY):
-            try:
-                self.tidy()
-            except Exception:  # whatever it was, there is a next minute
-                LOG.exception("Tidying failed.")
+    def _keep_tidy(self, job: Job) -> None:
+        """Tidy each minute; where that fails, it is tried again a minute later."""
+        while not job.cancelled.wait(TIDY_SECONDS):
+            self._background.submit(Job(lambda _: self.tidy(), failure="Tidying failed."))
 
     def _open(self, entry: Entry, place: DomainLink) -> Mounted:
         domain = self._load(entry.source)
         if self._closed:
-            raise GCDError("The page is being closed: open it again in a moment.")
+            raise Cancelled
         page = ExplorerPage(domain, self.root.visitors, menu(self.places, place))
-        page.visitors.preparation.start()
+        page.visitors.service.examples.prepare()
         base = os.environ.get("GRADIO_ROOT_PATH", "").rstrip("/")
         root_path = f"{base}/{place.path}".rstrip("/")
         return Mounted(page, mount(page, root_path, **page_settings()))
@@ -235,9 +230,11 @@ class DomainRouter:
             answer = self._without_domain(scope, name)
         if answer is None:
             try:
-                mounted = await asyncio.wrap_future(self.site.offers[name].open())
+                mounted = await asyncio.wrap_future(self.site.offers[name].open().ended)
             except GCDError as error:
                 answer = JSONResponse({"detail": str(error)}, 503, NOT_KEPT)
+            except Cancelled:
+                answer = JSONResponse({"detail": CLOSING}, 503, NOT_KEPT)
         if answer is not None:
             await answer(scope, receive, send)
             return

@@ -1,11 +1,9 @@
-"""One direction over many images, in the background: what each becomes, and what all have alike."""
+"""Walks of many images along one direction, in the background."""
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,15 +13,14 @@ from torch import Tensor
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.images.drawing import difference
 from gcd_core.method.attribution import explain_path
-from gcd_core.method.directions import Direction, DirectionSet
+from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.walk import BISECTION_STEPS, Path
-from gcd_core.ui.engine.hosting import RUNS_IN_PROCESS
+from gcd_core.ui.engine.jobs import Job
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.engine.worker import Urgency
 
-LOG = logging.getLogger(__name__)
-MAX_IMAGES = 64
+MAX_IMAGES = 64  # of one batch
 Points = list[tuple[float, float]]
 
 
@@ -73,81 +70,79 @@ class BatchItem(NamedTuple):
 
 
 @dataclass(eq=False)
-class BatchWalk:
-    """A walk of many images along one direction, and along the others quickly.
+class BatchWalk(Job):
+    """A walk of many images along one direction, and then quickly along the others.
 
     Attributes
     ----------
+    service : ModelService
     names : sequence of str
         The images'.
     images : sequence of Tensor (1, C, H, W)
         In [0, 1].
     directions : DirectionSet
     direction : str
-        The one that is followed in full.
+        The one that is walked in full.
     label : str
         The one that is explained.
-    state : {"running", "done", "cancelled", "failed"}
-    message : str
-        Why it failed.
     pieces : list of BatchItem
         What there is so far, in the images' order.
     rates : dict of str to (int, int)
-        Flips and images so far, by direction.
+        By direction, how many images flipped so far, of how many.
     """
 
+    failure = "The walk failed unexpectedly; try again."
+    busy = "A walk of many images is running already: cancel it first."
+
+    service: ModelService
     names: Sequence[str]
     images: Sequence[Tensor]
     directions: DirectionSet
     direction: str
     label: str
-    state: str = "running"
-    message: str = ""
     pieces: list[BatchItem] = field(default_factory=list)
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
-    cancel: threading.Event = field(default_factory=threading.Event)
-    news: threading.Condition = field(default_factory=threading.Condition)
-    changes: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()
 
     @property
     def others(self) -> list[str]:
-        """The directions that are followed quickly."""
+        """The directions that are walked quickly."""
         return [name for name in self.directions.names if name != self.direction]
 
     @property
     def eta(self) -> float | None:
-        """Seconds until the pieces are there; None before the first is, and after the last."""
+        """Seconds until all pieces are there; None before the first one and after the last."""
         done = len(self.pieces)
         if not 0 < done < len(self.images):
             return None
         return (time.monotonic() - self.began) / done * (len(self.images) - done)
 
-    def changed_since(self, count: int, seconds: float) -> int:
-        """Wait for news, not longer than that; return how many changes there were so far."""
-        with self.news:
-            self.news.wait_for(lambda: self.changes > count or self.state != "running", seconds)
-            return self.changes
+    def advance(self) -> bool:
+        """Walk all images; along the other directions only where asking costs nothing."""
+        for name, image in zip(self.names, self.images, strict=True):
+            piece = piece_of(self.service, name, self._walk(image, self.direction, quickly=False))
+            self.pieces = [*self.pieces, piece]
+            self._count(self.direction, piece.flipped)
+        if self.service.classifier_is_free:
+            for other in self.others:
+                for image in self.images:
+                    self._count(other, self._walk(image, other, quickly=True).counterfactual_flips)
+        return True
 
-    def note(self, piece: BatchItem | None = None, rate: tuple[str, bool] | None = None) -> None:
-        """Take up a finished piece, or whether a direction flipped one image more."""
-        with self.news:
-            if piece is not None:
-                self.pieces = [*self.pieces, piece]
-                rate = self.direction, piece.flipped
-            if rate is not None:
-                name, flipped = rate
-                flips, count = self.rates.get(name, (0, 0))
-                self.rates = self.rates | {name: (flips + flipped, count + 1)}
-            self.changes += 1
-            self.news.notify_all()
+    def _walk(self, image: Tensor, direction: str, quickly: bool) -> Path:
+        if self.cancelled.is_set():
+            raise Cancelled
+        task = image, self.directions[direction], self.label, quickly
+        work, cancel = self.service.toward, self.cancelled
+        return self.service.in_batches(Urgency.SEARCH, work, *task, cancel=cancel)
 
-    def end(self, state: str, message: str = "") -> None:
-        """Say that it is over."""
-        with self.news:
-            self.state, self.message = state, message
-            self.changes += 1
-            self.news.notify_all()
+    def _count(self, direction: str, flipped: bool) -> None:
+        flips, count = self.rates.get(direction, (0, 0))
+        self.rates = self.rates | {direction: (flips + flipped, count + 1)}
+        self.changed()
 
 
 def start_batch_walk(
@@ -157,22 +152,21 @@ def start_batch_walk(
     directions: DirectionSet,
     direction: str,
     label: str,
+    owner: Hashable = None,
 ) -> BatchWalk:
-    """Walk images along a direction in a thread of its own, and then along the others.
-
-    The others only where the classifier may be asked as often as one likes.
+    """Start to walk images (1, C, H, W) along a direction in the background.
 
     Raises
     ------
     GCDError
-        If there is no image or are too many, there is no such direction, or the classifier's budget
-        does not allow the walks; nothing is asked then.
+        If there is no image or are too many, there is no such direction, the classifier's budget
+        does not allow the walks, or the owner has such a walk already; nothing is asked then.
     """
     if not images:
         raise GCDError("There are no images to walk: choose some, or take the examples.")
     if len(images) > MAX_IMAGES:
         raise GCDError(f"{len(images)} images are too many at a time here; take {MAX_IMAGES}.")
-    directions[direction]  # which refuses a name that there is none of
+    directions[direction]  # raises where there is none of that name
     classifier, points = service.domain.classifier, 1 + service.domain.walk_points + BISECTION_STEPS
     if classifier.budget is not None:
         left, needed = max(classifier.budget - classifier.queries, 0), points * len(images)
@@ -181,51 +175,15 @@ def start_batch_walk(
                 f"These walks ask the classifier about {needed} images; of its budget of "
                 f"{classifier.budget} {left} are left. Take fewer images."
             )
-    wall = BatchWalk(list(names), list(images), directions, direction, label)
-    threading.Thread(target=_work, args=(service, wall), name="wall", daemon=True).start()
-    return wall
-
-
-def _work(service: ModelService, wall: BatchWalk) -> None:
-    """Do all of it, and say how it ended."""
-    try:
-        for name, image in zip(wall.names, wall.images, strict=True):
-            path = _walk(service, wall, image, wall.directions[wall.direction], quickly=False)
-            wall.note(piece_of(service, name, path))
-        if service.classifier_is_free:
-            for other in wall.others:
-                for image in wall.images:
-                    path = _walk(service, wall, image, wall.directions[other], quickly=True)
-                    wall.note(rate=(other, path.counterfactual_flips))
-    except Cancelled:
-        wall.end("cancelled")
-    except GCDError as error:
-        wall.end("failed", str(error))
-    except Exception:  # whatever it is, the page must say that it is over
-        LOG.exception("A walk of many images failed.")
-        wall.end("failed", "The walk failed unexpectedly; try again.")
-    else:
-        wall.end("done")
-
-
-def _walk(
-    service: ModelService, wall: BatchWalk, image: Tensor, direction: Direction, quickly: bool
-) -> Path:
-    """One image's walk, when its turn has come."""
-    if wall.cancel.is_set():
-        raise Cancelled
-
-    def report(*_: int) -> None:
-        service.compute.yield_to_urgent(Urgency.SEARCH)
-
-    hooks = (report, wall.cancel) if RUNS_IN_PROCESS else (None, None)
-    task = image, direction, wall.label, quickly
-    return service.in_turn(Urgency.SEARCH, service.toward, *task, *hooks)
+    walk = BatchWalk(service, list(names), list(images), directions, direction, label)
+    walk.owner = owner
+    service.context.background.submit(walk)
+    return walk
 
 
 @torch.inference_mode()
 def piece_of(service: ModelService, name: str, path: Path) -> BatchItem:
-    """What an image's walk comes to; the oracle is asked about both ends."""
+    """Summarise an image's walk, and ask the oracle about the image and its counterfactual."""
     i, changed = path.counterfactual, path.counterfactual_image
     own = path.source_probability >= path.threshold
     sides = path.probabilities if own else 1 - path.probabilities

@@ -76,20 +76,19 @@ class OpenImage:
 
     def _join_paths(self, before: OpenImage | None) -> Paths:
         """Return the image's paths: those that are decoded already, or new ones."""
-        kept = None if before is None else before._own_bundled
-        if before is not None and (before.opened, before.label) != (self.opened, self.label):
-            before.drop_paths()
-            kept = None
-        self._own_bundled = kept
+        if before is not None:
+            if (before.opened, before.label) == (self.opened, self.label):
+                self._own_bundled = before._own_bundled
+            else:
+                before.drop_paths()
         task = self.opened, self.directions, self.label
         if not self.bundled:
             return self.service.paths(*task)
         if self.example is not None:
-            return self.service.example_paths(self.example, self.label, self.directions)
-        if kept is not None:
-            return kept.join()
-        self._own_bundled = self.service.paths(*task, kept=True)
-        return self._own_bundled
+            return self.service.examples.paths(self.example, self.label, self.directions)
+        if self._own_bundled is None:
+            self._own_bundled = self.service.paths(*task)
+        return self._own_bundled.join()  # once more, so that they are kept when this one leaves
 
     def ready_paths(self) -> dict[str, Path]:
         """Return the paths that are decoded so far, by direction."""
@@ -106,4 +105,4 @@ class OpenImage:
     def drop_paths(self) -> None:
         """Drop the paths that are kept for coming back to the bundled directions."""
         if self._own_bundled is not None:
-            self._own_bundled.drop()
+            self._own_bundled.leave()

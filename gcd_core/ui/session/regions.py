@@ -1,10 +1,10 @@
-"""Regions of one opened image that a visitor tried, and whether each alone changes the answer."""
+"""Regions of an opened image: whether a change inside one alone flips the prediction."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from typing import NamedTuple
+import itertools
+from functools import partial
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from gcd_core.method.cells import QUERIES, check_budget
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.region import AutomaticRegion, check_region
 from gcd_core.method.walk import BISECTION_STEPS, Path
-from gcd_core.ui.engine.hosting import RUNS_IN_PROCESS
+from gcd_core.ui.engine.jobs import Job
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.frames import POINTS, Opened
@@ -25,7 +25,7 @@ from gcd_core.ui.frames import POINTS, Opened
 GCD = "gcd"  # along a direction
 METHODS = (GCD, RCSB)
 MAX_REGIONS_KEPT = 6  # kept of one image; the oldest make room
-Progress = Callable[[int, int], None]
+BUSY = "A region is being tried already: cancel it or wait for it to end."
 
 
 class Tried(NamedTuple):
@@ -54,7 +54,7 @@ class Tried(NamedTuple):
 
 
 class Regions:
-    """Tries regions along the directions of one opened image, and keeps what came of it.
+    """The regions of one opened image that a visitor tries, one at a time.
 
     Parameters
     ----------
@@ -65,6 +65,11 @@ class Regions:
         The directions to try, in this order.
     label : str
         The one that is explained.
+
+    Attributes
+    ----------
+    kept : list of Tried
+        The newest last.
     """
 
     def __init__(
@@ -78,25 +83,22 @@ class Regions:
         self.service, self.opened, self.label = service, opened, label
         self.directions, self.names = directions, names
         self.kept: list[Tried] = []
-        self._cancel, self._trying = threading.Event(), threading.Lock()
-        self._numbers = 0
+        self._numbers = itertools.count(1)
 
-    def attempt(self, mask: Tensor, progress: Progress, method: str = GCD) -> Tried:
-        """Change the picture inside a mask (S, S) alone, and keep what came of it.
+    def start(self, mask: Tensor, method: str = GCD) -> Job:
+        """Start to change the picture inside a mask (S, S) alone; the job's result is a `Tried`.
 
-        By "gcd" it is walked along one direction after the other until one flips: all of them by
-        the fast decoder, and the one that went farthest in full. Of a classifier that may not be
-        asked as often as one likes, along the first alone. By "rcsb" the domain's bridge is steered
-        by the classifier's gradient. `progress(done, total)` is told of the directions, or of the
-        bridge's steps.
+        By "gcd" the picture is walked along one direction after the other until one flips: along
+        all by the fast decoder, and along the one that went farthest in full. Where asking the
+        classifier costs, along the first direction only. By "rcsb" the domain's bridge is steered
+        by the classifier's gradient. The job's progress is (done, total), of directions or of the
+        bridge's steps. What came of it is kept.
 
         Raises
         ------
         GCDError
             If there is nothing to walk along, no bridge or no gradient, another region is being
             tried, the mask does not fit, or the budget does not allow it; nothing is asked then.
-        Cancelled
-            If `cancel` was called, or another image opened.
         """
         if method not in METHODS:
             raise GCDError(f"A region is changed by {' or '.join(METHODS)}, not by {method!r}.")
@@ -106,59 +108,54 @@ class Regions:
             raise GCDError("There are no directions for this label yet: find or load some first.")
         masks = check_region(self.service.domain, mask)
         assert masks is not None
-        if not self._trying.acquire(blocking=False):
-            raise GCDError("A region is being tried already: cancel it or wait for it to end.")
-        try:
-            self._cancel.clear()
-            if method == RCSB:
-                path, asked = self._steer(masks[0], progress), [RCSB]
-            else:
-                path, asked = self._walked(masks[0], progress)
-            self._numbers += 1
-            tried = Tried(f"Region {self._numbers}", masks[0], path, asked)
-            self.kept = [*self.kept, tried][-MAX_REGIONS_KEPT:]
-            return tried
-        finally:
-            self._trying.release()
+        points = POINTS
+        if method == RCSB:
+            points = self.service.domain.steering.steps + BRIDGE_POINTS
+        self._check_budget(points + BISECTION_STEPS)
+        job = Job(partial(self._attempt, masks[0], method), owner=self, busy=BUSY)
+        self.service.context.background.submit(job)
+        return job
 
-    def _walked(self, mask: Tensor, progress: Progress) -> tuple[Path, list[str]]:
+    def _attempt(self, mask: Tensor, method: str, job: Job) -> Tried:
+        path, asked = (self._steer if method == RCSB else self._walked)(mask, job)
+        tried = Tried(f"Region {next(self._numbers)}", mask, path, asked)
+        self.kept = [*self.kept, tried][-MAX_REGIONS_KEPT:]
+        return tried
+
+    def _walked(self, mask: Tensor, job: Job) -> tuple[Path, list[str]]:
         """The walk of the direction that went farthest, and the directions that were tried."""
-        self._check_budget(POINTS + BISECTION_STEPS)
         names = self.names if self.service.classifier_is_free else self.names[:1]
-        best = self._best_of(names, mask, progress)
-        path = self._walk(best, mask, roughly=False)
+        best = self._best_of(names, mask, job)
+        path = self._walk(best, mask, job, roughly=False)
         return path, names[: names.index(best) + 1] if path.any_flip else names
 
-    def _steer(self, mask: Tensor, progress: Progress) -> Path:
+    def _steer(self, mask: Tensor, job: Job) -> tuple[Path, list[str]]:
         """What the bridge makes of the region."""
-        service = self.service
-        self._check_budget(service.domain.steering.steps + BRIDGE_POINTS + BISECTION_STEPS)
+        service, task = self.service, (self.opened.image, self.label, mask)
+        hooks: dict[str, Any] = {
+            "cancel": job.cancelled,
+            "report": lambda *done: job.report(done),
+        }
+        return service.in_batches(Urgency.NEXT, service.steered, *task, **hooks), [RCSB]
 
-        def report(done: int, total: int) -> None:
-            progress(done, total)
-            service.compute.yield_to_urgent(Urgency.NEXT)
-
-        hooks = (report, self._cancel) if RUNS_IN_PROCESS else (None, None)
-        task = self.opened.image, self.label, mask
-        return service.in_turn(Urgency.NEXT, service.steered, *task, *hooks)
-
-    def _best_of(self, names: list[str], mask: Tensor, progress: Progress) -> str:
+    def _best_of(self, names: list[str], mask: Tensor, job: Job) -> str:
         """The first direction that flips inside a mask, else the one that comes nearest to it."""
         nearness = {}
         for i, name in enumerate(names):
-            progress(i, len(names) + 1)
+            job.report((i, len(names) + 1))
             if len(names) > 1:
-                path = self._walk(name, mask, roughly=True)
+                path = self._walk(name, mask, job, roughly=True)
                 nearness[name] = _nearness(path)
                 if path.any_flip:
                     return name
-        progress(len(names), len(names) + 1)
+        job.report((len(names), len(names) + 1))
         return max(names, key=lambda name: nearness.get(name, 0.0))
 
-    def _walk(self, name: str, mask: Tensor, roughly: bool) -> Path:
+    def _walk(self, name: str, mask: Tensor, job: Job, roughly: bool) -> Path:
         assert self.directions is not None
-        task = self.opened, self.directions[name], self.label, mask, self._cancel
-        return self.service.walk_region(*task, roughly)
+        work = self.service.try_walk if roughly else self.service.walk
+        task, cancel = (self.opened, self.directions[name], self.label), job.cancelled
+        return self.service.in_batches(Urgency.NEXT, work, *task, cancel=cancel, region=mask)
 
     def suggest(self, path: Path) -> Tensor:
         """Return the cells (S, S), bool, that matter most to the change along a path.
@@ -184,7 +181,7 @@ class Regions:
 
     def cancel(self) -> None:
         """End what is being tried, before its next batch."""
-        self._cancel.set()
+        self.service.context.background.cancel(self)
 
     def _check_budget(self, needed: int) -> None:
         classifier = self.service.domain.classifier

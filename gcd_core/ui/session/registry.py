@@ -10,11 +10,18 @@ from gcd_core.domains.opening import Domain
 from gcd_core.environment import Environment
 from gcd_core.errors import GCDError
 from gcd_core.ui.engine.disk_cache import DiskCache
-from gcd_core.ui.engine.jobs import LazyResource
-from gcd_core.ui.engine.service import ExamplePrecompute, ModelService, ServerContext
+from gcd_core.ui.engine.jobs import Job, LazyResource
+from gcd_core.ui.engine.service import ModelService, ServerContext
+from gcd_core.ui.engine.worker import CLOSING
 from gcd_core.ui.session.session import Session
 
-__all__ = ["DiskCache", "LazyResource", "Visitors"]  # the server and the page import all from here
+__all__ = [
+    "CLOSING",
+    "DiskCache",
+    "Job",
+    "LazyResource",
+    "Visitors",
+]  # the server and the page import all from here
 
 MAX_LEFT_REMEMBERED = 10_000  # visitors who left, whose keys are remembered
 AWAY_SECONDS = 120.0  # without an event, after which a visitor makes room for a new one
@@ -46,7 +53,6 @@ class Visitors:
         self._first = beside is None
         context = ServerContext(limits, stored) if beside is None else beside.service.context
         self.service: ModelService = ModelService(domain, context)
-        self.preparation = ExamplePrecompute(self.service)
         self._sessions: OrderedDict[tuple[ModelService, str], Session]
         self._left: OrderedDict[tuple[ModelService, str], None]
         if beside is None:
@@ -129,7 +135,6 @@ class Visitors:
         """End every session of this domain, and wait until its work has ended."""
         for who in self._own():
             self._end(who)
-        self.preparation.close()
         self.service.close()
         if self._first:
             self.service.context.close()

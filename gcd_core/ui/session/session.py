@@ -20,7 +20,7 @@ from gcd_core.method.directions import DirectionSet
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.search import Question
 from gcd_core.method.settings import Settings
-from gcd_core.ui.engine.jobs import RunningSearch
+from gcd_core.ui.engine.jobs import Search
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import SLIDERS, Opened, shown_names, weak_direction_names
 from gcd_core.ui.session.batch_walk import BatchWalk
@@ -29,7 +29,7 @@ from gcd_core.ui.session.display import Display, SentPictures
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.uploads import UploadTally
 
-__all__ = ["RunningSearch", "Session"]  # the tabs import both from here
+__all__ = ["Search", "Session"]  # the tabs import both from here
 
 NOT_OPENED = "The image that this was meant for could not be opened."
 
@@ -49,7 +49,7 @@ class Session:
         What is open.
     sets : Sets
         The sets of directions that the visitor found or loaded.
-    search : RunningSearch or None
+    search : Search or None
         The visitor's last search.
     wall : BatchWalk or None
         The visitor's last walk of many images.
@@ -69,7 +69,7 @@ class Session:
         self.service = service
         self.sets = Sets()
         self.image: OpenImage | None = None
-        self.search: RunningSearch | None = None
+        self.search: Search | None = None
         self.wall: BatchWalk | None = None
         self.display, self.sent_pictures = Display(), SentPictures()
         self.laid_out: tuple[list[str], list[str]] = (list(SLIDERS), [])
@@ -139,7 +139,7 @@ class Session:
     def open_example(self, index: int) -> OpenImage | None:
         """Open one of the domain's examples, by its number from 0. Return as `open_image` does."""
         with self._opening() as ticket:
-            return self._show(self.service.open_example(index), index, ticket)
+            return self._show(self.service.examples.open(index), index, ticket)
 
     def explain(self, label: str) -> None:
         """Choose the label to explain.
@@ -170,9 +170,9 @@ class Session:
         """Stop the visitor's work, and drop everything that was theirs."""
         with self._news:
             if self.search is not None:
-                self.service.searches.cancel(self.search)
+                self.search.cancel()
             if self.wall is not None:
-                self.wall.cancel.set()
+                self.wall.cancel()
             self._newest = next(self._tickets)  # what is still being opened is not shown
             if self.image is not None:
                 self.image.leave()
@@ -237,19 +237,19 @@ class Session:
         """The directions that have a slider."""
         return shown_names(self.directions)
 
-    def open_now(self, problem: str = "There is no image yet") -> OpenImage:
+    def open_now(self, problem: str, remedy: str = "open an image first") -> OpenImage:
         """Return the open image.
 
         Raises
         ------
         GCDError
-            If there is none. Its sentence is the problem, and "open an image first".
+            If there is none. The problem and the remedy are its sentence.
         """
         if self.image is None:
-            raise GCDError(f"{problem}: open an image first.")
+            raise GCDError(f"{problem}: {remedy}.")
         return self.image
 
-    def open_next(self, problem: str = "There is no image yet") -> OpenImage:
+    def open_next(self, problem: str, remedy: str = "open an image first") -> OpenImage:
         """Return the open image; if another one is being opened, wait for it and return that.
 
         Raises
@@ -262,11 +262,11 @@ class Session:
             self._news.wait_for(lambda: self._newest not in self._under_way)
             if waits and self._shown != self._newest:
                 raise GCDError(NOT_OPENED)
-            return self.open_now(problem)
+            return self.open_now(problem, remedy)
 
     # -- searching --------------------------------------------------------------------------
 
-    def start_search(self, settings: Settings) -> RunningSearch:
+    def start_search(self, settings: Settings) -> Search:
         """Search from the open image; go on from a cancelled search of the same question.
 
         Raises
@@ -276,7 +276,7 @@ class Session:
         """
         with self._news:
             opened, last = self.searchable(), self.search
-            search = RunningSearch(opened.image, opened.name, self.label, settings)
+            search = Search(opened.image, opened.name, self.label, settings)
             question = Question.of(self.service.domain, self.label, settings)
             if last is not None and last.answers(opened.image, question):
                 search.samples = last.samples

@@ -66,8 +66,7 @@ class SliderState:
         self.alphas: Alphas = {}
         self.moved = self.names[0] if self.names else "g"
         self.current: Frame = opened.reconstruction
-        self._frames = KeptFrames()
-        self._frames.keep({}, opened.reconstruction)
+        self._frames = KeptFrames(opened.reconstruction)
         self._targets: dict[tuple[str, float], Path] = {}
         self._tickets = itertools.count(1)
         self._newest = 0

@@ -149,10 +149,11 @@ class CompareTab(Tab):
     def compare(self, request: gr.Request) -> Iterator[Answer]:
         """Every direction's counterfactual; the last answer holds all rows and the matrix."""
         session = self.session(request)
-        image = session.open_next("There is nothing to compare yet")
+        problem, remedy = "There is nothing to compare yet", "open an image with directions first"
+        image = session.open_next(problem, remedy)
         opened, sliders, names = image.opened, image.sliders, image.names
         if not names:
-            raise GCDError("There is nothing to compare yet: find or load directions first.")
+            raise GCDError(f"{problem}: {remedy}.")
         label, positive, i = image.label, label_names(image)[1], image.index
         before = opened.source.oracle[i] if opened.source.oracle else None
         numbers: dict[str, Any] = {"label": label, "image_name": opened.name, "rows": []}
@@ -194,7 +195,7 @@ class CompareTab(Tab):
     def save(self, file_format: str, request: gr.Request) -> Answer:
         """Writes the last comparison as `csv`, `json`, or with all its pictures as `zip`."""
         session = self.session(request)
-        image = session.open_now("There is nothing to save yet")
+        image = session.open_now("There is nothing to save yet", "compare first")
         file = save_comparison(session.folder, image, file_format)
         return {self.numbers: image.compared, self.file: str(file)}
 

@@ -17,7 +17,7 @@ from gcd_core.method.search import Progress
 from gcd_core.method.settings import Settings
 from gcd_core.ui.frames import MAX_H, MAX_W
 from gcd_core.ui.session.registry import Visitors
-from gcd_core.ui.session.session import RunningSearch, Session
+from gcd_core.ui.session.session import Search, Session
 from gcd_core.ui.tabs.direction_sets import SetsPanel, chooser
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
@@ -117,7 +117,7 @@ def queries(progress: Progress, classifier: BlackBox) -> str:
 
 
 def progress_html(
-    search: RunningSearch | None,
+    search: Search | None,
     classifier: BlackBox,
     ahead: int = 0,
     wait: float | None = None,
@@ -134,7 +134,7 @@ def progress_html(
             place += f", about {duration(wait)}"
         return charts.meter(0, "Waiting for a free place", place)
     if search.state == "failed":
-        return charts.meter(0, "The search stopped", search.message)
+        return charts.meter(0, "The search stopped", search.error)
     progress = search.progress
     cost = queries(progress, classifier) if progress else ""
     if search.state == "done":
@@ -151,15 +151,15 @@ def progress_html(
     return charts.meter(fraction_done(search), STAGE_TITLES[progress.stage] + count, cost + left)
 
 
-def confidence_html(search: RunningSearch) -> str:
+def confidence_html(search: Search) -> str:
     """How much another search would agree, in a sentence."""
-    found = search.directions and repeatability_of(search.directions)
+    found = search.result and repeatability_of(search.result)
     if not found:
         return ""
     return f'<p class="gcd-confidence {found.level}">{escape(found.sentence)}</p>'
 
 
-def fraction_done(search: RunningSearch) -> float:
+def fraction_done(search: Search) -> float:
     """How much of a search is done, in [0, 1]."""
     progress, settings = search.progress, search.settings
     if progress is None:
@@ -175,7 +175,7 @@ def fraction_done(search: RunningSearch) -> float:
     return low + (high - low) * part
 
 
-def gallery_html(search: RunningSearch | None, positive: str) -> str:
+def gallery_html(search: Search | None, positive: str) -> str:
     """The newest perturbed pictures with the classifier's probability."""
     if search is None or not search.newest:
         return '<p class="gcd-quiet">The newest perturbed pictures appear here.</p>'
@@ -253,7 +253,7 @@ class FindTab(Tab):
                 self.losses = html("losses", self._losses(None))
 
     @staticmethod
-    def _losses(search: RunningSearch | None) -> str:
+    def _losses(search: Search | None) -> str:
         train, validation = (search.train_losses, search.validation_losses) if search else ([], [])
         return (
             '<div class="gcd-card"><h2>Loss of the proxy<small><i class="proxy"></i>training'
@@ -305,20 +305,18 @@ class FindTab(Tab):
         search = session.start_search(settings)
         while search.running:
             yield self._show(session, search)
-            search.ended.wait(0.4)
-        if search.directions is None:
+            search.wait(0.4)
+        if search.result is None:
             yield self._show(session, search)
             if search.state == "failed":
-                raise GCDError(search.message)
+                raise GCDError(search.error)
             return
-        name = session.sets.keep(
-            label, f"from {search.name}, seed {settings.seed}", search.directions
-        )
+        name = session.sets.keep(label, f"from {search.name}, seed {settings.seed}", search.result)
         numbers = {
             **self._numbers(search),
-            "directions": search.directions.names,
+            "directions": search.result.names,
             "set": name,
-            "repeatability": search.directions.metadata["figures"].get(REPEATABILITY),
+            "repeatability": search.result.metadata["figures"].get(REPEATABILITY),
         }
         gr.Info(f"Directions found, and kept as \u201c{name}\u201d. Use these, when you like.")
         new = {self.explore.layout.numbers: numbers, self.sets.chosen: chooser(session, name)}
@@ -329,16 +327,16 @@ class FindTab(Tab):
         session = self.session(request)
         if session.search is None or not session.search.running:
             raise GCDError("No search is running: there is nothing to cancel.")
-        self.service.searches.cancel(session.search)
+        session.search.cancel()
         return {self.explore.layout.numbers: self._numbers(session.search)}
 
-    def _numbers(self, search: RunningSearch) -> dict:
+    def _numbers(self, search: Search) -> dict:
         progress = search.progress
         answer = {
             "state": search.state,
             "label": search.label,
             "image_name": search.name,
-            "ahead": self.service.searches.place(search) if search.state == "waiting" else 0,
+            "ahead": search.place if search.state == "waiting" else 0,
         }
         if progress is not None:
             answer |= {
@@ -353,11 +351,10 @@ class FindTab(Tab):
             }
         return answer
 
-    def _show(self, session: Session, search: RunningSearch) -> Answer:
+    def _show(self, session: Session, search: Search) -> Answer:
         """All that the tab says of a search."""
-        searches, waiting = self.service.searches, search.state == "waiting"
-        ahead = searches.place(search) if waiting else 0
-        wait = searches.seconds_ahead(search) if waiting else None
+        waiting = search.state == "waiting"
+        ahead, wait = (search.place, search.seconds_ahead) if waiting else (0, None)
         return {
             self.explore.layout.numbers: self._numbers(search),
             self.progress: progress_html(search, self.domain.classifier, ahead, wait),

@@ -99,7 +99,7 @@ def progress_html(wall: BatchWalk | None) -> str:
         return charts.meter(0, "Ready", "nothing is running")
     done, total = len(wall.pieces), len(wall.images)
     if wall.state == "failed":
-        return charts.meter(done / total, "The walk stopped", wall.message)
+        return charts.meter(done / total, "The walk stopped", wall.error)
     if wall.state == "cancelled":
         return charts.meter(done / total, "Cancelled: what there is stays", f"{done} of {total}")
     if wall.state == "done":
@@ -312,19 +312,19 @@ class GlobalityTab(Tab):
         session = self.session(request)
         if not session.names:
             raise GCDError("There are no directions for this label yet: find or load some first.")
-        if session.wall is not None and session.wall.state == "running":
-            raise GCDError("A walk of many images is running already: cancel it first.")
+        if session.wall is not None and session.wall.running:
+            raise GCDError(BatchWalk.busy)
         names, images, skipped = self._images(files, session.uploads)
         label, positive = session.label, label_names(session)[1]
         wall = start_batch_walk(
-            self.service, names, images, session.directions, direction or "g", label
+            self.service, names, images, session.directions, direction or "g", label, session
         )
         session.wall, seen = wall, -1
         if skipped:
             gr.Warning(f"{len(skipped)} could not be opened: {', '.join(skipped)[:300]}")
         tiles: list[str] = []
         while True:
-            running, now = wall.state == "running", wall.changed_since(seen, 1.0)
+            running, now = wall.running, wall.changed_since(seen, 1.0)
             if now != seen or not running:
                 seen = now
                 fresh = wall.pieces[len(tiles) :]
@@ -340,7 +340,7 @@ class GlobalityTab(Tab):
             if not running:
                 break
         if wall.state == "failed":
-            raise GCDError(wall.message)
+            raise GCDError(wall.error)
 
     def _images(
         self, files: list[str] | None, uploads: UploadTally
@@ -383,9 +383,9 @@ class GlobalityTab(Tab):
     def stop(self, request: gr.Request) -> Answer:
         """Ends the walk before its next batch; what there is stays."""
         wall = self.session(request).wall
-        if wall is None or wall.state != "running":
+        if wall is None or not wall.running:
             raise GCDError("No walk of many images is running: there is nothing to cancel.")
-        wall.cancel.set()
+        wall.cancel()
         return {self.numbers: numbers(wall)}
 
     def open_piece(

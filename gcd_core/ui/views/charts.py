@@ -1,4 +1,4 @@
-"""Plots of the page as inline SVG and HTML, coloured by CSS variables for light and dark."""
+"""Plots as inline SVG and HTML. CSS variables colour them, for the light and the dark page."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gcd_core import wording
 from gcd_core.method.curve_quantiles import CurveQuantiles
 from gcd_core.method.loss import THRESHOLD
 
-ROOMY = 10  # rows and columns of a matrix at its usual size
+ROOMY = 10  # up to as many rows a matrix has its usual size
 Points = Sequence[tuple[float, float]]
 
 
 def percent(probability: float) -> str:
-    """A probability in [0, 1] as HTML, with thin spaces."""
+    """Return a probability in [0, 1] as HTML, with thin spaces."""
     return escape(wording.percent(probability)).replace(" ", "&thinsp;")
 
 
@@ -26,13 +26,13 @@ def crosses(before: float, after: float) -> bool:
 
 
 def polyline(points: Points, css: str) -> str:
-    """A line through points of the drawing."""
+    """Return a line through points (x, y) of the drawing."""
     drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     return f'<polyline class="{css}" points="{drawn}"/>'
 
 
 class Axes(NamedTuple):
-    """Where alphas in [-alpha_max, alpha_max] and probabilities lie in a drawing, in its units."""
+    """Maps alphas in [-alpha_max, alpha_max] and probabilities to places in a drawing."""
 
     alpha_max: float
     width: int = 520
@@ -42,22 +42,22 @@ class Axes(NamedTuple):
 
     @property
     def right(self) -> int:
-        """The right end of the alphas."""
+        """The x of the largest alpha."""
         return self.width - 12
 
     @property
     def bottom(self) -> int:
-        """Where probability 0 lies."""
+        """The y of probability 0."""
         return self.height - 24
 
     def at(self, alpha: float, probability: float) -> tuple[float, float]:
-        """The place (x, y) of a point."""
+        """Return the place (x, y) of an alpha and a probability."""
         x = self.left + (alpha + self.alpha_max) / (2 * self.alpha_max) * (self.right - self.left)
         return x, self.top + (1 - probability) * (self.bottom - self.top)
 
 
 def levels(axes: Axes) -> list[str]:
-    """Lines across at five probabilities, three of them numbered; the threshold's stands out."""
+    """Return horizontal lines at five probabilities; the threshold's line stands out."""
     parts = []
     for level in sorted({0.0, 0.25, 0.5, 0.75, 1.0, THRESHOLD}):
         _, y = axes.at(0, level)
@@ -74,7 +74,7 @@ def levels(axes: Axes) -> list[str]:
 
 
 def ticks(axes: Axes) -> list[str]:
-    """The numbers of five alphas under the drawing."""
+    """Return the numbers of five alphas under the drawing."""
     parts = []
     anchors = {-1: "start", -0.5: "middle", 0: "middle", 0.5: "middle", 1: "end"}
     for part, anchor in anchors.items():
@@ -88,18 +88,19 @@ def ticks(axes: Axes) -> list[str]:
 
 
 def fan(curves: Sequence[Points], spread: CurveQuantiles, alpha_max: float) -> str:
-    """Many curves at once: each faint, the band between their quartiles, and their median.
+    """Return many curves in one plot, with their median and the band between the quartiles.
 
     Parameters
     ----------
     curves : sequence of sequences of (alpha, probability)
-        The distance from the image, 0 and more, and the probability of its own side there.
+        The alpha is the distance from the image, 0 or more. The probability is that of the class
+        that is predicted for the image.
     spread : CurveQuantiles
         Their quartiles.
     alpha_max : float
-        The axis runs from 0 to it.
+        The axis goes from 0 to this value.
     """
-    axes = Axes(alpha_max / 2)  # whose middle is half of it
+    axes = Axes(alpha_max / 2)  # shifted by alpha_max / 2, so that it begins at 0
 
     def place(alpha: float, probability: float) -> tuple[float, float]:
         return axes.at(alpha - alpha_max / 2, probability)
@@ -126,7 +127,7 @@ def fan(curves: Sequence[Points], spread: CurveQuantiles, alpha_max: float) -> s
 
 
 def rates(rows: Sequence[tuple[str, int, int]]) -> str:
-    """How many images each direction flips, as bars: (its name as HTML, flips, images)."""
+    """Return bars of how many images each direction flips: (name as HTML, flips, images)."""
     return "".join(
         f'<div class="gcd-rate"><span>{name}</span><i><b style="width:'
         f'{100 * flips / max(count, 1):.0f}%"></b></i><em>{flips} of {count}</em></div>'
@@ -142,20 +143,20 @@ def curve(
     ends: tuple[str, str],
     direction: str = "",
 ) -> str:
-    """The probability along a line: decoded, the proxy's prediction, and where one is.
+    """Return the plot of the probability along a line.
 
     Parameters
     ----------
     measured, proxy : sequence of (alpha, probability)
-        What the classifier answered on the decoded line, and what the proxy predicts on it.
+        The classifier's answers for the decoded pictures, and the proxy's prediction.
     current : (alpha, probability), or None
-        Where one is.
+        Where the current picture is marked.
     alpha_max : float
-        The axis runs from its negative to it.
+        The axis goes from -alpha_max to alpha_max.
     ends : (str, str)
         The label's names for probability 0 and 1.
     direction : str
-        The one whose slider a click on the drawing moves; "" where there is none to move.
+        The direction whose slider a click on the plot moves; "" for none.
     """
     axes = Axes(alpha_max)
     parts = [*levels(axes), *ticks(axes)]
@@ -192,9 +193,16 @@ def curve(
 def bars(
     rows: Sequence[tuple[str, str, float, float, bool]], labels: Sequence[str], moved: bool = True
 ) -> str:
-    """Before and after, for each label: (negative name, positive name, before, after, chosen).
+    """Return bars of the probability before and after, one for each label.
 
-    Without a move nothing is said to be flipped. `labels` are the labels' own names.
+    Parameters
+    ----------
+    rows : sequence of (str, str, float, float, bool)
+        Negative name, positive name, probability before and after, and whether it is explained.
+    labels : sequence of str
+        The labels' own names.
+    moved : bool
+        Without a move no bar is marked as flipped.
     """
     parts = []
     for label, (negative, positive, before, after, chosen) in zip(labels, rows, strict=True):
@@ -216,7 +224,7 @@ def bars(
 
 
 def losses(train: Sequence[float], validation: Sequence[float]) -> str:
-    """The proxy's training and validation loss by epoch, on a logarithmic axis."""
+    """Return the plot of the proxy's loss by epoch, on a logarithmic axis."""
     width, height, left, bottom = 420, 150, 40, 20
     values = [v for v in (*train, *validation) if v > 0]
     if len(values) < 2:
@@ -253,7 +261,7 @@ def losses(train: Sequence[float], validation: Sequence[float]) -> str:
 
 
 def meter(fraction: float, title: str, detail: str) -> str:
-    """A progress bar for a fraction in [0, 1], with a title and a line of detail."""
+    """Return a progress bar for a fraction in [0, 1], with a title and a line of detail."""
     width = 100 * min(max(fraction, 0.0), 1.0)
     return (
         f'<div class="gcd-meter"><div class="words"><b>{escape(title)}</b>'
@@ -265,13 +273,13 @@ def meter(fraction: float, title: str, detail: str) -> str:
 
 
 def matrix(names: Sequence[str], values: Sequence[Sequence[float | None]], digits: int = 3) -> str:
-    """A table of what every two of some things have; the larger, the deeper the colour.
+    """Return a table of values for every pair of names; a larger value has a deeper colour.
 
     Parameters
     ----------
     names : sequence of str
     values : sequence of sequence of (float or None)
-        A row for each name; None leaves its cell empty.
+        One row for each name. None leaves a cell empty.
     digits : int
         After the decimal point.
     """
@@ -286,7 +294,7 @@ def matrix(names: Sequence[str], values: Sequence[Sequence[float | None]], digit
 
 
 def _cell(value: float | None, itself: bool, most: float, digits: int) -> str:
-    """A cell of a matrix, as deep as its size is of the largest one's."""
+    """Return a cell; its colour is as deep as its value is large, relative to `most`."""
     if itself:
         return '<td class="self">&middot;</td>'
     if value is None:

@@ -39,7 +39,8 @@ def report_of(session: Session) -> Report:
     GCDError
         If no image is open, its label has no directions, or the path cannot be decoded.
     """
-    image = session.open_now("There is nothing to report yet")
+    remedy = "open an image and move a slider first"
+    image = session.open_now("There is nothing to report yet", remedy)
     opened, maps, i = image.opened, image.maps, image.index
     path = image.sliders.path_now(image.sliders.moved)
     current, positions = image.sliders.still()

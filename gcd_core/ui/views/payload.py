@@ -80,8 +80,8 @@ def state_payload(session: Session) -> dict[str, Any]:
     image = session.image
     answer: dict[str, Any] = {
         "label": session.label,
-        "directions": session.names,
-        "folded": session.weak_directions,
+        "directions": [],
+        "folded": [],
         "set": session.sets.used(session.label),
     }
     return answer if image is None else answer | _image_payload(image)
@@ -92,6 +92,8 @@ def _image_payload(image: OpenImage) -> dict[str, Any]:
     opened, sliders, labels = image.opened, image.sliders, image.service.domain.labels
     current = sliders.current
     return {
+        "directions": image.names,
+        "folded": image.weak_directions,
         "image_name": opened.name,
         "notice": opened.notice,
         "fitted": opened.fitted,

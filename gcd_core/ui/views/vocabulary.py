@@ -1,6 +1,6 @@
-"""The page's words: each term in plain words and in the field's, and what it means.
+"""The page's terms, in plain words and in the field's, with their meanings.
 
-Both stand in the page; its switch says which are seen.
+The page holds both; a switch in its header shows one of them.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 
 class Term(NamedTuple):
-    """A term.
+    """A term of the page.
 
     Attributes
     ----------
     plain, expert : str
-        As a clinician and as a researcher reads it.
+        For a clinician and for a researcher.
     meaning : str
-        In a sentence or two, for both.
+        One or two sentences, for both.
     """
 
     plain: str
@@ -118,20 +118,20 @@ MEANINGS = {
 
 
 def said(plain: str, expert: str) -> str:
-    """HTML of which the page's switch shows one: both are HTML already."""
+    """Return HTML that shows one of two texts, by the page's switch; both are HTML."""
     if plain == expert:
         return plain
     return f'<span class="plain">{plain}</span><span class="expert">{expert}</span>'
 
 
 def term(name: str) -> str:
-    """A term as HTML, with its meaning for whoever points at it or comes to it by the keyboard."""
+    """Return a term as HTML, with its meaning as a tooltip."""
     plain, expert, meaning = TERMS[name]
     return explained(said(escape(plain), escape(expert)), meaning)
 
 
 def explained(body: str, meaning: str) -> str:
-    """HTML with a meaning that is shown to whoever points at it, or reaches it by the keyboard."""
+    """Return HTML with a tooltip that the pointer and the keyboard reach."""
     text = escape(meaning)
     return (
         f'<span class="term" tabindex="0" data-tip="{text}">{body}<i class="sr">{text}</i></span>'
@@ -139,23 +139,23 @@ def explained(body: str, meaning: str) -> str:
 
 
 def captions() -> dict[str, str]:
-    """What the changed picture is called, as HTML, by what it is."""
+    """Return the titles of the changed picture as HTML, by what the picture is."""
     return {name: term(name) for name in ("counterfactual", "changed", "reconstruction")}
 
 
 def way(name: str) -> str:
-    """A direction's name as HTML: "h1" and "Way 1", with what it is."""
+    """Return a direction's name as HTML ("h1" and "Way 1"), with its meaning."""
     return explained(said(plain_way(name), escape(name)), MEANINGS.get(name[:1], ""))
 
 
 def plain_way(name: str) -> str:
-    """A direction's name in plain words."""
+    """Return a direction's name in plain words."""
     if name == "rcsb":
         return OTHER["r"]
     return f"{OTHER.get(name[:1], 'Way')} {name[1:]}".strip()
 
 
-# What Gradio's own components say: by selector, in plain words and in the field's.
+# Texts of Gradio's own components by CSS selector, in plain words and in the field's.
 WRITTEN = {
     "#overlay input[value=bb_lig] + span": ("What mattered", "BB-LIG"),
     "#overlay input[value=cells] + span": ("Parts", "Cells"),
@@ -170,7 +170,7 @@ WRITTEN = {
     "#region-method input[value=rcsb] + span": ("Drawn anew", "White box: bridge (RCSB)"),
     "#sweep:not(.busy)": ("Play", "Sweep"),
 }
-TOUR = (  # what to look at, and what to say of it
+TOUR = (  # CSS selectors of what the tour points at, and its texts
     ("#strip", "Open a picture, or choose one of the examples. Nothing leaves this server."),
     (
         "#direction-g",

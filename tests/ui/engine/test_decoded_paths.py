@@ -3,206 +3,217 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from gcd_core.errors import GCDError
 from gcd_core.ui.engine import decoded_paths as module
 from gcd_core.ui.engine.decoded_paths import DecodedPath, KeptPaths, Paths
-from gcd_core.ui.engine.jobs import FairQueue
+from gcd_core.ui.engine.jobs import JobQueue
 from tests.ui.waiting import wait_for
 
 
-def test_a_wanted_path_jumps_the_line():
-    order, go_on = [], threading.Event()
+class Decoder:
+    """Decodes paths once it may, and notes the order."""
 
-    def make(name, cancel):
-        order.append(name)
-        assert go_on.wait(30)
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.go_on = threading.Event()
+
+    def __call__(self, name: str, cancel: object) -> DecodedPath:
+        self.order.append(name)
+        assert self.go_on.wait(30)
         return DecodedPath(name, "")
 
-    paths = Paths(make, ["g", "h1", "h2", "h3"], FairQueue()).join()
-    wait_for(lambda: order == ["g"])
-    waiting = threading.Thread(target=paths.wanted, args=("h3",))
-    waiting.start()
-    wait_for(lambda: paths._waiting[0] == "h3")
-    go_on.set()
-    waiting.join(30)
-    wait_for(lambda: paths.finished)
-    assert order[:2] == ["g", "h3"] and sorted(order[2:]) == ["h1", "h2"]
+
+@pytest.fixture
+def decoder() -> Iterator[Decoder]:
+    decoder = Decoder()
+    yield decoder
+    decoder.go_on.set()
 
 
-def test_a_path_that_fails_says_so_to_those_who_wait():
+@pytest.fixture
+def queue() -> JobQueue:
+    return JobQueue("paths", seats=1)
+
+
+def begun(queue: JobQueue, make: Callable, *names: str, kept: bool = False) -> Paths:
+    """Paths in the queue, with one session that looks on."""
+    paths = Paths(make, [*names], kept=kept)
+    queue.submit(paths)
+    return paths.join()
+
+
+def asking(paths: Paths, name: str) -> tuple[threading.Thread, list]:
+    """A thread that waits for a path, and what it is told; returns once it waits."""
+    told, waits = [], threading.Event()
+
+    def ask() -> None:
+        try:
+            for _ in paths.awaited(name):
+                waits.set()
+            told.append(paths.get(name))
+        except GCDError as error:
+            told.append(str(error))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert waits.wait(30)
+    return thread, told
+
+
+def test_a_wanted_path_jumps_the_line(queue: JobQueue, decoder: Decoder) -> None:
+    paths = begun(queue, decoder, "g", "h1", "h2", "h3")
+    wait_for(lambda: decoder.order == ["g"])
+    thread, told = asking(paths, "h3")
+    decoder.go_on.set()
+    thread.join(30)
+    assert told == ["h3"] and paths.wait(30) and paths.finished and paths.ready == 4
+    assert decoder.order == ["g", "h3", "h1", "h2"]
+
+
+def test_a_path_that_fails_says_so_to_those_who_wait(queue: JobQueue) -> None:
     def make(name, cancel):
         raise ZeroDivisionError
 
-    paths = Paths(make, ["g"], FairQueue()).join()
-    with pytest.raises(GCDError, match="could not be decoded"):
+    paths = begun(queue, make, "g")
+    with pytest.raises(GCDError, match="The path along g could not be decoded"):
         paths.wanted("g")
     assert paths.finished
 
 
-def test_who_waits_for_a_shared_path_and_leaves_is_told():
-    held, go_on = threading.Event(), threading.Event()
-
-    def make(name, cancel):
-        held.set()
-        assert go_on.wait(30)
-        return DecodedPath(name, "")
-
-    paths = Paths(make, ["g", "h1"], FairQueue(), kept=True).join()
-    assert held.wait(30)
-    answers = []
-
-    def wait() -> None:
-        with pytest.raises(GCDError, match="Another image was opened"):
-            paths.wanted("h1")
-        answers.append("left")
-
-    waiting = threading.Thread(target=wait)
-    waiting.start()
-    wait_for(lambda: paths._waiting[0] == "h1")
+def test_who_waits_for_a_shared_path_and_leaves_is_told(queue: JobQueue, decoder: Decoder) -> None:
+    paths = begun(queue, decoder, "g", "h1", kept=True)
+    thread, told = asking(paths, "h1")
     paths.leave()
-    waiting.join(30)
-    assert answers == ["left"]
-    go_on.set()
+    thread.join(30)
+    assert told == [module.IMAGE_LEFT]
+    decoder.go_on.set()
     wait_for(lambda: paths.get("g"))
+    wait_for(lambda: queue.idle)
+    assert not paths.get("h1"), "it pauses while nobody looks on"
     assert paths.join().wanted("h1") == "h1"  # for whoever comes next
 
 
-def test_shared_paths_that_make_room_end_once_nobody_looks_on():
-    go_on = threading.Event()
-
-    def make(name, cancel):
-        assert go_on.wait(30)
-        return DecodedPath(name, "")
-
-    watched = Paths(make, ["g"], FairQueue(), kept=True).join()
-    forsaken = Paths(make, ["g"], FairQueue(), kept=True)
+def test_shared_paths_that_make_room_end_once_nobody_looks_on(
+    queue: JobQueue, decoder: Decoder
+) -> None:
+    watched = begun(queue, decoder, "g", kept=True)
+    forsaken = Paths(decoder, ["g"], kept=True)
+    queue.submit(forsaken)
     for paths in (watched, forsaken):
         paths.drop()
-    forsaken._thread.join(30)
-    assert not forsaken._thread.is_alive() and forsaken.finished
-    go_on.set()
+    assert forsaken.wait(30) and forsaken.finished and not watched.finished
+    decoder.go_on.set()
     assert watched.wanted("g") == "g"
 
 
-def test_kept_paths_are_shared_and_the_oldest_make_room():
-    def make() -> Paths:
-        return Paths(lambda name, cancel: DecodedPath(name, ""), ["g"], FairQueue(), kept=True)
-
+def test_kept_paths_are_shared_and_the_ones_used_longest_ago_make_room(
+    queue: JobQueue, decoder: Decoder
+) -> None:
+    decoder.go_on.set()
     kept = KeptPaths(most=100)
-    first = kept.join("first", 40, make)
-    assert kept.join("first", 40, make) is first
-    second = kept.join("second", 60, make)
-    assert kept.join("first", 40, make) is first and kept.join("second", 60, make) is second
-    third = kept.join("third", 30, make)
-    assert kept.join("second", 60, make) is second and kept.join("third", 30, make) is third
-    assert kept.join("first", 40, make) is not first
-    large = kept.join("large", 1000, make)  # larger than all the room there is
-    assert kept.join("large", 1000, make) is large
+
+    def join(key: str, size: int) -> Paths:
+        def make() -> Paths:
+            paths = Paths(decoder, ["g"], kept=True, size=size)
+            queue.submit(paths)
+            return paths
+
+        return kept.join(key, make)
+
+    first = join("first", 40)
+    assert join("first", 40) is first
+    second = join("second", 60)
+    assert join("second", 60) is second and join("first", 40) is first
+    third = join("third", 30)
+    assert join("first", 40) is first and join("third", 30) is third
+    assert join("second", 60) is not second
+    large = join("large", 1000)  # larger than all the room there is
+    assert join("large", 1000) is large
     for paths in (first, second, third, large):
         assert paths.wanted("g") == "g"
 
 
-def test_paths_whose_visitor_left_leave_the_line_at_once() -> None:
-    turns, go_on, held = FairQueue(), threading.Event(), threading.Event()
-
-    def make(name, cancel):
-        held.set()
-        assert go_on.wait(30)
-        return DecodedPath(name, "")
-
-    first = Paths(make, ["g"], turns).join()
-    assert held.wait(30)
-    others = [Paths(make, ["g", "h1"], turns).join() for _ in range(4)]
-    wait_for(lambda: len(turns._line) == 4)
-    leaver = others[-1]
-    asked = threading.Thread(target=others[0].wanted, args=("g",))
-    asked.start()
-    wait_for(lambda: others[0]._asked)
-    assert others[0].before[0] == 1 and leaver.before[0] == 4
+def test_paths_whose_visitor_left_leave_the_line_at_once(queue: JobQueue, decoder: Decoder) -> None:
+    begun(queue, decoder, "g")
+    others = [begun(queue, decoder, "g", "h1") for _ in range(4)]
+    *stay, leaver = others
+    thread, _ = asking(stay[1], "g")
+    assert [paths.before[0] for paths in others] == [2, 1, 3, 4]
     leaver.leave()
-    assert leaver.before[0] == 1, "it only has to be told that it may go"
-    go_on.set()
-    leaver._thread.join(30)
-    assert not leaver._thread.is_alive() and not leaver.ready
-    asked.join(30)
-    for paths in (first, *others[:-1]):
-        wait_for(lambda paths=paths: paths.finished)
+    assert leaver.wait(30) and leaver.state == "cancelled" and leaver.before[0] == 0
+    decoder.go_on.set()
+    thread.join(30)
+    assert all(paths.wait(30) for paths in stay) and not leaver.ready
 
 
-def test_what_is_kept_from_before_needs_no_turn() -> None:
-    turns, go_on = FairQueue(), threading.Event()
+def test_of_several_images_those_go_first_of_which_fewest_are_ready(
+    queue: JobQueue, decoder: Decoder
+) -> None:
+    def named(image: str) -> Callable:
+        return lambda name, cancel: decoder(image + name, cancel)
 
-    def make(name, cancel):
-        assert go_on.wait(30)
-        return DecodedPath(name, "")
+    one = begun(queue, named("1"), "g", "h1", "h2")
+    two = begun(queue, named("2"), "g", "h1", "h2")
+    decoder.go_on.set()
+    assert one.wait(30) and two.wait(30)
+    assert decoder.order == ["1g", "2g", "1h1", "2h1", "1h2", "2h2"]
 
-    busy = Paths(make, ["g"], turns).join()
-    wait_for(lambda: turns._taken)
+
+def test_what_is_kept_from_before_needs_no_turn(queue: JobQueue, decoder: Decoder) -> None:
+    busy = begun(queue, decoder, "g")
     kept = {"g": DecodedPath("kept g", ""), "h2": DecodedPath("kept h2", "")}
-    paths = Paths(make, ["g", "h1", "h2"], turns, find=kept.get).join()
+    paths = Paths(decoder, ["g", "h1", "h2"], find=kept.get)
+    queue.submit(paths)
+    paths.join().take_found()
     assert paths.wanted("g") == "kept g" and paths.wanted("h2") == "kept h2"
     assert paths.get("h1") is None and not paths.finished
-    go_on.set()
+    decoder.go_on.set()
     assert paths.wanted("h1") == "h1" and busy.wanted("g") == "g"
 
+
+def test_where_the_disk_cannot_be_read_paths_are_decoded(queue: JobQueue, decoder: Decoder) -> None:
     def broken(name):
         raise OSError("no disk")
 
-    assert Paths(make, ["g"], turns, find=broken).join().wanted("g") == "g"
+    decoder.go_on.set()
+    paths = Paths(decoder, ["g"], find=broken)
+    queue.submit(paths)
+    paths.join()
+    with pytest.raises(OSError, match="no disk"):
+        paths.take_found()
+    assert paths.wanted("g") == "g"
 
 
-def test_who_waits_hears_at_once_and_again_who_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gcd_core.ui.engine.decoded_paths.REPORT_SECONDS", 0.01)
-    turns, go_on = FairQueue(), threading.Event()
-
-    def make(name, cancel):
-        assert go_on.wait(30)
-        return DecodedPath(name, "")
-
-    busy = Paths(make, ["g"], turns).join()
-    wait_for(lambda: turns._taken)
-    paths = Paths(make, ["g"], turns).join()
-    wait_for(lambda: turns._line)
+def test_who_waits_hears_at_once_and_again_who_goes_first(
+    queue: JobQueue, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REPORT_SECONDS", 0.01)
+    busy = begun(queue, decoder, "g")
+    paths = begun(queue, decoder, "g")
     told = []
     for before in paths.awaited("g"):
         told.append(before)
         if len(told) == 3:
-            go_on.set()
+            decoder.go_on.set()
     assert len(told) >= 3 and told[0] == (1, None) and paths.get("g") == "g"
-    assert [*paths.awaited("g")] == [] and not paths._asked
-    wait_for(lambda: busy.finished)
+    assert [*paths.awaited("g")] == [] and busy.wait(30)
 
 
-def test_who_waits_long_behind_others_is_told_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns, go_on = FairQueue(), threading.Event()
-
-    def make(name, cancel):
-        assert go_on.wait(30)
-        return DecodedPath(name, "")
-
+def test_who_waits_long_behind_others_is_told_how_long(
+    queue: JobQueue, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "MAX_WAIT_SECONDS", 0.0)
-    busy = Paths(make, ["g"], turns).join()
-    wait_for(lambda: turns._taken)
-    ahead = Paths(make, ["g"], turns).join()
-    wait_for(lambda: len(turns._line) == 1)
-    last = Paths(make, ["g", "h1"], turns).join()
-    wait_for(lambda: len(turns._line) == 2)
-
-    def ask() -> None:
-        with pytest.raises(GCDError, match="Another image"):
-            ahead.wanted("no such")
-
-    asked = threading.Thread(target=ask)
-    asked.start()
-    wait_for(lambda: ahead._asked)
+    busy, ahead = begun(queue, decoder, "g"), begun(queue, decoder, "g")
+    last = begun(queue, decoder, "g", "h1")
+    thread, told = asking(ahead, "g")
     with pytest.raises(GCDError, match=r"2 pictures of others are prepared first. Try again in a"):
         last.wanted("g")
-    go_on.set()  # the one before the last is not many
+    decoder.go_on.set()  # the one before the last is not many
     monkeypatch.setattr(module, "MAX_WAIT_SECONDS", 30.0)
-    assert last.wanted("g") == "g"
-    ahead.leave()
-    asked.join(30)
-    assert busy.get("g")
+    assert last.wanted("g") == "g" and busy.wait(30)
+    thread.join(30)
+    assert told == ["g"]

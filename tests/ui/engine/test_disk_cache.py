@@ -107,7 +107,7 @@ def test_examples_are_prepared_while_nobody_waits(
     monkeypatch.setattr(service, "IDLE_CHECK_SECONDS", 0.01)
     visitors = Visitors(domain, stored=stored)
     try:
-        visitors.preparation.start()
+        visitors.service.examples.prepare()
         # 3 examples, each opened, and with 5 paths of one label and 9 of the other
         wait_for(lambda: len(list(stored.folder.glob("*.safetensors"))) == 3 * (1 + 5 + 9))
     finally:
@@ -121,7 +121,7 @@ def test_nothing_is_prepared_that_could_cost_money(domain: FakeDomain, stored: D
     domain.classifier.remote = True
     visitors = Visitors(domain, stored=stored)
     try:
-        visitors.preparation.start()
-        assert domain.classifier.queries == 0 and visitors.preparation._thread is None
+        visitors.service.examples.prepare()
+        assert domain.classifier.queries == 0 and visitors.service.context.background.idle
     finally:
         visitors.close()

@@ -90,9 +90,9 @@ session.open_example(0)
 wait_for_paths(session)
 moved = session.image.sliders.move({"g": 1.0, "h1": 1.0}) is not None
 search = session.start_search(domain.search.changed(n_samples=64))
-search.ended.wait(120)
+search.wait(120)
 print(json.dumps({"asked": spaces.ASKED, "moved": moved, "search": search.state,
-                  "paths": session.image.paths.ready, "message": search.message}))
+                  "paths": session.image.paths.ready, "message": search.error}))
 visitors.close()
 '''
 

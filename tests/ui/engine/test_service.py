@@ -42,8 +42,8 @@ def test_everything_works_where_each_call_has_a_process_of_its_own(
             and session.image.sliders.move({"g": 1.0, "h1": 1.0}) is not None
         )
         search = session.start_search(domain.search.changed(n_samples=64))
-        assert search.ended.wait(120) and search.state == "done", search.message
-        session.use(search.label, session.sets.keep(search.label, "found", search.directions))
+        assert search.wait(120) and search.state == "done", search.error
+        session.use(search.label, session.sets.keep(search.label, "found", search.result))
         assert session.image.sliders.move({"g": 1.0}) is not None
     finally:
         visitors.close()

@@ -13,7 +13,6 @@ import torch
 
 from gcd_core.errors import GCDError
 from gcd_core.ui.engine import worker as module
-from gcd_core.ui.engine.jobs import Prefetcher
 from gcd_core.ui.engine.worker import Compute, Urgency, limit_torch_threads
 
 PATIENCE = 30
@@ -235,49 +234,6 @@ def test_handlers_leave_the_cores_to_the_networks():
     finally:
         compute.close()
         torch.set_num_threads(before)
-
-
-def test_foresight_takes_turns_and_the_newest_of_each_visitor_counts():
-    ahead, order, done, begin = Prefetcher(), [], threading.Event(), threading.Event()
-
-    def held() -> Iterator[None]:
-        assert begin.wait(PATIENCE)
-        yield
-
-    def steps(name: str, count: int) -> Iterator[None]:
-        for _ in range(count):
-            order.append(name)
-            yield
-        if name == "last":
-            done.set()
-
-    ahead.follow("door", held())
-    ahead.follow("one", steps("stale", 3))
-    ahead.follow("two", steps("two", 2))
-    ahead.follow("one", steps("one", 2))
-    ahead.follow("three", steps("last", 3))
-    begin.set()
-    assert done.wait(PATIENCE)
-    ahead.close()
-    assert order == ["one", "two", "last", "one", "two", "last", "last"]
-
-
-def test_foresight_that_fails_harms_no_other(caplog: pytest.LogCaptureFixture):
-    ahead, done = Prefetcher(), threading.Event()
-
-    def broken() -> Iterator[None]:
-        raise ZeroDivisionError
-        yield
-
-    def good() -> Iterator[None]:
-        done.set()
-        yield
-
-    ahead.follow("one", broken())
-    ahead.follow("two", good())
-    assert done.wait(PATIENCE)
-    ahead.close()
-    assert "ahead failed" in caplog.text
 
 
 def test_what_is_alike_and_waits_is_worked_off_together(compute: Compute) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 
@@ -22,10 +20,7 @@ def walked(session: Session, count: int = 3, direction: str = "g") -> BatchWalk:
 
 
 def finished(wall: BatchWalk) -> BatchWalk:
-    end = time.monotonic() + 60
-    while wall.state == "running" and time.monotonic() < end:
-        wall.changed_since(wall.changes, 1.0)
-    assert wall.state != "running"
+    assert wall.wait(60) and not wall.running
     return wall
 
 
@@ -55,7 +50,9 @@ def test_the_other_directions_are_tried_too(session: Session) -> None:
 
 def test_where_answers_cost_only_what_was_asked_for_is_walked(session: Session) -> None:
     classifier = session.service.domain.classifier
-    session.image.paths.stop()
+    if session.image.paths is not None:
+        session.image.paths.cancel()
+        assert session.image.paths.wait(30)
     classifier.budget = classifier.queries + 10
     queries = classifier.queries
     with pytest.raises(GCDError, match="budget"):
@@ -68,11 +65,22 @@ def test_where_answers_cost_only_what_was_asked_for_is_walked(session: Session) 
 
 def test_it_is_cancelled_and_the_visitors_leaving_cancels_it(session: Session) -> None:
     wall = walked(session, 3)
-    wall.cancel.set()
+    wall.cancel()
     assert finished(wall).state == "cancelled"
     session.wall = walked(session, 3)
     session.close()
     assert finished(session.wall).state == "cancelled"
+
+
+def test_a_visitor_has_one_walk_at_a_time(session: Session) -> None:
+    domain = session.service.domain
+    task = ["0"], [domain.load_image(domain.examples[0])], session.directions, "g", session.label
+    first = start_batch_walk(session.service, *task, owner="somebody")
+    with pytest.raises(GCDError, match="running already: cancel it first"):
+        start_batch_walk(session.service, *task, owner="somebody")
+    other = start_batch_walk(session.service, *task, owner="another")
+    first.cancel()
+    assert finished(other).state == "done" and finished(first).state == "cancelled"
 
 
 def test_what_cannot_be_walked_is_refused(session: Session) -> None:
@@ -90,9 +98,9 @@ def test_what_cannot_be_walked_is_refused(session: Session) -> None:
 
 
 def test_a_failure_is_told_in_a_sentence(session: Session, monkeypatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **hooks: object) -> None:
         raise GCDError("The classifier is away.")
 
     monkeypatch.setattr(session.service, "toward", fail)
     wall = finished(walked(session, 2))
-    assert wall.state == "failed" and wall.message == "The classifier is away."
+    assert wall.state == "failed" and wall.error == "The classifier is away."

@@ -117,11 +117,11 @@ def test_a_search_in_one_domain_waits_for_one_in_another(visitors: Visitors, bes
     first = ours.start_search(settings.changed(n_samples=4096))
     wait_for(lambda: first.state == "running")
     second = theirs.start_search(settings.changed(n_samples=64))
-    assert second.state == "waiting" and theirs.service.searches.place(second) == 1
+    assert second.state == "waiting" and second.place == 1
     visitors.forget("a")
     wait_for(lambda: second.state != "waiting")
-    theirs.service.searches.cancel(second)
-    assert second.ended.wait(60)
+    second.cancel()
+    assert second.wait(60)
 
 
 def test_closing_one_domain_leaves_the_other_working(visitors: Visitors, tmp_path: Path):

@@ -44,7 +44,7 @@ def test_examples_share_paths_and_own_images_do_not(visitors: Visitors, service:
 def test_leaving_an_own_image_stops_its_paths(own: Session):
     paths = own.image.paths
     own.open_example(0)
-    assert paths._cancel.is_set()
+    assert paths.finished and paths.cancelled.is_set()
 
 
 def test_back_at_the_bundled_directions_nothing_is_prepared_anew(own: Session):
@@ -71,23 +71,23 @@ def test_an_image_that_is_being_opened_is_waited_for(
 ):
     session, service = visitors.session("somebody"), visitors.service
     session.open_example(0)
-    held = AnswerServer(service.open_example)
-    monkeypatch.setattr(service, "open_example", held)
+    held = Held(service.examples.open)
+    monkeypatch.setattr(service.examples, "open", held)
     opening, _ = in_thread(session.open_example, 1)
     assert held.called.wait(30)
-    waiting, answers = in_thread(session.open_next)
-    assert session.open_now().example == 0 and waiting.is_alive()
+    waiting, answers = in_thread(session.open_next, "")
+    assert session.open_now("").example == 0 and waiting.is_alive()
     held.go_on.set()
     opening.join(30), waiting.join(30)
     assert answers == [session.image] and session.image.example == 1
-    monkeypatch.setattr(service, "open_example", held := AnswerServer(service.open_upload))
+    monkeypatch.setattr(service.examples, "open", held := Held(service.open_upload))
     opening, failed = in_thread(session.open_example, 2)  # which is no upload
     assert held.called.wait(30)
-    waiting, answers = in_thread(session.open_next)
+    waiting, answers = in_thread(session.open_next, "")
     held.go_on.set()
     opening.join(30), waiting.join(30)
     assert isinstance(failed[0], TypeError) and "could not be opened" in str(answers[0])
-    assert session.open_next() is session.image and session.image.example == 1
+    assert session.open_next("") is session.image and session.image.example == 1
 
 
 def test_another_label_has_its_own_directions(session: Session):
@@ -123,17 +123,17 @@ def test_a_foreign_image_is_opened_with_a_warning_and_the_domains_own_without(
     )  # it still works if the visitor insists
 
 
-class AnswerServer:
+class Held:
     """Lets a function begin in one thread only when told, and says when it is called."""
 
     def __init__(self, function) -> None:
         self.function, self.called, self.go_on = function, threading.Event(), threading.Event()
 
-    def __call__(self, *args):
+    def __call__(self, *args, **options):
         if not self.called.is_set():  # the first call waits, later ones pass it
             self.called.set()
             assert self.go_on.wait(30)
-        return self.function(*args)
+        return self.function(*args, **options)
 
 
 def in_thread(function, *args) -> tuple[threading.Thread, list]:
@@ -159,7 +159,7 @@ def test_of_two_images_opened_at_once_the_later_is_shown(
     domain, session = service.domain, visitors.session("somebody")
     images = [domain.load_image(file) for file in domain.examples]
     domain.off_distribution = calibrate(domain, torch.cat(images * 10), torch.cat(images * 10))
-    held = AnswerServer(getattr(service, step))
+    held = Held(getattr(service, step))
     monkeypatch.setattr(service, step, held)
     thread, answers = in_thread(session.open_image, images[0], "first.png", "Of the first only.")
     assert held.called.wait(30)
@@ -180,7 +180,7 @@ def test_of_two_images_opened_at_once_the_later_is_shown(
     assert session.image.sliders.move({"g": 1.0}) is not None
     wait_for_paths(session)
     assert torch.allclose(session.image.paths.get("g").images[12], images[1][0], atol=1e-4)
-    assert len(service._paths) == 1
+    assert service.context.paths.idle, "nothing is decoded of the first one"
 
 
 def test_another_label_meanwhile_keeps_the_upload_and_its_score(
@@ -190,7 +190,7 @@ def test_another_label_meanwhile_keeps_the_upload_and_its_score(
     domain, session = service.domain, visitors.session("somebody")
     images = [domain.load_image(file) for file in domain.examples]
     domain.off_distribution = calibrate(domain, torch.cat(images * 10), torch.cat(images * 10))
-    held = AnswerServer(service.decode)
+    held = Held(service.decode)
     monkeypatch.setattr(service, "decode", held)
     thread, answers = in_thread(session.open_image, images[0], "mine.png")
     assert held.called.wait(30)
@@ -206,14 +206,14 @@ def test_an_image_that_comes_after_its_visitor_left_is_not_kept(
 ):
     service, session = visitors.service, visitors.session("somebody")
     image = service.domain.load_image(service.domain.examples[1])
-    held = AnswerServer(service.decode)
+    held = Held(service.decode)
     monkeypatch.setattr(service, "decode", held)
     thread, answers = in_thread(session.open_image, image, "mine.png")
     assert held.called.wait(30)
     visitors.forget("somebody")
     held.go_on.set()
     thread.join(30)
-    assert answers == [None] and session.image is None and not service._paths
+    assert answers == [None] and session.image is None and not len(service.context.paths)
 
 
 def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
@@ -221,8 +221,8 @@ def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
 ):
     service = visitors.service
     one, other = visitors.session("one"), visitors.session("other")
-    held = AnswerServer(service._walk)
-    monkeypatch.setattr(service, "_walk", held)
+    held = Held(service.walk)
+    monkeypatch.setattr(service, "walk", held)
     one.open_example(0), other.open_example(0)  # the other one keeps the paths going
     thread, answers = in_thread(one.image.sliders.to_flip, "g", 0.25)
     assert held.called.wait(30)
@@ -244,17 +244,17 @@ def test_there_is_one_search_at_a_time_and_it_goes_on_from_a_cancelled_one(sessi
     wait_for(lambda: first.sampled)
     with pytest.raises(GCDError, match="running already"):
         session.start_search(settings)
-    service.searches.cancel(first)
-    assert first.ended.wait(30) and first.samples is not None
+    first.cancel()
+    assert first.wait(30) and first.samples is not None
     again = session.start_search(settings.changed(n_samples=64, lam=2.0))
     assert again.samples is first.samples
-    service.searches.cancel(again)
-    assert again.ended.wait(30)
+    again.cancel()
+    assert again.wait(30)
     for other in (settings.changed(seed=1), settings.changed(radius=1.0)):
         search = session.start_search(other)
         assert search.samples is None or search.samples.question != first.samples.question
-        service.searches.cancel(search)
-        assert search.ended.wait(30)
+        search.cancel()
+        assert search.wait(30)
 
 
 def test_a_search_before_opening_is_refused(visitors: Visitors):

@@ -10,7 +10,6 @@ import torch
 
 from gcd_core.classifiers.base import BudgetExceeded
 from gcd_core.errors import GCDError
-from gcd_core.ui import frames as module
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import LINE_POINTS, alpha_grid, rounded
 from gcd_core.ui.session.registry import Visitors
@@ -99,13 +98,6 @@ def test_a_stale_move_is_dropped(session: Session, monkeypatch: pytest.MonkeyPat
     assert answers["third"] is image.sliders.current
 
 
-def test_only_so_many_frames_are_kept(session: Session, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "FRAMES_KEPT", 3)
-    for i in range(1, 8):
-        session.image.sliders.move({"g": 0.1 * i, "h1": 1.0})
-    assert len(session.image.sliders._frames) == 3
-
-
 def test_the_neighbours_of_a_position_are_decoded_ahead(session: Session):
     image = session.image
     wait_for_paths(session)
@@ -157,31 +149,14 @@ def test_nothing_is_decoded_ahead_where_that_costs_queries(
             assert classifier.queries == queries + 1
 
 
-def test_the_picture_at_rest_is_kept_and_full(session: Session, monkeypatch: pytest.MonkeyPatch):
-    image = session.image
-    monkeypatch.setattr(module, "FRAMES_KEPT", 4)
-    rest = image.sliders.current
-    for i in range(1, 8):
-        image.sliders.move({"g": 0.1 * i, "h1": 1.0})
-    assert image.sliders.move({}) is rest
-
-
-def test_large_pictures_are_kept_by_their_size(session: Session, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(session.service.ahead, "follow", lambda *_: None)
-    monkeypatch.setattr(module, "FRAME_BYTES_KEPT", 3 * 128 * 128 * 4)
-    for i in range(1, 8):
-        session.image.sliders.move({"g": 0.1 * i, "h1": 1.0})
-    assert len(session.image.sliders._frames) == 3
-
-
 def test_a_decoded_path_takes_the_place_of_what_was_drawn_live(
     visitors: Visitors, service: ModelService, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(service.domain.generator, "live_solver", "distilled", raising=False)
     session = visitors.session("somebody")
     hold, alpha = threading.Event(), alpha_grid(6.0)[-3]
-    walk = service._walk
-    monkeypatch.setattr(service, "_walk", lambda *args: hold.wait(30) and walk(*args))
+    walk = service.walk
+    monkeypatch.setattr(service, "walk", lambda *args, **by: hold.wait(30) and walk(*args, **by))
     monkeypatch.setattr(service, "in_turn", lambda urgency, function, *args: function(*args))
     session.open_example(0)
     assert session.image.sliders.move({"g": alpha}).live
@@ -201,7 +176,7 @@ def test_a_frame_of_an_image_that_was_left_is_not_kept(session: Session):
         session.image.sliders.current,
     )
     session.open_example(1)
-    assert not moves._keep(frame, {"g": 1.0}, ticket) and len(moves._frames) == 0
+    assert not moves._keep(frame, {"g": 1.0}, ticket) and {"g": 1.0} not in moves._frames
     assert moves.move({"g": 1.0}) is None and session.image.sliders.alphas == {}
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
 from gcd_core.errors import Cancelled, GCDError
+from gcd_core.ui.engine.jobs import Job
+from gcd_core.ui.session.regions import Regions, Tried
 from gcd_core.ui.session.session import Session
 from tests.ui.fakes import SIZE
 from tests.ui.waiting import wait_for_paths
@@ -23,23 +26,56 @@ LUNGS = box(30, 104, 18, 112)
 CORNER = box(0, 20, 0, 20)
 
 
-def silent(done: int, total: int) -> None:
-    pass
+def attempt(regions: Regions, mask: torch.Tensor, method: str = "gcd") -> Tried:
+    """What comes of a region, waited for."""
+    return regions.start(mask, method).ended.result(30)
+
+
+def followed(job: Job) -> list[tuple[int, int]]:
+    """What is told of a job until it ends, as far as one is quick enough to hear it."""
+    told, seen = [], 0
+    while job.running:
+        seen = job.changed_since(seen, 30)
+        told.append(job.progress)
+    return told
+
+
+@pytest.fixture
+def held(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    """Walks inside a region that wait until they may go on."""
+    held = Held(session.service.in_batches)
+    monkeypatch.setattr(session.service, "in_batches", held)
+    yield held
+    held.go_on.set()
+
+
+class Held:
+    """A function that waits until it may go on, where it is about a region."""
+
+    def __init__(self, function: Callable) -> None:
+        self.function, self.called, self.go_on = function, threading.Event(), threading.Event()
+
+    def __call__(self, *args: object, **options: object) -> object:
+        if "region" in options:  # the paths of the image go on
+            self.called.set()
+            assert self.go_on.wait(30)
+        return self.function(*args, **options)
 
 
 def test_a_region_that_the_classifier_reads_flips_and_one_that_it_does_not_cannot(
     session: Session,
 ) -> None:
-    image = session.image
-    told: list[tuple[int, int]] = []
-    inside = image.regions.attempt(LUNGS, lambda *done: told.append(done))
-    assert inside.path.flipped and told and told[-1][1] == len(session.names) + 1
-    outside = image.regions.attempt(CORNER, silent)
+    job = session.image.regions.start(LUNGS)
+    told = followed(job)
+    inside = job.ended.result(30)
+    assert inside.path.flipped and told == sorted(told)
+    assert told[-1][1] == len(session.names) + 1
+    outside = attempt(session.image.regions, CORNER)
     assert not outside.path.flipped and outside.asked == session.names
-    assert [tried.name for tried in image.regions.kept] == ["Region 1", "Region 2"]
-    for tried in image.regions.kept:
+    assert [tried.name for tried in session.image.regions.kept] == ["Region 1", "Region 2"]
+    for tried in session.image.regions.kept:
         kept = tried.path.images[:, :, ~tried.mask]
-        source = image.opened.image[:, :, ~tried.mask].expand_as(kept)
+        source = session.image.opened.image[:, :, ~tried.mask].expand_as(kept)
         assert torch.equal(kept, source)
     assert inside.share == pytest.approx(74 * 94 / SIZE**2)
 
@@ -49,7 +85,7 @@ def test_the_suggested_region_holds_what_the_classifier_reads(session: Session) 
     mask = image.regions.suggest(image.sliders.path_now("g"))
     assert 0.2 < mask.float().mean() < 0.4
     assert (mask & LUNGS).sum() / mask.sum() > 0.8
-    assert image.regions.attempt(mask, silent).path.flipped
+    assert attempt(session.image.regions, mask).path.flipped
 
 
 @pytest.mark.parametrize(
@@ -58,33 +94,27 @@ def test_the_suggested_region_holds_what_the_classifier_reads(session: Session) 
 def test_a_mask_that_does_not_fit_costs_nothing(session: Session, mask: torch.Tensor) -> None:
     queries = session.service.domain.classifier.queries
     with pytest.raises(GCDError, match="region"):
-        session.image.regions.attempt(mask, silent)
+        attempt(session.image.regions, mask)
     assert session.service.domain.classifier.queries == queries and not session.image.regions.kept
 
 
-def test_it_is_cancelled_and_another_image_ends_it(session: Session) -> None:
+def test_it_is_cancelled_and_another_image_ends_it(session: Session, held: Held) -> None:
     regions = session.image.regions
     for end in (regions.cancel, lambda: session.open_example(1)):
-        begun, go_on, outcome = threading.Event(), threading.Event(), []
-
-        def progress(*_: int, begun=begun, go_on=go_on) -> None:
-            begun.set()
-            assert go_on.wait(30)
-
-        def work(progress=progress, outcome=outcome) -> None:
-            with pytest.raises(Cancelled):
-                regions.attempt(CORNER, progress)
-            outcome.append("cancelled")
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        assert begun.wait(30)
+        held.called.clear(), held.go_on.clear()
+        job = regions.start(CORNER)
+        assert held.called.wait(30)
         with pytest.raises(GCDError, match="being tried already"):
-            regions.attempt(LUNGS, silent)
-        end()
-        go_on.set()
-        thread.join(30)
-        assert outcome == ["cancelled"] and not regions.kept
+            regions.start(LUNGS)
+        ending = threading.Thread(target=end)
+        ending.start()
+        if end == regions.cancel:
+            ending.join(30)
+        held.go_on.set()  # the image that is opened needs the thread that computes
+        with pytest.raises(Cancelled):
+            job.ended.result(30)
+        ending.join(30)
+        assert job.state == "cancelled" and not regions.kept
     assert session.image.regions is not regions and session.image.regions.kept == []
 
 
@@ -93,10 +123,10 @@ def test_a_classifier_that_costs_is_asked_along_g_alone(session: Session) -> Non
     wait_for_paths(session)
     classifier.budget = classifier.queries + 5
     with pytest.raises(GCDError, match="budget"):
-        session.image.regions.attempt(CORNER, silent)
+        attempt(session.image.regions, CORNER)
     classifier.budget = classifier.queries + 1000
     before = classifier.queries
-    tried = session.image.regions.attempt(CORNER, silent)
+    tried = attempt(session.image.regions, CORNER)
     assert tried.asked == ["g"] and classifier.queries - before <= 30
 
 
@@ -105,14 +135,14 @@ def test_the_bridge_changes_a_region_where_there_is_one(session: Session, monkey
     with monkeypatch.context() as patch:
         patch.setattr(type(domain), "bridge", None)
         with pytest.raises(GCDError, match="has no bridge"):
-            regions.attempt(LUNGS, silent, "rcsb")
+            regions.start(LUNGS, "rcsb")
     with pytest.raises(GCDError, match="not by 'paint'"):
-        regions.attempt(LUNGS, silent, "paint")
-    told: list[tuple[int, int]] = []
-    inside = regions.attempt(LUNGS, lambda *done: told.append(done), "rcsb")
+        regions.start(LUNGS, "paint")
+    job = regions.start(LUNGS, "rcsb")
+    told, inside = followed(job), job.ended.result(30)
     assert inside.path.counterfactual_flips and inside.asked == ["rcsb"]
-    assert told == [(i + 1, 6) for i in range(6)]
-    assert not regions.attempt(CORNER, silent, "rcsb").path.counterfactual_flips
+    assert told == sorted(told) and told[-1] == (6, 6)
+    assert not attempt(regions, CORNER, "rcsb").path.counterfactual_flips
     for tried in regions.kept:
         kept = tried.path.images[:, :, ~tried.mask]
         assert torch.equal(kept, session.image.opened.image[:, :, ~tried.mask].expand_as(kept))
@@ -120,18 +150,21 @@ def test_the_bridge_changes_a_region_where_there_is_one(session: Session, monkey
     wait_for_paths(session)
     classifier.budget = classifier.queries + 10
     with pytest.raises(GCDError, match="budget"):
-        regions.attempt(LUNGS, silent, "rcsb")
+        regions.start(LUNGS, "rcsb")
 
 
-def test_the_bridge_is_cancelled_between_two_steps(session: Session) -> None:
-    regions = session.image.regions
-    told: list[tuple[int, int]] = []
+def test_the_bridge_is_cancelled_between_two_steps(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    regions, told, report = session.image.regions, [], Job.report
 
-    def progress(*done: int) -> None:
+    def noted(job: Job, done: tuple[int, int]) -> None:
+        report(job, done)
         told.append(done)
         if done[0] == 3:
             regions.cancel()
 
+    monkeypatch.setattr(Job, "report", noted)
     with pytest.raises(Cancelled):
-        regions.attempt(LUNGS, progress, "rcsb")
-    assert len(told) == 3 and not regions.kept
+        attempt(regions, LUNGS, "rcsb")
+    assert told == [(1, 6), (2, 6), (3, 6)] and not regions.kept

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import queue
-import threading
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -17,7 +15,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from gcd_core.bridge.paths import bridge_of
 from gcd_core.domains.opening import Domain
-from gcd_core.errors import Cancelled, GCDError
+from gcd_core.errors import GCDError
 from gcd_core.images.drawing import difference, overlay, to_pil
 from gcd_core.images.limits import ImageError
 from gcd_core.method.region import check_region
@@ -33,7 +31,8 @@ from gcd_core.ui.views.payload import label_names, verdict
 from gcd_core.ui.views.vocabulary import way
 
 MAX_MASK_LENGTH = 400_000  # letters of a mask's data address
-OUTLINE = torch.tensor([0.25, 0.85, 1.0])
+WITH_MASK = "gcd.withMask"  # the script's function that sends what is painted
+OUTLINE = torch.tensor([0.25, 0.85, 1.0])  # red, green, blue, of a region's border
 PAINTER = (
     ("brush", "Brush", "Paint where the picture may change"),
     ("eraser", "Eraser", "Take away from what is painted"),
@@ -218,36 +217,21 @@ class RegionPanel(Tab):
         """
         session, image = self._image(request)
         marked = self._reader.mask(mask_file(mask), self.size)
-        news: queue.Queue[tuple[int, int]] = queue.Queue()
-        outcome: list[Tried | Exception] = []
-
-        def work() -> None:
-            try:
-                outcome.append(image.regions.attempt(marked, lambda *done: news.put(done), method))
-            except Exception as error:  # told below, to who waits
-                outcome.append(error)
-
-        thread = threading.Thread(target=work, name="region", daemon=True)
-        thread.start()
-        while thread.is_alive():
-            try:
-                done, total = news.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            detail = f"step {done + 1} of {total} at most"
-            yield (
-                gr.skip(),
-                charts.meter(done / total, "Trying the region", detail)
-                + self._cards(session, image),
-            )
-        result = outcome[0]
-        if isinstance(result, Cancelled):
+        job, seen = image.regions.start(marked, method), 0
+        while job.running:
+            now = job.changed_since(seen, 1.0)
+            if now != seen and job.running and job.progress is not None:
+                done, total = job.progress
+                detail = f"step {done + 1} of {total} at most"
+                bar = charts.meter(done / total, "Trying the region", detail)
+                yield gr.skip(), bar + self._cards(session, image)
+            seen = now
+        if job.state != "done":
             yield gr.skip(), self._cards(session, image)
+            if job.error:
+                raise GCDError(job.error)
             return
-        if isinstance(result, Exception):
-            yield gr.skip(), self._cards(session, image)
-            raise result
-        numbers = region_numbers(image, result)
+        numbers = region_numbers(image, job.result)
         yield (
             numbers | {"regions": [region_numbers(image, tried) for tried in image.regions.kept]},
             self._cards(session, image),
