@@ -255,8 +255,5 @@ Object.assign(window.gcd, (() => {
       true
     );
 
-  // The side of what the generator draws, in pixels, once a film is there.
-  const side = () => films.values().next().value?.size;
-
-  return { setUp, film, redraw, sweep, side };
+  return { setUp, film, redraw, sweep };
 })());

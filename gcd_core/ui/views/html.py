@@ -142,7 +142,8 @@ def pictures(session: Session, panel: MapPanel | None = None) -> str:
     probability, place = sliders.current.probabilities[image.index], list(sliders.alphas.items())
     about = escape("\n".join(caption(domain, image.label, probability, place)))
     return session.sent_pictures.only_new(
-        f'<div class="gcd-pictures n{len(figures)}" data-address="{escape(address_of(image))}" '
+        f'<div class="gcd-pictures n{len(figures)}" data-side="{image.opened.image.shape[-1]}" '
+        f'data-address="{escape(address_of(image))}" '
         f'data-about="{about}" style="--shape: {image.opened.aspect:.4f}">'
         f"{''.join(figures)}</div>"
     )
