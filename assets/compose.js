@@ -234,7 +234,7 @@ Object.assign(window.gcd, (() => {
 
   // The opened picture, by the element that shows it; null until that has it.
   let source = null;
-  const opened = image => {
+  const sourcePicture = image => {
     const address = image.getAttribute('src');
     if (source?.address === address) return source;
     if (!image.complete || !image.naturalWidth) {
@@ -290,5 +290,5 @@ Object.assign(window.gcd, (() => {
     return change;
   };
 
-  return { cells, planesAt, opened, composed, changes };
+  return { cells, planesAt, sourcePicture, composed, changes };
 })());

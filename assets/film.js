@@ -25,7 +25,7 @@ Object.assign(window.gcd, (() => {
   // Brings the opened picture to where it is put together, so that the first move does not wait.
   const prepare = film => {
     const [image, opened] = shown();
-    const source = image && opened && gcd.opened(opened);
+    const source = image && opened && gcd.sourcePicture(opened);
     if (source) gcd.composed(gcd.planesAt(film, place(film, 0)), source, image);
   };
 
@@ -159,7 +159,7 @@ Object.assign(window.gcd, (() => {
   const draw = () => {
     const { film, alpha } = playing;
     const [image, opened] = shown();
-    const source = image && opened && gcd.opened(opened);
+    const source = image && opened && gcd.sourcePicture(opened);
     if (!source) return;
     const at = place(film, alpha);
     const planes = gcd.planesAt(film, at);
