@@ -46,7 +46,7 @@ Object.assign(window.gcd, (() => {
       if (!playing) prepare(films.get(name));
     };
     watch('value', load);
-    if (props.value) load();
+    return load(); // done once it can be played
   };
 
   // The two points next to a position, and how much the second of them counts.

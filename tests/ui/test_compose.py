@@ -49,11 +49,7 @@ MOVE = """alpha => {
     input.value = alpha;
     input.dispatchEvent(new Event('input', { bubbles: true }));
 }"""
-LOADED = """film => new Promise(done => {
-    gcd.film('g', { value: film }, () => {});
-    const wait = () => (gcd.side() ? done() : setTimeout(wait, 10));
-    wait();
-})"""
+LOADED = "film => gcd.film('g', { value: film }, () => {})"
 PLAYED = "#pictures .changed canvas.film"
 AS_PNG = "canvas => canvas.toDataURL('image/png')"
 
