@@ -1,6 +1,7 @@
 // A decoded path played by the browser: while a slider moves along one direction, the picture, the
 // map and the numbers follow at the display's rate, blended between the two decoded points next to
-// it. Once the slider rests, the server is told, and draws that place itself.
+// it (compose.js puts the picture together). Once the slider rests, the server is told, and draws
+// that place itself.
 
 Object.assign(window.gcd, (() => {
   const REST = 160; // milliseconds without a move, after which the server is told
@@ -15,11 +16,17 @@ Object.assign(window.gcd, (() => {
     threshold = level;
   };
 
-  const bitmap = async sheet => {
-    const image = new Image();
-    image.src = `data:image/webp;base64,${sheet}`;
-    await image.decode();
-    return image;
+  // The two elements that show the changed and the opened picture.
+  const shown = () => [
+    document.querySelector('#pictures figure.changed .frame > img'),
+    document.querySelector('#pictures img.source'),
+  ];
+
+  // Brings the opened picture to where it is put together, so that the first move does not wait.
+  const prepare = film => {
+    const [image, opened] = shown();
+    const source = image && opened && gcd.sourcePicture(opened);
+    if (source) gcd.composed(gcd.planesAt(film, place(film, 0)), source, image);
   };
 
   // A direction's film comes, or goes with the image that it was of.
@@ -30,11 +37,16 @@ Object.assign(window.gcd, (() => {
       films.delete(name);
       if (!props.value) return;
       const loaded = JSON.parse(props.value);
-      const [pictures, maps] = await Promise.all([bitmap(loaded.pictures), bitmap(loaded.maps)]);
-      if (mine === newest) films.set(name, { ...loaded, name, pictures, maps });
+      const levels = sheet => sheet && gcd.cells(sheet, loaded);
+      const [maps, lost, ...offsets] = await Promise.all(
+        [loaded.maps, loaded.lost, ...loaded.offsets].map(levels)
+      );
+      if (mine !== newest) return;
+      films.set(name, { ...loaded, name, offsets, maps, lost });
+      if (!playing) prepare(films.get(name));
     };
     watch('value', load);
-    if (props.value) load();
+    return load(); // done once it can be played
   };
 
   // The two points next to a position, and how much the second of them counts.
@@ -49,74 +61,48 @@ Object.assign(window.gcd, (() => {
   };
   const between = (values, { i, j, share }) => values[i] + (values[j] - values[i]) * share;
 
-  // A canvas over the picture of a frame; it goes when the server's next picture comes.
-  const canvasOver = (image, size) => {
-    let canvas = image.nextElementSibling;
-    if (!canvas?.matches('canvas')) {
-      canvas = document.createElement('canvas');
-      canvas.setAttribute('aria-hidden', 'true');
-      image.after(canvas);
-    }
-    if (canvas.width !== size) canvas.width = canvas.height = size;
-    return canvas.getContext('2d', { willReadFrequently: true });
+  // What is played lies over the picture of a frame; it goes when the server's next picture comes.
+  const over = (image, layer) => {
+    layer.className = 'film';
+    layer.setAttribute('aria-hidden', 'true');
+    if (layer.parentNode !== image.parentNode) image.after(layer);
   };
 
-  const blend = (context, film, sheet, { i, j, share }) => {
-    const { size, columns } = film;
-    const cell = (index, opacity) => {
-      context.globalAlpha = opacity;
-      const [x, y] = [(index % columns) * size, Math.floor(index / columns) * size];
-      context.drawImage(sheet, x, y, size, size, 0, 0, size, size);
-    };
-    cell(i, 1);
-    if (share) cell(j, share);
-    context.globalAlpha = 1;
-  };
-
-  const scratch = document.createElement('canvas');
-  const pixels = (size, draw) => {
-    scratch.width = scratch.height = size;
-    const context = scratch.getContext('2d', { willReadFrequently: true });
-    draw(context);
-    return context.getImageData(0, 0, size, size);
-  };
-
-  // Levels of a map, 0 to 255, laid over the source in their colours.
-  const colour = (context, source, levels, size) => {
+  // The map's levels in their colours, over the opened picture.
+  const mapped = document.createElement('canvas');
+  const colour = (image, source, levels, size) => {
     const opacity = Number(document.querySelector('#opacity input[type=range]')?.value ?? 0.6);
-    const heat = pixels(size, () => {});
-    for (let k = 0; k < levels.length; k++) {
-      const [r, g, b, strength] = colours[levels[k]];
-      heat.data.set([r, g, b, strength * opacity], 4 * k);
-    }
-    scratch.getContext('2d').putImageData(heat, 0, 0);
-    context.drawImage(source, 0, 0, size, size);
-    context.drawImage(scratch, 0, 0);
+    if (mapped.width !== size) mapped.width = mapped.height = size;
+    const context = mapped.getContext('2d', { willReadFrequently: true });
+    const heat = context.createImageData(size, size);
+    const scale = new Uint8ClampedArray(colours.flatMap(([r, g, b, strength]) => [r, g, b, strength * opacity]));
+    const [words, pixels] = [scale, heat.data].map(bytes => new Uint32Array(bytes.buffer));
+    for (let k = 0; k < levels.length; k++) pixels[k] = words[levels[k]];
+    context.putImageData(heat, 0, 0);
+    if (mapped.parentNode === image.parentNode) return;
+    over(image, mapped);
+    over(image, source.image.cloneNode());
   };
 
-  const drawMap = (film, at, source, changed) => {
+  const drawMap = (film, at, source, planes) => {
     const figure = document.querySelector('#pictures figure.map');
     const kind = document.querySelector('#overlay input:checked')?.value;
     const image = figure?.querySelector('img');
     if (!figure || !image) return;
     figure.classList.toggle('behind', kind === 'cells');
     if (kind === 'cells') return; // asks the classifier
-    const { size } = film;
+    const { size, maps } = film;
     const levels = new Uint8ClampedArray(size * size);
     if (kind === 'bb_lig') {
-      const { data } = pixels(size, context => blend(context, film, film.maps, at));
-      for (let k = 0; k < levels.length; k++) levels[k] = data[4 * k];
+      const [i, j] = [at.i * levels.length, at.j * levels.length];
+      for (let k = 0; k < levels.length; k++) levels[k] = maps[i + k] + (maps[j + k] - maps[i + k]) * at.share;
     } else {
-      const before = pixels(size, context => context.drawImage(source, 0, 0, size, size)).data;
-      const after = changed.getImageData(0, 0, size, size).data;
       const full = Math.max(between(film.differences, at), 1e-6);
-      for (let k = 0; k < levels.length; k++) {
-        let sum = 0;
-        for (let c = 0; c < 3; c++) sum += after[4 * k + c] - before[4 * k + c];
-        levels[k] = 127.5 * (1 + sum / (3 * 255 * full));
-      }
+      gcd.changes(planes, source).forEach((change, k) => {
+        levels[k] = 127.5 * (1 + change / full);
+      });
     }
-    colour(canvasOver(image, size), source, levels, size);
+    colour(image, source, levels, size);
   };
 
   // Numbers as the server writes them.
@@ -149,7 +135,7 @@ Object.assign(window.gcd, (() => {
     const note = figure.querySelector('figcaption .note');
     if (note) note.textContent = `${bar.querySelector('.words b').textContent} ${percent(p)}`;
     const title = figure.querySelector('figcaption b[data-moved]');
-    if (title) title.innerHTML = gcd.caption(alpha === 0 ? 'reconstruction' : flips ? 'counterfactual' : 'changed');
+    if (title) title.innerHTML = gcd.caption(alpha === 0 ? (film.lost ? 'unchanged' : 'reconstruction') : flips ? 'counterfactual' : 'changed');
     return p;
   };
 
@@ -172,16 +158,15 @@ Object.assign(window.gcd, (() => {
 
   const draw = () => {
     const { film, alpha } = playing;
-    const figure = document.querySelector('#pictures figure.changed');
-    const image = figure?.querySelector('.frame > img');
-    const source = document.querySelector('#pictures img.source');
-    if (!image || !source) return;
+    const [image, opened] = shown();
+    const source = image && opened && gcd.sourcePicture(opened);
+    if (!source) return;
     const at = place(film, alpha);
-    const changed = canvasOver(image, film.size);
-    blend(changed, film, film.pictures, at);
-    drawMap(film, at, source, changed);
+    const planes = gcd.planesAt(film, at);
+    over(image, gcd.composed(planes, source, image));
+    drawMap(film, at, source, planes);
     drawBars(film, at);
-    drawCurve(film, alpha, drawCaption(figure, film, alpha, at));
+    drawCurve(film, alpha, drawCaption(image.closest('figure'), film, alpha, at));
   };
 
   const tell = () => {

@@ -12,7 +12,8 @@ Object.assign(window.gcd, (() => {
 
   const stage = () => document.querySelector('#stage');
   const painting = () => Boolean(stage()?.classList.contains('painting'));
-  const size = () => document.querySelector('#pictures img.source')?.naturalWidth || 128;
+  // The generator's, whatever the picture's own size is.
+  const size = () => Number(document.querySelector('#pictures .gcd-pictures')?.dataset.side) || 128;
 
   const fit = () => {
     if (mask.width === size()) return;

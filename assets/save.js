@@ -1,7 +1,7 @@
 // Any picture or chart as a PNG of its own, with what it shows written below it.
 
 (() => {
-  const SIDE = 640; // pixels of a saved picture's width
+  const SIDE = 640; // pixels of a saved picture's width, at least
   const LINE = 20; // of a line below it
   const DRAWN = ['stroke', 'stroke-width', 'stroke-dasharray', 'fill', 'font', 'opacity', 'text-anchor'];
 
@@ -27,24 +27,27 @@
     return canvas;
   };
 
-  // What lies in a frame, from the bottom up, as large as the original and not as zoomed.
+  // What lies in a frame, from the bottom up, with all pixels that it has and not as zoomed.
   const ofFrame = (frame, lines) => {
-    const box = frame.getBoundingClientRect();
-    const height = Math.round((SIDE * box.height) / box.width);
+    const layers = [...frame.querySelectorAll(':scope > img, :scope > canvas')];
+    const sizes = layers.map(layer => [layer.naturalWidth ?? layer.width, layer.naturalHeight ?? layer.height]);
+    const [own, tall] = sizes.sort((a, b) => b[0] - a[0])[0] ?? [0, 0];
+    const width = Math.max(SIDE, own);
+    const seen = (width * frame.clientHeight) / frame.clientWidth;
+    const height = own === width && Math.abs(tall - seen) < 0.02 * seen ? tall : Math.round(seen);
     const cut = frame.querySelector('.before');
     const share = cut ? parseFloat(getComputedStyle(frame).getPropertyValue('--at') || '50') / 100 : 1;
     return canvasOf(
-      SIDE,
+      width,
       height,
       context => {
-        for (const layer of frame.querySelectorAll(':scope > img, :scope > canvas'))
-          context.drawImage(layer, 0, 0, SIDE, height);
+        for (const layer of layers) context.drawImage(layer, 0, 0, width, height);
         const before = cut?.querySelector('img');
         if (!before) return;
         context.save();
-        context.rect(0, 0, SIDE * share, height);
+        context.rect(0, 0, width * share, height);
         context.clip();
-        context.drawImage(before, 0, 0, SIDE, height);
+        context.drawImage(before, 0, 0, width, height);
         context.restore();
       },
       lines

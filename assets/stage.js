@@ -10,18 +10,29 @@ Object.assign(window.gcd, (() => {
 
   const place = () => {
     const room = 1 - view.zoom; // the farthest that a corner may go
-    view.x = Math.min(0, Math.max(room, view.x));
-    view.y = Math.min(0, Math.max(room, view.y));
+    for (const side of ['x', 'y'])
+      view[side] = room > 0 ? room / 2 : Math.min(0, Math.max(room, view[side]));
     for (const [name, value] of [['--zoom', view.zoom], ['--x', `${100 * view.x}%`], ['--y', `${100 * view.y}%`]])
       pictures.style.setProperty(name, value);
     pictures.classList.toggle('zoomed', view.zoom > 1);
   };
 
   // Zooms so that what lies at a point of a frame, 0 to 1, stays there.
-  const zoomTo = (zoom, px = 0.5, py = 0.5) => {
-    zoom = Math.min(MOST, Math.max(1, zoom));
+  const zoomTo = (zoom, px = 0.5, py = 0.5, least = 1, most = MOST) => {
+    zoom = Math.min(most, Math.max(least, zoom));
     const ratio = zoom / view.zoom;
     Object.assign(view, { zoom, x: px - (px - view.x) * ratio, y: py - (py - view.y) * ratio });
+    place();
+  };
+
+  // One pixel of the opened picture on one of the page's, none of them between two.
+  const zoomToPixels = () => {
+    const image = pictures?.querySelector('img.source');
+    if (!image?.naturalWidth) return;
+    const [width, height] = ['width', 'height'].map(side => parseFloat(getComputedStyle(image)[side]));
+    const zoom = image.naturalWidth / width;
+    zoomTo(zoom, 0.5, 0.5, zoom, zoom);
+    Object.assign(view, { x: Math.round(view.x * width) / width, y: Math.round(view.y * height) / height });
     place();
   };
 
@@ -47,7 +58,7 @@ Object.assign(window.gcd, (() => {
     );
     element.addEventListener('dblclick', event => {
       const frame = frameOf(event);
-      if (frame) zoomTo(view.zoom > 1 ? 1 : 2.5, ...spot(event, frame));
+      if (frame) zoomTo(view.zoom === 1 ? 2.5 : 1, ...spot(event, frame));
     });
     element.addEventListener('pointerdown', event => {
       const frame = frameOf(event);
@@ -134,6 +145,7 @@ Object.assign(window.gcd, (() => {
     closer: () => zoomTo(view.zoom * 1.5),
     farther: () => zoomTo(view.zoom / 1.5),
     whole: () => zoomTo(1),
+    pixels: zoomToPixels,
     window: button => {
       const box = button.closest('.gcd-window');
       box.querySelector('[name=level]').value = 128;

@@ -134,7 +134,7 @@ Object.assign(window.gcd, (() => {
 
   // The first visit's tour begins once there is something to see.
   const begin = element => {
-    if (kept.get('gcd-tour') || document.body.dataset.toured) return;
+    if (kept.get('gcd-tour') || 'toured' in document.body.dataset) return;
     if (!element.querySelector('figure')) return;
     document.body.dataset.toured = '';
     setTimeout(() => show(0), 600);

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gcd_core.errors import Cancelled, GCDError
     from gcd_core.generators import load_generator
     from gcd_core.generators.base import Latent
+    from gcd_core.images.picture import Picture
     from gcd_core.method.attribution import Attribution, bb_lig, explain_path
     from gcd_core.method.directions import Direction, DirectionSet, load_directions
     from gcd_core.method.search import Found, Progress, Samples, find_directions
@@ -28,6 +29,7 @@ _HOME = {
     "gcd_core.errors": ("Cancelled", "GCDError"),
     "gcd_core.generators": ("load_generator",),
     "gcd_core.generators.base": ("Latent",),
+    "gcd_core.images.picture": ("Picture",),
     "gcd_core.method.attribution": ("Attribution", "bb_lig", "explain_path"),
     "gcd_core.method.directions": ("Direction", "DirectionSet", "load_directions"),
     "gcd_core.method.search": ("Found", "Progress", "Samples", "find_directions"),
@@ -46,6 +48,7 @@ __all__ = [
     "GCDError",
     "Latent",
     "Path",
+    "Picture",
     "Progress",
     "Samples",
     "Settings",

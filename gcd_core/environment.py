@@ -16,6 +16,7 @@ FRAMES = "'self' https://huggingface.co https://*.huggingface.co https://*.hf.sp
 # A description completes the sentence "GCD_... is ...; give ..." of a value that cannot be used.
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT, description="a whole number of 1 or more")]
 Count0 = Annotated[int, Field(ge=0, le=MAX_COUNT, description="a whole number of 0 or more")]
+Side = Annotated[int, Field(ge=1, le=4096, description="a whole number from 1 to 4096")]
 Switch = Annotated[bool, Field(description="1 or 0")]
 Gpus = Annotated[float, Field(ge=0, le=1024, description="the GPUs of a search, such as 0.5")]
 # Visible ASCII without the comma and the semicolon, either of which would end the header's list.
@@ -38,6 +39,8 @@ class Environment(BaseSettings):
     ----------
     cache : pathlib.Path or None
         Folder of what is kept on disk between runs.
+    max_side : int
+        Pixels of the longest side that is kept of a picture.
     trust_code : bool
         Whether a domain from the hub may run code, and send images elsewhere.
     ray_address : str or None
@@ -79,6 +82,7 @@ class Environment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
     cache: Path | None = None
+    max_side: Side = 1024
     trust_code: Switch = False
     ray_address: str | None = None
     ray_gpus: Gpus = 0.0

@@ -57,6 +57,7 @@ class CodeClassifier:
 
     def __init__(self, generator: LinearGenerator, logit: Callable[[Tensor], Tensor]) -> None:
         self.generator, self.function, self.queries = generator, logit, 0
+        self.size = generator.image_size
         self.fail_after = math.inf
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ class LinearDomain:
     oracle = None
     alpha_max = 3.0
     walk_points = 7
-    counterfactual, margin = SMALLEST, MARGIN
+    counterfactual, margin, detail = SMALLEST, MARGIN, "decoded"
     search = Settings(radius=2.0, n_samples=64, n_h=2, solver="ddim", steps=5, antithetic=False)
 
     def __init__(

@@ -30,6 +30,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {
         "cache": ("/a", Path("/a")),
+        "max_side": ("512", 512),
         "trust_code": ("1", True),
         "ray_address": ("ray://a:1", "ray://a:1"),
         "ray_gpus": ("0.5", 0.5),

@@ -11,10 +11,11 @@ from torch import Tensor
 from gcd_core.bridge.bridge import Bridge
 from gcd_core.bridge.rcsb import Progress, Steering, steer, white_box
 from gcd_core.errors import Cancel, GCDError
+from gcd_core.method.composition import compose
 from gcd_core.method.counterfactual import SMALLEST, WHOLE, check_counterfactual
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.models import Models
-from gcd_core.method.perturbation import ask, check_image, check_label
+from gcd_core.method.perturbation import Answers, ask, check_image, check_label
 from gcd_core.method.region import check_region
 from gcd_core.method.walk import Path, bisect_along, path_of
 
@@ -182,7 +183,13 @@ def rcsb_many(
         alphas = torch.linspace(0, 1, n) * (1.0 if upward[i] else -1.0) + 0.0  # no -0.0
         source = sources[i : i + 1]
         answers = ask(domain, mixtures(torch.full((n,), i), alphas), source, label)
-        path = path_of(domain, label, NAME, source, probability, alphas, [answers], None)
-        own = masks[i % len(masks)][None]
-        paths.append(replace(path, choice=SMALLEST, margin=margin, region=own))
-    return [replace(path, choice=choice) for path in bisect_along(domain, paths, mixtures)]
+        composition = compose(source, None, masks[i % len(masks)][None])
+        path = path_of(domain, label, NAME, composition, probability, alphas, [answers], None)
+        paths.append(replace(path, choice=SMALLEST, margin=margin))
+
+    def answers_at(which: Tensor, alphas: Tensor) -> list[Answers]:
+        images = mixtures(which, alphas).split(1)
+        asked = zip(which.tolist(), images, strict=True)
+        return [ask(domain, image, sources[i : i + 1], label) for i, image in asked]
+
+    return [replace(path, choice=choice) for path in bisect_along(domain, paths, answers_at)]

@@ -14,6 +14,7 @@ from gcd_core.checks import check_at_least
 from gcd_core.cli.options import (
     add_common,
     add_counterfactual,
+    add_detail,
     bar,
     check_margin,
     check_writable,
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="g, h1, w1, ..., several with commas, ways (g and every w), or all (default: g)",
     )
     add_counterfactual(parser)
+    add_detail(parser)
     add_region(parser)
     add_method(parser)
     parser.add_argument(
@@ -214,6 +216,7 @@ def in_parts(
         margin=args.margin,
         with_cells=args.cells,
         region=prepared_region(domain, read_region(args.region)),
+        detail=args.detail,
         steering=steering,
     )
     ways = 1 if steering else len(chosen)
@@ -246,7 +249,8 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
     best = {kind: best_of(figures, kind) for kind in "hw"}
     print(
         f"{settings['label']!r} on {figures[first]['n']} images of {settings['images']}; "
-        f"counterfactual: {settings['counterfactual']}, margin {settings['margin']:g}"
+        f"counterfactual: {settings['counterfactual']}, margin {settings['margin']:g}, "
+        f"detail: {settings['detail']}"
     )
     print_figures(settings, evaluation, figures)
     for kind, name in best.items():
@@ -264,6 +268,7 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
         "direction": first,
         "counterfactual": settings["counterfactual"],
         "margin": settings["margin"],
+        "detail": settings["detail"],
         **figures[first],
         **{f"best_{kind}": name for kind, name in best.items()},
         "diversity": diversity,
@@ -297,7 +302,7 @@ def print_figures(
 ) -> None:
     """Print each direction's figures, and those of the other counterfactual and of the maps."""
     columns = ["flip_rate", "oracle_flip_rate", "manifold_lpips", "manifold_ratio", "alpha"]
-    columns += ["lpips", "l1", "gini_bb_lig", "gini_difference", "completeness_error"]
+    columns += ["lpips", "l1", "fine_power", "gini_bb_lig", "gini_difference", "completeness_error"]
     columns += ["cout"] if settings["cout"] else []
     columns += ["region"] if settings["region"] else []
     rows = [{"direction": name, **own} for name, own in figures.items()]

@@ -15,6 +15,7 @@ from gcd_core.bridge.rcsb import Steering
 from gcd_core.cli.options import (
     add_common,
     add_counterfactual,
+    add_detail,
     bar,
     check_margin,
     check_readable,
@@ -36,6 +37,7 @@ from gcd_core.domains.cautions import cautions, unreproduced
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import difference, overlay, save_gif, save_png, to_pil
+from gcd_core.images.picture import Picture
 from gcd_core.images.reading import (
     NOT_A_RADIOGRAPH,
     looks_like_photograph,
@@ -56,7 +58,8 @@ from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
 from gcd_core.wording import percent
 
-SWEEP = 256  # side of the animation's frames, that what stands below them can be read
+SWEEP = 256  # pixels of the animation's longer side at least, so that its captions can be read
+LARGEST_SWEEP = 512  # and at most
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--direction", default="g", help="g, h1, h2, ... (default: g)")
     parser.add_argument("--label", help="what to explain (default: what the directions are for)")
     add_counterfactual(parser)
+    add_detail(parser)
     add_region(parser)
     add_method(parser)
     parser.add_argument(
@@ -103,19 +107,19 @@ def main(args: argparse.Namespace) -> None:
         bridge_of(domain)
     if args.map == "cells":
         check_budget(domain.classifier, QUERIES)
-    image = domain.load_image(args.image)
+    picture = domain.load_picture(args.image)
     prepared = prepared_region(domain, wanted, picture_size(args.image))
-    region = region_of(domain, prepared, image, direction, label)
+    region = region_of(domain, prepared, picture, direction, label)
     args.out.mkdir(parents=True, exist_ok=True)
 
     steering = steering_of(args, domain.steering)
-    path = changed(args, domain, image, label, direction, region, steering)
+    path = changed(args, domain, picture, label, direction, region, steering)
     heat = explain_path(path, method="bb_lig")
     shown_heat = heat
     if args.map == "cells":
         shown_heat = explain_path(path, method="cells", classifier=domain.classifier)
-    write_pictures(args.out, domain, path, shown_heat)
-    warnings = warnings_about(domain, args.image, image) + cautions_about(domain, path)
+    write_pictures(args.out, domain, path, shown_heat, picture.bits)
+    warnings = warnings_about(domain, args.image, picture.view) + cautions_about(domain, path)
     warnings += unrepeatable(found)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -140,7 +144,7 @@ def main(args: argparse.Namespace) -> None:
 def changed(
     args: argparse.Namespace,
     domain: Domain,
-    image: Tensor,
+    picture: Picture,
     label: str,
     direction: Direction | None,
     region: Tensor | None,
@@ -152,7 +156,7 @@ def changed(
             assert region is not None  # `check_method` saw to it
             return rcsb(
                 domain,
-                image,
+                picture.view,
                 label,
                 region,
                 steering,
@@ -162,13 +166,14 @@ def changed(
             )
         return gcd_core.walk(
             domain,
-            image,
+            picture,
             direction,
             label=label,
             progress=moving(shown),
             choice=args.counterfactual,
             margin=args.margin,
             region=region,
+            detail=args.detail,
         )
 
 
@@ -184,19 +189,28 @@ def in_a_line(path: Path, result: dict[str, Any]) -> str:
     )
 
 
-def write_pictures(folder: FilePath, domain: Domain, path: Path, heat: Attribution) -> None:
-    """Write what a walk shows: source and counterfactual, difference, heat map, curve and sweep."""
-    counterfactual = path.counterfactual_image
-    to_pil(path.source).save(folder / "source.png")
-    index = path.counterfactual
+def write_pictures(
+    folder: FilePath, domain: Domain, path: Path, heat: Attribution, bits: int
+) -> None:
+    """Write what a walk shows, at the picture's own size.
+
+    Source and counterfactual (in 16 bits too where the file had more than 8), difference, heat map,
+    curve and sweep.
+    """
+    index, source = path.counterfactual, path.original
+    counterfactual = path.picture(index)
+    to_pil(source).save(folder / "source.png")
     place = [(path.direction_name, path.alphas[index].item())]
     lines = caption(domain, path.label, path.probabilities[index].item(), place)
     save_png(counterfactual, folder / "counterfactual.png", {"Description": ", ".join(lines)})
-    change = difference(counterfactual, path.source)
-    overlay(path.source, change).save(folder / "difference.png")
-    overlay(path.source, heat.map).save(folder / "heatmap.png")
-    frames, lines_of_each = path.images[path.is_walked], captions_of(domain, path)
-    save_gif(frames, folder / "sweep.gif", size=SWEEP, captions=lines_of_each)
+    about = {"Description": ", ".join(lines)}
+    if bits > 8:
+        save_png(counterfactual, folder / "counterfactual-16bit.png", about, bits)
+    overlay(source, difference(counterfactual, source)).save(folder / "difference.png")
+    overlay(source, heat.map).save(folder / "heatmap.png")
+    frames = [path.picture(k) for k in path.is_walked.nonzero().flatten().tolist()]
+    size = min(max(SWEEP, *source.shape[-2:]), LARGEST_SWEEP)
+    save_gif(frames, folder / "sweep.gif", size=size, captions=captions_of(domain, path))
     save_curve(path, folder / "curve.png")
     if path.region is not None:
         to_pil(path.region[:1].float()).save(folder / "region.png")
@@ -210,6 +224,8 @@ def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
         "direction": path.direction_name,
         "counterfactual": path.choice,
         "margin": path.margin,
+        "detail": path.detail,
+        "size": list(path.original.shape[-2:]),
         "flipped": path.counterfactual_flips,
         "alpha": path.alphas[index].item(),
         "probability": path.source_probability,
@@ -264,7 +280,8 @@ def cautions_about(domain: Domain, path: Path) -> list[str]:
     given = domain.label_info[path.label].given
     before = {}
     if given is not None:
-        before[given] = float(classifier.probability(classifier(path.source), given))
+        logits = classifier(path.source_for(classifier))
+        before[given] = float(classifier.probability(logits, given))
     found = cautions(domain.label_info, path.label, before, after)
     at_rest = (path.alphas == 0).nonzero().flatten()
     if len(at_rest):
@@ -284,7 +301,7 @@ def walk_report(
 ) -> Report:
     """The page about a walk's counterfactual; classifier and oracle are asked about the source."""
     index, classifier = path.counterfactual, domain.classifier
-    logits = classifier(path.source)
+    logits = classifier(path.source_for(classifier))
     after = dict(zip(path.labels, path.all_probabilities[index].tolist(), strict=True))
     return Report.of(
         domain,
@@ -292,8 +309,8 @@ def walk_report(
         path,
         heat.map,
         heat.completeness_error,
-        source=path.source,
-        changed=path.counterfactual_image,
+        source=path.original,
+        changed=path.picture(index),
         before=[classifier.probability(logits, label).item() for label in domain.labels],
         after=[after[label] for label in domain.labels],
         distance=path.distances[index].item(),
@@ -313,7 +330,7 @@ def opinions(domain: Domain, path: Path) -> tuple[float, float] | None:
     oracle = domain.oracle
     if oracle is None or path.label not in oracle.labels:
         return None
-    both = torch.cat([path.source, path.counterfactual_image])
+    both = torch.cat([path.source_for(oracle), path.asked(path.counterfactual, oracle)])
     before, after = oracle.probability(oracle(both), path.label).tolist()
     return before, after
 

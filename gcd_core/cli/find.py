@@ -10,6 +10,7 @@ from gcd_core.classifiers import BlackBox
 from gcd_core.cli.options import (
     StageBars,
     add_common,
+    add_detail,
     add_sampling,
     check_readable,
     check_writable,
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_region(parser, automatic=False)
     add_sampling(parser)
+    add_detail(parser)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -76,7 +78,7 @@ def main(args: argparse.Namespace) -> None:
     check_writable(args.out, args.json)
 
     domain = gcd_core.load_domain(args.domain, device=args.device)
-    image = domain.load_image(args.image)
+    image = domain.load_picture(args.image)
     region = args.region and painted_region(domain, args.region, picture_size(args.image))
     with StageBars() as bars:
         found = gcd_core.find_directions(
@@ -96,6 +98,7 @@ def main(args: argparse.Namespace) -> None:
             batch_size=args.batch_size,
             settle=args.settle,
             region=region,
+            detail=args.detail,
             progress=bars.update,
         )
     lam = domain.search.lam if args.lam is None else args.lam

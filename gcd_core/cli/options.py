@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
+from gcd_core.method.composition import DETAILS
 from gcd_core.method.counterfactual import CHOICES, SMALLEST, check_counterfactual
 from gcd_core.method.search import Progress
 
@@ -42,6 +43,16 @@ def add_counterfactual(parser: argparse.ArgumentParser) -> None:
         "--margin",
         type=float,
         help="how far beyond the threshold a convincing probability lies, 0 to 0.5",
+    )
+
+
+def add_detail(parser: argparse.ArgumentParser) -> None:
+    """Add the option of what is shown and asked about; left out, the domain's holds."""
+    parser.add_argument(
+        "--detail",
+        choices=DETAILS,
+        help="show the picture itself with the generator's change put in (source), or what the "
+        "generator decodes, as in the paper (decoded); default: the domain's",
     )
 
 

@@ -12,6 +12,7 @@ from gcd_core.cli.options import check_readable
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.images.mask import load_mask
+from gcd_core.images.picture import Picture
 from gcd_core.method.cells import QUERIES, check_budget
 from gcd_core.method.directions import Direction
 from gcd_core.method.region import (
@@ -133,11 +134,11 @@ def prepared_region(
 def region_of(
     domain: Domain,
     region: Region | Tensor | None,
-    image: Tensor,
+    image: Picture,
     direction: Direction | None,
     label: str,
 ) -> Tensor | None:
-    """The mask (S, S) of one image (1, C, S, S), an automatic one by a walk along a direction."""
+    """The mask (S, S) of one picture, an automatic one by a walk along a direction."""
     if isinstance(region, FreeFormRegion):
         return region.mask(domain.generator.image_size)
     if not isinstance(region, AutomaticRegion):
@@ -145,4 +146,4 @@ def region_of(
     if direction is None:
         raise GCDError(f"--region {AUTOMATIC} walks along a direction; give --directions FILE too.")
     path = walk(domain, image, direction, label)
-    return region.mask(domain.classifier, label, path.source, path.counterfactual_image)
+    return region.mask(domain.classifier, label, path.source, path.most_changed)

@@ -14,6 +14,7 @@ from gcd_core.distributed.cluster import connected, last_line
 from gcd_core.domains.opening import load_domain
 from gcd_core.environment import Environment
 from gcd_core.errors import Cancel, Cancelled, GCDError
+from gcd_core.images.picture import Picture
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.repeatability import with_repeatability
 from gcd_core.method.search import (
@@ -67,7 +68,9 @@ class Finder:
         self._domain = load_domain(domain)
         self._running = Running()
 
-    def find(self, image: Tensor, label: str, settings: Settings, resume: Samples | None) -> Ended:
+    def find(
+        self, image: Tensor | Picture, label: str, settings: Settings, resume: Samples | None
+    ) -> Ended:
         """Search an image (1, C, S, S)."""
         running = self._running
         try:
@@ -146,7 +149,7 @@ class RaySearches:
     def find(
         self,
         domain: str,
-        image: Tensor,
+        image: Tensor | Picture,
         label: str,
         settings: Settings,
         progress: Callable[[Progress], None],

@@ -20,6 +20,7 @@ from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.generators.weights import INDEX_SUFFIX
 from gcd_core.images.reading import FITS
+from gcd_core.method.composition import DETAILS
 from gcd_core.method.counterfactual import MARGIN, SMALLEST, check_counterfactual
 from gcd_core.method.settings import MIN_SETTINGS, Settings, check_radius, check_steps
 
@@ -61,7 +62,7 @@ STEERING: Keys = {"steps": int, "tau": float, "strength": float}
 BRIDGE: tuple[Keys, Keys] = ({"config": str, "weights": str | dict}, STEERING)
 WALK: tuple[Keys, Keys] = (
     {"alpha_max": float, "points": int},
-    {"counterfactual": str, "margin": float},
+    {"counterfactual": str, "margin": float, "detail": str},
 )
 LABEL: tuple[Keys, Keys] = (
     {"title": str, "negative": str, "positive": str},
@@ -329,6 +330,9 @@ def _walk_problems(section: Mapping[str, Any]) -> Iterator[str]:
         yield f"{where} needs a positive alpha_max, not {alpha}."
     if points is not None and points < 2:
         yield f"{where} needs 2 points at least, not {points}."
+    detail = _of_kind(section, "detail", str)
+    if detail is not None and detail not in DETAILS:
+        yield f"{where}: the detail is {' or '.join(DETAILS)}, not {detail!r}."
     choice, margin = _of_kind(section, "counterfactual", str), _of_kind(section, "margin", float)
     for asked in ((choice, MARGIN), (SMALLEST, margin)):
         if None not in asked:

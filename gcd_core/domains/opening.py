@@ -24,13 +24,16 @@ from gcd_core.domains.file import (
 )
 from gcd_core.domains.finding import find_domain
 from gcd_core.domains.sources import Source, inside
+from gcd_core.environment import Environment
 from gcd_core.errors import GCDError
 from gcd_core.generators import load_generator
 from gcd_core.generators.base import Generator, read_config
 from gcd_core.generators.device import choose_device
 from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.generators.weights import load_latent_statistics
+from gcd_core.images.picture import Picture, load_picture
 from gcd_core.images.reading import ImageSource, load_image
+from gcd_core.method.composition import SOURCE
 from gcd_core.method.counterfactual import MARGIN, SMALLEST
 from gcd_core.method.directions import DirectionSet, check_made_with, load_directions
 from gcd_core.method.off_distribution import OffDistribution, load_off_distribution
@@ -71,6 +74,9 @@ class Domain:
         Which point of a walk is the counterfactual by default.
     margin : float
         How far beyond the threshold a convincing probability lies by default, 0 to 0.5.
+    detail : {"source", "decoded"}
+        What images show by default: the source with the generator's change put in, or what the
+        generator decodes, as in the paper; see `Composition`.
     fit : {"stretch", "pad", "crop"}
         How an image that is no square becomes one, as of `load_image`.
     z_sem_statistics : tuple of Tensor (D,), or None
@@ -102,6 +108,7 @@ class Domain:
     device: str
     counterfactual: str = SMALLEST
     margin: float = MARGIN
+    detail: str = SOURCE
     fit: str = "stretch"
     notice: str = ""
     credit: str = ""
@@ -130,6 +137,26 @@ class Domain:
         """
         size, channels = self.generator.image_size, self.generator.channels
         return load_image(source, size, channels, self.fit)
+
+    def load_picture(self, source: ImageSource, max_side: int | None = None) -> Picture:
+        """Read an image with all its pixels; wherever an image is taken this may be given.
+
+        Parameters
+        ----------
+        source : str, Path, bytes, PIL image or binary file
+            As of `load_image`.
+        max_side : int, optional
+            The longest side that is kept, in pixels, up to 4,096; by default `GCD_MAX_SIDE`, or
+            1,024.
+
+        Raises
+        ------
+        GCDError
+            If the picture cannot be opened, or the limit is none.
+        """
+        size, channels = self.generator.image_size, self.generator.channels
+        most = Environment().max_side if max_side is None else max_side
+        return load_picture(source, size, channels, self.fit, most)
 
     def ready_directions(self, label: str) -> DirectionSet | None:
         """Return the ready-made directions of a label, or None if the domain ships none."""
@@ -205,6 +232,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         walk_points=table["walk"]["points"],
         counterfactual=table["walk"].get("counterfactual", SMALLEST),
         margin=float(table["walk"].get("margin", MARGIN)),
+        detail=table["walk"].get("detail", SOURCE),
         z_sem_statistics=open_statistics(folder, table["generator"], generator),
         off_distribution=open_calibration(folder, table, generator),
         fit=table.get("fit", "stretch"),

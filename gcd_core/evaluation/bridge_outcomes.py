@@ -18,7 +18,9 @@ from gcd_core.evaluation.outcomes import (
     Region,
     outcomes_of,
     regions_of,
+    views_of,
 )
+from gcd_core.images.picture import Picture
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.counterfactual import SMALLEST, WHOLE
 from gcd_core.method.directions import Direction
@@ -76,7 +78,7 @@ class BridgeOnBatches:
     def __call__(
         self,
         files: Sequence[str],
-        images: Tensor,
+        images: Tensor | Sequence[Tensor | Picture],
         first: int = 0,
     ) -> Evaluation:
         """As `DirectionsOnBatches.__call__`, of one direction, "rcsb".
@@ -84,7 +86,7 @@ class BridgeOnBatches:
         Its costs are those of the regions and of the steering; the bridge's own passes are not
         among the generator's evaluations.
         """
-        domain, cost = self.domain, Cost()
+        domain, cost, images = self.domain, Cost(), views_of(images)
         with cost.measure(domain):
             with torch.inference_mode():
                 masks = regions_of(

@@ -19,12 +19,15 @@ from gcd_core.evaluation.maps import MapOutcome, compare_maps, summarise_maps
 from gcd_core.evaluation.pairs import Seen, see
 from gcd_core.generators.base import Latent
 from gcd_core.generators.sampling import Sampling
+from gcd_core.images.picture import Picture
 from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.composition import resolve_detail, view_of
 from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.region import AutomaticRegion, FreeFormRegion
 from gcd_core.method.walk import Path, bisect, resolve_counterfactual, walk_many
+from gcd_core.training.reconstruction import fine_power
 
 Region = AutomaticRegion | FreeFormRegion
 NamedImages = Iterable[tuple[str, Tensor]]  # each (1, C, H, W), in [0, 1]
@@ -94,6 +97,8 @@ class Outcome:
         Where on the direction the counterfactual lies, signed.
     lpips, l1 : float
         Perceptual and mean absolute distance of counterfactual and source.
+    fine_power, source_power : float
+        Power of the counterfactual and of the source at a quarter to half of the sampling rate.
     reconstruction_lpips : float
         LPIPS of the source and itself encoded and decoded.
     manifold_lpips : float
@@ -128,6 +133,8 @@ class Outcome:
     alpha: float
     lpips: float
     l1: float
+    fine_power: float
+    source_power: float
     reconstruction_lpips: float
     manifold_lpips: float
     gini_bb_lig: float
@@ -187,6 +194,8 @@ class DirectionsOnBatches:
         Where the images may change, as of `walk`: one mask for all; for each image and direction
         the cells that an unconfined walk finds to matter most (part of the costs); or one drawn at
         random for each image.
+    detail : {"source", "decoded"}, optional
+        As of `walk`.
 
     Raises
     ------
@@ -204,7 +213,9 @@ class DirectionsOnBatches:
         margin: float | None = None,
         with_cells: bool = False,
         region: Tensor | Region | None = None,
+        detail: str | None = None,
     ) -> None:
+        self.detail = resolve_detail(domain, detail)
         self.choice, self.margin = resolve_counterfactual(domain, choice, margin)
         self.domain, self.directions, self.label = domain, directions, label
         self.with_cout, self.with_cells, self.region = with_cout, with_cells, region
@@ -213,13 +224,15 @@ class DirectionsOnBatches:
     def __call__(
         self,
         files: Sequence[str],
-        images: Tensor,
+        images: Tensor | Sequence[Tensor | Picture],
         first: int = 0,
     ) -> Evaluation:
-        """Measure images (N, C, H, W) in [0, 1] by their names; `first` is the first one's number.
+        """Measure images (N, C, S, S) in [0, 1], or pictures, by their names.
 
-        Free-form regions differ by this number.
+        `first` is the first one's number, by which free-form regions differ.
         """
+        sources = images
+        images = views_of(images)
         domain = self.domain
         encoding = Cost()
         with encoding.measure(domain):
@@ -233,13 +246,14 @@ class DirectionsOnBatches:
                 )
                 paths = walk_many(
                     domain,
-                    images,
+                    sources,
                     direction,
                     self.label,
                     latent,
                     choice=self.choice,
                     margin=self.margin,
                     regions=regions,
+                    detail=self.detail,
                 )
                 heats = [explain_path(path, method="bb_lig") for path in paths]
             others = _other_choices(domain, paths, direction, latent)
@@ -292,10 +306,7 @@ def regions_of(
         raise GCDError("An automatic region is found by a walk; give the direction.")
     paths = walk_many(domain, images, direction, label, latent)
     return torch.stack(
-        [
-            region.mask(domain.classifier, label, path.source, path.counterfactual_image)
-            for path in paths
-        ]
+        [region.mask(domain.classifier, label, path.source, path.most_changed) for path in paths]
     )
 
 
@@ -333,15 +344,18 @@ def outcomes_of(
     cost : Cost
         The comparison of the maps is added to it.
     """
-    sources = torch.cat([path.source for path in paths])
     found = counterfactuals_of(paths)
     maps: list[dict[str, MapOutcome] | None] = [None] * len(paths)
     if with_cells:
         with cost.measure(domain):
             maps = [compare_maps(domain.classifier, path) for path in paths]
     moved = domain.perceptual(found, _reconstruct(domain, found)).tolist()
-    label = paths[0].label
-    before = _oracle_probabilities(domain, sources, label)
+    before = [_oracle_probability(domain, path, None) for path in paths]
+    powers = [
+        (fine_power(path.counterfactual_image).item(), fine_power(path.source).item())
+        for path in paths
+    ]
+    rebuilt = [_reconstruction_lpips(domain, path) for path in paths]
     figures, of_others = (_counterfactual_figures(domain, each) for each in (paths, others))
     return [
         Outcome(
@@ -350,7 +364,9 @@ def outcomes_of(
             flipped=path.counterfactual_flips,
             oracle_before=before[i],
             **figures[i],
-            reconstruction_lpips=path.distances[path.alphas.abs().argmin()].item(),
+            fine_power=powers[i][0],
+            source_power=powers[i][1],
+            reconstruction_lpips=rebuilt[i],
             manifold_lpips=moved[i],
             gini_bb_lig=metrics.gini(heat.map),
             gini_difference=metrics.gini(explain_path(path, method="difference").map),
@@ -369,7 +385,7 @@ def outcomes_of(
 def _counterfactual_figures(domain: Domain, paths: Sequence[Path]) -> list[dict[str, Any]]:
     """What `Outcome` and `OtherOutcome` both say of each path's counterfactual."""
     found = counterfactuals_of(paths)
-    after = _oracle_probabilities(domain, found, paths[0].label)
+    after = [_oracle_probability(domain, path, path.counterfactual) for path in paths]
     l1 = metrics.mean_absolute_error(found, torch.cat([path.source for path in paths]))
     return [
         {
@@ -383,12 +399,26 @@ def _counterfactual_figures(domain: Domain, paths: Sequence[Path]) -> list[dict[
     ]
 
 
-def _oracle_probabilities(domain: Domain, images: Tensor, label: str) -> list[float | None]:
-    """What the oracle says of images; None of each where no oracle knows the label."""
+def _oracle_probability(domain: Domain, path: Path, point: int | None) -> float | None:
+    """What the oracle says of a path's point, or of its source; None where it knows no label."""
     oracle = domain.oracle
-    if oracle is None or label not in oracle.labels:
-        return [None] * len(images)
-    return oracle.probability(oracle(images), label).tolist()
+    if oracle is None or path.label not in oracle.labels:
+        return None
+    image = path.source_for(oracle) if point is None else path.asked(point, oracle)
+    return oracle.probability(oracle(image), path.label).item()
+
+
+def _reconstruction_lpips(domain: Domain, path: Path) -> float:
+    """LPIPS of the source and what it is encoded and decoded to."""
+    composition = path.composition
+    if composition is None or composition.baseline is None:
+        return path.distances[path.alphas.abs().argmin()].item()
+    return domain.perceptual(composition.baseline.clamp(0, 1), path.source).item()
+
+
+def views_of(images: Tensor | Sequence[Tensor | Picture]) -> Tensor:
+    """The generator's views (N, C, S, S) of images or pictures."""
+    return images if isinstance(images, Tensor) else torch.cat([view_of(one) for one in images])
 
 
 def counterfactuals_of(paths: Sequence[Path]) -> Tensor:
@@ -403,7 +433,9 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost) -> dict:
     classifier gave the label (`flip_rate_positive`) and of the others (`flip_rate_negative`);
     `oracle_flip_rate` as `metrics.oracle_flip_rate` defines it; `oracle_agreement`, of the
     counterfactuals that flip the classifier the share that the oracle puts on the same side as the
-    classifier now does; `manifold_ratio`, mean `manifold_lpips` over mean `reconstruction_lpips`.
+    classifier now does; `fine_power`, of the sources' power at a quarter to half of the sampling
+    rate the share that the counterfactuals have; `manifold_ratio`, mean `manifold_lpips` over mean
+    `reconstruction_lpips`.
     `alpha` is the mean of its absolute value. What cannot be had is None. What the other choice of
     the counterfactual comes to stands under its own name, `lowest_loss` or `smallest`: a table of
     `flip_rate`, `oracle_flip_rate`, `oracle_agreement`, `alpha`, `lpips` and `l1`. `maps`, where
@@ -433,6 +465,8 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost) -> dict:
     ):
         values = [getattr(o, name) for o in outcomes]
         figures[name] = None if None in values else metrics.mean(values)
+    kept, had = sum(o.fine_power for o in outcomes), sum(o.source_power for o in outcomes)
+    figures["fine_power"] = kept / had if had else None
     reconstruction = figures["reconstruction_lpips"]
     figures["manifold_ratio"] = (
         figures["manifold_lpips"] / reconstruction if reconstruction else None

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ from gcd_core.evaluation.pairs import Comparison, Seen, abs_cosines
 from gcd_core.evaluation.provenance import digest, identity_of_directions, networks_of
 from gcd_core.evaluation.sanity_checks import Sanity, Verdict
 from gcd_core.images.dataset import ImageFiles
-from gcd_core.images.reading import load_image
+from gcd_core.images.picture import Picture, load_picture
+from gcd_core.images.reading import MAX_SIDE, load_image
+from gcd_core.method.composition import DECODED
 from gcd_core.method.directions import Direction
 
 SEEN = "seen.safetensors"  # a part's file of what its counterfactuals say of pairs of directions
@@ -43,8 +45,8 @@ class Read:
     ----------
     files : list of str
         Names of those that could be read.
-    images : Tensor (N, C, S, S) or None
-        In [0, 1]; None where none could be.
+    images : list of Tensor (1, C, S, S) or Picture
+        In [0, 1].
     skipped : dict of str to str
         What could not be read, and why.
     seconds : float
@@ -52,7 +54,11 @@ class Read:
     """
 
     def __init__(
-        self, files: list[str], images: Tensor | None, skipped: dict[str, str], seconds: float
+        self,
+        files: list[str],
+        images: list[Tensor | Picture],
+        skipped: dict[str, str],
+        seconds: float,
     ) -> None:
         self.files, self.images, self.skipped, self.seconds = files, images, skipped, seconds
 
@@ -79,8 +85,11 @@ class EvaluateJob:
         What is flipped.
     directions : tuple of Direction
     batch_size : int
-    choice, margin, with_cout, with_cells, region
+    choice, margin, with_cout, with_cells, region, detail
         As of `DirectionsOnBatches`.
+    max_side : int
+        Pixels of the longest side that is kept of each picture; 0 where the generator's view of it
+        is all that is shown.
     steering : Steering or None
         The bridge's, where it is that which changes the images (then a direction, if any, finds
         automatic regions).
@@ -103,6 +112,8 @@ class EvaluateJob:
     with_cout: bool
     with_cells: bool
     region: Tensor | Region | None
+    detail: str
+    max_side: int
     steering: Steering | None
     identities: dict[str, str]
 
@@ -152,6 +163,8 @@ class EvaluateJob:
             with_cout=measure.with_cout,
             with_cells=measure.with_cells,
             region=measure.region,
+            detail=settings.get("detail") or domain.detail,
+            max_side=_side_asked(domain, settings.get("detail") or domain.detail, steering),
             steering=steering,
             identities=networks_of(domain),
         )
@@ -183,20 +196,26 @@ class EvaluateJob:
             "cout": self.with_cout,
             "cells": self.with_cells,
             "region": _named_region(self.region),
+            "detail": DECODED if self.steering else self.detail,
+            "max_side": self.max_side,
             "steering": self.steering and asdict(self.steering),
         }
 
     def reader(self) -> Callable[[int], Read]:
         """Return what reads a batch's images."""
-        read = partial(load_image, size=self.size, channels=self.channels, fit=self.fit)
+        size, channels, fit = self.size, self.channels, self.fit
         files = ImageFiles(self.source, names=self.names)
+
+        def read(source: Path | bytes) -> Tensor | Picture:
+            if self.max_side:
+                return load_picture(source, size, channels, fit, self.max_side)
+            return load_image(source, size, channels, fit)
 
         def of_part(part: int) -> Read:
             began = time.perf_counter()
             first = part * self.batch_size
             names, images, skipped = files.read(self.names[first : first + self.batch_size], read)
-            together = torch.cat(images) if images else None
-            return Read(names, together, skipped, time.perf_counter() - began)
+            return Read(names, images, skipped, time.perf_counter() - began)
 
         return of_part
 
@@ -209,14 +228,14 @@ class EvaluateJob:
             shared.join(domain.classifier)
         settings = {
             name: getattr(self, name)
-            for name in ("choice", "margin", "with_cout", "with_cells", "region")
+            for name in ("choice", "margin", "with_cout", "with_cells", "region", "detail")
         }
         measure = _measure(domain, self.label, self.directions, self.steering, settings)
 
         def of_part(part: int, read: Read) -> Part:
             began = time.perf_counter()
             about: dict[str, Any] = {"skipped": read.skipped, "read_seconds": read.seconds}
-            if read.images is None:
+            if not read.images:
                 return Part([], about | {"costs": {}, "seconds": 0.0})
             first = part * self.batch_size
             numbers = [self.names.index(name, first) for name in read.files]
@@ -358,8 +377,18 @@ def _measure(
     if steering is None:
         return DirectionsOnBatches(domain, directions, label, **settings)
     region = settings["region"]
-    own = {name: value for name, value in settings.items() if name != "region"}
+    own = {name: value for name, value in settings.items() if name not in ("region", "detail")}
     return BridgeOnBatches(domain, label, region, next(iter(directions), None), steering, **own)
+
+
+def _side_asked(domain: Domain, detail: str, steering: Steering | None) -> int:
+    """The longest side that some classifier of a domain is shown; 0 where it is the generator's."""
+    asked = [domain.classifier] + ([domain.oracle] if domain.oracle is not None else [])
+    sides = [getattr(classifier, "size", None) or MAX_SIDE for classifier in asked]
+    own = domain.generator.image_size
+    if detail == DECODED or steering is not None or all(side == own for side in sides):
+        return 0
+    return max(*sides, own)
 
 
 def _tensors(seen: Seen) -> dict[str, Tensor]:

@@ -187,13 +187,16 @@ def make_table(name: str, folder: Path) -> str:
 Rows = tuple[list[dict[str, Any]], Iterable[Measurement]]
 
 
-def _best_measured(found: list[Measurement]) -> dict[tuple[str, str], Measurement]:
-    """Of each label and direction, the file of the most images."""
-    best: dict[tuple[str, str], Measurement] = {}
+Key = tuple[str, str, str]  # label, direction, detail
+
+
+def _best_measured(found: list[Measurement]) -> dict[Key, Measurement]:
+    """Of each label, direction and detail, the file of the most images."""
+    best: dict[Key, Measurement] = {}
     for measurement in found:
         content = measurement.content
         for name, own in content["directions"].items():
-            key = content["label"], name
+            key = content["label"], name, content.get("detail", "decoded")
             if key not in best or own["n"] > best[key].content["directions"][name]["n"]:
                 best[key] = measurement
     return best
@@ -202,12 +205,13 @@ def _best_measured(found: list[Measurement]) -> dict[tuple[str, str], Measuremen
 def _directions(found: list[Measurement]) -> Rows:
     """Each direction's counterfactuals and maps."""
     best, rows = _best_measured(found), []
-    for (label, name), measurement in sorted(best.items(), key=_in_order):
+    for (label, name, detail), measurement in sorted(best.items(), key=_in_order):
         own = measurement.content["directions"][name]
         rows.append(
             {
                 "label": f"`{label}`",
                 "direction": name,
+                "detail": detail,
                 "margin": f"{measurement.content['margin']:g}",
                 "n": own["n"],
                 "flip rate": _percent(own["flip_rate"]),
@@ -215,7 +219,8 @@ def _directions(found: list[Measurement]) -> Rows:
                 "alpha": _number(own["alpha"], 2),
                 "LPIPS": _number(own["lpips"], 3),
                 "L1": _number(own["l1"], 3),
-                "manifold ratio": _number(own["manifold_ratio"], 2),
+                "fine power": _percent(own.get("fine_power")),
+                "manifold LPIPS": _number(own["manifold_lpips"], 3),
                 "Gini BB-LIG": _number(own["gini_bb_lig"], 2),
                 "Gini difference": _number(own["gini_difference"], 2),
             }
@@ -227,7 +232,7 @@ def _counterfactuals(found: list[Measurement]) -> Rows:
     """The two choices of the counterfactual on the same walks along g."""
     best = {key: m for key, m in _best_measured(found).items() if key[1] == "g"}
     rows = []
-    for (label, name), measurement in sorted(best.items(), key=_in_order):
+    for (label, name, detail), measurement in sorted(best.items(), key=_in_order):
         content = measurement.content
         own = content["directions"][name]
         for choice in ("smallest", "lowest-loss"):
@@ -235,6 +240,7 @@ def _counterfactuals(found: list[Measurement]) -> Rows:
             rows.append(
                 {
                     "label": f"`{label}`",
+                    "detail": detail,
                     "counterfactual": choice,
                     "n": own["n"],
                     "flip rate": _percent(chosen["flip_rate"]),
@@ -334,10 +340,10 @@ TABLES: dict[str, tuple[str, Callable[[list[Measurement]], Rows]]] = {
 }
 
 
-def _in_order(item: tuple[tuple[str, str], Measurement]) -> tuple[str, bool, str]:
+def _in_order(item: tuple[Key, Measurement]) -> tuple[str, bool, str, str]:
     """By label; g, then the ways, then the h-directions."""
-    label, name = item[0]
-    return label, name.startswith("h"), name
+    label, name, detail = item[0]
+    return label, name.startswith("h"), name, detail
 
 
 def _described(images: dict[str, Any] | None) -> str:

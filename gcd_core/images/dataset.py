@@ -4,7 +4,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from torch import Tensor
 from gcd_core.errors import GCDError
 from gcd_core.images.archive import SUFFIXES, Archive
 from gcd_core.images.reading import load_image
+
+T = TypeVar("T")
 
 
 def load_split(
@@ -155,7 +157,7 @@ class ImageFiles:
             count = len(self.names)
             self.names = [self.names[index * count // limit] for index in range(limit)]
 
-    def load(self, load_image: Callable[[Path | bytes], Tensor]) -> Iterator[tuple[str, Tensor]]:
+    def load(self, load_image: Callable[[Path | bytes], T]) -> Iterator[tuple[str, T]]:
         """Yield each name with its image (1, C, H, W), putting the unreadable into `skipped`.
 
         Raises
@@ -172,8 +174,8 @@ class ImageFiles:
             raise GCDError(f"No image of {self.source} could be read; {name}: {reason}")
 
     def read(
-        self, names: Sequence[str], load_image: Callable[[Path | bytes], Tensor]
-    ) -> tuple[list[str], list[Tensor], dict[str, str]]:
+        self, names: Sequence[str], load_image: Callable[[Path | bytes], T]
+    ) -> tuple[list[str], list[T], dict[str, str]]:
         """Read some of the images: their names, themselves (1, C, H, W), and what could not be."""
         skipped: dict[str, str] = {}
         found = [*self._each(names, load_image, skipped)]
@@ -182,9 +184,9 @@ class ImageFiles:
     def _each(
         self,
         names: Sequence[str],
-        load_image: Callable[[Path | bytes], Tensor],
+        load_image: Callable[[Path | bytes], T],
         skipped: dict[str, str],
-    ) -> Iterator[tuple[str, Tensor]]:
+    ) -> Iterator[tuple[str, T]]:
         with self._archive.opened() as content_of:
             for name in names:
                 try:

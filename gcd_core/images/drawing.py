@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
+from torch.nn import functional
 
 from gcd_core.images.limits import ImageError
 
@@ -81,23 +82,17 @@ def overlay(image: Tensor, heat: Tensor, opacity: float = 0.7) -> Image.Image:
     ----------
     image : Tensor (1, C, H, W) or (C, H, W)
         In [0, 1].
-    heat : Tensor (H, W)
-        Signed; see `heat_colours`.
+    heat : Tensor (h, w)
+        Signed; see `heat_colours`. A map of another size is brought to the image's, linearly.
     opacity : float
         Of the strongest heat, in [0, 1].
-
-    Raises
-    ------
-    ImageError
-        If the two differ in size.
     """
     image = image.detach().float().cpu().reshape(-1, *image.shape[-2:])
-    if heat.shape != image.shape[-2:]:
-        raise ImageError(
-            f"The heat map is {tuple(heat.shape)}, the image {tuple(image.shape[-2:])}; they must "
-            "be of one size."
-        )
-    colours = heat_colours(heat)
+    size = int(image.shape[-2]), int(image.shape[-1])
+    strength = full_strength(heat)
+    if tuple(heat.shape) != size:
+        heat = functional.interpolate(heat.float().cpu()[None, None], size, mode="bilinear")[0, 0]
+    colours = heat_colours(heat, strength)
     return to_pil(image.expand(3, -1, -1).lerp(colours[:3], colours[3:] * opacity))
 
 
@@ -117,20 +112,29 @@ def captioned(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
     return canvas
 
 
-def save_png(image: Tensor, target: str | Path | BinaryIO, about: Mapping[str, str]) -> None:
+def save_png(
+    image: Tensor, target: str | Path | BinaryIO, about: Mapping[str, str], bits: int = 8
+) -> None:
     """Write an image (1, C, H, W) in [0, 1] as PNG, and what it is as the file's own text.
 
     The pixels stay as they are, so that others can measure them; `about` are keywords and values
-    that picture viewers show.
+    that picture viewers show. With 16 bits a grey image keeps the range of a deep file.
     """
     info = PngInfo()
     for keyword, value in about.items():
         info.add_itxt(keyword, value)
-    to_pil(image).save(target, format="PNG", pnginfo=info)
+    picture = to_pil(image) if bits == 8 or image.shape[-3] != 1 else _deep(image)
+    picture.save(target, format="PNG", pnginfo=info)
+
+
+def _deep(image: Tensor) -> Image.Image:
+    """A grey tensor (1, 1, H, W) in [0, 1] as a picture of 16 bits."""
+    levels = (image.detach().double().cpu().clamp(0, 1) * 65535).round()
+    return Image.fromarray(levels.reshape(image.shape[-2:]).numpy().astype("uint16"))
 
 
 def save_gif(
-    images: Tensor,
+    images: Tensor | Sequence[Tensor],
     target: str | Path | BinaryIO,
     size: int | None = None,
     captions: Sequence[Sequence[str]] | None = None,
@@ -139,20 +143,24 @@ def save_gif(
 
     Parameters
     ----------
-    images : Tensor (n, C, H, W)
+    images : Tensor (n, C, H, W), or sequence of Tensor (1, C, H, W)
         The frames, in [0, 1].
     target : str, Path or binary file
         Where to.
     size : int, optional
-        Enlarge the frames to this side.
+        Bring the longer side of the frames to so many pixels.
     captions : sequence of sequences of str, optional
         Lines to stand below each frame.
     """
-    if images.ndim != 4 or len(images) < 1:
-        raise ImageError(f"A sweep needs images (n, C, H, W), not {tuple(images.shape)}.")
+    if len(images) < 1 or (isinstance(images, Tensor) and images.ndim != 4):
+        found = tuple(images.shape) if isinstance(images, Tensor) else "none"
+        raise ImageError(f"A sweep needs images (n, C, H, W), not {found}.")
     frames = [to_pil(image) for image in images]
     if size is not None:
-        frames = [frame.resize((size, size), Image.Resampling.BICUBIC) for frame in frames]
+        width, height = frames[0].size
+        share = size / max(width, height)
+        shape = max(1, round(width * share)), max(1, round(height * share))
+        frames = [frame.resize(shape, Image.Resampling.BICUBIC) for frame in frames]
     if captions is not None:
         frames = [captioned(f, lines) for f, lines in zip(frames, captions, strict=True)]
     duration = max(20, round(300 / len(frames)) * 10)  # a GIF counts in 10 ms

@@ -29,6 +29,8 @@ WHITE_IS_ZERO = (262, 0)  # TIFF: the tag PhotometricInterpretation, and the val
 NOT_A_RADIOGRAPH = (
     "This looks like a colour photograph, not a radiograph, so the answers mean nothing for it."
 )
+MAX_SIDE = 1024  # pixels of the longest side that is kept, where nobody asks for another
+LARGEST_SIDE = 4096  # and the most that may be asked for
 FITS = ("stretch", "pad", "crop")  # how a picture that is no square becomes one
 FIT_WORDS = {
     "stretch": "squeezed to a square",
@@ -93,13 +95,78 @@ def read_picture(source: ImageSource, size: int, channels: int, fit: str = "stre
         conversion, or is one of several frames or slices (of DICOM and NIfTI).
     """
     with opened(source) as image:
-        deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
-        pixels = _deep_to_float(image) if deep else _flat(image, "L" if channels == 1 else "RGB")
-        array = np.asarray(squared(pixels, size, fit), dtype=np.float32)
-    levels = (array / np.float32(1 if deep else 255)).clip(0, 1)
-    if deep:
+        return _levels(squared(_plain(image, channels), size, fit), channels)
+
+
+def read_pixels(
+    source: ImageSource, size: int, channels: int, fit: str = "stretch", max_side: int = MAX_SIDE
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Open a picture once, for the generator and at its own size.
+
+    Parameters
+    ----------
+    source, size, channels, fit
+        As of `read_picture`.
+    max_side : int
+        The longest side that is kept, in pixels, 1 to 4,096; a larger picture is brought down to
+        it (Lanczos).
+
+    Returns
+    -------
+    view : ndarray (channels, size, size)
+        What `read_picture` returns.
+    pixels : ndarray (channels, H, W)
+        The picture at its own size: float32 in [0, 1]. With "pad" and "crop" it is a square.
+    bits : int
+        Of each value of the file: 8, or 16 where it had more than 8.
+
+    Raises
+    ------
+    ImageError
+        As `read_picture`; and if `max_side` is out of range.
+    """
+    if not 1 <= max_side <= LARGEST_SIDE:
+        raise ImageError(f"The longest side to keep is 1 to {LARGEST_SIDE} pixels, not {max_side}.")
+    with opened(source) as image:
+        deep = _is_deep(image)
+        plain = _plain(image, channels)
+        view = squared(plain, size, fit)
+        longest = min(max(plain.size), max_side)
+        if fit == "stretch":
+            width, height = plain.size
+            shape = _inner(width, height, longest)
+            whole = plain if shape == plain.size else plain.resize(shape, Image.Resampling.LANCZOS)
+        else:
+            side = min(plain.size) if fit == "crop" else longest
+            whole = squared(plain, min(side, max_side), fit)
+    return _levels(view, channels), _levels(whole, channels), 16 if deep else 8
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a picture has more than 8 bits, or fractions."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _plain(image: Image.Image, channels: int) -> Image.Image:
+    """A picture in mode "F", in [0, 1], where it is deep; otherwise in "L" or "RGB"."""
+    if _is_deep(image):
+        return _deep_to_float(image)
+    return _flat(image, "L" if channels == 1 else "RGB")
+
+
+def _levels(image: Image.Image, channels: int) -> np.ndarray:
+    """A picture of mode "F", "L" or "RGB" as (channels, H, W), float32 in [0, 1]."""
+    array = np.asarray(image, dtype=np.float32)
+    levels = (array / np.float32(1 if image.mode == "F" else 255)).clip(0, 1)
+    if levels.ndim == 2:
         return np.repeat(levels[None], channels, axis=0)
-    return np.ascontiguousarray(levels.reshape(size, size, channels).transpose(2, 0, 1))
+    return np.ascontiguousarray(levels.transpose(2, 0, 1))
+
+
+def _inner(width: int, height: int, longest: int) -> tuple[int, int]:
+    """Width and height in the same shape, with the longer side as given."""
+    most = max(width, height)
+    return max(1, round(width * longest / most)), max(1, round(height * longest / most))
 
 
 def looks_like_photograph(source: ImageSource) -> bool:
@@ -163,8 +230,7 @@ def squared(
         left, top = (width - side) // 2, (height - side) // 2
         return resize(image.crop((left, top, left + side, top + side)), size, filter)
     # Shrunk before it is padded: the square around a long strip can be too large for the memory.
-    longest = max(width, height)
-    inner = max(1, round(width * size / longest)), max(1, round(height * size / longest))
+    inner = _inner(width, height, size)
     canvas = Image.new(image.mode, (size, size))
     place = (size - inner[0]) // 2, (size - inner[1]) // 2
     canvas.paste(image.resize(inner, filter), place)

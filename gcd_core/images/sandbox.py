@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from gcd_core.images.limits import ImageError
+from gcd_core.images.picture import Picture
+from gcd_core.images.reading import MAX_SIDE
 from gcd_core.images.sandbox_worker import receive, send
 
 WORKER_MODULE = "gcd_core.images.sandbox_worker"
@@ -24,13 +26,13 @@ GAVE_UP = "The file takes far longer to decode than a picture may; export it aga
 
 
 @dataclass(frozen=True)
-class Picture:
+class ReadFile:
     """A decoded file.
 
     Attributes
     ----------
-    image : Tensor (1, C, S, S)
-        As of `load_image`.
+    picture : Picture
+        As of `load_picture`.
     shape : (int, int)
         Width and height of the picture itself, turned upright.
     photograph : bool
@@ -39,7 +41,7 @@ class Picture:
         Whether the file is DICOM, whose name is not to be shown.
     """
 
-    image: Tensor
+    picture: Picture
     shape: tuple[int, int]
     photograph: bool
     dicom: bool
@@ -60,20 +62,33 @@ class IsolatedReader:
         self._turn = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def picture(self, data: bytes, size: int, channels: int, fit: str = "stretch") -> Picture:
-        """Decode a picture as `load_image` does.
+    def picture(
+        self,
+        data: bytes,
+        size: int,
+        channels: int,
+        fit: str = "stretch",
+        max_side: int = MAX_SIDE,
+    ) -> ReadFile:
+        """Decode a picture as `load_picture` does.
 
         Raises
         ------
         ImageError
-            As `load_image`; and if it takes too long or too much memory.
+            As `load_picture`; and if it takes too long or too much memory.
         """
-        request = {"kind": "picture", "size": size, "channels": channels, "fit": fit}
-        told, pixels = self._ask(request, data)
-        image = np.frombuffer(pixels, dtype="<f4").reshape(1, channels, size, size)
+        request: dict[str, Any] = {"kind": "picture", "size": size, "channels": channels}
+        told, numbers = self._ask(request | {"fit": fit, "max_side": max_side}, data)
+        values = torch.from_numpy(np.frombuffer(numbers, dtype="<f4").astype(np.float32))
+        tall, wide = (int(side) for side in told["size"])
+        view, pixels = values.split([channels * size**2, channels * tall * wide])
         width, height = told["shape"]
-        return Picture(
-            torch.from_numpy(image.astype(np.float32)),
+        return ReadFile(
+            Picture(
+                pixels.reshape(1, channels, tall, wide),
+                view.reshape(1, channels, size, size),
+                int(told["bits"]),
+            ),
             (int(width), int(height)),
             bool(told["photograph"]),
             bool(told["dicom"]),

@@ -16,7 +16,7 @@ import numpy as np
 
 from gcd_core.images.limits import ImageError
 from gcd_core.images.mask import read_mask
-from gcd_core.images.reading import is_dicom, looks_like_photograph, picture_size, read_picture
+from gcd_core.images.reading import is_dicom, looks_like_photograph, picture_size, read_pixels
 
 MAX_CPU_SECONDS = 5  # seconds of computing for one file
 MAX_MEMORY_BYTES = 2**30  # bytes beyond what the process takes by itself
@@ -43,13 +43,16 @@ def answer_to(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], byte
         if header["kind"] == "mask":
             mask = read_mask(data, header["size"])
             return {}, np.packbits(mask).tobytes()
-        pixels = read_picture(data, header["size"], header["channels"], header["fit"])
+        own = header["size"], header["channels"], header["fit"], header["max_side"]
+        view, pixels, bits = read_pixels(data, *own)
         told = {
+            "size": pixels.shape[1:],
+            "bits": bits,
             "shape": picture_size(data),
             "photograph": looks_like_photograph(data),
             "dicom": is_dicom(data),
         }
-        return told, pixels.astype("<f4").tobytes()
+        return told, b"".join(part.astype("<f4").tobytes() for part in (view, pixels))
     except ImageError as error:
         return {"error": str(error)}, b""
     except MemoryError:

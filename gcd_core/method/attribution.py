@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import GCDError
@@ -155,11 +156,12 @@ def explain_path(
 
 def _explain_ends(path: Path, f: str, classifier: BlackBox, end: int) -> Attribution:
     """The map of cells between the source and a point of a path."""
-    found = explain_cells(classifier, path.label, path.source, path.images[end][None], f=f)
+    before, after = path.source_for(classifier), path.asked(end, classifier)
+    found = explain_cells(classifier, path.label, before, after, f=f)
     probability = float(path.probabilities[end])
     own = probability if path.sign < 0 else 1 - probability
     return Attribution(
-        map=found.map,
+        map=_at_size(found.map, path.source.shape[-2:]),
         method="cells",
         baseline_index=end,
         baseline_probability=own,
@@ -167,6 +169,14 @@ def _explain_ends(path: Path, f: str, classifier: BlackBox, end: int) -> Attribu
         completeness_error=found.completeness_error,
         queries=found.queries,
     )
+
+
+def _at_size(heat: Tensor, size: torch.Size) -> Tensor:
+    """A map (h, w) at another size, with the same sum."""
+    if heat.shape == size:
+        return heat
+    small = F.adaptive_avg_pool2d(heat[None], (size[0], size[1]))[0]
+    return small * (heat.shape[0] * heat.shape[1] / (size[0] * size[1]))
 
 
 def _check_request(method: str, f: str, classifier: BlackBox | None) -> None:

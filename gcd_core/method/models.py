@@ -79,3 +79,7 @@ class Models(Protocol):
     @property
     def margin(self) -> float:
         """How far beyond the threshold a convincing probability lies by default; 0 to 0.5."""
+
+    @property
+    def detail(self) -> str:
+        """What images show by default: "source" or "decoded"; see `Composition`."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from gcd_core.errors import GCDError
+from gcd_core.images.picture import Picture
+from gcd_core.method.composition import Composition
 from gcd_core.method.models import Models
 from gcd_core.method.settings import check_radius
 
@@ -27,12 +29,15 @@ class Answers:
         One column per label of the classifier.
     distances : Tensor (N,)
         LPIPS to the source image.
+    decoded : Tensor (N, C, H, W) or None
+        What the generator drew, where `images` are made of it; None where they are that.
     """
 
     images: Tensor
     logits: Tensor
     probabilities: Tensor
     distances: Tensor
+    decoded: Tensor | None = None
 
 
 def sample_ball(
@@ -81,7 +86,9 @@ def sample_ball(
 
 
 @torch.inference_mode()
-def ask(domain: Models, images: Tensor, source: Tensor, label: str) -> Answers:
+def ask(
+    domain: Models, images: Tensor, source: Tensor, label: str, asked: Tensor | None = None
+) -> Answers:
     """Ask the classifier about images, and LPIPS how far they are from the source.
 
     Parameters
@@ -93,9 +100,11 @@ def ask(domain: Models, images: Tensor, source: Tensor, label: str) -> Answers:
         The image that distances are measured to.
     label : str
         Whose log-odds are wanted.
+    asked : Tensor (N, C, h, w), optional
+        The same images as the classifier is shown them, where that is at another size.
     """
     classifier = domain.classifier
-    logits = classifier(images)
+    logits = classifier(images if asked is None else asked)
     each = [classifier.probability(logits, name) for name in classifier.labels]
     return Answers(
         images.float().cpu(),
@@ -103,6 +112,20 @@ def ask(domain: Models, images: Tensor, source: Tensor, label: str) -> Answers:
         torch.stack(each, dim=1).float().cpu(),
         domain.perceptual(images, source.to(images.device)).float().cpu(),
     )
+
+
+@torch.inference_mode()
+def ask_about(domain: Models, decoded: Tensor, composition: Composition, label: str) -> Answers:
+    """Ask about what is shown of decoded images (N, C, S, S), as a composition makes it of them.
+
+    The one place where what the generator draws is put into its source: a search, a walk and all
+    that is measured along it see what this sees.
+    """
+    images = composition.shown(decoded)
+    at_another_size = composition.source_for(domain.classifier) is not composition.source
+    asked = composition.asked(decoded, domain.classifier) if at_another_size else None
+    answers = ask(domain, images, composition.source, label, asked)
+    return answers if images is decoded else replace(answers, decoded=decoded.float().cpu())
 
 
 def default_batch_size(domain: Models) -> int:
@@ -115,6 +138,20 @@ def check_label(domain: Models, label: str) -> None:
     if label not in domain.labels:
         raise GCDError(
             f"{domain.name} has no label {label!r}; choose one of {list(domain.labels)}."
+        )
+
+
+def check_source(domain: Models, image: Tensor | Picture) -> None:
+    """Refuse what is neither one image as the domain sees it nor a picture of this domain."""
+    if not isinstance(image, Picture):
+        check_image(domain, image)
+        return
+    check_image(domain, image.view)
+    pixels, channels = image.pixels, domain.generator.channels
+    if pixels.ndim != 4 or tuple(pixels.shape[:2]) != (1, channels):
+        raise GCDError(
+            f"{domain.name} expects a picture (1, {channels}, H, W), not {tuple(pixels.shape)}; "
+            "open it with domain.load_picture."
         )
 
 

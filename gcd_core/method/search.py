@@ -13,6 +13,8 @@ from torch import Tensor
 
 from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.generators.base import Latent
+from gcd_core.images.picture import Picture
+from gcd_core.method.composition import DECODED, SOURCE, Composition, compose, resolve_detail
 from gcd_core.method.directions import DirectionSet, derive_directions
 from gcd_core.method.independent_directions import (
     INNER_REACH,
@@ -27,14 +29,14 @@ from gcd_core.method.loss import flip_sign
 from gcd_core.method.models import Models
 from gcd_core.method.perturbation import (
     Answers,
-    ask,
-    check_image,
+    ask_about,
     check_label,
+    check_source,
     default_batch_size,
     sample_ball,
 )
 from gcd_core.method.proxy import FittedProxy, fit_proxy
-from gcd_core.method.region import check_region, in_region, region_identity
+from gcd_core.method.region import check_region, region_identity
 from gcd_core.method.settings import SettingChanges, Settings
 
 DRAWN_TOGETHER = 128  # perturbations; more samples begin with the same ones
@@ -86,7 +88,8 @@ class Question:
     by a proxy that `lam` was the weight of; both are None where it stays where it is. `ball` is how
     many lie in the ball, and `plane` how many in the plane orthogonal to the g of those, before the
     rest is drawn along the axes that the classifier reads there; both are None where all lie in the
-    ball. `region` is the identity of the mask that changes are confined to; None for none.
+    ball. `region` is the identity of the mask that changes are confined to; None for none. `detail`
+    says what the classifier was shown; see `Composition`.
     """
 
     label: str
@@ -103,10 +106,16 @@ class Question:
     ball: int | None = None
     plane: int | None = None
     region: str | None = None
+    detail: str = DECODED
 
     @classmethod
     def of(
-        cls, domain: Models, label: str, settings: Settings, masks: Tensor | None = None
+        cls,
+        domain: Models,
+        label: str,
+        settings: Settings,
+        masks: Tensor | None = None,
+        detail: str | None = None,
     ) -> Question:
         """The question that a search with these settings asks."""
         parts = SampleSplit.of(settings.n_samples) if settings.n_ways else None
@@ -126,6 +135,7 @@ class Question:
             ball=parts.ball if parts else None,
             plane=parts.plane if parts else None,
             region=region_identity(masks),
+            detail=resolve_detail(domain, detail),
         )
 
 
@@ -236,7 +246,7 @@ class SearchFailed(SearchInterrupted, GCDError):
 
 def find_directions(
     domain: Models,
-    image: Tensor,
+    image: Tensor | Picture,
     label: str,
     n_samples: int | None = None,
     *,
@@ -245,6 +255,7 @@ def find_directions(
     cancel: Cancel | None = None,
     resume: Samples | None = None,
     region: Tensor | None = None,
+    detail: str | None = None,
     **changes: Unpack[SettingChanges],
 ) -> Found:
     """Find global counterfactual directions from one image (Algorithms 1 and 2, Eqs. 3 and 4).
@@ -255,7 +266,7 @@ def find_directions(
     ----------
     domain : Models
         Left as it is, but for its counters.
-    image : Tensor (1, C, S, S)
+    image : Tensor (1, C, S, S) or Picture
         The one source image, in [0, 1].
     label : str
         The label of the classifier to explain.
@@ -276,6 +287,9 @@ def find_directions(
     region : Tensor (S, S), optional
         A mask of where the picture may change; elsewhere the source's own pixels stay, bit for bit
         (`in_region`). Classifier and LPIPS see the two put together.
+    detail : {"source", "decoded"}, optional
+        Whether the classifier is shown the source with the generator's change put in, or the
+        decoded images, as in the paper; by default the domain's. See `Composition`.
     **changes
         Settings by name, in the place of those of `settings`: `n_h`, `radius`, `lam`, `seed`,
         `solver`, `steps`, `batch_size`, `antithetic`, `boundary`, `n_ways`, `max_cosine`,
@@ -304,18 +318,19 @@ def find_directions(
     settings = (settings or domain.search).changed(n_samples=n_samples, **changes)
     settings.check(domain.generator.z_sem_size)
     check_label(domain, label)
-    check_image(domain, image)
+    check_source(domain, image)
     masks = check_region(domain, region)
-    question = Question.of(domain, label, settings, masks)
+    question = Question.of(domain, label, settings, masks, detail)
+    composition = compose(image, None, masks)
     if resume is not None:
-        _check_resume(resume, question, image)
+        _check_resume(resume, question, composition.source)
 
-    run = _Run(domain, progress, cancel, resume and _shared(resume, question), masks)
+    run = _Run(domain, progress, cancel, resume and _shared(resume, question), composition)
     try:
-        samples, fitted = run.settled(image, question, settings)
+        samples, fitted = run.settled(question, settings)
         ways = torch.empty(0, samples.z_sem.shape[1])
         if settings.n_ways:
-            samples, fitted, ways = run.ways(image, question, settings, samples, fitted)
+            samples, fitted, ways = run.ways(question, settings, samples, fitted)
         names, vectors, eigenvalues = run.derive(samples, fitted, settings, settings.n_h)
         names += [f"w{i + 1}" for i in range(len(ways))]
         vectors, eigenvalues = torch.cat([vectors, ways]), eigenvalues + [None] * len(ways)
@@ -349,9 +364,9 @@ class _Run:
         progress: Callable[[Progress], None] | None,
         cancel: Cancel | None,
         samples: Samples | None,
-        masks: Tensor | None = None,
+        composition: Composition,
     ) -> None:
-        self.domain, self.samples, self.masks = domain, samples, masks
+        self.domain, self.samples, self.composition = domain, samples, composition
         self._progress, self._cancel = progress, cancel
         self._began = time.perf_counter()
         self._evaluations = domain.generator.evaluations
@@ -381,31 +396,38 @@ class _Run:
                 Progress(stage, done, total, eta, self.evaluations, self.queries, **news)
             )
 
-    def sample(self, image: Tensor, question: Question, n: int, batch_size: int) -> Samples:
+    def sample(self, question: Question, n: int, batch_size: int) -> Samples:
         """Encode, perturb and ask, as far as that has not been done (Algorithm 1)."""
         if self.samples is None:
             self.stop_if_cancelled()
             self.report("encode", 0, 1)
-            self.samples = _encoded(self.domain, image, question)
+            self.samples = _encoded(self.domain, self.composition, question)
             self.report("encode", 1, 1)
         source = self.samples.latent.z_sem.cpu()
         z_sem = source + _perturbations(question, n, source.shape[1])
         if self.samples.boundary is not None:
             z_sem[question.first :] += self.samples.boundary - source
-        return self.ask(image, question, z_sem, batch_size)
+        return self.ask(question, z_sem, batch_size)
 
-    def ask(self, image: Tensor, question: Question, z_sem: Tensor, batch_size: int) -> Samples:
-        """Decode and ask about those of the codes (n, D) that have not been asked about yet."""
+    def answers(self, question: Question, z_sem: Tensor) -> Answers:
+        """Decode codes (n, D) and ask about them."""
         assert self.samples is not None
         latent = self.samples.latent.to(self.domain.device)
+        generator, solver, steps = self.domain.generator, question.solver, question.steps
+        if question.detail == SOURCE and self.composition.baseline is None:
+            baseline = generator.decode(latent, solver, steps).float()
+            self.composition = replace(self.composition, baseline=baseline)
+        decoded = generator.decode(latent.with_z_sem(z_sem.to(latent.z_sem)), solver, steps)
+        return ask_about(self.domain, decoded, self.composition, question.label)
+
+    def ask(self, question: Question, z_sem: Tensor, batch_size: int) -> Samples:
+        """Ask about those of the codes (n, D) that have not been asked about yet."""
+        assert self.samples is not None
         already, n, began = len(self.samples), len(z_sem), time.perf_counter()
         for start in range(already, n, batch_size):
             self.stop_if_cancelled()
             batch = z_sem[start : min(start + batch_size, n)]
-            codes = latent.with_z_sem(batch.to(latent.z_sem))
-            images = self.domain.generator.decode(codes, question.solver, question.steps)
-            images = in_region(images, image, self.masks)
-            answers = ask(self.domain, images, image, question.label)
+            answers = self.answers(question, batch)
             self.samples = self.samples.joined(batch, answers)
             done = len(self.samples)
             pace = (time.perf_counter() - began) / (done - already)
@@ -422,9 +444,7 @@ class _Run:
             )
         return self.samples[:n]
 
-    def settled(
-        self, image: Tensor, question: Question, settings: Settings
-    ) -> tuple[Samples, FittedProxy]:
+    def settled(self, question: Question, settings: Settings) -> tuple[Samples, FittedProxy]:
         """The samples and the proxy that the directions are read off.
 
         All samples are asked at once; or in doublings, until g has settled.
@@ -433,8 +453,8 @@ class _Run:
         before = None
         for n in _stages(settings, question):
             if question.first is not None and n > question.first:
-                self.move_to_boundary(image, question, settings, batch_size)
-            samples = self.sample(image, question, n, batch_size)
+                self.move_to_boundary(question, settings, batch_size)
+            samples = self.sample(question, n, batch_size)
             fitted = self.fit(samples, settings.lam)
             self.stop_if_cancelled()
             if settings.settle is not None:
@@ -444,9 +464,7 @@ class _Run:
                 before = g
         return samples, fitted
 
-    def move_to_boundary(
-        self, image: Tensor, question: Question, settings: Settings, batch_size: int
-    ) -> None:
+    def move_to_boundary(self, question: Question, settings: Settings, batch_size: int) -> None:
         """Move the source to the decision boundary along a first g, unless that has been done.
 
         The boundary is where the logit crosses 0 between two of the pictures decoded on the way; a
@@ -455,25 +473,21 @@ class _Run:
         assert question.first is not None
         if self.samples is not None and self.samples.boundary is not None:
             return
-        samples = self.sample(image, question, question.first, batch_size)
+        samples = self.sample(question, question.first, batch_size)
         _, (g,), _ = self.derive(samples, self.fit(samples, settings.lam), settings, n_h=0)
         self.stop_if_cancelled()
         self.report("carry", 0, BOUNDARY_POINTS)
         toward = flip_sign(samples.source_probability)
         alphas = toward * torch.linspace(0, self.domain.alpha_max, BOUNDARY_POINTS)
-        latent = samples.latent.to(self.domain.device)
-        z_sem = latent.z_sem.cpu() + alphas[:, None] * g
-        codes = latent.with_z_sem(z_sem.to(latent.z_sem))
-        images = self.domain.generator.decode(codes, question.solver, question.steps)
-        answers = ask(self.domain, in_region(images, image, self.masks), image, question.label)
+        start = samples.latent.z_sem.cpu()
+        answers = self.answers(question, start + alphas[:, None] * g)
         alpha = _crossing(alphas, answers.logits)
         assert self.samples is not None
-        self.samples = replace(self.samples, boundary=latent.z_sem.cpu() + alpha * g)
+        self.samples = replace(self.samples, boundary=start + alpha * g)
         self.report("carry", BOUNDARY_POINTS, BOUNDARY_POINTS)
 
     def ways(
         self,
-        image: Tensor,
         question: Question,
         settings: Settings,
         samples: Samples,
@@ -489,14 +503,14 @@ class _Run:
         alpha_max, seed, centre = self.domain.alpha_max, question.seed, samples.centre
         _, (g,), _ = self.derive(samples, fitted, settings, n_h=0)
         plane = centre + plane_offsets(question.plane, g, question.radius, seed)
-        samples = self.ask(image, question, torch.cat([samples.z_sem, plane]), batch_size)
+        samples = self.ask(question, torch.cat([samples.z_sem, plane]), batch_size)
         beside = samples[question.ball :]
         if beside.logits.std() < MIN_LOGIT_STD:  # the rest of the samples is spared
             return samples, self.fit(samples, settings.lam), torch.empty(0, len(g))
         read = active_subspace(self.fit(beside, 0.0, PLANE_REACH * question.radius).proxy, plane, g)
         self.stop_if_cancelled()
         inner = centre + inner_offsets(settings.n_samples - len(samples), read, g, alpha_max, seed)
-        samples = self.ask(image, question, torch.cat([samples.z_sem, inner]), batch_size)
+        samples = self.ask(question, torch.cat([samples.z_sem, inner]), batch_size)
         chosen_on = self.fit(samples[-len(inner) :], 0.0, INNER_REACH * alpha_max).proxy
         fitted = self.fit(samples, settings.lam)
         self.stop_if_cancelled()
@@ -550,10 +564,11 @@ class _Run:
         )
 
 
-def _encoded(domain: Models, image: Tensor, question: Question) -> Samples:
+def _encoded(domain: Models, composition: Composition, question: Question) -> Samples:
     """The source image's codes and probability, with no sample yet."""
+    image = composition.source
     latent = domain.generator.encode(image, question.solver, question.steps)
-    logits = domain.classifier(image)
+    logits = domain.classifier(composition.source_for(domain.classifier))
     probability = float(domain.classifier.probability(logits, question.label))
     none = torch.empty(0)
     z_sem = torch.empty(0, latent.z_sem.shape[1])
@@ -615,6 +630,7 @@ def _metadata(
             "boundary": settings.boundary,
             "n_ways": settings.n_ways,
             "max_cosine": float(settings.max_cosine),
+            "detail": question.detail,
             **({"region": question.region} if question.region else {}),
         },
         "figures": {

@@ -9,8 +9,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.generators.base import BatchProgress, Latent
+from gcd_core.images.picture import Picture
+from gcd_core.method.composition import (
+    DECODED,
+    SOURCE,
+    Composition,
+    compose,
+    resolve_detail,
+    view_of,
+)
 from gcd_core.method.counterfactual import (
     LOWEST_LOSS,
     MARGIN,
@@ -21,8 +31,14 @@ from gcd_core.method.counterfactual import (
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import THRESHOLD, cf_loss, flip_sign
 from gcd_core.method.models import Models
-from gcd_core.method.perturbation import Answers, ask, check_image, check_label, default_batch_size
-from gcd_core.method.region import check_region, in_region
+from gcd_core.method.perturbation import (
+    Answers,
+    ask_about,
+    check_label,
+    check_source,
+    default_batch_size,
+)
+from gcd_core.method.region import check_region
 from gcd_core.method.settings import check_steps
 
 BISECTION_STEPS = 4  # of the step in which a path becomes convincing: to a sixteenth of it
@@ -67,6 +83,10 @@ class Path:
         Indices of the points that `bisect` added to those that were walked.
     region : Tensor (1, H, W), bool, or None
         Where the images may differ from the source; None where everywhere.
+    decoded : Tensor (n, C, H, W) or None
+        What the generator drew, where `images` are made of it; None where they are that.
+    composition : Composition or None
+        How `images` are made of `decoded`; None where nobody composed them.
     """
 
     alphas: Tensor
@@ -87,6 +107,38 @@ class Path:
     margin: float = MARGIN
     refined: tuple[int, ...] = ()
     region: Tensor | None = None
+    decoded: Tensor | None = None
+    composition: Composition | None = None
+
+    @property
+    def detail(self) -> str:
+        """What `images` show: the source with the change put in, or what was decoded."""
+        return DECODED if self.composition is None else self.composition.detail
+
+    def picture(self, k: int) -> Tensor:
+        """Point k at the source's own size: (1, C, H, W), float32, in [0, 1].
+
+        Made when it is asked for, so that a path of large pictures takes little memory.
+        """
+        composition, own = self.composition, tuple(self.images.shape[-2:])
+        if composition is None or self.decoded is None or composition.size == own:
+            return self.images[k][None]
+        return composition.picture(self.decoded[k][None])
+
+    @property
+    def original(self) -> Tensor:
+        """The source at its own size: (1, C, H, W)."""
+        return self.source if self.composition is None else self.composition.pixels
+
+    def asked(self, k: int, classifier: BlackBox) -> Tensor:
+        """Point k as a classifier is asked about it: (1, C, h, w); see `Composition.asked`."""
+        if self.composition is None or self.decoded is None:
+            return self.images[k][None]
+        return self.composition.asked(self.decoded[k][None], classifier)
+
+    def source_for(self, classifier: BlackBox) -> Tensor:
+        """The source as a classifier is asked about it: (1, C, h, w)."""
+        return self.source if self.composition is None else self.composition.source_for(classifier)
 
     @property
     def is_walked(self) -> Tensor:
@@ -141,6 +193,12 @@ class Path:
         return self.images[self.counterfactual][None]
 
     @property
+    def most_changed(self) -> Tensor:
+        """The counterfactual (1, C, H, W); where that is the source itself, the path's end."""
+        at_rest = not float(self.alphas[self.counterfactual])
+        return self.images[self.whole if at_rest else self.counterfactual][None]
+
+    @property
     def smallest(self) -> int:
         """Index of the smallest convincing change: the convincing point nearest to alpha 0.
 
@@ -180,7 +238,7 @@ class Path:
 
 def walk(
     domain: Models,
-    image: Tensor | Latent,
+    image: Tensor | Picture | Latent,
     direction: Direction | Tensor,
     label: str,
     alphas: Tensor | None = None,
@@ -196,6 +254,7 @@ def walk(
     choice: str | None = None,
     margin: float | None = None,
     region: Tensor | None = None,
+    detail: str | None = None,
 ) -> Path:
     """Move an image along a direction and ask the classifier on the way (Eq. 5, Algorithm 3).
 
@@ -206,7 +265,7 @@ def walk(
     Parameters
     ----------
     domain : Models
-    image : Tensor (1, C, S, S) or Latent
+    image : Tensor (1, C, S, S), Picture or Latent
         The source in [0, 1]; of a latent of one image, what it decodes to is the source.
     direction : Direction or Tensor (D,)
         A found direction, or any vector of the semantic code's size, taken as it is.
@@ -240,6 +299,10 @@ def walk(
     region : Tensor (S, S), optional
         A mask of where the picture may change; elsewhere the source's own pixels stay, bit for bit
         (`in_region`). Classifier and LPIPS see the two put together.
+    detail : {"source", "decoded"}, optional
+        Whether the generator's change is put into the source's own pixels, or the decoded images
+        are shown as they are, as in the paper; see `Composition`. By default the domain's. Of a
+        latent nothing but what was decoded is known.
 
     Returns
     -------
@@ -259,24 +322,15 @@ def walk(
     """
     check_label(domain, label)
     check_steps(steps, batch_size)
-    if isinstance(image, Latent):
-        latent = image
-    else:
-        check_image(domain, image)
-    if latent is not None and len(latent) != 1:
-        raise GCDError(f"A walk starts from one image; a latent of {len(latent)} was given.")
+    _check_start(domain, image, latent)
+    detail = resolve_detail(domain, detail)
     vector = _vector(domain, direction)
     masks = check_region(domain, region)
     positions = _positions(domain, alphas, n, both)
     choice, margin = resolve_counterfactual(domain, choice, margin)
     batch_size = batch_size or default_batch_size(domain)
-    if isinstance(image, Latent):
-        latent = image
-        source = domain.generator.decode(latent, solver, steps).clamp(0, 1)
-    else:
-        latent = latent or domain.generator.encode(image, solver, steps)
-        source = image
-    source_probability = _probability(domain, source, label)
+    composition, latent = _start(domain, image, latent, masks, detail, solver, steps)
+    source_probability = _probability(domain, composition, label)
     along = positions
     if alphas is None and not both:  # + 0.0 turns the -0.0 of a walk down into 0.0
         along = flip_sign(source_probability) * positions + 0.0
@@ -284,14 +338,15 @@ def walk(
     for alpha in along.split(batch_size):
         if cancel is not None and cancel.is_set():
             raise Cancelled
-        z_sem = latent.z_sem + alpha.to(latent.z_sem)[:, None] * vector.to(latent.z_sem)
-        images = domain.generator.decode(latent.with_z_sem(z_sem), solver, steps)
-        batches.append(ask(domain, in_region(images, source, masks), source, label))
+        here = torch.zeros(len(alpha), dtype=torch.long)
+        baselines = [composition.baseline]
+        decoded = _decoded(domain, latent, here, alpha, vector, baselines, solver, steps)
+        batches.append(ask_about(domain, decoded, composition, label))
         if progress is not None:
             progress(sum(len(batch.logits) for batch in batches), len(along))
     name = "direction" if isinstance(direction, Tensor) else direction.name
-    path = path_of(domain, label, name, source, source_probability, along, batches, lam)
-    path = replace(path, choice=choice, margin=margin, region=masks)
+    path = path_of(domain, label, name, composition, source_probability, along, batches, lam)
+    path = replace(path, choice=choice, margin=margin)
 
     def bisecting(done: int, total: int) -> None:
         if progress is not None:
@@ -303,7 +358,7 @@ def walk(
 @torch.inference_mode()
 def walk_many(
     domain: Models,
-    images: Tensor,
+    images: Tensor | Sequence[Tensor | Picture],
     direction: Direction,
     label: str,
     latent: Latent | None = None,
@@ -311,6 +366,7 @@ def walk_many(
     choice: str | None = None,
     margin: float | None = None,
     regions: Tensor | None = None,
+    detail: str | None = None,
 ) -> list[Path]:
     """Walk each image toward its flip; the same paths as `walk` gives, one image after the other.
 
@@ -319,7 +375,7 @@ def walk_many(
     Parameters
     ----------
     domain : Models
-    images : Tensor (N, C, S, S)
+    images : Tensor (N, C, S, S), or sequence of Tensor (1, C, S, S) or Picture
         The sources, in [0, 1].
     direction : Direction
     label : str
@@ -332,6 +388,8 @@ def walk_many(
         As of `walk`.
     regions : Tensor (1 or N, S, S), optional
         A mask for all images, or one for each; as of `walk`.
+    detail : {"source", "decoded"}, optional
+        As of `walk`.
 
     Returns
     -------
@@ -345,26 +403,34 @@ def walk_many(
     """
     check_label(domain, label)
     vector = _vector(domain, direction)
-    masks = check_region(domain, regions, len(images))
+    sources = images.split(1) if isinstance(images, Tensor) else list(images)
+    masks = check_region(domain, regions, len(sources))
     positions = _positions(domain, None, n, both=False)
     choice, margin = resolve_counterfactual(domain, choice, margin)
-    latent = latent or domain.generator.encode(images)
-    probabilities = domain.classifier.probability(domain.classifier(images), label).tolist()
+    views = torch.cat([view_of(source) for source in sources])
+    latent = latent or domain.generator.encode(views)
+    baselines: list[Tensor | None] = [None] * len(sources)
+    if resolve_detail(domain, detail) == SOURCE:
+        baselines = list(domain.generator.decode(latent).float().split(1))
+    compositions = [
+        compose(source, baseline, None if masks is None else masks[i % len(masks)][None])
+        for i, (source, baseline) in enumerate(zip(sources, baselines, strict=True))
+    ]
+    probabilities = [_probability(domain, composition, label) for composition in compositions]
     signs = torch.tensor([flip_sign(probability) for probability in probabilities])
     along = signs[:, None] * positions + 0.0  # no -0.0
-    moves = along.to(latent.z_sem)[..., None] * vector.to(latent.z_sem)
-    points = Latent(
-        (latent.z_sem[:, None] + moves).flatten(0, 1),
-        latent.z_T.repeat_interleave(len(positions), dim=0),
-    )
-    decoded = domain.generator.decode(points).split(len(positions))
+    which = torch.arange(len(sources)).repeat_interleave(len(positions))
+    decoded = _decoded(domain, latent, which, along.flatten(), vector, baselines)
     paths = []
-    for i, (own, alphas, probability) in enumerate(zip(decoded, along, probabilities, strict=True)):
-        source = images[i : i + 1].float().cpu()
-        mask = None if masks is None else masks[i % len(masks)][None]
-        answers = ask(domain, in_region(own, source, mask), source, label)
-        path = path_of(domain, label, direction.name, source, probability, alphas, [answers], None)
-        paths.append(replace(path, choice=choice, margin=margin, region=mask))
+    for i, (own, composition) in enumerate(
+        zip(decoded.split(len(positions)), compositions, strict=True)
+    ):
+        answers = ask_about(domain, own, composition, label)
+        probability = probabilities[i]
+        path = path_of(
+            domain, label, direction.name, composition, probability, along[i], [answers], None
+        )
+        paths.append(replace(path, choice=choice, margin=margin))
     return bisect(domain, paths, direction, latent)
 
 
@@ -408,20 +474,21 @@ def bisect(
     """
     vector = _vector(domain, direction).to(latent.z_sem)
 
-    def images_at(which: Tensor, alphas: Tensor) -> Tensor:
-        start = latent[which]
-        z_sem = start.z_sem + alphas.to(start.z_sem)[:, None] * vector
-        decoded = domain.generator.decode(start.with_z_sem(z_sem), solver, steps).split(1)
-        own = [(paths[int(i)].source, paths[int(i)].region) for i in which]
-        return torch.cat([in_region(x, *of) for x, of in zip(decoded, own, strict=True)])
+    def answers_at(which: Tensor, alphas: Tensor) -> list[Answers]:
+        baselines = [_composition(path).baseline for path in paths]
+        decoded = _decoded(domain, latent, which, alphas, vector, baselines, solver, steps)
+        return [
+            ask_about(domain, own, _composition(paths[int(i)]), paths[int(i)].label)
+            for i, own in zip(which, decoded.split(1), strict=True)
+        ]
 
-    return bisect_along(domain, paths, images_at, lam, progress, cancel)
+    return bisect_along(domain, paths, answers_at, lam, progress, cancel)
 
 
 def bisect_along(
     domain: Models,
     paths: Sequence[Path],
-    images_at: Callable[[Tensor, Tensor], Tensor],
+    answers_at: Callable[[Tensor, Tensor], list[Answers]],
     lam: float | None = None,
     progress: BatchProgress | None = None,
     cancel: Cancel | None = None,
@@ -432,8 +499,8 @@ def bisect_along(
     ----------
     domain, paths, lam, progress, cancel
         As of `bisect`.
-    images_at : callable
-        Given the indices (n,) of paths and a position (n,) on each, the images (n, C, H, W) there.
+    answers_at : callable
+        Given the indices (n,) of paths and a position (n,) on each, what `ask` says of each.
     """
     paths = list(paths)
     for halving in range(BISECTION_STEPS):
@@ -444,10 +511,9 @@ def bisect_along(
             raise Cancelled
         which = torch.tensor([i for i, _ in steps_to_halve])
         alphas = torch.stack([paths[i].alphas[[*step]].mean() for i, step in steps_to_halve])
-        made = images_at(which, alphas).split(1)
-        for (i, step), alpha, image in zip(steps_to_halve, alphas, made, strict=True):
-            source = paths[i].source
-            answers = ask(domain, image, source, paths[i].label)
+        for (i, step), alpha, answers in zip(
+            steps_to_halve, alphas, answers_at(which, alphas), strict=True
+        ):
             paths[i] = _with_point(domain, paths[i], max(step), alpha, answers, lam)
         if progress is not None:
             progress(halving + 1, BISECTION_STEPS)
@@ -474,12 +540,14 @@ def _with_point(
         domain,
         path.label,
         path.direction_name,
-        path.source,
+        _composition(path),
         path.source_probability,
         alpha[None],
         [answers],
         lam,
     )
+
+    made = point.images if point.decoded is None else point.decoded
 
     def joined(ours: Tensor, new: Tensor) -> Tensor:
         return torch.cat([ours[:at], new, ours[at:]])
@@ -493,6 +561,7 @@ def _with_point(
         all_probabilities=joined(path.all_probabilities, point.all_probabilities),
         distances=joined(path.distances, point.distances),
         losses=joined(path.losses, point.losses),
+        decoded=None if path.decoded is None else joined(path.decoded, made),
         refined=(*(i + (i >= at) for i in path.refined), at),
     )
 
@@ -501,7 +570,7 @@ def path_of(
     domain: Models,
     label: str,
     direction_name: str,
-    source: Tensor,
+    composition: Composition,
     source_probability: float,
     alphas: Tensor,
     batches: list[Answers],
@@ -512,12 +581,14 @@ def path_of(
     Parameters
     ----------
     domain : Models
-    label, direction_name, source, source_probability
+    label, direction_name, source_probability
         As of `Path`.
+    composition : Composition
+        Of the source.
     alphas : Tensor (n,)
         Where the points lie; what raises the label's logit is positive.
     batches : list of Answers
-        What `ask` returned of the n points, in their order.
+        What was said of the n points, in their order.
     lam : float or None
         Weight of LPIPS in the CF loss; None is the domain's.
     """
@@ -525,6 +596,9 @@ def path_of(
     every = torch.cat([batch.probabilities for batch in batches])
     distances = torch.cat([batch.distances for batch in batches])
     sign = flip_sign(source_probability)
+    decoded = [batch.decoded for batch in batches if batch.decoded is not None]
+    if composition.baseline is not None:
+        composition = replace(composition, baseline=composition.baseline.cpu())
     return Path(
         alphas=alphas,
         images=torch.cat([batch.images for batch in batches]),
@@ -536,9 +610,12 @@ def path_of(
         label=label,
         labels=tuple(domain.classifier.labels),
         direction_name=direction_name,
-        source=source.float().cpu(),
+        source=composition.source.cpu(),
         source_probability=source_probability,
         sign=sign,
+        region=composition.mask,
+        decoded=torch.cat(decoded) if decoded else None,
+        composition=composition,
     )
 
 
@@ -552,8 +629,75 @@ def resolve_counterfactual(
     return choice, margin
 
 
-def _probability(domain: Models, image: Tensor, label: str) -> float:
-    """The classifier's probability of the label for one image."""
+def _composition(path: Path) -> Composition:
+    """How a path's images were made; of one that nobody composed, they are what was decoded."""
+    return path.composition or compose(path.source, None, path.region)
+
+
+def _check_start(domain: Models, image: Tensor | Picture | Latent, latent: Latent | None) -> None:
+    """Refuse to start a walk from anything but one image, or one latent."""
+    if isinstance(image, Latent):
+        latent = image
+    else:
+        check_source(domain, image)
+    if latent is not None and len(latent) != 1:
+        raise GCDError(f"A walk starts from one image; a latent of {len(latent)} was given.")
+
+
+def _start(
+    domain: Models,
+    image: Tensor | Picture | Latent,
+    latent: Latent | None,
+    masks: Tensor | None,
+    detail: str,
+    solver: str | None,
+    steps: int | None,
+) -> tuple[Composition, Latent]:
+    """How a walk's images are made, and the latent that it starts from."""
+    if isinstance(image, Latent):
+        source = domain.generator.decode(image, solver, steps).clamp(0, 1)
+        return compose(source, None, masks), image
+    composition = compose(image, None, masks)
+    latent = latent or domain.generator.encode(composition.source, solver, steps)
+    if detail == SOURCE:
+        baseline = domain.generator.decode(latent, solver, steps).float()
+        composition = replace(composition, baseline=baseline)
+    return composition, latent
+
+
+def _decoded(
+    domain: Models,
+    latent: Latent,
+    which: Tensor,
+    alphas: Tensor,
+    vector: Tensor,
+    baselines: Sequence[Tensor | None],
+    solver: str | None = None,
+    steps: int | None = None,
+) -> Tensor:
+    """What latents decode to at positions (n,) of the images `which` (n,): (n, C, S, S).
+
+    At position 0 that is the baseline, where there is one: it is not decoded again, and a picture
+    composed there is the source, bit for bit.
+    """
+    known = torch.tensor([baselines[int(i)] is not None for i in which]) & (alphas == 0)
+    moving = (~known).nonzero().flatten()
+    parts: dict[int, Tensor] = {}
+    if len(moving):
+        start = latent[which[moving]]
+        z_sem = start.z_sem + alphas[moving].to(start.z_sem)[:, None] * vector.to(start.z_sem)
+        made = domain.generator.decode(start.with_z_sem(z_sem), solver, steps)
+        parts = dict(zip(moving.tolist(), made.split(1), strict=True))
+    for i in known.nonzero().flatten().tolist():
+        baseline = baselines[int(which[i])]
+        assert baseline is not None
+        parts[i] = baseline.to(domain.device)
+    return torch.cat([parts[i] for i in range(len(alphas))])
+
+
+def _probability(domain: Models, composition: Composition, label: str) -> float:
+    """The classifier's probability of the label for a source."""
+    image = composition.source_for(domain.classifier)
     return float(domain.classifier.probability(domain.classifier(image), label))
 
 

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from gcd_core.images.drawing import NEGATIVE, POSITIVE
 
@@ -153,9 +153,10 @@ class Sheet:
         )
 
     def picture(self, x: float, y: float, side: float, image: Image.Image) -> None:
-        """A square picture."""
+        """A picture in a square; one that is no square keeps its shape, white beside it."""
         self.box(x - 0.2, y - 0.2, side + 0.4, side + 0.4, LINE)
-        large = image.convert("RGB").resize((PICTURE, PICTURE), Image.Resampling.BICUBIC)
+        room = (PICTURE, PICTURE)
+        large = ImageOps.pad(image.convert("RGB"), room, Image.Resampling.BICUBIC, color="white")
         axes = self.axes(x, y, side, side)
         axes.imshow(np.asarray(large), interpolation="none" if self.vectors else "antialiased")
         axes.axis("off")

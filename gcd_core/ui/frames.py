@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from cachetools import LRUCache
 from torch import Tensor
 
+from gcd_core.classifiers.base import BlackBox
 from gcd_core.generators.base import Latent
+from gcd_core.images.picture import Picture
+from gcd_core.method.composition import Composition, compose
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.walk import Path
 
@@ -98,6 +102,10 @@ class Frame:
         Whether a faster decoder than the full one drew it.
     oracle : Opinion or None
         The oracle's, likewise; None where it was not asked.
+    decoded : Tensor (1, C, H, W) or None
+        What the generator drew, where `image` is made of it.
+    composition : Composition or None
+        How `image` is made of `decoded`.
     """
 
     image: Tensor
@@ -105,6 +113,22 @@ class Frame:
     distance: float
     live: bool = False
     oracle: Opinion | None = None
+    decoded: Tensor | None = None
+    composition: Composition | None = None
+
+    @cached_property
+    def picture(self) -> Tensor:
+        """The picture at the opened picture's own size: (1, C, H, W), in [0, 1]."""
+        composition, own = self.composition, tuple(self.image.shape[-2:])
+        if composition is None or self.decoded is None or composition.size == own:
+            return self.image
+        return composition.picture(self.decoded)
+
+    def asked(self, classifier: BlackBox) -> Tensor:
+        """The picture as a classifier is asked about it: (1, C, h, w)."""
+        if self.composition is None or self.decoded is None:
+            return self.image
+        return self.composition.asked(self.decoded, classifier)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +156,11 @@ class Opened:
     aspect : float
         Width by height in which its pictures are to be seen: that of the file, where it was
         stretched to a square.
+    picture : Picture or None
+        The image with all its pixels; None where only `image` is known.
+    compositions : (Composition, Composition) or None
+        How pictures are made of what the full and the fast decoder draw, where the change is put
+        into the image itself; None where the decoded pictures are shown.
     """
 
     name: str
@@ -143,6 +172,31 @@ class Opened:
     off_distribution_score: float | None = None
     fitted: str = ""
     aspect: float = 1.0
+    picture: Picture | None = None
+    compositions: tuple[Composition, Composition] | None = None
+
+    @property
+    def walked(self) -> Tensor | Picture:
+        """What a walk or a search starts from."""
+        if self.picture is None or self.compositions is None:
+            return self.image
+        return self.picture
+
+    @property
+    def pixels(self) -> Tensor:
+        """The image at the size of what is shown of it: (1, C, H, W), in [0, 1]."""
+        return self.image if self.compositions is None else self.compositions[0].pixels
+
+    @property
+    def rest(self) -> Frame:
+        """The picture where all sliders stand at 0."""
+        return self.reconstruction if self.compositions is None else self.source
+
+    def composition(self, fast: bool = False) -> Composition:
+        """How pictures are made of what the full or the fast decoder draws."""
+        if self.compositions is None:
+            return compose(self.image)
+        return self.compositions[fast]
 
 
 class KeptFrames:
@@ -203,4 +257,6 @@ def path_frame(
         tuple(values[label] for label in labels),
         float(path.distances[index]),
         oracle=opinion,
+        decoded=None if path.decoded is None else path.decoded[index : index + 1],
+        composition=path.composition,
     )

@@ -28,6 +28,7 @@ from gcd_core.ui.views.vocabulary import TOUR, WRITTEN, captions
 ASSETS = bundled("assets")
 SCRIPTS = (
     "page.js",
+    "compose.js",
     "film.js",
     "stage.js",
     "region.js",

@@ -73,10 +73,11 @@ def test_a_search_may_use_the_distilled_decoder(tmp_path: Path) -> None:
     domain = load_domain(folder, device="cpu")
     image = domain.load_image(domain.examples[0])
     found = gcd.find_directions(domain, image, "ill", n_samples=16, n_h=1)
-    assert found.evaluations == 2 + 2 * 16  # its teacher's two steps to encode, two each to decode
+    # Its teacher's two steps to encode; two each to decode, the source's own picture among them.
+    assert found.evaluations == 2 + 2 * 17
     assert found.directions.metadata["settings"]["solver"] == "distilled"
     full = gcd.find_directions(domain, image, "ill", n_samples=16, n_h=1, solver="ddim", steps=3)
-    assert full.evaluations == 3 + 3 * 16
+    assert full.evaluations == 3 + 3 * 17
     with pytest.raises(gcd.GCDError, match="takes 2 steps"):
         gcd.find_directions(domain, image, "ill", n_samples=16, steps=3)
 

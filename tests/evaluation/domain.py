@@ -59,6 +59,7 @@ def linear_domain(folder: Path = Path(), examples: int = 0) -> Domain:
         search=Settings(radius=2.0, n_samples=64, n_h=2, steps=5),
         alpha_max=3.0,
         walk_points=7,
+        detail="decoded",
         device="cpu",
     )
 

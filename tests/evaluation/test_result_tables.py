@@ -48,6 +48,7 @@ def of_direction(n: int, flip_rate: float) -> dict[str, Any]:
         "lpips": 0.1,
         "l1": 0.0625,
         "manifold_ratio": None,
+        "manifold_lpips": 0.01,
         "gini_bb_lig": 0.65,
         "gini_difference": 0.4,
         "lowest_loss": CHOICE,
@@ -95,6 +96,7 @@ def test_a_directions_row_is_of_the_file_with_the_most_images(folder: Path) -> N
         {
             "label": "`ill`",
             "direction": name,
+            "detail": "decoded",
             "margin": "0.4",
             "n": n,
             "flip rate": rate,
@@ -102,7 +104,8 @@ def test_a_directions_row_is_of_the_file_with_the_most_images(folder: Path) -> N
             "alpha": "2.35",
             "LPIPS": "0.100",
             "L1": "0.062",
-            "manifold ratio": "–",
+            "fine power": "–",
+            "manifold LPIPS": "0.010",
             "Gini BB-LIG": "0.65",
             "Gini difference": "0.40",
         }
@@ -124,8 +127,28 @@ def test_either_choice_of_the_counterfactual_may_be_on_top(folder: Path, top: st
         content["directions"]["g"] = own | CHOICE | {"smallest": smallest}
     write(folder, "g.json", content | {"counterfactual": top})
     _, smallest_row, paper_row = cells(make_table("counterfactuals", folder))
-    assert smallest_row == ["`ill`", "smallest", "9", "50.0 %", "45.7 %", "2.35", "0.100", "0.062"]
-    assert paper_row == ["`ill`", "lowest-loss", "9", "100 %", "90.0 %", "5.00", "0.200", "0.125"]
+    assert smallest_row == [
+        "`ill`",
+        "decoded",
+        "smallest",
+        "9",
+        "50.0 %",
+        "45.7 %",
+        "2.35",
+        "0.100",
+        "0.062",
+    ]
+    assert paper_row == [
+        "`ill`",
+        "decoded",
+        "lowest-loss",
+        "9",
+        "100 %",
+        "90.0 %",
+        "5.00",
+        "0.200",
+        "0.125",
+    ]
 
 
 def test_costs_are_set_side_by_side(folder: Path) -> None:

@@ -81,8 +81,15 @@ def test_overlay_blends_by_strength_and_opacity():
     assert np.allclose(picture[2, 2], 0.5, atol=0.01)
     clear = np.asarray(overlay(image, heat, opacity=0.0))
     assert (clear == 128).all()
-    with pytest.raises(ImageError, match="size"):
-        overlay(image, heat[:2])
+
+
+def test_a_map_of_another_size_is_brought_to_the_images():
+    image = torch.full((1, 1, 8, 12), 0.5)
+    heat = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
+    picture = np.asarray(overlay(image, heat, opacity=1.0), dtype=np.float32)
+    assert picture.shape == (8, 12, 3)
+    red, blue = picture[:2].mean((0, 1)), picture[-2:].mean((0, 1))
+    assert red[0] > red[2] and blue[2] > blue[0]
 
 
 def test_the_sweep_plays_every_frame_forward_and_back(tmp_path):

@@ -38,7 +38,7 @@ def reader():
 def test_it_sees_the_same_pixels(reader, channels, fit):
     data = file_of(PIXELS)
     picture = reader.picture(data, 32, channels, fit)
-    assert torch.equal(picture.image, load_image(data, 32, channels, fit))
+    assert torch.equal(picture.picture.view, load_image(data, 32, channels, fit))
     assert (picture.shape, picture.photograph, picture.dicom) == ((60, 40), True, False)
     assert picture.name("a.png") == "a.png"
 
@@ -46,7 +46,7 @@ def test_it_sees_the_same_pixels(reader, channels, fit):
 def test_of_dicom_the_name_is_not_shown(reader):
     data = dicom(PIXELS[..., 0])
     picture = reader.picture(data, 32, 1)
-    assert torch.equal(picture.image, load_image(data, 32, 1))
+    assert torch.equal(picture.picture.view, load_image(data, 32, 1))
     assert picture.dicom and picture.name("Doe^Jane.dcm") == "DICOM"
 
 
@@ -101,7 +101,7 @@ def large(*_):
     return bytearray(sandbox_worker.MAX_MEMORY_BYTES + 2**28)
 
 sandbox_worker.MAX_CPU_SECONDS = 1
-sandbox_worker.read_picture = {work}
+sandbox_worker.read_pixels = {work}
 sandbox_worker.main()
 """
 
@@ -120,9 +120,9 @@ def test_time_and_memory_of_a_file_are_bounded(monkeypatch, tmp_path, work, told
 
 
 def test_an_error_that_no_reader_foresaw_is_a_sentence(monkeypatch):
-    monkeypatch.setattr(sandbox_worker, "read_picture", lambda *_: 1 / 0)
+    monkeypatch.setattr(sandbox_worker, "read_pixels", lambda *_: 1 / 0)
     answer = sandbox_worker.answer_to(
-        {"kind": "picture", "size": 8, "channels": 1, "fit": "pad"}, b"x"
+        {"kind": "picture", "size": 8, "channels": 1, "fit": "pad", "max_side": 8}, b"x"
     )
     assert answer == ({"error": sandbox_worker.DAMAGED}, b"")
 

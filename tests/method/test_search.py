@@ -368,6 +368,7 @@ def test_what_is_written_down_and_survives_a_file(brief, tmp_path):
         "boundary": False,
         "n_ways": 0,
         "max_cosine": 0.0,
+        "detail": "decoded",
     }
     codes = found.samples.z_sem[:3]
     assert torch.equal(loaded.proxy_logit(codes), found.directions.proxy_logit(codes))

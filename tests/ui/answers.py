@@ -68,7 +68,9 @@ def plain(value: Any) -> Any:
         return picture(base64.b64decode(value.partition(",")[2]))
     if value.startswith('{"'):  # a film
         film = json.loads(value)
-        sheets = {name: picture(base64.b64decode(film.pop(name))) for name in ("pictures", "maps")}
+        shown = {name: film.pop(name) for name in ("lost", "maps") if name in film}
+        shown |= {f"offset {i}": sheet for i, sheet in enumerate(film.pop("offsets"))}
+        sheets = {name: picture(base64.b64decode(sheet)) for name, sheet in shown.items()}
         return plain(film) | sheets
     if value.startswith("/") and Path(value).is_file():
         return {"file": Path(value).name, "holds": contents(Path(value))}

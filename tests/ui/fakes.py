@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from pathlib import Path
+from pathlib import Path as File
 from typing import ClassVar
 
 import torch
@@ -14,11 +14,14 @@ from gcd_core.bridge.rcsb import Steering
 from gcd_core.domains.opening import Check, Label
 from gcd_core.generators.base import Latent
 from gcd_core.images.drawing import to_pil
+from gcd_core.images.picture import Picture
 from gcd_core.images.reading import load_image
+from gcd_core.method.composition import compose, resample
 from gcd_core.method.counterfactual import MARGIN, SMALLEST
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.proxy import Proxy
 from gcd_core.method.settings import Settings
+from gcd_core.method.walk import Path
 from tests.bridge.fakes import known_bridge
 
 SIZE, CODE = 128, 10
@@ -144,10 +147,10 @@ class FakeDomain:
     fit = "stretch"
     alpha_max = 6.0
     walk_points = 33
-    counterfactual, margin = SMALLEST, MARGIN
+    counterfactual, margin, detail = SMALLEST, MARGIN, "decoded"
     device = torch.device("cpu")
 
-    def __init__(self, folder: Path, seconds_per_image: float = 0.0, examples: int = 12) -> None:
+    def __init__(self, folder: File, seconds_per_image: float = 0.0, examples: int = 12) -> None:
         self.folder = folder
         self.generator = FakeGenerator(seconds_per_image)
         self.classifier, self.perceptual = FakeClassifier(), FakeDistance()
@@ -178,7 +181,40 @@ class FakeDomain:
         return DirectionSet(names, vectors, about)
 
 
-def save_ways(file: Path) -> None:
+def composed_path(size: tuple[int, int], channels: int, detail: str) -> Path:
+    """A path of drawings of 1 or 3 channels, over a source of another size with a fine grain."""
+    noise = torch.Generator().manual_seed(11)
+    codes = torch.randn(channels, CODE, generator=noise)
+    alphas = torch.linspace(-4, 4, 9)
+    way = torch.zeros(CODE)
+    way[HAZE], way[RIGHT], way[HEART] = 1.0, 0.5, 1.0
+    decoded = torch.stack([draw(codes + alpha * way)[:, 0] for alpha in alphas])
+    grain = 0.04 * torch.randn(1, channels, *size, generator=noise)
+    pixels = (resample(decoded[4:5], size) + grain).clamp(0, 1)
+    pixels = (255 * pixels).round() / 255
+    picture = Picture(pixels, resample(pixels, (SIZE, SIZE)).clamp(0, 1))
+    composition = compose(picture, decoded[4:5] if detail == "source" else None)
+    probabilities = torch.sigmoid(alphas)
+    return Path(
+        alphas=alphas,
+        images=composition.shown(decoded),
+        logits=alphas,
+        probabilities=probabilities,
+        all_probabilities=probabilities[:, None],
+        distances=alphas.abs() / 10,
+        losses=alphas.abs(),
+        label="pneumonia",
+        labels=("pneumonia",),
+        direction_name="g",
+        source=picture.view,
+        source_probability=0.4,
+        sign=1,
+        decoded=decoded,
+        composition=composition,
+    )
+
+
+def save_ways(file: File) -> None:
     """Write directions of the drawn domain whose proxy reads two axes: g, and the way w1.
 
     h1 and w2 hardly move it; the search that found them looked for three ways.

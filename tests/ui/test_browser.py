@@ -28,6 +28,16 @@ from tests.ui.waiting import Held
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
 
 INPUT = " input.dispatchEvent(new Event('input', { bubbles: true })); }"
+TOURS_BEGUN_AGAIN = """() => {
+    let begun = 0;
+    const [seen, later] = [localStorage.getItem('gcd-tour'), window.setTimeout];
+    window.setTimeout = () => begun++;
+    localStorage.removeItem('gcd-tour');
+    gcd.begin(document.querySelector('#pictures'));
+    localStorage.setItem('gcd-tour', seen);
+    window.setTimeout = later;
+    return begun;
+}"""
 AS_PNG = "canvas => canvas.toDataURL('image/png')"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -227,6 +237,7 @@ def test_a_first_visitor_is_shown_around_and_reads_plain_words(served: Served, v
     card = page.locator(".gcd-tour")
     card.wait_for()
     prepared(page)
+    assert page.evaluate(TOURS_BEGUN_AGAIN) == 0, "more pictures begin no second tour"
     shoot(page, "tour")
     for _ in range(3):
         card.get_by_role("button", name="Next").click()

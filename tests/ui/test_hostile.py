@@ -210,7 +210,7 @@ def test_an_error_that_nobody_thought_of_is_logged_and_told_in_a_sentence(
     def broken(*_: object) -> None:
         raise RuntimeError("a secret of the server")
 
-    monkeypatch.setattr(own.root.service, "open_example", broken)
+    monkeypatch.setattr(own.root.service.examples, "open", broken)
     with caplog.at_level(logging.ERROR):
         answer = ask(server, "open_example", [0, *DISPLAY])
     assert failed(answer) and "failed unexpectedly" in answer[1]

@@ -20,6 +20,13 @@ TEMPLATE = "html_template"
 SIGNS = ("=>", "addEventListener", "querySelector", "document.", "window.", "setTimeout")
 
 
+def test_no_two_scripts_give_a_name() -> None:
+    given = [re.search(r"^  return \{([^}]*)\};\n\}\)\(\)", text, re.M) for text in SCRIPTS_TEXT]
+    names = [name.split(":")[0].strip() for found in given if found for name in found[1].split(",")]
+    assert {"opened", "sourcePicture", "film"} <= set(names)
+    assert sorted(names) == sorted(set(names))
+
+
 def literals(tree: ast.AST) -> Iterator[str]:
     """Every string of a module but its docstrings; of an f-string its fixed text."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -64,6 +64,8 @@ async def visit(http: httpx2.AsyncClient, config: PageConfig, seed: int) -> None
     acts += [("report_png", ["png"]), ("save_path", [])]
     for event, values in acts:
         answer = await browser.ask(event, values)
+        while "Many visitors are here" in answer.sentence:  # a slow machine
+            answer = await browser.ask(event, values)
         assert answer.outcome == "done", (event, answer)
     saved = (await browser.ask("save_path", [])).output[1]
     assert (await http.get(f"/gradio_api/file={saved['path']}")).status_code == 200
@@ -94,16 +96,12 @@ def alive() -> int:
     return sum(type(each) in (Session, OpenImage) for each in gc.get_objects())
 
 
-@pytest.mark.parametrize(
-    ("count", "growth"),
-    [(25, 0.1), pytest.param(VISITS, 0.03, marks=pytest.mark.nightly)],
-)
-def test_nothing_is_left_of_visitors_who_left(
-    site: tuple[str, Site, Path], count: int, growth: float
-) -> None:
+@pytest.mark.parametrize("count", [25, pytest.param(VISITS, marks=pytest.mark.nightly)])
+def test_nothing_is_left_of_visitors_who_left(site: tuple[str, Site, Path], count: int) -> None:
     """Five rounds of visits: no file and no session stays, and memory does not grow.
 
     The least memory in the fifth round is compared with that in the second: the first one warms up.
+    Of few visits it is known less well, as it is looked at after every eighth.
     """
     address, own, temporary = site
     queue, holder = own.root._queue, own.root.app.state_holder
@@ -126,4 +124,5 @@ def test_nothing_is_left_of_visitors_who_left(
     left = [file for _, _, files in os.walk(temporary) for file in files]
     assert not left
     wait_for(lambda: alive() <= before)
+    growth = 0.03 if count >= 1000 else 0.15
     assert least[4] <= (1 + growth) * least[1]

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -24,13 +24,15 @@ from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.generators.base import Latent
+from gcd_core.images.picture import Picture
+from gcd_core.method.composition import SOURCE, compose, view_of
 from gcd_core.method.directions import Direction
 from gcd_core.method.walk import Path
 from gcd_core.ui.engine.decoded_paths import DecodedPath
 from gcd_core.ui.frames import Frame, Opened, alpha_grid
 
 LOG = logging.getLogger(__name__)
-CACHE_FORMAT = 2  # a file of another format is not read; also raised where paths are walked anew
+CACHE_FORMAT = 3  # a file of another format is not read; also raised where paths are walked anew
 MAX_CACHE_BYTES = 2**30  # of all files together
 FOLDER = "examples"
 MAX_PIXEL = 255.0  # pictures of a path are kept as they are shown, in 8 bits
@@ -63,19 +65,26 @@ class DiskCache:
         except RuntimeError:  # this user has no home
             self.folder, self._writes = FilePath(os.devnull), False
 
-    def opened(self, domain: Domain, image: Tensor, name: str) -> Opened | None:
-        """Return an opened image (1, C, H, W), or None where it is not kept."""
-        kept = self._read(opened_key(domain, image))
+    def opened(self, domain: Domain, image: Tensor | Picture, name: str) -> Opened | None:
+        """Return an opened image (1, C, S, S) or picture, or None where it is not kept."""
+        view = view_of(image)
+        kept = self._read(opened_key(domain, view))
         if kept is None:
             return None
         tensors, facts = kept
-        pictures = {"source": image, "rest": tensors["rest"]}
+        pictures = {"source": view, "rest": tensors["rest"]}
         for values in facts.values():  # what was a tuple is a list in JSON
             values["probabilities"] = tuple(values["probabilities"])
             values["oracle"] = values["oracle"] and tuple(values["oracle"])
         frames = {which: Frame(picture, **facts[which]) for which, picture in pictures.items()}
         latent = Latent(tensors["z_sem"], tensors["z_T"]).to(domain.generator.device)
-        return Opened(name, image, latent, frames["source"], frames["rest"])
+        opened = Opened(name, view, latent, frames["source"], frames["rest"])
+        if "fast" not in tensors:
+            return opened
+        compositions = compose(image, tensors["rest"]), compose(image, tensors["fast"])
+        source = replace(opened.source, decoded=tensors["rest"], composition=compositions[0])
+        picture = image if isinstance(image, Picture) else None
+        return replace(opened, source=source, picture=picture, compositions=compositions)
 
     def keep_opened(self, domain: Domain, opened: Opened) -> None:
         """Keep an opened image."""
@@ -86,6 +95,10 @@ class DiskCache:
         }
         latent = opened.latent.to("cpu")
         tensors = {"rest": opened.reconstruction.image, "z_sem": latent.z_sem, "z_T": latent.z_T}
+        if opened.compositions is not None:
+            fast = opened.compositions[1].baseline
+            assert fast is not None
+            tensors["fast"] = fast
         self._write(opened_key(domain, opened.image), tensors, facts)
 
     def played(
@@ -99,9 +112,18 @@ class DiskCache:
         opinions = [tuple(opinion) for opinion in facts.pop("opinions")]
         film = bytes(tensors.pop("film").numpy()).decode()
         tensors["images"] = tensors["images"].float() / MAX_PIXEL
+        decoded = tensors.pop("decoded", None)
         facts |= {"labels": tuple(facts["labels"]), "refined": tuple(facts["refined"])}
         fields: dict[str, Any] = {**tensors, **facts, "source": opened.image}
-        return DecodedPath(Path(**fields), film, opinions)
+        path = Path(**fields)
+        if decoded is not None:
+            composition, at_rest = opened.composition(), path.alphas == 0
+            decoded = decoded.float()
+            assert composition.baseline is not None
+            decoded[at_rest] = composition.baseline
+            images = composition.shown(decoded)
+            path = replace(path, images=images, decoded=decoded, composition=composition)
+        return DecodedPath(path, film, opinions)
 
     def keep_path(
         self, domain: Domain, opened: Opened, direction: Direction, label: str, played: DecodedPath
@@ -111,6 +133,8 @@ class DiskCache:
         tensors = {name: getattr(path, name) for name in PATH_TENSORS}
         tensors["images"] = (path.images.clamp(0, 1) * MAX_PIXEL).round().to(torch.uint8)
         tensors["film"] = torch.frombuffer(bytearray(played.film.encode()), dtype=torch.uint8)
+        if path.detail == SOURCE and path.decoded is not None:
+            tensors["decoded"] = path.decoded.half()
         facts = {name: getattr(path, name) for name in PATH_FACTS}
         facts["opinions"] = played.opinions
         self._write(path_key(domain, opened.image, direction, label), tensors, facts)
@@ -184,6 +208,7 @@ def _made_with(domain: Domain, image: Tensor) -> list[Any]:
         None if oracle is None else oracle.identity,
         domain.perceptual.identity,
         list(domain.labels),
+        domain.detail,
     ]
 
 

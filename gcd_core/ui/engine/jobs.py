@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from gcd_core.errors import Cancelled, GCDError
+from gcd_core.images.picture import Picture
 from gcd_core.method.search import Progress, Question, Samples, SearchInterrupted
 from gcd_core.method.settings import Settings
 from gcd_core.ui.engine.worker import CLOSING
@@ -352,7 +353,7 @@ class Search(Job):
 
     Attributes
     ----------
-    image : Tensor (1, C, H, W)
+    image : Tensor (1, C, S, S) or Picture
         What it starts from, in [0, 1].
     name : str
         The image's.
@@ -377,7 +378,7 @@ class Search(Job):
     failure = "The search failed unexpectedly; try again."
     busy = "A search is running already: cancel it or wait for it to end."
 
-    image: Tensor
+    image: Tensor | Picture
     name: str
     label: str
     settings: Settings
@@ -398,7 +399,7 @@ class Search(Job):
             self.samples = error.samples
             raise
 
-    def answers(self, image: Tensor, question: Question) -> bool:
+    def answers(self, image: Tensor | Picture, question: Question) -> bool:
         """Whether a search of an image, with this question, can go on from these samples."""
         samples = self.samples
         return samples is not None and self.image is image and samples.question == question

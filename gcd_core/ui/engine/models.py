@@ -5,7 +5,7 @@ What the functions take and return can be sent to another process.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from torch import Tensor
 from gcd_core.bridge.paths import rcsb
 from gcd_core.domains.opening import Domain
 from gcd_core.generators.base import Latent
+from gcd_core.images.picture import Picture
+from gcd_core.method.composition import SOURCE, Composition, compose, view_of
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.repeatability import with_repeatability
@@ -60,15 +62,16 @@ class SecondOpinion:
         if oracle is None or oracle.remote or oracle.budget is not None:
             return []
         found: list[Opinion] = []
-        for part in path.images.split(ORACLE_BATCH):
-            found += self._in_turn(Urgency.PATH, self._ask, part)
+        for points in torch.arange(len(path.alphas)).split(ORACLE_BATCH):
+            pictures = torch.cat([path.asked(int(k), oracle) for k in points])
+            found += self._in_turn(Urgency.PATH, self._ask, pictures)
         return found
 
     def on(self, frame: Frame) -> Frame:
         """Add the opinion to a picture of the full decoder, unless it has one."""
         if frame.live or frame.oracle is not None or self._domain.oracle is None:
             return frame
-        return replace(frame, oracle=self.of(frame.image))
+        return replace(frame, oracle=self.of(frame.asked(self._domain.oracle)))
 
 
 class DecodeRequest(NamedTuple):
@@ -78,14 +81,14 @@ class DecodeRequest(NamedTuple):
     ----------
     latent : Latent
         Of one picture.
-    source : Tensor (1, C, H, W)
-        The opened image, to which LPIPS is measured.
+    composition : Composition
+        How the picture is made of what is decoded; LPIPS is measured to its source.
     wanted : callable
         Returns whether the picture is still wanted; called just before it is decoded.
     """
 
     latent: Latent
-    source: Tensor
+    composition: Composition
     wanted: Callable[[], bool] = lambda: True
 
 
@@ -95,14 +98,14 @@ class DecodeBatcher:
     Parameters
     ----------
     decode : callable
-        Takes latents of N pictures, their sources (N, C, H, W) and a solver; returns N frames.
+        Takes latents of N pictures, their N compositions and a solver; returns N frames.
     solver : callable
         Returns the generator's solver; None is the full decoder.
     """
 
     def __init__(
         self,
-        decode: Callable[[Latent, Tensor, str | None], list[Frame]],
+        decode: Callable[[Latent, list[Composition], str | None], list[Frame]],
         solver: Callable[[], str | None],
     ) -> None:
         self._decode, self._solver = decode, solver
@@ -117,8 +120,8 @@ class DecodeBatcher:
             torch.cat([request.latent.z_sem for request in chosen]),
             torch.cat([request.latent.z_T for request in chosen]),
         )
-        sources = torch.cat([request.source for request in chosen])
-        frames = iter(self._decode(latents, sources, self._solver()))
+        compositions = [request.composition for request in chosen]
+        frames = iter(self._decode(latents, compositions, self._solver()))
         return [next(frames) if yes else None for yes in wanted]
 
 
@@ -139,15 +142,27 @@ class Networks:
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
 
-    def frames(self, images: Tensor, sources: Tensor, live: bool = False) -> list[Frame]:
-        """Ask the classifier and LPIPS about pictures and their sources, both (N, C, H, W)."""
-        classifier = self.domain.classifier
-        logits = classifier(images)
+    def frames(
+        self, decoded: Tensor, compositions: Sequence[Composition], live: bool = False
+    ) -> list[Frame]:
+        """Ask the classifier and LPIPS about what is made of decoded images (N, C, S, S)."""
+        classifier, parts = self.domain.classifier, decoded.float().cpu().split(1)
+        own = list(zip(compositions, parts, strict=True))
+        pictures = [composition.shown(part) for composition, part in own]
+        asked = [composition.asked(part, classifier) for composition, part in own]
+        if len({one.shape for one in asked}) == 1:
+            logits = classifier(torch.cat(asked))
+        else:
+            logits = torch.cat([classifier(one) for one in asked])
         columns = [classifier.probability(logits, label).tolist() for label in self.domain.labels]
-        distances = self.domain.perceptual(images, sources).tolist()
-        pictures = images.cpu().split(1)
-        rows = zip(pictures, zip(*columns, strict=True), distances, strict=True)
-        return [Frame(picture.clone(), row, distance, live) for picture, row, distance in rows]
+        sources = torch.cat([composition.source for composition in compositions])
+        distances = self.domain.perceptual(torch.cat(pictures), sources).tolist()
+        return [
+            Frame(picture.clone(), row, distance, live, decoded=part, composition=composition)
+            for picture, row, distance, (composition, part) in zip(
+                pictures, zip(*columns, strict=True), distances, own, strict=True
+            )
+        ]
 
     @torch.inference_mode()
     def ask_oracle(self, images: Tensor) -> list[Opinion]:
@@ -169,16 +184,34 @@ class Networks:
         return bisect(self.domain, [path], direction, latent)[0]
 
     @torch.inference_mode()
-    def encode(self, image: Tensor) -> tuple[Latent, Frame]:
-        """Encode an image (1, C, H, W), and ask about it; the latent comes to the CPU."""
-        latent = self.domain.generator.encode(image).to("cpu")
-        return latent, self.frames(image, image)[0]
+    def encode(self, image: Tensor | Picture) -> Opened:
+        """Encode an image or a picture, ask about it and about its reconstruction.
+
+        What comes back has no name; its tensors are on the CPU.
+        """
+        generator, view = self.domain.generator, view_of(image)
+        latent = generator.encode(view)
+        drawn = generator.decode(latent).float().cpu()
+        compositions = None
+        if self.domain.detail == SOURCE:
+            fast = drawn
+            if generator.live_solver is not None:
+                fast = generator.decode(latent, generator.live_solver).float().cpu()
+            compositions = compose(image, drawn), compose(image, fast)
+        source = compositions[0] if compositions else compose(view)
+        shown = self.frames(drawn if compositions else view, [source])[0]
+        rebuilt = self.frames(drawn, [compose(view)])[0]
+        picture = image if isinstance(image, Picture) else None
+        latent = latent.to("cpu")
+        return Opened("", view, latent, shown, rebuilt, picture=picture, compositions=compositions)
 
     @torch.inference_mode()
-    def decode(self, latent: Latent, sources: Tensor, solver: str | None) -> list[Frame]:
-        """Decode latents of sources (N, C, H, W), and ask about the pictures."""
-        images = self.domain.generator.decode(latent, solver)
-        return self.frames(images, sources, live=solver is not None)
+    def decode(
+        self, latent: Latent, compositions: Sequence[Composition], solver: str | None
+    ) -> list[Frame]:
+        """Decode N latents, and ask about what their compositions make of that."""
+        decoded = self.domain.generator.decode(latent, solver)
+        return self.frames(decoded, compositions, live=solver is not None)
 
     def walk(self, opened: Opened, direction: Direction, label: str, **options: Any) -> Path:
         """Decode the path along a direction, both ways, at every stop of a slider.
@@ -186,7 +219,7 @@ class Networks:
         Options may have a `region` (S, S), bool: outside it the picture does not change.
         """
         options = {"alphas": torch.tensor(alpha_grid(self.domain.alpha_max)), **options}
-        return self._walk(opened.image, direction, label, latent=opened.latent, **options)
+        return self._walk(opened.walked, direction, label, latent=opened.latent, **options)
 
     def try_walk(self, opened: Opened, direction: Direction, label: str, **options: Any) -> Path:
         """Decode every other stop of a path by the fast decoder."""
@@ -199,7 +232,7 @@ class Networks:
         """Decode the line along a unit vector (D,), from 0 to `length`, by the fast decoder."""
         options |= {"latent": opened.latent, **self._quick}
         alphas = torch.linspace(0, length, LINE_POINTS)
-        return self._walk(opened.image, vector, label, alphas=alphas, **options)
+        return self._walk(opened.walked, vector, label, alphas=alphas, **options)
 
     def walk_toward(
         self, image: Tensor, direction: Direction, label: str, quickly: bool, **options: Any
@@ -209,7 +242,7 @@ class Networks:
         return self._walk(image, direction, label, **few, **options)
 
     def _walk(
-        self, image: Tensor, direction: Direction | Tensor, label: str, **options: Any
+        self, image: Tensor | Picture, direction: Direction | Tensor, label: str, **options: Any
     ) -> Path:
         batch_size = None if "cuda" in str(self.domain.device) else BACKGROUND_BATCH
         return walk(self.domain, image, direction, label, batch_size=batch_size, **options)
@@ -222,7 +255,9 @@ class Networks:
         """Change an image (1, C, H, W) inside a mask (S, S) by the domain's bridge."""
         return rcsb(self.domain, image, label, region, **options)
 
-    def find(self, image: Tensor, label: str, settings: Settings, **options: Any) -> DirectionSet:
+    def find(
+        self, image: Tensor | Picture, label: str, settings: Settings, **options: Any
+    ) -> DirectionSet:
         """Search an image for directions, and measure how repeatable they are."""
         found = find_directions(self.domain, image, label, settings=settings, **options)
         return with_repeatability(found, settings.lam, options.get("cancel"))

@@ -20,7 +20,9 @@ from gcd_core.domains.opening import Domain
 from gcd_core.environment import Environment
 from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.generators.base import Latent
-from gcd_core.images.sandbox import IsolatedReader, Picture
+from gcd_core.images.picture import Picture
+from gcd_core.images.sandbox import IsolatedReader, ReadFile
+from gcd_core.method.composition import SOURCE
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.off_distribution import UNLIKE
 from gcd_core.method.walk import Path
@@ -207,7 +209,7 @@ class ModelService:
         """Return the domain's own directions of a label, or None where it has none."""
         return self._ready[label]
 
-    def read(self, data: bytes) -> Picture:
+    def read(self, data: bytes) -> ReadFile:
         """Decode a visitor's file in another process, and fit it to the domain's image size.
 
         Raises
@@ -216,16 +218,28 @@ class ModelService:
             As `IsolatedReader.picture`.
         """
         own = self.domain.generator
-        return self.context.reader.picture(data, own.image_size, own.channels, self.domain.fit)
+        side = self.context.limits.max_side
+        return self.context.reader.picture(
+            data, own.image_size, own.channels, self.domain.fit, side
+        )
 
-    def open(self, image: Tensor, name: str) -> Opened:
-        """Encode an image (1, C, H, W), and decode its reconstruction."""
-        latent, source = self.in_turn(Urgency.LIVE, self._encode, image)
-        reconstruction = self.second_opinion.on(self.decode(latent, image))
-        return Opened(name, image, latent, self.second_opinion.on(source), reconstruction)
+    def open(self, image: Tensor | Picture, name: str) -> Opened:
+        """Encode an image (1, C, S, S) or a picture, and decode its reconstruction."""
+        opened = self.in_turn(Urgency.LIVE, self._encode, image)
+        return replace(
+            opened,
+            name=name,
+            source=self.second_opinion.on(opened.source),
+            reconstruction=self.second_opinion.on(opened.reconstruction),
+        )
 
     def open_upload(
-        self, image: Tensor, name: str, notice: str = "", fitted: str = "", aspect: float = 1.0
+        self,
+        image: Tensor | Picture,
+        name: str,
+        notice: str = "",
+        fitted: str = "",
+        aspect: float = 1.0,
     ) -> Opened:
         """Open a visitor's image, with its off-distribution score where the domain has one.
 
@@ -241,25 +255,23 @@ class ModelService:
             notice = UNLIKE.format(score, off.threshold)
         return replace(opened, notice=notice, off_distribution_score=score)
 
-    def decode(self, latent: Latent, source: Tensor) -> Frame:
-        """Decode one latent by the full decoder, for a visitor who waits."""
-        return self._alike(Urgency.LIVE, self._in_full, DecodeRequest(latent, source))
-
     def narrowed(self, path: Path, direction: Direction, latent: Latent) -> Path:
         """Add the path's smallest convincing change, found by bisection."""
         return self.in_turn(Urgency.LIVE, self._narrow, path, direction, latent)
 
     def decode_later(
-        self, latent: Latent, source: Tensor, wanted: Callable[[], bool]
+        self, latent: Latent, opened: Opened, wanted: Callable[[], bool]
     ) -> Frame | None:
         """Decode one latent by the full decoder in a pause of moves; None if not wanted then."""
         if not self.one_thread:
             time.sleep(QUIET_SECONDS)
-        return self._alike(Urgency.NEXT, self._in_full, DecodeRequest(latent, source, wanted))
+        request = DecodeRequest(latent, opened.composition(), wanted)
+        return self._alike(Urgency.NEXT, self._in_full, request)
 
-    def decode_live(self, latent: Latent, source: Tensor, urgency: Urgency = Urgency.LIVE) -> Frame:
+    def decode_live(self, latent: Latent, opened: Opened, urgency: Urgency = Urgency.LIVE) -> Frame:
         """Decode one latent by the distilled decoder, where there is one."""
-        return self._alike(urgency, self._fast, DecodeRequest(latent, source))
+        request = DecodeRequest(latent, opened.composition(fast=True))
+        return self._alike(urgency, self._fast, request)
 
     def _alike(self, urgency: Urgency, decode: DecodeBatcher, wanted: DecodeRequest) -> Any:
         """Decode one latent when its turn has come, in one batch with others that wait."""
@@ -371,7 +383,8 @@ class Examples:
     def _open(self, index: int) -> Opened:
         """Read an opened example from disk, or open it and keep it there."""
         service = self._service
-        image = service.domain.load_image(service.domain.examples[index])
+        domain, file = service.domain, service.domain.examples[index]
+        image = domain.load_picture(file) if domain.detail == SOURCE else domain.load_image(file)
         name = f"Example {index + 1}"
         stored = service.context.stored
         if stored is None:

@@ -182,7 +182,7 @@ class HeatMaps:
     def _unexplained(self, empty: Tensor) -> HeatMap:
         """Return the BB-LIG map of an image that did not move."""
         opened, index = self.sliders.opened, self.service.domain.labels.index(self.label)
-        own = opened.reconstruction.probabilities[index]
+        own = opened.rest.probabilities[index]
         if opened.source.probabilities[index] < THRESHOLD:
             own = 1 - own
         return HeatMap(
@@ -344,4 +344,6 @@ def cut_at(path: Path, alpha: float, frame: Frame, index: int) -> tuple[Path, in
         distances=joined(path.distances, Tensor([frame.distance])),
         losses=joined(path.losses, Tensor([math.nan])),
         refined=(),
+        decoded=None,
+        composition=None,
     ), at

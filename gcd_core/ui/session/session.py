@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.errors import GCDError
+from gcd_core.images.picture import Picture
 from gcd_core.images.reading import NOT_A_RADIOGRAPH, fit_words
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.perturbation import check_label
@@ -102,11 +103,16 @@ class Session:
                 fitted = f"{fitted} from {shape[0]} \N{MULTIPLICATION SIGN} {shape[1]} pixels"
             aspect = shape[0] / shape[1] if domain.fit == "stretch" else 1.0
             name = picture.name(file.name)
-            opened = self.service.open_upload(picture.image, name, notice, fitted, aspect)
+            opened = self.service.open_upload(picture.picture, name, notice, fitted, aspect)
             return self._show(opened, None, ticket)
 
     def open_image(
-        self, image: Tensor, name: str, notice: str = "", fitted: str = "", aspect: float = 1.0
+        self,
+        image: Tensor | Picture,
+        name: str,
+        notice: str = "",
+        fitted: str = "",
+        aspect: float = 1.0,
     ) -> OpenImage | None:
         """Open a visitor's own image; notice, fitted and aspect are those of `Opened`.
 
@@ -259,9 +265,9 @@ class Session:
         """
         with self._news:
             opened, last = self.searchable(), self.search
-            search = Search(opened.image, opened.name, self.label, settings)
+            search = Search(opened.walked, opened.name, self.label, settings)
             question = Question.of(self.service.domain, self.label, settings)
-            if last is not None and last.answers(opened.image, question):
+            if last is not None and last.answers(opened.walked, question):
                 search.samples = last.samples
             self.service.start_search(search)
             self.search = search

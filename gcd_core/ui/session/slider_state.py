@@ -65,8 +65,8 @@ class SliderState:
         self.names = shown_names(directions)
         self.alphas: Alphas = {}
         self.moved = self.names[0] if self.names else "g"
-        self.current: Frame = opened.reconstruction
-        self._frames = KeptFrames(opened.reconstruction)
+        self.current: Frame = opened.rest
+        self._frames = KeptFrames(opened.rest)
         self._targets: dict[tuple[str, float], Path] = {}
         self._tickets = itertools.count(1)
         self._newest = 0
@@ -150,7 +150,7 @@ class SliderState:
                 if ticket != self._newest:
                     return None
                 latent = latent_at(self.opened, self.directions, wanted)
-                frame = self.service.decode_live(latent, self.opened.image)
+                frame = self.service.decode_live(latent, self.opened)
         frame = self.service.second_opinion.on(frame)
         if not self._keep(frame, wanted, ticket, show=True):
             return None
@@ -211,7 +211,7 @@ class SliderState:
             return None
         full = self._on_path(alphas) or self.service.decode_later(
             latent_at(self.opened, self.directions, alphas),
-            self.opened.image,
+            self.opened,
             lambda: ticket == self._newest and self.current is frame,
         )
         if full is None:
@@ -248,7 +248,7 @@ class SliderState:
             if alphas in self._frames or self._on_path(alphas) is not None:
                 continue
             latent = latent_at(self.opened, self.directions, alphas)
-            frame = self.service.decode_live(latent, self.opened.image, Urgency.NEXT)
+            frame = self.service.decode_live(latent, self.opened, Urgency.NEXT)
             self._keep(frame, alphas, ticket)
             yield
 

@@ -49,7 +49,7 @@ def row(name: str, path: Path, before: float | None, after: float | None) -> dic
 
 def card(source: Tensor, positive: str, numbers: dict[str, Any], path: Path) -> str:
     """One direction's counterfactual, heat map and numbers; `positive` names the label's."""
-    image = drawn(path.counterfactual_image)
+    image = drawn(path.picture(path.counterfactual))
     heat = explain_path(path, until=path.counterfactual).map
     heated = drawn(overlay(source, heat, 0.65))
     verdict = "flips" if numbers["flipped"] else "no flip: nearest point"
@@ -178,7 +178,7 @@ class CompareTab(Tab):
                 return
             opinion = self.service.second_opinion.of(path.counterfactual_image)
             numbers["rows"].append(row(name, path, before, opinion[i] if opinion else None))
-            cards.append(card(opened.image, positive, numbers["rows"][-1], path))
+            cards.append(card(opened.pixels, positive, numbers["rows"][-1], path))
             images.append(path.counterfactual_image)
         lpips = self.service.distances_between(torch.cat(images))
         values = distances(numbers["rows"], lpips)

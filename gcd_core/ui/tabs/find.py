@@ -390,7 +390,7 @@ def subject(session: Session) -> str:
     opened, positive = image.opened, label_names(image)[1]
     probability = charts.percent(opened.source.probabilities[image.index])
     return (
-        f'<div class="gcd-subject">{image_tag(drawn(opened.image), "source image")}'
+        f'<div class="gcd-subject">{image_tag(drawn(opened.pixels), "source image")}'
         f"<div><h2>{escape(opened.name)}</h2><p>Directions that change the prediction of "
         f"<b>{escape(positive)}</b> (here {probability}), learned from this one image by asking "
         "the classifier about pictures close to it.</p></div></div>"

@@ -374,7 +374,7 @@ class GlobalityTab(Tab):
             except GCDError:
                 skipped.append(shown_name(path.name, data))
                 continue
-            images.append(picture.image)
+            images.append(picture.picture.view)
             names.append(picture.name(path.name))
         if not images:
             raise GCDError("None of these files could be opened as an image.")

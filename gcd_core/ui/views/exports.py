@@ -71,8 +71,8 @@ def report_of(session: Session) -> Report:
         path,
         heat.map,
         heat.completeness_error,
-        source=opened.image,
-        changed=current.image,
+        source=opened.pixels,
+        changed=current.picture,
         before=opened.source.probabilities,
         after=current.probabilities,
         distance=current.distance,
@@ -177,7 +177,7 @@ def rows_as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def _pictures(image: OpenImage, paths: Sequence[Path]) -> dict[str, bytes]:
     """Return the original, and each path's counterfactual and map, as PNG by file name."""
     domain, opened = image.service.domain, image.opened
-    found = {"original.png": encode_png(opened.image)}
+    found = {"original.png": encode_png(opened.pixels)}
     for path in paths:
         i, name = path.counterfactual, path.direction_name
         alpha, probability = path.alphas[i].item(), path.probabilities[i].item()
@@ -185,9 +185,9 @@ def _pictures(image: OpenImage, paths: Sequence[Path]) -> dict[str, bytes]:
             "Description": ", ".join(caption(domain, path.label, probability, [(name, alpha)]))
         }
         buffer = io.BytesIO()
-        save_png(path.counterfactual_image, buffer, about)
+        save_png(path.picture(i), buffer, about)
         found[f"{name}.png"] = buffer.getvalue()
         buffer = io.BytesIO()
-        overlay(opened.image, explain_path(path, until=i).map, 0.65).save(buffer, format="PNG")
+        overlay(opened.pixels, explain_path(path, until=i).map, 0.65).save(buffer, format="PNG")
         found[f"{name}-map.png"] = buffer.getvalue()
     return found

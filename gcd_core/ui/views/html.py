@@ -54,7 +54,8 @@ TOOLS = (  # the action of the page's script, the button's sign, and its title
     ("flicker", "\N{LEFT RIGHT ARROW}", "Before and after in turn (key F); hold B for before"),
     ("closer", "+", "Closer (wheel or pinch; drag to move)"),
     ("farther", "\N{MINUS SIGN}", "Farther"),
-    ("whole", "1:1", "The whole picture (double click)"),
+    ("whole", "\N{WHITE SQUARE}", "The whole picture (double click)"),
+    ("pixels", "1:1", "One pixel of the picture on one of the page"),
     (
         "full",
         '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M1 5V1h4M9 1h4v4M13 9v4H9M5 13H1V9"/>'
@@ -141,7 +142,8 @@ def pictures(session: Session, panel: MapPanel | None = None) -> str:
     probability, place = sliders.current.probabilities[image.index], list(sliders.alphas.items())
     about = escape("\n".join(caption(domain, image.label, probability, place)))
     return session.sent_pictures.only_new(
-        f'<div class="gcd-pictures n{len(figures)}" data-address="{escape(address_of(image))}" '
+        f'<div class="gcd-pictures n{len(figures)}" data-side="{image.opened.image.shape[-1]}" '
+        f'data-address="{escape(address_of(image))}" '
         f'data-about="{about}" style="--shape: {image.opened.aspect:.4f}">'
         f"{''.join(figures)}</div>"
     )
@@ -156,10 +158,11 @@ def before_and_after(image: OpenImage, view: str) -> list[str]:
         return f"{positive} {charts.percent(frame.probabilities[i])}"
 
     moved = "counterfactual" if flip else "changed"
-    title, note = term(moved if image.sliders.alphas else "reconstruction"), verdict(current)
+    at_rest = "reconstruction" if opened.compositions is None else "unchanged"
+    title, note = term(moved if image.sliders.alphas else at_rest), verdict(current)
     css = "changed flipped" if flip else "changed"
-    source = image_tag(drawn(opened.image), f"the opened {image_name(opened.image)}", "source")
-    changed = image_tag(drawn(current.image), f"the changed {image_name(opened.image)}")
+    source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
+    changed = image_tag(drawn(current.picture), f"the changed {image_name(opened.image)}")
     warning = f'<p class="notice">{escape(opened.notice)}</p>' if opened.notice else ""
     if view == "slide":
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
@@ -217,7 +220,7 @@ def map_panel(image: OpenImage, display: Display) -> MapPanel:
         caption = f"along {line_words(list(alphas))}"
     else:
         caption = STILL
-    picture = drawn(overlay(image.opened.image, heat.map, display.opacity))
+    picture = drawn(overlay(image.opened.pixels, heat.map, display.opacity))
     return MapPanel(picture, caption, heat.facts)
 
 

@@ -122,7 +122,7 @@ def payload_of(session: Session, **more: object) -> dict[str, Any]:
     The page itself gets no picture here: its HTML has it.
     """
     image = session.image
-    picture = {} if image is None else {"image": drawn(image.sliders.current.image)}
+    picture = {} if image is None else {"image": drawn(image.sliders.current.picture)}
     return session.sent_pictures.without_pictures(state_payload(session) | picture | more)
 
 

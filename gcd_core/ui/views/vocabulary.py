@@ -50,6 +50,7 @@ TERMS = {
         "The picture encoded and decoded again, nothing changed on purpose. What differs from the "
         "original here, the generator cannot draw.",
     ),
+    "unchanged": Term("Unchanged", "Unchanged", "The picture as it was opened."),
     "bb_lig": Term(
         "What mattered",
         "BB-LIG heat map",
@@ -140,7 +141,9 @@ def explained(body: str, meaning: str) -> str:
 
 def captions() -> dict[str, str]:
     """Return the titles of the changed picture as HTML, by what the picture is."""
-    return {name: term(name) for name in ("counterfactual", "changed", "reconstruction")}
+    return {
+        name: term(name) for name in ("counterfactual", "changed", "reconstruction", "unchanged")
+    }
 
 
 def way(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,16 +13,53 @@ from PIL import Image
 
 from gcd_core.images.drawing import heat_colours
 from gcd_core.method.attribution import explain_path
+from gcd_core.method.composition import resample
 from gcd_core.ui.engine.sprite_sheets import heat_scale, path_to_sprites, sheet
 from gcd_core.ui.session.session import Session
 from tests.pil import from_pil
+from tests.ui.fakes import composed_path
 
 
-def cell(film: dict, name: str, index: int) -> torch.Tensor:
+def cell(film: dict, sheet: str, index: int) -> torch.Tensor:
     """A picture (H, W) of a sheet."""
-    picture = from_pil(Image.open(io.BytesIO(base64.b64decode(film[name]))).convert("RGB"))
+    picture = from_pil(Image.open(io.BytesIO(base64.b64decode(sheet))).convert("RGB"))
     x, y = index % film["columns"] * film["size"], index // film["columns"] * film["size"]
     return picture[0, 0, y : y + film["size"], x : x + film["size"]]
+
+
+def planes(film: dict, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`lost` (1, 1, S, S) and `offset` (1, C, S, S) of one point."""
+    levels = [cell(film, sheet, index) for sheet in film["offsets"]]
+    low, high = torch.tensor(film["low"]), torch.tensor(film["high"])
+    parts = low[:, None, None] + (high - low)[:, None, None] * torch.stack(levels)
+    offset = torch.einsum("ck,khw->chw", torch.tensor(film["basis"]), parts)[None]
+    if "lost" not in film:
+        return torch.ones_like(offset[:, :1]), offset
+    return cell(film, film["lost"], index)[None, None], offset
+
+
+@pytest.mark.parametrize("detail", ["source", "decoded"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(128, 128), (224, 224), (600, 400)])
+def test_what_is_put_over_a_source_gives_the_servers_picture(
+    size: tuple[int, int], channels: int, detail: str
+) -> None:
+    path = composed_path(size, channels, detail)
+    film = json.loads(path_to_sprites(path))
+    assert ("lost" in film) == (detail == "source") and len(film["offsets"]) == channels
+    x = path.original
+    for k in range(len(path.alphas)):
+        lost, offset = planes(film, k)
+        made = (1 - resample(lost, size).clamp(0, 1)) * x + resample(offset, size)
+        assert (made.clamp(0, 1) - path.picture(k)).abs().mean() <= 1 / 255
+    assert (path.picture(0) - x).abs().mean() > 5 / 255, "something changed"
+
+
+def test_a_path_that_nobody_composed_is_played_as_it_is(session: Session) -> None:
+    path = replace(session.image.sliders.path_now("g"), composition=None, decoded=None)
+    film = json.loads(path_to_sprites(path))
+    lost, offset = planes(film, 3)
+    assert lost.min() == 1 and (offset - path.images[3]).abs().mean() <= 2 / 255  # of noise
 
 
 def test_a_film_holds_the_paths_pictures_maps_and_numbers(session: Session) -> None:
@@ -33,16 +71,14 @@ def test_a_film_holds_the_paths_pictures_maps_and_numbers(session: Session) -> N
     torch.testing.assert_close(
         torch.tensor(film["probabilities"]), path.all_probabilities, atol=1e-4, rtol=0
     )
-    for i in (0, len(path.alphas) - 1):
-        assert (cell(film, "pictures", i) - path.images[i, 0]).abs().mean() < 0.02
     end = len(path.alphas) - 1
     heat = explain_path(path, until=end).map
-    levels = cell(film, "maps", end)
+    levels = cell(film, film["maps"], end)
     strong = heat.abs() > 0.5 * heat.abs().quantile(0.99)
     agree = (levels[strong] > 0.5) == (heat[strong] > 0)
     assert agree.float().mean() > 0.95
     middle = int((path.alphas == 0).nonzero())
-    assert (cell(film, "maps", middle) - 0.5).abs().max() < 0.03, "nothing moved there"
+    assert (cell(film, film["maps"], middle) - 0.5).abs().max() < 0.03, "nothing moved there"
 
 
 def test_the_scale_of_maps_is_that_of_the_servers_maps() -> None:

@@ -138,7 +138,7 @@ def in_thread(function, *args) -> tuple[threading.Thread, list]:
     return thread, answers
 
 
-@pytest.mark.parametrize("step", ["open", "decode"])
+@pytest.mark.parametrize("step", ["open", "open_upload"])
 def test_of_two_images_opened_at_once_the_later_is_shown(
     visitors: Visitors, monkeypatch: pytest.MonkeyPatch, step: str
 ):
@@ -177,8 +177,8 @@ def test_another_label_meanwhile_keeps_the_upload_and_its_score(
     domain, session = service.domain, visitors.session("somebody")
     images = [domain.load_image(file) for file in domain.examples]
     domain.off_distribution = calibrate(domain, torch.cat(images * 10), torch.cat(images * 10))
-    held = Held(service.decode)
-    monkeypatch.setattr(service, "decode", held)
+    held = Held(service.open)
+    monkeypatch.setattr(service, "open", held)
     thread, answers = in_thread(session.open_image, images[0], "mine.png")
     assert held.called.wait(30)
     session.explain("bacterial")
@@ -193,8 +193,8 @@ def test_an_image_that_comes_after_its_visitor_left_is_not_kept(
 ):
     service, session = visitors.service, visitors.session("somebody")
     image = service.domain.load_image(service.domain.examples[1])
-    held = Held(service.decode)
-    monkeypatch.setattr(service, "decode", held)
+    held = Held(service.open)
+    monkeypatch.setattr(service, "open", held)
     thread, answers = in_thread(session.open_image, image, "mine.png")
     assert held.called.wait(30)
     visitors.forget("somebody")

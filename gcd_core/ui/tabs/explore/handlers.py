@@ -84,9 +84,10 @@ class ExploreAnswers(Tab):
         image = session.open_now("There is no direction to follow yet")
         path = image.sliders.path_now(image.sliders.moved)
         file = session.folder / f"sweep-{image.label}-{path.direction_name}.gif"
-        frames = path.images[path.is_walked]
+        frames = [path.picture(k) for k in path.is_walked.nonzero().flatten().tolist()]
+        side = min(max(256, *frames[0].shape[-2:]), 512)
         with atomic_write(file) as place:  # another click may be reading it
-            save_gif(frames, place, size=256, captions=captions_of(self.domain, path))
+            save_gif(frames, place, size=side, captions=captions_of(self.domain, path))
         animation = data_address(file.read_bytes(), "gif")
         return self._file(session, file, frames=len(frames), gif=animation)
 

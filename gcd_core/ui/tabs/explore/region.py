@@ -210,7 +210,7 @@ class RegionPanel(Tab):
             self.suggested: address,
         }
 
-    def try_region(self, mask: str, method: str, request: gr.Request) -> Iterator[tuple[Any, str]]:
+    def try_region(self, mask: str, method: str, request: gr.Request) -> Iterator[Answer]:
         """Changes the picture inside the mask alone, by directions (gcd) or by the bridge (rcsb).
 
         The last answer holds what came of it.
@@ -224,18 +224,19 @@ class RegionPanel(Tab):
                 done, total = job.progress
                 detail = f"step {done + 1} of {total} at most"
                 bar = charts.meter(done / total, "Trying the region", detail)
-                yield gr.skip(), bar + self._cards(session, image)
+                yield {self.cards: bar + self._cards(session, image)}
             seen = now
         if job.state != "done":
-            yield gr.skip(), self._cards(session, image)
+            yield {self.cards: self._cards(session, image)}
             if job.error:
                 raise GCDError(job.error)
             return
         numbers = region_numbers(image, job.result)
-        yield (
-            numbers | {"regions": [region_numbers(image, tried) for tried in image.regions.kept]},
-            self._cards(session, image),
-        )
+        every = [region_numbers(image, tried) for tried in image.regions.kept]
+        yield {
+            self.numbers: numbers | {"regions": every},
+            self.cards: self._cards(session, image),
+        }
 
     def cancel_region(self, request: gr.Request) -> None:
         """Ends what is being tried."""
