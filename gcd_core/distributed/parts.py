@@ -6,11 +6,13 @@ import json
 import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter
 
 from gcd_core.distributed.job import Job, Part
 from gcd_core.errors import GCDError
@@ -87,8 +89,9 @@ class PartsFolder:
         about = {"format": FORMAT, "kind": self.kind, "part": number, "settings": self.settings}
         metadata = {ABOUT: json.dumps(about | {"about": part.about}).encode()}
         metadata |= {FILE + name.encode(): content for name, content in part.files.items()}
-        rows = [plain(row) for row in part.rows]
-        table = pa.Table.from_pylist(rows, self._schema.with_metadata(metadata))
+        table = pa.Table.from_pylist(
+            [asdict(row) for row in part.rows], self._schema.with_metadata(metadata)
+        )
         with atomic_write(self.folder / f"part-{number:07d}.parquet") as place:
             parquet.write_table(table, place)
 
@@ -147,7 +150,7 @@ def part_of(table: Any, about: dict[str, Any], row: type) -> Part:
         for key, content in table.schema.metadata.items()
         if key.startswith(FILE)
     }
-    rows = [revived(values, row) for values in table.to_pylist()]
+    rows = TypeAdapter(list[row]).validate_python(table.to_pylist(maps_as_pydicts="strict"))  # type: ignore[valid-type]
     return Part(rows, about["about"], files)
 
 
@@ -196,29 +199,3 @@ def _present(hint: Any) -> Any:
     if get_origin(hint) in (UnionType, typing.Union):
         (hint,) = (kind for kind in get_args(hint) if kind is not type(None))
     return hint
-
-
-def plain(value: Any) -> Any:
-    """A row as Arrow takes it: dicts for dataclasses, lists of pairs for dicts."""
-    if is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, dict):
-        return [(key, plain(own)) for key, own in value.items()]
-    if isinstance(value, list | tuple):
-        return [plain(own) for own in value]
-    return value
-
-
-def revived(value: Any, hint: Any) -> Any:
-    """Return the dataclass that `plain` turned into a row."""
-    hint = _present(hint)
-    if value is None:
-        return None
-    if is_dataclass(hint):
-        hints = get_type_hints(hint)
-        return hint(**{name: revived(value[name], kind) for name, kind in hints.items()})  # type: ignore[operator]
-    if get_origin(hint) is list:
-        return [revived(own, get_args(hint)[0]) for own in value]
-    if get_origin(hint) is dict:
-        return {key: revived(own, get_args(hint)[1]) for key, own in value}
-    return value

@@ -156,7 +156,8 @@ class Browser:
             joined = await self.http.post(f"{API}/queue/join", json=body)
             content = joined.json()
         except (httpx2.HTTPError, ValueError) as error:
-            return Answer(time.perf_counter() - began, "lost", [], str(error))
+            told = str(error) or type(error).__name__
+            return Answer(time.perf_counter() - began, "lost", [], told)
         if joined.status_code != 200:
             kind = "refused" if joined.status_code in (413, 429, 503) else "failed"
             return Answer(time.perf_counter() - began, kind, [], str(content.get("detail")))

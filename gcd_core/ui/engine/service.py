@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path as FilePath
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,14 +32,12 @@ from gcd_core.ui.engine.hosting import ENCODE, MOVE, PATH, RUNS_IN_PROCESS, SEAR
 from gcd_core.ui.engine.jobs import Job, JobQueue, Search
 from gcd_core.ui.engine.models import DecodeBatcher, DecodeRequest, Networks, SecondOpinion
 from gcd_core.ui.engine.sprite_sheets import path_to_sprites
-from gcd_core.ui.engine.worker import Compute, Urgency
+from gcd_core.ui.engine.worker import Compute, ProcessRunner, Runner, Urgency
 from gcd_core.ui.frames import POINTS, Frame, Opened, by_reach
 
-QUIET_SECONDS = 0.4  # without a move, after which work that waited for a pause of moves begins
 IDLE_SECONDS = 2.0  # without a request, after which examples are prepared
 IDLE_CHECK_SECONDS = 0.2  # between two looks at whether that is so
 EXAMPLE_PATH_BYTES_KEPT = 2**29
-T = TypeVar("T")
 
 
 class ServerContext:
@@ -86,7 +83,7 @@ class ServerContext:
         self.folder: FilePath | None = None
         self.last_asked = float("-inf")
         self.reader = IsolatedReader()
-        self.compute = Compute(QUIET_SECONDS)
+        self.compute = Compute()
         waiting = self.limits.searches_waiting
         self.searches = JobQueue("searches", self.limits.searches, waiting, each=1)
         self.paths, self.ahead = JobQueue("paths", 1), JobQueue("ahead", 1)
@@ -115,11 +112,20 @@ class ModelService:
     domain : Domain
     context : ServerContext
         The same for all domains of the server.
+
+    Attributes
+    ----------
+    runner : Runner
+        Where and when the models run.
+    in_turn, in_batches : callable
+        Its `run` and its `run_long`.
     """
 
     def __init__(self, domain: Domain, context: ServerContext) -> None:
         self.domain, self.context = domain, context
         self.compute, self.ahead, self.searches = context.compute, context.ahead, context.searches
+        self.runner = self._runner()
+        self.in_turn, self.in_batches = self.runner.run, self.runner.run_long
         self.examples = Examples(self)
         self._ready = {label: domain.ready_directions(label) for label in domain.labels}
         networks = Networks(domain)
@@ -139,14 +145,15 @@ class ModelService:
 
     # -- where and when the models run -----------------------------------------------------------
 
+    def _runner(self) -> Runner:
+        if not RUNS_IN_PROCESS:
+            return ProcessRunner()
+        return Runner() if self.domain.classifier.remote else self.compute
+
     @property
     def one_thread(self) -> bool:
-        """Whether the models run in one thread.
-
-        They do not where the host starts a process for each call, nor where the classifier is asked
-        over a network: while one visitor waits for its answer, the others need not.
-        """
-        return RUNS_IN_PROCESS and not self.domain.classifier.remote
+        """Whether the models run in the one thread that all domains share."""
+        return self.runner is self.compute
 
     @property
     def decodes_ahead(self) -> bool:
@@ -166,42 +173,6 @@ class ModelService:
             return ""
         left = max(classifier.budget - classifier.queries, 0)
         return f", and may be asked {left} more times"
-
-    def in_turn(self, urgency: Urgency, function: Callable[..., T], *args: Any) -> T:
-        """Run a function of the models when its turn has come, and return what it returns."""
-        if not self.one_thread:
-            return function(*args)
-        return self.compute.run(urgency, function, *args)
-
-    def in_batches(
-        self,
-        urgency: Urgency,
-        function: Callable[..., T],
-        *args: Any,
-        cancel: Cancel,
-        report: Callable[..., None] = lambda *_: None,
-        **options: Any,
-    ) -> T:
-        """Run a long function when its turn has come; more urgent work runs between its batches.
-
-        Parameters
-        ----------
-        urgency : Urgency
-        function : callable
-            Takes the arguments and options, and `progress` and `cancel` by name.
-        cancel : Cancel
-            Ends it. Where it runs in another process, it can neither be ended nor report.
-        report : callable, optional
-            Takes what the function reports.
-        """
-
-        def progress(*news: Any) -> None:
-            report(*news)
-            self.compute.yield_to_urgent(urgency)
-
-        if RUNS_IN_PROCESS:
-            options |= {"progress": progress, "cancel": cancel}
-        return self.in_turn(urgency, partial(function, **options), *args)
 
     # -- images ----------------------------------------------------------------------------
 
@@ -263,21 +234,14 @@ class ModelService:
         self, latent: Latent, opened: Opened, wanted: Callable[[], bool]
     ) -> Frame | None:
         """Decode one latent by the full decoder in a pause of moves; None if not wanted then."""
-        if not self.one_thread:
-            time.sleep(QUIET_SECONDS)
+        self.runner.wait_for_pause()
         request = DecodeRequest(latent, opened.composition(), wanted)
-        return self._alike(Urgency.NEXT, self._in_full, request)
+        return self.runner.run_alike(Urgency.NEXT, self._in_full, request)
 
     def decode_live(self, latent: Latent, opened: Opened, urgency: Urgency = Urgency.LIVE) -> Frame:
         """Decode one latent by the distilled decoder, where there is one."""
         request = DecodeRequest(latent, opened.composition(fast=True))
-        return self._alike(urgency, self._fast, request)
-
-    def _alike(self, urgency: Urgency, decode: DecodeBatcher, wanted: DecodeRequest) -> Any:
-        """Decode one latent when its turn has come, in one batch with others that wait."""
-        if not self.one_thread:
-            return decode([wanted])[0]
-        return self.compute.run_alike(urgency, decode, wanted)
+        return self.runner.run_alike(urgency, self._fast, request)
 
     def distances_between(self, images: Tensor) -> Tensor:
         """Return the perceptual distances (k, k) between pictures (k, C, H, W)."""

@@ -1,4 +1,4 @@
-"""The one thread in which the page's networks run, and the order of what runs in it."""
+"""Where the page's networks run: in one thread for all, in that of the caller, or elsewhere."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from enum import IntEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 
-from gcd_core.errors import GCDError
+from gcd_core.errors import Cancel, GCDError
 
+QUIET_SECONDS = 0.4  # without a move, after which work that waited for a pause of moves begins
 CLOSING = "The page is being closed: open it again in a moment."
 LONG_TASK_SECONDS = 0.05  # after a task that took longer, less urgent work goes on for as long
 NICENESS = 10  # of the thread; 19 gives way most
@@ -54,7 +56,81 @@ class Task(NamedTuple):
     since: float
 
 
-class Compute:
+class Runner:
+    """Runs work of the networks at once, in the thread that asks for it.
+
+    So it is where the classifier is asked over a network: while one visitor waits for its answer,
+    the others need not.
+    """
+
+    def run(self, urgency: Urgency, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a function; return what it returns or raise what it raises."""
+        return function(*args)
+
+    def run_alike(
+        self, urgency: Urgency, function: Callable[[list[Any]], list[Any]], item: Any
+    ) -> Any:
+        """Run a function on an item, in one call with other items that wait for the same function.
+
+        Networks take several pictures in less time than one after the other.
+
+        Parameters
+        ----------
+        urgency : Urgency
+        function : callable
+            Takes a list of items and returns a result for each, in their order.
+        item : object
+        """
+        return function([item])[0]
+
+    def run_long(
+        self,
+        urgency: Urgency,
+        function: Callable[..., Any],
+        *args: Any,
+        cancel: Cancel,
+        report: Callable[..., None] = lambda *_: None,
+        **options: Any,
+    ) -> Any:
+        """Run a long function, with its `progress` and `cancel` given by name.
+
+        Parameters
+        ----------
+        urgency : Urgency
+        function : callable
+            Takes the arguments and options.
+        cancel : Cancel
+            Ends it before its next batch.
+        report : callable, optional
+            Takes what the function reports.
+        """
+        hooks = self._hooks(urgency, cancel, report)
+        return self.run(urgency, partial(function, **hooks, **options), *args)
+
+    def _hooks(
+        self, urgency: Urgency, cancel: Cancel, report: Callable[..., None]
+    ) -> dict[str, Any]:
+        """Return what a long function is given beside its own arguments."""
+        return {"progress": report, "cancel": cancel}
+
+    def wait_for_pause(self) -> None:
+        """Wait for as long as a pause between the moves of a slider takes."""
+        time.sleep(QUIET_SECONDS)
+
+
+class ProcessRunner(Runner):
+    """Runs each call in a process of its own, from which it cannot report nor be cancelled.
+
+    The functions that it is given start that process themselves (`hosting.gpu`).
+    """
+
+    def _hooks(
+        self, urgency: Urgency, cancel: Cancel, report: Callable[..., None]
+    ) -> dict[str, Any]:
+        return {}
+
+
+class Compute(Runner):
     """Runs all the networks' work in one thread.
 
     PyTorch has a pool of workers for each thread that computes. On few cores two pools more than
@@ -81,7 +157,9 @@ class Compute:
         How many there are, 1 at least.
     """
 
-    def __init__(self, quiet: float = 0.4, patience: float = 2.0, goes_on: float = 0.25) -> None:
+    def __init__(
+        self, quiet: float = QUIET_SECONDS, patience: float = 2.0, goes_on: float = 0.25
+    ) -> None:
         self._quiet, self._patience, self._most = quiet, patience, goes_on
         self.visitors = 1
         self._waiting: dict[Urgency, deque[Task]] = {urgency: deque() for urgency in Urgency}
@@ -105,22 +183,7 @@ class Compute:
     def run_alike(
         self, urgency: Urgency, function: Callable[[list[Any]], list[Any]], item: Any
     ) -> Any:
-        """Run a function on an item, in one call with other items that wait for the same function.
-
-        Networks take several pictures in less time than one after the other.
-
-        Parameters
-        ----------
-        urgency : Urgency
-        function : callable
-            Takes a list of items and returns a result for each, in their order.
-        item : object
-
-        Raises
-        ------
-        GCDError
-            If the page is being closed.
-        """
+        """As `Runner.run_alike`; raises as `run`."""
         if threading.current_thread() is self._thread:
             return function([item])[0]
         outcome: Future = Future()
@@ -130,6 +193,20 @@ class Compute:
             self._waiting[urgency].append(Task(outcome, function, item, time.monotonic()))
             self._news.notify_all()
         return outcome.result()
+
+    def _hooks(
+        self, urgency: Urgency, cancel: Cancel, report: Callable[..., None]
+    ) -> dict[str, Any]:
+        """As of any runner; more urgent work runs between the function's batches."""
+
+        def progress(*news: Any) -> None:
+            report(*news)
+            self.yield_to_urgent(urgency)
+
+        return {"progress": progress, "cancel": cancel}
+
+    def wait_for_pause(self) -> None:
+        """Go on: what is less urgent than a move waits for its turn in any case."""
 
     @property
     def crowded(self) -> bool:

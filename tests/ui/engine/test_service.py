@@ -9,7 +9,6 @@ from collections.abc import Callable
 import pytest
 
 from gcd_core.ui.engine import service as module
-from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.session.registry import Visitors
 from tests.ui.fakes import FakeDomain
@@ -49,17 +48,16 @@ def test_everything_works_where_each_call_has_a_process_of_its_own(
         visitors.close()
 
 
-def test_a_remote_classifier_holds_nobody_else_up(
-    visitors: Visitors, service: ModelService, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(service.domain.classifier, "remote", True)
+def test_a_remote_classifier_holds_nobody_else_up(domain: FakeDomain):
+    domain.classifier.remote = True
+    visitors = Visitors(domain)
     held, release = threading.Event(), threading.Event()
 
     def wait() -> None:
         held.set()
         assert release.wait(30)
 
-    slow = threading.Thread(target=service.in_turn, args=(Urgency.LIVE, wait))
+    slow = threading.Thread(target=visitors.service.in_turn, args=(Urgency.LIVE, wait))
     slow.start()
     assert held.wait(30)
     session = visitors.session("somebody")
@@ -67,3 +65,4 @@ def test_a_remote_classifier_holds_nobody_else_up(
     assert session.image.sliders.move({"g": 1.0, "h1": 1.0}) is not None
     release.set()
     slow.join(30)
+    visitors.close()

@@ -16,7 +16,7 @@ from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.html import readout
 from gcd_core.ui.views.payload import payload_of
-from tests.ui.fakes import FakeClassifier
+from tests.ui.fakes import FakeClassifier, FakeDomain
 from tests.ui.waiting import wait_for, wait_for_paths
 
 pytestmark = pytest.mark.slow
@@ -132,21 +132,24 @@ def test_nothing_is_decoded_ahead_for_a_position_that_was_left(
         next(work)
 
 
+@pytest.mark.parametrize("name, value", [("budget", 1000), ("remote", True)])
 def test_nothing_is_decoded_ahead_where_that_costs_queries(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    domain: FakeDomain, monkeypatch: pytest.MonkeyPatch, name: str, value: object
 ):
-    wait_for_paths(session)
-    service, classifier = session.service, session.service.domain.classifier
-    assert service.decodes_ahead
-    monkeypatch.setattr(
-        service.ahead, "follow", lambda *_: pytest.fail("asked what nobody asked for")
-    )
-    for name, value, alpha in (("budget", 1000, 0.3), ("remote", True, 0.7)):
-        with monkeypatch.context() as patch:
-            patch.setattr(classifier, name, value)
-            queries = classifier.queries
-            session.image.sliders.move({"g": 1.0, "h1": alpha})
-            assert classifier.queries == queries + 1
+    setattr(domain.classifier, name, value)
+    visitors = Visitors(domain)
+    try:
+        session, service = visitors.session("somebody"), visitors.service
+        session.open_example(0)
+        wait_for_paths(session)
+        monkeypatch.setattr(
+            service.ahead, "follow", lambda *_: pytest.fail("asked what nobody asked for")
+        )
+        queries = domain.classifier.queries
+        session.image.sliders.move({"g": 1.0, "h1": 0.3})
+        assert domain.classifier.queries == queries + 1
+    finally:
+        visitors.close()
 
 
 def test_a_decoded_path_takes_the_place_of_what_was_drawn_live(
