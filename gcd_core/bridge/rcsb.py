@@ -90,17 +90,12 @@ class Adam:
 
 
 class Run(NamedTuple):
-    """What came of steering N images.
+    """What came of steering N images."""
 
-    Attributes
-    ----------
-    images : Tensor (N, C, S, S)
-        In [0, 1]; outside the regions the sources bit for bit. On the CPU.
-    expected : Tensor (steps, N)
-        The label's probability of what the bridge expected at each step, the first one first.
-    """
-
+    # (N, C, S, S): in [0, 1]; outside the regions the sources bit for bit. On the CPU.
     images: Tensor
+    # (steps, N): the label's probability of what the bridge expected at each step, the first one
+    # first.
     expected: Tensor
 
 

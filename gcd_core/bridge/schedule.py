@@ -14,17 +14,10 @@ ENDS, MIDDLE = 0.1, 0.3  # the rate of noise at t = 0 and 1, and at t = 1/2
 
 
 class Moments(NamedTuple):
-    """A Gaussian of a picture's pixels.
+    """A Gaussian of a picture's pixels."""
 
-    Attributes
-    ----------
-    mean : Tensor (N, C, S, S)
-    variance : Tensor (N, 1, 1, 1)
-        The same of every pixel.
-    """
-
-    mean: Tensor
-    variance: Tensor
+    mean: Tensor  # (N, C, S, S)
+    variance: Tensor  # (N, 1, 1, 1): the same of every pixel
 
 
 class Schedule:

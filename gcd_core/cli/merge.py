@@ -25,21 +25,11 @@ MAX_MISSING_NAMED = 10  # missing parts, at most
 
 
 class FoundParts(NamedTuple):
-    """The parts that are there.
+    """The parts that are there."""
 
-    Attributes
-    ----------
-    kind : str
-        The job's command.
-    settings : dict
-        The job's.
-    files : dict of int to Path
-        By the parts' numbers, in their order.
-    """
-
-    kind: str
-    settings: dict[str, Any]
-    files: dict[int, Path]
+    kind: str  # the job's command
+    settings: dict[str, Any]  # the job's
+    files: dict[int, Path]  # by the parts' numbers, in their order
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

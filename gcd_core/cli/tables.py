@@ -129,19 +129,10 @@ def opened(args: argparse.Namespace) -> Domain:
 
 @dataclass(frozen=True)
 class TablesJob:
-    """Tables, one in each part.
+    """Tables, one in each part."""
 
-    Attributes
-    ----------
-    args : argparse.Namespace
-        Of `tables`.
-    names : tuple of str
-        Of the tables to make.
-    settings : dict
-    """
-
-    args: argparse.Namespace
-    names: tuple[str, ...]
+    args: argparse.Namespace  # of `tables`
+    names: tuple[str, ...]  # of the tables to make
     settings: dict[str, Any]
 
     kind = "tables"

@@ -21,25 +21,15 @@ AT_A_TIME = 2**14  # parts that Ray knows of: each takes some of the driver's me
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the workers run, and how many.
+    """Where the workers run, and how many."""
 
-    Attributes
-    ----------
-    address : str
-        Of the cluster; "auto" takes the one that runs here or that RAY_ADDRESS names, or starts one
-        of this machine alone.
-    workers : int or None
-        Each loads the networks once. None: as many as there are GPUs, or cores of `threads` each.
-    threads : int
-        Of each worker. Sums differ in their last digits by the number of threads.
-    gpus : float
-        Of each worker, such as 0.5; 0 on the CPU.
-    """
-
+    # Of the cluster; "auto" takes the one that runs here or that RAY_ADDRESS names, or starts one
+    # of this machine alone.
     address: str = AUTO
+    # Each loads the networks once. None: as many as there are GPUs, or cores of `threads` each.
     workers: int | None = None
-    threads: int = 1
-    gpus: float = 0.0
+    threads: int = 1  # of each worker. Sums differ in their last digits by the number of threads.
+    gpus: float = 0.0  # of each worker, such as 0.5; 0 on the CPU
 
     def run(
         self, job: Job, todo: list[int], spent: Mapping[str, int] | None = None

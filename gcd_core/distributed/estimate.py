@@ -19,41 +19,24 @@ START = 10.0  # seconds in which a worker loads its networks
 
 @dataclass(frozen=True)
 class Service:
-    """How long the parts of a job took.
+    """How long the parts of a job took."""
 
-    Attributes
-    ----------
-    read, work, keep : sequence of float
-        Seconds of reading a part's images, of the networks, and of writing its Parquet.
-    rows : float
-        Of a part, on average.
-    """
-
+    # Seconds of reading a part's images, of the networks, and of writing its Parquet.
     read: Sequence[float]
     work: Sequence[float]
     keep: Sequence[float]
-    rows: float
+    rows: float  # of a part, on average
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """The result of a simulated run.
+    """The result of a simulated run."""
 
-    Attributes
-    ----------
-    seconds : float
-        To the last part, with the workers' start.
-    rows_a_second : float
-    busy : dict of str to float
-        Of each stage the share of the time that it works, 0 to 1: the bottleneck's is the highest.
-    speed_up : float
-        Over a single worker.
-    """
-
-    seconds: float
+    seconds: float  # to the last part, with the workers' start
     rows_a_second: float
+    # Of each stage the share of the time that it works, 0 to 1: the bottleneck's is the highest.
     busy: dict[str, float]
-    speed_up: float
+    speed_up: float  # over a single worker
 
     @property
     def bottleneck(self) -> str:

@@ -11,21 +11,12 @@ from gcd_core.errors import GCDError
 
 @dataclass(frozen=True)
 class Part:
-    """The result of one part of a job.
+    """The result of one part of a job."""
 
-    Attributes
-    ----------
-    rows : list
-        Instances of the job's `row`, in their order.
-    about : dict
-        What else there is to know of the part; JSON can hold it.
-    files : dict of str to bytes
-        What else the part made, by name.
-    """
-
-    rows: list[Any]
+    rows: list[Any]  # instances of the job's `row`, in their order
+    # What else there is to know of the part; JSON can hold it.
     about: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)  # what else the part made, by name
 
 
 Read = Callable[[int], Any]  # the part's number to what the worker needs of it
@@ -85,18 +76,10 @@ class Shared(Protocol):
 
 @dataclass(frozen=True)
 class Share:
-    """A share of a job: its parts i, i + n, i + 2n, ...
+    """A share of a job: its parts i, i + n, i + 2n, ..."""
 
-    Attributes
-    ----------
-    index : int
-        0 to of - 1.
-    of : int
-        How many shares there are.
-    """
-
-    index: int = 0
-    of: int = 1
+    index: int = 0  # 0 to of - 1
+    of: int = 1  # how many shares there are
 
     @classmethod
     def parse(cls, text: str) -> Share:

@@ -31,20 +31,11 @@ PROGRESS_POLL_SECONDS = 0.25  # seconds between two looks at how a search goes
 
 @dataclass
 class Ended:
-    """How a search ended: with directions, or cancelled, or refused.
-
-    Attributes
-    ----------
-    directions : DirectionSet or None
-    samples : Samples or None
-        What was asked by a search that found none.
-    problem : str
-        Why not; empty where it was cancelled.
-    """
+    """How a search ended: with directions, or cancelled, or refused."""
 
     directions: DirectionSet | None = None
-    samples: Samples | None = None
-    problem: str = ""
+    samples: Samples | None = None  # what was asked by a search that found none
+    problem: str = ""  # why not; empty where it was cancelled
 
 
 @dataclass

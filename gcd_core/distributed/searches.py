@@ -39,41 +39,20 @@ KEYS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class SearchRow:
-    """One search.
+    """One search."""
 
-    Attributes
-    ----------
-    classifier, label, source : str
-        What was explained, and the image that it was found from.
-    identity : str
-        The classifier's.
-    file : str
-        Of the directions, in the folder of the parts; empty where there are none.
-    problem : str
-        Why nothing was found; else empty.
-    probability : float or None
-        The classifier's of the source.
-    directions : list of str
-        Their names.
-    eigenvalues : list of float or None
-        Theirs; of g and of ways there is none.
-    repeatability : float or None
-        Cosine with what another search is expected to find.
-    samples, queries, cache_hits, evaluations : int
-        Of the search.
-    seconds : float
-    """
-
+    # What was explained, and the image that it was found from.
     classifier: str
     label: str
     source: str
-    identity: str
-    file: str = ""
-    problem: str = ""
-    probability: float | None = None
-    directions: list[str] | None = None
-    eigenvalues: list[float | None] | None = None
-    repeatability: float | None = None
+    identity: str  # the classifier's
+    file: str = ""  # of the directions, in the folder of the parts; empty where there are none
+    problem: str = ""  # why nothing was found; else empty
+    probability: float | None = None  # the classifier's of the source
+    directions: list[str] | None = None  # their names
+    eigenvalues: list[float | None] | None = None  # theirs; of g and of ways there is none
+    repeatability: float | None = None  # cosine with what another search is expected to find
+    # Of the search.
     samples: int = 0
     queries: int = 0
     cache_hits: int = 0
@@ -83,29 +62,15 @@ class SearchRow:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What a plan's file says.
+    """What a plan's file says."""
 
-    Attributes
-    ----------
-    folder : Path
-        The file's; names in it are relative to that.
-    domain : str
-    labels : tuple of str
-        Empty: all of the domain.
-    sources : str or list of str
-        A folder or zip of images, or files.
-    classifiers : dict
-        Their tables, as `[classifier]` of a domain.toml, by name; empty: the domain's own.
-    search : dict
-        Settings in the place of the domain's.
-    """
-
-    folder: Path
+    folder: Path  # the file's; names in it are relative to that
     domain: str
-    labels: tuple[str, ...]
-    sources: str | list[str]
+    labels: tuple[str, ...]  # empty: all of the domain
+    sources: str | list[str]  # a folder or zip of images, or files
+    # Their tables, as `[classifier]` of a domain.toml, by name; empty: the domain's own.
     classifiers: dict[str, dict[str, Any]]
-    search: dict[str, Any]
+    search: dict[str, Any]  # settings in the place of the domain's
 
     @classmethod
     def read(cls, file: Path) -> SearchPlan:
@@ -169,25 +134,13 @@ def _classifiers(file: str, tables: list[Any]) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class FindManyJob:
-    """The searches of a plan, each a part: by classifier, then label, then source.
-
-    Attributes
-    ----------
-    plan : SearchPlan
-    device : str
-    generator : str
-        The identity of the domain's.
-    place : Path
-        Folder or zip of the sources, which every worker must reach by this name.
-    searches : tuple of (str, str, str)
-        Classifier, label and source of each.
-    """
+    """The searches of a plan, each a part: by classifier, then label, then source."""
 
     plan: SearchPlan
     device: str
-    generator: str
-    place: Path
-    searches: tuple[tuple[str, str, str], ...]
+    generator: str  # the identity of the domain's
+    place: Path  # folder or zip of the sources, which every worker must reach by this name
+    searches: tuple[tuple[str, str, str], ...]  # classifier, label and source of each
 
     kind = "find-many"
     row: type = SearchRow

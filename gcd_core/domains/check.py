@@ -36,21 +36,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a check found.
+    """What a check found."""
 
-    Attributes
-    ----------
-    problems : list of str
-        A sentence each; none means that the domain can be used.
-    unchecked : list of str
-        What could not be looked at, as it is still to be downloaded.
-    summary : list of str
-        What the domain is, in short lines.
-    """
-
+    # A sentence each; none means that the domain can be used.
     problems: list[str] = field(default_factory=list)
+    # What could not be looked at, as it is still to be downloaded.
     unchecked: list[str] = field(default_factory=list)
-    summary: list[str] = field(default_factory=list)
+    summary: list[str] = field(default_factory=list)  # what the domain is, in short lines
 
     def attempt(self, what: str, step: Callable[[], T]) -> T | None:
         """Return what `step` returns; a GCDError becomes one problem more, and None."""

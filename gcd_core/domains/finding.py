@@ -42,17 +42,10 @@ def is_complete(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Entry:
-    """A domain in a list to choose from, as its domain.toml has it; nothing else is read.
+    """A domain in a list to choose from, as its domain.toml has it; nothing else is read."""
 
-    Attributes
-    ----------
-    source : str
-        What opens it: a bundled name, a folder or "hf://owner/repo".
-    name, title, description : str
-        Its own; without a title, the name.
-    """
-
-    source: str
+    source: str  # what opens it: a bundled name, a folder or "hf://owner/repo"
+    # Its own; without a title, the name.
     name: str
     title: str
     description: str

@@ -16,26 +16,16 @@ KEYS = {"file": str | list, "repo": str, "revision": str, "sha256": str, "by_han
 
 @dataclass(frozen=True)
 class Source:
-    """A file that a domain needs.
+    """A file that a domain needs."""
 
-    Attributes
-    ----------
-    files : tuple of str
-        Its name, or the names that it may have, best first. One that lies in the domain's folder
-        is taken before the hub is asked.
-    repo, revision : str or None
-        Where on the Hugging Face hub it is; None if it must be in the folder.
-    sha256 : str or None
-        What it must be, in hexadecimal.
-    by_hand : str or None
-        What a person is to look for and where, as in "fetch ... by hand".
-    """
-
+    # Its name, or the names that it may have, best first. One that lies in the domain's folder is
+    # taken before the hub is asked.
     files: tuple[str, ...]
+    # Where on the Hugging Face hub it is; None if it must be in the folder.
     repo: str | None = None
     revision: str | None = None
-    sha256: str | None = None
-    by_hand: str | None = None
+    sha256: str | None = None  # what it must be, in hexadecimal
+    by_hand: str | None = None  # what a person is to look for and where, as in "fetch ... by hand".
 
     @classmethod
     def read(cls, value: str | Mapping[str, Any]) -> "Source":

@@ -22,23 +22,12 @@ LEAST_SHARE = 0.25  # of the rate of matrix products
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check.
-
-    Attributes
-    ----------
-    name : str
-    good : bool or None
-        None where it could not be tried.
-    sentence : str
-        What was found.
-    figures : dict
-        JSON can hold them.
-    """
+    """The result of one check."""
 
     name: str
-    good: bool | None
-    sentence: str
-    figures: dict[str, Any]
+    good: bool | None  # none where it could not be tried
+    sentence: str  # what was found
+    figures: dict[str, Any]  # JSON can hold them
 
 
 def check_device(domain: Domain, image: Tensor) -> Iterator[Finding]:

@@ -21,17 +21,10 @@ SPLITS = 4  # of the split FID
 
 
 class Features(NamedTuple):
-    """What a network makes of images.
+    """What a network makes of images."""
 
-    Attributes
-    ----------
-    name : str
-        Stands behind every figure that is made with it.
-    of : callable
-        Images (N, C, S, S) in [0, 1] to features (N, D), float64, on the CPU.
-    """
-
-    name: str
+    name: str  # stands behind every figure that is made with it
+    # Images (N, C, S, S) in [0, 1] to features (N, D), float64, on the CPU.
     of: Callable[[Tensor], Tensor]
 
 

@@ -55,26 +55,14 @@ CAFFE = (
 
 @dataclass(frozen=True)
 class Judges:
-    """What the figures are made with; None leaves those out that need it.
+    """What the figures are made with; None leaves those out that need it."""
 
-    Attributes
-    ----------
-    fidelity : Features or None
-        Of FID and sFID.
-    likeness : Features or None
-        Of S3.
-    faces : Features or None
-        Of FVA and FS.
-    attributes : callable or None
-        Images (N, 3, S, S) in [0, 1] to probabilities (N, 40) of CelebA's attributes; of MNAC.
-    correlations : Tensor (40, 40) or None
-        Of the attributes over the annotated images; of CD, with `attributes`.
-    """
-
-    fidelity: Features | None = None
-    likeness: Features | None = None
-    faces: Features | None = None
+    fidelity: Features | None = None  # of FID and sFID
+    likeness: Features | None = None  # of S3
+    faces: Features | None = None  # of FVA and FS
+    # Images (N, 3, S, S) in [0, 1] to probabilities (N, 40) of CelebA's attributes; of MNAC.
     attributes: Callable[[Tensor], Tensor] | None = None
+    # (40, 40): of the attributes over the annotated images; of CD, with `attributes`.
     correlations: Tensor | None = None
 
     def with_stand_in(self, features: Features) -> Judges:

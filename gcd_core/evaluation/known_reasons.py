@@ -22,18 +22,12 @@ GAIN = 3.0  # log-odds for each standard deviation of a region's brightness
 
 
 class Region(NamedTuple):
-    """A box of the picture, its borders as shares of the frame: rows and columns in [0, 1].
+    """A box of the picture, its borders as shares of the frame: rows and columns in [0, 1]."""
 
-    Attributes
-    ----------
-    top, bottom : float
-        The rows from `top` on, to before `bottom`.
-    left, right : float
-        The columns, likewise.
-    """
-
+    # The rows from `top` on, to before `bottom`.
     top: float
     bottom: float
+    # The columns, likewise.
     left: float
     right: float
 

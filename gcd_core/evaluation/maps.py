@@ -18,26 +18,16 @@ COMPARED = ("cells", "bb_lig", "difference")
 
 @dataclass(frozen=True)
 class MapOutcome:
-    """How well one map of one path points at what the classifier reads.
+    """How well one map of one path points at what the classifier reads."""
 
-    Attributes
-    ----------
-    gini : float
-        Its sparseness.
-    completeness_error : float or None
-        What its sum lacks of the change that it explains; None of the difference, which explains
-        none.
-    cout : float
-        Insertion: COUT of the counterfactual's pixels pasted into the source, those of the highest
-        absolute value of the map first. In [-1, 1], the higher the better.
-    cout_back : float
-        Deletion: the same on the way back, from the counterfactual to the source.
-    """
-
-    gini: float
+    gini: float  # its sparseness
+    # What its sum lacks of the change that it explains; None of the difference, which explains
+    # none.
     completeness_error: float | None
+    # Insertion: COUT of the counterfactual's pixels pasted into the source, those of the highest
+    # absolute value of the map first. In [-1, 1], the higher the better.
     cout: float
-    cout_back: float
+    cout_back: float  # deletion: the same on the way back, from the counterfactual to the source
 
 
 def compare_maps(classifier: BlackBox, path: Path) -> dict[str, MapOutcome]:

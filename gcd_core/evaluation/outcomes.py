@@ -62,16 +62,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class OtherOutcome:
-    """The counterfactual of the choice that was not asked for, on the same path; as `Outcome`.
+    """The counterfactual of the choice that was not asked for, on the same path; as `Outcome`."""
 
-    Attributes
-    ----------
-    choice : {"smallest", "lowest-loss", "whole"}
-    counterfactual_probability, oracle_after, alpha, lpips, l1
-        As of `Outcome`.
-    """
-
-    choice: str
+    choice: str  # {"smallest", "lowest-loss", "whole"}
+    # As of `Outcome`.
     counterfactual_probability: float
     oracle_after: float | None
     alpha: float
@@ -81,90 +75,49 @@ class OtherOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One image along one direction.
+    """One image along one direction."""
 
-    Attributes
-    ----------
-    file : str
-        The image's name.
-    probability, counterfactual_probability : float
-        The classifier's, of the label, before and after.
-    flipped : bool
-        Whether they lie on different sides of the threshold.
-    oracle_before, oracle_after : float or None
-        The oracle's probabilities; None without an oracle that knows the label.
-    alpha : float
-        Where on the direction the counterfactual lies, signed.
-    lpips, l1 : float
-        Perceptual and mean absolute distance of counterfactual and source.
-    fine_power, source_power : float
-        Power of the counterfactual and of the source at a quarter to half of the sampling rate.
-    reconstruction_lpips : float
-        LPIPS of the source and itself encoded and decoded.
-    manifold_lpips : float
-        LPIPS of the counterfactual and itself encoded and decoded.
-    gini_bb_lig, gini_difference : float
-        Sparseness of the BB-LIG map, and of the absolute difference.
-    completeness_error : float
-        Of the BB-LIG map.
-    baseline_reached : bool
-        Whether BB-LIG found a baseline of the probability that it wants.
-    cout : float or None
-        The counterfactual transition score, if it was asked for.
-    region : float or None
-        The share of the picture that was let change, 0 to 1; None where all of it.
-    other : OtherOutcome
-        What the other choice of the counterfactual comes to.
-    maps : dict or None
-        How well the maps of cells, BB-LIG and the difference point, by their names, if that was
-        asked for.
-    direction : str
-        The direction's name, or "rcsb".
-    number : int
-        Of the image among all that were named, from 0.
-    """
-
-    file: str
+    file: str  # the image's name
+    # The classifier's, of the label, before and after.
     probability: float
     counterfactual_probability: float
-    flipped: bool
+    flipped: bool  # whether they lie on different sides of the threshold
+    # The oracle's probabilities; None without an oracle that knows the label.
     oracle_before: float | None
     oracle_after: float | None
-    alpha: float
+    alpha: float  # where on the direction the counterfactual lies, signed
+    # Perceptual and mean absolute distance of counterfactual and source.
     lpips: float
     l1: float
+    # Power of the counterfactual and of the source at a quarter to half of the sampling rate.
     fine_power: float
     source_power: float
-    reconstruction_lpips: float
-    manifold_lpips: float
+    reconstruction_lpips: float  # LPIPS of the source and itself encoded and decoded
+    manifold_lpips: float  # LPIPS of the counterfactual and itself encoded and decoded
+    # Sparseness of the BB-LIG map, and of the absolute difference.
     gini_bb_lig: float
     gini_difference: float
-    completeness_error: float
-    baseline_reached: bool
-    cout: float | None
+    completeness_error: float  # of the BB-LIG map
+    baseline_reached: bool  # whether BB-LIG found a baseline of the probability that it wants
+    cout: float | None  # the counterfactual transition score, if it was asked for
+    # The share of the picture that was let change, 0 to 1; None where all of it.
     region: float | None
-    other: OtherOutcome
+    other: OtherOutcome  # what the other choice of the counterfactual comes to
+    # How well the maps of cells, BB-LIG and the difference point, by their names, if that was asked
+    # for.
     maps: dict[str, MapOutcome] | None = None
-    direction: str = ""
-    number: int = 0
+    direction: str = ""  # the direction's name, or "rcsb"
+    number: int = 0  # of the image among all that were named, from 0
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured on a batch of images, or on all of them.
+    """What was measured on a batch of images, or on all of them."""
 
-    Attributes
-    ----------
-    outcomes : dict
-        Name of each direction to its images' `Outcome`s, in order.
-    costs : dict
-        Name of each direction to what encoding, walking and BB-LIG cost, all images together.
-    seen : Seen or None
-        The counterfactuals of the directions compared; None with a single direction.
-    """
-
-    outcomes: dict[str, list[Outcome]]
+    outcomes: dict[str, list[Outcome]]  # name of each direction to its images' `Outcome`s, in order
+    # Name of each direction to what encoding, walking and BB-LIG cost, all images together.
     costs: dict[str, Cost]
+    # The counterfactuals of the directions compared; None with a single direction.
     seen: Seen | None
 
     @property

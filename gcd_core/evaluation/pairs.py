@@ -18,53 +18,33 @@ from gcd_core.perceptual import pairwise_distances
 
 @dataclass(frozen=True)
 class Pair:
-    """Two directions, by what they do to the images that they flip.
+    """Two directions, by what they do to the images that they flip."""
 
-    Attributes
-    ----------
-    directions : (str, str)
-        Their names.
-    abs_cosine : float
-        |a . b| / (|a| |b|) of their vectors, 0 (orthogonal) to 1 (the same way, or its reverse).
-    n : int
-        Images that both flip.
-    lpips : float or None
-        LPIPS between the counterfactuals of one image along the two, 0 for the same picture; mean
-        over the `n` images. None where there is none.
-    rank_correlation : float or None
-        Spearman's, -1 to 1, of the two mean maps of |counterfactual - source| (H, W): 1 where both
-        change the same pixels in the same order. Each map is the mean over the channels, and over
-        all images that its own direction flips. None where `n` is 0, or a map is constant.
-    """
-
-    directions: tuple[str, str]
+    directions: tuple[str, str]  # their names
+    # |a . b| / (|a| |b|) of their vectors, 0 (orthogonal) to 1 (the same way, or its reverse).
     abs_cosine: float
-    n: int
+    n: int  # images that both flip
+    # LPIPS between the counterfactuals of one image along the two, 0 for the same picture; mean
+    # over the `n` images. None where there is none.
     lpips: float | None
+    # Spearman's, -1 to 1, of the two mean maps of |counterfactual - source| (H, W): 1 where both
+    # change the same pixels in the same order. Each map is the mean over the channels, and over all
+    # images that its own direction flips. None where `n` is 0, or a map is constant.
     rank_correlation: float | None
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The sums over some images that a comparison of k directions needs.
-
-    Attributes
-    ----------
-    images : int
-    distances : Tensor (k, k), float64
-        LPIPS between an image's counterfactuals along two directions, summed over the images.
-    distances_of_flips : Tensor (k, k), float64
-        The same, of the images that both flip.
-    flips : Tensor (k, k), int64
-        Images that both flip.
-    changes : Tensor (k, H, W), float64
-        |counterfactual - source|, mean over the channels, summed over the images that each flips.
-    """
+    """The sums over some images that a comparison of k directions needs."""
 
     images: int
+    # (k, k), float64: LPIPS between an image's counterfactuals along two directions, summed over
+    # the images.
     distances: Tensor
-    distances_of_flips: Tensor
-    flips: Tensor
+    distances_of_flips: Tensor  # (k, k), float64: the same, of the images that both flip
+    flips: Tensor  # (k, k), int64: images that both flip
+    # (k, H, W), float64: |counterfactual - source|, mean over the channels, summed over the images
+    # that each flips.
     changes: Tensor
 
     def __add__(self, other: Seen) -> Seen:

@@ -29,30 +29,15 @@ Announce = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Size:
-    """How much of each side is run.
+    """How much of each side is run."""
 
-    Attributes
-    ----------
-    samples : int
-        Perturbations of our search; the paper's cost is scaled to as many.
-    paper_samples : int
-        Perturbations that are really decoded in the paper's way, and in ours for comparison.
-    paper_images : int
-        Images that are walked in the paper's way.
-    paper_points : int
-        Points on those walks that are really decoded, of 128.
-    growth : tuple of int
-        Numbers of samples to time our search with.
-    live_images : int
-        Images walked to compare the decoder for live moves with the full one.
-    """
-
-    samples: int = 1024
+    samples: int = 1024  # perturbations of our search; the paper's cost is scaled to as many
+    # Perturbations that are really decoded in the paper's way, and in ours for comparison.
     paper_samples: int = 128
-    paper_images: int = 2
-    paper_points: int = PAPER_POINTS
-    growth: tuple[int, ...] = (256, 512, 1024, 2048)
-    live_images: int = 32
+    paper_images: int = 2  # images that are walked in the paper's way
+    paper_points: int = PAPER_POINTS  # points on those walks that are really decoded, of 128
+    growth: tuple[int, ...] = (256, 512, 1024, 2048)  # numbers of samples to time our search with
+    live_images: int = 32  # images walked to compare the decoder for live moves with the full one
 
 
 SHORT = Size(samples=32, paper_samples=9, paper_images=1, paper_points=5, growth=(), live_images=2)

@@ -69,53 +69,33 @@ class EvaluateJob:
 
     A batch is made of so many names in their order; what of it cannot be read is left out. So no
     batch hangs on another.
-
-    Attributes
-    ----------
-    domain : str or Path
-        As of `load_domain`.
-    device : str
-    source : Path
-        Folder or zip of the images, which every worker must reach by this name.
-    names : tuple of str
-        Of the images in it.
-    size, channels, fit
-        What the domain's generator sees.
-    label : str
-        What is flipped.
-    directions : tuple of Direction
-    batch_size : int
-    choice, margin, with_cout, with_cells, region, detail
-        As of `DirectionsOnBatches`.
-    max_side : int
-        Pixels of the longest side that is kept of each picture; 0 where the generator's view of it
-        is all that is shown.
-    steering : Steering or None
-        The bridge's, where it is that which changes the images (then a direction, if any, finds
-        automatic regions).
-    identities : dict of str to str
-        The networks' that the rows hang on.
     """
 
-    domain: str | Path
+    domain: str | Path  # as of `load_domain`
     device: str
-    source: Path
-    names: tuple[str, ...]
+    source: Path  # folder or zip of the images, which every worker must reach by this name
+    names: tuple[str, ...]  # of the images in it
+    # What the domain's generator sees.
     size: int
     channels: int
     fit: str
-    label: str
+    label: str  # what is flipped
     directions: tuple[Direction, ...]
     batch_size: int
+    # As of `DirectionsOnBatches`.
     choice: str
     margin: float
     with_cout: bool
     with_cells: bool
     region: Tensor | Region | None
     detail: str
+    # Pixels of the longest side that is kept of each picture; 0 where the generator's view of it is
+    # all that is shown.
     max_side: int
+    # The bridge's, where it is that which changes the images (then a direction, if any, finds
+    # automatic regions).
     steering: Steering | None
-    identities: dict[str, str]
+    identities: dict[str, str]  # the networks' that the rows hang on
 
     kind = "evaluate"
     row = Outcome
@@ -265,29 +245,19 @@ class VerdictRow:
 
 @dataclass(frozen=True)
 class SanityJob:
-    """The checks of a domain, one in each part.
+    """The checks of a domain, one in each part."""
 
-    Attributes
-    ----------
-    domain, device, source, names
-        As of `EvaluateJob`.
-    label, samples, walks
-        As of `Sanity`.
-    checks : tuple of str
-        Some of `CHECKS`.
-    identities : (str, str)
-        The generator's and the classifier's.
-    """
-
+    # As of `EvaluateJob`.
     domain: str | Path
     device: str
     source: Path
     names: tuple[str, ...]
+    # As of `Sanity`.
     label: str
     samples: int
     walks: int
-    checks: tuple[str, ...]
-    identities: tuple[str, str]
+    checks: tuple[str, ...]  # some of `CHECKS`
+    identities: tuple[str, str]  # the generator's and the classifier's
 
     kind = "sanity"
     row = VerdictRow

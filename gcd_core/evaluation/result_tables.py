@@ -43,18 +43,10 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one file says.
+    """What one file says."""
 
-    Attributes
-    ----------
-    file : str
-        Its name, within the domain's folder.
-    content : dict
-        As the command wrote it.
-    """
-
-    file: str
-    content: dict[str, Any]
+    file: str  # its name, within the domain's folder
+    content: dict[str, Any]  # as the command wrote it
 
     @property
     def source(self) -> str:

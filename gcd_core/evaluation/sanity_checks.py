@@ -42,23 +42,12 @@ CHECKS = ("gap", "repeat", "reasons", "marker", "exposure", "scrambled")
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of one check.
+    """The result of one check."""
 
-    Attributes
-    ----------
-    name : str
-        One of `CHECKS`.
-    passed : bool
-    sentence : str
-        What it means, for a person.
-    figures : dict
-        The numbers behind it; JSON can hold them.
-    """
-
-    name: str
+    name: str  # one of `CHECKS`
     passed: bool
-    sentence: str
-    figures: dict[str, Any]
+    sentence: str  # what it means, for a person
+    figures: dict[str, Any]  # the numbers behind it; JSON can hold them
 
 
 class Sanity:

@@ -34,18 +34,12 @@ MAX_SHARD_BYTES = 10 * 2**20 - 2**16
 
 @dataclass(frozen=True)
 class GeneratorWeights:
-    """The weights of a generator's parts, by the names that each part gives them; {} for no part.
+    """The weights of a generator's parts, by the names that each part gives them; {} for none."""
 
-    Attributes
-    ----------
-    diffae
-        The DiffAE's U-Net and encoder (in the files: ``ema_model.*``).
-    codec, whitening, semantic_mean, distilled
-        What lies beside it (in the files: ``codec.*``, ``whitening.*``, ``semantic_mean.*``,
-        ``distilled.*``). A plain autoencoder is a codec and a whitening.
-    """
-
+    # The DiffAE's U-Net and encoder (in the files: ``ema_model.*``).
     diffae: Mapping[str, Tensor] = field(default_factory=dict)
+    # What lies beside it (in the files: ``codec.*``, ``whitening.*``, ``semantic_mean.*``,
+    # ``distilled.*``). A plain autoencoder is a codec and a whitening.
     codec: Mapping[str, Tensor] = field(default_factory=dict)
     whitening: Mapping[str, Tensor] = field(default_factory=dict)
     semantic_mean: Mapping[str, Tensor] = field(default_factory=dict)

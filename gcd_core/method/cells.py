@@ -29,31 +29,17 @@ CHANNELS = ("logit", "probability")
 
 @dataclass(frozen=True)
 class CellAttribution:
-    """Each cell's share of the classifier's change, and how far it is to be trusted.
+    """Each cell's share of the classifier's change, and how far it is to be trusted."""
 
-    Attributes
-    ----------
-    map : Tensor (H, W)
-        The shares laid over the pixels that changed. Signed like BB-LIG's: positive where the
-        change took the label's logit (or probability) down.
-    cells : Tensor (K,)
-        The cells' shares of that fall; 0 where it is within noise.
-    standard_errors : Tensor (K,)
-        Of the shares, before those within noise were set to 0.
-    lattice : Tensor (grid, grid), int64
-        Which of the cells lies at each place of the finest lattice.
-    completeness_error : float
-        ``map.sum() - (f(source) - f(counterfactual))``.
-    queries : int
-        Images that the classifier was shown.
-    """
-
+    # (H, W): the shares laid over the pixels that changed. Signed like BB-LIG's: positive where the
+    # change took the label's logit (or probability) down.
     map: Tensor
-    cells: Tensor
-    standard_errors: Tensor
+    cells: Tensor  # (K,): the cells' shares of that fall; 0 where it is within noise
+    standard_errors: Tensor  # (K,): of the shares, before those within noise were set to 0
+    # (grid, grid), int64: which of the cells lies at each place of the finest lattice.
     lattice: Tensor
-    completeness_error: float
-    queries: int
+    completeness_error: float  # ``map.sum() - (f(source) - f(counterfactual))``
+    queries: int  # images that the classifier was shown
 
 
 Square = tuple[int, int, int]  # first row and column, and side, on the finest lattice

@@ -17,17 +17,10 @@ Points = Sequence[tuple[float, float]]
 
 
 class CurveQuantiles(NamedTuple):
-    """The quartiles of many curves at the same distances.
+    """The quartiles of many curves at the same distances."""
 
-    Attributes
-    ----------
-    alphas : Tensor (n,)
-        Distances from the image, from 0 on.
-    quartiles : Tensor (3, n)
-        Lower quartile, median and upper quartile of the probabilities there.
-    """
-
-    alphas: Tensor
+    alphas: Tensor  # (n,): distances from the image, from 0 on
+    # (3, n): lower quartile, median and upper quartile of the probabilities there.
     quartiles: Tensor
 
 

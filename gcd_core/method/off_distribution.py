@@ -37,29 +37,20 @@ class OffDistribution:
     logarithm of each is standardised over the domain's validation images; what lies above their
     mean is summed up as a Euclidean norm.
 
-    Attributes
-    ----------
-    mean, std : Tensor (D,)
-        Of z_sem over the training images.
-    centre, spread : Tensor (3,)
-        Mean and standard deviation of the three logarithms over the validation images.
-    threshold : float
-        The score that a given share of the validation images stays below.
-    generator : str
-        Identity of the generator that it was calibrated with.
-
     Examples
     --------
     >>> off = domain.off_distribution
     >>> bool(off.score(domain, image) > off.threshold)
     """
 
+    # (D,): of z_sem over the training images.
     mean: Tensor
     std: Tensor
+    # (3,): mean and standard deviation of the three logarithms over the validation images.
     centre: Tensor
     spread: Tensor
-    threshold: float
-    generator: str
+    threshold: float  # the score that a given share of the validation images stays below
+    generator: str  # identity of the generator that it was calibrated with
 
     def score_of(self, distances: Tensor, latent: Latent) -> Tensor:
         """The scores (N,), 0 or more, of images with their latents.

@@ -150,16 +150,9 @@ def automatic_region(heat: Tensor, quantile: float = QUANTILE, cells: int = CELL
 
 @dataclass(frozen=True)
 class FreeFormRegion:
-    """A region that has nothing to do with the picture: strokes and boxes, or scattered cells.
+    """A region that has nothing to do with the picture: strokes and boxes, or scattered cells."""
 
-    Attributes
-    ----------
-    share : float
-        Of the picture, above 0 and below 1.
-    seed : int
-    """
-
-    share: float
+    share: float  # of the picture, above 0 and below 1
     seed: int = 0
 
     def mask(self, side: int, number: int = 0) -> Tensor:
@@ -179,14 +172,9 @@ class FreeFormRegion:
 
 @dataclass(frozen=True)
 class AutomaticRegion:
-    """The part of a picture that an unconfined counterfactual says matters most.
+    """The part of a picture that an unconfined counterfactual says matters most."""
 
-    Attributes
-    ----------
-    quantile, cells
-        As of `automatic_region`.
-    """
-
+    # As of `automatic_region`.
     quantile: float = QUANTILE
     cells: int = CELLS
 

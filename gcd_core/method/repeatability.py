@@ -22,14 +22,9 @@ HIGH, FAIR = 0.9, 0.7
 
 @dataclass(frozen=True)
 class Repeatability:
-    """How much a search with another seed would agree with one.
+    """How much a search with another seed would agree with one."""
 
-    Attributes
-    ----------
-    cosine : float
-        Expected between its g and that of another search of the same image with as many samples.
-    """
-
+    # Expected between its g and that of another search of the same image with as many samples.
     cosine: float
 
     @property

@@ -60,64 +60,33 @@ class Curve:
 
 @dataclass(frozen=True)
 class Report:
-    """What there is to report; nothing of it names a patient or a file.
+    """What there is to report; nothing of it names a patient or a file."""
 
-    Attributes
-    ----------
-    title : str
-        What is asked, such as "Pneumonia".
-    domain : str
-        Title of the domain.
-    labels : sequence of LabelChange
-        In the domain's order.
-    explained : int
-        Which of them the directions are for.
-    source, changed : Tensor (1, C, H, W)
-        In [0, 1].
-    heat : Tensor (H, W)
-        A BB-LIG map of the walk along the curve's line.
-    alphas : sequence of (str, float)
-        The position along each direction that was moved.
-    distance : float
-        LPIPS between the two images.
-    curve : Curve
-    completeness_error : float
-        Of the map.
-    settings, identities : sequence of (str, str)
-        Name and value, as of `settings_rows` and `identity_rows`.
-    warnings : sequence of str
-        What the reader must know before anything else, the gravest first.
-    oracle : (float, float) or None
-        What another classifier, which no search asks, says of the explained label in the source and
-        in the changed image.
-    notice : str
-        The domain's own, beside the one that every report has.
-    date : datetime.date or None
-    region : float or None
-        The share of the picture that could change, where that was confined.
-    steered : bool
-        Whether a bridge made the changed image (RCSB), and no direction.
-    """
-
-    title: str
-    domain: str
-    labels: Sequence[LabelChange]
-    explained: int
+    title: str  # what is asked, such as "Pneumonia"
+    domain: str  # title of the domain
+    labels: Sequence[LabelChange]  # in the domain's order
+    explained: int  # which of them the directions are for
+    # (1, C, H, W): in [0, 1].
     source: Tensor
     changed: Tensor
-    heat: Tensor
-    alphas: Sequence[tuple[str, float]]
-    distance: float
+    heat: Tensor  # (H, W): a BB-LIG map of the walk along the curve's line
+    alphas: Sequence[tuple[str, float]]  # the position along each direction that was moved
+    distance: float  # LPIPS between the two images
     curve: Curve
-    completeness_error: float
+    completeness_error: float  # of the map
+    # Name and value, as of `settings_rows` and `identity_rows`.
     settings: Sequence[tuple[str, str]]
     identities: Sequence[tuple[str, str]]
+    # What the reader must know before anything else, the gravest first.
     warnings: Sequence[str] = ()
+    # What another classifier, which no search asks, says of the explained label in the source and
+    # in the changed image.
     oracle: tuple[float, float] | None = None
-    notice: str = ""
+    notice: str = ""  # the domain's own, beside the one that every report has
     date: datetime.date | None = None
+    # The share of the picture that could change, where that was confined.
     region: float | None = None
-    steered: bool = False
+    steered: bool = False  # whether a bridge made the changed image (RCSB), and no direction
 
     @property
     def flipped(self) -> bool:

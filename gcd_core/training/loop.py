@@ -154,34 +154,17 @@ class Training(ABC):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a training goes on, and how often it reports.
+    """How long a training goes on, and how often it reports."""
 
-    Attributes
-    ----------
-    out : Path
-        Folder of `checkpoint.pt` and `log.csv`.
-    settings : dict
-        A checkpoint is resumed only by a run with the same.
-    seed : int
-        Of what layers draw by themselves (dropout).
-    minutes, steps : float
-        The run ends with either, counted over all its resumptions.
-    log_every : int
-        Steps to a row of the log.
-    log_last : bool
-        Whether the last step has a row in any case.
-    save_minutes : float or None
-        Time between saves; None saves with each row of the log.
-    """
-
-    out: Path
-    settings: dict[str, Any]
-    seed: int
+    out: Path  # folder of `checkpoint.pt` and `log.csv`
+    settings: dict[str, Any]  # a checkpoint is resumed only by a run with the same
+    seed: int  # of what layers draw by themselves (dropout)
+    # The run ends with either, counted over all its resumptions.
     minutes: float
     steps: float | None
-    log_every: int
-    log_last: bool = False
-    save_minutes: float | None = None
+    log_every: int  # steps to a row of the log
+    log_last: bool = False  # whether the last step has a row in any case
+    save_minutes: float | None = None  # time between saves; None saves with each row of the log
 
 
 class Finished(NamedTuple):

@@ -88,33 +88,16 @@ Opinion = tuple[float | None, ...]  # the oracle's probabilities, None of a labe
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture and what the models say of it.
+    """One picture and what the models say of it."""
 
-    Attributes
-    ----------
-    image : Tensor (1, C, H, W)
-        In [0, 1].
-    probabilities : tuple of float
-        One per label, in the domain's order.
-    distance : float
-        LPIPS to the opened image.
-    live : bool
-        Whether a faster decoder than the full one drew it.
-    oracle : Opinion or None
-        The oracle's, likewise; None where it was not asked.
-    decoded : Tensor (1, C, H, W) or None
-        What the generator drew, where `image` is made of it.
-    composition : Composition or None
-        How `image` is made of `decoded`.
-    """
-
-    image: Tensor
-    probabilities: tuple[float, ...]
-    distance: float
-    live: bool = False
-    oracle: Opinion | None = None
+    image: Tensor  # (1, C, H, W): in [0, 1]
+    probabilities: tuple[float, ...]  # one per label, in the domain's order
+    distance: float  # LPIPS to the opened image
+    live: bool = False  # whether a faster decoder than the full one drew it
+    oracle: Opinion | None = None  # the oracle's, likewise; None where it was not asked
+    # (1, C, H, W): what the generator drew, where `image` is made of it.
     decoded: Tensor | None = None
-    composition: Composition | None = None
+    composition: Composition | None = None  # how `image` is made of `decoded`
 
     @cached_property
     def picture(self) -> Tensor:
@@ -133,46 +116,25 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """An opened image: its pixels, its latent, and its pictures before any move.
+    """An opened image: its pixels, its latent, and its pictures before any move."""
 
-    Attributes
-    ----------
-    name : str
-        As the page shows it.
-    image : Tensor (1, C, H, W)
-        In [0, 1].
-    latent : Latent
-        Its codes.
-    source : Frame
-        The untouched picture.
-    reconstruction : Frame
-        The image encoded and decoded in full: the picture where all sliders stand at 0.
-    notice : str
-        A warning to show with it, or nothing.
-    off_distribution_score : float or None
-        Its off-distribution score, where the domain has one.
-    fitted : str
-        How it was brought to a square; nothing where it was one.
-    aspect : float
-        Width by height in which its pictures are to be seen: that of the file, where it was
-        stretched to a square.
-    picture : Picture or None
-        The image with all its pixels; None where only `image` is known.
-    compositions : (Composition, Composition) or None
-        How pictures are made of what the full and the fast decoder draw, where the change is put
-        into the image itself; None where the decoded pictures are shown.
-    """
-
-    name: str
-    image: Tensor
-    latent: Latent
-    source: Frame
+    name: str  # as the page shows it
+    image: Tensor  # (1, C, H, W): in [0, 1]
+    latent: Latent  # its codes
+    source: Frame  # the untouched picture
+    # The image encoded and decoded in full: the picture where all sliders stand at 0.
     reconstruction: Frame
-    notice: str = ""
+    notice: str = ""  # a warning to show with it, or nothing
+    # Its off-distribution score, where the domain has one.
     off_distribution_score: float | None = None
-    fitted: str = ""
+    fitted: str = ""  # how it was brought to a square; nothing where it was one
+    # Width by height in which its pictures are to be seen: that of the file, where it was stretched
+    # to a square.
     aspect: float = 1.0
+    # The image with all its pixels; None where only `image` is known.
     picture: Picture | None = None
+    # How pictures are made of what the full and the fast decoder draw, where the change is put into
+    # the image itself; None where the decoded pictures are shown.
     compositions: tuple[Composition, Composition] | None = None
 
     @property

@@ -23,19 +23,11 @@ Before = tuple[int, float | None]  # other images' paths that go first, and abou
 
 
 class DecodedPath(NamedTuple):
-    """A decoded path, and what the browser plays of it.
-
-    Attributes
-    ----------
-    path : Path
-    film : str
-        The pictures and maps as `path_to_sprites` returns them.
-    opinions : sequence of Opinion
-        The oracle's, one for each picture; empty where it was not asked.
-    """
+    """A decoded path, and what the browser plays of it."""
 
     path: Path
-    film: str
+    film: str  # the pictures and maps as `path_to_sprites` returns them
+    # The oracle's, one for each picture; empty where it was not asked.
     opinions: Sequence[Opinion] = ()
 
     def opinion(self, index: int) -> Opinion | None:

@@ -75,20 +75,12 @@ class SecondOpinion:
 
 
 class DecodeRequest(NamedTuple):
-    """A picture to decode.
+    """A picture to decode."""
 
-    Attributes
-    ----------
-    latent : Latent
-        Of one picture.
-    composition : Composition
-        How the picture is made of what is decoded; LPIPS is measured to its source.
-    wanted : callable
-        Returns whether the picture is still wanted; called just before it is decoded.
-    """
-
-    latent: Latent
+    latent: Latent  # of one picture
+    # How the picture is made of what is decoded; LPIPS is measured to its source.
     composition: Composition
+    # Returns whether the picture is still wanted; called just before it is decoded.
     wanted: Callable[[], bool] = lambda: True
 
 

@@ -37,23 +37,14 @@ class Urgency(IntEnum):
 
 
 class Task(NamedTuple):
-    """A call that waits for its turn.
-
-    Attributes
-    ----------
-    outcome : Future
-    work : callable
-        Takes a list of items and returns a result for each. Waiting tasks of the same work run in
-        one call.
-    item : object
-    since : float
-        When it came, on the monotonic clock.
-    """
+    """A call that waits for its turn."""
 
     outcome: Future
+    # Takes a list of items and returns a result for each. Waiting tasks of the same work run in one
+    # call.
     work: Callable[[list[Any]], list[Any]]
     item: Any
-    since: float
+    since: float  # when it came, on the monotonic clock
 
 
 class Runner:

@@ -15,18 +15,11 @@ BELOW = "domains"  # where the pages of all domains but the first are
 
 @dataclass(frozen=True)
 class DomainLink:
-    """Where the page of a domain is, and what the menu says of it.
-
-    Attributes
-    ----------
-    title, description : str
-    name : str
-        Its part of the address below BELOW; empty for the domain at the root.
-    """
+    """Where the page of a domain is, and what the menu says of it."""
 
     title: str
     description: str
-    name: str = ""
+    name: str = ""  # its part of the address below BELOW; empty for the domain at the root
 
     @property
     def path(self) -> str:

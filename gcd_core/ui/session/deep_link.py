@@ -25,23 +25,12 @@ OTHERS_GONE = (
 
 
 class PageLocation(NamedTuple):
-    """What can be used of an address.
+    """What can be used of an address."""
 
-    Attributes
-    ----------
-    example : int or None
-        From 0; None if the address names none.
-    label : str or None
-    alphas : dict
-        The slider position, each alpha within +- `alpha_max`.
-    lost : list of str
-        What cannot be brought back, in sentences.
-    """
-
-    example: int | None
+    example: int | None  # from 0; None if the address names none
     label: str | None
-    alphas: Alphas
-    lost: list[str]
+    alphas: Alphas  # the slider position, each alpha within +- `alpha_max`
+    lost: list[str]  # what cannot be brought back, in sentences
 
 
 def address_of(image: OpenImage) -> str:

@@ -78,21 +78,11 @@ WAITING = {"bb_lig": "following the direction", "cells": "asking the classifier"
 
 
 class MapPanel(NamedTuple):
-    """The chosen map, as the page and the API show it.
+    """The chosen map, as the page and the API show it."""
 
-    Attributes
-    ----------
-    picture : str or None
-        The map over the source as a data address; None while it is still to come.
-    caption : str
-        HTML.
-    numbers : dict
-        What is known about the map, for the API.
-    """
-
-    picture: str | None
-    caption: str
-    numbers: dict[str, Any]
+    picture: str | None  # the map over the source as a data address; None while it is still to come
+    caption: str  # HTML
+    numbers: dict[str, Any]  # what is known about the map, for the API
 
 
 def image_tag(address: str, alt: str, css: str = "") -> str:

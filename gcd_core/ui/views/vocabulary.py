@@ -10,19 +10,12 @@ from typing import NamedTuple
 
 
 class Term(NamedTuple):
-    """A term of the page.
+    """A term of the page."""
 
-    Attributes
-    ----------
-    plain, expert : str
-        For a clinician and for a researcher.
-    meaning : str
-        One or two sentences, for both.
-    """
-
+    # For a clinician and for a researcher.
     plain: str
     expert: str
-    meaning: str
+    meaning: str  # one or two sentences, for both
 
 
 TERMS = {
