@@ -18,12 +18,7 @@ def atomic_write(path: str | Path, make_folder: bool = False) -> Iterator[Path]:
 
     A reader meets what was at `path` before or what was written, whole; where the block raises,
     nothing at `path` has changed and nothing is left beside it. With `make_folder`, folders that
-    are missing on the way to it are made.
-
-    Raises
-    ------
-    GCDError
-        If the file cannot be written.
+    are missing on the way to it are made. Raises a GCDError if the file cannot be written.
 
     Examples
     --------
@@ -45,10 +40,7 @@ def atomic_write(path: str | Path, make_folder: bool = False) -> Iterator[Path]:
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """Return the metadata and the tensors of a safetensors file.
 
-    Raises
-    ------
-    SafetensorError, OSError
-        If the file is missing, cut short or of another kind.
+    Raises a SafetensorError, OSError if the file is missing, cut short or of another kind.
     """
     with safe_open(path, framework="pt") as file:
         return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -73,7 +73,8 @@ def read_module_pickle(path: Path, key: str) -> dict[str, Tensor]:
 
     Such a file carries its networks' Python source, which its own reader runs. Here nothing runs:
     what would become an object becomes the table of its parts, and only tensors, arrays and plain
-    containers are made.
+    containers are made. Raises a GCDError if the file is absent, another kind of file, or holds any
+    other Python object.
 
     Parameters
     ----------
@@ -85,11 +86,6 @@ def read_module_pickle(path: Path, key: str) -> dict[str, Tensor]:
     -------
     dict
         Parameters and buffers by their names in the network.
-
-    Raises
-    ------
-    GCDError
-        If the file is absent, another kind of file, or holds any other Python object.
     """
     content = _read(path)
     network = content.get(key) if isinstance(content, Mapping) else None
@@ -101,10 +97,7 @@ def read_module_pickle(path: Path, key: str) -> dict[str, Tensor]:
 def read_array_pickle(path: Path) -> dict[str, Tensor]:
     """Read a pickled table of NumPy arrays, such as VGGFace2's weights; nothing in it runs.
 
-    Raises
-    ------
-    GCDError
-        If the file is absent, another kind of file, or holds any other Python object.
+    Raises a GCDError if the file is absent, another kind of file, or holds any other Python object.
     """
     content = _read(path)
     if not isinstance(content, Mapping):
@@ -163,10 +156,7 @@ class _ModuleReader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """What a name in the pickle stands for.
 
-        Raises
-        ------
-        GCDError
-            If that is nothing a network's tensors are made of.
+        Raises a GCDError if that is nothing a network's tensors are made of.
         """
         if (module, name) not in self.MADE:
             raise GCDError(

@@ -185,11 +185,7 @@ def choose_directions(found: DirectionSet, text: str) -> list[Direction]:
     """Return the directions that `--direction` names, each once, in its order.
 
     Names with commas between them; `ways` is g and every w, `all` is every one, whatever there is.
-
-    Raises
-    ------
-    GCDError
-        If there is none of a name; it lists those there are.
+    Raises a GCDError if there is none of a name; it lists those there are.
     """
     groups = {"all": found.names, "ways": [n for n in found.names if n == "g" or n.startswith("w")]}
     parts = [part.strip() for part in text.split(",")]

@@ -68,10 +68,7 @@ def main(args: argparse.Namespace) -> None:
 def find(folders: list[Path]) -> FoundParts:
     """The parts in some folders, which must be of one job; of two of a number, the first.
 
-    Raises
-    ------
-    GCDError
-        If there is none, or they are of different jobs.
+    Raises a GCDError if there is none, or they are of different jobs.
     """
     kind, settings, files = "", {}, dict[int, Path]()
     for file, about in files_in(folders):

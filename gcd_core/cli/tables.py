@@ -199,10 +199,7 @@ def judges_of(args: argparse.Namespace) -> Judges:
 def published_rows(file: Path | None) -> dict[str, Rows]:
     """Rows of others, by table, from a JSON file; none without one.
 
-    Raises
-    ------
-    GCDError
-        If the file is no such table.
+    Raises a GCDError if the file is no such table.
     """
     if file is None:
         return {}
@@ -228,10 +225,7 @@ def columns(rows: Rows) -> list[str]:
 def kept(file: Path, settings: dict[str, Any]) -> Rows | None:
     """A table's rows that an earlier run made, or None.
 
-    Raises
-    ------
-    GCDError
-        If the file was made with other settings, or is none of a table.
+    Raises a GCDError if the file was made with other settings, or is none of a table.
     """
     if not file.is_file():
         return None

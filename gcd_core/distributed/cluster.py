@@ -38,12 +38,8 @@ class Cluster:
 
         A worker that dies is started again, and does its part again. `spent` is what was asked of
         classifiers here, by their identities: it counts in the budget that the workers share.
-
-        Raises
-        ------
-        GCDError
-            If Ray is missing or the cluster cannot be reached, or as the work does; what is under
-            way ends then.
+        Raises a GCDError if Ray is missing or the cluster cannot be reached, or as the work does;
+        what is under way ends then.
         """
         if not todo:
             return
@@ -115,10 +111,7 @@ def readers(workers: int) -> int:
 def connected(address: str) -> Any:
     """Ray, connected to a cluster.
 
-    Raises
-    ------
-    GCDError
-        If it is not installed, or does not answer.
+    Raises a GCDError if it is not installed, or does not answer.
     """
     # It reports to its makers unless told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -85,10 +85,7 @@ class Share:
     def parse(cls, text: str) -> Share:
         """Read `i/n`, such as "0/4", the first of four.
 
-        Raises
-        ------
-        GCDError
-            If it is none.
+        Raises a GCDError if it is none.
         """
         first, _, second = text.partition("/")
         try:

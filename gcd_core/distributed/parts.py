@@ -26,10 +26,7 @@ ABOUT, FILE = b"gcd", b"gcd-file:"  # keys of the schema's metadata
 def arrow() -> tuple[ModuleType, ModuleType]:
     """PyArrow and its Parquet.
 
-    Raises
-    ------
-    GCDError
-        If it is not installed.
+    Raises a GCDError if it is not installed.
     """
     try:
         import pyarrow
@@ -71,10 +68,7 @@ class PartsFolder:
     def done(self) -> dict[int, Path]:
         """The parts that are there, by their numbers, in their order.
 
-        Raises
-        ------
-        GCDError
-            If one is damaged or of another job.
+        Raises a GCDError if one is damaged or of another job.
         """
         found = {}
         for file in sorted(self.folder.iterdir()):
@@ -121,10 +115,7 @@ def check_same(file: Path, about: dict[str, Any], kind: str, settings: dict[str,
 def header_of(file: Path) -> dict[str, Any]:
     """What a part says of itself: its `kind`, its number `part`, `settings`, and `about`.
 
-    Raises
-    ------
-    GCDError
-        If the file is no part.
+    Raises a GCDError if the file is no part.
     """
     pa, parquet = arrow()
     try:

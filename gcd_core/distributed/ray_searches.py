@@ -103,17 +103,14 @@ class Finder:
 class RaySearches:
     """Runs searches in actors of a cluster; an idle actor is used again.
 
+    Raises a GCDError if Ray is not installed, or the cluster does not answer.
+
     Parameters
     ----------
     address : str
         Of the cluster, as of `Cluster`.
     gpus : float
         Of each actor; 0 on the CPU.
-
-    Raises
-    ------
-    GCDError
-        If Ray is not installed, or the cluster does not answer.
     """
 
     def __init__(self, address: str, gpus: float = 0.0) -> None:
@@ -126,12 +123,7 @@ class RaySearches:
     def from_environment(cls) -> RaySearches | None:
         """The cluster that `GCD_RAY_ADDRESS` names, with `GCD_RAY_GPUS` for each search.
 
-        None where it names none.
-
-        Raises
-        ------
-        GCDError
-            As the class; or if the GPUs are no number.
+        None where it names none. Raises a GCDError as the class; or if the GPUs are no number.
         """
         settings = Environment()
         address = settings.ray_address

@@ -76,10 +76,7 @@ class SearchPlan:
     def read(cls, file: Path) -> SearchPlan:
         """Read a plan.
 
-        Raises
-        ------
-        GCDError
-            If it is no TOML, or a key is missing, unknown or of the wrong type.
+        Raises a GCDError if it is no TOML, or a key is missing, unknown or of the wrong type.
         """
         table = read_toml(file)
         for key, value in table.items():
@@ -149,10 +146,7 @@ class FindManyJob:
     def of(cls, plan: SearchPlan, domain: Domain, device: str = "auto") -> FindManyJob:
         """The job of a plan on its domain, which is open.
 
-        Raises
-        ------
-        GCDError
-            If a label, a setting or a source does not fit.
+        Raises a GCDError if a label, a setting or a source does not fit.
         """
         labels = plan.labels or domain.labels
         if not plan.classifiers:

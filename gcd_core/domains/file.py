@@ -120,10 +120,7 @@ def read_domain_file(folder: Path) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
-    Raises
-    ------
-    GCDError
-        If there is none, or it is larger than 1 MiB or not valid TOML.
+    Raises a GCDError if there is none, or it is larger than 1 MiB or not valid TOML.
     """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:

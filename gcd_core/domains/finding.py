@@ -54,10 +54,7 @@ class Entry:
 def list_domain(source: str) -> Entry:
     """Read what a list of domains says of one.
 
-    Raises
-    ------
-    GCDError
-        If there is no such domain, or its domain.toml is none.
+    Raises a GCDError if there is no such domain, or its domain.toml is none.
     """
     if source.startswith(SCHEME):
         hub_path = HubPath.parse(source)
@@ -86,10 +83,7 @@ def no_domain_at(hub_path: HubPath) -> GCDError:
 def find_domain(name: str | Path) -> tuple[Path, bool]:
     """Find a domain's folder, fetched into the hub's cache if it is there, and say if it was.
 
-    Raises
-    ------
-    GCDError
-        If there is none.
+    Raises a GCDError if there is none.
     """
     if str(name).startswith(SCHEME):
         return fetch_domain(HubPath.parse(str(name))), True
@@ -105,15 +99,12 @@ def find_domain(name: str | Path) -> tuple[Path, bool]:
 def fetch_domain(hub_path: HubPath) -> Path:
     """Bring a domain's folder into the hub's cache: what its domain.toml names, nothing else.
 
+    Raises a GCDError if there is no domain.toml there, or a file cannot be fetched.
+
     Returns
     -------
     Path
         The folder. Without a network it is the one that was fetched before.
-
-    Raises
-    ------
-    GCDError
-        If there is no domain.toml there, or a file cannot be fetched.
     """
     try:
         file = fetch(hub_path / DOMAIN_FILE)

@@ -256,10 +256,7 @@ def open_statistics(
 ) -> tuple[Tensor, Tensor] | None:
     """Open the mean and standard deviation of z_sem, if a `[generator]` table names them.
 
-    Raises
-    ------
-    GCDError
-        If they cannot be read or are not those of this generator.
+    Raises a GCDError if they cannot be read or are not those of this generator.
     """
     if "latent_statistics" not in section:
         return None
@@ -288,10 +285,7 @@ def open_calibration(
 def open_sanity(folder: Path, table: Mapping[str, Any]) -> tuple[Check, ...]:
     """Open what `sanity --json` wrote, if a domain names it.
 
-    Raises
-    ------
-    GCDError
-        If the file holds no checks.
+    Raises a GCDError if the file holds no checks.
     """
     if "sanity" not in table:
         return ()
@@ -314,10 +308,7 @@ def open_sanity(folder: Path, table: Mapping[str, Any]) -> tuple[Check, ...]:
 def open_bridge(folder: Path, section: Mapping[str, Any], generator: Generator) -> Bridge:
     """Open the bridge of a `[bridge]` table without problems.
 
-    Raises
-    ------
-    GCDError
-        If it cannot be read, or is for other pictures than the generator's.
+    Raises a GCDError if it cannot be read, or is for other pictures than the generator's.
     """
     weights = Source.read(section["weights"]).open(folder)
     device = str(generator.device)
@@ -343,10 +334,8 @@ def open_classifier(folder: Path, section: Mapping[str, Any], device: str) -> Bl
 def open_directions(path: Path, label: str, generator: Generator, name: str) -> DirectionSet:
     """Open a domain's ready-made directions of a label.
 
-    Raises
-    ------
-    GCDError
-        If they cannot be read, or were found for another label or with another generator.
+    Raises a GCDError if they cannot be read, or were found for another label or with another
+    generator.
     """
     directions = load_directions(path)
     if directions.label != label:

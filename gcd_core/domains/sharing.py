@@ -19,13 +19,8 @@ def push(source: Path, hub_path: HubPath) -> str:
     """Share a file of directions or a domain's folder; return its address.
 
     The repository is made, private, if there is none. A file that goes to a place without a name
-    keeps its own.
-
-    Raises
-    ------
-    GCDError
-        If the file holds no directions, the folder has problems (all are listed), or the hub
-        refuses.
+    keeps its own. Raises a GCDError if the file holds no directions, the folder has problems (all
+    are listed), or the hub refuses.
     """
     if source.is_dir():
         problems = check_domain(source)
@@ -64,12 +59,8 @@ def pull(hub_path: HubPath, out: Path) -> None:
     """Bring directions (a .safetensors file) or a domain's folder from the hub to `out`.
 
     Directions are read, and so checked, before anything is at `out`; a folder appears there whole.
-
-    Raises
-    ------
-    GCDError
-        If it cannot be fetched, is not what it should be, or would run code (see `check_trust`),
-        or if `out` is a folder with something in it.
+    Raises a GCDError if it cannot be fetched, is not what it should be, or would run code (see
+    `check_trust`), or if `out` is a folder with something in it.
     """
     if hub_path.path.endswith(".safetensors"):
         found = fetch(hub_path)

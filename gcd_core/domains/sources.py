@@ -31,10 +31,8 @@ class Source:
     def read(cls, value: str | Mapping[str, Any]) -> "Source":
         """Read what domain.toml says: a name, or a table of `KEYS`.
 
-        Raises
-        ------
-        GCDError
-            If the table lacks `file`, or has a key that is unknown or of the wrong type.
+        Raises a GCDError if the table lacks `file`, or has a key that is unknown or of the wrong
+        type.
         """
         if isinstance(value, str):
             return cls((value,))
@@ -85,10 +83,7 @@ class Source:
     def open(self, folder: Path) -> Path:
         """The file, downloaded if it must be, and compared with `sha256` if there is one.
 
-        Raises
-        ------
-        GCDError
-            If it is not to be had, or is another file than `sha256` says.
+        Raises a GCDError if it is not to be had, or is another file than `sha256` says.
         """
         for problem in self.problems(folder):
             raise GCDError(problem)

@@ -22,6 +22,8 @@ def measure_axes(
 ) -> Tensor:
     """Mean LPIPS between reconstructions and the same with one number of z_sem moved.
 
+    Raises a GCDError if there is no image, or a move of nothing.
+
     Parameters
     ----------
     domain : Models
@@ -36,11 +38,6 @@ def measure_axes(
     -------
     Tensor (D,)
         For each axis, over images and both ways. An axis is usable where it is `USABLE` or more.
-
-    Raises
-    ------
-    GCDError
-        If there is no image, or a move of nothing.
     """
     if not move > 0:
         raise GCDError(f"A move of {move} moves nothing; take a positive one.")

@@ -30,6 +30,9 @@ from gcd_core.method.region import AutomaticRegion
 class BridgeOnBatches:
     """Changes regions of batches of images by the domain's bridge, and measures what came of them.
 
+    Raises a GCDError if there is no bridge or no gradient, no direction for an automatic region, or
+    something does not fit.
+
     Parameters
     ----------
     domain : Domain
@@ -46,12 +49,6 @@ class BridgeOnBatches:
     choice : {"whole", "smallest", "lowest-loss"}, optional
         As of `rcsb`, whole by default; the other that is measured is the smallest, or the whole
         beside the smallest.
-
-    Raises
-    ------
-    GCDError
-        If there is no bridge or no gradient, no direction for an automatic region, or something
-        does not fit.
     """
 
     def __init__(

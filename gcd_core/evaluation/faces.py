@@ -70,6 +70,8 @@ def correlation_difference(before: Tensor, after: Tensor, query: int, reference:
 def attribute_correlations(file: Path, partition: Path | None = None) -> Tensor:
     """Read CelebA's annotations, and correlate every two attributes over its training images.
 
+    Raises a GCDError if a file is not what it should be.
+
     Parameters
     ----------
     file : Path
@@ -82,11 +84,6 @@ def attribute_correlations(file: Path, partition: Path | None = None) -> Tensor:
     -------
     Tensor (40, 40)
         float64; 0 where an attribute never differs.
-
-    Raises
-    ------
-    GCDError
-        If a file is not what it should be.
     """
     kept = None
     if partition is not None:

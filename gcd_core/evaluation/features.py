@@ -31,10 +31,7 @@ class Features(NamedTuple):
 def oracle_features(oracle: BlackBox | None) -> Features:
     """What goes into an oracle's last linear layer.
 
-    Raises
-    ------
-    GCDError
-        If there is no oracle, or none that runs here with such a layer.
+    Raises a GCDError if there is no oracle, or none that runs here with such a layer.
     """
     if not isinstance(oracle, TorchClassifier):
         raise GCDError("Features need a network: this domain has no oracle that runs here.")
@@ -61,18 +58,13 @@ def oracle_features(oracle: BlackBox | None) -> Features:
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Return the squared Frechet distance of two sets' Gaussians (Heusel et al., NeurIPS 2017).
 
-    |m_a - m_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)), the root by the eigenvalues of
-    S_a^(1/2) S_b S_a^(1/2).
+    |m_a - m_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)), the root by the eigenvalues of S_a^(1/2) S_b
+    S_a^(1/2). Raises a GCDError if a set is too small, or the features differ in size.
 
     Parameters
     ----------
     a, b : Tensor (N, D) and (M, D)
         Features, N and M 2 at least.
-
-    Raises
-    ------
-    GCDError
-        If a set is too small, or the features differ in size.
     """
     if min(len(a), len(b)) < 2 or a.shape[1:] != b.shape[1:]:
         raise GCDError(

@@ -102,16 +102,13 @@ def attribute_of(label: str) -> int | None:
 def found_file(source: str) -> Path:
     """A file of this machine or of the hub, with the hash that it must have.
 
+    Raises a GCDError if there is no such file, or its hash is another.
+
     Parameters
     ----------
     source : str
         A path or "hf://OWNER/REPOSITORY[@REVISION]/PATH", with "#SHA256" behind it where the
         content is to be proved: the whole hash, or its first 8 digits at least.
-
-    Raises
-    ------
-    GCDError
-        If there is no such file, or its hash is another.
     """
     place, _, wanted = source.partition("#")
     path = fetch(HubPath.parse(place)) if place.startswith(SCHEME) else Path(place)
@@ -129,10 +126,7 @@ def found_file(source: str) -> Path:
 def inception(source: str) -> Features:
     """The Inception of FID, by torch-fidelity, with its pooled features of 2,048 numbers.
 
-    Raises
-    ------
-    GCDError
-        If torch-fidelity is not installed, or the file is not its own.
+    Raises a GCDError if torch-fidelity is not installed, or the file is not its own.
     """
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -155,10 +149,7 @@ def inception(source: str) -> Features:
 def simsiam(source: str) -> Features:
     """SimSiam's ResNet-50 with its projection (Chen & He, CVPR 2021), from the official file.
 
-    Raises
-    ------
-    GCDError
-        If the file is another.
+    Raises a GCDError if the file is another.
     """
     path = found_file(source)
     state = _tensors(read_pickle(path).get("state_dict", {}), path)
@@ -189,10 +180,7 @@ def simsiam(source: str) -> Features:
 def vggface2(source: str) -> Features:
     """VGGFace2's ResNet-50 (Cao et al., 2018): the pooled features of a face, (N, 2048).
 
-    Raises
-    ------
-    GCDError
-        If the file is another.
+    Raises a GCDError if the file is another.
     """
     path = found_file(source)
     state = _tensors(read_array_pickle(path), path)
@@ -210,10 +198,7 @@ def vggface2(source: str) -> Features:
 def celeba_oracle(source: str) -> Callable[[Tensor], Tensor]:
     """The oracle of CelebA's 40 attributes, or that of CelebA-HQ, from the official files.
 
-    Raises
-    ------
-    GCDError
-        If the file is neither.
+    Raises a GCDError if the file is neither.
     """
     path = found_file(source)
     content = read_pickle(path)

@@ -34,10 +34,7 @@ class Region(NamedTuple):
     def mask(self, height: int, width: int) -> Tensor:
         """The box (H, W), bool: its borders at the nearest pixels.
 
-        Raises
-        ------
-        GCDError
-            If it holds no pixel of such a picture.
+        Raises a GCDError if it holds no pixel of such a picture.
         """
         inside = torch.zeros(height, width, dtype=torch.bool)
         rows = slice(round(self.top * height), round(self.bottom * height))
@@ -69,6 +66,9 @@ class RegionReader(Classifier):
     the odds are ``prod (1 + exp l_r) - 1``. b is such that a picture of mean brightness in every
     region has the probability 1/2; for a single region it is 0, and the log-odds are `l_r`.
 
+    Raises a GCDError if there is no region, a region has no mean or spread, or a spread is not
+    positive.
+
     Parameters
     ----------
     regions : sequence of Region
@@ -78,11 +78,6 @@ class RegionReader(Classifier):
         Log-odds for each spread.
     label : str
         What it calls a bright picture.
-
-    Raises
-    ------
-    GCDError
-        If there is no region, a region has no mean or spread, or a spread is not positive.
 
     Examples
     --------

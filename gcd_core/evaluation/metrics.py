@@ -16,10 +16,7 @@ from gcd_core.method.loss import THRESHOLD
 def flip_rate(flipped: Tensor) -> float:
     """Share of True in `flipped` (N,), bool: counterfactuals on the other side of the threshold.
 
-    Raises
-    ------
-    GCDError
-        If there is no counterfactual.
+    Raises a GCDError if there is no counterfactual.
     """
     if not len(flipped):
         raise GCDError("A rate needs one counterfactual at least; there is none.")
@@ -110,11 +107,11 @@ def cout(
 ) -> float:
     """Return the counterfactual transition score (COUT; Khorram & Fuxin, CVPR 2022).
 
-    It asks whether the change is to the point.
-    Pixels of the source are replaced by the counterfactual's in `steps` equal batches, those that
-    differ most first, or those that a map finds most important. COUT is the area under the curve
-    of the target side's probability less that of the side left, both by the trapezoid rule over
-    [0, 1]: near 1 if the first pixels suffice.
+    It asks whether the change is to the point. Pixels of the source are replaced by the
+    counterfactual's in `steps` equal batches, those that differ most first, or those that a map
+    finds most important. COUT is the area under the curve of the target side's probability less
+    that of the side left, both by the trapezoid rule over [0, 1]: near 1 if the first pixels
+    suffice. Raises a GCDError if there is no step, or the map is not of the images' size.
 
     Parameters
     ----------
@@ -135,11 +132,6 @@ def cout(
     -------
     float
         In [-1, 1].
-
-    Raises
-    ------
-    GCDError
-        If there is no step, or the map is not of the images' size.
     """
     if steps < 1:
         raise GCDError(f"COUT needs one step at least, not {steps}.")
@@ -179,13 +171,9 @@ def mean_absolute_error(a: Tensor, b: Tensor) -> Tensor:
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity (Wang et al., IEEE TIP 2004) of images (N, C, H, W) in [0, 1] to (N,).
 
-    Gaussian window of 11 pixels and standard deviation 1.5, K1 = 0.01, K2 = 0.03, averaged over
-    the windows that fit in the image, and over the channels.
-
-    Raises
-    ------
-    GCDError
-        If the shapes differ, or a side is shorter than the window.
+    Gaussian window of 11 pixels and standard deviation 1.5, K1 = 0.01, K2 = 0.03, averaged over the
+    windows that fit in the image, and over the channels. Raises a GCDError if the shapes differ, or
+    a side is shorter than the window.
     """
     if a.shape != b.shape or min(a.shape[-2:]) < 11:
         raise GCDError(

@@ -129,6 +129,9 @@ class Evaluation:
 class DirectionsOnBatches:
     """Walks batches of images along directions, and measures counterfactuals and heat maps.
 
+    Raises a GCDError if a direction, the region or a setting does not fit the domain, or the label
+    is unknown.
+
     Parameters
     ----------
     domain : Domain
@@ -149,11 +152,6 @@ class DirectionsOnBatches:
         random for each image.
     detail : {"source", "decoded"}, optional
         As of `walk`.
-
-    Raises
-    ------
-    GCDError
-        If a direction, the region or a setting does not fit the domain, or the label is unknown.
     """
 
     def __init__(

@@ -165,10 +165,7 @@ TABLES = {
 def make_table(name: str, trials: Trials) -> Rows:
     """Make one table's rows.
 
-    Raises
-    ------
-    GCDError
-        If there is no such table.
+    Raises a GCDError if there is no such table.
     """
     if name not in TABLES:
         raise GCDError(f"There is no table {name!r}; there are {', '.join(TABLES)}.")

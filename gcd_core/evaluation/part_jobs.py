@@ -113,17 +113,14 @@ class EvaluateJob:
     ) -> EvaluateJob:
         """The job of a domain that is open, which `name` opens elsewhere too.
 
+        Raises a GCDError as `DirectionsOnBatches` and `BridgeOnBatches`.
+
         Parameters
         ----------
         name, domain, files, label, directions, batch_size
             As of the attributes.
         **settings
             `device`, `steering`, and those of `DirectionsOnBatches`.
-
-        Raises
-        ------
-        GCDError
-            As `DirectionsOnBatches` and `BridgeOnBatches`.
         """
         device, steering = settings.pop("device", "auto"), settings.pop("steering", None)
         measure = _measure(domain, label, directions, steering, settings)

@@ -64,10 +64,7 @@ class Measurement:
 def read_measurements(folder: Path) -> list[Measurement]:
     """Read all that was measured of the domain in a folder.
 
-    Raises
-    ------
-    GCDError
-        If a file is no JSON object.
+    Raises a GCDError if a file is no JSON object.
     """
     files = sorted((folder / FOLDER).glob("*.json"))
     sanity = read_domain_file(folder).get("sanity")
@@ -129,17 +126,14 @@ def _directions_now(domain: Domain, content: dict[str, Any]) -> dict[str, str]:
 def fill_in(text: str, checkpoints: Path) -> str:
     """Return a document with its tables as the files have them.
 
+    Raises a GCDError if a mark names no table or no domain, or has no end.
+
     Parameters
     ----------
     text : str
         In Markdown.
     checkpoints : Path
         The folder of the domains' folders.
-
-    Raises
-    ------
-    GCDError
-        If a mark names no table or no domain, or has no end.
     """
     parts, place = [], 0
     while opening := OPENING.search(text, place):
@@ -156,12 +150,8 @@ def fill_in(text: str, checkpoints: Path) -> str:
 def make_table(name: str, folder: Path) -> str:
     """Return one table of a domain in Markdown, and below it which files it is from.
 
-    Without a file for it, it is the sentence NOT_MEASURED.
-
-    Raises
-    ------
-    GCDError
-        If there is no such table or no such domain, or a file cannot be read.
+    Without a file for it, it is the sentence NOT_MEASURED. Raises a GCDError if there is no such
+    table or no such domain, or a file cannot be read.
     """
     if name not in TABLES:
         raise GCDError(f"There is no table {name!r}; the tables are {', '.join(TABLES)}.")

@@ -23,10 +23,7 @@ FORMAT = "gcd-samples-1"
 def keep_samples(file: Path, samples: Samples) -> None:
     """Write a search's samples to one safetensors file, whole or not at all.
 
-    Raises
-    ------
-    GCDError
-        If the file cannot be written.
+    Raises a GCDError if the file cannot be written.
     """
     tensors = {
         "image": samples.image.cpu().contiguous(),
@@ -47,6 +44,8 @@ def kept_samples(
 ) -> Samples:
     """Read samples that `keep_samples` wrote, for a search with these settings.
 
+    Raises a GCDError if the file is damaged, or its samples answer another question.
+
     Parameters
     ----------
     file : Path
@@ -56,11 +55,6 @@ def kept_samples(
         The search's source.
     label : str
     settings : Settings
-
-    Raises
-    ------
-    GCDError
-        If the file is damaged, or its samples answer another question.
     """
     try:
         header, tensors = read_safetensors(file)

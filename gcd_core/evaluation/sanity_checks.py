@@ -53,6 +53,8 @@ class Verdict:
 class Sanity:
     """The checks of a domain, on images of its own.
 
+    Raises a GCDError if there are too few images, or the domain has no such label.
+
     Parameters
     ----------
     domain : Domain
@@ -64,11 +66,6 @@ class Sanity:
         Of each search.
     walks : int
         Images that each direction is tried on, at most.
-
-    Raises
-    ------
-    GCDError
-        If there are too few images, or the domain has no such label.
     """
 
     def __init__(
@@ -89,10 +86,7 @@ class Sanity:
     def run(self, names: Sequence[str] = CHECKS) -> list[Verdict]:
         """Make some of the checks, in their order.
 
-        Raises
-        ------
-        GCDError
-            If there is no check of a name.
+        Raises a GCDError if there is no check of a name.
         """
         unknown = [name for name in names if name not in CHECKS]
         if unknown:

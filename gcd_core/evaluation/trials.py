@@ -38,6 +38,8 @@ Rows = list[dict[str, Any]]
 class Trials:
     """One label's directions, tried on images of a domain.
 
+    Raises a GCDError if there are too few images or samples.
+
     Parameters
     ----------
     domain : Domain
@@ -55,11 +57,6 @@ class Trials:
         Whose generators are tried too (D.3).
     pool : path, optional
         Where the ablations' samples are kept, so that no later run asks for them again.
-
-    Raises
-    ------
-    GCDError
-        If there are too few images or samples.
     """
 
     def __init__(

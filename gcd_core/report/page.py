@@ -52,6 +52,8 @@ _DRAWING = threading.Lock()  # matplotlib's caches of fonts are shared by all th
 def write_report(target: str | Path | BinaryIO, report: Report, file_format: str = "pdf") -> None:
     """Draw a report on one A4 page.
 
+    Raises a GCDError if the format is another one, or the file cannot be written.
+
     Parameters
     ----------
     target : str, Path or binary file
@@ -59,11 +61,6 @@ def write_report(target: str | Path | BinaryIO, report: Report, file_format: str
     report : Report
     file_format : {"pdf", "png"}
         A PDF's text and curves are vectors, its text can be searched; a PNG has 200 dpi.
-
-    Raises
-    ------
-    GCDError
-        If the format is another one, or the file cannot be written.
 
     Examples
     --------

@@ -80,10 +80,7 @@ class LabelTask:
 def targets_of(table: dict[str, list[str]], tasks: list[LabelTask]) -> Tensor:
     """1, 0 or NaN (does not count) for each row and task: (N, L), float32.
 
-    Raises
-    ------
-    GCDError
-        If the table has no column `label`, or a task lacks positives or negatives.
+    Raises a GCDError if the table has no column `label`, or a task lacks positives or negatives.
     """
     if "label" not in table:
         raise GCDError("The labels file needs a column 'label' to train a classifier.")

@@ -177,10 +177,7 @@ class Finished(NamedTuple):
 def run(training: Training, plan: Plan) -> Finished:
     """Train until the time or the steps are up, from the checkpoint if there is one.
 
-    Raises
-    ------
-    GCDError
-        If the checkpoint belongs to another run, or `minutes` is not positive.
+    Raises a GCDError if the checkpoint belongs to another run, or `minutes` is not positive.
     """
     settings = plan.settings | {"checkpoint_version": CHECKPOINT_VERSION}
     step, spent = 0, 0.0
@@ -245,10 +242,7 @@ def save_checkpoint(path: Path, state: dict) -> None:
 def load_checkpoint(path: Path, settings: dict) -> dict[str, Any] | None:
     """Return the state to resume from, or None if there is none.
 
-    Raises
-    ------
-    GCDError
-        If the checkpoint belongs to a run with other settings.
+    Raises a GCDError if the checkpoint belongs to a run with other settings.
     """
     if not path.is_file():
         return None

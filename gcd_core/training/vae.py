@@ -227,10 +227,7 @@ class CodecTraining(Training):
 def begin_with(model: VAE, path: Path) -> None:
     """Take over the weights of another codec, where names and shapes fit, and say how many.
 
-    Raises
-    ------
-    GCDError
-        If the file is not readable, or nothing in it fits.
+    Raises a GCDError if the file is not readable, or nothing in it fits.
     """
     own, weights = model.state_dict(), read_weights(path).codec
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}

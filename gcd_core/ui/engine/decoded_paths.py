@@ -130,11 +130,8 @@ class Paths(Job):
     def awaited(self, name: str) -> Iterator[Before]:
         """Wait for the path along a direction; yield who goes first, at once and then regularly.
 
-        Raises
-        ------
-        GCDError
-            Where decoding failed, another image was opened meanwhile, or several other images'
-            paths still go first after a minute.
+        Raises a GCDError where decoding failed, another image was opened meanwhile, or several
+        other images' paths still go first after a minute.
         """
         deadline = time.monotonic() + MAX_WAIT_SECONDS
         with self._news:

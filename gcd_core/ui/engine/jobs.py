@@ -182,11 +182,8 @@ class JobQueue:
     def submit(self, job: Job) -> None:
         """Put a job in the line.
 
-        Raises
-        ------
-        GCDError
-            If there are as many jobs as may be, of all or of the job's owner, or the page is being
-            closed.
+        Raises a GCDError if there are as many jobs as may be, of all or of the job's owner, or the
+        page is being closed.
         """
         with self._lock:
             if self._closed:
@@ -442,10 +439,7 @@ class LazyResource(Generic[T]):
     def open(self, again: bool = False) -> Job:
         """Return the job that makes it, begun by the first call; `again`, anew if that failed.
 
-        Raises
-        ------
-        GCDError
-            If the page is being closed.
+        Raises a GCDError if the page is being closed.
         """
         with self._lock:
             if self._job is None or (again and self._job.state == "failed"):

@@ -183,10 +183,7 @@ class ModelService:
     def read(self, data: bytes) -> ReadFile:
         """Decode a visitor's file in another process, and fit it to the domain's image size.
 
-        Raises
-        ------
-        ImageError
-            As `IsolatedReader.picture`.
+        Raises a ImageError as `IsolatedReader.picture`.
         """
         own = self.domain.generator
         side = self.context.limits.max_side
@@ -291,10 +288,7 @@ class ModelService:
     def play(self, opened: Opened, direction: Direction, label: str, cancel: Cancel) -> DecodedPath:
         """Decode a path in the background, and draw what the browser plays of it.
 
-        Raises
-        ------
-        Cancelled
-            If `cancel` is set meanwhile.
+        Raises a Cancelled if `cancel` is set meanwhile.
         """
         task = opened, direction, label
         path = self.in_batches(Urgency.PATH, self.walk, *task, cancel=cancel)
@@ -331,10 +325,7 @@ class Examples:
     def open(self, index: int) -> Opened:
         """Open an example image; it is encoded once for all visitors.
 
-        Raises
-        ------
-        GCDError
-            If there is no example of that number.
+        Raises a GCDError if there is no example of that number.
         """
         last = len(self._service.domain.examples) - 1
         if not 0 <= index <= last:

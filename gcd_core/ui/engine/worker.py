@@ -164,10 +164,7 @@ class Compute(Runner):
     def run(self, urgency: Urgency, function: Callable[..., Any], *args: Any) -> Any:
         """Run a function in the thread; return what it returns or raise what it raises.
 
-        Raises
-        ------
-        GCDError
-            If the page is being closed.
+        Raises a GCDError if the page is being closed.
         """
         return self.run_alike(urgency, lambda _: [function(*args)], None)
 

@@ -40,10 +40,7 @@ class Sets:
     def get(self, label: str, name: str) -> DirectionSet:
         """Return a kept set.
 
-        Raises
-        ------
-        GCDError
-            If no set has this name.
+        Raises a GCDError if no set has this name.
         """
         if (label, name) not in self._kept:
             known = ", ".join([BUNDLED, *self.names(label)])
@@ -68,10 +65,7 @@ class Sets:
     def use(self, label: str, name: str) -> None:
         """Use a kept set for a label, or "bundled".
 
-        Raises
-        ------
-        GCDError
-            If no set has this name.
+        Raises a GCDError if no set has this name.
         """
         with self._lock:
             if name != BUNDLED:
@@ -81,10 +75,7 @@ class Sets:
     def rename(self, label: str, name: str, other: str) -> str:
         """Rename a kept set and return its new name. A number is added if another set has it.
 
-        Raises
-        ------
-        GCDError
-            If no set has this name.
+        Raises a GCDError if no set has this name.
         """
         with self._lock:
             self.get(label, name)

@@ -72,10 +72,8 @@ class Visitors:
     def session(self, key: str | None) -> Session:
         """Return the session of a visitor; make it at the first call.
 
-        Raises
-        ------
-        GCDError
-            If this visitor has left, or if the server is full and nobody else is away.
+        Raises a GCDError if this visitor has left, or if the server is full and nobody else is
+        away.
         """
         who, now = self._who(key), time.monotonic()
         limits = self.service.context.limits

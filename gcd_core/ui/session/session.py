@@ -86,10 +86,7 @@ class Session:
     def open_file(self, file: FilePath) -> OpenImage | None:
         """Open a file that the visitor sent, and delete it. Return as `open_image` does.
 
-        Raises
-        ------
-        GCDError
-            If the visitor sent too much, or the file is not an image.
+        Raises a GCDError if the visitor sent too much, or the file is not an image.
         """
         with self._opening() as ticket:
             data = file.read_bytes()
@@ -133,10 +130,7 @@ class Session:
     def explain(self, label: str) -> None:
         """Choose the label to explain.
 
-        Raises
-        ------
-        GCDError
-            If the domain has no such label.
+        Raises a GCDError if the domain has no such label.
         """
         check_label(self.service.domain, label)
         with self._news:
@@ -145,10 +139,7 @@ class Session:
     def use(self, label: str, name: str) -> None:
         """Choose a label and the set of directions for it; "bundled" is the domain's own.
 
-        Raises
-        ------
-        GCDError
-            If the domain has no such label, or no set has this name.
+        Raises a GCDError if the domain has no such label, or no set has this name.
         """
         check_label(self.service.domain, label)
         with self._news:
@@ -241,10 +232,7 @@ class Session:
     def open_next(self, problem: str, remedy: str = "open an image first") -> OpenImage:
         """Return the open image; if another one is being opened, wait for it and return that.
 
-        Raises
-        ------
-        GCDError
-            As `open_now`, or if the image that is waited for cannot be opened.
+        Raises a GCDError as `open_now`, or if the image that is waited for cannot be opened.
         """
         with self._news:
             waits = self._newest in self._under_way
@@ -258,10 +246,8 @@ class Session:
     def start_search(self, settings: Settings) -> Search:
         """Search from the open image; go on from a cancelled search of the same question.
 
-        Raises
-        ------
-        GCDError
-            If no image is open, a search of this visitor runs already, or too many wait.
+        Raises a GCDError if no image is open, a search of this visitor runs already, or too many
+        wait.
         """
         with self._news:
             opened, last = self.searchable(), self.search

@@ -86,11 +86,8 @@ class SliderState:
     def path_now(self, name: str) -> Path:
         """Wait for the path along a direction, and return it.
 
-        Raises
-        ------
-        GCDError
-            If there is no such direction, if its path cannot be decoded, if another image was
-            opened meanwhile, or if the paths of others still go first after a minute.
+        Raises a GCDError if there is no such direction, if its path cannot be decoded, if another
+        image was opened meanwhile, or if the paths of others still go first after a minute.
         """
         path = self._paths_with(name).wanted(name)
         if self._left:
@@ -222,10 +219,7 @@ class SliderState:
     def still(self, patience: float = 20.0) -> tuple[Frame, Alphas]:
         """Wait until no move is under way; return the picture, decoded in full, and its position.
 
-        Raises
-        ------
-        GCDError
-            If that takes longer than `patience` seconds.
+        Raises a GCDError if that takes longer than `patience` seconds.
         """
         deadline = time.monotonic() + patience
         while True:

@@ -26,10 +26,8 @@ class UploadTally:
     def take(self, size: int) -> None:
         """Count a file of so many bytes.
 
-        Raises
-        ------
-        GCDError
-            If it is one too many, or there are too many bytes; it is not counted then.
+        Raises a GCDError if it is one too many, or there are too many bytes; it is not counted
+        then.
         """
         now = time.monotonic()
         while self._taken and now - self._taken[0][0] > HOUR:

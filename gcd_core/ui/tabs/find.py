@@ -62,12 +62,8 @@ def search_settings(
     """The domain's settings with what stands in the fields, None where one is empty.
 
     Where the domain's searches use its distilled decoder, other steps than that takes are the full
-    decoder's. Only where the domain names no steps may their field be empty.
-
-    Raises
-    ------
-    GCDError
-        If a field is empty, or what stands in one fits no search.
+    decoder's. Only where the domain names no steps may their field be empty. Raises a GCDError if a
+    field is empty, or what stands in one fits no search.
     """
     own, sampling = domain.search, domain.generator.sampling
     if steps is not None or own.steps is not None:
@@ -96,10 +92,7 @@ def search_settings(
 def given(field: str, value: float | None) -> float:
     """What stands in a field.
 
-    Raises
-    ------
-    GCDError
-        If nothing does.
+    Raises a GCDError if nothing does.
     """
     if value is None:
         raise GCDError(f"The field {field} is empty: give a number.")

@@ -34,10 +34,8 @@ from gcd_core.wording import percent
 def report_of(session: Session) -> Report:
     """Return the report of the open image: picture, slider position, curve and heat map.
 
-    Raises
-    ------
-    GCDError
-        If no image is open, its label has no directions, or the path cannot be decoded.
+    Raises a GCDError if no image is open, its label has no directions, or the path cannot be
+    decoded.
     """
     remedy = "open an image and move a slider first"
     image = session.open_now("There is nothing to report yet", remedy)
@@ -97,6 +95,8 @@ COMPARISONS = ("csv", "json", "zip")
 def save_comparison(folder: FilePath, image: OpenImage, file_format: str) -> FilePath:
     """Write the last comparison of an image to a folder.
 
+    Raises a GCDError if the format is another, or nothing was compared yet.
+
     Parameters
     ----------
     folder : pathlib.Path
@@ -105,11 +105,6 @@ def save_comparison(folder: FilePath, image: OpenImage, file_format: str) -> Fil
     file_format : {"csv", "json", "zip"}
         "csv" has a row for each direction, "json" all numbers. "zip" has both and every picture;
         the text in each changed picture's file says that it is synthetic.
-
-    Raises
-    ------
-    GCDError
-        If the format is another, or nothing was compared yet.
     """
     numbers = image.compared
     if not numbers:
@@ -138,12 +133,8 @@ def save_comparison(folder: FilePath, image: OpenImage, file_format: str) -> Fil
 def save_path(session: Session) -> FilePath:
     """Write the path along the moved direction as CSV to the same folder, a row for each point.
 
-    Columns: `alpha`, the probability of each label, `lpips` to the source, `cf_loss`.
-
-    Raises
-    ------
-    GCDError
-        If no image is open, or the path cannot be decoded.
+    Columns: `alpha`, the probability of each label, `lpips` to the source, `cf_loss`. Raises a
+    GCDError if no image is open, or the path cannot be decoded.
     """
     sliders = session.open_now("There is no direction to follow yet").sliders
     path = sliders.path_now(sliders.moved)
