@@ -1,8 +1,9 @@
 """Files that appear whole or not at all, and the folders that come with this project."""
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ def atomic_write(path: str | Path, make_folder: bool = False) -> Iterator[Path]:
             os.replace(place, path)
     except OSError as error:
         raise GCDError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def write_json(path: str | Path, table: Mapping[str, Any], indent: int = 1) -> None:
+    """Write a table as JSON, whole; raises as `atomic_write`."""
+    with atomic_write(path) as place:
+        place.write_text(json.dumps(table, indent=indent) + "\n", encoding="utf-8")
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Any]]:

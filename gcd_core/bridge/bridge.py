@@ -13,7 +13,7 @@ from torch import Tensor
 from gcd_core.bridge.bridge_network import BridgeNetwork
 from gcd_core.bridge.schedule import Schedule
 from gcd_core.errors import GCDError
-from gcd_core.files import atomic_write
+from gcd_core.files import write_json
 from gcd_core.generators.device import choose_precision
 from gcd_core.generators.weights import INDEX_SUFFIX, load_strictly, read_tensors, save_sharded
 
@@ -166,8 +166,7 @@ def save_bridge(network: BridgeNetwork, schedule: Schedule, folder: str | Path) 
         "middle": schedule.middle,
         "network": network.config,
     }
-    with atomic_write(folder / CONFIG_NAME) as place:
-        place.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / CONFIG_NAME, config)
 
 
 def load_bridge(

@@ -1,7 +1,6 @@
 """What the commands share: common options, checks before any work, progress bars, JSON files."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -10,8 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from gcd_core import files
 from gcd_core.errors import GCDError
-from gcd_core.files import atomic_write
 from gcd_core.method.composition import DETAILS
 from gcd_core.method.counterfactual import CHOICES, SMALLEST, check_counterfactual
 from gcd_core.method.search import Progress
@@ -81,10 +80,8 @@ def check_writable(*paths: Path | None) -> None:
 
 def write_json(path: Path | None, result: dict[str, Any]) -> None:
     """Write `result` to a file that appears whole or not at all; None is no file."""
-    if path is None:
-        return
-    with atomic_write(path) as place:
-        place.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if path is not None:
+        files.write_json(path, result, indent=2)
 
 
 def bar(total: int | None = None, what: str = "") -> tqdm:

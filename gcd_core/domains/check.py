@@ -117,15 +117,21 @@ def inspect_domain(path: str | Path, device: str = "cpu", download: bool = False
     return inspection
 
 
+def _waits(inspection: Inspection, where: str, folder: Path, section: Mapping[str, Any]) -> bool:
+    """Whether files of a section are still to be downloaded; the inspection notes them then."""
+    waiting = [s.files[0] for s in sources_of(section).values() if s.waits(folder)]
+    if waiting:
+        names = ", ".join(waiting)
+        told = f"{where}: {names} will be downloaded when the domain is opened."
+        inspection.unchecked.append(told)
+    return bool(waiting)
+
+
 def _inspect_generator(
     inspection: Inspection, folder: Path, section: Mapping[str, Any], device: str, download: bool
 ) -> Generator | None:
     where = "[generator]"
-    waiting = [s.files[0] for s in sources_of(section).values() if s.waits(folder)]
-    if waiting and not download:
-        inspection.unchecked.append(
-            f"{where}: {', '.join(waiting)} will be downloaded when the domain is opened."
-        )
+    if not download and _waits(inspection, where, folder, section):
         return None
     generator = inspection.attempt(where, lambda: open_generator(folder, section, device))
     if generator is not None:
@@ -146,14 +152,9 @@ def _inspect_bridge(
 ) -> None:
     if section is None:
         return
-    where = "[bridge]"
-    waiting = [s.files[0] for s in sources_of(section).values() if s.waits(folder)]
-    if waiting and not download:
-        inspection.unchecked.append(
-            f"{where}: {', '.join(waiting)} will be downloaded when the domain is opened."
-        )
+    if not download and _waits(inspection, "[bridge]", folder, section):
         return
-    bridge = inspection.attempt(where, lambda: open_bridge(folder, section, generator))
+    bridge = inspection.attempt("[bridge]", lambda: open_bridge(folder, section, generator))
     if bridge is not None:
         millions = sum(p.numel() for p in bridge.network.parameters()) / 1e6
         inspection.summary.append(f"bridge: {millions:.1f} million weights")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +16,9 @@ from gcd_core.errors import GCDError
 from gcd_core.evaluation.outcomes import (
     Cost,
     Evaluation,
+    EvaluationSettings,
+    OnBatches,
     Region,
-    outcomes_of,
-    regions_of,
     views_of,
 )
 from gcd_core.images.picture import Picture
@@ -27,28 +28,25 @@ from gcd_core.method.directions import Direction
 from gcd_core.method.region import AutomaticRegion
 
 
-class BridgeOnBatches:
+class BridgeOnBatches(OnBatches):
     """Changes regions of batches of images by the domain's bridge, and measures what came of them.
 
-    Raises a GCDError if there is no bridge or no gradient, no direction for an automatic region, or
-    something does not fit.
+    The other choice of the counterfactual that is measured is the smallest, or the whole beside the
+    smallest. Raises a GCDError if there is no bridge or no gradient, no direction for an automatic
+    region, or something does not fit.
 
     Parameters
     ----------
-    domain : Domain
-    label : str
-        What the counterfactuals flip.
+    domain, label
+        As of `OnBatches`.
     region : Tensor (S, S), AutomaticRegion or FreeFormRegion
-        As of `DirectionsOnBatches`.
+        As of `EvaluationSettings`.
     direction : Direction, optional
         The one along which an unconfined walk finds what matters, for an automatic region.
     steering : Steering, optional
         By default the domain's.
-    with_cout, margin, with_cells
-        As of `DirectionsOnBatches`.
-    choice : {"whole", "smallest", "lowest-loss"}, optional
-        As of `rcsb`, whole by default; the other that is measured is the smallest, or the whole
-        beside the smallest.
+    **settings
+        Others of `EvaluationSettings`; the choice is "whole" by default.
     """
 
     def __init__(
@@ -58,19 +56,15 @@ class BridgeOnBatches:
         region: Tensor | Region,
         direction: Direction | None = None,
         steering: Steering | None = None,
-        with_cout: bool = False,
-        choice: str | None = None,
-        margin: float | None = None,
-        with_cells: bool = False,
+        **settings: Any,
     ) -> None:
         bridge_of(domain)
         if isinstance(region, AutomaticRegion) and direction is None:
             raise GCDError("An automatic region is found by a walk; give the direction.")
-        self.choice = choice or WHOLE
-        self.margin = domain.margin if margin is None else margin
-        self.domain, self.label, self.region = domain, label, region
+        asked = EvaluationSettings(region=region, **settings)
+        margin = domain.margin if asked.margin is None else asked.margin
+        super().__init__(domain, label, replace(asked, choice=asked.choice or WHOLE, margin=margin))
         self.direction, self.steering = direction, steering
-        self.with_cout, self.with_cells = with_cout, with_cells
 
     def __call__(
         self,
@@ -83,27 +77,24 @@ class BridgeOnBatches:
         Its costs are those of the regions and of the steering; the bridge's own passes are not
         among the generator's evaluations.
         """
-        domain, cost, images = self.domain, Cost(), views_of(images)
+        domain, settings, cost, images = self.domain, self.settings, Cost(), views_of(images)
         with cost.measure(domain):
             with torch.inference_mode():
-                masks = regions_of(
-                    domain, images, self.direction, self.label, None, self.region, first
-                )
-            assert masks is not None  # a region is given
+                masks = self.regions_of(images, self.direction, None, first)
+            assert masks is not None and settings.choice is not None  # both are given
             paths = rcsb_many(
                 domain,
                 images,
                 self.label,
                 masks,
                 self.steering,
-                choice=self.choice,
-                margin=self.margin,
+                choice=settings.choice,
+                margin=settings.margin,
             )
             with torch.inference_mode():
                 heats = [explain_path(path, method="bb_lig") for path in paths]
         with torch.inference_mode():
-            other = WHOLE if self.choice == SMALLEST else SMALLEST
+            other = WHOLE if settings.choice == SMALLEST else SMALLEST
             others = [replace(path, choice=other) for path in paths]
-            asked = (self.with_cout, self.with_cells, cost)
-            measured = outcomes_of(domain, files, paths, others, heats, *asked)
+            measured = self.outcomes_of(files, paths, others, heats, cost)
         return Evaluation({NAME: measured}, {NAME: cost}, None)

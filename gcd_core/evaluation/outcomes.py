@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from gcd_core.domains.opening import Domain
-from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.maps import MapOutcome, compare_maps, summarise_maps
 from gcd_core.evaluation.pairs import Seen, see
@@ -126,50 +125,131 @@ class Evaluation:
         return next(iter(self.outcomes.values()))[0].other.choice
 
 
-class DirectionsOnBatches:
-    """Walks batches of images along directions, and measures counterfactuals and heat maps.
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What to measure, and of which counterfactuals."""
 
-    Raises a GCDError if a direction, the region or a setting does not fit the domain, or the label
-    is unknown.
+    # Which point of a path is the counterfactual, as of `walk` and `rcsb`. What another choice
+    # comes to is measured beside it, on the same paths, and is no part of the costs.
+    choice: str | None = None
+    margin: float | None = None
+    with_cout: bool = False  # whether to measure COUT: 51 queries more for each image
+    # Whether to compare the maps (`compare_maps`): 818 queries more for each image, which are part
+    # of the costs.
+    with_cells: bool = False
+    # Where the images may change: inside one mask (S, S) for all; inside the cells that an
+    # unconfined walk of the image finds to matter most (part of the costs); or inside a mask that
+    # is drawn at random for each image.
+    region: Tensor | Region | None = None
+    detail: str | None = None  # {"source", "decoded"}, as of `walk`
+
+
+class OnBatches:
+    """What the evaluations of directions and of a bridge share.
 
     Parameters
     ----------
     domain : Domain
-    directions : sequence of Direction
     label : str
         What the counterfactuals flip.
-    with_cout : bool
-        Whether to measure COUT, which asks the classifier 51 images more for each.
-    choice, margin : optional
-        Which point of a walk is the counterfactual, as of `walk`; what the other choice comes to is
-        measured beside it, on the same paths, and is no part of the costs.
-    with_cells : bool
-        Whether to compare the maps (`compare_maps`), for 818 queries more for each image; they are
-        part of the costs.
-    region : Tensor (S, S), AutomaticRegion or FreeFormRegion, optional
-        Where the images may change, as of `walk`: one mask for all; for each image and direction
-        the cells that an unconfined walk finds to matter most (part of the costs); or one drawn at
-        random for each image.
-    detail : {"source", "decoded"}, optional
-        As of `walk`.
+    settings : EvaluationSettings
+        With a choice and a margin.
+    """
+
+    def __init__(self, domain: Domain, label: str, settings: EvaluationSettings) -> None:
+        self.domain, self.label, self.settings = domain, label, settings
+
+    def regions_of(
+        self, images: Tensor, direction: Direction | None, latent: Latent | None, first: int
+    ) -> Tensor | None:
+        """Return the masks (1 or N, S, S) of N images, None where they may change everywhere.
+
+        Automatic ones are found by a walk along the direction, from the images' latents where they
+        have been encoded before. `first` is the first image's number, by which free-form ones
+        differ.
+        """
+        region, domain = self.settings.region, self.domain
+        if isinstance(region, FreeFormRegion):
+            side = images.shape[-1]
+            return torch.stack([region.mask(side, first + i) for i in range(len(images))])
+        if not isinstance(region, AutomaticRegion):
+            return region if region is None or region.ndim == 3 else region[None]
+        assert direction is not None  # it was asked for with such a region
+        paths = walk_many(domain, images, direction, self.label, latent)
+        ask = domain.classifier
+        return torch.stack([region.mask(ask, self.label, p.source, p.most_changed) for p in paths])
+
+    def outcomes_of(
+        self,
+        files: Sequence[str],
+        paths: Sequence[Path],
+        others: Sequence[Path],
+        heats: Sequence[Attribution],
+        cost: Cost,
+    ) -> list[Outcome]:
+        """Measure the paths of some images by name.
+
+        `others` are the same paths with the other choice of the counterfactual, `heats` their
+        BB-LIG maps. The comparison of the maps is added to `cost`.
+        """
+        domain, settings = self.domain, self.settings
+        found = counterfactuals_of(paths)
+        maps: list[dict[str, MapOutcome] | None] = [None] * len(paths)
+        if settings.with_cells:
+            with cost.measure(domain):
+                maps = [compare_maps(domain.classifier, path) for path in paths]
+        moved = domain.perceptual(found, _reconstruct(domain, found)).tolist()
+        figures, of_others = (_counterfactual_figures(domain, each) for each in (paths, others))
+        return [
+            Outcome(
+                file=files[i],
+                probability=path.source_probability,
+                flipped=path.counterfactual_flips,
+                oracle_before=_oracle_probability(domain, path, None),
+                **figures[i],
+                fine_power=fine_power(path.counterfactual_image).item(),
+                source_power=fine_power(path.source).item(),
+                reconstruction_lpips=_reconstruction_lpips(domain, path),
+                manifold_lpips=moved[i],
+                gini_bb_lig=metrics.gini(heat.map),
+                gini_difference=metrics.gini(explain_path(path, method="difference").map),
+                completeness_error=heat.completeness_error,
+                baseline_reached=heat.reached,
+                cout=_cout(domain, path, found[i : i + 1]) if settings.with_cout else None,
+                region=None if path.region is None else path.region.double().mean().item(),
+                other=OtherOutcome(others[i].choice, **of_others[i]),
+                maps=maps[i],
+                direction=path.direction_name,
+            )
+            for i, (path, heat) in enumerate(zip(paths, heats, strict=True))
+        ]
+
+
+class DirectionsOnBatches(OnBatches):
+    """Walks batches of images along directions, and measures counterfactuals and heat maps.
+
+    Parameters
+    ----------
+    domain, label
+        As of `OnBatches`.
+    directions : sequence of Direction
+    **settings
+        Of `EvaluationSettings`; the domain's are taken where there is none.
+
+    Raises
+    ------
+    GCDError
+        If a direction, the region or a setting does not fit the domain, or the label is unknown.
     """
 
     def __init__(
-        self,
-        domain: Domain,
-        directions: Sequence[Direction],
-        label: str,
-        with_cout: bool = False,
-        choice: str | None = None,
-        margin: float | None = None,
-        with_cells: bool = False,
-        region: Tensor | Region | None = None,
-        detail: str | None = None,
+        self, domain: Domain, directions: Sequence[Direction], label: str, **settings: Any
     ) -> None:
-        self.detail = resolve_detail(domain, detail)
-        self.choice, self.margin = resolve_counterfactual(domain, choice, margin)
-        self.domain, self.directions, self.label = domain, directions, label
-        self.with_cout, self.with_cells, self.region = with_cout, with_cells, region
+        asked = EvaluationSettings(**settings)
+        choice, margin = resolve_counterfactual(domain, asked.choice, asked.margin)
+        detail = resolve_detail(domain, asked.detail)
+        super().__init__(domain, label, replace(asked, choice=choice, margin=margin, detail=detail))
+        self.directions = directions
 
     @torch.inference_mode()
     def __call__(
@@ -192,24 +272,21 @@ class DirectionsOnBatches:
         for direction in self.directions:
             cost = replace(encoding)
             with cost.measure(domain):
-                regions = regions_of(
-                    domain, images, direction, self.label, latent, self.region, first
-                )
+                regions = self.regions_of(images, direction, latent, first)
                 paths = walk_many(
                     domain,
                     sources,
                     direction,
                     self.label,
                     latent,
-                    choice=self.choice,
-                    margin=self.margin,
+                    choice=self.settings.choice,
+                    margin=self.settings.margin,
                     regions=regions,
-                    detail=self.detail,
+                    detail=self.settings.detail,
                 )
                 heats = [explain_path(path, method="bb_lig") for path in paths]
             others = _other_choices(domain, paths, direction, latent)
-            asked = (self.with_cout, self.with_cells, cost)
-            outcomes[direction.name] = outcomes_of(domain, files, paths, others, heats, *asked)
+            outcomes[direction.name] = self.outcomes_of(files, paths, others, heats, cost)
             costs[direction.name] = cost
             found.append(counterfactuals_of(paths))
             flipped.append([path.counterfactual_flips for path in paths])
@@ -234,103 +311,12 @@ def gathered(batches: Iterable[Evaluation]) -> Evaluation:
     return Evaluation(outcomes, costs, seen)
 
 
-def regions_of(
-    domain: Domain,
-    images: Tensor,
-    direction: Direction | None,
-    label: str,
-    latent: Latent | None,
-    region: Tensor | Region | None,
-    first: int = 0,
-) -> Tensor | None:
-    """Return the masks (1 or N, S, S) of N images, None where they may change everywhere.
-
-    Automatic ones are found by a walk along the direction, from the images' latents where they have
-    been encoded before; `first` is the first image's number, by which free-form ones differ.
-    """
-    if isinstance(region, FreeFormRegion):
-        side = images.shape[-1]
-        return torch.stack([region.mask(side, first + i) for i in range(len(images))])
-    if not isinstance(region, AutomaticRegion):
-        return region if region is None or region.ndim == 3 else region[None]
-    if direction is None:
-        raise GCDError("An automatic region is found by a walk; give the direction.")
-    paths = walk_many(domain, images, direction, label, latent)
-    return torch.stack(
-        [region.mask(domain.classifier, label, path.source, path.most_changed) for path in paths]
-    )
-
-
 def _other_choices(
     domain: Domain, paths: Sequence[Path], direction: Direction, latent: Latent
 ) -> list[Path]:
     """The same walks with the other choice of the counterfactual, bisected where needed."""
     other = LOWEST_LOSS if paths[0].choice == SMALLEST else SMALLEST
     return bisect(domain, [replace(path, choice=other) for path in paths], direction, latent)
-
-
-def outcomes_of(
-    domain: Domain,
-    files: Sequence[str],
-    paths: Sequence[Path],
-    others: Sequence[Path],
-    heats: Sequence[Attribution],
-    with_cout: bool,
-    with_cells: bool,
-    cost: Cost,
-) -> list[Outcome]:
-    """Measure the paths of some images, and their BB-LIG maps.
-
-    Parameters
-    ----------
-    domain : Domain
-    files : sequence of str
-        The images' names.
-    paths, others : sequence of Path
-        Of each image, with one choice of the counterfactual and with the other.
-    heats : sequence of Attribution
-        The paths' BB-LIG maps.
-    with_cout, with_cells : bool
-        Whether to measure COUT, and whether to compare the maps.
-    cost : Cost
-        The comparison of the maps is added to it.
-    """
-    found = counterfactuals_of(paths)
-    maps: list[dict[str, MapOutcome] | None] = [None] * len(paths)
-    if with_cells:
-        with cost.measure(domain):
-            maps = [compare_maps(domain.classifier, path) for path in paths]
-    moved = domain.perceptual(found, _reconstruct(domain, found)).tolist()
-    before = [_oracle_probability(domain, path, None) for path in paths]
-    powers = [
-        (fine_power(path.counterfactual_image).item(), fine_power(path.source).item())
-        for path in paths
-    ]
-    rebuilt = [_reconstruction_lpips(domain, path) for path in paths]
-    figures, of_others = (_counterfactual_figures(domain, each) for each in (paths, others))
-    return [
-        Outcome(
-            file=files[i],
-            probability=path.source_probability,
-            flipped=path.counterfactual_flips,
-            oracle_before=before[i],
-            **figures[i],
-            fine_power=powers[i][0],
-            source_power=powers[i][1],
-            reconstruction_lpips=rebuilt[i],
-            manifold_lpips=moved[i],
-            gini_bb_lig=metrics.gini(heat.map),
-            gini_difference=metrics.gini(explain_path(path, method="difference").map),
-            completeness_error=heat.completeness_error,
-            baseline_reached=heat.reached,
-            cout=_cout(domain, path, found[i : i + 1]) if with_cout else None,
-            region=None if path.region is None else path.region.double().mean().item(),
-            other=OtherOutcome(others[i].choice, **of_others[i]),
-            maps=maps[i],
-            direction=path.direction_name,
-        )
-        for i, (path, heat) in enumerate(zip(paths, heats, strict=True))
-    ]
 
 
 def _counterfactual_figures(domain: Domain, paths: Sequence[Path]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from gcd_core.evaluation.outcomes import (
     Cost,
     DirectionsOnBatches,
     Evaluation,
+    EvaluationSettings,
     Outcome,
     Region,
     gathered,
@@ -82,13 +83,7 @@ class EvaluateJob:
     label: str  # what is flipped
     directions: tuple[Direction, ...]
     batch_size: int
-    # As of `DirectionsOnBatches`.
-    choice: str
-    margin: float
-    with_cout: bool
-    with_cells: bool
-    region: Tensor | Region | None
-    detail: str
+    asked: EvaluationSettings
     # Pixels of the longest side that is kept of each picture; 0 where the generator's view of it is
     # all that is shown.
     max_side: int
@@ -120,10 +115,11 @@ class EvaluateJob:
         name, domain, files, label, directions, batch_size
             As of the attributes.
         **settings
-            `device`, `steering`, and those of `DirectionsOnBatches`.
+            `device`, `steering`, and those of `EvaluationSettings`.
         """
         device, steering = settings.pop("device", "auto"), settings.pop("steering", None)
         measure = _measure(domain, label, directions, steering, settings)
+        detail = settings.get("detail") or domain.detail
         return cls(
             domain=name,
             device=device,
@@ -135,13 +131,8 @@ class EvaluateJob:
             label=label,
             directions=tuple(directions),
             batch_size=batch_size,
-            choice=measure.choice,
-            margin=measure.margin,
-            with_cout=measure.with_cout,
-            with_cells=measure.with_cells,
-            region=measure.region,
-            detail=settings.get("detail") or domain.detail,
-            max_side=_side_asked(domain, settings.get("detail") or domain.detail, steering),
+            asked=replace(measure.settings, detail=detail),
+            max_side=_side_asked(domain, detail, steering),
             steering=steering,
             identities=networks_of(domain),
         )
@@ -168,12 +159,12 @@ class EvaluateJob:
             "directions": [direction.name for direction in self.directions],
             "vectors": identity_of_directions(self.directions),
             "abs_cosines": cosines,
-            "counterfactual": self.choice,
-            "margin": self.margin,
-            "cout": self.with_cout,
-            "cells": self.with_cells,
-            "region": _named_region(self.region),
-            "detail": DECODED if self.steering else self.detail,
+            "counterfactual": self.asked.choice,
+            "margin": self.asked.margin,
+            "cout": self.asked.with_cout,
+            "cells": self.asked.with_cells,
+            "region": _named_region(self.asked.region),
+            "detail": DECODED if self.steering else self.asked.detail,
             "max_side": self.max_side,
             "steering": self.steering and asdict(self.steering),
         }
@@ -203,11 +194,7 @@ class EvaluateJob:
         domain = domain or load_domain(self.domain, device=self.device)
         if shared is not None:
             shared.join(domain.classifier)
-        settings = {
-            name: getattr(self, name)
-            for name in ("choice", "margin", "with_cout", "with_cells", "region", "detail")
-        }
-        measure = _measure(domain, self.label, self.directions, self.steering, settings)
+        measure = _measure(domain, self.label, self.directions, self.steering, vars(self.asked))
 
         def of_part(part: int, read: Read) -> Part:
             began = time.perf_counter()
@@ -343,9 +330,9 @@ def _measure(
 ) -> DirectionsOnBatches | BridgeOnBatches:
     if steering is None:
         return DirectionsOnBatches(domain, directions, label, **settings)
-    region = settings["region"]
-    own = {name: value for name, value in settings.items() if name not in ("region", "detail")}
-    return BridgeOnBatches(domain, label, region, next(iter(directions), None), steering, **own)
+    own = {name: value for name, value in settings.items() if name != "detail"}
+    direction = next(iter(directions), None)
+    return BridgeOnBatches(domain, label, direction=direction, steering=steering, **own)
 
 
 def _side_asked(domain: Domain, detail: str, steering: Steering | None) -> int:

@@ -91,11 +91,7 @@ class Sanity:
         unknown = [name for name in names if name not in CHECKS]
         if unknown:
             raise GCDError(f"There is no check {unknown[0]!r}; there are {', '.join(CHECKS)}.")
-        verdicts = []
-        for name in CHECKS:
-            if name in names:
-                verdicts.append(getattr(self, name)())
-        return verdicts
+        return [getattr(self, name)() for name in CHECKS if name in names]
 
     # -- the domain's own classifier ----------------------------------------------------------
 
@@ -123,7 +119,7 @@ class Sanity:
             for b in found[:i]
         ]
         paths = [self._walks(self.domain, g, self.label) for g in found]
-        rates = [sum(path.counterfactual_flips for path in own) / len(own) for own in paths]
+        rates = [_flip_rate(own) for own in paths]
         maps = [mean_heat(own) for own in paths]
         alike = [
             metrics.rank_correlation(a, b) or 0.0 for i, a in enumerate(maps) for b in maps[:i]
@@ -146,9 +142,8 @@ class Sanity:
         figures: dict[str, Any] = {}
         for name, field in LUNG_FIELDS.items():
             reader = RegionReader.fitted_to(self.images, [field], label=LABEL)
-            domain = self._with(reader)
-            paths = self._walks(domain, self._g(domain, LABEL), LABEL)
-            figures[name] = {"flip_rate": sum(p.counterfactual_flips for p in paths) / len(paths)}
+            domain, paths = self._along_g_of(reader)
+            figures[name] = {"flip_rate": _flip_rate(paths)}
             figures[name] |= self._pointing(domain, paths, field)
         cells = [figures[name]["cells"] for name in LUNG_FIELDS]
         mass = sum(c["mass"] for c in cells) / len(cells)
@@ -168,9 +163,8 @@ class Sanity:
         planted = trained(self.images, marked)
         again = self.domain.generator.decode(self.domain.generator.encode(marked)).cpu()
         moved, told = self._moved_by(planted, LABEL, marked, again)
-        domain = self._with(planted)
-        paths = self._walks(domain, self._g(domain, LABEL), LABEL)
-        flips = sum(path.counterfactual_flips for path in paths) / len(paths)
+        domain, paths = self._along_g_of(planted)
+        flips = _flip_rate(paths)
         figures: dict[str, Any] = {"flip_rate": flips, "warned": told, "log_odds": moved}
         figures |= self._pointing(domain, paths, MARKER)
         shown = flips >= 0.8 and figures["cells"]["mass"] >= 0.5
@@ -191,10 +185,8 @@ class Sanity:
     def exposure(self) -> Verdict:
         """A classifier that learned how an image was exposed: does g change just that."""
         bright, dark = self.images**0.7, self.images**1.4
-        planted = trained(dark, bright)
-        domain = self._with(planted)
-        paths = self._walks(domain, self._g(domain, LABEL), LABEL)
-        flips = sum(path.counterfactual_flips for path in paths) / len(paths)
+        _, paths = self._along_g_of(trained(dark, bright))
+        flips = _flip_rate(paths)
         changes = [(path.counterfactual_image - path.source).mean().item() for path in paths]
         right = sum(
             change * path.sign > 0 for change, path in zip(changes, paths, strict=True)
@@ -243,6 +235,11 @@ class Sanity:
         info = {LABEL: Label(LABEL, "Planted", "absent", "present")}
         return replace(self.domain, classifier=classifier, oracle=None, label_info=info)
 
+    def _along_g_of(self, classifier: BlackBox) -> tuple[Domain, list[Path]]:
+        """The domain with another classifier, and the walks along the g that is found for it."""
+        domain = self._with(classifier)
+        return domain, self._walks(domain, self._g(domain, LABEL), LABEL)
+
     def _g(
         self, domain: Domain, label: str, seed: int = 0, source: Tensor | None = None
     ) -> Direction:
@@ -286,6 +283,10 @@ class Sanity:
         pairs = zip(first.sigmoid().tolist(), second.sigmoid().tolist(), strict=True)
         told = [bool(unreproduced(before, after)) for before, after in pairs]
         return (first - second).abs().mean().item(), sum(told) / len(told)
+
+
+def _flip_rate(paths: Sequence[Path]) -> float:
+    return sum(path.counterfactual_flips for path in paths) / len(paths)
 
 
 def _area(images: Tensor) -> float:

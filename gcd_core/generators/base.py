@@ -122,9 +122,32 @@ class Generator(Protocol):
         steps: int | None = None,
         z_sem: Tensor | None = None,
     ) -> Latent:
-        """Turn images (N, C, S, S) in [0, 1] into latents, under given codes (N, D) or their own.
+        """Turn images into latents.
 
-        A GCDError for images or codes of another shape, or a solver or steps that it has not.
+        Parameters
+        ----------
+        images : Tensor (N, C, S, S)
+            In [0, 1].
+        solver : str, optional
+            "ddim", "dpm++2m", or "distilled" where there is a distilled decoder (which decodes what
+            its teacher's solver encoded); by default the configuration's.
+        steps : int, optional
+            Network evaluations an image, at least 1; by default the configuration's. With
+            "distilled", those of its decoding.
+        z_sem : Tensor (N, D), optional
+            Semantic codes to invert under; by default the images' own.
+
+        Returns
+        -------
+        Latent
+            Decode it with the same solver and the same number of steps: another pair is not the
+            inverse of this one.
+
+        Raises
+        ------
+        GCDError
+            For images or codes of another shape, an unknown solver, steps below 1 (of the distilled
+            decoder, other than it takes), or where there is no encoder.
         """
 
     def encode_semantic(self, images: Tensor) -> Tensor:
@@ -140,8 +163,10 @@ class Generator(Protocol):
     ) -> Tensor:
         """Turn latents of N images into images (N, C, S, S) in [0, 1], float32.
 
-        `progress(done, total)` is called after each batch. Solver and steps are to be those of the
-        encoding. A GCDError for codes of another shape, or a solver or steps that it has not.
+        Solver and steps are to be those of the encoding. By default so many are decoded at a time
+        as suits the network, and of a DiffAE on a GPU as its free memory suggests; a batch too
+        large for the GPU's memory is halved. `progress(done, total)` is called after each. Raises
+        as `encode`.
         """
 
 
@@ -220,32 +245,7 @@ class NetworkGenerator(ABC):
         steps: int | None = None,
         z_sem: Tensor | None = None,
     ) -> Latent:
-        """Turn images into latents.
-
-        Parameters
-        ----------
-        images
-            (N, C, S, S), in [0, 1].
-        solver
-            ``"ddim"``, ``"dpm++2m"``, or ``"distilled"`` where there is a distilled decoder (which
-            decodes what its teacher's solver encoded); default: the configuration's.
-        steps
-            Network evaluations an image, at least 1; default: the configuration's. With
-            ``"distilled"``, those of its decoding.
-        z_sem
-            Semantic codes (N, D) to invert under; default: the images' own.
-
-        Returns
-        -------
-        z_sem (N, D) and z_T (N, Cz, Hz, Wz). Decode it with the same solver and the same number
-        of steps: another pair is not the inverse of this one.
-
-        Raises
-        ------
-        GCDError
-            For images or codes of another shape, an unknown solver, steps below 1 (of the distilled
-            decoder, other than it takes), or where there is no encoder.
-        """
+        """Turn images into latents, as `Generator.encode`."""
         images = self._checked_images(images)
         if z_sem is not None:
             z_sem = self._checked_z_sem(z_sem, len(images))
@@ -265,24 +265,7 @@ class NetworkGenerator(ABC):
         batch_size: int | None = None,
         progress: BatchProgress | None = None,
     ) -> Tensor:
-        """Turn latents into images.
-
-        Parameters
-        ----------
-        latent
-            Of N images.
-        solver, steps
-            As in :meth:`encode`, and the same as there to get those images back.
-        batch_size
-            Images at a time; by default what suits the network, and of a DiffAE on a GPU what its
-            free memory suggests. A batch too large for the GPU's memory is halved.
-        progress
-            Called as ``progress(done, total)`` after each batch.
-
-        Returns
-        -------
-        Images (N, C, S, S), in [0, 1].
-        """
+        """Turn latents into images, as `Generator.decode`."""
         draw = self.drawing(solver, steps)
         z_sem = self._checked_z_sem(latent.z_sem, len(latent))
         z_T = checked_z_T(latent.z_T, self.latent_shape).to(self.device)

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from gcd_core.errors import GCDError
-from gcd_core.files import atomic_write
+from gcd_core.files import atomic_write, write_json
 from gcd_core.pickles import PICKLE_SUFFIXES, read_pickle
 
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -223,8 +223,7 @@ def save_generator(config: Mapping, weights: GeneratorWeights, folder: str | Pat
     """
     folder = Path(folder)
     save_sharded(weights.state_dict(), folder, STEM)
-    with atomic_write(folder / CONFIG_NAME) as place:
-        place.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / CONFIG_NAME, config)
 
 
 def _shards(

@@ -11,6 +11,7 @@ from gcd_core.bridge.bridge import Bridge, save_bridge
 from gcd_core.bridge.bridge_network import BridgeNetwork
 from gcd_core.bridge.schedule import Schedule
 from gcd_core.errors import GCDError
+from gcd_core.files import write_json
 from gcd_core.generators.device import choose_device
 from gcd_core.images.dataset import load_split
 from gcd_core.images.free_form import free_form_masks
@@ -26,7 +27,6 @@ from gcd_core.training.loop import (
     run_settings,
     save_grid,
     spread,
-    write_json,
 )
 from gcd_core.training.options import add_data, add_run, add_shape
 
@@ -68,15 +68,7 @@ def main(args: argparse.Namespace) -> None:
         for split in ("train", "val", "test")
     )
     training = BridgeTraining(args, network.to(device), images, held_out)
-    plan = Plan(
-        out=out,
-        settings=run_settings(args),
-        seed=args.seed,
-        minutes=args.minutes,
-        steps=args.steps,
-        log_every=250,
-        save_minutes=5,
-    )
+    plan = Plan.of(args, run_settings(args), log_every=250, save_minutes=5)
     steps, minutes = run(training, plan)
     bridge = Bridge(training.ema.module, training.schedule)
     figures = measure_inpainting(bridge, test, training.perceptual)

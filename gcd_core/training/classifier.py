@@ -19,12 +19,12 @@ from torch.nn import functional as F
 from gcd_core.classifiers import load_classifier
 from gcd_core.classifiers.architectures import ARCHITECTURES, build_network
 from gcd_core.errors import GCDError
-from gcd_core.files import atomic_write
+from gcd_core.files import atomic_write, write_json
 from gcd_core.generators.device import choose_device
 from gcd_core.images.dataset import load_split
 from gcd_core.training.augmentation import augment_strongly
 from gcd_core.training.calibration import fold_platt_scaling
-from gcd_core.training.loop import EMA, Learner, Plan, Training, autocast, run, write_json
+from gcd_core.training.loop import EMA, Learner, Plan, Training, autocast, run
 from gcd_core.training.measures import (
     auroc,
     measure,
@@ -137,15 +137,8 @@ def main(args: argparse.Namespace) -> None:
     training = ClassifierTraining(
         args, network, tasks, (images, targets), (held_out, held_out_targets)
     )
-    plan = Plan(
-        out=out,
-        settings=settings,
-        seed=args.seed,
-        minutes=args.minutes,
-        steps=args.epochs * training.steps_per_epoch,
-        log_every=training.steps_per_epoch,
-        log_last=True,
-    )
+    steps = args.epochs * training.steps_per_epoch
+    plan = Plan.of(args, settings, steps=steps, log_every=training.steps_per_epoch, log_last=True)
     steps, minutes = run(training, plan)
 
     best = training.best_network()

@@ -91,16 +91,8 @@ def main(args: argparse.Namespace) -> None:
     images, _ = load_split(args.data, args.labels, "train", size, channels, args.fit)
     held_out, _ = load_split(args.data, args.labels, "val", size, channels, args.fit)
     training = DiffusionTraining(args, images, held_out, codec, device)
-    plan = Plan(
-        out=Path(args.out),
-        settings=run_settings(args, "codec", "grid_minutes", "begin_with"),
-        seed=args.seed,
-        minutes=args.minutes,
-        steps=args.steps,
-        log_every=200,
-        save_minutes=args.grid_minutes,
-    )
-    run(training, plan)
+    settings = run_settings(args, "codec", "grid_minutes", "begin_with")
+    run(training, Plan.of(args, settings, log_every=200, save_minutes=args.grid_minutes))
 
 
 class DiffusionTraining(Training):

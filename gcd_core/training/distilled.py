@@ -98,16 +98,7 @@ def main(args: argparse.Namespace) -> None:
     images, _ = load_split(args.data, args.labels, "train", size, channels, args.fit)
     held_out, _ = load_split(args.data, args.labels, "val", size, channels, args.fit)
     training = DistillationTraining(args, teacher, distilled, images, held_out)
-    plan = Plan(
-        out=out,
-        settings=settings,
-        seed=args.seed,
-        minutes=args.minutes,
-        steps=args.steps,
-        log_every=50,
-        save_minutes=args.export_minutes,
-    )
-    run(training, plan)
+    run(training, Plan.of(args, settings, log_every=50, save_minutes=args.export_minutes))
 
 
 class DistillationTraining(Training):

@@ -4,11 +4,12 @@ A training describes itself to `run` as a `Training`: what learns, its losses, w
 to write.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import copy
 import csv
-import json
 import math
 import time
 from abc import ABC, abstractmethod
@@ -165,6 +166,12 @@ class Plan:
     log_every: int  # steps to a row of the log
     log_last: bool = False  # whether the last step has a row in any case
     save_minutes: float | None = None  # time between saves; None saves with each row of the log
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, settings: dict[str, Any], **how: Any) -> Plan:
+        """The plan of a command's options; `how` are the fields that no option gives."""
+        how = {"steps": getattr(args, "steps", None), **how}
+        return cls(Path(args.out), settings, args.seed, args.minutes, **how)
 
 
 class Finished(NamedTuple):
@@ -338,9 +345,3 @@ def save_grid(path: Path, rows: list[Tensor]) -> None:
     columns = min(len(row) for row in rows)
     images = torch.cat([row[:columns].float().clamp(0, 1).cpu() for row in rows])
     save_image(images, path, nrow=columns, padding=1)
-
-
-def write_json(path: Path, table: dict) -> None:
-    """Write a table of figures or a configuration, whole."""
-    with atomic_write(path) as place:
-        place.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
-from gcd_core.files import atomic_write
+from gcd_core.files import atomic_write, write_json
 from gcd_core.generators.codec import VAE
 from gcd_core.generators.device import choose_device
 from gcd_core.generators.weights import (
@@ -42,7 +42,6 @@ from gcd_core.training.loop import (
     run_settings,
     save_grid,
     spread,
-    write_json,
 )
 from gcd_core.training.options import add_data, add_run, add_shape
 from gcd_core.training.reconstruction import measure_reconstruction
@@ -120,15 +119,7 @@ def main(args: argparse.Namespace) -> None:
     if args.begin_with:
         begin_with(model, Path(args.begin_with))
     training = CodecTraining(args, model.to(device), images, held_out, out)
-    plan = Plan(
-        out=out,
-        settings=run_settings(args),
-        seed=args.seed,
-        minutes=args.minutes,
-        steps=args.steps,
-        log_every=50,
-        save_minutes=2,
-    )
+    plan = Plan.of(args, run_settings(args), log_every=50, save_minutes=2)
     steps, minutes = run(training, plan)
 
     codec = training.ema.module
