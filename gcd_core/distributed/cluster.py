@@ -109,10 +109,7 @@ def readers(workers: int) -> int:
 
 
 def connected(address: str) -> Any:
-    """Ray, connected to a cluster.
-
-    Raises a GCDError if it is not installed, or does not answer.
-    """
+    """Ray, connected to a cluster. Raises a GCDError if it is not installed, or does not answer."""
     # It reports to its makers unless told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")

@@ -83,10 +83,7 @@ class Share:
 
     @classmethod
     def parse(cls, text: str) -> Share:
-        """Read `i/n`, such as "0/4", the first of four.
-
-        Raises a GCDError if it is none.
-        """
+        """Read `i/n`, such as "0/4", the first of four. Raises a GCDError if it is none."""
         first, _, second = text.partition("/")
         try:
             index, of = int(first), int(second)

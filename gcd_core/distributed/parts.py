@@ -24,10 +24,7 @@ ABOUT, FILE = b"gcd", b"gcd-file:"  # keys of the schema's metadata
 
 
 def arrow() -> tuple[ModuleType, ModuleType]:
-    """PyArrow and its Parquet.
-
-    Raises a GCDError if it is not installed.
-    """
+    """PyArrow and its Parquet. Raises a GCDError if it is not installed."""
     try:
         import pyarrow
         import pyarrow.parquet

@@ -15,10 +15,6 @@ class MemoisedGenerator:
     """A generator that keeps each decoded image, as float16, and decodes it only once.
 
     All else is the generator's own. A picture that is remembered costs no evaluation.
-
-    Parameters
-    ----------
-    generator : Generator
     """
 
     def __init__(self, generator: Generator) -> None:

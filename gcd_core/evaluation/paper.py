@@ -163,10 +163,7 @@ TABLES = {
 
 
 def make_table(name: str, trials: Trials) -> Rows:
-    """Make one table's rows.
-
-    Raises a GCDError if there is no such table.
-    """
+    """Make one table's rows. Raises a GCDError if there is no such table."""
     if name not in TABLES:
         raise GCDError(f"There is no table {name!r}; there are {', '.join(TABLES)}.")
     return TABLES[name].make(trials)

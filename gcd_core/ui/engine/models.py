@@ -125,10 +125,6 @@ class Networks:
     """A domain's generator, classifier, oracle and LPIPS.
 
     The walks take `progress` and `cancel`, as `walk` does.
-
-    Parameters
-    ----------
-    domain : Domain
     """
 
     def __init__(self, domain: Domain) -> None:

@@ -310,12 +310,7 @@ class ModelService:
 
 
 class Examples:
-    """The examples of a domain, opened, and their paths.
-
-    Parameters
-    ----------
-    service : ModelService
-    """
+    """The examples of a domain, opened, and their paths."""
 
     def __init__(self, service: ModelService) -> None:
         self._service, self._lock = service, threading.Lock()
@@ -367,14 +362,7 @@ class Examples:
 
 
 class ExamplePrecompute(Job):
-    """Decodes the examples' paths that are not on disk yet, while no visitor asks for anything.
-
-    Parameters
-    ----------
-    service : ModelService
-    examples : Examples
-    stored : DiskCache
-    """
+    """Decodes the examples' paths that are not on disk yet, while no visitor asks for anything."""
 
     failure = "The examples could not be prepared."
 

@@ -38,10 +38,7 @@ class Sets:
         return self._used.get(label, BUNDLED)
 
     def get(self, label: str, name: str) -> DirectionSet:
-        """Return a kept set.
-
-        Raises a GCDError if no set has this name.
-        """
+        """Return a kept set. Raises a GCDError if no set has this name."""
         if (label, name) not in self._kept:
             known = ", ".join([BUNDLED, *self.names(label)])
             raise GCDError(f"There are no directions named {name!r}: choose one of {known}.")
@@ -63,10 +60,7 @@ class Sets:
             return name
 
     def use(self, label: str, name: str) -> None:
-        """Use a kept set for a label, or "bundled".
-
-        Raises a GCDError if no set has this name.
-        """
+        """Use a kept set for a label, or "bundled". Raises a GCDError if no set has this name."""
         with self._lock:
             if name != BUNDLED:
                 self.get(label, name)

@@ -128,10 +128,7 @@ class Session:
             return self._show(self.service.examples.open(index), index, ticket)
 
     def explain(self, label: str) -> None:
-        """Choose the label to explain.
-
-        Raises a GCDError if the domain has no such label.
-        """
+        """Choose the label to explain. Raises a GCDError if the domain has no such label."""
         check_label(self.service.domain, label)
         with self._news:
             self._choose(label)

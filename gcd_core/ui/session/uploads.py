@@ -12,12 +12,7 @@ HOUR = 3600.0  # seconds
 
 
 class UploadTally:
-    """What one visitor has opened within the last hour.
-
-    Parameters
-    ----------
-    limits : Environment
-    """
+    """What one visitor has opened within the last hour."""
 
     def __init__(self, limits: Environment) -> None:
         self._limits = limits

@@ -122,12 +122,7 @@ def shown(head: str, cards: list[str]) -> str:
 
 
 class CompareTab(Tab):
-    """The components of the tab and its handlers.
-
-    Parameters
-    ----------
-    visitors : Visitors
-    """
+    """The components of the tab and its handlers."""
 
     def __init__(self, visitors: Visitors) -> None:
         super().__init__(visitors)

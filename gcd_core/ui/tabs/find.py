@@ -90,10 +90,7 @@ def search_settings(
 
 
 def given(field: str, value: float | None) -> float:
-    """What stands in a field.
-
-    Raises a GCDError if nothing does.
-    """
+    """What stands in a field. Raises a GCDError if nothing does."""
     if value is None:
         raise GCDError(f"The field {field} is empty: give a number.")
     return value

@@ -30,12 +30,7 @@ Answer = dict[Block, Any]  # of a handler: values by component; a component left
 
 
 class Tab:
-    """A part of the page: its handlers find the visitor's session by the request.
-
-    Parameters
-    ----------
-    visitors : Visitors
-    """
+    """A part of the page: its handlers find the visitor's session by the request."""
 
     def __init__(self, visitors: Visitors) -> None:
         self.visitors, self.service = visitors, visitors.service
