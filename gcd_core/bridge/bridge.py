@@ -97,6 +97,8 @@ class Bridge:
     ) -> Tensor:
         """Make the pixels inside masks anew from the others (I2SB, algorithm 2).
 
+        Raises a GCDError if the images are not what the bridge was made for.
+
         Parameters
         ----------
         images : Tensor (N, C, S, S)
@@ -113,11 +115,6 @@ class Bridge:
         -------
         Tensor (N, C, S, S)
             In [0, 1]; outside the masks the images bit for bit.
-
-        Raises
-        ------
-        GCDError
-            If the images are not what the bridge was made for.
         """
         self.check(images)
         if steps < 1:
@@ -153,10 +150,7 @@ class Bridge:
 def save_bridge(network: BridgeNetwork, schedule: Schedule, folder: str | Path) -> None:
     """Write a bridge in half precision: `bridge.json`, the shards and their index.
 
-    Raises
-    ------
-    GCDError
-        If a file cannot be written; those that were there are as before then.
+    Raises a GCDError if a file cannot be written; those that were there are as before then.
     """
     folder = Path(folder)
     save_sharded(network.state_dict(), folder, STEM)
@@ -177,17 +171,14 @@ def load_bridge(
 ) -> Bridge:
     """Read what `save_bridge` wrote.
 
+    Raises a GCDError if a file is absent, damaged, or describes something else.
+
     Parameters
     ----------
     config, weights : str or Path
         `bridge.json`, and the index of its shards or one safetensors file.
     device : str or torch.device
     precision : {"fp32", "bf16", "auto"}
-
-    Raises
-    ------
-    GCDError
-        If a file is absent, damaged, or describes something else.
     """
     path = Path(config)
     try:

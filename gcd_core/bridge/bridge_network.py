@@ -62,6 +62,9 @@ class Attention(nn.Module):
 class BridgeNetwork(nn.Module):
     """Predicts (x_t - x_0) / sigma_t from x_t, the mask and the time (I2SB, Liu et al., 2023).
 
+    Raises a GCDError if the three differ in length, or a width is no multiple of 8 (of 32 with
+    attention).
+
     Parameters
     ----------
     channels : int
@@ -72,11 +75,6 @@ class BridgeNetwork(nn.Module):
         Residual blocks at each, in either half of the U-Net.
     attention : sequence of bool
         Whether each resolution has self-attention, in either half.
-
-    Raises
-    ------
-    GCDError
-        If the three differ in length, or a width is no multiple of 8 (of 32 with attention).
     """
 
     def __init__(
@@ -132,10 +130,7 @@ class BridgeNetwork(nn.Module):
     def from_config(cls, config: Mapping[str, Any]) -> BridgeNetwork:
         """Build the network that a bridge's JSON file describes.
 
-        Raises
-        ------
-        GCDError
-            If a key is unknown or missing, or a value does not fit.
+        Raises a GCDError if a key is unknown or missing, or a value does not fit.
         """
         known = {"channels", "widths", "blocks", "attention"}
         if set(config) != known:

@@ -38,10 +38,7 @@ class WithBridge(Models, Protocol):
 def bridge_of(domain: WithBridge) -> Bridge:
     """The domain's bridge, where it has one and the classifier offers it a gradient to follow.
 
-    Raises
-    ------
-    GCDError
-        If there is no bridge, or no gradient; the message says which way is left.
+    Raises a GCDError if there is no bridge, or no gradient; the message says which way is left.
     """
     if domain.bridge is None:
         raise GCDError(

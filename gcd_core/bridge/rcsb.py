@@ -102,10 +102,7 @@ class Run(NamedTuple):
 def white_box(classifier: BlackBox) -> WhiteBox:
     """The classifier as one that offers a gradient.
 
-    Raises
-    ------
-    GCDError
-        If it answers and no more; the message says which way is left.
+    Raises a GCDError if it answers and no more; the message says which way is left.
     """
     if isinstance(classifier, WhiteBox):
         return classifier

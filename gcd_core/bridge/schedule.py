@@ -25,17 +25,12 @@ class Schedule:
 
     beta(t) = (a + 2 (b - a) min(t, 1 - t))^2 with a^2 at the ends and b^2 in the middle, the
     symmetric quadratic schedule of I2SB (Liu et al., ICML 2023, section 4) in continuous time. All
-    that is accumulated has a closed form.
+    that is accumulated has a closed form. Raises a GCDError if a rate is not positive.
 
     Parameters
     ----------
     ends, middle : float
         The rates there, positive.
-
-    Raises
-    ------
-    GCDError
-        If a rate is not positive.
     """
 
     def __init__(self, ends: float = ENDS, middle: float = MIDDLE) -> None:

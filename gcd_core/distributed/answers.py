@@ -88,7 +88,6 @@ class RemoteAnswers:
 
     Parameters
     ----------
-    ask : callable
     who : str
         This worker, as no other is called; the same where it is started again, so that what it
         had claimed is its own.

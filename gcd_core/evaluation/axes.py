@@ -26,7 +26,6 @@ def measure_axes(
 
     Parameters
     ----------
-    domain : Models
     images : iterable of (str, Tensor (1, C, H, W))
         Names and images in [0, 1]; each is decoded once for each axis and each way.
     move : float

@@ -37,7 +37,6 @@ def check_device(domain: Domain, image: Tensor) -> Iterator[Finding]:
 
     Parameters
     ----------
-    domain : Domain
     image : Tensor (1, C, S, S)
         In [0, 1].
     """

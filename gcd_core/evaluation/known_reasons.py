@@ -71,7 +71,6 @@ class RegionReader(Classifier):
 
     Parameters
     ----------
-    regions : sequence of Region
     means, spreads : sequence of float
         Of each region's brightness over the images that the answers are to be spread over.
     gain : float

@@ -149,7 +149,6 @@ class OnBatches:
 
     Parameters
     ----------
-    domain : Domain
     label : str
         What the counterfactuals flip.
     settings : EvaluationSettings
@@ -228,18 +227,15 @@ class OnBatches:
 class DirectionsOnBatches(OnBatches):
     """Walks batches of images along directions, and measures counterfactuals and heat maps.
 
+    Raises a GCDError if a direction, the region or a setting does not fit the domain, or the label
+    is unknown.
+
     Parameters
     ----------
     domain, label
         As of `OnBatches`.
-    directions : sequence of Direction
     **settings
         Of `EvaluationSettings`; the domain's are taken where there is none.
-
-    Raises
-    ------
-    GCDError
-        If a direction, the region or a setting does not fit the domain, or the label is unknown.
     """
 
     def __init__(
@@ -469,7 +465,6 @@ def evaluate_reconstruction(
 
     Parameters
     ----------
-    domain : Domain
     images : iterable of (str, Tensor (1, C, H, W))
         Names and images in [0, 1].
     samplings : sequence of (Sampling or None)

@@ -94,12 +94,8 @@ def compare(
 
     Parameters
     ----------
-    domain : Domain
     images : Tensor (N, C, S, S)
         In [0, 1]; all of them are walked along g with our settings.
-    label : str
-    size : Size
-    seed : int
     announce : callable
         Told what is going on.
 

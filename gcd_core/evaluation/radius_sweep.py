@@ -24,13 +24,10 @@ def measure_radii(
 
     Parameters
     ----------
-    domain : Domain
     source : Tensor (1, C, S, S)
         The image to search from, in [0, 1].
     images : Tensor (N, C, S, S)
         The images to flip.
-    label : str
-    radii : sequence of float
     n_samples, seed : optional
         As for `find_directions`.
 

@@ -48,13 +48,10 @@ def kept_samples(
 
     Parameters
     ----------
-    file : Path
     domain : Models
         Encodes the source image anew: the file holds no z_T.
     image : Tensor (1, C, S, S)
         The search's source.
-    label : str
-    settings : Settings
     """
     try:
         header, tensors = read_safetensors(file)

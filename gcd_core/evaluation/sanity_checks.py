@@ -57,7 +57,6 @@ class Sanity:
 
     Parameters
     ----------
-    domain : Domain
     images : Tensor (N, C, S, S)
         In [0, 1], 16 at least; the searches start from one of them, and the walks from others.
     label : str

@@ -67,7 +67,6 @@ def matmul_share(domain: Domain, image: Tensor, batch: int | None = None) -> dic
 
     Parameters
     ----------
-    domain : Domain
     image : Tensor (1, C, S, S)
         In [0, 1].
     batch : int, optional

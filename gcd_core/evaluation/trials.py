@@ -42,10 +42,8 @@ class Trials:
 
     Parameters
     ----------
-    domain : Domain
     images : list of (str, Tensor (1, C, S, S))
         In [0, 1], four at least.
-    directions : DirectionSet
     samples : int
         Of the searches that ablations make, 64 at least.
     batch_size : int

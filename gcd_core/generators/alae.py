@@ -191,16 +191,13 @@ class Decoder(nn.Module):
 def read_alae(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Read the averaged encoder and decoder from an official file.
 
+    Raises a GCDError if the file is none of these, or lacks one of the two networks.
+
     Parameters
     ----------
     path : str or Path
         ``model_submitted.pth`` and the like, or a .safetensors file with the same names behind
         ``discriminator_s.`` and ``generator_s.``.
-
-    Raises
-    ------
-    GCDError
-        If the file is none of these, or lacks one of the two networks.
     """
     path = Path(path)
     if path.suffix == ".safetensors":

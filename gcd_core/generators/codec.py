@@ -109,10 +109,7 @@ class VAE(nn.Module):
     def from_config(cls, config: dict) -> "VAE":
         """Build the codec that a configuration's `codec` table describes.
 
-        Raises
-        ------
-        GCDError
-            If a key is unknown, or `kind` is not "vae".
+        Raises a GCDError if a key is unknown, or `kind` is not "vae".
         """
         options = dict(config)
         if options.pop("kind", "vae") != "vae":

@@ -12,10 +12,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 def choose_device(device: str | torch.device) -> torch.device:
     """Resolve ``"auto"`` to the GPU if there is one, else the CPU.
 
-    Raises
-    ------
-    GCDError
-        If the device is none that torch knows, or a GPU where there is none.
+    Raises a GCDError if the device is none that torch knows, or a GPU where there is none.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -33,10 +30,7 @@ def choose_device(device: str | torch.device) -> torch.device:
 def choose_precision(precision: str, device: torch.device) -> str:
     """Resolve ``"auto"`` to ``"bf16"`` where ``device`` multiplies it natively, else ``"fp32"``.
 
-    Raises
-    ------
-    GCDError
-        If ``precision`` is none of ``PRECISIONS``.
+    Raises a GCDError if ``precision`` is none of ``PRECISIONS``.
     """
     if precision not in PRECISIONS:
         raise GCDError(f"{precision!r} is no precision; choose one of {', '.join(PRECISIONS)}.")

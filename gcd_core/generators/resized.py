@@ -18,7 +18,6 @@ class Resized:
 
     Parameters
     ----------
-    generator : Generator
     size : int
         S, the side of the pictures outside.
     """

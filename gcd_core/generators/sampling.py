@@ -79,10 +79,7 @@ def check_sampling(sampling: Sampling, distilled: Distilled | None) -> None:
 def find_distilled(distilled: Distilled | None, steps: int | None) -> Distilled:
     """Return the distilled decoder of a generator.
 
-    Raises
-    ------
-    GCDError
-        If it has none, or ``steps`` are given and not those that it takes.
+    Raises a GCDError if it has none, or ``steps`` are given and not those that it takes.
     """
     if distilled is None:
         raise GCDError(

@@ -61,10 +61,7 @@ class SemanticMean(nn.Module):
     ) -> SemanticMean:
         """Build the one whose `weight` (C*H*W, D) and `bias` (C*H*W,) a weights file holds.
 
-        Raises
-        ------
-        GCDError
-            If there are other weights, or of another size.
+        Raises a GCDError if there are other weights, or of another size.
         """
         mean = cls(size, shape)
         load_strictly(mean, weights, "semantic mean")

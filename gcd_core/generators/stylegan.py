@@ -218,16 +218,13 @@ class StyleGAN2(nn.Module):
 def read_stylegan(path: str | Path) -> dict[str, Tensor]:
     """Read a StyleGAN2's averaged generator.
 
+    Raises a GCDError if the file is none of these.
+
     Parameters
     ----------
     path : str or Path
         NVIDIA's ``ffhq.pkl`` and the like (nothing in it is run), or the state dict of its
         ``G_ema`` as .safetensors or .pt.
-
-    Raises
-    ------
-    GCDError
-        If the file is none of these.
     """
     path = Path(path)
     state = read_module_pickle(path, NETWORK) if path.suffix == ".pkl" else read_tensors(path)
@@ -237,10 +234,7 @@ def read_stylegan(path: str | Path) -> dict[str, Tensor]:
 def build_stylegan(weights: Mapping[str, Tensor], file: str) -> StyleGAN2:
     """Build the network that a generator's weights are of, and give it these.
 
-    Raises
-    ------
-    GCDError
-        If they are of another kind of network.
+    Raises a GCDError if they are of another kind of network.
     """
     sizes = sorted(
         int(match[1])

@@ -56,6 +56,9 @@ class GeneratorWeights:
 def read_weights(path: str | Path) -> GeneratorWeights:
     """Read a weights file.
 
+    Raises a GCDError if the file is absent, of another kind, damaged, or holds anything but
+    tensors.
+
     Parameters
     ----------
     path
@@ -67,11 +70,6 @@ def read_weights(path: str | Path) -> GeneratorWeights:
     -------
     The weights in float32. If there are averaged weights (``ema_model.*``), these are the
     DiffAE's; the raw ``model.*`` and ``x_T`` beside them are left.
-
-    Raises
-    ------
-    GCDError
-        If the file is absent, of another kind, damaged, or holds anything but tensors.
     """
     state = read_tensors(path)
     beside: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
@@ -90,10 +88,8 @@ def read_weights(path: str | Path) -> GeneratorWeights:
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict, in float32, from a file of any kind that `read_weights` takes.
 
-    Raises
-    ------
-    GCDError
-        If the file is absent, of another kind, damaged, or holds anything but float tensors.
+    Raises a GCDError if the file is absent, of another kind, damaged, or holds anything but float
+    tensors.
     """
     path = Path(path)
     state = _read(path)
@@ -138,16 +134,13 @@ def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], what: str) ->
 def load_latent_statistics(path: str | Path) -> tuple[Tensor, Tensor]:
     """Read the mean and standard deviation (D,) of z_sem.
 
+    Raises a GCDError if the file cannot be read safely or lacks one of the two.
+
     Parameters
     ----------
     path
         ``.safetensors`` with the tensors ``mean`` and ``std``, or an official ``latent.pkl``, where
         they are ``conds_mean`` and ``conds_std``; each kind of file may have either names.
-
-    Raises
-    ------
-    GCDError
-        If the file cannot be read safely or lacks one of the two.
     """
     path = Path(path)
     table: Mapping = _read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
@@ -171,6 +164,9 @@ def save_sharded(
 ) -> Path:
     """Write ``state`` as safetensors shards of at most ``max_bytes`` with an index.
 
+    Raises a GCDError if one tensor alone is larger than ``max_bytes``, or a file cannot be written;
+    the files that were there are as before then.
+
     Parameters
     ----------
     state
@@ -183,12 +179,6 @@ def save_sharded(
     Returns
     -------
     The index's path, which :func:`read_weights` takes.
-
-    Raises
-    ------
-    GCDError
-        If one tensor alone is larger than ``max_bytes``, or a file cannot be written; the files
-        that were there are as before then.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -216,10 +206,7 @@ def save_sharded(
 def save_generator(config: Mapping, weights: GeneratorWeights, folder: str | Path) -> None:
     """Write a generator's files, as training names them: the shards, their index, then the JSON.
 
-    Raises
-    ------
-    GCDError
-        As :func:`save_sharded`.
+    Raises a GCDError as :func:`save_sharded`.
     """
     folder = Path(folder)
     save_sharded(weights.state_dict(), folder, STEM)

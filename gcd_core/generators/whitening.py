@@ -54,10 +54,7 @@ class Whitening(nn.Module):
     def from_weights(cls, size: int, weights: Mapping[str, Tensor]) -> Whitening:
         """Build the one whose `mean` (size,) and `basis` (size, K) a weights file holds.
 
-        Raises
-        ------
-        GCDError
-            If there are other weights, or of another size.
+        Raises a GCDError if there are other weights, or of another size.
         """
         basis = weights.get("basis")
         whitening = cls(size, basis.shape[1] if basis is not None and basis.ndim == 2 else 1)

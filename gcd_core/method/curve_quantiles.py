@@ -27,6 +27,8 @@ class CurveQuantiles(NamedTuple):
 def curve_quantiles(curves: Sequence[Points], points: int = 25) -> CurveQuantiles:
     """Return the quartiles of curves, each interpolated linearly between its own points.
 
+    Raises a GCDError if there is no curve, or one has no length.
+
     Parameters
     ----------
     curves : sequence of sequences of (float, float)
@@ -34,11 +36,6 @@ def curve_quantiles(curves: Sequence[Points], points: int = 25) -> CurveQuantile
         probability there of the image's original prediction (D.2).
     points : int
         How many distances, evenly spaced from 0 to the end of the shortest curve; 2 or more.
-
-    Raises
-    ------
-    GCDError
-        If there is no curve, or one has no length.
     """
     if not curves or points < 2:
         raise GCDError("Quartiles need one curve at least, at two points or more.")

@@ -87,16 +87,14 @@ class OffDistribution:
 def load_off_distribution(path: str | Path, generator: str) -> OffDistribution:
     """Read what `OffDistribution.save` wrote.
 
+    Raises a GCDError if the file is missing, damaged, of another kind, or calibrated with another
+    generator.
+
     Parameters
     ----------
     path : str or Path
     generator : str
         Identity of the generator that it is to be used with.
-
-    Raises
-    ------
-    GCDError
-        If the file is missing, damaged, of another kind, or calibrated with another generator.
     """
     path = Path(path)
     try:

@@ -23,6 +23,8 @@ QUANTILE = 0.7  # of the cells' importance, from which on an automatic region ta
 def check_region(domain: Models, region: Tensor | None, n: int = 1) -> Tensor | None:
     """Return masks (1 or n, S, S), bool, on the CPU; None stays None, for the whole picture.
 
+    Raises a GCDError if a mask is of another size, holds anything between, or is empty or full.
+
     Parameters
     ----------
     domain : Models
@@ -30,11 +32,6 @@ def check_region(domain: Models, region: Tensor | None, n: int = 1) -> Tensor | 
         Where the picture may change; bool, or numbers of which 0 is outside and 1 inside.
     n : int
         How many images there are.
-
-    Raises
-    ------
-    GCDError
-        If a mask is of another size, holds anything between, or is empty or full.
     """
     if region is None:
         return None
@@ -119,6 +116,8 @@ def check_automatic(quantile: float, cells: int, side: int) -> None:
 def automatic_region(heat: Tensor, quantile: float = QUANTILE, cells: int = CELLS) -> Tensor:
     """Return the cells of a heat map that matter most, as a mask (H, W), bool.
 
+    Raises a GCDError if `quantile` or `cells` is out of range.
+
     Parameters
     ----------
     heat : Tensor (H, W)
@@ -129,11 +128,6 @@ def automatic_region(heat: Tensor, quantile: float = QUANTILE, cells: int = CELL
         least one cell is marked, and one is left.
     cells : int
         Cells a side, 2 up to the picture's.
-
-    Raises
-    ------
-    GCDError
-        If `quantile` or `cells` is out of range.
     """
     height, width = heat.shape
     check_automatic(quantile, cells, min(height, width))
@@ -158,10 +152,7 @@ class FreeFormRegion:
     def mask(self, side: int, number: int = 0) -> Tensor:
         """Return the mask (side, side), bool, of one picture of many.
 
-        Raises
-        ------
-        GCDError
-            If the share is none of a part.
+        Raises a GCDError if the share is none of a part.
         """
         if not 0.005 <= self.share <= 0.9:
             raise GCDError(f"A free-form region is 0.005 to 0.9 of a picture, not {self.share}.")

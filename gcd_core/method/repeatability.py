@@ -56,8 +56,9 @@ def measure_repeatability(
 
     With c the cosine between them, searches of all samples are expected at 2c / (1 + c): each
     half's g is the true one and an error whose square halves when the samples double (Spearman and
-    Brown, 1910). Against searches with other seeds on the bundled domains: 0.99 expected where
-    0.99 was found (chest-xray), 0.94 where 0.96 was (blood-cells, 1,024 samples).
+    Brown, 1910). Against searches with other seeds on the bundled domains: 0.99 expected where 0.99
+    was found (chest-xray), 0.94 where 0.96 was (blood-cells, 1,024 samples). Raises Cancelled if
+    `cancel` is set.
 
     Parameters
     ----------
@@ -73,11 +74,6 @@ def measure_repeatability(
     Repeatability or None
         None of fewer than 36 samples. A half from which no direction can be learned agrees in
         nothing.
-
-    Raises
-    ------
-    Cancelled
-        If `cancel` is set.
     """
     if len(samples) < MIN_SAMPLES:
         return None
@@ -93,10 +89,7 @@ def measure_repeatability(
 def with_repeatability(found: Found, lam: float, cancel: Cancel | None = None) -> DirectionSet:
     """Return what a search found, with its repeatability among the figures.
 
-    Raises
-    ------
-    Cancelled
-        If `cancel` is set; the error carries the search's samples, for `resume`.
+    Raises Cancelled if `cancel` is set; the error carries the search's samples, for `resume`.
     """
     try:
         measured = measure_repeatability(found.samples, lam, cancel)

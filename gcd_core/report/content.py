@@ -118,7 +118,6 @@ class Report:
 
         Parameters
         ----------
-        domain : Domain
         directions : DirectionSet or None
             Those that the image can be moved along; None where it was changed without any.
         path : Path

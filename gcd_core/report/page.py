@@ -58,7 +58,6 @@ def write_report(target: str | Path | BinaryIO, report: Report, file_format: str
     ----------
     target : str, Path or binary file
         A path appears whole or not at all.
-    report : Report
     file_format : {"pdf", "png"}
         A PDF's text and curves are vectors, its text can be searched; a PNG has 200 dpi.
 

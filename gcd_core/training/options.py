@@ -10,7 +10,6 @@ def add_data(parser: argparse.ArgumentParser, columns: str, written: str) -> Non
 
     Parameters
     ----------
-    parser : argparse.ArgumentParser
     columns : str
         Of the table of labels.
     written : str

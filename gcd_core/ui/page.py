@@ -79,7 +79,6 @@ class ExplorerPage(PatchedBlocks):
 
     Parameters
     ----------
-    domain : Domain
     beside : Visitors, optional
         Those of another domain in this process.
     menu : str

@@ -52,7 +52,6 @@ class Paths(Job):
     find : callable, optional
         Returns the path of a name that is kept on disk, or None. Call `take_found` then; nothing is
         decoded before.
-    kept : bool
     size : int
         Bytes that all pictures together take.
     owner : hashable, optional

@@ -356,7 +356,6 @@ class Search(Job):
         The image's.
     label : str
         The one to explain.
-    settings : Settings
     samples : Samples or None
         At first those of an earlier search, to go on from; after a search that found nothing, those
         that it asked about.

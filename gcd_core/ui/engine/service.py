@@ -45,13 +45,11 @@ class ServerContext:
 
     Parameters
     ----------
-    limits : Environment, optional
     stored : DiskCache, optional
         Keeps the decoded examples on disk; by default they are not kept.
 
     Attributes
     ----------
-    limits : Environment
     compute : Compute
         Runs the networks.
     searches : JobQueue
@@ -109,7 +107,6 @@ class ModelService:
 
     Parameters
     ----------
-    domain : Domain
     context : ServerContext
         The same for all domains of the server.
 
@@ -288,7 +285,7 @@ class ModelService:
     def play(self, opened: Opened, direction: Direction, label: str, cancel: Cancel) -> DecodedPath:
         """Decode a path in the background, and draw what the browser plays of it.
 
-        Raises a Cancelled if `cancel` is set meanwhile.
+        Raises Cancelled if `cancel` is set meanwhile.
         """
         task = opened, direction, label
         path = self.in_batches(Urgency.PATH, self.walk, *task, cancel=cancel)

@@ -67,10 +67,8 @@ class Runner:
 
         Parameters
         ----------
-        urgency : Urgency
         function : callable
             Takes a list of items and returns a result for each, in their order.
-        item : object
         """
         return function([item])[0]
 
@@ -87,7 +85,6 @@ class Runner:
 
         Parameters
         ----------
-        urgency : Urgency
         function : callable
             Takes the arguments and options.
         cancel : Cancel

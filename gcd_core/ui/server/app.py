@@ -60,7 +60,6 @@ class Site:
     ----------
     first : Domain
         At the root. Where it is the only one, its page has no menu.
-    others : sequence of Entry
     load : callable
         Opens another domain by its `source`.
     stored : DiskCache, optional
@@ -208,7 +207,6 @@ class DomainRouter:
     ----------
     app : ASGI application
         The root's.
-    site : Site
     """
 
     def __init__(self, app: ASGIApp, site: Site) -> None:

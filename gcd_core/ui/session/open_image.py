@@ -22,8 +22,6 @@ class OpenImage:
 
     Parameters
     ----------
-    service : ModelService
-    opened : Opened
     label : str
         The label that is explained.
     directions : DirectionSet
@@ -44,9 +42,6 @@ class OpenImage:
         The directions that have a slider.
     paths : Paths
         The decoded paths along them.
-    sliders : SliderState
-    maps : HeatMaps
-    regions : Regions
     compared : dict
         The last answer of Compare, in numbers; empty before the first.
     """

@@ -38,8 +38,6 @@ class SliderState:
 
     Parameters
     ----------
-    service : ModelService
-    opened : Opened
     directions : DirectionSet
         Without names where the label has no directions; then nothing can be moved.
     paths : Paths
@@ -160,7 +158,6 @@ class SliderState:
 
         Parameters
         ----------
-        name : str
         margin : float or None
             How far the probability must lie beyond the threshold, from 0 to 0.5. The nearest such
             picture is found by bisection. None goes to the most convincing picture of the path.

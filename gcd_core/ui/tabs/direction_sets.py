@@ -35,7 +35,6 @@ class SetsPanel(Tab):
 
     Parameters
     ----------
-    visitors : Visitors
     explore : ExploreTab
         Where a set is opened.
     """

@@ -41,7 +41,6 @@ class Tab:
 
         Parameters
         ----------
-        request : gradio.Request
         *display
             Overlay, opacity and view, where the event sent them: the session keeps them.
         """
@@ -68,13 +67,11 @@ def connect(
 
     Parameters
     ----------
-    event : callable
     handler : callable
         Its errors become messages.
     inputs, outputs : components
         What the handler is given the values of, and what it answers with. The answer of the page's
         API lists the outputs in this order.
-    api_name : str, optional
     public : bool, optional
         Whether the API shows the event; by default where it has a name.
     newest_only : bool
@@ -138,7 +135,6 @@ def html(label: str, value: str | None = None, **settings: Any) -> gr.HTML:
     ----------
     label : str
         Its name in the API's answers.
-    value : str, optional
     **settings
         Of `gradio.HTML`.
     """

@@ -277,7 +277,6 @@ def matrix(names: Sequence[str], values: Sequence[Sequence[float | None]], digit
 
     Parameters
     ----------
-    names : sequence of str
     values : sequence of sequence of (float or None)
         One row for each name. None leaves a cell empty.
     digits : int

@@ -101,7 +101,6 @@ def save_comparison(folder: FilePath, image: OpenImage, file_format: str) -> Fil
     ----------
     folder : pathlib.Path
         The session's: it is deleted when the visitor leaves.
-    image : OpenImage
     file_format : {"csv", "json", "zip"}
         "csv" has a row for each direction, "json" all numbers. "zip" has both and every picture;
         the text in each changed picture's file says that it is synthetic.

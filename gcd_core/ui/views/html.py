@@ -116,7 +116,6 @@ def pictures(session: Session, panel: MapPanel | None = None) -> str:
 
     Parameters
     ----------
-    session : Session
     panel : MapPanel, optional
         The map, if it is drawn already.
     """
