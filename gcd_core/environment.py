@@ -35,44 +35,6 @@ class Environment(BaseSettings):
     A variable that is not set, or empty, has its default. A keyword argument goes before a
     variable.
 
-    Attributes
-    ----------
-    cache : pathlib.Path or None
-        Folder of what is kept on disk between runs.
-    max_side : int
-        Pixels of the longest side that is kept of a picture.
-    trust_code : bool
-        Whether a domain from the hub may run code, and send images elsewhere.
-    ray_address : str or None
-        Of the cluster that makes the page's searches.
-    ray_gpus : float
-        Of each of those searches.
-    domain : str or None
-        Which the page shows, where its command names none.
-    images : pathlib.Path or None
-        A folder or zip that Globality walks in the place of the domain's examples.
-    log, metrics : bool
-        Whether each event is logged, and whether `/metrics` answers.
-    auth : str or None
-        "NAME:PASSWORD" that every request must bring (HTTP Basic), but for `/health`.
-    frame_ancestors : str
-        Which sites may show the page in a frame, as `frame-ancestors` names them.
-    visitors : int
-        At a time. A further one takes the place of one who has been idle for two minutes, or is
-        asked to come again.
-    idle_minutes : int
-        After which a visitor's images and directions are dropped, though its tab is open.
-    searches : int
-        That run at a time.
-    searches_waiting : int
-        That wait for others to end; a further one is refused.
-    uploads : int
-        Files that a visitor may open within an hour.
-    upload_mb : int
-        Megabytes (2^20 bytes) of them.
-    uploads_kept_mb : int
-        Megabytes of files that were sent, and are not opened yet, of all visitors.
-
     Raises
     ------
     GCDError
@@ -81,23 +43,32 @@ class Environment(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
-    cache: Path | None = None
-    max_side: Side = 1024
+    cache: Path | None = None  # folder of what is kept on disk between runs
+    max_side: Side = 1024  # pixels of the longest side that is kept of a picture
+    # Whether a domain from the hub may run code, and send images elsewhere.
     trust_code: Switch = False
-    ray_address: str | None = None
-    ray_gpus: Gpus = 0.0
-    domain: str | None = None
+    ray_address: str | None = None  # of the cluster that makes the page's searches
+    ray_gpus: Gpus = 0.0  # of each of those searches
+    domain: str | None = None  # which the page shows, where its command names none
+    # A folder or zip that Globality walks in the place of the domain's examples.
     images: Path | None = None
+    # Whether each event is logged, and whether `/metrics` answers.
     log: Switch = False
     metrics: Switch = False
+    # "NAME:PASSWORD" that every request must bring (HTTP Basic), but for `/health`.
     auth: Password = None
+    # Which sites may show the page in a frame, as `frame-ancestors` names them.
     frame_ancestors: Sites = FRAMES
+    # At a time. A further one takes the place of one who has been idle for two minutes, or is asked
+    # to come again.
     visitors: Count = 64
+    # After which a visitor's images and directions are dropped, though its tab is open.
     idle_minutes: Count = 60
-    searches: Count = 1
-    searches_waiting: Count0 = 16
-    uploads: Count = 240
-    upload_mb: Count = 1024
+    searches: Count = 1  # that run at a time
+    searches_waiting: Count0 = 16  # that wait for others to end; a further one is refused
+    uploads: Count = 240  # files that a visitor may open within an hour
+    upload_mb: Count = 1024  # megabytes (2^20 bytes) of them
+    # Megabytes of files that were sent, and are not opened yet, of all visitors.
     uploads_kept_mb: Count = 2048
 
     def __init__(self, **given: Any) -> None:

@@ -14,7 +14,7 @@ from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
 from gcd_core.cli.options import add_common, check_readable, check_writable, write_json
 from gcd_core.cli.part_options import add_cluster, check_cluster, done_by, share_of
-from gcd_core.distributed.job import Part, Shared
+from gcd_core.distributed.job import Job, Part, Shared
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import judges as networks
@@ -128,7 +128,7 @@ def opened(args: argparse.Namespace) -> Domain:
 
 
 @dataclass(frozen=True)
-class TablesJob:
+class TablesJob(Job):
     """Tables, one in each part."""
 
     args: argparse.Namespace  # of `tables`
@@ -142,10 +142,6 @@ class TablesJob:
     def parts(self) -> int:
         """Tables."""
         return len(self.names)
-
-    def reader(self) -> Callable[[int], None]:
-        """Nothing is read for a table alone: all of them take all images."""
-        return lambda part: None
 
     def trials(self, domain: Domain) -> Trials:
         """Read the images and the directions, and open the networks of figures."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -23,43 +24,32 @@ Read = Callable[[int], Any]  # the part's number to what the worker needs of it
 Work = Callable[[int, Any], Part]
 
 
-class Job(Protocol):
+class Job(ABC):
     """Work in parts that are independent of each other.
 
     It is sent to other processes: it holds names and numbers, no network and no open file.
-
-    Attributes
-    ----------
-    kind : str
-        The command whose work it is.
-    parts : int
-        How many there are.
-    settings : dict
-        All that the rows hang on; JSON can hold it. A part of other settings is none of this job.
-    row : type
-        The dataclass of a row, made of str, bool, int, float, other such dataclasses, and lists and
-        dicts of those, each of which may be None.
     """
 
-    @property
-    def kind(self) -> str:
-        """The command."""
+    kind: str  # the command whose work it is
+    # The dataclass of a row, made of str, bool, int, float, other such dataclasses, and lists and
+    # dicts of those, each of which may be None.
+    row: type
 
     @property
-    def row(self) -> type:
-        """A row's dataclass."""
-
-    @property
+    @abstractmethod
     def parts(self) -> int:
         """How many parts there are."""
 
     @property
+    @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """All that the rows hang on."""
+        """All that the rows hang on, as JSON; a part of other settings is none of this job."""
 
     def reader(self) -> Read:
-        """Return what reads a part's images; it needs no network."""
+        """Return what reads a part's images; it needs no network. By default nothing is read."""
+        return lambda part: None
 
+    @abstractmethod
     def worker(self, shared: Shared | None = None, domain: Any = None) -> Work:
         """Load what the work needs, once, and return what does a part.
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.classifiers.base import BlackBox, NoAnswer
-from gcd_core.distributed.job import Part, Shared
+from gcd_core.distributed.job import Job, Part, Shared
 from gcd_core.domains.file import OF_A_RUN, read_toml, search_problems
 from gcd_core.domains.opening import Domain, load_domain, open_classifier
 from gcd_core.errors import GCDError
@@ -130,7 +130,7 @@ def _classifiers(file: str, tables: list[Any]) -> dict[str, dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class FindManyJob:
+class FindManyJob(Job):
     """The searches of a plan, each a part: by classifier, then label, then source."""
 
     plan: SearchPlan
@@ -175,10 +175,6 @@ class FindManyJob:
             "parts": self.parts,
             "searches": hashlib.sha256(listed).hexdigest()[:16],
         }
-
-    def reader(self) -> Callable[[int], None]:
-        """Nothing is read beforehand: a search takes one image, and a minute."""
-        return lambda part: None
 
     def worker(
         self, shared: Shared | None = None, domain: Domain | None = None

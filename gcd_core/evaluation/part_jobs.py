@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
 from gcd_core.bridge.rcsb import Steering
-from gcd_core.distributed.job import Part, Shared
+from gcd_core.distributed.job import Job, Part, Shared
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.evaluation.bridge_outcomes import NAME, BridgeOnBatches
 from gcd_core.evaluation.outcomes import (
@@ -39,33 +39,17 @@ from gcd_core.method.directions import Direction
 SEEN = "seen.safetensors"  # a part's file of what its counterfactuals say of pairs of directions
 
 
-class Read:
-    """Images of a part.
+class Read(NamedTuple):
+    """Images of a part."""
 
-    Attributes
-    ----------
-    files : list of str
-        Names of those that could be read.
-    images : list of Tensor (1, C, S, S) or Picture
-        In [0, 1].
-    skipped : dict of str to str
-        What could not be read, and why.
-    seconds : float
-        What reading took.
-    """
-
-    def __init__(
-        self,
-        files: list[str],
-        images: list[Tensor | Picture],
-        skipped: dict[str, str],
-        seconds: float,
-    ) -> None:
-        self.files, self.images, self.skipped, self.seconds = files, images, skipped, seconds
+    files: list[str]  # names of those that could be read
+    images: list[Tensor | Picture]  # (1, C, S, S) each, in [0, 1]
+    skipped: dict[str, str]  # what could not be read, and why
+    seconds: float  # what reading took
 
 
 @dataclass(frozen=True)
-class EvaluateJob:
+class EvaluateJob(Job):
     """Directions, or a bridge, on many images, a batch in each part.
 
     A batch is made of so many names in their order; what of it cannot be read is left out. So no
@@ -228,7 +212,7 @@ class VerdictRow:
 
 
 @dataclass(frozen=True)
-class SanityJob:
+class SanityJob(Job):
     """The checks of a domain, one in each part."""
 
     # As of `EvaluateJob`.
@@ -265,10 +249,6 @@ class SanityJob:
             "checks": self.checks,
             "parts": self.parts,
         }
-
-    def reader(self) -> Callable[[int], None]:
-        """Read nothing: every check needs all images."""
-        return lambda part: None
 
     def worker(
         self, shared: Shared | None = None, domain: Domain | None = None

@@ -89,13 +89,6 @@ class ExplorerPage(PatchedBlocks):
         Which Globality walks in the place of the examples.
     limits : Environment, optional
         Of all domains' visitors together; with `beside`, that one's hold.
-
-    Attributes
-    ----------
-    visitors : Visitors
-        Their sessions; whoever closes the page closes them too.
-    service : ModelService
-        The models behind them.
     """
 
     def __init__(
@@ -113,6 +106,7 @@ class ExplorerPage(PatchedBlocks):
             fill_width=True,
             delete_cache=(CACHE_SECONDS, CACHE_SECONDS),
         )
+        # Whoever closes the page closes the visitors' sessions too.
         self.visitors = Visitors(domain, beside, stored, limits)
         self.service = self.visitors.service
         # Where Gradio keeps files: else it would keep copies, which do not go with their visitor.

@@ -41,19 +41,6 @@ class Job:
     busy : str, optional
         The sentence that is told where the owner has too many such jobs.
 
-    Attributes
-    ----------
-    state : {"waiting", "running", "done", "cancelled", "failed"}
-    progress : Any
-        What was reported last.
-    result : Any
-        What the work returned; None before.
-    error : str
-        Why it failed, in a sentence; empty otherwise.
-    cancelled : threading.Event
-        Whether it is to end; long work looks at it.
-    ended : concurrent.futures.Future
-        Gives the result, or raises a GCDError with `error`, or Cancelled.
     """
 
     failure = "That failed unexpectedly: check what was given, and try again."
@@ -68,11 +55,13 @@ class Job:
     ) -> None:
         self.work, self.owner = work, owner
         self.failure, self.busy = failure or self.failure, busy or self.busy
-        self.state, self.error = "waiting", ""
-        self.progress: Any = None
-        self.result: Any = None
+        self.state = "waiting"  # then "running"; in the end "done", "cancelled" or "failed"
+        self.error = ""  # why it failed, in a sentence
+        self.progress: Any = None  # what was reported last
+        self.result: Any = None  # what the work returned
         self.queue: JobQueue | None = None
-        self.cancelled = threading.Event()
+        self.cancelled = threading.Event()  # long work looks at whether it is to end
+        # Gives the result, or raises a GCDError with `error`, or Cancelled.
         self.ended: Future[Any] = Future()
         self.ended.set_running_or_notify_cancel()  # one who waits cannot cancel it for the others
         self._news, self._changes = threading.Condition(), 0
@@ -346,42 +335,22 @@ class IteratorJob(Job):
 
 @dataclass(eq=False)  # two searches are never equal: their tensors are not to be compared
 class Search(Job):
-    """A search of one image for directions.
-
-    Attributes
-    ----------
-    image : Tensor (1, C, S, S) or Picture
-        What it starts from, in [0, 1].
-    name : str
-        The image's.
-    label : str
-        The one to explain.
-    samples : Samples or None
-        At first those of an earlier search, to go on from; after a search that found nothing, those
-        that it asked about.
-    progress : Progress or None
-        The newest.
-    sampled : int
-        How many perturbations the classifier was asked about.
-    newest : list of (Tensor (C, H, W), float)
-        The newest perturbed pictures and the label's probability of each, the newest first.
-    train_losses, validation_losses : list of float
-        The proxy's so far, by epoch.
-    result : DirectionSet or None
-        The directions that were found.
-    """
+    """A search of one image for directions; its result is a `DirectionSet`."""
 
     failure = "The search failed unexpectedly; try again."
     busy = "A search is running already: cancel it or wait for it to end."
 
-    image: Tensor | Picture
-    name: str
-    label: str
+    image: Tensor | Picture  # (1, C, H, W), in [0, 1]: what it starts from
+    name: str  # the image's
+    label: str  # the one to explain
     settings: Settings
+    # At first those of an earlier search, to go on from; after a search that found nothing, those
+    # that it asked about.
     samples: Samples | None = None
-    sampled: int = 0
+    sampled: int = 0  # how many perturbations the classifier was asked about
+    # The newest perturbed pictures (C, H, W) first, and the label's probability of each.
     newest: list[tuple[Tensor, float]] = field(default_factory=list)
-    train_losses: list[float] = field(default_factory=list)
+    train_losses: list[float] = field(default_factory=list)  # the proxy's so far, by epoch
     validation_losses: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -47,46 +47,25 @@ class ServerContext:
     ----------
     stored : DiskCache, optional
         Keeps the decoded examples on disk; by default they are not kept.
-
-    Attributes
-    ----------
-    compute : Compute
-        Runs the networks.
-    searches : JobQueue
-        Searches for directions.
-    paths : JobQueue
-        Paths of opened images, one at a time.
-    ahead : JobQueue
-        Pictures that a visitor may ask for next, one at a time, each visitor's in turn.
-    background : JobQueue
-        All other jobs, which need not wait for each other; one for each owner.
-    openings : JobQueue
-        Openings of other domains, one at a time.
-    example_paths : KeptPaths
-        The paths of all domains' examples.
-    last_asked : float
-        When a visitor last asked for something, on the monotonic clock.
-    folder : pathlib.Path or None
-        Holds the files that visitors download; None is the system's folder for temporary files.
-    reader : IsolatedReader
-        Reads the files that visitors upload.
-    elsewhere : RaySearches or None
-        The cluster that `GCD_RAY_ADDRESS` names. It makes the searches, but for those of a
-        classifier with a budget, which is counted in this process.
     """
 
     def __init__(self, limits: Environment | None = None, stored: DiskCache | None = None) -> None:
         self.limits, self.stored = limits or Environment(), stored
+        # The cluster that makes the searches, but for those of a classifier with a budget, which is
+        # counted in this process; None where `GCD_RAY_ADDRESS` names none.
         self.elsewhere = RaySearches.from_environment()
+        # Holds the files that visitors download; None is the system's folder for temporary files.
         self.folder: FilePath | None = None
-        self.last_asked = float("-inf")
-        self.reader = IsolatedReader()
-        self.compute = Compute()
+        self.last_asked = float("-inf")  # when a visitor asked for something, on a monotonic clock
+        self.reader = IsolatedReader()  # of the files that visitors upload
+        self.compute = Compute()  # runs the networks
         waiting = self.limits.searches_waiting
         self.searches = JobQueue("searches", self.limits.searches, waiting, each=1)
-        self.paths, self.ahead = JobQueue("paths", 1), JobQueue("ahead", 1)
-        self.background, self.openings = JobQueue("jobs", each=1), JobQueue("openings", 1)
-        self.example_paths = KeptPaths(EXAMPLE_PATH_BYTES_KEPT)
+        self.paths = JobQueue("paths", 1)  # of opened images
+        self.ahead = JobQueue("ahead", 1)  # pictures that a visitor may ask for next
+        self.background = JobQueue("jobs", each=1)  # all that need not wait for each other
+        self.openings = JobQueue("openings", 1)  # of other domains
+        self.example_paths = KeptPaths(EXAMPLE_PATH_BYTES_KEPT)  # of all domains
 
     @property
     def at_rest(self) -> bool:

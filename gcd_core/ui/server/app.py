@@ -68,15 +68,6 @@ class Site:
         Of the first domain, which its Globality walks in the place of the examples.
     settings : Environment, optional
         How the pages are guarded, and the limits of all visitors together.
-
-    Attributes
-    ----------
-    root : ExplorerPage
-        The first domain's.
-    places : list of DomainLink
-        Of all domains, the first one's first.
-    offers : dict of str to LazyResource
-        The other domains' pages, by their place's name.
     """
 
     def __init__(
@@ -89,6 +80,7 @@ class Site:
         settings: Environment | None = None,
     ) -> None:
         self._settings = settings or Environment()
+        # Of all domains, the first one's first.
         self.places = [DomainLink(first.title, first.description), *domain_links(others)]
         self.root = ExplorerPage(
             first, None, menu(self.places, self.places[0]), stored, images, self._settings
@@ -96,6 +88,7 @@ class Site:
         self._load, self._closed = load, False
         context = self.root.visitors.service.context
         self._background, self._openings = context.background, context.openings
+        # The other domains' pages, by their place's name.
         self.offers: dict[str, LazyResource[Mounted]] = {
             place.name: LazyResource(place.title, partial(self._open, entry, place), self._openings)
             for entry, place in zip(others, self.places[1:], strict=True)

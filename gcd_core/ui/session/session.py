@@ -34,46 +34,25 @@ __all__ = ["Search", "Session"]  # the tabs import both from here
 
 
 class Session:
-    """The state of one visitor. Nothing of it is shared, and all of it goes with the visitor.
+    """The state of one visitor. Nothing of it is shared, and all of it goes with the visitor."""
 
-    Attributes
-    ----------
-    label : str
-        The label to explain.
-    directions : DirectionSet
-        The set in use for this label; without names where there is none.
-    weak_directions : list of str
-        The directions that hardly move the classifier, as far as their proxy knows.
-    image : OpenImage or None
-        What is open.
-    sets : Sets
-        The sets of directions that the visitor found or loaded.
-    search : Search or None
-        The visitor's last search.
-    wall : BatchWalk or None
-        The visitor's last walk of many images.
-    display : Display
-        How the visitor looks at the pictures.
-    sent_pictures : SentPictures
-        The pictures that the visitor's page has.
-    laid_out : tuple of (list of str, list of str)
-        The directions that the page shows rows for, and which of these rows are folded away.
-    folder : pathlib.Path
-        Where files to download are written.
-    uploads : UploadTally
-        Counts the files that the visitor sent.
-    """
+    label: str  # the label to explain
+    directions: DirectionSet  # the set in use for it; without names where there is none
+    weak_directions: list[str]  # those that hardly move the classifier, as their proxy knows it
 
     def __init__(self, service: ModelService) -> None:
         self.service = service
-        self.sets = Sets()
-        self.image: OpenImage | None = None
-        self.search: Search | None = None
-        self.wall: BatchWalk | None = None
-        self.display, self.sent_pictures = Display(), SentPictures()
+        self.sets = Sets()  # of directions, which the visitor found or loaded
+        self.image: OpenImage | None = None  # what is open
+        self.search: Search | None = None  # the visitor's last search
+        self.wall: BatchWalk | None = None  # the visitor's last walk of many images
+        self.display = Display()  # how the visitor looks at the pictures
+        self.sent_pictures = SentPictures()  # what the visitor's page has
+        # The directions that the page shows rows for, and which of these rows are folded away.
         self.laid_out: tuple[list[str], list[str]] = (list(SLIDERS), [])
         self.last_used = time.monotonic()
-        self.uploads = UploadTally(service.context.limits)
+        self.uploads = UploadTally(service.context.limits)  # counts the files that were sent
+        # Holds the files to download.
         self.folder = FilePath(tempfile.mkdtemp(prefix="gcd-", dir=service.context.folder))
         self._tickets = itertools.count(1)
         self._newest = self._shown = 0  # tickets: of what was asked for, and of what is open

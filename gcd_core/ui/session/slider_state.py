@@ -42,17 +42,6 @@ class SliderState:
         Without names where the label has no directions; then nothing can be moved.
     paths : Paths
         The decoded paths of the image along these directions.
-
-    Attributes
-    ----------
-    names : list of str
-        The directions that have a slider.
-    alphas : dict of str to float
-        The position. A direction that is not named stands at 0.
-    moved : str
-        The direction that was moved last.
-    current : Frame
-        The newest picture. While a move is under way, it is the picture of the position before.
     """
 
     def __init__(
@@ -60,9 +49,10 @@ class SliderState:
     ) -> None:
         self.service, self.opened = service, opened
         self.directions, self.paths = directions, paths
-        self.names = shown_names(directions)
-        self.alphas: Alphas = {}
-        self.moved = self.names[0] if self.names else "g"
+        self.names = shown_names(directions)  # the directions that have a slider
+        self.alphas: Alphas = {}  # the position; a direction that is not named stands at 0
+        self.moved = self.names[0] if self.names else "g"  # what was moved last
+        # The newest picture; while a move is under way, that of the position before.
         self.current: Frame = opened.rest
         self._frames = KeptFrames(opened.rest)
         self._targets: dict[tuple[str, float], Path] = {}

@@ -75,16 +75,23 @@ def levels(axes: Axes) -> list[str]:
 
 def ticks(axes: Axes) -> list[str]:
     """Return the numbers of five alphas under the drawing."""
-    parts = []
-    anchors = {-1: "start", -0.5: "middle", 0: "middle", 0.5: "middle", 1: "end"}
-    for part, anchor in anchors.items():
-        alpha = part * axes.alpha_max
-        x, y = axes.at(alpha, 0)
-        parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{y + 16:.1f}" text-anchor="{anchor}">'
-            f"{wording.signed(alpha)}</text>"
-        )
-    return parts
+    parts = ((-1, "start"), (-0.5, "middle"), (0, "middle"), (0.5, "middle"), (1, "end"))
+    alphas = [(part * axes.alpha_max, anchor) for part, anchor in parts]
+    return [tick(*axes.at(a, 0), anchor, wording.signed(a)) for a, anchor in alphas]
+
+
+def tick(x: float, y: float, anchor: str, text: str) -> str:
+    """Return a number under a place (x, y) of the drawing."""
+    place = f'x="{x:.1f}" y="{y + 16:.1f}" text-anchor="{anchor}"'
+    return f'<text class="tick" {place}>{text}</text>'
+
+
+def plot(axes: Axes, parts: Sequence[str], about: str, more: str = "") -> str:
+    """Return a drawing of these parts, with a text for those who do not see it."""
+    return (
+        f'<svg class="gcd-plot" viewBox="0 0 {axes.width} {axes.height}"{more} role="img" '
+        f'aria-label="{about}">{"".join(parts)}</svg>'
+    )
 
 
 def fan(curves: Sequence[Points], spread: CurveQuantiles, alpha_max: float) -> str:
@@ -107,11 +114,7 @@ def fan(curves: Sequence[Points], spread: CurveQuantiles, alpha_max: float) -> s
 
     parts = levels(axes)
     for part, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        x, y = place(part * alpha_max, 0)
-        parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{y + 16:.1f}" text-anchor="{anchor}">'
-            f"{part * alpha_max:.2f}</text>"
-        )
+        parts.append(tick(*place(part * alpha_max, 0), anchor, f"{part * alpha_max:.2f}"))
     parts += [polyline([place(*point) for point in curve], "single") for curve in curves]
     low, median, high = (
         [place(a, p) for a, p in zip(spread.alphas.tolist(), row, strict=True)]
@@ -119,11 +122,7 @@ def fan(curves: Sequence[Points], spread: CurveQuantiles, alpha_max: float) -> s
     )
     band = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*low, *reversed(high)])
     parts += [f'<polygon class="band" points="{band}"/>', polyline(median, "measured")]
-    return (
-        f'<svg class="gcd-plot" viewBox="0 0 {axes.width} {axes.height}" role="img" '
-        f'aria-label="{len(curves)} probability curves with median and quartiles">'
-        f"{''.join(parts)}</svg>"
-    )
+    return plot(axes, parts, f"{len(curves)} probability curves with median and quartiles")
 
 
 def rates(rows: Sequence[tuple[str, int, int]]) -> str:
@@ -183,11 +182,7 @@ def curve(
             f'data-left="{axes.left / axes.width}" data-right="{axes.right / axes.width}" '
             f'data-top="{axes.top / axes.height}" data-bottom="{axes.bottom / axes.height}"'
         )
-    return (
-        f'<svg class="gcd-plot" viewBox="0 0 {axes.width} {axes.height}"{drag} role="img" '
-        f'aria-label="Probability along the direction, from {low} to {high}">'
-        f"{''.join(parts)}</svg>"
-    )
+    return plot(axes, parts, f"Probability along the direction, from {low} to {high}", drag)
 
 
 def bars(
