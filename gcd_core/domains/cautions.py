@@ -1,4 +1,4 @@
-"""What a reader must know of a label before its counterfactual means anything."""
+"""Warnings about a label that a reader needs before trusting its counterfactual."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cautions(
     before: Mapping[str, float],
     after: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """Sentences about a label of an image: its condition, and how good the classifier is at it.
+    """Return warnings: the label's condition does not hold, or the classifier is weak at it.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def cautions(
 
 
 def unreproduced(before: float, again: float) -> str:
-    """What must be known where encoding and decoding alone moves the classifier; else nothing.
+    """Return a warning if encoding and decoding alone moves the classifier; else "".
 
     Of 48 radiographs none moves the bundled classifier by 2 log-odds; a marker in the corner, which
     the generator draws weaker, moves one that learned it by more on 94 % of the images.
@@ -77,7 +77,7 @@ def unreproduced(before: float, again: float) -> str:
 
 
 def _log_odds(probability: float) -> float:
-    """The log-odds of a probability, as far as they can be told from it."""
+    """Return the log-odds of a probability, within plus and minus `MAX_LOG_ODDS`."""
     if not 0 < probability < 1:
         return math.copysign(MAX_LOG_ODDS, probability - 0.5)
     odds = math.log(probability / (1 - probability))

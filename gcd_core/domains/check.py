@@ -1,4 +1,4 @@
-"""A domain checked before use: every problem at once, instead of one with each attempt."""
+"""Checks a domain before use, and lists all of its problems at once."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a check found."""
+    """What a check of a domain found."""
 
     # A sentence each; none means that the domain can be used.
     problems: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Inspection:
     summary: list[str] = field(default_factory=list)  # what the domain is, in short lines
 
     def attempt(self, what: str, step: Callable[[], T]) -> T | None:
-        """Return what `step` returns; a GCDError becomes one problem more, and None."""
+        """Return what `step` returns; if it raises a GCDError, note the problem and return None."""
         try:
             return step()
         except GCDError as error:
@@ -75,7 +75,7 @@ def check_domain(path: str | Path, device: str = "cpu") -> list[str]:
 
 
 def inspect_domain(path: str | Path, device: str = "cpu", download: bool = False) -> Inspection:
-    """Check a domain as `check_domain` does, and tell what it is.
+    """Check a domain as `check_domain` does, and describe it.
 
     Parameters
     ----------

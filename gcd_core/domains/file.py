@@ -1,4 +1,4 @@
-"""domain.toml: what it may hold, what is wrong with it, and which files it needs."""
+"""Reads domain.toml, finds what is wrong with it, and lists the files that it names."""
 
 import math
 import os
@@ -80,7 +80,7 @@ OF_A_RUN = {"seed", "batch_size", "settle"}  # settings that a search is given, 
 
 
 def _search_keys() -> tuple[Keys, Keys]:
-    """The keys of `[search]`: the fields of `Settings`, required where they have no default."""
+    """Return the keys of `[search]`: the fields of `Settings`; those without a default first."""
     required: Keys = {}
     optional: Keys = {}
     hints = get_type_hints(Settings)
@@ -97,7 +97,7 @@ SEARCH = _search_keys()
 
 @dataclass(frozen=True)
 class Label:
-    """One label to explain (a `[labels.NAME]` table): what to call it and its two answers.
+    """A label to explain, with its names (a `[labels.NAME]` table).
 
     `given` names the label that must hold for this one to mean anything; `auroc` is the
     classifier's on its test images, 0.5 to 1, where that is known.
@@ -176,7 +176,7 @@ def find_problems(
 
 
 def check_trust(table: Mapping[str, Any]) -> None:
-    """Refuse another's domain whose classifiers run code, send images away or read other files.
+    """Refuse a domain of the hub whose classifiers run code, send images away or read other files.
 
     An operator who has read that domain sets `GCD_TRUST_CODE=1` in the environment.
     """
@@ -188,7 +188,7 @@ def check_trust(table: Mapping[str, Any]) -> None:
 
 
 def sources_of(section: Mapping[str, Any]) -> dict[str, Source]:
-    """The files that a section gives as a table (`{ file = ..., ... }`), by key.
+    """Return the files that a section gives as a table (`{ file = ..., ... }`), by key.
 
     Other tables, such as a classifier's `options`, are left alone.
     """
@@ -201,13 +201,13 @@ def sources_of(section: Mapping[str, Any]) -> dict[str, Source]:
 
 
 def steering_of(section: Mapping[str, Any]) -> dict[str, Any]:
-    """What a `[bridge]` table says of the steering, as far as it is of the right kind."""
+    """Return the steering's settings of a `[bridge]` table; values of a wrong kind are left out."""
     values = {key: _of_kind(section, key, kind) for key, kind in STEERING.items()}
     return {key: value for key, value in values.items() if value is not None}
 
 
 def files_of(table: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """Those of a folder's files that belong to the domain.
+    """Return those of a folder's files that belong to the domain.
 
     They are domain.toml, README.md, the pictures of the examples, and whatever a value in
     domain.toml names: a file, all of a folder, an index of shards with the shards, or the module
@@ -237,14 +237,14 @@ def files_of(table: Mapping[str, Any], names: Iterable[str]) -> list[str]:
 
 
 def example_files(folder: Path, table: Mapping[str, Any]) -> tuple[Path, ...]:
-    """The domain's example images, by name."""
+    """Return the files of the domain's example images, sorted by name."""
     examples = table.get("examples", EXAMPLES)
     examples = inside(folder, examples if isinstance(examples, str) else EXAMPLES)
     return tuple(sorted(path for path in examples.glob("*.png") if path.is_file()))
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in a table."""
+    """Yield every text in a table and in its inner tables."""
     if isinstance(value, str) and value:
         yield value
     elif isinstance(value, (dict, list)):
@@ -369,7 +369,7 @@ def _label_problems(folder: Path, section: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _condition_problems(name: str, section: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the label that another is given: it is unknown, or leads back."""
+    """Name a condition (`given`) of a label that is unknown, or depends on the label itself."""
     seen, given = [name], section[name].get("given")
     while isinstance(given, str):
         if not isinstance(section.get(given), dict):
@@ -417,13 +417,13 @@ def _key_problems(
 
 
 def _of_kind(section: Mapping[str, Any], key: str, kind: Kind) -> Any:
-    """The value of a key; None where it is missing or of another kind, which is told elsewhere."""
+    """Return the value of a key; None where it is missing or of another kind."""
     value = section.get(key)
     return value if _is(value, kind) else None
 
 
 def _is(value: Any, kind: Kind) -> bool:
-    """Whether the value is of a kind, where whole numbers are numbers, but true is not 1."""
+    """Whether a value is of a kind. A whole number is a number too; true and false are none."""
     if isinstance(value, bool):
         return kind is bool
     if kind is float and isinstance(value, int):

@@ -1,4 +1,4 @@
-"""Where a domain's folder lies: bundled, anywhere on this machine, or on the hub."""
+"""Finds the folder of a domain: a bundled one, one on this machine, or one on the hub."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ BUNDLED = bundled("checkpoints")
 
 
 def bundled_domains() -> list[str]:
-    """Names of the domains that come with this project; first those whose weights do too."""
+    """Return the names of the bundled domains; those whose weights are bundled too come first."""
 
     def order(folder: Path) -> tuple[bool, str]:
         sections = [s for s in read_domain_file(folder).values() if isinstance(s, dict)]
@@ -70,18 +70,18 @@ def list_domain(source: str) -> Entry:
 
 
 def _text(table: dict[str, Any], key: str) -> str:
-    """A text in domain.toml; an empty one where it is missing, which opening the domain names."""
+    """Return a text of domain.toml, "" where it is missing; opening the domain names that."""
     value = table.get(key)
     return value if isinstance(value, str) else ""
 
 
 def no_domain_at(hub_path: HubPath) -> GCDError:
-    """What is wrong with a place on the hub that has no domain.toml."""
+    """Return the error for a place on the hub that has no domain.toml."""
     return GCDError(f"{hub_path} holds no {DOMAIN_FILE}, so it is no domain.")
 
 
 def find_domain(name: str | Path) -> tuple[Path, bool]:
-    """Find a domain's folder, fetched into the hub's cache if it is there, and say if it was.
+    """Return a domain's folder, and whether it comes from the hub. It is fetched from there first.
 
     Raises a GCDError if there is none.
     """
@@ -97,7 +97,7 @@ def find_domain(name: str | Path) -> tuple[Path, bool]:
 
 
 def fetch_domain(hub_path: HubPath) -> Path:
-    """Bring a domain's folder into the hub's cache: what its domain.toml names, nothing else.
+    """Fetch the files that a domain on the hub names, and return their folder in the cache.
 
     Raises a GCDError if there is no domain.toml there, or a file cannot be fetched.
 

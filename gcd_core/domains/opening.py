@@ -42,7 +42,7 @@ from gcd_core.perceptual import LPIPS
 
 
 class Check(NamedTuple):
-    """One check of whether explanations can be trusted: did it pass, and what that means."""
+    """A check of whether explanations can be trusted, whether it passed, and what that means."""
 
     name: str
     passed: bool
@@ -139,7 +139,7 @@ class Domain:
         return load_image(source, size, channels, self.fit)
 
     def load_picture(self, source: ImageSource, max_side: int | None = None) -> Picture:
-        """Read an image with all its pixels; wherever an image is taken this may be given.
+        """Read an image with all its pixels. Every function that takes an image takes it too.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Directions and domains shared on the Hugging Face hub, and brought from there."""
+"""Shares directions and domains on the Hugging Face hub, and fetches them from there."""
 
 import re
 import shutil
@@ -79,11 +79,11 @@ def pull(hub_path: HubPath, out: Path) -> None:
 
 
 def _own_files(folder: Path) -> list[str]:
-    """The names of those files in a domain's folder that belong to the domain."""
+    """Return the names of the files in a folder that belong to the domain."""
     present = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
     return files_of(read_domain_file(folder), present)
 
 
 def _literal(name: str) -> str:
-    """A pattern that matches this name alone."""
+    """Return a glob pattern that matches this name only."""
     return re.sub(r"([*?[])", r"[\1]", name)

@@ -1,4 +1,4 @@
-"""Where a file that domain.toml names comes from: the domain's folder, the hub, or your hands."""
+"""Files that domain.toml names: in the domain's folder, on the hub, or to be fetched by hand."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -48,7 +48,7 @@ class Source:
         return cls(tuple(names), **{k: v for k, v in value.items() if k != "file"})
 
     def find(self, folder: Path) -> Path | None:
-        """The file in the domain's folder, if it lies there."""
+        """Return the file in the domain's folder; None where it is not there."""
         for name in self.files:
             path = inside(folder, name)
             if path.is_file():
@@ -56,7 +56,7 @@ class Source:
         return None
 
     def problems(self, folder: Path) -> Iterator[str]:
-        """Return why the file cannot be opened; a file to download is no problem."""
+        """Name why the file cannot be opened. That it must be downloaded is no problem."""
         try:
             found = self.find(folder)
         except GCDError as error:
@@ -72,7 +72,7 @@ class Source:
                 yield f"{folder / self.files[0]}, which domain.toml names, does not exist."
 
     def waits(self, folder: Path) -> bool:
-        """Whether the file is still to be downloaded, as far as is known without asking the hub."""
+        """Whether the file must still be downloaded. The hub is not asked."""
         if self.repo is None or self.find(folder) is not None:
             return False
         return not any(
@@ -81,7 +81,7 @@ class Source:
         )
 
     def open(self, folder: Path) -> Path:
-        """The file, downloaded if it must be, and compared with `sha256` if there is one.
+        """Return the file, downloaded where needed, and compared with `sha256` if that is given.
 
         Raises a GCDError if it is not to be had, or is another file than `sha256` says.
         """
@@ -96,7 +96,7 @@ class Source:
         return path
 
     def _fetched(self, folder: Path) -> Path:
-        """The file from the hub, under the first of its names that there is."""
+        """Fetch the file from the hub, by the first of its names that the repository has."""
         assert self.repo is not None, "what lies nowhere is one of the problems"
         try:
             for name in self.files[:-1]:
@@ -115,7 +115,7 @@ class Source:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The path of a file that a domain names; a GCDError if that is outside the domain's folder."""
+    """Return the path of a file that a domain names; refuse one outside the domain's folder."""
     plain = os.path.normpath(name)
     if os.path.isabs(name) or plain.split(os.sep)[0] == os.pardir:
         raise GCDError(f"domain.toml names {name!r}, which is outside its folder.")

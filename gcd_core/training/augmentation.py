@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def augment_gently(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Move images as another breath or posture would, for networks that draw them again.
+    """Move images a little, for networks that reconstruct them.
 
     Per image, at random: rotation by up to 5 degrees, shift by up to 4 %, scale by up to 6 %, and
     a little contrast.
@@ -31,7 +31,7 @@ def augment_gently(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def augment_strongly(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Disturb images as other machines, other patients' positions and generators do.
+    """Disturb images strongly, so that a classifier does not depend on machine or position.
 
     Per image, at random: rotation (10 degrees), shift and scale (8 %); gamma, contrast,
     brightness; blur; fine and coarse noise. No mirroring: the heart is on the left.

@@ -78,7 +78,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 class BridgeTraining(Training):
-    """The squared error of (x_t - x_0) / sigma_t over what masks hide (I2SB, Eq. 12).
+    """Trains on the squared error of (x_t - x_0) / sigma_t inside the masks (I2SB, Eq. 12).
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class BridgeTraining(Training):
         self.perceptual = LPIPS(device=self.device)
 
     def losses(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Of a batch of pictures between x_0 and noise; half of them moved copies."""
+        """Return the loss of a batch at random times. Half of the pictures are moved copies."""
         args, source = self.args, torch.Generator().manual_seed(self.args.seed + step)
         chosen = torch.randint(len(self.images), (args.batch,), generator=source)
         x_0 = self.images[chosen].to(self.device).float() / 255
@@ -132,7 +132,7 @@ class BridgeTraining(Training):
         return [loss], {"loss": loss.detach()}
 
     def row(self, step: int, means: dict[str, float]) -> dict[str, float]:
-        """The loss over batches, and held-out pictures filled in."""
+        """Return the mean loss, and how well held-out pictures are filled in."""
         bridge = Bridge(self.ema.module, self.schedule)
         held = spread(self.held_out, WATCHED)
         figures = measure_inpainting(bridge, held, self.perceptual, WATCHED_STEPS)
@@ -140,7 +140,7 @@ class BridgeTraining(Training):
 
     @torch.inference_mode()
     def export(self, minutes: float) -> None:
-        """Write the bridge; draw held-out pictures, what is hidden of them, and what is made."""
+        """Write the bridge; draw held-out pictures, masked and as the bridge fills them."""
         save_bridge(self.ema.module, self.schedule, self.args.out)
         bridge = Bridge(self.ema.module, self.schedule)
         x = spread(self.held_out, 12).to(self.device).float() / 255

@@ -9,7 +9,7 @@ BINS = 15
 
 @torch.no_grad()
 def fold_platt_scaling(last: nn.Linear, logits: Tensor, targets: Tensor) -> None:
-    """Fold into a network's last layer the scale and bias per label that calibrate it best.
+    """Calibrate a network: fold a scale and a bias for each label into its last layer.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def fold_platt_scaling(last: nn.Linear, logits: Tensor, targets: Tensor) -> None
 
 
 def platt(logits: Tensor, targets: Tensor) -> tuple[float, float]:
-    """Scale and bias of the logits (N,) that minimise the cross-entropy against targets (N,).
+    """Return the scale and bias of logits (N,) with the lowest cross-entropy to targets (N,).
 
     Platt scaling (Platt, 1999), found by Newton's method. The targets are softened as he does, by
     one observation of each class, so that separable logits have a finite solution.
@@ -51,7 +51,7 @@ def platt(logits: Tensor, targets: Tensor) -> tuple[float, float]:
 
 
 def reliability(probabilities: Tensor, targets: Tensor, bins: int = BINS) -> Tensor:
-    """Mean probability, share of positives and count of each bin of [0, 1]: (bins, 3)."""
+    """Return (bins, 3): mean probability, share of positives and count in each bin of [0, 1]."""
     bin_of = (probabilities * bins).long().clamp(0, bins - 1)
     rows = torch.zeros(bins, 3, dtype=torch.float64)
     rows[:, 0].index_add_(0, bin_of, probabilities.double())

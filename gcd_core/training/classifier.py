@@ -78,7 +78,7 @@ class LabelTask:
 
 
 def targets_of(table: dict[str, list[str]], tasks: list[LabelTask]) -> Tensor:
-    """1, 0 or NaN (does not count) for each row and task: (N, L), float32.
+    """Return targets (N, L), float32, for each row and task: 1, 0, or NaN where it does not count.
 
     Raises a GCDError if the table has no column `label`, or a task lacks positives or negatives.
     """
@@ -98,7 +98,7 @@ def targets_of(table: dict[str, list[str]], tasks: list[LabelTask]) -> Tensor:
 
 
 def class_weights(targets: Tensor) -> Tensor:
-    """Weights (2, L) of negatives and positives that let both sides of a task count the same."""
+    """Return weights (2, L) of negatives and positives, so that both count the same in a task."""
     positives = (targets == 1).sum(0).float()
     negatives = (targets == 0).sum(0).float()
     counted = positives + negatives
@@ -163,7 +163,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 class ClassifierTraining(Training):
-    """Balanced cross-entropy of disturbed images; the best average over held-out images is kept.
+    """Trains on balanced cross-entropy of disturbed images, and keeps the best averaged weights.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ class ClassifierTraining(Training):
         self.best_state = self.ema.module.state_dict()
 
     def losses(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """The loss over the step's batch of its epoch, each image disturbed anew."""
+        """Return the loss of the step's batch. Each image is disturbed anew."""
         seed, size = self.args.seed * 1_000_003, self.args.batch
         epoch, place = divmod(step, self.steps_per_epoch)
         shuffle = torch.Generator().manual_seed(seed + epoch)
@@ -220,7 +220,7 @@ class ClassifierTraining(Training):
         return [loss], {"train_loss": loss}
 
     def row(self, step: int, means: dict[str, float]) -> dict[str, float]:
-        """The losses, and each task's held-out AUROC; keeps the average if it is the best yet."""
+        """Return losses and held-out AUROCs; keep the averaged weights if they are the best yet."""
         logits = predict(self.ema.module, self.held_out, self.device)
         loss = masked_loss(logits, self.held_out_targets, self.weights).item()
         if loss < self.best_loss:
@@ -232,11 +232,11 @@ class ClassifierTraining(Training):
         return {"step": step, "epoch": epoch, **means, "val_loss": loss, **aurocs}
 
     def state(self) -> dict[str, Any]:
-        """The best average yet."""
+        """Return the best averaged weights so far."""
         return {"loss": self.best_loss, "step": self.best_step, "weights": self.best_state}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on with that best one."""
+        """Take over the best averaged weights so far."""
         self.best_loss, self.best_step = state["loss"], state["step"]
         self.best_state = state["weights"]
 
@@ -260,13 +260,13 @@ def check_patients(**tables: dict[str, list[str]]) -> None:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """[0, 1] to the [-1, 1] that the networks see."""
+    """Map images from [0, 1] to [-1, 1], as the networks take them."""
     return ((images - 0.5) / 0.5).contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
 def predict(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    """Logits (N, L) in float32, on the CPU, of uint8 images."""
+    """Return logits (N, L), float32, on the CPU, of uint8 images."""
     batches = (network(normalise(b.to(device).float() / 255)).cpu() for b in images.split(64))
     return torch.cat(list(batches))
 

@@ -1,4 +1,4 @@
-"""Codes of unit covariance while their encoder learns, so that none of them is buried in noise."""
+"""Keeps an encoder's codes at unit covariance during training, so that noise hides no axis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EPSILON = 1e-4  # of the mean variance, beside each axis's own
 
 
 class Decorrelation(nn.Module):
-    """Codes in coordinates of zero mean and unit covariance, by statistics that follow the encoder.
+    """Transforms codes to zero mean and unit covariance, by running statistics.
 
     Decorrelated batch normalisation (Huang et al., CVPR 2018) by running statistics: an encoder has
     no scale of its own and no correlation to hide in, so noise of one strength leaves the same room
@@ -32,7 +32,7 @@ class Decorrelation(nn.Module):
 
     @classmethod
     def of(cls, codes: Tensor) -> Decorrelation:
-        """By the statistics of codes (N, D) themselves."""
+        """Return the transformation by the statistics of codes (N, D)."""
         made = cls(codes.shape[1])
         made.mean.copy_(codes.mean(0))
         made.covariance.copy_(codes.T.cov())
@@ -59,7 +59,7 @@ class Decorrelation(nn.Module):
 
     @torch.no_grad()
     def fold_into(self, layer: nn.Conv2d) -> None:
-        """Make a 1x1 convolution, an encoder's last layer, give the new coordinates by itself."""
+        """Fold the transformation into a 1x1 convolution, the encoder's last layer."""
         assert layer.bias is not None
         matrix = self.matrix()
         layer.weight.copy_((matrix @ layer.weight.flatten(1)).view_as(layer.weight))

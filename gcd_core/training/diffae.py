@@ -96,7 +96,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 class DiffusionTraining(Training):
-    """The noise in an image, predicted given the code of that image.
+    """Trains a U-Net to predict the noise in an image, given the image's code.
 
     Parameters
     ----------
@@ -147,10 +147,10 @@ class DiffusionTraining(Training):
         self.decorrelation = Decorrelation(args.z_sem).to(device) if args.decorrelate else None
 
     def losses(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """The weighted squared error of the noise, over a batch at random times.
+        """Return the weighted squared error of the noise, of a batch at random times.
 
-        With a semantic mean the diffusion is of the rest, and the mean's own error comes beside it:
-        to the encoder, that its codes say much, and to the mean.
+        With a semantic mean the diffusion works on the image less the mean. The mean's own error is
+        added: it trains the encoder, and, in a loss of its own, the mean.
         """
         args, source = self.args, torch.Generator().manual_seed(self.args.seed + step)
         chosen = torch.randint(len(self.inputs), (args.batch,), generator=source)
@@ -187,7 +187,7 @@ class DiffusionTraining(Training):
         return self.decorrelation(raw)
 
     def _averaged(self) -> DiffAEModel:
-        """The averaged network, with an encoder that decorrelates by itself."""
+        """Return the averaged network; its encoder decorrelates the codes itself."""
         model = copy.deepcopy(self.ema.module)
         if self.decorrelation is not None:
             codes = _codes(model, spread(self.inputs, DECORRELATED), self.device)
@@ -197,21 +197,21 @@ class DiffusionTraining(Training):
         return model
 
     def _mean_of(self, model: DiffAEModel) -> SemanticMean | None:
-        """The mean that belongs to the averaged network's codes, by least squares."""
+        """Fit the semantic mean to the averaged network's codes, by least squares."""
         if self.mean is None:
             return None
         inputs = spread(self.inputs, DECORRELATED)
         return SemanticMean.of(_codes(model, inputs, self.device), inputs.float()).to(self.device)
 
     def row(self, step: int, means: dict[str, float]) -> dict[str, float]:
-        """The mean squared error of the noise, over batches and over held-out images."""
+        """Return the mean squared error of the noise, of the batches and of held-out images."""
         model = self._averaged()
         mean = self._mean_of(model)
         held = _held_out_loss(model, mean, self.held_inputs, self.alphas_cumprod, self.device)
         return {"step": step, "images": step * self.args.batch, **means, "held_out_loss": held}
 
     def export(self, minutes: float) -> None:
-        """Write the generator, with the principal coordinates of its codes; draw with it."""
+        """Write the generator with the whitening of its codes, and draw samples with it."""
         out = Path(self.args.out)
         model = self._averaged()
         codes = _codes(model, self.inputs[: len(self.images)], self.device)
@@ -235,13 +235,13 @@ class DiffusionTraining(Training):
         save_grid(out / f"samples-{round(minutes):03d}min.png", rows)
 
     def state(self) -> dict[str, Tensor]:
-        """The spread of the codes, which scales their noise, or all their statistics."""
+        """Return the statistics of the codes."""
         if self.decorrelation is not None:
             return dict(self.decorrelation.state_dict())
         return {"z_sem_std": self.z_sem_std}
 
     def resume(self, state: dict[str, Tensor]) -> None:
-        """Go on with those."""
+        """Take over the statistics of the codes."""
         if self.decorrelation is not None:
             self.decorrelation.load_state_dict(state)
             return
@@ -249,7 +249,7 @@ class DiffusionTraining(Training):
 
 
 def _samples(generator: Generator, images: Tensor) -> list[Tensor]:
-    """Images (N, C, S, S), their reconstructions, with fresh noise, and with another's code."""
+    """Return images, reconstructions, and these with fresh noise and with another image's code."""
     latent = generator.encode(images, solver="dpm++2m", steps=16)
     fresh = torch.randn(latent.z_T.shape, generator=torch.Generator().manual_seed(0))
     latents = [
@@ -294,7 +294,7 @@ def _architecture(args: argparse.Namespace, depth: int, side: int) -> Architectu
 def _inputs(
     images: Tensor, codec: VAE | None, copies: int, seed: int, device: torch.device
 ) -> Tensor:
-    """What the DiffAE learns from: the images, then moved copies of them, through the codec."""
+    """Return what the DiffAE learns from: images and moved copies of them, encoded by the codec."""
     generator = torch.Generator().manual_seed(seed)
     chunks = []
     for repeat in range(1 + copies):

@@ -1,4 +1,4 @@
-"""A discriminator of patches, which teaches a decoder the fine detail that L1 and LPIPS let go."""
+"""A discriminator of patches: it teaches a decoder fine detail that L1 and LPIPS do not see."""
 
 from itertools import pairwise
 
@@ -56,7 +56,7 @@ def hinge_loss(true: Tensor, false: Tensor) -> Tensor:
 def generator_losses(
     discriminator: Discriminator, images: Tensor, drawn: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What the discriminator has against pictures (N, C, S, S): adversarial and matching loss.
+    """Return the adversarial and the feature-matching loss of pictures (N, C, S, S).
 
     The adversarial loss is the mean score with its sign turned (Miyato et al., 2018, Eq. 17).
     Feature matching (Salimans et al., 2016; in this form, L1 over all layers, pix2pixHD: Wang et

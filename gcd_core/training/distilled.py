@@ -1,4 +1,4 @@
-"""Distil a diffusion autoencoder's decoder: what its solver reaches in many steps, in a few.
+"""Distil a diffusion autoencoder's decoder into one of few steps.
 
 The student is the U-Net itself, trained on so that DDIM along a few fixed times ends where the
 teacher's solver ends, from the same z_T under the same z_sem (knowledge distillation of a sampler:
@@ -102,7 +102,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 class DistillationTraining(Training):
-    """What the student reaches in its few steps, against what the teacher reached in many.
+    """Trains the student to reach in few steps what the teacher reaches in many.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class DistillationTraining(Training):
         self.ema = EMA(self.student, args.ema)
 
     def losses(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """The distance of the student's x_0 from the teacher's, over a batch of the pool.
+        """Return the distance between the student's and the teacher's x_0, of a batch of the pool.
 
         Every `--reuse` steps the pool grows by what the teacher makes of fresh images and codes.
         """
@@ -158,7 +158,7 @@ class DistillationTraining(Training):
         return [loss], {"loss": loss}
 
     def row(self, step: int, means: dict[str, float]) -> dict[str, float]:
-        """The loss over batches, and the mean absolute error of held-out x_0."""
+        """Return the mean loss, and the mean absolute error of held-out x_0."""
         error = (self._predict(self.held_out) - self.held_out.x_0).abs().mean().item()
         return {"step": step, "rows": len(self.pool), **means, "held_out_mae": error}
 
@@ -178,11 +178,11 @@ class DistillationTraining(Training):
         save_grid(out / "samples.png", [self.teacher.unfold(x.to(device) + mean) for x in reached])
 
     def state(self) -> dict[str, Tensor]:
-        """The pool, which a resumed run would not see again."""
+        """Return the pool; a resumed run could not make it again."""
         return {"z_sem": self.pool.z_sem, "z_T": self.pool.z_T, "x_0": self.pool.x_0}
 
     def resume(self, state: dict[str, Tensor]) -> None:
-        """Go on with that pool."""
+        """Take over the pool."""
         self.pool = Decodings(**state)
 
     @torch.no_grad()
@@ -209,7 +209,7 @@ class Decodings:
         source: torch.Generator,
         distilled: Distilled,
     ) -> "Decodings":
-        """Ask the teacher about images (N, C, S, S) in [0, 1] and the codes around theirs.
+        """Decode codes around those of images (N, C, S, S) in [0, 1] by the teacher.
 
         Each image's own codes give the image itself, perturbed ones what they decode to. A
         perturbation is a step of uniform length, up to `radius`, in a random direction: denser
@@ -245,7 +245,7 @@ class Decodings:
         return Decodings(*(torch.cat(pair) for pair in pairs))
 
     def half(self) -> "Decodings":
-        """The same in half precision, as a pool keeps them: in memory and in the checkpoint."""
+        """Return the same in half precision, as the pool keeps them."""
         return Decodings(self.z_sem.half(), self.z_T.half(), self.x_0.half())
 
     def float(self) -> "Decodings":

@@ -1,4 +1,4 @@
-"""Make a domain's example images: synthetic ones, so that no patient's picture ships."""
+"""Make a domain's example images. They are synthetic: no patient's picture is published."""
 
 import argparse
 from pathlib import Path
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Decode blends of two patients' codes from fresh noise; keep lifelike ones of all answers."""
+    """Decode blends of two patients' codes, and keep lifelike pictures over all probabilities."""
     if not 1 <= args.count <= args.candidates:
         raise GCDError("--count must be at least 1 and at most --candidates.")
     low, high = args.between
@@ -74,7 +74,7 @@ def blended_codes(
     source: torch.Generator,
     between: tuple[float, float],
 ) -> Tensor:
-    """Codes (count, D) between two images each, at a random place from the one to the other."""
+    """Return codes (count, D), each at a random place between the codes of two images."""
     pairs = torch.randint(len(images), (2, count), generator=source)
     first, second = (domain.generator.encode_semantic(images[p].float() / 255) for p in pairs)
     low, high = between
@@ -83,7 +83,7 @@ def blended_codes(
 
 
 def choose(domain: Domain, pictures: Tensor, count: int) -> list[int]:
-    """Indices of `count` pictures, spread over the first label's probability, most lifelike first.
+    """Choose lifelike pictures, spread over the first label's probability; return their indices.
 
     Lifelike means near its own reconstruction in LPIPS, as the images are that the generator was
     trained on. The range of the probability is cut into `count` bands (the middle ones hold the
@@ -105,7 +105,7 @@ def choose(domain: Domain, pictures: Tensor, count: int) -> list[int]:
 
 
 def choose_sure(domain: Domain, pictures: Tensor, count: int) -> list[int]:
-    """Indices of `count` pictures, in turn of no label and of each, sure and lifelike ones first.
+    """Choose sure and lifelike pictures, of no label and of each in turn; return their indices.
 
     A picture is of the label whose probability is highest, of none where all are below 1/2.
     """
@@ -124,7 +124,7 @@ def choose_sure(domain: Domain, pictures: Tensor, count: int) -> list[int]:
 
 
 def unlikeness(domain: Domain, pictures: Tensor) -> Tensor:
-    """How far each picture (N,) is from its own reconstruction, in LPIPS, spread over [0, 1]."""
+    """Return each picture's LPIPS to its own reconstruction (N,), scaled to [0, 1]."""
     again = domain.generator.decode(domain.generator.encode(pictures))
     distance = domain.perceptual(again, pictures)
     return (distance - distance.min()) / (distance.max() - distance.min()).clamp(min=1e-9)

@@ -1,4 +1,4 @@
-"""The loop that the trainings share: resume, descend, average, log, save, until the time is up.
+"""The loop that all trainings share: gradient steps, averaging, log, checkpoints, resumption.
 
 A training describes itself to `run` as a `Training`: what learns, its losses, what to measure and
 to write.
@@ -34,7 +34,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager:
-    """Context of bf16 arithmetic where the machine has it in hardware, else of none."""
+    """Return a context of bf16 arithmetic where the hardware has it; else one that does nothing."""
     if choose_precision("auto", device) == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
@@ -59,7 +59,7 @@ class EMA(Generic[M]):
 
 
 def learning_rate(peak: float, progress: float, warmup: float = 0.02) -> float:
-    """Linear warm-up, then a cosine to a hundredth of the peak; `progress` of the run in [0, 1]."""
+    """Return the rate at a progress in [0, 1]: linear warm-up, then a cosine to 1 % of the peak."""
     if progress < warmup:
         return peak * progress / warmup
     share = min(1.0, (progress - warmup) / (1 - warmup))
@@ -128,7 +128,7 @@ class Training(ABC):
 
     @abstractmethod
     def losses(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """The loss of each learner over the batch of this step, and scalars for the log.
+        """Return each learner's loss of this step's batch, and scalars for the log.
 
         All are computed before any learner moves; the gradient of each must reach its own learner
         alone. Everything random follows from the run's seed and `step`, so that a resumed run
@@ -137,16 +137,16 @@ class Training(ABC):
 
     @abstractmethod
     def row(self, step: int, means: dict[str, float]) -> dict[str, float]:
-        """The log's row after `step` steps: what is held out, measured now, beside the means.
+        """Measure held-out images, and return the log's row after `step` steps.
 
         `means` are those of the scalars that `losses` gave since the last row.
         """
 
     def export(self, minutes: float) -> None:  # noqa: B027 - a training may have nothing to write
-        """Write what there is to see or to use after so many minutes; called with each save."""
+        """Write networks and pictures after so many minutes; called with each save."""
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs beside learners and average: tensors, numbers, text."""
+        """Return what a resumed run needs beside learners and average: tensors, numbers, text."""
         return {}
 
     def resume(self, state: dict[str, Any]) -> None:  # noqa: B027 - and nothing to go on from
@@ -232,7 +232,7 @@ def run(training: Training, plan: Plan) -> Finished:
 
 
 def run_settings(args: argparse.Namespace, *free: str) -> dict[str, Any]:
-    """All options but `CHANGEABLE_OPTIONS` and `free`: what a resumed run must be given again."""
+    """Return the options that a resumed run must repeat: not `CHANGEABLE_OPTIONS` nor `free`."""
     return {
         name: value
         for name, value in vars(args).items()
@@ -334,7 +334,7 @@ class Log:
 
 
 def spread(images: Tensor, count: int) -> Tensor:
-    """So many of the images, spread evenly over them; all where there are fewer."""
+    """Return `count` of the images, evenly spread; all where there are fewer."""
     return images[:: max(1, len(images) // count)][:count]
 
 

@@ -1,4 +1,4 @@
-"""What is measured of a classifier, and drawn: ranking, calibration, robustness, the run's log."""
+"""Measures a classifier (ranking, calibration, robustness), and draws plots of it."""
 
 import csv
 import math
@@ -16,7 +16,7 @@ from gcd_core.training.calibration import calibration_error, reliability
 
 
 def auroc(scores: Tensor, targets: Tensor) -> float:
-    """Area under the ROC curve: how often a positive scores above a negative, ties half.
+    """Return the area under the ROC curve; ties count half.
 
     From the ranks' sum (Mann & Whitney, 1947). Scores (N,); targets (N,) are 1, 0, or NaN where
     they do not count. NaN where one side is empty.
@@ -34,7 +34,7 @@ def auroc(scores: Tensor, targets: Tensor) -> float:
 def measure(
     classifier: BlackBox, images: Tensor, targets: Tensor, labels: Sequence[str]
 ) -> tuple[dict[str, dict[str, float]], dict[str, Tensor]]:
-    """AUROC, accuracy, Brier score and calibration of each label; and its reliability curve."""
+    """Return AUROC, accuracy, Brier score and calibration of each label, and reliability curves."""
     logits = classifier(images.float() / 255)
     figures, curves = {}, {}
     for i, label in enumerate(labels):
@@ -58,7 +58,7 @@ def measure(
 def robustness(
     classifier: BlackBox, images: Tensor, labels: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Share of images whose decision stays the same under disturbances that nobody would see."""
+    """Return the share of images whose prediction stays the same under small disturbances."""
     images = images.float() / 255
     half = F.avg_pool2d(images, 2)
     generator = torch.Generator().manual_seed(0)

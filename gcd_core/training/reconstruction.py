@@ -1,4 +1,4 @@
-"""How well a codec gives pictures back: their pixels, their look, their fine detail."""
+"""Measures how well a codec reconstructs pictures: pixels, LPIPS and fine detail."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from gcd_core.perceptual import LPIPS
 
 
 def fine_power(images: Tensor) -> Tensor:
-    """Power (N,) of square images (N, C, S, S) at a quarter to half of the sampling rate.
+    """Return the power (N,) of images (N, C, S, S) at a quarter to half of the sampling rate.
 
     The squares of the Fourier coefficients (of the channels' mean) whose distance from zero is at
     least 1/4 and below 1/2 cycles a pixel, summed and normed so that all coefficients together

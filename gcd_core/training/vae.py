@@ -1,4 +1,4 @@
-"""Train the codec: L1 + LPIPS + a little KL, so that its latents keep what a picture shows.
+"""Train the codec, a small VAE, on L1, LPIPS and a little KL.
 
 With `--generator`, make of it a generator of its own, for a deep autoencoder with a small latent.
 With `--decoder-of`, train the decoder of a finished generator further: its latents, and all that
@@ -139,7 +139,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 class CodecTraining(Training):
-    """L1 + LPIPS + KL of the codec, and what a discriminator has against its pictures.
+    """Trains the codec on L1, LPIPS, KL and, where asked for, a discriminator.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ class CodecTraining(Training):
             self.learners.append(Learner(self.discriminator, optimiser, max_norm=None))
 
     def losses(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Of a batch of reconstructions from noisy latents; then of the discriminator, if any."""
+        """Return the codec's loss of a batch, and the discriminator's if there is one."""
         args, source = self.args, torch.Generator().manual_seed(self.args.seed + step)
         chosen = torch.randint(len(self.images), (args.batch,), generator=source)
         x = self.images[chosen].to(self.device).float() / 255
@@ -204,7 +204,7 @@ class CodecTraining(Training):
         return [loss, figures["discriminator"]], figures
 
     def row(self, step: int, means: dict[str, float]) -> dict[str, float]:
-        """The losses' parts."""
+        """Return the mean parts of the loss."""
         return {"step": step, "images": step * self.args.batch, **means}
 
     @torch.inference_mode()
@@ -216,7 +216,7 @@ class CodecTraining(Training):
 
 
 def begin_with(model: VAE, path: Path) -> None:
-    """Take over the weights of another codec, where names and shapes fit, and say how many.
+    """Take over another codec's weights where names and shapes fit, and print how many.
 
     Raises a GCDError if the file is not readable, or nothing in it fits.
     """
@@ -229,7 +229,7 @@ def begin_with(model: VAE, path: Path) -> None:
 
 
 def _codec_of(folder: Path, size: int, channels: int) -> VAE:
-    """The codec of the generator in `folder`; it must work on images like these."""
+    """Return the codec of the generator in a folder; refuse one for images of another shape."""
     config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
     if "codec" not in config:
         raise GCDError(f"The generator in {folder} has no codec, so there is no decoder to train.")
@@ -262,7 +262,7 @@ def _write_generator(codec: VAE, folder: Path, out: Path) -> None:
 def _write_autoencoder(
     vae: VAE, config: dict, images: Tensor, device: torch.device, out: Path
 ) -> None:
-    """Write the network as a generator, with the principal coordinates of its latents.
+    """Write the network as a generator whose z_sem are whitened latents.
 
     Axes in which the training images vary less than one image's posterior does are left to z_T.
     """
