@@ -36,6 +36,7 @@ from gcd_core.cli.region_options import (
 from gcd_core.domains.cautions import cautions, unreproduced
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
+from gcd_core.evaluation.outcomes import oracle_probability
 from gcd_core.images.drawing import difference, overlay, save_gif, save_png, to_pil
 from gcd_core.images.picture import Picture
 from gcd_core.images.reading import (
@@ -303,6 +304,7 @@ def walk_report(
     index, classifier = path.counterfactual, domain.classifier
     logits = classifier(path.source_for(classifier))
     after = dict(zip(path.labels, path.all_probabilities[index].tolist(), strict=True))
+    was, now = (oracle_probability(domain, path, point) for point in (None, index))
     return Report.of(
         domain,
         found,
@@ -317,22 +319,9 @@ def walk_report(
         alphas=[(path.direction_name, path.alphas[index].item())],
         here=path.alphas[index].item(),
         warnings=warnings,
-        oracle=opinions(domain, path),
+        oracle=None if was is None or now is None else (was, now),
         steering=steering,
     )
-
-
-def opinions(domain: Domain, path: Path) -> tuple[float, float] | None:
-    """The oracle's probability of a walk's label: in the source, and in its counterfactual.
-
-    None where the domain has no oracle, or one that does not know the label.
-    """
-    oracle = domain.oracle
-    if oracle is None or path.label not in oracle.labels:
-        return None
-    both = torch.cat([path.source_for(oracle), path.asked(path.counterfactual, oracle)])
-    before, after = oracle.probability(oracle(both), path.label).tolist()
-    return before, after
 
 
 def save_curve(path: Path, file: FilePath) -> None:

@@ -204,7 +204,7 @@ class OnBatches:
                 file=files[i],
                 probability=path.source_probability,
                 flipped=path.counterfactual_flips,
-                oracle_before=_oracle_probability(domain, path, None),
+                oracle_before=oracle_probability(domain, path, None),
                 **figures[i],
                 fine_power=fine_power(path.counterfactual_image).item(),
                 source_power=fine_power(path.source).item(),
@@ -318,7 +318,7 @@ def _other_choices(
 def _counterfactual_figures(domain: Domain, paths: Sequence[Path]) -> list[dict[str, Any]]:
     """What `Outcome` and `OtherOutcome` both say of each path's counterfactual."""
     found = counterfactuals_of(paths)
-    after = [_oracle_probability(domain, path, path.counterfactual) for path in paths]
+    after = [oracle_probability(domain, path, path.counterfactual) for path in paths]
     l1 = metrics.mean_absolute_error(found, torch.cat([path.source for path in paths]))
     return [
         {
@@ -332,8 +332,11 @@ def _counterfactual_figures(domain: Domain, paths: Sequence[Path]) -> list[dict[
     ]
 
 
-def _oracle_probability(domain: Domain, path: Path, point: int | None) -> float | None:
-    """What the oracle says of a path's point, or of its source; None where it knows no label."""
+def oracle_probability(domain: Domain, path: Path, point: int | None) -> float | None:
+    """Return the oracle's probability of a path's point, or of its source where that is None.
+
+    None where the domain has no oracle, or one that does not know the label.
+    """
     oracle = domain.oracle
     if oracle is None or path.label not in oracle.labels:
         return None

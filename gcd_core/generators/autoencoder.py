@@ -17,8 +17,6 @@ from gcd_core.generators.device import choose_device
 from gcd_core.generators.weights import load_strictly, read_weights
 from gcd_core.generators.whitening import Whitening
 
-BATCH = 64
-
 
 class Autoencoder(NetworkGenerator):
     """A variational autoencoder with a flat latent, in its principal coordinates.
@@ -41,6 +39,8 @@ class Autoencoder(NetworkGenerator):
     >>> latent = generator.encode(images)                  # z_sem (N, D), z_T (N, c, h, w)
     >>> generator.decode(latent)
     """
+
+    BATCH = 64
 
     def __init__(self, vae: VAE, whitening: Whitening) -> None:
         self.vae, self.whitening = vae.eval(), whitening
@@ -75,10 +75,6 @@ class Autoencoder(NetworkGenerator):
             return self.vae.decode(self.whitening.undo(z_sem).view_as(z_T) + z_T)
 
         return draw
-
-    def batch_size(self) -> int:
-        """Images at a time."""
-        return BATCH
 
     def _latents(self, images: Tensor) -> Tensor:
         """The normalised latents (N, c, h, w) of a batch of images."""

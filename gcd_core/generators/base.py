@@ -198,6 +198,7 @@ class NetworkGenerator(ABC):
         (Cz, Hz, Wz), of one image's ``z_T``.
     """
 
+    BATCH = 16
     sampling: Sampling | None = None
     distilled: Distilled | None = None
     live_solver: str | None = None
@@ -233,9 +234,9 @@ class NetworkGenerator(ABC):
     def drawing(self, solver: str | None, steps: int | None) -> Callable[[Tensor, Tensor], Tensor]:
         """What draws a batch of images (N, C, S, S) from its ``z_sem`` and ``z_T``."""
 
-    @abstractmethod
     def batch_size(self) -> int:
         """Images at a time, where a caller names no number."""
+        return self.BATCH
 
     @torch.no_grad()
     def encode(

@@ -11,7 +11,6 @@ from torch import Tensor
 from gcd_core.errors import GCDError
 from gcd_core.generators.base import Latent, NetworkGenerator
 
-BATCH = 16
 Encoder = Callable[[Tensor], Tensor]
 NO_NOISE_CODE = (1, 1, 1)  # what z_T holds: such a generator keeps nothing of an image beside w
 
@@ -94,7 +93,3 @@ class StyleGenerator(NetworkGenerator):
             return ((self.synthesis(w) + 1) / 2).clamp(0, 1)
 
         return draw
-
-    def batch_size(self) -> int:
-        """Images at a time."""
-        return BATCH

@@ -124,8 +124,6 @@ class Report:
             The walk to the changed image, or along the line that it lies on; its curve is shown.
         heat, completeness_error
             The BB-LIG map (H, W) of that walk, and its completeness error.
-        source, changed, distance, alphas, warnings, oracle
-            As of the report.
         before, after : sequence of float
             The classifier's probabilities of the two images, one for each label of the domain.
         here : float

@@ -113,18 +113,11 @@ class Learner:
 
 
 class Training(ABC):
-    """What a training gives to `run`.
+    """What a training gives to `run`."""
 
-    Attributes
-    ----------
-    learners : sequence of Learner
-        The first is what the training is for, the others (a discriminator) help it.
-    ema : EMA
-        The average of the first learner's network, which is what is measured and written.
-    """
-
+    # The first is what the training is for, the others (a discriminator) help it.
     learners: Sequence[Learner]
-    ema: EMA
+    ema: EMA  # the average of the first learner's network, which is measured and written
 
     @abstractmethod
     def losses(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:

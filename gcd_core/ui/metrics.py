@@ -27,11 +27,6 @@ class Events:
 
     A line in the log has the event, its milliseconds, how it ended and the visitor's random id:
     never a pixel, the name of a file, or a key.
-
-    Attributes
-    ----------
-    registry : CollectorRegistry
-        The counts; other `Events` have their own.
     """
 
     def __init__(self) -> None:

@@ -35,15 +35,6 @@ class OpenImage:
     before : OpenImage or None
         What was open, and was left. If it is of the same image and label, its decoded paths along
         the bundled directions are taken over; otherwise they are dropped.
-
-    Attributes
-    ----------
-    names : list of str
-        The directions that have a slider.
-    paths : Paths
-        The decoded paths along them.
-    compared : dict
-        The last answer of Compare, in numbers; empty before the first.
     """
 
     def __init__(
@@ -65,7 +56,8 @@ class OpenImage:
         self.paths = self._join_paths(before)
         self.sliders = SliderState(service, opened, directions, self.paths)
         self.maps = HeatMaps(self.sliders, label)
-        self.names, self.compared = self.sliders.names, dict[str, Any]()
+        self.names = self.sliders.names  # the directions that have a slider
+        self.compared: dict[str, Any] = {}  # the last answer of Compare, in numbers
         strong = [name for name in self.names if name not in weak_directions]
         self.regions = Regions(service, opened, directions or None, strong, label)
 
