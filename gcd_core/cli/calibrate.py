@@ -33,13 +33,7 @@ def main(args: argparse.Namespace) -> None:
     train, _ = load_split(args.data, args.labels, "train", *form)
     validation, _ = load_split(args.data, args.labels, "val", *form)
     with bar(len(train) + len(validation), "images") as shown:
-        off = calibrate(
-            domain,
-            train,
-            validation,
-            args.false_alarms,
-            moving(shown),
-        )
+        off = calibrate(domain, train, validation, args.false_alarms, moving(shown))
     off.save(args.out)
     figures = {
         "n_train": len(train),

@@ -116,9 +116,7 @@ def painted_region(domain: Domain, file: Path, picture: tuple[int, int] | None =
 
 
 def prepared_region(
-    domain: Domain,
-    region: Region | Path | None,
-    picture: tuple[int, int] | None = None,
+    domain: Domain, region: Region | Path | None, picture: tuple[int, int] | None = None
 ) -> Region | Tensor | None:
     """The region with its file read; refused, before any work, where it does not fit the domain."""
     if isinstance(region, Path):

@@ -17,13 +17,7 @@ from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.images.picture import Picture
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.repeatability import with_repeatability
-from gcd_core.method.search import (
-    Progress,
-    Samples,
-    SearchCancelled,
-    SearchFailed,
-    find_directions,
-)
+from gcd_core.method.search import Progress, Samples, SearchCancelled, SearchFailed, find_directions
 from gcd_core.method.settings import Settings
 
 PROGRESS_POLL_SECONDS = 0.25  # seconds between two looks at how a search goes

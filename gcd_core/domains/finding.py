@@ -7,13 +7,7 @@ from typing import Any
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
-from gcd_core.domains.file import (
-    DOMAIN_FILE,
-    files_of,
-    find_problems,
-    read_domain_file,
-    sources_of,
-)
+from gcd_core.domains.file import DOMAIN_FILE, files_of, find_problems, read_domain_file, sources_of
 from gcd_core.errors import GCDError
 from gcd_core.files import bundled
 from gcd_core.hub import SCHEME, HubPath, NotOnHub, endpoint, fetch, in_one_sentence

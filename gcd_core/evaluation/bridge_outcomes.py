@@ -67,10 +67,7 @@ class BridgeOnBatches(OnBatches):
         self.direction, self.steering = direction, steering
 
     def __call__(
-        self,
-        files: Sequence[str],
-        images: Tensor | Sequence[Tensor | Picture],
-        first: int = 0,
+        self, files: Sequence[str], images: Tensor | Sequence[Tensor | Picture], first: int = 0
     ) -> Evaluation:
         """As `DirectionsOnBatches.__call__`, of one direction, "rcsb".
 

@@ -20,11 +20,7 @@ from torch.nn import functional as F
 
 from gcd_core.classifiers.published import CELEBA
 from gcd_core.errors import GCDError
-from gcd_core.evaluation.faces import (
-    attributes_changed,
-    correlation_difference,
-    same_face,
-)
+from gcd_core.evaluation.faces import attributes_changed, correlation_difference, same_face
 from gcd_core.evaluation.features import Features
 from gcd_core.generators.weights import load_strictly
 from gcd_core.hub import SCHEME, HubPath, fetch, sha256_of

@@ -106,11 +106,7 @@ class RegionReader(Classifier):
 
     @classmethod
     def fitted_to(
-        cls,
-        images: Tensor,
-        regions: Sequence[Region],
-        gain: float = GAIN,
-        label: str = LABEL,
+        cls, images: Tensor, regions: Sequence[Region], gain: float = GAIN, label: str = LABEL
     ) -> RegionReader:
         """Return a reader whose answers are spread over images (N, C, H, W), N >= 2."""
         brightness = torch.stack([region.brightness(images) for region in regions], dim=1).float()

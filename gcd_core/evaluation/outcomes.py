@@ -249,10 +249,7 @@ class DirectionsOnBatches(OnBatches):
 
     @torch.inference_mode()
     def __call__(
-        self,
-        files: Sequence[str],
-        images: Tensor | Sequence[Tensor | Picture],
-        first: int = 0,
+        self, files: Sequence[str], images: Tensor | Sequence[Tensor | Picture], first: int = 0
     ) -> Evaluation:
         """Measure images (N, C, S, S) in [0, 1], or pictures, by their names.
 
@@ -429,9 +426,7 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost) -> dict:
 
 
 def _oracle_figures(
-    outcomes: Sequence[Outcome],
-    flipped: Tensor,
-    oracle_after: Sequence[float | None],
+    outcomes: Sequence[Outcome], flipped: Tensor, oracle_after: Sequence[float | None]
 ) -> dict[str, float | None]:
     """What the oracle, which gave the counterfactuals `oracle_after`, says of those flipped."""
     if outcomes[0].oracle_before is None:

@@ -232,12 +232,7 @@ def _costs(size: Size, searches: _Searches, walks: _Walks, inversion: Cost) -> d
 
 
 def _walks(
-    domain: Domain,
-    images: Tensor,
-    g: Direction,
-    label: str,
-    points: int,
-    choice: str | None = None,
+    domain: Domain, images: Tensor, g: Direction, label: str, points: int, choice: str | None = None
 ) -> tuple[list[Path], Cost]:
     """Each image's path, one after the other as a visitor would ask, and their cost."""
     cost = Cost()

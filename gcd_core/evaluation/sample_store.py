@@ -31,10 +31,7 @@ def keep_samples(file: Path, samples: Samples) -> None:
         "logits": samples.logits.contiguous(),
         "distances": samples.distances.contiguous(),
     }
-    about = {
-        "question": asdict(samples.question),
-        "source_probability": samples.source_probability,
-    }
+    about = {"question": asdict(samples.question), "source_probability": samples.source_probability}
     with atomic_write(file) as place:
         save_file(tensors, place, {"format": FORMAT, "about": json.dumps(about)})
 

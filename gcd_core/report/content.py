@@ -174,10 +174,7 @@ class Report:
 
 
 def settings_rows(
-    domain: Domain,
-    label: str,
-    directions: DirectionSet | None,
-    alphas: Sequence[tuple[str, float]],
+    domain: Domain, label: str, directions: DirectionSet | None, alphas: Sequence[tuple[str, float]]
 ) -> list[tuple[str, str]]:
     """The settings that a report lists: domain, label, position, solver, and how the search was.
 

@@ -25,13 +25,7 @@ from gcd_core.images.dataset import load_split
 from gcd_core.training.augmentation import augment_strongly
 from gcd_core.training.calibration import fold_platt_scaling
 from gcd_core.training.loop import EMA, Learner, Plan, Training, autocast, run
-from gcd_core.training.measures import (
-    auroc,
-    measure,
-    plot_log,
-    plot_reliability,
-    robustness,
-)
+from gcd_core.training.measures import auroc, measure, plot_log, plot_reliability, robustness
 from gcd_core.training.options import add_data, add_run, add_shape
 
 LABELS = ["pneumonia=bacterial,viral:normal", "bacterial=bacterial:viral"]

@@ -26,25 +26,11 @@ from gcd_core.generators.diffae.generator import DiffAE
 from gcd_core.generators.diffae.model import DiffAEModel
 from gcd_core.generators.diffae.solvers import ddim, find_solver
 from gcd_core.generators.sampling import Distilled
-from gcd_core.generators.weights import (
-    CONFIG_NAME,
-    WEIGHTS_NAME,
-    read_weights,
-    save_generator,
-)
+from gcd_core.generators.weights import CONFIG_NAME, WEIGHTS_NAME, read_weights, save_generator
 from gcd_core.images.dataset import load_split
 from gcd_core.method.settings import check_radius
 from gcd_core.training.augmentation import augment_gently
-from gcd_core.training.loop import (
-    EMA,
-    Learner,
-    Plan,
-    Training,
-    autocast,
-    run,
-    save_grid,
-    spread,
-)
+from gcd_core.training.loop import EMA, Learner, Plan, Training, autocast, run, save_grid, spread
 from gcd_core.training.options import add_data, add_run
 
 IMAGES, CODES = 16, 2  # images that fresh rows come from, and perturbed codes of each

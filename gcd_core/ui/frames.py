@@ -19,11 +19,7 @@ from gcd_core.method.walk import Path
 LINE_POINTS = 9  # decoded on a line along several directions, its ends included
 POINTS = 25  # decoded pictures on a path, both ways and the middle
 MAX_H, MAX_W = 8, 4  # h-directions and independent ways that the page has room for
-SLIDERS = (
-    "g",
-    *(f"h{i}" for i in range(1, MAX_H + 1)),
-    *(f"w{i}" for i in range(1, MAX_W + 1)),
-)
+SLIDERS = ("g", *(f"h{i}" for i in range(1, MAX_H + 1)), *(f"w{i}" for i in range(1, MAX_W + 1)))
 # A direction folds away where the proxy's logit changes along it by less than both. 1 takes an even
 # chance to 73 % at most. Where the proxy is mild about everything, so that g itself takes it little
 # farther, a direction still counts that reaches a quarter as far as the farthest.

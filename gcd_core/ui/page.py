@@ -182,8 +182,4 @@ def page_settings() -> dict[str, Any]:
 
 def launch_settings() -> dict[str, Any]:
     """What `launch` needs beside the address."""
-    return {
-        **page_settings(),
-        "max_threads": MAX_EVENTS_RUNNING,
-        **NO_SELF_CHECK,
-    }
+    return {**page_settings(), "max_threads": MAX_EVENTS_RUNNING, **NO_SELF_CHECK}

@@ -353,9 +353,7 @@ class DiffAEModel(nn.Module):
                     resolution *= 2
                 self.output_blocks.append(Conditioned(*block))
         self.out = nn.Sequential(
-            _norm(channels),
-            nn.SiLU(),
-            _zero(nn.Conv2d(channels, a.out_channels, 3, padding=1)),
+            _norm(channels), nn.SiLU(), _zero(nn.Conv2d(channels, a.out_channels, 3, padding=1))
         )
         self.encoder = SemanticEncoder(a)
 

@@ -43,10 +43,7 @@ class SecondOpinion:
     """
 
     def __init__(
-        self,
-        domain: Domain,
-        ask: Callable[[Tensor], list[Opinion]],
-        in_turn: Callable[..., Any],
+        self, domain: Domain, ask: Callable[[Tensor], list[Opinion]], in_turn: Callable[..., Any]
     ) -> None:
         self._domain, self._ask, self._in_turn = domain, ask, in_turn
 

@@ -25,13 +25,7 @@ from gcd_core.environment import Environment
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.ui.gradio_workarounds import mount
-from gcd_core.ui.page import (
-    ExplorerPage,
-    launch_settings,
-    page_script,
-    page_settings,
-    page_style,
-)
+from gcd_core.ui.page import ExplorerPage, launch_settings, page_script, page_settings, page_style
 from gcd_core.ui.server.domain_menu import BELOW, DomainLink, domain_links, menu, opening
 from gcd_core.ui.server.middleware import SecurityMiddleware, resident_bytes
 from gcd_core.ui.session.registry import CLOSING, DiskCache, Job, LazyResource

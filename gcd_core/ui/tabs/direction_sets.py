@@ -44,11 +44,7 @@ class SetsPanel(Tab):
         self.explore = explore
         with gr.Row(elem_id="sets"):
             self.chosen = gr.Dropdown(
-                [NEWEST_SET, BUNDLED],
-                value="",
-                label="Directions",
-                elem_id="chosen",
-                min_width=120,
+                [NEWEST_SET, BUNDLED], value="", label="Directions", elem_id="chosen", min_width=120
             )
             self.name = gr.Textbox(
                 label="Rename to", max_length=MAX_NAME_LENGTH, elem_id="name", min_width=120
@@ -57,12 +53,7 @@ class SetsPanel(Tab):
             self.use_button = gr.Button("Use these", size="sm", elem_id="use")
             self.save = gr.Button("Save", size="sm", elem_id="save")
             self.load_button = without_temp_copy(
-                gr.UploadButton(
-                    "Load",
-                    size="sm",
-                    file_types=[".safetensors"],
-                    elem_id="load",
-                )
+                gr.UploadButton("Load", size="sm", file_types=[".safetensors"], elem_id="load")
             )
         with gr.Column(visible=False) as self.file_box:
             self.file = gr.File(label="Directions", interactive=False, elem_id="file")

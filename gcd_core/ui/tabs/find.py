@@ -107,10 +107,7 @@ def queries(progress: Progress, classifier: BlackBox) -> str:
 
 
 def progress_html(
-    search: Search | None,
-    classifier: BlackBox,
-    ahead: int = 0,
-    wait: float | None = None,
+    search: Search | None, classifier: BlackBox, ahead: int = 0, wait: float | None = None
 ) -> str:
     """The bar, what the search is at, and what it has cost; `ahead` searches go first.
 
