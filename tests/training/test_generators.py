@@ -19,7 +19,7 @@ from gcd_core.generators.weights import read_weights
 from gcd_core.images.dataset import load_split
 from gcd_core.perceptual import LPIPS
 from gcd_core.training import bridge, diffae, distilled, vae
-from gcd_core.training.loop import EMA, autocast, learning_rate
+from gcd_core.training.loop import EMA, Plan, autocast, learning_rate
 from tests.training.radiographs import write_data_set
 
 pytestmark = pytest.mark.slow
@@ -251,8 +251,12 @@ def test_a_killed_run_resumes_to_the_same_weights(
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "losses", killed)
-        plan = module.Plan
-        patch.setattr(module, "Plan", lambda **given: plan(**(given | {"save_minutes": 0})))
+        plan = Plan.of
+
+        def saving(*args, **how) -> Plan:
+            return plan(*args, **(how | {"save_minutes": 0}))
+
+        patch.setattr(Plan, "of", saving)
         with pytest.raises(Killed):
             run(module, *flags, **(options | {"out": tmp_path / "killed"}))
     run(module, *flags, **(options | {"out": tmp_path / "killed"}))
