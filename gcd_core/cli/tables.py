@@ -133,7 +133,7 @@ class TablesJob(Job):
 
     args: argparse.Namespace  # of `tables`
     names: tuple[str, ...]  # of the tables to make
-    settings: dict[str, Any]
+    made_with: dict[str, Any]  # what the tables hang on
 
     kind = "tables"
     row: type = dict  # tables have columns of their own: rows lie in what is told about a part
@@ -142,6 +142,11 @@ class TablesJob(Job):
     def parts(self) -> int:
         """Tables."""
         return len(self.names)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that the tables hang on."""
+        return self.made_with
 
     def trials(self, domain: Domain) -> Trials:
         """Read the images and the directions, and open the networks of figures."""
