@@ -13,7 +13,7 @@ import torch
 
 from gcd_core.errors import GCDError
 from gcd_core.ui.engine import worker as module
-from gcd_core.ui.engine.worker import Compute, Urgency, limit_torch_threads
+from gcd_core.ui.engine.worker import Compute, ProcessRunner, Runner, Urgency, limit_torch_threads
 
 PATIENCE = 30
 
@@ -323,3 +323,17 @@ def test_the_networks_make_way_for_the_handlers(compute: Compute) -> None:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     assert compute.run(Urgency.LIVE, nice) > nice()
+
+
+def test_a_long_function_can_report_and_be_cancelled_but_in_another_process(compute: Compute):
+    def long(number, progress=None, cancel=None, region=None):
+        if progress is not None:
+            progress(number, 9)
+        return number, cancel, region
+
+    for runner, hears in ((compute, True), (Runner(), True), (ProcessRunner(), False)):
+        told, cancel = [], threading.Event()
+        hooks = {"cancel": cancel, "report": lambda *news, told=told: told.append(news)}
+        found = runner.run_long(Urgency.PATH, long, 3, region="here", **hooks)
+        assert found == (3, cancel if hears else None, "here")
+        assert told == ([(3, 9)] if hears else [])
