@@ -118,9 +118,9 @@ def test_nobody_reaches_past_a_floor(who: str, whom: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "from gcd_core.ui.page import build_page",
+        "from gcd_core.ui.page import ExplorerPage",
         "from gcd_core.ui import page",
-        "if TYPE_CHECKING:\n    from gcd_core.ui.page import build_page",
+        "if TYPE_CHECKING:\n    from gcd_core.ui.page import ExplorerPage",
         "def f():\n    import gcd_core.ui.page",
         'KINDS = {"page": "gcd_core.ui.page"}',
     ],

@@ -143,11 +143,6 @@ class ExplorerPage(PatchedBlocks):
         self.visitors.forget(request.session_hash)
 
 
-def build_page(domain: Domain) -> ExplorerPage:
-    """The page for a loaded domain, ready to launch with `launch_settings`."""
-    return ExplorerPage(domain)
-
-
 def page_style() -> str:
     """The page's own style sheet."""
     return (ASSETS / "page.css").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 from gcd_core.domains.finding import list_domain
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.ui.engine.service import ModelService
-from gcd_core.ui.page import build_page, launch_settings
+from gcd_core.ui.page import ExplorerPage, launch_settings
 from gcd_core.ui.server.app import Site
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
@@ -77,7 +77,7 @@ def own(visitors: Visitors) -> Session:
 @contextmanager
 def serving(domain: FakeDomain) -> Iterator[Served]:
     """A domain's page, served until the block ends."""
-    page = build_page(domain)
+    page = ExplorerPage(domain)
     port = free_port()
     page.launch(
         server_name="127.0.0.1",

@@ -17,7 +17,7 @@ from gcd_core.domains.finding import bundled_domains
 from gcd_core.domains.opening import load_domain
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
-from gcd_core.ui.page import build_page, launch_settings
+from gcd_core.ui.page import ExplorerPage, launch_settings
 from gcd_core.ui.session.display import PICTURE, SentPictures
 from gcd_core.ui.views.data_urls import drawn
 from tests.pil import from_pil
@@ -885,7 +885,7 @@ def test_compare_and_about(served: Served, visit):
 def test_what_a_drag_drew_quickly_is_drawn_in_full_when_it_rests(visit, tmp_path: Path):
     domain = FakeDomain(tmp_path, seconds_per_image=0.005, examples=2)
     domain.generator.live_solver = "quick"
-    page = build_page(domain)
+    page = ExplorerPage(domain)
     port = free_port()
     place = {"server_name": "127.0.0.1", "server_port": port}
     page.launch(**place, prevent_thread_lock=True, quiet=True, **launch_settings())
@@ -976,7 +976,7 @@ def test_a_domain_that_could_not_be_loaded_can_be_tried_again(hosted: Hosted, vi
 @pytest.fixture
 def bundled_page() -> Iterator[str]:
     """The address of the first bundled domain's page."""
-    page = build_page(load_domain("chest-xray", device="cpu"))
+    page = ExplorerPage(load_domain("chest-xray", device="cpu"))
     port = free_port()
     page.launch(
         server_name="127.0.0.1",

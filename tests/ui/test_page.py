@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
-from gcd_core.ui.page import build_page, launch_settings
+from gcd_core.ui.page import ExplorerPage, launch_settings
 from gcd_core.ui.serve import own_images
 from gcd_core.ui.server.app import Site
 from gcd_core.ui.tabs.explore.region import why_no_bridge
@@ -413,7 +413,7 @@ def test_visitors_do_not_see_each_other_and_leave_nothing(served: Served, pictur
 def test_a_domain_with_nothing_ready_opens_all_the_same(tmp_path: Path, picture: Path):
     domain = FakeDomain(tmp_path, examples=0)
     domain.ready_directions = lambda label: None
-    page = build_page(domain)
+    page = ExplorerPage(domain)
     port = free_port()
     page.launch(
         server_name="127.0.0.1",

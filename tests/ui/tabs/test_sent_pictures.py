@@ -15,7 +15,7 @@ import pytest
 from torch import Tensor
 
 from gcd_core.ui.frames import SLIDERS
-from gcd_core.ui.page import build_page, launch_settings
+from gcd_core.ui.page import ExplorerPage, launch_settings
 from gcd_core.ui.views import data_urls
 from tests.ui.conftest import free_port
 from tests.ui.fakes import FakeDomain, FakeGenerator
@@ -40,7 +40,7 @@ class QuickGenerator(FakeGenerator):
 def address(tmp_path: Path) -> Iterator[str]:
     domain = FakeDomain(tmp_path, examples=1)
     domain.generator = QuickGenerator()
-    page, port = build_page(domain), free_port()
+    page, port = ExplorerPage(domain), free_port()
     place = {"server_name": "127.0.0.1", "server_port": port}
     page.launch(**place, prevent_thread_lock=True, quiet=True, **launch_settings())
     yield f"http://127.0.0.1:{port}"

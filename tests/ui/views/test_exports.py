@@ -21,7 +21,7 @@ from gcd_core.ui.views.exports import report_of, save_path, save_report
 def session(visitors: Visitors, service: ModelService) -> Session:
     session = visitors.session("somebody")
     image = service.domain.load_image(service.domain.examples[1])
-    session.open_image(image, "Musterfrau.png", "A word of warning.")
+    session.open_image(image, "Musterfrau.png", notice="A word of warning.")
     return session
 
 
