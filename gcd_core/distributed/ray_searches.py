@@ -13,7 +13,7 @@ from torch import Tensor
 from gcd_core.distributed.cluster import connected, last_line
 from gcd_core.domains.opening import load_domain
 from gcd_core.environment import Environment
-from gcd_core.errors import Cancel, Cancelled, GCDError
+from gcd_core.errors import Cancel, GCDError
 from gcd_core.images.picture import Picture
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.repeatability import with_repeatability
@@ -73,8 +73,6 @@ class Finder:
             return Ended(samples=stopped.samples)
         except SearchFailed as error:
             return Ended(samples=error.samples, problem=str(error))
-        except Cancelled:
-            return Ended()
         except GCDError as error:
             return Ended(problem=str(error))
 

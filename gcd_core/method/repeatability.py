@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcd_core.errors import Cancel, GCDError
+from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.method.directions import DirectionSet, derive_directions
 from gcd_core.method.loss import flip_sign
 from gcd_core.method.proxy import fit_proxy
-from gcd_core.method.search import Found, Samples
+from gcd_core.method.search import Found, Samples, SearchCancelled
 from gcd_core.method.settings import VALIDATION_PART
 
 FIGURE = "repeatability"  # among a set's figures
@@ -89,13 +89,12 @@ def measure_repeatability(
 def with_repeatability(found: Found, lam: float, cancel: Cancel | None = None) -> DirectionSet:
     """Return what a search found, with its repeatability among the figures.
 
-    Raises Cancelled if `cancel` is set; the error carries the search's samples, for `resume`.
+    Raises SearchCancelled, with the search's samples, if `cancel` is set.
     """
     try:
         measured = measure_repeatability(found.samples, lam, cancel)
-    except BaseException as error:
-        error.samples = found.samples  # type: ignore[attr-defined]
-        raise
+    except Cancelled as stopped:
+        raise SearchCancelled("The search was cancelled.", found.samples) from stopped
     if measured is None:
         return found.directions
     metadata = found.directions.metadata

@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcd_core.errors import Cancelled
 from gcd_core.method.directions import load_directions
 from gcd_core.method.repeatability import (
     Repeatability,
@@ -14,7 +13,7 @@ from gcd_core.method.repeatability import (
     unrepeatable,
     with_repeatability,
 )
-from gcd_core.method.search import Found, find_directions
+from gcd_core.method.search import Found, SearchCancelled, find_directions
 from tests.fakes import Flag, LinearDomain, unit
 
 SIZE = 8
@@ -91,9 +90,9 @@ def test_it_is_kept_in_the_file(tmp_path) -> None:
 
 def test_a_cancel_loses_no_sample() -> None:
     found = searched(0.0, n=64)
-    with pytest.raises(Cancelled) as stopped:
+    with pytest.raises(SearchCancelled) as stopped:
         with_repeatability(found, 1.0, Flag(3))
-    assert stopped.value.samples is found.samples  # type: ignore[attr-defined]
+    assert stopped.value.samples is found.samples
 
 
 @pytest.mark.parametrize(
