@@ -9,7 +9,7 @@ import torch
 
 from gcd_core.checks import check_at_least
 from gcd_core.distributed.cluster import AUTO, Cluster
-from gcd_core.distributed.job import Job, Part, Share, in_this_process
+from gcd_core.distributed.job import Part, PartsJob, Share, in_this_process
 from gcd_core.distributed.parts import PartsFolder
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
@@ -85,7 +85,7 @@ def cluster_of(args: argparse.Namespace) -> Cluster | None:
 
 
 def done_by(
-    args: argparse.Namespace, job: Job, domain: Domain, todo: list[int]
+    args: argparse.Namespace, job: PartsJob, domain: Domain, todo: list[int]
 ) -> Iterator[tuple[int, Part]]:
     """Do parts here or on the cluster; each comes as soon as it is done."""
     cluster = cluster_of(args)
@@ -102,7 +102,7 @@ def share_of(args: argparse.Namespace) -> Share:
 
 
 def carried_out(
-    args: argparse.Namespace, job: Job, domain: Domain, progress: Callable[[Part], object]
+    args: argparse.Namespace, job: PartsJob, domain: Domain, progress: Callable[[Part], object]
 ) -> Iterator[Part] | None:
     """Do the missing parts, and return all parts in order; None where only a share is done."""
     folder = PartsFolder.of(args.parts, job) if args.parts else None

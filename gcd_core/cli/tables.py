@@ -14,7 +14,7 @@ from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
 from gcd_core.cli.options import add_common, check_readable, check_writable, write_json
 from gcd_core.cli.part_options import add_cluster, check_cluster, done_by, share_of
-from gcd_core.distributed.job import Job, Part, Shared
+from gcd_core.distributed.job import Part, PartsJob, Shared
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import judges as networks
@@ -128,7 +128,7 @@ def opened(args: argparse.Namespace) -> Domain:
 
 
 @dataclass(frozen=True)
-class TablesJob(Job):
+class TablesJob(PartsJob):
     """Tables, one in each part."""
 
     args: argparse.Namespace  # of `tables`

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gcd_core.distributed.answers import AnswerServer, RemoteAnswers, RemoteBudget
-from gcd_core.distributed.job import Job, Part
+from gcd_core.distributed.job import Part, PartsJob
 from gcd_core.errors import GCDError
 
 AUTO = "auto"
@@ -32,7 +32,7 @@ class Cluster:
     gpus: float = 0.0  # of each worker, such as 0.5; 0 on the CPU
 
     def run(
-        self, job: Job, todo: list[int], spent: Mapping[str, int] | None = None
+        self, job: PartsJob, todo: list[int], spent: Mapping[str, int] | None = None
     ) -> Iterator[tuple[int, Part]]:
         """Do parts of a job; yield each as soon as it is done, in any order.
 
@@ -51,7 +51,7 @@ class Cluster:
             yield from self._run(ray, job, todo[start : start + AT_A_TIME], shared)
 
     def _run(
-        self, ray: Any, job: Job, todo: list[int], shared: SharedOnRay
+        self, ray: Any, job: PartsJob, todo: list[int], shared: SharedOnRay
     ) -> Iterator[tuple[int, Part]]:
         workers = min(self.workers or self._most(ray), len(todo))
         rows = (
@@ -177,7 +177,7 @@ def reading(row: dict[str, Any], pickled: bytes) -> dict[str, Any]:
 class Worker:
     """An actor that loads the networks once, and does one part after the other."""
 
-    def __init__(self, job: Job, shared: SharedOnRay, threads: int) -> None:
+    def __init__(self, job: PartsJob, shared: SharedOnRay, threads: int) -> None:
         torch.set_num_threads(threads)
         self._failure: GCDError | None = None
         try:

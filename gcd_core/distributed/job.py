@@ -24,7 +24,7 @@ Read = Callable[[int], Any]  # the part's number to what the worker needs of it
 Work = Callable[[int, Any], Part]
 
 
-class Job(ABC):
+class PartsJob(ABC):
     """Work in parts that are independent of each other.
 
     It is sent to other processes: it holds names and numbers, no network and no open file.
@@ -97,7 +97,7 @@ class Share:
 
 
 def in_this_process(
-    job: Job, todo: list[int], share: Share, domain: Any = None
+    job: PartsJob, todo: list[int], share: Share, domain: Any = None
 ) -> Iterator[tuple[int, Part]]:
     """Do parts one after the other, with the domain that is open here."""
     if not todo:

@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 
-from gcd_core.distributed.job import Job, Part
+from gcd_core.distributed.job import Part, PartsJob
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 
@@ -58,7 +58,7 @@ class PartsFolder:
             raise GCDError(f"{folder} cannot be made: {error.strerror}.") from error
 
     @classmethod
-    def of(cls, folder: Path, job: Job) -> PartsFolder:
+    def of(cls, folder: Path, job: PartsJob) -> PartsFolder:
         """The folder of a job's parts."""
         return cls(folder, job.kind, job.settings, job.row)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.classifiers.base import BlackBox, NoAnswer
-from gcd_core.distributed.job import Job, Part, Shared
+from gcd_core.distributed.job import Part, PartsJob, Shared
 from gcd_core.domains.file import OF_A_RUN, read_toml, search_problems
 from gcd_core.domains.opening import Domain, load_domain, open_classifier
 from gcd_core.errors import GCDError
@@ -130,7 +130,7 @@ def _classifiers(file: str, tables: list[Any]) -> dict[str, dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class FindManyJob(Job):
+class FindManyJob(PartsJob):
     """The searches of a plan, each a part: by classifier, then label, then source."""
 
     plan: SearchPlan

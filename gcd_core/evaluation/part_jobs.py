@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from gcd_core.bridge.rcsb import Steering
-from gcd_core.distributed.job import Job, Part, Shared
+from gcd_core.distributed.job import Part, PartsJob, Shared
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.evaluation.bridge_outcomes import NAME, BridgeOnBatches
 from gcd_core.evaluation.outcomes import (
@@ -49,7 +49,7 @@ class Read(NamedTuple):
 
 
 @dataclass(frozen=True)
-class EvaluateJob(Job):
+class EvaluateJob(PartsJob):
     """Directions, or a bridge, on many images, a batch in each part.
 
     A batch is made of so many names in their order; what of it cannot be read is left out. So no
@@ -212,7 +212,7 @@ class VerdictRow:
 
 
 @dataclass(frozen=True)
-class SanityJob(Job):
+class SanityJob(PartsJob):
     """The checks of a domain, one in each part."""
 
     # As of `EvaluateJob`.
