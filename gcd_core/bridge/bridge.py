@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from gcd_core.bridge.bridge_network import BridgeNetwork
 from gcd_core.bridge.schedule import Schedule
 from gcd_core.errors import GCDError
 from gcd_core.files import write_json
+from gcd_core.generators.base import read_config
 from gcd_core.generators.device import choose_precision
 from gcd_core.generators.weights import INDEX_SUFFIX, load_strictly, read_tensors, save_sharded
 
@@ -180,15 +180,9 @@ def load_bridge(
     device : str or torch.device
     precision : {"fp32", "bf16", "auto"}
     """
-    path = Path(config)
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise GCDError(f"There is no bridge's configuration {path}; check the name.") from None
-    except (OSError, ValueError):
-        raise GCDError(f"{path} is no readable JSON; fetch it again.") from None
+    path, table = Path(config), read_config(config, "bridge")
     keys = {"kind", "ends", "middle", "network"}
-    if not isinstance(table, dict) or set(table) != keys or table["kind"] != "i2sb":
+    if set(table) != keys or table["kind"] != "i2sb":
         raise GCDError(f"{path} does not describe a bridge: it needs {sorted(keys)}, kind i2sb.")
     try:
         network = BridgeNetwork.from_config(table["network"])

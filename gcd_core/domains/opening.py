@@ -295,13 +295,10 @@ def open_sanity(folder: Path, table: Mapping[str, Any]) -> tuple[Check, ...]:
             raise ValueError
         checks = json.loads(path.read_text(encoding="utf-8"))["checks"]
         found = tuple(Check(c["name"], c["passed"], c["sentence"]) for c in checks)
+        if not all([type(value) for value in check] == [str, bool, str] for check in found):
+            raise ValueError
     except (OSError, ValueError, KeyError, TypeError):
         raise GCDError(f"{path} is not what `sanity --json` writes; make it anew.") from None
-    if not all(
-        isinstance(name, str) and isinstance(passed, bool) and isinstance(sentence, str)
-        for name, passed, sentence in found
-    ):
-        raise GCDError(f"{path} is not what `sanity --json` writes; make it anew.")
     return found
 
 

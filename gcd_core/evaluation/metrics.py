@@ -211,21 +211,17 @@ def quantus_judges() -> tuple[str, dict[str, Callable[[Tensor], float]]]:
     dict
         Sparseness, complexity and effective complexity, each of a map (H, W).
     """
+    own: dict[str, Callable[[Tensor], float]] = {
+        "sparseness": gini,
+        "complexity": complexity,
+        "effective_complexity": effective_complexity,
+    }
     try:
         import quantus
     except ImportError:
-        own: dict[str, Callable[[Tensor], float]] = {
-            "sparseness": gini,
-            "complexity": complexity,
-            "effective_complexity": effective_complexity,
-        }
         return "ours", own
     quiet: dict[str, Any] = {"disable_warnings": True, "display_progressbar": False}
-    judges = {
-        "sparseness": quantus.Sparseness(**quiet),
-        "complexity": quantus.Complexity(**quiet),
-        "effective_complexity": quantus.EffectiveComplexity(**quiet),
-    }
+    theirs = (quantus.Sparseness, quantus.Complexity, quantus.EffectiveComplexity)
 
     def by(judge: Any) -> Callable[[Tensor], float]:
         def of(heat: Tensor) -> float:
@@ -235,4 +231,5 @@ def quantus_judges() -> tuple[str, dict[str, Callable[[Tensor], float]]]:
 
         return of
 
-    return f"Quantus {quantus.__version__}", {name: by(judge) for name, judge in judges.items()}
+    judges = {name: by(judge(**quiet)) for name, judge in zip(own, theirs, strict=True)}
+    return f"Quantus {quantus.__version__}", judges

@@ -367,19 +367,17 @@ def checked_z_T(z_T: Tensor, shape: tuple[int, ...]) -> Tensor:
     return z_T.float()
 
 
-def read_config(config: str | Path | Mapping) -> Mapping:
-    """Return a generator's configuration, read from its JSON file unless it is a mapping."""
+def read_config(config: str | Path | Mapping, of: str = "generator") -> Mapping:
+    """Return a network's configuration, read from its JSON file unless it is a mapping."""
     if isinstance(config, Mapping):
         return config
     path = Path(config)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise GCDError(
-            f"The generator's configuration {path} cannot be read; check the name."
-        ) from None
+        raise GCDError(f"The {of}'s configuration {path} cannot be read; check the name.") from None
     except ValueError:
-        raise GCDError(f"{path.name} is not JSON; give the generator's configuration.") from None
+        raise GCDError(f"{path.name} is not JSON; give the {of}'s configuration.") from None
     if not isinstance(content, dict):
         raise GCDError(f"{path.name} holds no table; expected a JSON object of architecture keys.")
     return content
