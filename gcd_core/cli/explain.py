@@ -109,7 +109,7 @@ def main(args: argparse.Namespace) -> None:
         check_budget(domain.classifier, QUERIES)
     picture = domain.load_picture(args.image)
     prepared = prepared_region(domain, wanted, picture_size(args.image))
-    region = region_of(domain, prepared, picture, direction, label)
+    region = region_of(domain, prepared, picture, direction, label, args.detail)
     args.out.mkdir(parents=True, exist_ok=True)
 
     steering = steering_of(args, domain.steering)

@@ -242,7 +242,7 @@ class DirectionsOnBatches:
             cost = replace(encoding)
             with cost.measure(domain):
                 regions = regions_of(
-                    domain, images, direction, self.label, latent, self.region, first
+                    domain, sources, direction, self.label, latent, self.region, first, self.detail
                 )
                 paths = walk_many(
                     domain,
@@ -285,29 +285,31 @@ def gathered(batches: Iterable[Evaluation]) -> Evaluation:
 
 def regions_of(
     domain: Domain,
-    images: Tensor,
+    images: Tensor | Sequence[Tensor | Picture],
     direction: Direction | None,
     label: str,
     latent: Latent | None,
     region: Tensor | Region | None,
     first: int = 0,
+    detail: str | None = None,
 ) -> Tensor | None:
     """Return the masks (1 or N, S, S) of N images, None where they may change everywhere.
 
     Automatic ones are found by a walk along the direction, from the images' latents where they have
-    been encoded before; `first` is the first image's number, by which free-form ones differ.
+    been encoded before, and in the `detail` of `walk`; `first` is the first image's number, by
+    which free-form ones differ.
     """
+    side = domain.generator.image_size
     if isinstance(region, FreeFormRegion):
-        side = images.shape[-1]
         return torch.stack([region.mask(side, first + i) for i in range(len(images))])
     if not isinstance(region, AutomaticRegion):
         return region if region is None or region.ndim == 3 else region[None]
     if direction is None:
         raise GCDError("An automatic region is found by a walk; give the direction.")
-    paths = walk_many(domain, images, direction, label, latent)
-    return torch.stack(
-        [region.mask(domain.classifier, label, path.source, path.most_changed) for path in paths]
-    )
+    classifier = domain.classifier
+    paths = walk_many(domain, images, direction, label, latent, detail=detail)
+    ends = [path.ends_for(classifier) for path in paths]
+    return torch.stack([region.mask(classifier, label, *pair, side) for pair in ends])
 
 
 def _other_choices(
@@ -372,7 +374,7 @@ def outcomes_of(
             gini_difference=metrics.gini(explain_path(path, method="difference").map),
             completeness_error=heat.completeness_error,
             baseline_reached=heat.reached,
-            cout=_cout(domain, path, found[i : i + 1]) if with_cout else None,
+            cout=_cout(domain, path) if with_cout else None,
             region=None if path.region is None else path.region.double().mean().item(),
             other=OtherOutcome(others[i].choice, **of_others[i]),
             maps=maps[i],
@@ -617,5 +619,7 @@ def _sides(domain: Domain, images: Tensor) -> Tensor:
     return torch.stack(probabilities, dim=1) >= THRESHOLD
 
 
-def _cout(domain: Domain, path: Path, counterfactual: Tensor) -> float:
-    return metrics.cout(domain.classifier, path.label, path.source, counterfactual)
+def _cout(domain: Domain, path: Path) -> float:
+    classifier, end = domain.classifier, path.counterfactual
+    source, changed = path.source_for(classifier), path.asked(end, classifier)
+    return metrics.cout(classifier, path.label, source, changed)
