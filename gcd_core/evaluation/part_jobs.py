@@ -275,6 +275,8 @@ class SanityJob:
         As of `Sanity`.
     checks : tuple of str
         Some of `CHECKS`.
+    detail : {"source", "decoded"}
+        What the classifiers are shown, as of `walk`.
     identities : (str, str)
         The generator's and the classifier's.
     """
@@ -287,6 +289,7 @@ class SanityJob:
     samples: int
     walks: int
     checks: tuple[str, ...]
+    detail: str
     identities: tuple[str, str]
 
     kind = "sanity"
@@ -309,6 +312,7 @@ class SanityJob:
             "samples": self.samples,
             "walks": self.walks,
             "checks": self.checks,
+            "detail": self.detail,
             "parts": self.parts,
         }
 
@@ -325,6 +329,7 @@ class SanityJob:
             shared.join(domain.classifier)
         files = ImageFiles(self.source, names=self.names)
         images = torch.cat([image for _, image in files.load(domain.load_image)])
+        domain = replace(domain, detail=self.detail)
         sanity = Sanity(domain, images, self.label, self.samples, self.walks)
 
         def of_part(part: int, read: None) -> Part:
