@@ -33,7 +33,7 @@ from gcd_core.cli.region_options import (
     region_of,
     steering_of,
 )
-from gcd_core.domains.cautions import cautions, unreproduced
+from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import difference, overlay, save_gif, save_png, to_pil
@@ -120,7 +120,7 @@ def main(args: argparse.Namespace) -> None:
         shown_heat = explain_path(path, method="cells", classifier=domain.classifier)
     write_pictures(args.out, domain, path, shown_heat, picture.bits)
     warnings = warnings_about(domain, args.image, picture.view) + cautions_about(domain, path)
-    warnings += unrepeatable(found)
+    warnings += unrepeatable(found) + found_otherwise(found, path.detail)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     steered = str(steering) if args.method == RCSB else ""

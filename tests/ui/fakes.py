@@ -190,8 +190,8 @@ class FakeDomain:
     def load_image(self, source) -> Tensor:
         return load_image(source, SIZE, 1)
 
-    def load_picture(self, source) -> Picture:
-        return load_picture(source, SIZE, 1)
+    def load_picture(self, source, max_side=1024) -> Picture:
+        return load_picture(source, SIZE, 1, max_side=max_side)
 
     def ready_directions(self, label: str) -> DirectionSet:
         """The code's own axes, slightly mixed: 4 h-directions for pneumonia, 8 for the other."""
