@@ -9,7 +9,9 @@
 
 Object.assign(window.gcd, (() => {
   const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i; // no graphics card
-  const MOST = 2 ** 18; // pixels of a moving picture without a graphics card
+  const [MOST, LEAST] = [2 ** 18, 2 ** 15]; // pixels of a moving picture without a graphics card
+  const FRAME = 10; // milliseconds that putting it together may take
+  const PATIENCE = 5; // pictures in turn that took longer, after which they have half the pixels
   const draws = canvas => canvas.getContext('2d', { willReadFrequently: true });
   const canvasOf = (width, height) => Object.assign(document.createElement('canvas'), { width, height });
 
@@ -83,15 +85,15 @@ Object.assign(window.gcd, (() => {
   const across = ({ values, size, n }, width) => {
     const { count, first, weights } = taps(size, width);
     const wide = new Float32Array(size * width * n);
-    for (let c = 0; c < n; c++)
-      for (let y = 0; y < size; y++)
-        for (let x = 0, to = y * width * n + c; x < width; x++, to += n) {
-          const end = Math.min(count, size - first[x]);
-          let from = (y * size + first[x]) * n + c;
-          let sum = 0;
-          for (let q = 0; q < end; q++, from += n) sum += weights[x * count + q] * values[from];
-          wide[to] = sum;
-        }
+    const last = n * (size - 1);
+    for (let x = 0; x < width; x++)
+      for (let q = 0; q < count; q += 4) {
+        const [a, b, c, d] = [0, 1, 2, 3].map(k => Math.min(n * (first[x] + q + k), last));
+        const [s, t, u, v] = weights.subarray(x * count + q, x * count + q + 4);
+        for (let y = 0, from = 0, to = x * n; y < size; y++, from += size * n, to += width * n)
+          for (let k = 0; k < n; k++)
+            wide[to + k] += s * values[from + a + k] + t * values[from + b + k] + u * values[from + c + k] + v * values[from + d + k];
+      }
     return wide;
   };
 
@@ -232,18 +234,19 @@ Object.assign(window.gcd, (() => {
     return { canvas, draw, works: () => true, partial: true };
   };
 
-  // The opened picture, by the element that shows it; null until that has it.
-  let source = null;
+  // A picture that changes are put into, by the element that shows it; null until that has it. The
+  // opened one and the generator's drawing of it are kept.
+  const sources = new Map();
   const sourcePicture = image => {
     const address = image.getAttribute('src');
-    if (source?.address === address) return source;
+    if (sources.has(address)) return sources.get(address);
     if (!image.complete || !image.naturalWidth) {
       image.decode().then(gcd.redraw, () => {});
       return null;
     }
-    const sizes = new Map();
-    source = { address, image, width: image.naturalWidth, height: image.naturalHeight, sizes };
-    return source;
+    sources.set(address, { image, width: image.naturalWidth, height: image.naturalHeight, sizes: new Map() });
+    if (sources.size > 2) sources.delete(sources.keys().next().value);
+    return sources.get(address);
   };
 
   // Its pixels at a size; of the sizes that were asked for, a few are kept.
@@ -263,15 +266,20 @@ Object.assign(window.gcd, (() => {
   // puts it together, with as many as `shown`, an element over which it will lie, has on the screen,
   // and no more than it can make between two frames.
   let drawer = null;
+  let [most, slow] = [MOST, 0];
   const composed = (planes, source, shown) => {
     if (!drawer?.works()) drawer = (drawer ? null : onCard()) ?? inLoop();
     let share = 1;
     if (drawer.partial) {
       const seen = (shown.getBoundingClientRect().width * devicePixelRatio) / source.width;
-      share = Math.min(1, seen, Math.sqrt(MOST / (source.width * source.height)));
+      share = Math.min(1, seen, Math.sqrt(most / (source.width * source.height)));
     }
     const [width, height] = [source.width, source.height].map(side => Math.max(1, Math.round(share * side)));
-    drawer.draw(planes, sized(source, width, height));
+    const pixels = sized(source, width, height);
+    const began = performance.now();
+    drawer.draw(planes, pixels);
+    slow = drawer.partial && performance.now() - began > FRAME ? slow + 1 : 0;
+    if (slow === PATIENCE) [most, slow] = [Math.max(most / 2, LEAST), 0];
     return drawer.canvas;
   };
 

@@ -16,16 +16,19 @@ Object.assign(window.gcd, (() => {
     threshold = level;
   };
 
-  // The two elements that show the changed and the opened picture.
-  const shown = () => [
-    document.querySelector('#pictures figure.changed .frame > img'),
-    document.querySelector('#pictures img.source'),
-  ];
+  // The elements of the changed picture, of the opened one, and of what the changes are put into:
+  // where the generator's drawings are shown, its drawing of the opened picture, else that itself.
+  const shown = () => {
+    const [image, opened, base] = ['figure.changed .frame > img', 'img.source', 'img.base'].map(
+      part => document.querySelector(`#pictures ${part}`)
+    );
+    return [image, opened, base ?? opened];
+  };
 
   // Brings the opened picture to where it is put together, so that the first move does not wait.
   const prepare = film => {
-    const [image, opened] = shown();
-    const source = image && opened && gcd.sourcePicture(opened);
+    const [image, , base] = shown();
+    const source = image && base && gcd.sourcePicture(base);
     if (source) gcd.composed(gcd.planesAt(film, place(film, 0)), source, image);
   };
 
@@ -125,7 +128,7 @@ Object.assign(window.gcd, (() => {
     document.querySelector('#bars .gcd-card')?.classList.add('moving');
   };
 
-  const drawCaption = (figure, film, alpha, at) => {
+  const drawCaption = (figure, film, alpha, at, atRest) => {
     const bar = document.querySelector('#bars .gcd-bar.chosen');
     const which = film.labels.indexOf(bar?.dataset.label);
     if (which < 0) return;
@@ -135,7 +138,7 @@ Object.assign(window.gcd, (() => {
     const note = figure.querySelector('figcaption .note');
     if (note) note.textContent = `${bar.querySelector('.words b').textContent} ${percent(p)}`;
     const title = figure.querySelector('figcaption b[data-moved]');
-    if (title) title.innerHTML = gcd.caption(alpha === 0 ? (film.lost ? 'unchanged' : 'reconstruction') : flips ? 'counterfactual' : 'changed');
+    if (title) title.innerHTML = gcd.caption(alpha === 0 ? atRest : flips ? 'counterfactual' : 'changed');
     return p;
   };
 
@@ -158,15 +161,16 @@ Object.assign(window.gcd, (() => {
 
   const draw = () => {
     const { film, alpha } = playing;
-    const [image, opened] = shown();
-    const source = image && opened && gcd.sourcePicture(opened);
-    if (!source) return;
+    const [image, opened, under] = shown();
+    const [source, base] = [opened, under].map(element => image && element && gcd.sourcePicture(element));
+    if (!source || !base) return;
     const at = place(film, alpha);
     const planes = gcd.planesAt(film, at);
-    over(image, gcd.composed(planes, source, image));
+    over(image, gcd.composed(planes, base, image));
     drawMap(film, at, source, planes);
     drawBars(film, at);
-    drawCurve(film, alpha, drawCaption(image.closest('figure'), film, alpha, at));
+    const atRest = film.lost && base === source ? 'unchanged' : 'reconstruction';
+    drawCurve(film, alpha, drawCaption(image.closest('figure'), film, alpha, at, atRest));
   };
 
   const tell = () => {

@@ -193,6 +193,12 @@ window.gcd = (() => {
   // The event's first value becomes this one; the others stay.
   const withFirst = first => (_, ...others) => [first, ...others];
 
+  // The switch beside the changed picture: in your picture, or as the generator draws it.
+  document.addEventListener('click', event => {
+    const detail = event.target.closest('[data-detail]')?.dataset.detail;
+    if (detail) document.querySelector(`#draw-${detail}`)?.click();
+  });
+
   // A picture of the wall opens in Explore.
   let piece = 0;
   const wall = element =>

@@ -9,7 +9,14 @@ from tqdm import tqdm
 import gcd_core
 from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
-from gcd_core.cli.options import add_common, bar, check_writable, write_json
+from gcd_core.cli.options import (
+    add_common,
+    add_detail,
+    bar,
+    check_writable,
+    in_detail,
+    write_json,
+)
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import paper_comparison, speed
@@ -27,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_images(parser, required=False)
     parser.add_argument("--label", help="what to explain (default: the domain's first)")
     parser.add_argument("--seed", type=int, default=0, help="repeats a run (default: 0)")
+    add_detail(parser)
     parser.add_argument("--samples", type=int, help="of our search (default: 1024)")
     parser.add_argument("--paper-samples", type=int, help="really run, then scaled (default: 128)")
     parser.add_argument("--paper-images", type=int, help="really walked (default: 2)")
@@ -59,7 +67,7 @@ def main(args: argparse.Namespace) -> None:
         files = ImageFiles(args.images, args.labels, args.split, args.limit or 128)
     if args.cuda and not torch.cuda.is_available():
         raise GCDError("--cuda checks a GPU, and none is at hand: run it where one is.")
-    domain = gcd_core.load_domain(args.domain, device=args.device)
+    domain = in_detail(gcd_core.load_domain(args.domain, device=args.device), args.detail)
     if args.cuda:
         write_json(args.json, on_gpu(args.domain, domain))
         return
@@ -73,6 +81,7 @@ def main(args: argparse.Namespace) -> None:
             "label": label,
             "short": args.short,
             "seed": args.seed,
+            "detail": domain.detail,
             "device": describe(domain),
             "identity": networks_of(domain),
             "measured": measured(domain, files),

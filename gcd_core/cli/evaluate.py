@@ -31,6 +31,7 @@ from gcd_core.cli.region_options import (
     steering_of,
 )
 from gcd_core.distributed.job import Part
+from gcd_core.domains.cautions import found_otherwise
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.axes import MOVE, USABLE, measure_axes
@@ -134,6 +135,8 @@ def main(args: argparse.Namespace) -> None:
     domain = gcd_core.load_domain(args.domain, device=args.device)
     if found is not None:
         check_generator(found, domain)
+    for sentence in found_otherwise(found, args.detail or domain.detail):
+        print(f"warning: {sentence}", file=sys.stderr)
     if found is not None or args.method == RCSB:
         evaluated = in_parts(args, domain, files, chosen)
         if evaluated is None:

@@ -33,7 +33,7 @@ from gcd_core.cli.region_options import (
     region_of,
     steering_of,
 )
-from gcd_core.domains.cautions import cautions, unreproduced
+from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.outcomes import oracle_probability
@@ -110,7 +110,7 @@ def main(args: argparse.Namespace) -> None:
         check_budget(domain.classifier, QUERIES)
     picture = domain.load_picture(args.image)
     prepared = prepared_region(domain, wanted, picture_size(args.image))
-    region = region_of(domain, prepared, picture, direction, label)
+    region = region_of(domain, prepared, picture, direction, label, args.detail)
     args.out.mkdir(parents=True, exist_ok=True)
 
     steering = steering_of(args, domain.steering)
@@ -121,7 +121,7 @@ def main(args: argparse.Namespace) -> None:
         shown_heat = explain_path(path, method="cells", classifier=domain.classifier)
     write_pictures(args.out, domain, path, shown_heat, picture.bits)
     warnings = warnings_about(domain, args.image, picture.view) + cautions_about(domain, path)
-    warnings += unrepeatable(found)
+    warnings += unrepeatable(found) + found_otherwise(found, path.detail)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     steered = str(steering) if args.method == RCSB else ""

@@ -4,12 +4,17 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+<<<<<<< HEAD
 from gcd_core import files
+=======
+from gcd_core.domains.opening import Domain
+>>>>>>> pictures
 from gcd_core.errors import GCDError
 from gcd_core.method.composition import DETAILS
 from gcd_core.method.counterfactual import CHOICES, SMALLEST, check_counterfactual
@@ -53,6 +58,11 @@ def add_detail(parser: argparse.ArgumentParser) -> None:
         help="show the picture itself with the generator's change put in (source), or what the "
         "generator decodes, as in the paper (decoded); default: the domain's",
     )
+
+
+def in_detail(domain: Domain, detail: str | None) -> Domain:
+    """The domain with another `detail`; None leaves its own."""
+    return domain if detail is None else replace(domain, detail=detail)
 
 
 def check_margin(margin: float | None) -> None:

@@ -135,13 +135,15 @@ def region_of(
     image: Picture,
     direction: Direction | None,
     label: str,
+    detail: str | None = None,
 ) -> Tensor | None:
     """The mask (S, S) of one picture, an automatic one by a walk along a direction."""
+    side = domain.generator.image_size
     if isinstance(region, FreeFormRegion):
-        return region.mask(domain.generator.image_size)
+        return region.mask(side)
     if not isinstance(region, AutomaticRegion):
         return region
     if direction is None:
         raise GCDError(f"--region {AUTOMATIC} walks along a direction; give --directions FILE too.")
-    path = walk(domain, image, direction, label)
-    return region.mask(domain.classifier, label, path.source, path.most_changed)
+    path = walk(domain, image, direction, label, detail=detail)
+    return region.mask(domain.classifier, label, *path.ends_for(domain.classifier), side)

@@ -9,7 +9,14 @@ from typing import Any
 import gcd_core
 from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
-from gcd_core.cli.options import add_common, bar, check_writable, write_json
+from gcd_core.cli.options import (
+    add_common,
+    add_detail,
+    bar,
+    check_writable,
+    in_detail,
+    write_json,
+)
 from gcd_core.cli.part_options import add_parts, carried_out, check_parts
 from gcd_core.distributed.job import Part
 from gcd_core.evaluation.part_jobs import SanityJob, verdicts_of
@@ -34,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=CHECKS,
         help="some of the checks (default: all)",
     )
+    add_detail(parser)
     add_parts(parser)
 
 
@@ -44,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
     check_parts(args)
     check_writable(args.json)
     files = ImageFiles(args.images, args.labels, args.split, args.limit or 4 * MIN_IMAGES)
-    domain = gcd_core.load_domain(args.domain, device=args.device)
+    domain = in_detail(gcd_core.load_domain(args.domain, device=args.device), args.detail)
     names = tuple(name for name in CHECKS if name in args.only)
     label = args.label or domain.labels[0]
     domain.classifier.index(label)
@@ -58,6 +66,7 @@ def main(args: argparse.Namespace) -> None:
         args.samples,
         args.walks,
         names,
+        domain.detail,
         identities,
     )
     with bar(len(names), "checks") as shown:
@@ -77,6 +86,7 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
     print(f"{passed} of {len(verdicts)} checks pass")
     return {
         "label": settings["label"],
+        "detail": settings["detail"],
         "images": done[0].about["images"],
         "checks": [asdict(verdict) for verdict in verdicts],
         "identity": dict(zip(("generator", "classifier"), settings["identities"], strict=True)),

@@ -12,7 +12,14 @@ from typing import Any
 import gcd_core
 from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
-from gcd_core.cli.options import add_common, check_readable, check_writable, write_json
+from gcd_core.cli.options import (
+    add_common,
+    add_detail,
+    check_readable,
+    check_writable,
+    in_detail,
+    write_json,
+)
 from gcd_core.cli.part_options import add_cluster, check_cluster, done_by, share_of
 from gcd_core.distributed.job import Part, PartsJob, Shared
 from gcd_core.domains.opening import Domain
@@ -50,8 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--protocol",
         choices=("domain", "paper"),
         default="domain",
-        help="paper: DDIM 100/250, 128 alphas in [0, 3], the counterfactual of the lowest loss",
+        help="paper: DDIM 100/250, 128 alphas in [0, 3], the counterfactual of the lowest loss, "
+        "decoded images",
     )
+    add_detail(parser)
     parser.add_argument(
         "--others", nargs="+", default=[], metavar="DOMAIN", help="generators to compare in D3"
     )
@@ -90,6 +99,7 @@ def main(args: argparse.Namespace) -> None:
         "limit": args.limit,
         "samples": args.samples,
         "protocol": args.protocol,
+        "detail": domain.detail,
         "others": args.others,
         "networks": {name: getattr(args, name) for name in networks.WHERE},
     }
@@ -124,7 +134,9 @@ def main(args: argparse.Namespace) -> None:
 def opened(args: argparse.Namespace) -> Domain:
     """The domain, by the protocol that is asked for."""
     domain = gcd_core.load_domain(args.domain, device=args.device)
-    return in_papers_protocol(domain) if args.protocol == "paper" else domain
+    if args.protocol == "paper":
+        domain = in_papers_protocol(domain)
+    return in_detail(domain, args.detail)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 
 from gcd_core.domains.file import Label
+from gcd_core.method.composition import DECODED, SOURCE
+from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.wording import percent
 
@@ -74,6 +76,19 @@ def unreproduced(before: float, again: float) -> str:
             f"and decoding alone moves its log-odds by {moved:.1f}."
         )
     return ""
+
+
+def found_otherwise(directions: DirectionSet | None, detail: str) -> list[str]:
+    """What must be known where directions were found in another detail than they are walked in.
+
+    Nothing of files that do not say how they were found.
+    """
+    settings = None if directions is None else directions.metadata.get("settings")
+    found = settings.get("detail") if isinstance(settings, dict) else None
+    ways = {SOURCE: "the picture itself with the change put in", DECODED: "decoded images"}
+    if found not in ways or found == detail:
+        return []
+    return [f"The search asked about {ways[found]}; here the classifier sees {ways[detail]}."]
 
 
 def _log_odds(probability: float) -> float:

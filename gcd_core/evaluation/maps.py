@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.evaluation import metrics
@@ -33,21 +34,27 @@ class MapOutcome:
 def compare_maps(classifier: BlackBox, path: Path) -> dict[str, MapOutcome]:
     """Measure the maps of a path, by their names: cells, BB-LIG, and the difference.
 
-    All are judged on the same two pictures, the path's source and its counterfactual. It costs the
-    512 queries of the cells and 102 for each map.
+    All are judged on the same two pictures, source and counterfactual as the classifier is asked
+    about them; a map is brought to their size, linearly. It costs the 512 queries of the cells and
+    102 for each map.
     """
     found: dict[str, tuple[Tensor, float | None]] = {}
     for method in ("cells", "bb_lig"):
         heat = explain_path(path, method=method, classifier=classifier)
         found[method] = heat.map, heat.completeness_error
-    source, changed = path.source, path.counterfactual_image
-    found["difference"] = difference(changed, source), None
+    found["difference"] = difference(path.counterfactual_image, path.source), None
+    source, changed = path.source_for(classifier), path.asked(path.counterfactual, classifier)
+    size = int(source.shape[-2]), int(source.shape[-1])
+    ranks = {
+        method: F.interpolate(heat.abs()[None, None], size, mode="bilinear")[0, 0]
+        for method, (heat, _) in found.items()
+    }
     return {
         method: MapOutcome(
             gini=metrics.gini(heat),
             completeness_error=error,
-            cout=metrics.cout(classifier, path.label, source, changed, heat=heat),
-            cout_back=metrics.cout(classifier, path.label, changed, source, heat=heat),
+            cout=metrics.cout(classifier, path.label, source, changed, heat=ranks[method]),
+            cout_back=metrics.cout(classifier, path.label, changed, source, heat=ranks[method]),
         )
         for method, (heat, error) in found.items()
     }

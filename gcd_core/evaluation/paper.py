@@ -20,6 +20,7 @@ from gcd_core.evaluation.paper_comparison import PAPER, PAPER_POINTS, FixedSampl
 from gcd_core.evaluation.trials import Rows, Trials, light
 from gcd_core.images.drawing import difference, overlay
 from gcd_core.method.attribution import explain_path
+from gcd_core.method.composition import DECODED
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
 from gcd_core.method.walk import Path, walk_many
@@ -35,13 +36,17 @@ class Table(NamedTuple):
 
 
 def in_papers_protocol(domain: Domain) -> Domain:
-    """The domain by the paper's own settings: DDIM 100/250, 128 alphas in [0, 3], lowest loss."""
+    """The domain by the paper's own settings.
+
+    DDIM 100/250, 128 alphas in [0, 3], the counterfactual of the lowest loss, decoded images.
+    """
     return replace(
         domain,
         generator=FixedSampling(domain.generator, PAPER),
         alpha_max=PAPER_ALPHA,
         walk_points=PAPER_POINTS,
         counterfactual=LOWEST_LOSS,
+        detail=DECODED,
         search=domain.search.changed(boundary=False, antithetic=False, n_ways=0),
     )
 

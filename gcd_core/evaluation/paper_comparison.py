@@ -16,6 +16,7 @@ from gcd_core.evaluation.speed import peak_memory
 from gcd_core.generators.base import Generator, Latent
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.attribution import explain_path
+from gcd_core.method.composition import DECODED
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction
 from gcd_core.method.search import Found, find_directions
@@ -90,7 +91,7 @@ def compare(
 
     The first image is searched around. Our g is what both sides walk along, so that what differs
     is the walk; g's own agreement is measured between searches with the same perturbations,
-    decoded in the two ways.
+    decoded in the two ways. The paper's side shows decoded images, ours what `domain.detail` says.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ def compare(
         our search.
     """
     domain = replace(domain, search=domain.search.changed(boundary=False, n_ways=0))  # the paper's
-    slow = replace(domain, generator=FixedSampling(domain.generator, PAPER))
+    slow = replace(domain, generator=FixedSampling(domain.generator, PAPER), detail=DECODED)
     searches = _searches(domain, slow, images[:1], label, size, seed, announce)
     inversion = _inversion(slow, images[:1])
     g = searches.ours.directions["g"]

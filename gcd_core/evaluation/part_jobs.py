@@ -212,8 +212,27 @@ class VerdictRow:
 
 
 @dataclass(frozen=True)
+<<<<<<< HEAD
 class SanityJob(PartsJob):
     """The checks of a domain, one in each part."""
+=======
+class SanityJob:
+    """The checks of a domain, one in each part.
+
+    Attributes
+    ----------
+    domain, device, source, names
+        As of `EvaluateJob`.
+    label, samples, walks
+        As of `Sanity`.
+    checks : tuple of str
+        Some of `CHECKS`.
+    detail : {"source", "decoded"}
+        What the classifiers are shown, as of `walk`.
+    identities : (str, str)
+        The generator's and the classifier's.
+    """
+>>>>>>> pictures
 
     # As of `EvaluateJob`.
     domain: str | Path
@@ -224,8 +243,14 @@ class SanityJob(PartsJob):
     label: str
     samples: int
     walks: int
+<<<<<<< HEAD
     checks: tuple[str, ...]  # some of `CHECKS`
     identities: tuple[str, str]  # the generator's and the classifier's
+=======
+    checks: tuple[str, ...]
+    detail: str
+    identities: tuple[str, str]
+>>>>>>> pictures
 
     kind = "sanity"
     row = VerdictRow
@@ -247,6 +272,7 @@ class SanityJob(PartsJob):
             "samples": self.samples,
             "walks": self.walks,
             "checks": self.checks,
+            "detail": self.detail,
             "parts": self.parts,
         }
 
@@ -259,6 +285,7 @@ class SanityJob(PartsJob):
             shared.join(domain.classifier)
         files = ImageFiles(self.source, names=self.names)
         images = torch.cat([image for _, image in files.load(domain.load_image)])
+        domain = replace(domain, detail=self.detail)
         sanity = Sanity(domain, images, self.label, self.samples, self.walks)
 
         def of_part(part: int, read: None) -> Part:

@@ -37,6 +37,17 @@ def encode_png(image: Tensor) -> bytes:
     return buffer.getvalue()
 
 
+def at_most(image: Tensor, side: int) -> Tensor:
+    """An image (1, C, H, W) brought down to `side` pixels at its longer side, if it is larger."""
+    height, width = image.shape[-2:]
+    share = side / max(height, width)
+    if share >= 1:
+        return image
+    size = max(1, round(share * height)), max(1, round(share * width))
+    small = functional.interpolate(image, size, mode="bicubic", antialias=True, align_corners=False)
+    return small.clamp(0, 1)
+
+
 def difference(a: Tensor, b: Tensor) -> Tensor:
     """The mean of a - b over channels: (H, W), signed; a and b are (1, C, H, W) or (C, H, W)."""
     if a.shape != b.shape:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import GCDError
-from gcd_core.method.cells import explain_cells
+from gcd_core.method.cells import at_size, explain_cells
 from gcd_core.method.walk import Path
 
 METHODS = ("bb_lig", "bb_ig", "difference", "cells")
@@ -128,21 +127,23 @@ def explain_path(
         order = _as_far_as(path, until)
         end, reached = len(order) - 1, bool(own[until] <= CONVINCED)
     stretch = order[: end + 1]
-    images = quantise(path.images[stretch])
     values = path.logits if f == "logit" else path.probabilities
     values, places = values[stretch], path.alphas[stretch]
     if method == "bb_ig":
         assert classifier is not None  # `_check_request` saw to it
-        weights = torch.linspace(0, 1, len(images))[:, None, None, None]
-        images = torch.lerp(images[:1], images[-1:], weights)
+        first, last = (quantise(path.asked(int(stretch[k]), classifier)) for k in (0, -1))
+        weights = torch.linspace(0, 1, len(stretch))[:, None, None, None]
+        images = torch.lerp(first, last, weights)
         places = torch.arange(len(images))
         values = _ask(classifier, quantise(images), path.label, f)
+    else:
+        images = quantise(path.images[stretch])
 
     if method == "difference":
         heat = (images[-1] - images[0]).sum(0)
     else:
         fine, f_of_fine = refine(images, values, places, steps)
-        heat = integrate(quantise(fine), f_of_fine).sum(0)
+        heat = at_size(integrate(quantise(fine), f_of_fine).sum(0), path.source.shape[-2:])
     return Attribution(
         map=heat,
         method=method,
@@ -161,7 +162,7 @@ def _explain_ends(path: Path, f: str, classifier: BlackBox, end: int) -> Attribu
     probability = float(path.probabilities[end])
     own = probability if path.sign < 0 else 1 - probability
     return Attribution(
-        map=_at_size(found.map, path.source.shape[-2:]),
+        map=at_size(found.map, path.source.shape[-2:]),
         method="cells",
         baseline_index=end,
         baseline_probability=own,
@@ -169,14 +170,6 @@ def _explain_ends(path: Path, f: str, classifier: BlackBox, end: int) -> Attribu
         completeness_error=found.completeness_error,
         queries=found.queries,
     )
-
-
-def _at_size(heat: Tensor, size: torch.Size) -> Tensor:
-    """A map (h, w) at another size, with the same sum."""
-    if heat.shape == size:
-        return heat
-    small = F.adaptive_avg_pool2d(heat[None], (size[0], size[1]))[0]
-    return small * (heat.shape[0] * heat.shape[1] / (size[0] * size[1]))
 
 
 def _check_request(method: str, f: str, classifier: BlackBox | None) -> None:

@@ -8,11 +8,12 @@ source, and some of the source into the counterfactual.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from gcd_core.classifiers.base import BlackBox, BudgetExceeded
 from gcd_core.errors import Cancel, Cancelled, GCDError
@@ -280,6 +281,15 @@ def shares_of(
     known = (v.square() * (power / (power + ridge))[:, None]).sum(0)
     unsettled = (1 - part - known).clamp(min=0)  # of each player's variance, what is left of 1
     return shares, root * (noise[best] / ridge * unsettled).sqrt()
+
+
+def at_size(heat: Tensor, size: Sequence[int]) -> Tensor:
+    """A map (h, w) at another size (H, W), with the same sum."""
+    height, width = size
+    if heat.shape == (height, width):
+        return heat
+    resized = F.adaptive_avg_pool2d(heat[None], (height, width))[0]
+    return resized * (heat.numel() / resized.numel())
 
 
 def check_budget(classifier: BlackBox, queries: int) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import GCDError
 from gcd_core.images.free_form import free_form_masks
-from gcd_core.method.cells import explain_cells
+from gcd_core.method.cells import at_size, explain_cells
 from gcd_core.method.models import Models
 
 SOFT = 32  # the border of a region is soft over this part of the picture's side
@@ -170,11 +170,12 @@ class AutomaticRegion:
     cells: int = CELLS
 
     def mask(
-        self, classifier: BlackBox, label: str, source: Tensor, counterfactual: Tensor
+        self, classifier: BlackBox, label: str, source: Tensor, counterfactual: Tensor, side: int
     ) -> Tensor:
-        """Return the mask (H, W), bool, by the map of cells between the two (`explain_cells`).
+        """Return the mask (side, side), bool, by the map of cells between two pictures.
 
-        It asks the classifier 512 times. `source` and `counterfactual` are (1, C, H, W), in [0, 1].
+        It asks the classifier 512 times (`explain_cells`). `source` and `counterfactual` are
+        (1, C, h, w), in [0, 1], as the classifier is asked about them.
         """
         heat = explain_cells(classifier, label, source, counterfactual).map
-        return automatic_region(heat, self.quantile, self.cells)
+        return automatic_region(at_size(heat, (side, side)), self.quantile, self.cells)

@@ -192,11 +192,14 @@ class Path:
         """The counterfactual (1, C, H, W)."""
         return self.images[self.counterfactual][None]
 
-    @property
-    def most_changed(self) -> Tensor:
-        """The counterfactual (1, C, H, W); where that is the source itself, the path's end."""
+    def ends_for(self, classifier: BlackBox) -> tuple[Tensor, Tensor]:
+        """Source and counterfactual (1, C, h, w) as a classifier is asked about them.
+
+        Where the counterfactual is the source itself, the path's end takes its place.
+        """
         at_rest = not float(self.alphas[self.counterfactual])
-        return self.images[self.whole if at_rest else self.counterfactual][None]
+        end = self.whole if at_rest else self.counterfactual
+        return self.source_for(classifier), self.asked(end, classifier)
 
     @property
     def smallest(self) -> int:

@@ -26,6 +26,8 @@ SLIDERS = ("g", *(f"h{i}" for i in range(1, MAX_H + 1)), *(f"w{i}" for i in rang
 LEAST_REACH = 1.0  # log-odds
 LEAST_SHARE = 0.25  # of the reach of the set's farthest-reaching direction
 
+CARD_SIDE = 512  # pixels of a picture of a region or of the wall of many, at most
+
 Alphas = dict[str, float]  # how far along each direction; one that is left out stands at 0
 
 

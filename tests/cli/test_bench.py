@@ -158,6 +158,19 @@ def test_short_form_has_counts_and_agreement_but_no_seconds(domain, tmp_path, ca
     assert "scaled by count" in printed and "seconds" not in printed
 
 
+def test_the_papers_side_decodes_whatever_ours_shows(domain, tmp_path):
+    out = tmp_path / "bench.json"
+    assert (
+        main(["bench", "--domain", "linear", "--short", "--detail", "source", "--json", str(out)])
+        == 0
+    )
+    result = json.loads(out.read_text())
+    assert result["detail"] == "source" and domain.detail == "decoded"
+    assert result["find"]["paper"]["evaluations"] == 100 + 32 * 250
+    assert result["find"]["ours"]["evaluations"] == 5 + 5 * (32 + 1)  # the source is decoded too
+    assert result["transfer"]["ours"]["evaluations"] == 5 + 5 * (7 + 4)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -1,9 +1,11 @@
 """What must be known of a label that has a condition, or a weak classifier."""
 
 import pytest
+import torch
 
-from gcd_core.domains.cautions import cautions, unreproduced
+from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
 from gcd_core.domains.file import Label
+from gcd_core.method.directions import DirectionSet
 
 LABELS = {
     "ill": Label("ill", "Pneumonia", "Normal", "Pneumonia", auroc=0.99),
@@ -44,3 +46,20 @@ def test_a_change_that_takes_the_condition_away_is_told():
 def test_what_a_reconstruction_loses_is_told(before, again, told):
     sentence = unreproduced(before, again)
     assert (told in sentence) if told else sentence == ""
+
+
+@pytest.mark.parametrize(
+    "settings, detail, said",
+    [
+        ({"detail": "decoded"}, "source", "The search asked about decoded images"),
+        ({"detail": "source"}, "decoded", "here the classifier sees decoded images"),
+        ({"detail": "source"}, "source", ""),
+        ({"seed": 0}, "source", ""),
+        (None, "source", ""),
+    ],
+)
+def test_another_detail_than_the_searchs_is_said(settings, detail, said):
+    directions = DirectionSet(["g"], torch.ones(1, 4), {"label": "ill", "settings": settings})
+    found = found_otherwise(directions, detail)
+    assert len(found) == bool(said) and said in " ".join(found)
+    assert found_otherwise(None, detail) == []

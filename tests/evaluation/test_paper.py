@@ -201,13 +201,47 @@ def test_maps_are_judged_by_quantus_where_it_is(monkeypatch):
 
 
 def test_the_papers_protocol(domain):
-    paper = in_papers_protocol(domain)
+    paper = in_papers_protocol(replace(domain, detail="source"))
+    assert paper.detail == "decoded"
     assert (paper.alpha_max, paper.walk_points, paper.counterfactual) == (3.0, 128, LOWEST_LOSS)
     assert not paper.search.boundary and not paper.search.antithetic
     asked = []
     domain.generator.decode = lambda latent, solver, steps, *_: asked.append((solver, steps))
     paper.generator.decode(None, "distilled", 2)
     assert asked == [("ddim", 250)]
+
+
+@pytest.mark.parametrize(
+    ("options", "detail"),
+    [
+        ([], "source"),
+        (["--detail", "decoded"], "decoded"),
+        (["--protocol", "paper"], "decoded"),
+        (["--protocol", "paper", "--detail", "source"], "source"),
+    ],
+)
+def test_the_command_walks_in_the_detail_that_is_asked_for(
+    domain, directions, tmp_path, monkeypatch, options, detail
+):
+    ours = replace(domain, detail="source")
+    monkeypatch.setattr(gcd_core, "load_domain", lambda name, device: ours, raising=False)
+    file, out, walked = tmp_path / "d.safetensors", tmp_path / "tables", []
+
+    def made(name, trials):
+        walked.extend(
+            path.detail
+            for path in trials.on(replace(trials.domain, walk_points=2)).walked(
+                trials.directions["g"]
+            )
+        )
+        return [{"n": len(walked)}]
+
+    monkeypatch.setattr(tables, "make_table", made)
+    directions.save(file)
+    command = ["tables", "--domain", "linear", "--images", str(domain.folder), "--table", "2"]
+    assert main([*command, "--directions", str(file), "--out", str(out), *options]) == 0
+    assert set(walked) == {detail}
+    assert json.loads((out / "table-2.json").read_text())["settings"]["detail"] == detail
 
 
 def test_the_command_keeps_each_table_and_does_not_make_it_twice(

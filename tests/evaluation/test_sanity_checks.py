@@ -138,4 +138,9 @@ def test_the_command_prints_and_writes_verdicts(tmp_path, monkeypatch, capsys):
     assert [check["name"] for check in result["checks"]] == ["gap", "repeat"]
     printed = capsys.readouterr().out
     assert printed.count("\n") == 3 and "of 2 checks pass" in printed
-    assert CHECKS[0] == "gap"
+    assert CHECKS[0] == "gap" and result["detail"] == "decoded"
+    seen = []
+    monkeypatch.setattr(Sanity, "run", lambda self, names: seen.append(self.domain.detail) or [])
+    with pytest.raises(ValueError):
+        main([*command, "--only", "gap", "--detail", "source"])
+    assert seen == ["source"]

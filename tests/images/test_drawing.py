@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from gcd_core.images.drawing import (
+    at_most,
     captioned,
     difference,
     encode_png,
@@ -147,3 +148,12 @@ def test_a_sweep_can_have_captions(tmp_path: Path):
     save_gif(torch.rand(3, 1, 8, 8), path, size=64, captions=[["a"], ["b"], ["c"]])
     with Image.open(path) as gif:
         assert gif.size == (64, 64 + 20) and gif.n_frames == 4
+
+
+@pytest.mark.parametrize("size, small", [((300, 200), (300, 200)), ((1024, 300), (512, 150))])
+def test_a_picture_is_brought_down_to_a_limit_as_pillow_does(size, small):
+    image = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(0))
+    made = at_most(image, 512)
+    theirs = Image.fromarray(image[0, 0].numpy()).resize(small[::-1], Image.Resampling.BICUBIC)
+    assert made.shape[-2:] == small
+    np.testing.assert_allclose(made[0, 0], np.asarray(theirs).clip(0, 1), atol=1e-4)

@@ -1,10 +1,14 @@
 """BB-LIG against its definition, its zero rule and its sum, where all three are known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from gcd_core.errors import GCDError
+from gcd_core.images.picture import Picture
 from gcd_core.method.attribution import bb_lig, explain_path, integrate, quantise, refine
+from gcd_core.method.composition import compose
 from gcd_core.method.walk import Path
 
 
@@ -273,6 +277,31 @@ def test_cells_explain_the_change_from_the_source_to_the_counterfactual():
     assert found.baseline_probability == pytest.approx(own.item())
     with pytest.raises(GCDError, match="cells asks the classifier"):
         explain_path(path, method="cells")
+
+
+def test_a_larger_classifier_is_asked_about_the_pictures_own_pixels():
+    """It reads a grain that the generator's size does not have; maps keep the generator's size."""
+    weight = torch.zeros(1, 12, 10)
+    weight[:, :, 5:] = 0.05
+    weight[:, ::2] *= -1
+    size, classifier = (12, 10), Linear(weight)
+    classifier.budget, classifier.queries, classifier.index = None, 0, lambda label: 0
+    pixels = (torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(0)) * 255).round()
+    base = torch.full((1, 1, 4, 5), 0.5)
+    step = torch.linspace(-0.2, 0.2, 20).view(1, 1, 4, 5)
+    decoded = torch.cat([base + k / 4 * step for k in range(5)])
+    picture = Picture(0.3 + 0.4 * pixels / 255, torch.full((1, 1, 4, 5), 0.5))
+    composition = compose(picture, base)
+    asked = composition.picture(decoded)
+    path = make_path(composition.shown(decoded), classifier(asked)[:, 0])
+    path = replace(path, decoded=decoded, composition=composition, source=picture.view)
+    for method in ("bb_ig", "cells"):
+        classifier.asked.clear()
+        found = explain_path(path, method, classifier=classifier, until=4)
+        assert {images.shape[-2:] for images in classifier.asked} == {size}
+        fall = classifier(asked[:1]) - classifier(asked[4:])
+        assert found.map.shape == (4, 5)
+        assert found.map.sum().item() == pytest.approx(fall.item(), abs=0.02)
 
 
 def test_a_path_that_flips_on_the_other_side_is_explained_there():

@@ -14,7 +14,7 @@ from gcd_core.bridge.rcsb import Steering
 from gcd_core.domains.opening import Check, Label
 from gcd_core.generators.base import Latent
 from gcd_core.images.drawing import to_pil
-from gcd_core.images.picture import Picture
+from gcd_core.images.picture import Picture, load_picture
 from gcd_core.images.reading import load_image
 from gcd_core.method.composition import compose, resample
 from gcd_core.method.counterfactual import MARGIN, SMALLEST
@@ -114,6 +114,29 @@ class FakeClassifier:
         return torch.sigmoid(self.logit(logits, label))
 
 
+class LargerClassifier(FakeClassifier):
+    """The same of pictures of twice the generator's size; keeps the sizes that it was shown."""
+
+    size = 2 * SIZE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: set[tuple[int, ...]] = set()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.sizes.add(tuple(images.shape[-2:]))
+        return super().__call__(torch.nn.functional.avg_pool2d(images, images.shape[-1] // SIZE))
+
+
+def own_picture(size: tuple[int, int], seed: int = 3) -> Picture:
+    """A drawing with a fine grain, at a size of its own and as the generator sees it."""
+    noise = torch.Generator().manual_seed(seed)
+    drawing = resample(draw(torch.randn(1, CODE, generator=noise)), size)
+    grain = 0.03 * torch.randn(1, 1, *size, generator=noise)
+    pixels = ((drawing + grain).clamp(0, 1) * 255).round() / 255
+    return Picture(pixels, resample(pixels, (SIZE, SIZE)).clamp(0, 1))
+
+
 class FakeDistance:
     """A stand-in for LPIPS: the difference of two pictures, coarse and fine."""
 
@@ -166,6 +189,9 @@ class FakeDomain:
 
     def load_image(self, source) -> Tensor:
         return load_image(source, SIZE, 1)
+
+    def load_picture(self, source, max_side=1024) -> Picture:
+        return load_picture(source, SIZE, 1, max_side=max_side)
 
     def ready_directions(self, label: str) -> DirectionSet:
         """The code's own axes, slightly mixed: 4 h-directions for pneumonia, 8 for the other."""

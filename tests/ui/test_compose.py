@@ -39,7 +39,7 @@ PAGE = """
     <figure class="original"><div class="frame"><img class="source" src="{source}"></div></figure>
     <figure class="changed"><div class="frame"><img src="{source}"></div><figcaption></figcaption>
     </figure>
-    <figure class="map"><div class="frame"><img src="{source}"></div></figure></div></div>
+    <figure class="map"><div class="frame"><img src="{source}"></div></figure>{base}</div></div>
     <div id="overlay"><input type="radio" value="difference" checked></div>
     <div id="tools"><button data-do="pixels"></button><button data-do="whole"></button></div>
     <div class="gcd-direction" id="direction-g">
@@ -49,6 +49,17 @@ MOVE = """alpha => {
     input.value = alpha;
     input.dispatchEvent(new Event('input', { bubbles: true }));
 }"""
+TIMED = """alpha => {
+    const input = document.querySelector('.gcd-direction input');
+    return Array.from({ length: 40 }, (_, k) => {
+        const began = performance.now();
+        input.value = alpha + k / 50;
+        input.dispatchEvent(new Event('input', { bubbles: true }));
+        const canvas = document.querySelector('#pictures .changed canvas.film');
+        canvas.getContext('2d').getImageData(0, 0, 1, 1);
+        return performance.now() - began;
+    });
+}"""  # milliseconds from a slider's move to the pixels
 LOADED = "film => gcd.film('g', { value: film }, () => {})"
 PLAYED = "#pictures .changed canvas.film"
 AS_PNG = "canvas => canvas.toDataURL('image/png')"
@@ -72,16 +83,17 @@ def opened(browser) -> Iterator:
     """Opens a path in a page with the frames and the slider alone, as large as its picture."""
     pages = []
 
-    def opened(path: Path, hardware: bool, side: int = 1400):
+    def opened(path: Path, hardware: bool, side: int = 1400, as_drawn: bool = False):
         page = browser.new_page(viewport={"width": 2 * side, "height": 800})
         pages.append(page)
         page.add_init_script(CARD if hardware else NO_CARD)
         page.goto("about:blank")
         height, width = path.original.shape[-2:]
+        base = f'<img class="base" src="{drawn(path.composition.baseline)}">' if as_drawn else ""
         page.set_content(
             f"<style>{page_style()} .gcd-pictures {{ display: block !important; --shape: "
             f"{width / height} }} .frame {{ width: {side}px }}</style>"
-            + PAGE.format(source=drawn(path.original))
+            + PAGE.format(source=drawn(path.original), base=base)
         )
         page.add_script_tag(content=page_script())
         page.evaluate("""() => {
@@ -132,6 +144,28 @@ def test_a_shader_and_a_loop_draw_the_same_between_points(opened):
     assert (both[0] - both[1]).abs().max() <= 1.5 / 255
     lower, upper = path.picture(6), path.picture(7)
     assert (both[0] - lower.lerp(upper, 0.3)).abs().mean() <= 1 / 255
+
+
+@pytest.mark.parametrize("hardware", [True, False], ids=["shader", "loop"])
+@pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
+def test_the_generators_own_drawing_is_what_it_decoded(opened, channels: int, hardware: bool):
+    path = composed_path((300, 200), channels, "source")
+    page = opened(path, hardware, as_drawn=True)
+    for k in (0, 3, 4, 8):
+        page.evaluate(MOVE, float(path.alphas[k]))
+        played = picture(page)
+        assert played.shape[-2:] == path.decoded.shape[-2:]
+        assert (played - path.decoded[k].clamp(0, 1)).abs().mean() <= 1 / 255
+    assert page.locator("#pictures .map img.film").get_attribute("src") == drawn(path.original)
+
+
+@pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
+def test_a_large_picture_follows_the_slider_within_a_frame(opened, channels: int):
+    """Of the quietest of a few rounds, since others use the machine too."""
+    page = opened(composed_path((1024, 1024), channels, "source"), hardware=False)
+    rounds = [sorted(page.evaluate(TIMED, alpha)) for alpha in (-3.0, 0.5, 2.0, 3.0, -1.0, 1.0)]
+    assert min(times[int(0.95 * len(times))] for times in rounds) <= 16
+    assert page.locator(PLAYED).evaluate("canvas => canvas.width") >= 2**7.5
 
 
 def test_without_a_card_no_more_pixels_are_made_than_are_seen(opened):

@@ -220,9 +220,14 @@ class Networks:
         return self._walk(opened.walked, vector, label, alphas=alphas, **options)
 
     def walk_toward(
-        self, image: Tensor, direction: Direction, label: str, quickly: bool, **options: Any
+        self,
+        image: Tensor | Picture,
+        direction: Direction,
+        label: str,
+        quickly: bool,
+        **options: Any,
     ) -> Path:
-        """Walk an image (1, C, H, W) toward its flip: the domain's points, or quickly a few."""
+        """Walk an image toward its flip: the domain's points, or quickly a few."""
         few = {"n": QUICK_POINTS, **self._quick} if quickly else {}
         return self._walk(image, direction, label, **few, **options)
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from gcd_core.errors import Cancelled, GCDError
-from gcd_core.images.drawing import difference
+from gcd_core.images.drawing import at_most, difference
+from gcd_core.images.picture import Picture
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
@@ -19,6 +20,7 @@ from gcd_core.method.walk import BISECTION_STEPS, Path
 from gcd_core.ui.engine.jobs import Job
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.engine.worker import Urgency
+from gcd_core.ui.frames import CARD_SIDE
 
 MAX_IMAGES = 64  # of one batch
 Points = list[tuple[float, float]]
@@ -30,8 +32,10 @@ class BatchItem(NamedTuple):
     Attributes
     ----------
     name : str
-    source, changed : Tensor (1, C, H, W)
-        The image and its counterfactual, in [0, 1].
+    source, changed : Tensor (1, C, S, S)
+        The image and its counterfactual, in [0, 1], at the generator's size.
+    pictures : (Tensor, Tensor)
+        The same at their own size (1, C, H, W), 512 pixels a side at most; uint8.
     before, after : float
         The label's probability of the two.
     flipped : bool
@@ -51,6 +55,7 @@ class BatchItem(NamedTuple):
     name: str
     source: Tensor
     changed: Tensor
+    pictures: tuple[Tensor, Tensor]
     before: float
     after: float
     flipped: bool
@@ -78,8 +83,7 @@ class BatchWalk(Job):
     service : ModelService
     names : sequence of str
         The images'.
-    images : sequence of Tensor (1, C, H, W)
-        In [0, 1].
+    images : sequence of Tensor (1, C, S, S) or Picture
     directions : DirectionSet
     direction : str
         The one that is walked in full.
@@ -96,7 +100,7 @@ class BatchWalk(Job):
 
     service: ModelService
     names: Sequence[str]
-    images: Sequence[Tensor]
+    images: Sequence[Tensor | Picture]
     directions: DirectionSet
     direction: str
     label: str
@@ -132,7 +136,7 @@ class BatchWalk(Job):
                     self._count(other, self._walk(image, other, quickly=True).counterfactual_flips)
         return True
 
-    def _walk(self, image: Tensor, direction: str, quickly: bool) -> Path:
+    def _walk(self, image: Tensor | Picture, direction: str, quickly: bool) -> Path:
         if self.cancelled.is_set():
             raise Cancelled
         task = image, self.directions[direction], self.label, quickly
@@ -148,13 +152,13 @@ class BatchWalk(Job):
 def start_batch_walk(
     service: ModelService,
     names: Sequence[str],
-    images: Sequence[Tensor],
+    images: Sequence[Tensor | Picture],
     directions: DirectionSet,
     direction: str,
     label: str,
     owner: Hashable = None,
 ) -> BatchWalk:
-    """Start to walk images (1, C, H, W) along a direction in the background.
+    """Start to walk images (1, C, S, S) or pictures along a direction in the background.
 
     Raises
     ------
@@ -189,12 +193,15 @@ def piece_of(service: ModelService, name: str, path: Path) -> BatchItem:
     sides = path.probabilities if own else 1 - path.probabilities
     walked = path.alphas * path.sign >= 0
     at = service.domain.labels.index(path.label)
-    opinions = [service.second_opinion.of(picture) for picture in (path.source, changed)]
-    first, second = (None if each is None else each[at] for each in opinions)
+    oracle, second_opinion = service.domain.oracle, service.second_opinion
+    judged = [] if oracle is None else [path.source_for(oracle), path.asked(i, oracle)]
+    opinions = [second_opinion.of(picture) for picture in judged]
+    first, second = [None if each is None else each[at] for each in opinions] or (None, None)
     return BatchItem(
         name=name,
         source=path.source,
         changed=changed,
+        pictures=(_in_8_bits(path.original), _in_8_bits(path.picture(i))),
         before=path.source_probability,
         after=float(path.probabilities[i]),
         flipped=path.counterfactual_flips,
@@ -205,3 +212,8 @@ def piece_of(service: ModelService, name: str, path: Path) -> BatchItem:
         change=difference(changed, path.source).abs(),
         heat=explain_path(path).map,
     )
+
+
+def _in_8_bits(picture: Tensor) -> Tensor:
+    """A picture (1, C, H, W) in [0, 1] as the wall keeps it: uint8, 512 pixels a side at most."""
+    return (at_most(picture, CARD_SIDE) * 255).round().to(torch.uint8)

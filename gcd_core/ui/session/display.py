@@ -8,6 +8,8 @@ from collections import OrderedDict
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from gcd_core.method.composition import SOURCE
+
 FROM_PAGE = "#page"  # ends the address with which a page arrives; other clients' ends otherwise
 KEYS_KEPT = 24  # of one page; its script keeps twice as many pictures
 PICTURE = re.compile(r'src="(data:image/[^"]*)"')
@@ -24,11 +26,14 @@ class Display(NamedTuple):
         Of the map over the picture, in [0, 1].
     view : {"side", "slide"}
         Side by side, or before and after under a divider.
+    detail : {"source", "decoded"}
+        Whether the change is shown in the picture itself, or as the generator draws it.
     """
 
     overlay: str = "bb_lig"
     opacity: float = 0.6
     view: str = "side"
+    detail: str = SOURCE
 
 
 class SentPictures:

@@ -18,7 +18,13 @@ from gcd_core.errors import Cancel, Cancelled
 from gcd_core.generators.base import BatchProgress
 from gcd_core.images.drawing import difference
 from gcd_core.method.attribution import explain_path
-from gcd_core.method.cells import QUERIES, CellAttribution, check_budget, explain_cells
+from gcd_core.method.cells import (
+    QUERIES,
+    CellAttribution,
+    at_size,
+    check_budget,
+    explain_cells,
+)
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.walk import Path
@@ -257,9 +263,10 @@ class HeatMaps:
         BudgetExceeded
             If its budget does not allow the queries; nothing is asked then.
         """
-        self.sliders.draw_in_full()
-        wanted = self.sliders.still_wanted()
-        frame, alphas, arrived = self.sliders.position()
+        sliders = self.sliders
+        sliders.draw_in_full()
+        wanted = sliders.still_wanted()
+        frame, alphas, arrived = sliders.position()
         if not alphas:
             return self.get("cells")
         if frame.live or not arrived:
@@ -267,11 +274,11 @@ class HeatMaps:
 
         def ask(cancel: Cancel) -> HeatMap:
             check_budget(self.service.domain.classifier, QUERIES)
-            task = self._explain_cells, frame.image
+            task = self._explain_cells, frame.asked(self.service.domain.classifier)
             made = self.service.in_batches(Urgency.NEXT, *task, cancel=cancel)
             return HeatMap(
                 "cells",
-                made.map,
+                at_size(made.map, sliders.opened.image.shape[-2:]),
                 queries=made.queries,
                 completeness_error=made.completeness_error,
             )
@@ -281,13 +288,13 @@ class HeatMaps:
     def _ask_cells(
         self, image: Tensor, progress: BatchProgress | None = None, cancel: Cancel | None = None
     ) -> CellAttribution:
-        """Share the change from the opened image to an image (1, C, H, W) among its cells."""
+        """Share the change from the opened image to one (1, C, h, w), as the classifier sees it."""
         domain = self.service.domain
         on_cpu = self.service.one_thread and "cuda" not in str(domain.device)
         return explain_cells(
             domain.classifier,
             self.label,
-            self.sliders.opened.image,
+            self.sliders.opened.composition().source_for(domain.classifier),
             image,
             batch_size=2 * BACKGROUND_BATCH if on_cpu else None,
             progress=progress,

@@ -168,12 +168,9 @@ class Regions:
             Where the classifier may not be asked as often; nothing is asked then.
         """
         check_budget(self.service.domain.classifier, QUERIES)
-        mask = AutomaticRegion().mask
-        changed = path.counterfactual_image
-        classifier = self.service.domain.classifier
-        return self.service.in_turn(
-            Urgency.NEXT, mask, classifier, self.label, self.opened.image, changed
-        )
+        mask, classifier = AutomaticRegion().mask, self.service.domain.classifier
+        ends, side = path.ends_for(classifier), self.opened.image.shape[-1]
+        return self.service.in_turn(Urgency.NEXT, mask, classifier, self.label, *ends, side)
 
     def forget(self) -> None:
         """Keep none of them."""

@@ -17,11 +17,13 @@ from torch import Tensor
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.dataset import ImageFiles
-from gcd_core.images.drawing import encode_png, overlay, save_png
+from gcd_core.images.drawing import at_most, encode_png, overlay, save_png
+from gcd_core.images.picture import Picture
 from gcd_core.images.reading import shown_name
+from gcd_core.method.composition import SOURCE
 from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
 from gcd_core.report.captions import caption
-from gcd_core.ui.frames import SLIDERS
+from gcd_core.ui.frames import CARD_SIDE, SLIDERS
 from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
 from gcd_core.ui.session.registry import Visitors
@@ -38,7 +40,7 @@ from gcd_core.ui.tabs.handler import (
     html,
 )
 from gcd_core.ui.views import charts
-from gcd_core.ui.views.data_urls import drawn, thumbnail
+from gcd_core.ui.views.data_urls import data_address, drawn
 from gcd_core.ui.views.exports import rows_as_csv
 from gcd_core.ui.views.html import image_tag
 from gcd_core.ui.views.payload import label_names
@@ -131,11 +133,15 @@ def tile(piece: BatchItem, number: int, positive: str) -> str:
     return (
         f'<button type="button" class="gcd-tile {css}" data-piece="{number}" '
         f'title="{escape(words)}" aria-label="{escape(words)}">'
-        f'<img src="{thumbnail(piece.source, TILE_SIDE)}" alt=""><img '
-        f'src="{thumbnail(piece.changed, TILE_SIDE)}" alt="">'
+        f"{''.join(_tile_picture(picture) for picture in piece.pictures)}"
         f"<span>{charts.percent(piece.before)} &rarr; {charts.percent(piece.after)}{mark}</span>"
         "</button>"
     )
+
+
+def _tile_picture(picture: Tensor) -> str:
+    """A picture (1, C, H, W), uint8, as small as it is on the wall."""
+    return f'<img src="{data_address(encode_png(at_most(picture / 255, TILE_SIDE)))}" alt="">'
 
 
 def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
@@ -183,7 +189,8 @@ def save_wall(session: Session, wall: BatchWalk, file_format: str) -> FilePath:
     """Write what the tab shows to the session's folder, which goes when the visitor does.
 
     As `csv`, a row for each image; as `zip` with the numbers in full, each image before and after
-    (whose text says that it is synthetic, and of what), its map, and the mean maps.
+    (whose text says that it is synthetic, and of what), its map, and the mean maps. Images are of
+    their own size, 512 pixels a side at most.
 
     Raises
     ------
@@ -210,10 +217,11 @@ def save_wall(session: Session, wall: BatchWalk, file_format: str) -> FilePath:
             place_of = [(wall.direction, piece.alpha)]
             about = ", ".join(caption(domain, wall.label, piece.after, place_of))
             buffer = io.BytesIO()
-            save_png(piece.changed, buffer, {"Description": about})
-            archive.writestr(f"{i:02d}-original.png", encode_png(piece.source))
+            original, changed = (picture / 255 for picture in piece.pictures)
+            save_png(changed, buffer, {"Description": about})
+            archive.writestr(f"{i:02d}-original.png", encode_png(original))
             archive.writestr(f"{i:02d}-{wall.direction}.png", buffer.getvalue())
-            archive.writestr(f"{i:02d}-{wall.direction}-map.png", _png(piece.source, piece.heat))
+            archive.writestr(f"{i:02d}-{wall.direction}-map.png", _png(original, piece.heat))
     return file
 
 
@@ -344,14 +352,13 @@ class GlobalityTab(Tab):
 
     def _images(
         self, files: list[str] | None, uploads: UploadTally
-    ) -> tuple[list[str], list[Tensor], list[str]]:
+    ) -> tuple[list[str], list[Tensor | Picture], list[str]]:
         """Names and images, and the names of the files that cannot be opened."""
-        domain = self.domain
         if not files and self.own is not None:
-            own = [image for _, image in self.own.load(domain.load_image)]
+            own = [image for _, image in self.own.load(self._load)]
             return [f"Image {i + 1}" for i in range(len(own))], own, []
         if not files:
-            pictures = [domain.load_image(path) for path in domain.examples[:MAX_IMAGES]]
+            pictures = [self._load(path) for path in self.domain.examples[:MAX_IMAGES]]
             return [f"Example {i + 1}" for i in range(len(pictures))], pictures, []
         try:
             return self._read([FilePath(file) for file in files], uploads)
@@ -359,23 +366,36 @@ class GlobalityTab(Tab):
             for file in files:  # a visitor's pictures live in the session only
                 FilePath(file).unlink(missing_ok=True)
 
+    def _load(self, file: FilePath | bytes) -> Tensor | Picture:
+        """Read one of the server's own images."""
+        if self.domain.detail == SOURCE:
+            return self.domain.load_picture(file, self._side)
+        return self.domain.load_image(file)
+
+    @property
+    def _side(self) -> int:
+        """Pixels of a picture's longer side that are kept: the wall's, or the classifier's."""
+        return max(CARD_SIDE, getattr(self.domain.classifier, "size", None) or 0)
+
     def _read(
         self, files: list[FilePath], uploads: UploadTally
-    ) -> tuple[list[str], list[Tensor], list[str]]:
+    ) -> tuple[list[str], list[Tensor | Picture], list[str]]:
         """Do so of a visitor's files."""
-        names, images, skipped = [], [], []
+        names, skipped = list[str](), list[str]()
+        images: list[Tensor | Picture] = []
         if len(files) > MAX_IMAGES:
             raise GCDError(f"{len(files)} images are too many at a time here; take {MAX_IMAGES}.")
         for path in files:
             data = path.read_bytes()
             uploads.take(len(data))
             try:
-                picture = self.service.read(data)
+                read = self.service.read(data, self._side)
             except GCDError:
                 skipped.append(shown_name(path.name, data))
                 continue
-            images.append(picture.picture.view)
-            names.append(picture.name(path.name))
+            whole = self.domain.detail == SOURCE
+            images.append(read.picture if whole else read.picture.view)
+            names.append(read.name(path.name))
         if not images:
             raise GCDError("None of these files could be opened as an image.")
         return names, images, skipped
@@ -396,8 +416,9 @@ class GlobalityTab(Tab):
         wall = session.wall
         if wall is None or not 0 <= int(piece) < len(wall.pieces):
             raise GCDError("There is no such image on the wall: walk some first.")
-        chosen = wall.pieces[int(piece)]
-        session.open_image(chosen.source, chosen.name)
+        image, name = wall.images[int(piece)], wall.names[int(piece)]
+        height, width = image.size if isinstance(image, Picture) else (1, 1)
+        session.open_image(image, name, aspect=width / height)
         return self.explore.layout.show_everything(session) | {self.tabs: to_explore()}
 
     def save(self, file_format: str, request: gr.Request) -> Answer:

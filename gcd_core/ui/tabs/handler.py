@@ -36,17 +36,17 @@ class Tab:
         self.visitors, self.service = visitors, visitors.service
         self.domain = visitors.service.domain
 
-    def session(self, request: gr.Request, *display: Any) -> Session:
+    def session(self, request: gr.Request, *shown: Any) -> Session:
         """Return the visitor's session.
 
         Parameters
         ----------
-        *display
+        *shown
             Overlay, opacity and view, where the event sent them: the session keeps them.
         """
         session = self.visitors.session(request.session_hash)
-        if display:
-            session.display = Display(*display)
+        if shown:
+            session.display = Display(*shown)._replace(detail=session.display.detail)
         return session
 
 

@@ -165,8 +165,12 @@ def rows_as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _pictures(image: OpenImage, paths: Sequence[Path]) -> dict[str, bytes]:
-    """Return the original, and each path's counterfactual and map, as PNG by file name."""
+    """Return the original, and each path's counterfactual and map, as PNG by file name.
+
+    Counterfactuals in 16 bits too, where the opened file had more than 8.
+    """
     domain, opened = image.service.domain, image.opened
+    deep = opened.picture is not None and opened.picture.bits > 8
     found = {"original.png": encode_png(opened.pixels)}
     for path in paths:
         i, name = path.counterfactual, path.direction_name
@@ -174,9 +178,10 @@ def _pictures(image: OpenImage, paths: Sequence[Path]) -> dict[str, bytes]:
         about = {
             "Description": ", ".join(caption(domain, path.label, probability, [(name, alpha)]))
         }
-        buffer = io.BytesIO()
-        save_png(path.picture(i), buffer, about)
-        found[f"{name}.png"] = buffer.getvalue()
+        for ending, bits in {"": 8, "-16bit": 16}.items() if deep else [("", 8)]:
+            buffer = io.BytesIO()
+            save_png(path.picture(i), buffer, about, bits)
+            found[f"{name}{ending}.png"] = buffer.getvalue()
         buffer = io.BytesIO()
         overlay(opened.pixels, explain_path(path, until=i).map, 0.65).save(buffer, format="PNG")
         found[f"{name}-map.png"] = buffer.getvalue()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from gcd_core.images.drawing import overlay
+from gcd_core.method.composition import DECODED, SOURCE
 from gcd_core.method.walk import Path
 from gcd_core.report.captions import caption
 from gcd_core.ui.frames import Frame, Opened
@@ -73,6 +74,8 @@ ONE_WAY = (
     "This classifier knows one way: as far as the search&rsquo;s proxy sees, no direction "
     "independent of g flips it."
 )
+DRAWINGS = {SOURCE: "In your picture", DECODED: "As the generator draws it"}
+ASKED_ABOUT = "<p>Numbers and map are of your picture, not of this drawing.</p>"
 STILL = "nothing moved yet"
 WAITING = {"bb_lig": "following the direction", "cells": "asking the classifier"}
 
@@ -124,22 +127,41 @@ def pictures(session: Session, panel: MapPanel | None = None) -> str:
         grey = domain.generator.channels == 1
         return f'<p class="gcd-quiet">Open {"a radiograph" if grey else "an image"} to begin.</p>'
     display = session.display
-    figures = before_and_after(image, display.view)
+    base = base_picture(image, display)
+    figures = before_and_after(image, display.view, base is not None)
     if display.overlay != "none" and image.names:
         figures.append(map_figure(image, display.overlay, panel or map_panel(image, display)))
+    count = len(figures)
     sliders = image.sliders
     probability, place = sliders.current.probabilities[image.index], list(sliders.alphas.items())
     about = escape("\n".join(caption(domain, image.label, probability, place)))
+    if image.opened.compositions is not None:
+        figures.append(drawing_switch(base is not None))
+    if base is not None:
+        figures.append(f'<img class="base" src="{drawn(base)}" alt="">')
     return session.sent_pictures.only_new(
-        f'<div class="gcd-pictures n{len(figures)}" data-side="{image.opened.image.shape[-1]}" '
+        f'<div class="gcd-pictures n{count}" data-side="{image.opened.image.shape[-1]}" '
         f'data-address="{escape(address_of(image))}" '
         f'data-about="{about}" style="--shape: {image.opened.aspect:.4f}">'
         f"{''.join(figures)}</div>"
     )
 
 
-def before_and_after(image: OpenImage, view: str) -> list[str]:
-    """Return the source and the current picture as two figures, or as one with a divider."""
+def base_picture(image: OpenImage, display: Display) -> Tensor | None:
+    """Return what the generator draws of the source, (1, C, S, S), where its drawings are shown.
+
+    The page's script puts a film's changes into it. None where the change is shown in the picture
+    itself, and where the domain shows nothing but drawings.
+    """
+    compositions = image.opened.compositions
+    return None if compositions is None or display.detail == SOURCE else compositions[0].baseline
+
+
+def before_and_after(image: OpenImage, view: str, as_drawn: bool = False) -> list[str]:
+    """Return the source and the current picture as two figures, or as one with a divider.
+
+    With `as_drawn` the current picture is what the generator draws, and not what it was put into.
+    """
     positive, i, flip = escape(label_names(image)[1]), image.index, flipped(image)
     opened, current = image.opened, image.sliders.current
 
@@ -147,11 +169,12 @@ def before_and_after(image: OpenImage, view: str) -> list[str]:
         return f"{positive} {charts.percent(frame.probabilities[i])}"
 
     moved = "counterfactual" if flip else "changed"
-    at_rest = "reconstruction" if opened.compositions is None else "unchanged"
+    at_rest = "reconstruction" if opened.compositions is None or as_drawn else "unchanged"
+    shown = current.decoded if as_drawn and current.decoded is not None else current.picture
     title, note = term(moved if image.sliders.alphas else at_rest), verdict(current)
     css = "changed flipped" if flip else "changed"
     source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
-    changed = image_tag(drawn(current.picture), f"the changed {image_name(opened.image)}")
+    changed = image_tag(drawn(shown), f"the changed {image_name(opened.image)}")
     warning = f'<p class="notice">{escape(opened.notice)}</p>' if opened.notice else ""
     if view == "slide":
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
@@ -160,6 +183,20 @@ def before_and_after(image: OpenImage, view: str) -> list[str]:
         figure(original_title(opened), verdict(opened.source), source, "original", warning),
         figure(f"<b data-moved>{title}</b>", note, changed, css),
     ]
+
+
+def drawing_switch(as_drawn: bool) -> str:
+    """Return the switch of what the changed picture shows, and of what the numbers are then.
+
+    The page's script sends a click on.
+    """
+    buttons = "".join(
+        f'<button type="button" data-detail="{detail}" '
+        f'aria-pressed="{str((detail == DECODED) == as_drawn).lower()}">{words}</button>'
+        for detail, words in DRAWINGS.items()
+    )
+    switch = f'<div class="gcd-drawing" role="group" aria-label="The change">{buttons}</div>'
+    return f'<div class="gcd-detail">{switch}{ASKED_ABOUT if as_drawn else ""}</div>'
 
 
 def tools(grey: bool) -> str:

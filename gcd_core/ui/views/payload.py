@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gcd_core.domains.cautions import cautions, unreproduced
+from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.repeatability import unrepeatable
@@ -45,7 +45,8 @@ def cautions_of(image: OpenImage) -> list[str]:
     before = dict(zip(domain.labels, image.opened.source.probabilities, strict=True))
     after = dict(zip(domain.labels, sliders.current.probabilities, strict=True))
     found = cautions(domain.label_info, image.label, before, after if sliders.alphas else None)
-    return found + unrepeatable(image.directions)
+    found += unrepeatable(image.directions)
+    return found + found_otherwise(image.directions, image.service.domain.detail)
 
 
 def reconstruction_flips(image: OpenImage) -> bool:

@@ -9,6 +9,7 @@ from gcd_core.errors import GCDError
 from gcd_core.method.walk import walk
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchWalk, start_batch_walk
 from gcd_core.ui.session.session import Session
+from tests.ui.fakes import own_picture
 
 
 def walked(session: Session, count: int = 3, direction: str = "g") -> BatchWalk:
@@ -39,6 +40,26 @@ def test_each_image_is_walked_as_the_library_walks_it(session: Session) -> None:
         assert piece.curve[0] == pytest.approx((0, first if own else 1 - first))
         assert min(alpha for alpha, _ in piece.curve) == 0
         assert (piece.change >= 0).all() and piece.oracle is None and piece.oracle_follows is None
+
+
+def test_pictures_keep_their_own_size_up_to_a_limit(session: Session) -> None:
+    domain = session.service.domain
+    domain.detail, domain.walk_points = "source", 5
+    domain.classifier.budget = 10_000  # no other direction is tried
+    images = [own_picture((300, 200)), own_picture((700, 1000))]
+    task = ["a", "b"], images, session.directions, "g", session.label
+    wall = finished(start_batch_walk(session.service, *task))
+    for image, piece, size in zip(images, wall.pieces, [(300, 200), (358, 512)], strict=True):
+        original, changed = piece.pictures
+        assert original.shape == changed.shape == (1, 1, *size)
+        assert original.dtype == changed.dtype == torch.uint8
+        path = walk(domain, image, session.directions["g"], session.label)
+        assert piece.alpha == pytest.approx(float(path.alphas[path.counterfactual]))
+        if size == image.size:
+            assert torch.equal(original / 255, image.pixels)
+            whole = path.picture(path.counterfactual)
+            torch.testing.assert_close(changed / 255, whole, atol=0.6 / 255, rtol=0)
+        assert piece.source.shape == piece.changed.shape == (1, 1, 128, 128)
 
 
 def test_the_other_directions_are_tried_too(session: Session) -> None:

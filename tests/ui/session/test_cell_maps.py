@@ -17,6 +17,7 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.explore.handlers import ExploreHandlers
 from gcd_core.ui.tabs.handler import Answer
+from tests.ui.fakes import LargerClassifier, own_picture
 from tests.ui.waiting import wait_for_paths
 
 pytestmark = pytest.mark.slow
@@ -82,6 +83,24 @@ def test_a_map_is_asked_once_for_each_position(session: Session, handlers: Explo
     assert not handlers.follow(*SHOWN, REQUEST) and session.image.maps.get("cells") is found
     assert asked(session) - before == QUERIES
     assert domain.labels[0] == session.label
+
+
+def test_a_larger_classifier_is_asked_about_the_pictures_own_pixels(visitors: Visitors):
+    domain, session = visitors.service.domain, visitors.session("owner")
+    domain.classifier, domain.detail = LargerClassifier(), "source"
+    session.open_image(own_picture((300, 200)), "mine.png")
+    wait_for_paths(session)
+    session.image.sliders.move({"g": -5.0})
+    domain.classifier.sizes.clear()  # the reconstruction, which opening asks about, has no other
+    found = session.image.maps.cells_now()
+    mask = session.image.regions.suggest(session.image.paths.get("g"))
+    assert domain.classifier.sizes == {(256, 256)}
+    assert found.map.shape == mask.shape == (128, 128)
+    before, now = session.image.opened.source, session.image.sliders.current
+    logits = [domain.classifier(frame.asked(domain.classifier))[0, 0] for frame in (before, now)]
+    assert found.map.sum().item() == pytest.approx((logits[0] - logits[1]).item(), abs=1e-3)
+    lungs = sum(region.mask(128, 128) for region in LUNG_FIELDS.values()).bool()
+    assert mask[lungs].sum() > 0.8 * mask.sum()
 
 
 def test_another_map_is_not_followed(session: Session, handlers: ExploreHandlers):

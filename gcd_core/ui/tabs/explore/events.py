@@ -191,6 +191,15 @@ class ExploreTab:
         connect(
             layout.view.input, self.handlers.change_view, layout.display, layout.pictures, "view"
         )
+        for detail, button in layout.drawings.items():
+            connect(  # by the page's script
+                button.click,
+                self.handlers.change_drawing,
+                layout.detail,
+                layout.pictures,
+                newest_only=True,
+                js=f"gcd.withFirst('{detail}')",
+            )
         layout.sweep.click(None, None, None, js="gcd.sweep", api_visibility="private")
         file = [layout.numbers, layout.report_file]
         connect_downloads({"gif": layout.gif}, self.answers.make_sweep, None, file, "sweep")

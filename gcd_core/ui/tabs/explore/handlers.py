@@ -16,6 +16,7 @@ import gradio as gr
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.drawing import save_gif
+from gcd_core.method.composition import check_detail
 from gcd_core.method.counterfactual import SMALLEST, check_counterfactual
 from gcd_core.report.captions import captions_of
 from gcd_core.ui.frames import SLIDERS, Alphas
@@ -342,6 +343,13 @@ class ExploreHandlers(Tab):
     def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Side by side, or one picture over the other with a divider to drag."""
         session = self.session(request, overlay, opacity, view)
+        return {self.layout.pictures: pictures(session)}
+
+    def change_drawing(self, detail: str, request: gr.Request) -> Answer:
+        """Shows the change in the picture itself (`source`), or as it was `decoded`."""
+        session = self.session(request)
+        check_detail(detail)
+        session.display = session.display._replace(detail=detail)
         return {self.layout.pictures: pictures(session)}
 
     def send_pictures(self, request: gr.Request) -> Answer:

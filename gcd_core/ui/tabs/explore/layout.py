@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from gcd_core.domains.opening import Domain
+from gcd_core.method.composition import DETAILS
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.frames import MAX_H, SLIDERS
 from gcd_core.ui.gradio_workarounds import without_temp_copy
@@ -113,6 +114,10 @@ class ExploreLayout:
         self.address = gr.Textbox("", label="address", visible=False)
         self.revisit = gr.Button(visible="hidden", elem_id="revisit")
         self.moved = gr.Button(visible="hidden", elem_id="moved")
+        self.detail = gr.Textbox(Display().detail, label="detail", visible=False)
+        self.drawings = {
+            detail: gr.Button(visible="hidden", elem_id=f"draw-{detail}") for detail in DETAILS
+        }
         self.file_format = gr.Textbox("pdf", label="file_format", visible=False)
         self._lay_out_strip(domain)
         with gr.Row(elem_id="work"):

@@ -11,14 +11,16 @@ from typing import Any
 import gradio as gr
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchvision.transforms.functional import pil_to_tensor
 
 from gcd_core.bridge.paths import bridge_of
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
-from gcd_core.images.drawing import difference, overlay, to_pil
+from gcd_core.images.drawing import at_most, difference, overlay, to_pil
 from gcd_core.images.limits import ImageError
 from gcd_core.method.region import check_region
+from gcd_core.ui.frames import CARD_SIDE
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.regions import GCD, METHODS, RCSB, Tried
 from gcd_core.ui.session.registry import Visitors
@@ -90,12 +92,14 @@ def mask_address(mask: Tensor) -> str:
 
 
 def outlined(image: Tensor, mask: Tensor) -> Tensor:
-    """An image (1, C, H, W) with the border of a mask (H, W) drawn in, as (1, 3, H, W).
+    """An image (1, C, H, W) with the border of a mask (h, w) drawn in, as (1, 3, H, W).
 
-    Inside the mask, so that no pixel outside is other than it was.
+    Inside the mask, so that no pixel outside is other than it was; as wide as a pixel of the mask.
     """
-    inside = mask[None, None].float()
-    shrunk = 1 - torch.nn.functional.max_pool2d(1 - inside, 3, stride=1, padding=1)
+    size = image.shape[-2:]
+    inside = functional.interpolate(mask[None, None].float(), size, mode="nearest-exact")
+    width = max(1, max(size) // max(mask.shape))
+    shrunk = 1 - functional.max_pool2d(1 - inside, 2 * width + 1, stride=1, padding=width)
     border = (inside - shrunk)[0].bool()
     return torch.where(border, OUTLINE[:, None, None], image.expand(1, 3, -1, -1))
 
@@ -104,16 +108,16 @@ def card(image: OpenImage, tried: Tried) -> str:
     """One region as HTML: original and result with its outline, difference, verdict, curve."""
     opened, path = image.opened, tried.path
     positive, before = label_names(image)[1], opened.source.probabilities[image.index]
-    changed = path.counterfactual_image
-    change = (
-        pil_to_tensor(overlay(opened.image, difference(changed, opened.image), 0.8))[None] / 255
-    )
+    original = at_most(opened.pixels, CARD_SIDE)
+    changed = at_most(path.picture(path.counterfactual), CARD_SIDE)
+    moved = difference(path.counterfactual_image, path.source)
+    change = pil_to_tensor(overlay(original, moved, 0.8))[None] / 255
     points = list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
     here = points[path.counterfactual]
     curve = charts.curve(points, [], here, float(path.alphas.abs().max()), label_names(image))
     css = "yes" if path.counterfactual_flips else "no"
     pictures = (
-        image_tag(drawn(outlined(opened.image, tried.mask)), "original, outlined")
+        image_tag(drawn(outlined(original, tried.mask)), "original, outlined")
         + image_tag(drawn(outlined(changed, tried.mask)), "changed inside the region")
         + image_tag(drawn(outlined(change, tried.mask)), "difference, outlined")
     )
