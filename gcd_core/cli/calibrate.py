@@ -1,12 +1,15 @@
-"""`calibrate`: set the score above which the page warns that an image is off distribution."""
+"""`calibrate`: measure what the images of a domain and their codes are like."""
 
 import argparse
 from pathlib import Path
 
 import gcd_core
 from gcd_core.cli.options import add_common, bar, check_writable, moving, write_json
+from gcd_core.errors import GCDError
 from gcd_core.images.dataset import load_split
-from gcd_core.method.off_distribution import calibrate
+from gcd_core.method.code_statistics import save_code_statistics
+from gcd_core.method.off_distribution import calibrate, measure_codes
+from gcd_core.training.classifier import LabelTask, targets_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,18 +26,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="the file that domain.toml's off_distribution names"
     )
+    parser.add_argument(
+        "--codes", type=Path, help="also write what codes are like, for domain.toml's codes"
+    )
+    parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="NAME=POSITIVES:NEGATIVES",
+        help="which images a label's question makes sense for, as of `train classifier` (default: "
+        "all images)",
+    )
 
 
 def main(args: argparse.Namespace) -> None:
     """Measure the splits `train` and `val`, and write the calibration."""
-    check_writable(args.out, args.json)
+    check_writable(args.out, args.codes, args.json)
+    questions = [LabelTask.parse(text) for text in args.label]
     domain = gcd_core.load_domain(args.domain, device=args.device)
     form = domain.generator.image_size, domain.generator.channels, domain.fit
-    train, _ = load_split(args.data, args.labels, "train", *form)
+    train, table = load_split(args.data, args.labels, "train", *form)
+    kinds = {task.name: ~targets_of(table, [task])[:, 0].isnan() for task in questions}
+    if unknown := sorted(set(kinds) - set(domain.labels)):
+        raise GCDError(f"The domain has no label {unknown[0]!r}; it has {', '.join(domain.labels)}.")
     validation, _ = load_split(args.data, args.labels, "val", *form)
     with bar(len(train) + len(validation), "images") as shown:
         off = calibrate(domain, train, validation, args.false_alarms, moving(shown))
     off.save(args.out)
+    counts = {}
+    if args.codes:
+        measured = measure_codes(domain, train, kinds)
+        save_code_statistics(args.codes, measured, domain.generator.identity)
+        counts = {label: statistics.n_images for label, statistics in measured.items()}
     figures = {
         "n_train": len(train),
         "n_validation": len(validation),
@@ -42,6 +65,7 @@ def main(args: argparse.Namespace) -> None:
         "threshold": off.threshold,
         "centre": off.centre.tolist(),
         "spread": off.spread.tolist(),
+        "codes": counts,
     }
     write_json(args.json, figures)
     print(f"{args.out}: warn from a score of {off.threshold:.2f} on ({len(validation)} images)")

@@ -50,6 +50,7 @@ TOP: tuple[Keys, Keys] = (
         "bridge": dict,
         "examples": str,
         "off_distribution": str,
+        "codes": str,
         "sanity": str,
         "fit": str,
     },
@@ -155,7 +156,7 @@ def find_problems(
     found = {"file": [*_key_problems("the file", table, *TOP)]}
     if isinstance(table.get("fit"), str) and table["fit"] not in FITS:
         found["file"].append(f"'fit' is {table['fit']!r}; choose one of {', '.join(FITS)}.")
-    for key in ("off_distribution", "sanity"):
+    for key in ("off_distribution", "codes", "sanity"):
         if isinstance(table.get(key), str):
             found["file"] += _file_problems(folder, f"{key!r} in the file", table[key])
     sections: dict[str, Callable[[Any], Iterator[str]]] = {

@@ -33,6 +33,7 @@ from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.generators.weights import load_latent_statistics
 from gcd_core.images.picture import Picture, load_picture
 from gcd_core.images.reading import ImageSource, load_image
+from gcd_core.method.code_statistics import CodeStatistics, load_code_statistics
 from gcd_core.method.composition import SOURCE
 from gcd_core.method.counterfactual import MARGIN, SMALLEST
 from gcd_core.method.directions import DirectionSet, check_made_with, load_directions
@@ -117,6 +118,7 @@ class Domain:
     sanity: tuple[Check, ...] = ()
     bridge: Bridge | None = None
     steering: Steering = field(default_factory=Steering)
+    codes: dict[str, CodeStatistics] = field(default_factory=dict)
     _ready: dict[str, DirectionSet] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -157,6 +159,23 @@ class Domain:
         size, channels = self.generator.image_size, self.generator.channels
         most = Environment().max_side if max_side is None else max_side
         return load_picture(source, size, channels, self.fit, most)
+
+    def code_statistics(self, label: str) -> CodeStatistics:
+        """Return what codes are like for a label's question, as `calibrate` measured it.
+
+        Where it did not, they are taken to be normal: with the training images' mean and deviation
+        where these are known, else with 0 and 1, as whitened codes have.
+        """
+        if label not in self.codes:
+            moments = self.z_sem_statistics
+            if moments is None and self.off_distribution is not None:
+                moments = self.off_distribution.mean, self.off_distribution.std
+            self.codes[label] = CodeStatistics.assumed(self.generator.z_sem_size, moments)
+        return self.codes[label]
+
+    def example_images(self, most: int) -> list[Tensor]:
+        """Return up to so many of its examples, as `load_image` reads them."""
+        return [self.load_image(path) for path in self.examples[:most]]
 
     def ready_directions(self, label: str) -> DirectionSet | None:
         """Return the ready-made directions of a label, or None if the domain ships none."""
@@ -240,6 +259,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         sanity=open_sanity(folder, table),
         bridge=open_bridge(folder, table["bridge"], generator) if "bridge" in table else None,
         steering=Steering(**steering_of(table.get("bridge", {}))),
+        codes=open_codes(folder, table, generator),
     )
 
 
@@ -280,6 +300,18 @@ def open_calibration(
     if "off_distribution" not in table:
         return None
     return load_off_distribution(inside(folder, table["off_distribution"]), generator.identity)
+
+
+def open_codes(
+    folder: Path, table: Mapping[str, Any], generator: Generator
+) -> dict[str, CodeStatistics]:
+    """Open what `calibrate` wrote of each label's codes, if a domain names it."""
+    if "codes" not in table:
+        return {}
+    found = load_code_statistics(inside(folder, table["codes"]), generator.identity)
+    if any(len(one.mean) != generator.z_sem_size for one in found.values()):
+        raise GCDError(f"{table['codes']} is of codes of another size; run `calibrate` again.")
+    return found
 
 
 def open_sanity(folder: Path, table: Mapping[str, Any]) -> tuple[Check, ...]:

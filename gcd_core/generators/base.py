@@ -115,6 +115,9 @@ class Generator(Protocol):
     def live_solver(self) -> str | None:
         """The solver to decode with while somebody waits; None where there is no faster one."""
 
+    def draw_noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw noise codes (n, Cz, Hz, Wz) as images have them, on the CPU."""
+
     def encode(
         self,
         images: Tensor,
@@ -219,6 +222,10 @@ class NetworkGenerator(ABC):
     def evaluations(self) -> int:
         """Images times network passes so far."""
         return self._counter.count
+
+    def draw_noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """Zeros: what such a generator keeps beside z_sem belongs to one image."""
+        return torch.zeros(n, *self.latent_shape)
 
     @abstractmethod
     def invert(

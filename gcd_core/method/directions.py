@@ -20,13 +20,14 @@ from gcd_core.files import atomic_write, read_safetensors
 from gcd_core.generators.base import Generator
 from gcd_core.method.loss import cf_loss
 from gcd_core.method.models import Models
-from gcd_core.method.proxy import Proxy
+from gcd_core.method.proxy import NETWORKS, Proxy
 
 FORMAT = "gcd-directions-1"
 MAX_FILE_BYTES = 64 * 1024**2
 NAME = re.compile(r"g|[hw][1-9][0-9]{0,3}")
 PROXY = "proxy."
 REACH_POINTS = 12  # on each side of the source, where a direction's reach is measured
+REPEATABILITY = "repeatability"  # among a set's figures: cosine expected with another search's g
 FLAT = 1e-2  # cosine with the logit's gradient below which that says nothing of an eigenvector
 
 
@@ -69,7 +70,8 @@ class DirectionSet:
     eigenvalues : list of (float or None)
         One per name.
     z_sem : Tensor (1, D) or None
-        The source image's semantic code, where gradient and Hessian were taken.
+        The semantic code that was searched around: the source image's, or where it was carried to,
+        or the mean of the domain's.
     proxy : Proxy or None
         The network whose derivatives the directions are.
 
@@ -226,6 +228,57 @@ def derive_directions(
     return names, stacked / stacked.norm(dim=1, keepdim=True), eigenvalues
 
 
+def curvature_directions(
+    proxy: Proxy, z_sem: Tensor, lam: float, n_h: int, factor: Tensor, g: Tensor
+) -> tuple[list[Tensor], list[float | None]]:
+    """The axes, beside g, along which the CF loss bends most for how far the code moves.
+
+    Eigenvectors of L^T H L, H the Hessian of the proxy's CF loss (Eq. 4) and L L^T the covariance
+    of the domain's codes, in the plane orthogonal to g in that metric; carried back by L.
+
+    Parameters
+    ----------
+    proxy : Proxy
+    z_sem : Tensor (1, D)
+        Where the Hessian is taken.
+    lam : float
+        Weight of the distance in the CF loss.
+    n_h : int
+        How many to return, by falling absolute eigenvalue.
+    factor : Tensor (D, D)
+        L, lower triangular.
+    g : Tensor (D,)
+
+    Returns
+    -------
+    vectors : list of Tensor (D,)
+        Unit vectors; +alpha raises the proxy's logit.
+    eigenvalues : list of float
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        source = z_sem[0].detach().clone()
+
+        def loss(z: Tensor) -> Tensor:
+            logits, distances = proxy(z[None]).unbind(1)
+            return cf_loss(logits, distances, 1, lam)[0]
+
+        hessian = torch.func.jacrev(torch.func.grad(loss))(source).double().detach()
+        slope = torch.func.grad(lambda z: proxy(z[None])[0, 0])(source).detach()
+    factor = factor.double()
+    along = torch.linalg.solve_triangular(factor, g.double()[:, None], upper=False)[:, 0]
+    along = along / along.norm()
+    beside = torch.eye(len(g), dtype=torch.float64) - torch.outer(along, along)
+    bent = beside @ factor.T @ (hessian + hessian.T) @ factor @ beside / 2
+    values, basis = torch.linalg.eigh(bent)
+    kept = values.abs().argsort(descending=True)[:n_h]
+    vectors = []
+    for axis in basis.T[kept]:
+        vector = (factor @ axis).float()
+        vector = vector / vector.norm()
+        vectors.append(vector if slope @ vector >= 0 else -vector)
+    return vectors, values[kept].tolist()
+
+
 def load_directions(path: str | Path, domain: Models | None = None) -> DirectionSet:
     """Read directions that `DirectionSet.save` wrote.
 
@@ -342,9 +395,12 @@ def _read_proxy(tensors: dict[str, Tensor], z_sem_size: int) -> Proxy | None:
     """The proxy in a file's tensors that are left, if there is one."""
     if not tensors:
         return None
-    proxy = Proxy(z_sem_size)
+    state = {name.removeprefix(PROXY): value for name, value in tensors.items()}
+    state.setdefault("slope", torch.zeros(z_sem_size))  # files of earlier versions have none
+    networks = {name.split(".")[1] for name in state if name.startswith("networks.")}
+    proxy = Proxy(z_sem_size, min(len(networks), NETWORKS))
     try:
-        proxy.load_state_dict({name.removeprefix(PROXY): value for name, value in tensors.items()})
+        proxy.load_state_dict(state)
     except RuntimeError as error:
         raise _Damaged("its proxy has other layers than expected") from error
     return proxy

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.generators.base import Generator
+from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.settings import Settings
 
 
@@ -59,6 +60,16 @@ class Models(Protocol):
     @property
     def perceptual(self) -> PerceptualDistance:
         """The distance in the CF loss (Eq. 1)."""
+
+    @property
+    def oracle(self) -> BlackBox | None:
+        """A second opinion that no search asks; None where there is none."""
+
+    def code_statistics(self, label: str) -> CodeStatistics:
+        """What the codes of the images are like for which a label's question makes sense."""
+
+    def example_images(self, most: int) -> list[Tensor]:
+        """Up to so many of its images (1, C, S, S) in [0, 1], to try directions on."""
 
     @property
     def search(self) -> Settings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write, read_safetensors
 from gcd_core.generators.base import Latent
+from gcd_core.method.code_statistics import CodeStatistics, coarse
 from gcd_core.method.models import Models
 
 FORMAT = "gcd-off-distribution-1"
@@ -171,6 +172,36 @@ def calibrate(
     scores = _above((measured - centre) / spread)
     threshold = scores.quantile(1 - false_alarms).item()
     return OffDistribution(mean, std, centre, spread, threshold, domain.generator.identity)
+
+
+@torch.inference_mode()
+def measure_codes(
+    domain: Models, train: Tensor, kinds: Mapping[str, Tensor]
+) -> dict[str, CodeStatistics]:
+    """Measure what the codes of a domain's images are like, for each label's question.
+
+    Parameters
+    ----------
+    domain : Models
+    train : Tensor (N, C, S, S)
+        Images in [0, 1], or uint8 up to 255.
+    kinds : mapping of str to Tensor (N,), bool
+        By label, the images that its question makes sense for; of a label that is not there, all.
+
+    Raises
+    ------
+    GCDError
+        If a label has fewer than 100.
+    """
+    batches = [_as_float(batch) for batch in train.split(BATCH)]
+    codes = torch.cat([domain.generator.encode_semantic(batch).float().cpu() for batch in batches])
+    pictures = torch.cat([coarse(batch) for batch in batches])
+    every = torch.ones(len(codes), dtype=torch.bool)
+    return {
+        label: CodeStatistics.measured(codes[kept], pictures[kept])
+        for label in domain.labels
+        for kept in (kinds.get(label, every),)
+    }
 
 
 def _reconstructed(domain: Models, images: Tensor) -> tuple[Tensor, Latent]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gcd_core.errors import Cancel, Cancelled, GCDError
+from gcd_core.method.mean_slope import MeanSlope
 from gcd_core.method.settings import VALIDATION_PART
 
 HIDDEN = (512, 256, 128, 64)
@@ -34,20 +35,22 @@ class Proxy(nn.Module):
     Ours around it: the networks differ in weights and validation part, so that the chance in one
     network's training weighs less in the gradient of their mean; the input is centred on the source
     and scaled to the ball, and the two outputs are scaled to the targets' mean and spread, so that
-    one learning rate suits every domain.
+    one learning rate suits every domain. The logit is what the networks say and, where one is
+    known, a linear function of the code, ``slope``, beside.
 
     Parameters
     ----------
     z_sem_size : int
         D, the size of a semantic code.
     networks : int
-        Whose mean the proxy is.
+        Whose mean the proxy is; without any it is linear.
     """
 
     centre: Tensor
     scale: Tensor
     mean: Tensor
     spread: Tensor
+    slope: Tensor
 
     def __init__(self, z_sem_size: int, networks: int = NETWORKS) -> None:
         super().__init__()
@@ -55,6 +58,7 @@ class Proxy(nn.Module):
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("mean", torch.zeros(2))
         self.register_buffer("spread", torch.ones(2))
+        self.register_buffer("slope", torch.zeros(z_sem_size))
         self.networks = nn.ModuleList(_network(z_sem_size) for _ in range(networks))
 
     def initialise(self, generator: torch.Generator) -> None:
@@ -71,12 +75,27 @@ class Proxy(nn.Module):
                 with torch.no_grad():
                     layer.bias.copy_(-0.5 * layer.weight.sum(1) if i else torch.zeros(HIDDEN[0]))
 
+    def begin_with(self, linear: MeanSlope) -> None:
+        """Let the logit be this linear function, to which the networks add nothing yet."""
+        self.slope.copy_(linear.gradient * self.scale)
+        for network in self.networks:
+            last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
     def one(self, network: nn.Module, z_sem: Tensor) -> Tensor:
         """Return what one of the networks says (N, 2) of semantic codes (N, D)."""
-        return network((z_sem - self.centre) / self.scale) * self.spread + self.mean
+        return network((z_sem - self.centre) / self.scale) * self.spread + self._linear(z_sem)
+
+    def _linear(self, z_sem: Tensor) -> Tensor:
+        """What there is without the networks (N, 2)."""
+        rise = (z_sem - self.centre) / self.scale @ self.slope
+        return self.mean + torch.stack([rise, torch.zeros_like(rise)], dim=-1)
 
     def forward(self, z_sem: Tensor) -> Tensor:
         """Return logit and LPIPS (N, 2) of semantic codes (N, D), in the targets' own units."""
+        if not self.networks:
+            return self._linear(z_sem)
         return torch.stack([self.one(network, z_sem) for network in self.networks]).mean(0)
 
 
@@ -111,6 +130,7 @@ def fit_proxy(
     progress: EpochProgress | None = None,
     cancel: Cancel | None = None,
     networks: int = NETWORKS,
+    linear: MeanSlope | None = None,
 ) -> FittedProxy:
     """Train a proxy on perturbed codes and what they were taken for (Algorithm 2).
 
@@ -139,6 +159,8 @@ def fit_proxy(
         Its `is_set()` is asked before each epoch.
     networks : int
         How many to train.
+    linear : MeanSlope, optional
+        What the networks are to add to; they begin with adding nothing.
 
     Returns
     -------
@@ -162,8 +184,12 @@ def fit_proxy(
         proxy.initialise(generator)
         proxy.centre.copy_(source[0])
         proxy.scale.fill_(radius / math.sqrt(z_sem.shape[1]))
-        proxy.mean.copy_(targets.mean(0))
-        proxy.spread.copy_(targets.std(0).clamp(min=1e-6))
+        if linear is not None:
+            proxy.begin_with(linear)
+        beside = targets.clone()
+        beside[:, 0] -= (z_sem - source) @ proxy.slope / proxy.scale
+        proxy.mean.copy_(beside.mean(0))
+        proxy.spread.copy_(beside.std(0).clamp(min=1e-6))
         weight = torch.tensor([1.0, lam]) / targets.std(0)[0] ** 2
         trainings = []
         for i, network in enumerate(proxy.networks):
@@ -176,6 +202,16 @@ def fit_proxy(
             trainings.append(_Training(network, loss, kept, parts[i], generator))
         losses = _train(trainings, progress, cancel)
     return FittedProxy(proxy.eval().requires_grad_(False), *losses)
+
+
+def linear_proxy(linear: MeanSlope) -> FittedProxy:
+    """The proxy that a mean slope is by itself; of LPIPS it knows nothing."""
+    proxy = Proxy(len(linear.slope), networks=0)
+    proxy.centre.copy_(linear.statistics.mean)
+    proxy.mean.copy_(torch.tensor([linear.intercept, 0.0]))
+    proxy.slope.copy_(linear.gradient)
+    unexplained = [1 - linear.explained]
+    return FittedProxy(proxy.eval().requires_grad_(False), unexplained, unexplained)
 
 
 def _check_samples(z_sem: Tensor, targets: Tensor) -> None:

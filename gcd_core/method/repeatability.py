@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gcd_core.errors import Cancel, Cancelled, GCDError
-from gcd_core.method.directions import DirectionSet, derive_directions
+from gcd_core.method.directions import REPEATABILITY, DirectionSet, derive_directions
 from gcd_core.method.loss import flip_sign
 from gcd_core.method.proxy import fit_proxy
-from gcd_core.method.search import Found, Samples, SearchCancelled
+from gcd_core.method.samples import Samples
+from gcd_core.method.search_run import Found, SearchCancelled
 from gcd_core.method.settings import VALIDATION_PART
 
-FIGURE = "repeatability"  # among a set's figures
 MIN_SAMPLES = 4 * VALIDATION_PART  # samples, of whose halves a proxy can be learned
 HIGH, FAIR = 0.9, 0.7
 
@@ -98,13 +98,13 @@ def with_repeatability(found: Found, lam: float, cancel: Cancel | None = None) -
     if measured is None:
         return found.directions
     metadata = found.directions.metadata
-    figures = metadata.get("figures", {}) | {FIGURE: measured.cosine}
+    figures = metadata.get("figures", {}) | {REPEATABILITY: measured.cosine}
     return replace(found.directions, metadata=metadata | {"figures": figures})
 
 
 def repeatability_of(directions: DirectionSet) -> Repeatability | None:
     """Return what a set says of its repeatability; None where it says nothing."""
-    value = directions.metadata.get("figures", {}).get(FIGURE)
+    value = directions.metadata.get("figures", {}).get(REPEATABILITY)
     return None if value is None else Repeatability(float(value))
 
 

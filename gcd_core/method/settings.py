@@ -11,11 +11,10 @@ from gcd_core.generators.diffae.solvers import DISTILLED
 
 VALIDATION_PART = 9  # one part in nine of the samples validates the proxy: as many at least
 # The smallest that a search takes.
-MIN_SETTINGS = {"n_samples": VALIDATION_PART, "n_h": 0, "lam": 0, "n_ways": 0, "max_cosine": 0}
-LEAST_FOR_WAYS = (
-    6 * VALIDATION_PART
-)  # samples, of which a sixth is a part that a proxy is fitted to
-MAX_COSINE = 0.3
+MIN_SETTINGS = {"n_samples": VALIDATION_PART, "n_h": 0, "lam": 0, "n_ways": 0}
+PRIOR, IMAGES, BALL = "prior", "images", "ball"
+SAMPLINGS = (PRIOR, IMAGES, BALL)
+MAX_WAYS = 4  # a quarter of the picture each
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,12 @@ class Settings:
     Attributes
     ----------
     radius : float
-        Of the n-ball of perturbations in z_sem.
+        Of the n-ball of perturbations in z_sem, for `sampling` "ball".
     n_samples : int
-        Perturbations to decode and ask about; at least 9.
+        Codes to decode and ask about, at most; 9 or more.
     n_h : int
-        Eigenvectors of the Hessian to keep, 0 to the size of z_sem.
+        Eigenvectors of the Hessian to keep, 0 to the size of z_sem. Outside of the ball they need
+        512 samples.
     lam : float
         Weight of LPIPS, both in the CF loss (Eq. 1) and in the proxy's loss.
     solver : str or None
@@ -44,18 +44,22 @@ class Settings:
         samples, carries the source there, the others are drawn around that point, and gradient and
         Hessian are taken at it. Far from the boundary a saturated classifier is flat.
     n_ways : int
-        Independent ways to look for beside g and the h-directions, fewer than the size of z_sem. No
-        query more: most of the samples then lie where ways show (`independent_directions`).
-    max_cosine : float
-        The cosine with g at which a way may lean toward the flip; 0 to 0.3.
+        Directions by place to add, 0 to 4: each changes one quarter of the picture most
+        (`directions_by_place`). They take no query, and need another sampling than "ball".
+    sampling : {"prior", "images", "ball"}
+        Where the codes come from that are asked about: drawn from what the codes of the domain's
+        images are like, with a drawn z_T each; the codes of images that are given; or a ball
+        around one source image's, as in the paper.
     seed : int
         Repeats a search.
     batch_size : int or None
         Perturbations decoded at a time, which is how long a cancel may take; None suits the device.
     settle : float or None
-        Stop before `n_samples` once g has settled: a proxy is fitted to 128, 256, 512, ... samples,
-        and the search ends when the cosine between one's gradient and the one's before reaches
-        this number. It spares queries of g; the h-directions take longer to settle than g does.
+        Stop before `n_samples` once g has settled: g is learned from 32, 64, 128, ... samples (in
+        the ball, 128, 256, ...), and the search ends when the cosine between it and another
+        search's reaches this number. That cosine is expected from the samples' halves, or, in the
+        ball, is the one with g of half as many. By default 0.95 outside of the ball, and all
+        samples in it.
     """
 
     radius: float
@@ -67,7 +71,7 @@ class Settings:
     antithetic: bool = True
     boundary: bool = False
     n_ways: int = 0
-    max_cosine: float = 0.0
+    sampling: str = PRIOR
     seed: int = 0
     batch_size: int | None = None
     settle: float | None = None
@@ -121,37 +125,21 @@ class Settings:
             raise GCDError(f"The weight of LPIPS, lam, is {self.lam}; give 0 or a positive number.")
         check_radius(self.radius)
         check_steps(self.steps, self.batch_size)
-        self._check_ways(z_sem_size)
-        # Half of those in the ball, a quarter of all with ways, lead to the boundary.
-        least = VALIDATION_PART * (8 if self.n_ways else 2)
-        if self.boundary and self.n_samples < least:
-            ways = " and for independent ways" if self.n_ways else ""
+        if self.sampling not in SAMPLINGS:
+            raise GCDError(f"The sampling is {', '.join(SAMPLINGS)}, not {self.sampling!r}.")
+        if not MIN_SETTINGS["n_ways"] <= self.n_ways <= MAX_WAYS:
+            raise GCDError(f"{self.n_ways} directions by place are not to be had; take 0 to 4.")
+        if self.n_ways and self.sampling == BALL:
             raise GCDError(
-                f"{self.n_samples} samples are too few to search at the decision boundary{ways}; "
-                f"take {least} or more (1,024 are usual)."
+                "Directions by place are found with sampling 'prior' or 'images'; in the ball, "
+                "take n_ways = 0."
             )
-
-    def _check_ways(self, z_sem_size: int) -> None:
-        """Refuse what no ways can be looked for with."""
-        if not MIN_SETTINGS["n_ways"] <= self.n_ways < z_sem_size:
+        # Half of the samples lead to the boundary.
+        least = 2 * VALIDATION_PART
+        if self.boundary and self.sampling == BALL and self.n_samples < least:
             raise GCDError(
-                f"{self.n_ways} ways beside g are not to be had; take 0 to {z_sem_size - 1}."
-            )
-        if not MIN_SETTINGS["max_cosine"] <= self.max_cosine <= MAX_COSINE:
-            raise GCDError(
-                f"max_cosine is {self.max_cosine}; take 0 (orthogonal to g) to {MAX_COSINE}."
-            )
-        if not self.n_ways:
-            return
-        if self.n_samples < LEAST_FOR_WAYS:
-            raise GCDError(
-                f"{self.n_samples} samples are too few to look for independent ways; take "
-                f"{LEAST_FOR_WAYS} or more (1,024 are usual)."
-            )
-        if self.settle is not None:
-            raise GCDError(
-                "settle ends a search once g has settled, but independent ways need all of its "
-                "samples; leave out one of the two."
+                f"{self.n_samples} samples are too few to search at the decision boundary; take "
+                f"{least} or more (1,024 are usual)."
             )
 
 
@@ -168,7 +156,7 @@ class SettingChanges(TypedDict, total=False):
     antithetic: bool | None
     boundary: bool | None
     n_ways: int | None
-    max_cosine: float | None
+    sampling: str | None
     settle: float | None
 
 

@@ -110,6 +110,10 @@ class DiffAE(NetworkGenerator):
         parts = self.model, self.codec, self.whitening, self.semantic_mean
         return weights_identity(config, *parts)
 
+    def draw_noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw z_T (n, Cz, Hz, Wz) from N(0, I), on the CPU."""
+        return torch.randn(n, *self.latent_shape, generator=generator)
+
     def invert(
         self, images: Tensor, z_sem: Tensor | None, solver: str | None, steps: int | None
     ) -> Latent:

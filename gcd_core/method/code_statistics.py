@@ -1,0 +1,237 @@
+"""What the semantic codes of a domain's images are like: mean, covariance, and what they draw."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from gcd_core.errors import GCDError
+from gcd_core.files import atomic_write, read_safetensors
+
+FORMAT = "gcd-code-statistics-1"
+COARSE_SIDE = 16  # pixels of a side of the coarse pictures that codes are held against
+MIN_VARIANCE = 1e-3  # of the mean variance, added to each axis: no axis is without any
+MIN_IMAGES = 100
+PARTS = ("mean", "covariance", "drawing")
+
+
+@dataclass(frozen=True, eq=False)
+class CodeStatistics:
+    """Mean and covariance of z_sem over images, and how each of its numbers changes the picture.
+
+    The images are those for which a question makes sense, such as all pneumonias where *bacterial
+    or viral* is asked. No code of a single image is kept.
+
+    Attributes
+    ----------
+    mean : Tensor (D,)
+    covariance : Tensor (D, D)
+    drawing : Tensor (P, D) or None
+        The linear map from codes to coarse pictures of P = C * 16 * 16 values in [0, 1] that fits
+        best (least squares). None where no image was seen: then all axes count the same.
+    n_images : int
+        How many were measured; 0 where mean and covariance are assumed.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    drawing: Tensor | None = None
+    n_images: int = 0
+
+    @classmethod
+    def measured(cls, codes: Tensor, pictures: Tensor) -> CodeStatistics:
+        """Measure codes (N, D) of images, and their `coarse` pictures (N, P).
+
+        Raises
+        ------
+        GCDError
+            If there are fewer than 100, or a number is none.
+        """
+        if len(codes) < MIN_IMAGES:
+            raise GCDError(
+                f"{len(codes)} images are too few to say what codes are like; give {MIN_IMAGES} or "
+                "more for each question."
+            )
+        if not bool(codes.isfinite().all() and pictures.isfinite().all()):
+            raise GCDError("A code or a picture holds something that is no finite number.")
+        codes, pictures = codes.double(), pictures.double()
+        centred = codes - codes.mean(0)
+        covariance = centred.T @ centred / (len(codes) - 1)
+        floor = MIN_VARIANCE * covariance.diagonal().mean()
+        covariance = covariance + floor * torch.eye(codes.shape[1], dtype=torch.float64)
+        crossed = centred.T @ (pictures - pictures.mean(0)) / (len(codes) - 1)
+        drawing = torch.linalg.solve(covariance, crossed).T
+        return cls(codes.mean(0).float(), covariance.float(), drawing.float(), len(codes))
+
+    @classmethod
+    def assumed(cls, z_sem_size: int, moments: tuple[Tensor, Tensor] | None) -> CodeStatistics:
+        """Codes of independent normal numbers, of which mean and deviation (D,) may be known.
+
+        Without them, of mean 0 and deviation 1, as whitened codes are.
+        """
+        if moments is None:
+            return cls(torch.zeros(z_sem_size), torch.eye(z_sem_size))
+        mean, deviation = moments
+        return cls(mean.float().cpu(), torch.diag(deviation.float().cpu().square()))
+
+    @cached_property
+    def identity(self) -> str:
+        """A short hash of all numbers: samples drawn from others are not mixed."""
+        digest = hashlib.sha256()
+        for part in PARTS:
+            value = getattr(self, part)
+            digest.update(b"" if value is None else value.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def radius(self) -> float:
+        """The typical distance of a code from the mean."""
+        return float(self.covariance.diagonal().sum().sqrt())
+
+    @cached_property
+    def factor(self) -> Tensor:
+        """The lower triangle L (D, D) with L L^T = covariance; z = mean + L w has w ~ N(0, I)."""
+        return torch.linalg.cholesky(self.covariance.double()).float()
+
+    @cached_property
+    def picture_change(self) -> Tensor:
+        """How much picture a step of w makes, (D, D): the mean of its diagonal is 1.
+
+        w^T M w is the mean squared change of the coarse picture along w. The identity where nothing
+        is known of it.
+        """
+        return self.picture_change_in(None)
+
+    def picture_change_in(self, region: Tensor | None) -> Tensor:
+        """As `picture_change`, of a region's share alone.
+
+        `region` (16, 16) weighs the coarse pixels, 0 to 1; None is all of them.
+        """
+        if self.drawing is None:
+            return torch.eye(len(self.mean))
+        along = self.drawing @ self.factor
+        scale = along.square().sum(0).mean().clamp(min=1e-12)
+        if region is not None:
+            channels = len(along) // region.numel()
+            along = along * region.flatten().sqrt().repeat(channels)[:, None]
+        return along.T @ along / scale
+
+    def whitened(self, codes: Tensor) -> Tensor:
+        """The numbers w (N, D) of codes (N, D)."""
+        centred = (codes.float().cpu() - self.mean).T
+        return torch.linalg.solve_triangular(self.factor, centred, upper=False).T
+
+    def coloured(self, w: Tensor) -> Tensor:
+        """The codes (N, D) of numbers w (N, D)."""
+        return self.mean + w @ self.factor.T
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n codes (n, D) of N(mean, covariance), each second one mirrored at the mean.
+
+        The first of each pair are orthogonal in w, D at a time, of lengths as a normal vector has
+        them: so few codes see every axis alike.
+        """
+        size, pairs = len(self.mean), (n + 1) // 2
+        drawn: list[Tensor] = []
+        while sum(map(len, drawn)) < pairs:
+            axes, _ = torch.linalg.qr(torch.randn(size, size, generator=generator))
+            lengths = torch.randn(size, size, generator=generator).norm(dim=1, keepdim=True)
+            drawn.append(axes.T * lengths)
+        half = torch.cat(drawn)[:pairs]
+        return self.coloured(torch.stack([half, -half], dim=1).flatten(0, 1)[:n])
+
+    def distance(self, codes: Tensor) -> Tensor:
+        """How far codes (N, D) lie from the data (N,): Mahalanobis' distance over sqrt(D).
+
+        About 1 for an image of the kind.
+        """
+        return self.whitened(codes).square().mean(1).sqrt()
+
+
+def coarse(images: Tensor) -> Tensor:
+    """Images (N, C, S, S) as coarse pictures (N, C * 16 * 16): the means of squares of pixels."""
+    return F.adaptive_avg_pool2d(images.float(), COARSE_SIDE).flatten(1)
+
+
+def save_code_statistics(
+    path: str | Path, by_label: Mapping[str, CodeStatistics], generator: str
+) -> None:
+    """Write the statistics of each label's question to a safetensors file, whole or not at all.
+
+    `generator` is the identity of the generator whose codes they are of.
+    """
+    tensors = {
+        f"{label}.{part}": value.contiguous()
+        for label, statistics in by_label.items()
+        for part in PARTS
+        if (value := getattr(statistics, part)) is not None
+    }
+    counts = {label: statistics.n_images for label, statistics in by_label.items()}
+    header = {"format": FORMAT, "generator": generator, "n_images": json.dumps(counts)}
+    with atomic_write(path) as place:
+        save_file(tensors, place, header)
+
+
+def load_code_statistics(path: str | Path, generator: str) -> dict[str, CodeStatistics]:
+    """Read what `save_code_statistics` wrote, by label.
+
+    Parameters
+    ----------
+    path : str or Path
+    generator : str
+        Identity of the generator that they are to be used with.
+
+    Raises
+    ------
+    GCDError
+        If the file is missing, damaged, of another kind, or of another generator.
+    """
+    path = Path(path)
+    try:
+        header, tensors = read_safetensors(path)
+        counts = json.loads(header["n_images"])
+        found = {
+            label: CodeStatistics(
+                *(tensors.get(f"{label}.{part}") for part in PARTS),  # type: ignore[arg-type]
+                n_images=int(count),
+            )
+            for label, count in counts.items()
+        }
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise GCDError(
+            f"{path} is missing or holds no statistics of codes; make it with `calibrate`."
+        ) from error
+    if header.get("format") != FORMAT or not all(map(_is_sound, found.values())):
+        raise GCDError(f"{path} holds no statistics of codes; make it with `calibrate`.")
+    if header.get("generator") != generator:
+        raise GCDError(
+            f"{path} is of the generator {header.get('generator')}, not of this one, {generator}; "
+            "run `calibrate` again."
+        )
+    return found
+
+
+def _is_sound(statistics: CodeStatistics) -> bool:
+    """Whether the shapes fit each other and the covariance is one."""
+    mean, covariance, drawing = (getattr(statistics, part) for part in PARTS)
+    if not isinstance(mean, Tensor) or not isinstance(covariance, Tensor) or mean.ndim != 1:
+        return False
+    size = len(mean)
+    if covariance.shape != (size, size) or (drawing is not None and drawing.shape[1:] != (size,)):
+        return False
+    if drawing is not None and (not len(drawing) or len(drawing) % COARSE_SIDE**2):
+        return False
+    given = [value for value in (mean, covariance, drawing) if value is not None]
+    if not all(bool(value.isfinite().all()) for value in given):
+        return False
+    return bool(torch.linalg.cholesky_ex(covariance.double()).info == 0)

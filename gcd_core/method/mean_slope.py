@@ -1,0 +1,158 @@
+"""The mean slope of a classifier's logit over a domain's codes, from few answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gcd_core.errors import GCDError
+from gcd_core.method.code_statistics import CodeStatistics
+
+ALL_AXES = 0.03  # of the prior variance that does not hang on how much picture an axis makes
+PICTURE_WEIGHT = 0.3  # of the picture's change beside the codes' distance, in a direction
+PENALTIES = torch.logspace(-3, 5, 65, dtype=torch.float64)
+MOST_FREEDOM = 0.98  # share of the answers that a fit may use up
+
+
+@dataclass(frozen=True)
+class MeanSlope:
+    """A linear function of z_sem that says what a classifier's logit is on average.
+
+    Attributes
+    ----------
+    slope : Tensor (D,)
+        In the whitened numbers w of the statistics, in log-odds.
+    intercept : float
+        The logit at the mean code.
+    explained : float
+        The share of the logit's variance that it explains, of answers that it has not seen (by
+        generalised cross-validation); 0 to 1.
+    statistics : CodeStatistics
+    """
+
+    slope: Tensor
+    intercept: float
+    explained: float
+    statistics: CodeStatistics
+
+    @property
+    def gradient(self) -> Tensor:
+        """The slope (D,) in the codes' own numbers."""
+        upper = self.statistics.factor.T
+        return torch.linalg.solve_triangular(upper, self.slope[:, None], upper=True)[:, 0]
+
+    def logit(self, codes: Tensor) -> Tensor:
+        """What it says (N,) of codes (N, D)."""
+        return self.intercept + self.statistics.whitened(codes) @ self.slope
+
+    def direction(
+        self, picture_weight: float = PICTURE_WEIGHT, elsewhere: Tensor | None = None
+    ) -> Tensor:
+        """The unit direction (D,) that raises the logit most for what it costs.
+
+        The cost of a step v is the squared distance v^T S^-1 v that the code moves from the data,
+        and the mean squared change of the picture, times `picture_weight`. So the slope is carried
+        by the covariance S (from filter to pattern: Haufe et al., NeuroImage 2014), and turned away
+        from what changes much of the picture for little of the logit.
+
+        Parameters
+        ----------
+        picture_weight : float
+            0 or more.
+        elsewhere : Tensor (D, D), optional
+            A further cost, in w, such as of changes outside a region.
+        """
+        cost = torch.eye(len(self.slope)) + picture_weight * self.statistics.picture_change
+        if elsewhere is not None:
+            cost = cost + elsewhere
+        step = self.statistics.factor @ torch.linalg.solve(cost, self.slope)
+        return step / step.norm()
+
+    def boundary(self, direction: Tensor) -> Tensor:
+        """Where (1, D) the decision boundary is met from the mean code, along a direction (D,)."""
+        along = self.gradient @ direction
+        return (self.statistics.mean - self.intercept / along * direction)[None]
+
+
+def fit_mean_slope(codes: Tensor, logits: Tensor, statistics: CodeStatistics) -> MeanSlope:
+    """Fit the mean slope by ridge regression, its penalty by generalised cross-validation.
+
+    For codes z ~ N(m, S) the regression's slope is the mean gradient of the logit over the whole
+    distribution (Stein's lemma: E[grad f] = S^-1 Cov(z, f)), where the paper takes the gradient at
+    one image (Eq. 3). What makes few answers enough is the prior: a classifier sees nothing but the
+    picture, so its logit can only hang on an axis as far as that axis changes the picture. The
+    prior covariance of the slope is that change (`CodeStatistics.picture_change`), known without a
+    query, and a little of the identity.
+
+    Parameters
+    ----------
+    codes : Tensor (N, D)
+        Drawn from the distribution of the statistics, or codes of real images.
+    logits : Tensor (N,)
+        The label's log-odds of what they decode to, or of the images.
+    statistics : CodeStatistics
+
+    Raises
+    ------
+    GCDError
+        If there are fewer than 8 answers, one of them is no finite number, or all are the same.
+    """
+    if len(logits) < 8:
+        raise GCDError(f"{len(logits)} answers are too few to find a direction; take 32 or more.")
+    if not bool(logits.isfinite().all()):
+        raise GCDError("The classifier gave an answer that is no finite number.")
+    if logits.std() <= 1e-6 * (1 + logits.mean().abs()):
+        raise GCDError(
+            "The classifier answers the same for every picture, so there is no direction to find; "
+            "check that it is asked about the right kind of picture (check-domain)."
+        )
+    size = codes.shape[1]
+    prior = statistics.picture_change.double() + ALL_AXES * torch.eye(size, dtype=torch.float64)
+    root = torch.linalg.cholesky(prior)
+    w = statistics.whitened(codes).double()
+    y = logits.double()
+    inputs, answers = (w - w.mean(0)) @ root, y - y.mean()
+    left, sizes, right = torch.linalg.svd(inputs, full_matrices=False)
+    projected = left.T @ answers
+    kept = sizes.square() / (sizes.square() + PENALTIES[:, None])  # (penalties, axes)
+    freedom = 1 + kept.sum(1)
+    errors = answers.square().sum() - ((2 * kept - kept.square()) * projected.square()).sum(1)
+    scores = errors / len(y) / (1 - freedom / len(y)).square()
+    scores[freedom > MOST_FREEDOM * len(y)] = torch.inf
+    best = int(scores.argmin())
+    weights = right.T @ (kept[best] / sizes.clamp(min=1e-12) * projected)
+    slope = root @ weights
+    if not slope.norm() > 0:
+        raise GCDError(
+            "No direction shows in the classifier's answers; ask more (--queries), or check that "
+            "it is asked about the right kind of picture (check-domain)."
+        )
+    explained = float((1 - scores[best] / answers.square().mean()).clamp(0, 1))
+    intercept = float(y.mean() - w.mean(0) @ slope)
+    return MeanSlope(slope.float(), intercept, explained, statistics)
+
+
+def expected_cosine(codes: Tensor, logits: Tensor, statistics: CodeStatistics) -> float:
+    """The cosine to be expected between g of these answers and g of as many others.
+
+    g is learned from each half of the answers; mirrored codes stay together. With c the cosine
+    between the two, 2c / (1 + c) is expected of all (Spearman and Brown, 1910).
+
+    Returns
+    -------
+    float
+        0 to 1; 0 where a half shows no direction.
+    """
+    first = torch.arange(len(logits)) // 2 % 2 == 0
+    try:
+        one, other = (
+            fit_mean_slope(codes[rows], logits[rows], statistics).direction()
+            for rows in (first, ~first)
+        )
+    except GCDError:
+        return 0.0
+    cosine = max(0.0, F.cosine_similarity(one, other, dim=0).item())
+    return 2 * cosine / (1 + cosine)

@@ -1,0 +1,284 @@
+"""A search over what the domain's images are like: few queries, and no source image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gcd_core.errors import GCDError
+from gcd_core.generators.base import Latent
+from gcd_core.images.picture import Picture
+from gcd_core.method.code_statistics import COARSE_SIDE, CodeStatistics
+from gcd_core.method.composition import compose, view_of
+from gcd_core.method.directions import REPEATABILITY, DirectionSet, curvature_directions
+from gcd_core.method.mean_slope import MeanSlope, expected_cosine, fit_mean_slope
+from gcd_core.method.perturbation import Answers, ask, default_batch_size
+from gcd_core.method.proxy import FittedProxy, linear_proxy
+from gcd_core.method.samples import Question, Samples
+from gcd_core.method.search_run import Found, SearchRun
+from gcd_core.method.settings import IMAGES, Settings
+from gcd_core.method.verification import MAX_EXAMPLES, Examples, Tried, with_tried
+
+FIRST_ANSWERS = 32  # after which the first g is learned
+USABLE_ANSWERS = 64  # from which on g is offered while the search goes on
+ANSWERS_FOR_PROXY = 256  # from which on networks learn what the slope leaves unexplained
+ANSWERS_FOR_H = 512  # from which on their curvature is believed
+SETTLED = 0.95  # cosine expected with another search's g, at which this one stops
+MIN_IMAGES = 16
+ELSEWHERE_WEIGHT = 30.0  # of the picture's change outside of a place, in a direction by place
+PLACES = ("upper left", "upper right", "lower left", "lower right")  # of the picture as it is seen
+
+
+def find_over_codes(
+    run: SearchRun,
+    question: Question,
+    settings: Settings,
+    image: Tensor | Picture | None,
+    images: Sequence[Tensor | Picture] | None,
+    detail: str | None,
+) -> Found:
+    """Search as `find_directions` with `sampling` "prior" or "images" does.
+
+    Codes are asked about in doublings: 32, 64, 128, ... up to `n_samples`. The search stops once g
+    has settled (`expected_cosine`) and flips all examples. With h-directions it goes on to 512,
+    with fewer samples there are none. Each direction is tried on eight of the domain's examples:
+    at most 64 queries more, and 8 for each h-direction.
+    """
+    domain, label = run.domain, question.label
+    statistics = domain.code_statistics(label)
+    source = _codes(run, question, settings, statistics, images)
+    if run.samples is None:
+        run.samples = _none_yet(run, question, image)
+    examples = _examples(run, question, image, images, detail)
+    wanted = SETTLED if settings.settle is None else settings.settle
+    least = min(settings.n_samples, ANSWERS_FOR_H) if settings.n_h else 0
+    tried: dict[str, Tried] = {}
+    batch_size = settings.batch_size or default_batch_size(domain)
+    for n in _doublings(settings.n_samples):
+        samples = run.ask(source.codes[:n], batch_size, source.answers)
+        slope = fit_mean_slope(samples.z_sem, samples.logits, statistics)
+        expected = expected_cosine(samples.z_sem, samples.logits, statistics)
+        g = slope.direction()
+        run.stop_if_cancelled()
+        done = n >= settings.n_samples or (n >= max(least, USABLE_ANSWERS) and expected >= wanted)
+        if n >= USABLE_ANSWERS or done:
+            if examples is not None and not (tried and not done):
+                tried = {"g": examples.tried(g, statistics, points=2 if done else 1)}
+            done = done and (n >= settings.n_samples or not tried or _all_flip(tried["g"]))
+            if not done:
+                proxy = linear_proxy(slope)
+                metadata = run.metadata(question, settings, samples, proxy)
+                usable = _set(["g"], g[None], [None], metadata, tried, slope, expected, proxy)
+                run.report("directions", n, settings.n_samples, directions=usable)
+        if done:
+            break
+    samples = replace(samples, boundary=slope.boundary(g))
+    run.samples = samples
+    fitted = linear_proxy(slope)
+    if len(samples) >= ANSWERS_FOR_PROXY:
+        fitted = run.fit(samples, settings.lam, statistics.radius, slope)
+    names, vectors = ["g"], [g]
+    eigenvalues: list[float | None] = [None]
+    if settings.n_h and len(samples) >= ANSWERS_FOR_H:
+        axes, values = curvature_directions(
+            fitted.proxy, samples.centre, settings.lam, settings.n_h, statistics.factor, g
+        )
+        names += [f"h{i + 1}" for i in range(len(axes))]
+        vectors, eigenvalues = [*vectors, *axes], [*eigenvalues, *values]
+    by_place = directions_by_place(slope, settings.n_ways)
+    names += [f"w{i + 1}" for i in range(len(by_place))]
+    vectors, eigenvalues = [*vectors, *by_place], [*eigenvalues, *[None] * len(by_place)]
+    run.report("directions", len(names), len(names))
+    if examples is not None:
+        for i, (name, vector) in enumerate(zip(names, vectors, strict=True)):
+            run.stop_if_cancelled()
+            if name not in tried:
+                tried[name] = examples.tried(vector, statistics)
+            run.report("verify", i + 1, len(names))
+    metadata = run.metadata(question, settings, samples, fitted)
+    found = _set(
+        names, torch.stack(vectors), eigenvalues, metadata, tried, slope, expected, fitted
+    )
+    return run.found(found, samples, fitted)
+
+
+def _codes(
+    run: SearchRun,
+    question: Question,
+    settings: Settings,
+    statistics: CodeStatistics,
+    images: Sequence[Tensor | Picture] | None,
+) -> _DrawnCodes | _GivenImages:
+    """Where the codes come from."""
+    if settings.sampling != IMAGES:
+        return _DrawnCodes(run, question, settings.n_samples, statistics)
+    if images is None or len(images) < MIN_IMAGES:
+        raise GCDError(
+            f"{len(images or ())} images are too few to search over; give {MIN_IMAGES} or more, or "
+            "take sampling 'prior', which needs none."
+        )
+    return _GivenImages(run, question, images, settings.n_samples)
+
+
+def _none_yet(run: SearchRun, question: Question, image: Tensor | Picture | None) -> Samples:
+    """No sample yet; of an image that was given, its probability."""
+    domain, none = run.domain, torch.empty(0)
+    probability = None
+    if image is not None:
+        asked = compose(image).pixels
+        logits = domain.classifier(asked)
+        probability = float(domain.classifier.probability(logits, question.label))
+    z_sem = torch.empty(0, domain.generator.z_sem_size)
+    return Samples(question, None, None, probability, z_sem, logits=none, distances=none)
+
+
+def _examples(
+    run: SearchRun,
+    question: Question,
+    image: Tensor | Picture | None,
+    images: Sequence[Tensor | Picture] | None,
+    detail: str | None,
+) -> Examples | None:
+    """The pictures that directions are tried on: the image, the domain's examples, those given."""
+    given = [] if image is None else [image]
+    tried_on = [*given, *run.domain.example_images(MAX_EXAMPLES), *(images or ())][:MAX_EXAMPLES]
+    if not tried_on:
+        return None
+    run.stop_if_cancelled()
+    run.report("encode", 0, len(tried_on))
+    label, solver, steps = question.label, question.solver, question.steps
+    examples = Examples(run.domain, tried_on, label, solver, steps, detail)
+    run.report("encode", len(tried_on), len(tried_on))
+    return examples
+
+
+def _doublings(most: int) -> list[int]:
+    """32, 64, 128, ... and at last `most`."""
+    sizes = [FIRST_ANSWERS]
+    while sizes[-1] < most:
+        sizes.append(2 * sizes[-1])
+    return [*sizes[:-1], most]
+
+
+def _all_flip(tried: Tried) -> bool:
+    """Whether all examples flip, or all but one in fifty."""
+    return tried.flipped >= 0.98 * tried.n
+
+
+def _set(
+    names: list[str],
+    vectors: Tensor,
+    eigenvalues: list[float | None],
+    metadata: dict[str, Any],
+    tried: dict[str, Tried],
+    slope: MeanSlope,
+    expected: float,
+    fitted: FittedProxy,
+) -> DirectionSet:
+    """The directions with what is known of them."""
+    figures = metadata["figures"] | {REPEATABILITY: expected, "explained": slope.explained}
+    about = with_tried(metadata | {"figures": figures}, tried)
+    mean = slope.statistics.mean[None]
+    return DirectionSet(names, vectors, about, eigenvalues, mean, fitted.proxy)
+
+
+def directions_by_place(slope: MeanSlope, most: int) -> list[Tensor]:
+    """Directions that raise the logit by what they change in one quarter of the picture each.
+
+    As g, but a change of the picture elsewhere costs 30 times more (`MeanSlope.direction`). They
+    take no query. The quarter whose direction rises most for its length comes first.
+
+    Parameters
+    ----------
+    slope : MeanSlope
+    most : int
+        How many to return, up to four.
+
+    Returns
+    -------
+    list of Tensor (D,)
+        Unit vectors; none where nobody knows what codes draw.
+    """
+    statistics = slope.statistics
+    if not most or statistics.drawing is None:
+        return []
+    found = []
+    for place in range(len(PLACES)):
+        outside = 1 - quarter(place)
+        cost = ELSEWHERE_WEIGHT * statistics.picture_change_in(outside)
+        found.append(slope.direction(elsewhere=cost))
+    rise = [float(slope.logit(statistics.mean + vector[None])) for vector in found]
+    order = sorted(range(len(found)), key=lambda i: -rise[i])
+    return [found[i] for i in order[:most]]
+
+
+def quarter(place: int) -> Tensor:
+    """The mask (16, 16) of a quarter of the coarse picture, numbered as `PLACES`."""
+    half = COARSE_SIDE // 2
+    mask = torch.zeros(COARSE_SIDE, COARSE_SIDE)
+    row, column = divmod(place, 2)
+    mask[row * half : (row + 1) * half, column * half : (column + 1) * half] = 1
+    return mask
+
+
+class _DrawnCodes:
+    """Codes drawn from the domain's, each pair of mirrored ones decoded with one drawn z_T."""
+
+    def __init__(
+        self, run: SearchRun, question: Question, n: int, statistics: CodeStatistics
+    ) -> None:
+        self.run, self.question = run, question
+        generator = torch.Generator().manual_seed(question.seed)
+        self.codes = statistics.draw(n, generator)
+        noise = torch.Generator().manual_seed(question.seed + 1)
+        pairs = run.domain.generator.draw_noise((n + 1) // 2, noise)
+        self.z_T = pairs.repeat_interleave(2, dim=0)[:n]
+        self._mean: Tensor | None = statistics.mean[None]
+        self._reference: Tensor | None = None
+
+    def answers(self, start: int, batch: Tensor) -> Answers:
+        """What the models say of a batch of the codes; LPIPS is to the mean code's picture."""
+        reference = self._decoded(self._mean, 0) if self._reference is None else self._reference
+        self._reference = reference
+        decoded = self._decoded(batch, start)
+        return ask(self.run.domain, decoded, reference, self.question.label)
+
+    def _decoded(self, codes: Tensor, start: int) -> Tensor:
+        latent = Latent(codes, self.z_T[start : start + len(codes)]).to(self.run.domain.device)
+        question = self.question
+        return self.run.domain.generator.decode(latent, question.solver, question.steps)
+
+
+class _GivenImages:
+    """Codes of images that somebody gave, which are asked about as they are."""
+
+    def __init__(
+        self, run: SearchRun, question: Question, images: Sequence[Tensor | Picture], n: int
+    ) -> None:
+        self.run, self.question = run, question
+        order = torch.randperm(
+            len(images), generator=torch.Generator().manual_seed(question.seed)
+        ).tolist()
+        self.images = [images[i] for i in order[:n]]
+        views = [view_of(image) for image in self.images]
+        encoder = run.domain.generator.encode_semantic
+        self.codes = torch.cat([encoder(view).cpu() for view in views]).float()
+
+    @torch.inference_mode()
+    def answers(self, start: int, batch: Tensor) -> Answers:
+        """What the models say of a batch of the images; LPIPS is to the first of them."""
+        first = compose(self.images[0]).source
+        said = []
+        for image in self.images[start : start + len(batch)]:
+            own = compose(image)
+            said.append(ask(self.run.domain, own.source, first, self.question.label, own.pixels))
+        return Answers(
+            *(
+                torch.cat([getattr(one, name) for one in said])
+                for name in ("images", "logits", "probabilities", "distances")
+            )
+        )

@@ -1,0 +1,180 @@
+"""Directions tried on pictures before anybody is shown them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gcd_core.generators.base import Latent
+from gcd_core.images.picture import Picture
+from gcd_core.method.code_statistics import CodeStatistics
+from gcd_core.method.composition import SOURCE, Composition, compose, resolve_detail, view_of
+from gcd_core.method.models import Models
+from gcd_core.method.perturbation import ask_about
+
+MAX_EXAMPLES = 8
+FIGURE = "tried"  # among a set's metadata: what each direction did, by its name
+FLIPS_A_SIDE = 0.6  # of one side's images, from which on a direction is worth a look
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a direction did to pictures that were walked to the end of it.
+
+    Attributes
+    ----------
+    positives, negatives : int
+        Pictures that the classifier took for the label, and others.
+    positives_flipped, negatives_flipped : int
+        Those of them whose prediction changed on the way.
+    agreed : int or None
+        Flipped ones where the second opinion changed too; None without one that knows the label.
+    lpips : float
+        Mean LPIPS between the flipped pictures, where they flipped first, and their sources.
+    distance : float
+        Mean distance of their codes from the domain's, as of `CodeStatistics.distance`.
+    """
+
+    positives: int
+    positives_flipped: int
+    negatives: int
+    negatives_flipped: int
+    agreed: int | None
+    lpips: float
+    distance: float
+
+    @property
+    def n(self) -> int:
+        """Pictures in all."""
+        return self.positives + self.negatives
+
+    @property
+    def flipped(self) -> int:
+        """Those that flipped."""
+        return self.positives_flipped + self.negatives_flipped
+
+    @property
+    def works(self) -> bool:
+        """Whether it flips at least 60 % of the pictures of one side."""
+        sides = (
+            (self.positives_flipped, self.positives),
+            (self.negatives_flipped, self.negatives),
+        )
+        return any(n and flipped >= FLIPS_A_SIDE * n for flipped, n in sides)
+
+    @property
+    def sentence(self) -> str:
+        """The same for a person."""
+        told = f"{self.flipped} of {self.n} examples flip"
+        if self.flipped and self.agreed is not None:
+            told += f", the second opinion follows in {self.agreed}"
+        return told
+
+
+class Examples:
+    """Pictures that directions are tried on, encoded and asked about once.
+
+    Parameters
+    ----------
+    domain : Models
+    images : sequence of Tensor (1, C, S, S) or Picture
+        Of which the first eight are taken.
+    label : str
+    solver, steps
+        Of the generator, for encoding and decoding.
+    detail : {"source", "decoded"}, optional
+        As of `walk`.
+    """
+
+    @torch.inference_mode()
+    def __init__(
+        self,
+        domain: Models,
+        images: Sequence[Tensor | Picture],
+        label: str,
+        solver: str | None,
+        steps: int | None,
+        detail: str | None = None,
+    ) -> None:
+        self.domain, self.label, self.solver, self.steps = domain, label, solver, steps
+        sources = list(images)[:MAX_EXAMPLES]
+        views = torch.cat([view_of(source) for source in sources])
+        self.latent: Latent = domain.generator.encode(views, solver, steps)
+        self.compositions: list[Composition] = [compose(source) for source in sources]
+        if resolve_detail(domain, detail) == SOURCE:
+            baselines = domain.generator.decode(self.latent, solver, steps).float().split(1)
+            self.compositions = [
+                replace(composition, baseline=baseline)
+                for composition, baseline in zip(self.compositions, baselines, strict=True)
+            ]
+        asked = [composition.source_for(domain.classifier) for composition in self.compositions]
+        logits = [domain.classifier.logit(domain.classifier(image), label) for image in asked]
+        self.predicted = torch.cat(logits).cpu() >= 0
+
+    @torch.inference_mode()
+    def tried(self, vector: Tensor, statistics: CodeStatistics, points: int = 1) -> Tried:
+        """Walk every picture toward its flip along a direction (D,), in so many even steps.
+
+        It asks `points` queries a picture, fewer where one flips before the end.
+        """
+        domain, alpha_max = self.domain, self.domain.alpha_max
+        signs = torch.where(self.predicted, -1.0, 1.0)
+        flipped = torch.zeros(len(signs), dtype=torch.bool)
+        agreed, lpips, distances = [], [], []
+        for k in range(1, points + 1):
+            left = (~flipped).nonzero().flatten()
+            if not len(left):
+                break
+            start = self.latent[left.to(self.latent.z_sem.device)]
+            alphas = (signs[left] * alpha_max * k / points).to(start.z_sem)
+            codes = start.z_sem + alphas[:, None] * vector.to(start.z_sem)
+            decoded = domain.generator.decode(start.with_z_sem(codes), self.solver, self.steps)
+            for row, i in enumerate(left.tolist()):
+                own = decoded[row : row + 1]
+                answer = ask_about(domain, own, self.compositions[i], self.label)
+                if bool(answer.logits[0] >= 0) == bool(self.predicted[i]):
+                    continue
+                flipped[i] = True
+                lpips.append(float(answer.distances[0]))
+                distances.append(float(statistics.distance(codes[row : row + 1])))
+                agreed.append(self._second_opinion(own, i))
+        opinions = [opinion for opinion in agreed if opinion is not None]
+        return Tried(
+            positives=int(self.predicted.sum()),
+            positives_flipped=int((flipped & self.predicted).sum()),
+            negatives=int((~self.predicted).sum()),
+            negatives_flipped=int((flipped & ~self.predicted).sum()),
+            agreed=sum(opinions) if opinions or not agreed else None,
+            lpips=sum(lpips) / max(1, len(lpips)),
+            distance=sum(distances) / max(1, len(distances)),
+        )
+
+    def _second_opinion(self, decoded: Tensor, i: int) -> bool | None:
+        """Whether the second opinion of a flipped picture is the other side; None without one."""
+        oracle = self.domain.oracle
+        if oracle is None or self.label not in oracle.labels:
+            return None
+        asked = self.compositions[i].asked(decoded, oracle)
+        logit = oracle.logit(oracle(asked), self.label)
+        return bool((logit[0] >= 0).item()) != bool(self.predicted[i])
+
+
+def with_tried(metadata: dict[str, Any], tried: dict[str, Tried]) -> dict[str, Any]:
+    """Return a set's metadata with what its directions did."""
+    return metadata | {FIGURE: {name: asdict(one) for name, one in tried.items()}}
+
+
+def tried_of(metadata: dict[str, Any]) -> dict[str, Tried]:
+    """Return what a set's directions did, by name; empty where it was not tried, or not told."""
+    told = metadata.get(FIGURE)
+    found: dict[str, Tried] = {}
+    for name, one in (told if isinstance(told, dict) else {}).items():
+        try:
+            found[str(name)] = Tried(**one)
+        except TypeError:
+            continue
+    return found
