@@ -9,9 +9,9 @@
 
 Object.assign(window.gcd, (() => {
   const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i; // no graphics card
-  const [MOST, LEAST] = [2 ** 18, 2 ** 15]; // pixels of a moving picture without a graphics card
+  const [MOST, LEAST] = [2 ** 19, 2 ** 16]; // values of a moving picture without a graphics card
   const FRAME = 10; // milliseconds that putting it together may take
-  const PATIENCE = 5; // pictures in turn that took longer, after which they have half the pixels
+  const PATIENCE = 5; // pictures in turn that took longer, after which they have half the values
   const draws = canvas => canvas.getContext('2d', { willReadFrequently: true });
   const canvasOf = (width, height) => Object.assign(document.createElement('canvas'), { width, height });
 
@@ -272,7 +272,7 @@ Object.assign(window.gcd, (() => {
     let share = 1;
     if (drawer.partial) {
       const seen = (shown.getBoundingClientRect().width * devicePixelRatio) / source.width;
-      share = Math.min(1, seen, Math.sqrt(most / (source.width * source.height)));
+      share = Math.min(1, seen, Math.sqrt(most / (planes.n * source.width * source.height)));
     }
     const [width, height] = [source.width, source.height].map(side => Math.max(1, Math.round(share * side)));
     const pixels = sized(source, width, height);

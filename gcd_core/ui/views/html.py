@@ -75,7 +75,7 @@ ONE_WAY = (
     "independent of g flips it."
 )
 DRAWINGS = {SOURCE: "In your picture", DECODED: "As the generator draws it"}
-ASKED_ABOUT = "<p>Numbers and map are of your picture, not of this drawing.</p>"
+ASKED_ABOUT = "<p>Numbers and map are your picture&rsquo;s, not this drawing&rsquo;s.</p>"
 STILL = "nothing moved yet"
 WAITING = {"bb_lig": "following the direction", "cells": "asking the classifier"}
 

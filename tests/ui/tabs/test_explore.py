@@ -76,12 +76,12 @@ def test_the_generators_drawing_is_shown_where_it_is_chosen(
     torch.testing.assert_close(
         shown(drawn, "the opened radiograph"), image.opened.pixels, atol=half, rtol=0
     )
-    assert "not of this drawing" in drawn
-    assert "not of this drawing" in handlers.fade(*SHOWN, SOMEBODY)[page], "the choice is kept"
+    assert "not this drawing" in drawn
+    assert "not this drawing" in handlers.fade(*SHOWN, SOMEBODY)[page], "the choice is kept"
     image.sliders.move({})
     assert "Reconstruction" in handlers.change_view(*SHOWN, SOMEBODY)[page]
     within = handlers.change_drawing("source", SOMEBODY)[page]
-    assert "Unchanged" in within and "not of this drawing" not in within
+    assert "Unchanged" in within and "not this drawing" not in within
     assert shown(within, "") is None
     assert torch.equal(shown(within, "the changed radiograph"), image.opened.pixels)
     assert classifier.queries == asked

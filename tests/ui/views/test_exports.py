@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import datetime
+import io
 import threading
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gcd_core.errors import GCDError
 from gcd_core.method.attribution import explain_path
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.views.exports import report_of, save_path, save_report
+from gcd_core.ui.views.exports import _pictures, report_of, save_path, save_report
+from tests.ui.fakes import own_picture
 
 
 @pytest.fixture
@@ -110,3 +115,20 @@ def test_the_path_goes_home_as_a_table(session: Session):
         "cf_loss": path.losses,
     }.items():
         assert [float(row[name]) for row in rows] == values.tolist()
+
+
+def test_a_deep_files_counterfactual_goes_home_in_16_bits(visitors: Visitors):
+    visitors.service.domain.detail = "source"
+    session = visitors.session("owner")
+    deep = replace(own_picture((300, 200)), bits=16)
+    for picture, names in ((deep, {"g.png", "g-16bit.png"}), (own_picture((300, 200)), {"g.png"})):
+        session.open_image(picture, "mine.dcm")
+        path = session.image.sliders.path_now("g")
+        found = _pictures(session.image, [path])
+        assert found.keys() == names | {"original.png", "g-map.png"}
+        for name in names:
+            levels = np.asarray(Image.open(io.BytesIO(found[name])))
+            most = 65535 if "16bit" in name else 255
+            assert levels.dtype == ("uint16" if most > 255 else "uint8")
+            whole = path.picture(path.counterfactual)[0, 0].numpy()
+            np.testing.assert_allclose(levels / most, whole, atol=0.51 / most)
