@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from gcd_core.images.picture import Picture
     from gcd_core.method.attribution import Attribution, bb_lig, explain_path
     from gcd_core.method.directions import Direction, DirectionSet, load_directions
-    from gcd_core.method.search import Found, Progress, Samples, find_directions
+    from gcd_core.method.samples import Samples
+    from gcd_core.method.search import find_directions
+    from gcd_core.method.search_run import Found, Progress
     from gcd_core.method.settings import Settings
     from gcd_core.method.walk import Path, walk
 
@@ -32,7 +34,9 @@ _HOME = {
     "gcd_core.images.picture": ("Picture",),
     "gcd_core.method.attribution": ("Attribution", "bb_lig", "explain_path"),
     "gcd_core.method.directions": ("Direction", "DirectionSet", "load_directions"),
-    "gcd_core.method.search": ("Found", "Progress", "Samples", "find_directions"),
+    "gcd_core.method.samples": ("Samples",),
+    "gcd_core.method.search": ("find_directions",),
+    "gcd_core.method.search_run": ("Found", "Progress"),
     "gcd_core.method.settings": ("Settings",),
     "gcd_core.method.walk": ("Path", "walk"),
 }

@@ -18,19 +18,30 @@ from gcd_core.cli.options import (
 )
 from gcd_core.cli.region_options import add_region, painted_region
 from gcd_core.generators.diffae.solvers import check_solver
+from gcd_core.errors import GCDError
+from gcd_core.images.dataset import ImageFiles
 from gcd_core.images.reading import picture_size, shown_name
 from gcd_core.method.repeatability import repeatability_of, with_repeatability
-from gcd_core.method.search import Found
-from gcd_core.method.settings import VALIDATION_PART
+from gcd_core.method.search_run import Found
+from gcd_core.method.settings import SAMPLINGS, VALIDATION_PART
+from gcd_core.method.verification import FIGURE as TRIED
+from gcd_core.method.verification import tried_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `find`."""
     add_common(parser)
-    parser.add_argument("--image", type=Path, required=True, help="the one source image")
+    parser.add_argument(
+        "--image", type=Path, help="the one source image; needed for --sampling ball"
+    )
     parser.add_argument("--label", required=True, help="the classifier's label to explain")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--samples", type=int, help="perturbations (default: the domain's)")
+    parser.add_argument(
+        "--samples",
+        "--queries",
+        type=int,
+        help="pictures to ask about, at most (default: the domain's)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="repeats a run (default: 0)")
     parser.add_argument("--n-h", type=int, help="how many h-directions (default: the domain's)")
     parser.add_argument("--radius", type=float, help="of the ball of perturbations")
@@ -42,16 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: the domain's)",
     )
     parser.add_argument(
-        "--n-ways",
-        type=int,
-        help="independent ways to look for beside g; three samples in four then lie where such "
-        "ways show (default: the domain's)",
+        "--sampling",
+        choices=SAMPLINGS,
+        help="codes as the domain's images have them (prior), those of your --images, or a ball "
+        "around --image, as in the paper (default: the domain's)",
     )
+    parser.add_argument("--images", type=Path, help="folder or zip of 16 images or more to ask")
     parser.add_argument(
-        "--max-cosine",
-        type=float,
-        help="cosine with g at which a way may lean toward the flip, 0 to 0.3 (default: the "
-        "domain's)",
+        "--n-ways", type=int, help="directions by place to add, 0 to 4 (default: the domain's)"
     )
     parser.add_argument("--batch-size", type=int, help="perturbations decoded at a time")
     parser.add_argument(
@@ -74,11 +83,17 @@ def main(args: argparse.Namespace) -> None:
     check_positive(radius=args.radius)
     if args.solver:
         check_solver(args.solver)
-    check_readable(args.image, *[args.region] if args.region else [])
+    if args.region is not None and args.image is None:
+        raise GCDError("--region is of one picture: give that as --image.")
+    check_readable(*[path for path in (args.image, args.images, args.region) if path is not None])
     check_writable(args.out, args.json)
 
     domain = gcd_core.load_domain(args.domain, device=args.device)
-    image = domain.load_picture(args.image)
+    image = domain.load_picture(args.image) if args.image else None
+    images = None
+    if args.images:
+        names = ImageFiles(args.images, limit=args.samples or domain.search.n_samples)
+        images = [image for _, image in names.load(domain.load_picture)]
     region = args.region and painted_region(domain, args.region, picture_size(args.image))
     with StageBars() as bars:
         found = gcd_core.find_directions(
@@ -91,7 +106,8 @@ def main(args: argparse.Namespace) -> None:
             lam=args.lam,
             boundary=args.boundary,
             n_ways=args.n_ways,
-            max_cosine=args.max_cosine,
+            sampling=args.sampling,
+            images=images,
             seed=args.seed,
             solver=args.solver,
             steps=args.steps,
@@ -114,6 +130,8 @@ def main(args: argparse.Namespace) -> None:
     print(f"{args.out}: {summary_of(args.label, domain.classifier, found)}")
     if confidence is not None:
         print(confidence.sentence)
+    for name, tried in tried_of(directions.metadata).items():
+        print(f"{name}: {tried.sentence}")
 
 
 def result_of(args: argparse.Namespace, classifier: BlackBox, found: Found) -> dict[str, Any]:
@@ -121,7 +139,7 @@ def result_of(args: argparse.Namespace, classifier: BlackBox, found: Found) -> d
     directions, proxy = found.directions, found.proxy
     return {
         "domain": args.domain,
-        "image": shown_name(args.image.name, args.image),
+        "image": args.image and shown_name(args.image.name, args.image),
         "label": args.label,
         "seed": args.seed,
         "probability": found.samples.source_probability,
@@ -129,6 +147,8 @@ def result_of(args: argparse.Namespace, classifier: BlackBox, found: Found) -> d
             name: {"eigenvalue": directions[name].eigenvalue} for name in directions.names
         },
         "samples": len(found.samples),
+        "sampling": found.samples.question.sampling,
+        "tried": directions.metadata.get(TRIED, {}),
         "region": args.region and shown_name(args.region.name, args.region),
         "proxy": {
             "epochs": len(proxy.train_losses),

@@ -10,15 +10,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-<<<<<<< HEAD
 from gcd_core import files
-=======
 from gcd_core.domains.opening import Domain
->>>>>>> pictures
 from gcd_core.errors import GCDError
 from gcd_core.method.composition import DETAILS
 from gcd_core.method.counterfactual import CHOICES, SMALLEST, check_counterfactual
-from gcd_core.method.search import Progress
+from gcd_core.method.search_run import Progress
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,9 @@ from gcd_core.errors import Cancel, GCDError
 from gcd_core.images.picture import Picture
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.repeatability import with_repeatability
-from gcd_core.method.search import Progress, Samples, SearchCancelled, SearchFailed, find_directions
+from gcd_core.method.samples import Samples
+from gcd_core.method.search import find_directions
+from gcd_core.method.search_run import Progress, SearchCancelled, SearchFailed
 from gcd_core.method.settings import Settings
 
 PROGRESS_POLL_SECONDS = 0.25  # seconds between two looks at how a search goes

@@ -24,7 +24,8 @@ from gcd_core.domains.opening import Domain, load_domain, open_classifier
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.repeatability import repeatability_of, with_repeatability
-from gcd_core.method.search import Found, find_directions
+from gcd_core.method.search import find_directions
+from gcd_core.method.search_run import Found
 
 OWN = "own"  # the domain's classifier
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

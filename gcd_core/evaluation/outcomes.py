@@ -159,24 +159,29 @@ class OnBatches:
         self.domain, self.label, self.settings = domain, label, settings
 
     def regions_of(
-        self, images: Tensor, direction: Direction | None, latent: Latent | None, first: int
+        self,
+        images: Tensor | Sequence[Tensor | Picture],
+        direction: Direction | None,
+        latent: Latent | None,
+        first: int,
     ) -> Tensor | None:
         """Return the masks (1 or N, S, S) of N images, None where they may change everywhere.
 
         Automatic ones are found by a walk along the direction, from the images' latents where they
-        have been encoded before. `first` is the first image's number, by which free-form ones
+        have been encoded before, in the evaluation's `detail`. `first` is the first image's number, by which free-form ones
         differ.
         """
         region, domain = self.settings.region, self.domain
+        side, classifier = domain.generator.image_size, domain.classifier
         if isinstance(region, FreeFormRegion):
-            side = images.shape[-1]
             return torch.stack([region.mask(side, first + i) for i in range(len(images))])
         if not isinstance(region, AutomaticRegion):
             return region if region is None or region.ndim == 3 else region[None]
         assert direction is not None  # it was asked for with such a region
-        paths = walk_many(domain, images, direction, self.label, latent)
-        ask = domain.classifier
-        return torch.stack([region.mask(ask, self.label, p.source, p.most_changed) for p in paths])
+        detail = self.settings.detail
+        paths = walk_many(domain, images, direction, self.label, latent, detail=detail)
+        ends = [path.ends_for(classifier) for path in paths]
+        return torch.stack([region.mask(classifier, self.label, *pair, side) for pair in ends])
 
     def outcomes_of(
         self,
@@ -214,7 +219,7 @@ class OnBatches:
                 gini_difference=metrics.gini(explain_path(path, method="difference").map),
                 completeness_error=heat.completeness_error,
                 baseline_reached=heat.reached,
-                cout=_cout(domain, path, found[i : i + 1]) if settings.with_cout else None,
+                cout=_cout(domain, path) if settings.with_cout else None,
                 region=None if path.region is None else path.region.double().mean().item(),
                 other=OtherOutcome(others[i].choice, **of_others[i]),
                 maps=maps[i],
@@ -265,13 +270,7 @@ class DirectionsOnBatches(OnBatches):
         for direction in self.directions:
             cost = replace(encoding)
             with cost.measure(domain):
-<<<<<<< HEAD
-                regions = self.regions_of(images, direction, latent, first)
-=======
-                regions = regions_of(
-                    domain, sources, direction, self.label, latent, self.region, first, self.detail
-                )
->>>>>>> pictures
+                regions = self.regions_of(sources, direction, latent, first)
                 paths = walk_many(
                     domain,
                     sources,
@@ -310,38 +309,6 @@ def gathered(batches: Iterable[Evaluation]) -> Evaluation:
     return Evaluation(outcomes, costs, seen)
 
 
-<<<<<<< HEAD
-=======
-def regions_of(
-    domain: Domain,
-    images: Tensor | Sequence[Tensor | Picture],
-    direction: Direction | None,
-    label: str,
-    latent: Latent | None,
-    region: Tensor | Region | None,
-    first: int = 0,
-    detail: str | None = None,
-) -> Tensor | None:
-    """Return the masks (1 or N, S, S) of N images, None where they may change everywhere.
-
-    Automatic ones are found by a walk along the direction, from the images' latents where they have
-    been encoded before, and in the `detail` of `walk`; `first` is the first image's number, by
-    which free-form ones differ.
-    """
-    side = domain.generator.image_size
-    if isinstance(region, FreeFormRegion):
-        return torch.stack([region.mask(side, first + i) for i in range(len(images))])
-    if not isinstance(region, AutomaticRegion):
-        return region if region is None or region.ndim == 3 else region[None]
-    if direction is None:
-        raise GCDError("An automatic region is found by a walk; give the direction.")
-    classifier = domain.classifier
-    paths = walk_many(domain, images, direction, label, latent, detail=detail)
-    ends = [path.ends_for(classifier) for path in paths]
-    return torch.stack([region.mask(classifier, label, *pair, side) for pair in ends])
-
-
->>>>>>> pictures
 def _other_choices(
     domain: Domain, paths: Sequence[Path], direction: Direction, latent: Latent
 ) -> list[Path]:
@@ -350,73 +317,6 @@ def _other_choices(
     return bisect(domain, [replace(path, choice=other) for path in paths], direction, latent)
 
 
-<<<<<<< HEAD
-=======
-def outcomes_of(
-    domain: Domain,
-    files: Sequence[str],
-    paths: Sequence[Path],
-    others: Sequence[Path],
-    heats: Sequence[Attribution],
-    with_cout: bool,
-    with_cells: bool,
-    cost: Cost,
-) -> list[Outcome]:
-    """Measure the paths of some images, and their BB-LIG maps.
-
-    Parameters
-    ----------
-    domain : Domain
-    files : sequence of str
-        The images' names.
-    paths, others : sequence of Path
-        Of each image, with one choice of the counterfactual and with the other.
-    heats : sequence of Attribution
-        The paths' BB-LIG maps.
-    with_cout, with_cells : bool
-        Whether to measure COUT, and whether to compare the maps.
-    cost : Cost
-        The comparison of the maps is added to it.
-    """
-    found = counterfactuals_of(paths)
-    maps: list[dict[str, MapOutcome] | None] = [None] * len(paths)
-    if with_cells:
-        with cost.measure(domain):
-            maps = [compare_maps(domain.classifier, path) for path in paths]
-    moved = domain.perceptual(found, _reconstruct(domain, found)).tolist()
-    before = [_oracle_probability(domain, path, None) for path in paths]
-    powers = [
-        (fine_power(path.counterfactual_image).item(), fine_power(path.source).item())
-        for path in paths
-    ]
-    rebuilt = [_reconstruction_lpips(domain, path) for path in paths]
-    figures, of_others = (_counterfactual_figures(domain, each) for each in (paths, others))
-    return [
-        Outcome(
-            file=files[i],
-            probability=path.source_probability,
-            flipped=path.counterfactual_flips,
-            oracle_before=before[i],
-            **figures[i],
-            fine_power=powers[i][0],
-            source_power=powers[i][1],
-            reconstruction_lpips=rebuilt[i],
-            manifold_lpips=moved[i],
-            gini_bb_lig=metrics.gini(heat.map),
-            gini_difference=metrics.gini(explain_path(path, method="difference").map),
-            completeness_error=heat.completeness_error,
-            baseline_reached=heat.reached,
-            cout=_cout(domain, path) if with_cout else None,
-            region=None if path.region is None else path.region.double().mean().item(),
-            other=OtherOutcome(others[i].choice, **of_others[i]),
-            maps=maps[i],
-            direction=path.direction_name,
-        )
-        for i, (path, heat) in enumerate(zip(paths, heats, strict=True))
-    ]
-
-
->>>>>>> pictures
 def _counterfactual_figures(domain: Domain, paths: Sequence[Path]) -> list[dict[str, Any]]:
     """What `Outcome` and `OtherOutcome` both say of each path's counterfactual."""
     found = counterfactuals_of(paths)

@@ -212,27 +212,8 @@ class VerdictRow:
 
 
 @dataclass(frozen=True)
-<<<<<<< HEAD
 class SanityJob(PartsJob):
     """The checks of a domain, one in each part."""
-=======
-class SanityJob:
-    """The checks of a domain, one in each part.
-
-    Attributes
-    ----------
-    domain, device, source, names
-        As of `EvaluateJob`.
-    label, samples, walks
-        As of `Sanity`.
-    checks : tuple of str
-        Some of `CHECKS`.
-    detail : {"source", "decoded"}
-        What the classifiers are shown, as of `walk`.
-    identities : (str, str)
-        The generator's and the classifier's.
-    """
->>>>>>> pictures
 
     # As of `EvaluateJob`.
     domain: str | Path
@@ -243,14 +224,9 @@ class SanityJob:
     label: str
     samples: int
     walks: int
-<<<<<<< HEAD
     checks: tuple[str, ...]  # some of `CHECKS`
+    detail: str  # what the classifiers are shown, as of `walk`
     identities: tuple[str, str]  # the generator's and the classifier's
-=======
-    checks: tuple[str, ...]
-    detail: str
-    identities: tuple[str, str]
->>>>>>> pictures
 
     kind = "sanity"
     row = VerdictRow

@@ -14,7 +14,7 @@ from torch import Tensor
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write, read_safetensors
 from gcd_core.method.models import Models
-from gcd_core.method.search import Question, Samples
+from gcd_core.method.samples import Question, Samples
 from gcd_core.method.settings import Settings
 
 FORMAT = "gcd-samples-1"
@@ -25,6 +25,7 @@ def keep_samples(file: Path, samples: Samples) -> None:
 
     Raises a GCDError if the file cannot be written.
     """
+    assert samples.image is not None  # `tables` searches the ball
     tensors = {
         "image": samples.image.cpu().contiguous(),
         "z_sem": samples.z_sem.contiguous(),

@@ -27,7 +27,9 @@ from gcd_core.evaluation.judges import Judges
 from gcd_core.evaluation.outcomes import NamedImages, batches_of, counterfactuals_of
 from gcd_core.evaluation.sample_store import keep_samples, kept_samples
 from gcd_core.method.directions import Direction, DirectionSet
-from gcd_core.method.search import Found, Samples, find_directions
+from gcd_core.method.samples import Samples
+from gcd_core.method.search import find_directions
+from gcd_core.method.search_run import Found
 from gcd_core.method.settings import Settings
 from gcd_core.method.walk import Path, walk_many
 

@@ -37,8 +37,7 @@ class CodeStatistics:
     mean : Tensor (D,)
     covariance : Tensor (D, D)
     drawing : Tensor (P, D) or None
-        The linear map from codes to coarse pictures of P = C * 16 * 16 values in [0, 1] that fits
-        best (least squares). None where no image was seen: then all axes count the same.
+        The linear map from codes to `coarse` pictures of P values that fits best (least squares). None where no image was seen: then all axes count the same.
     n_images : int
         How many were measured; 0 where mean and covariance are assumed.
     """
@@ -159,8 +158,19 @@ class CodeStatistics:
 
 
 def coarse(images: Tensor) -> Tensor:
-    """Images (N, C, S, S) as coarse pictures (N, C * 16 * 16): the means of squares of pixels."""
-    return F.adaptive_avg_pool2d(images.float(), COARSE_SIDE).flatten(1)
+    """What a coarse look at images (N, C, S, S) tells, (N, P): of each of 16 x 16 squares.
+
+    The deviation of each channel, which tells textures and edges, and the mean: of a grey picture
+    itself (P = 2 * 256), of a colour picture of the differences between its channels (P = 5 * 256), which
+    no change of the light moves.
+    """
+    images = images.float()
+    mean = F.adaptive_avg_pool2d(images, COARSE_SIDE)
+    squares = F.adaptive_avg_pool2d(images.square(), COARSE_SIDE)
+    deviation = (squares - mean.square()).clamp(min=0).sqrt()
+    if images.shape[1] == 3:
+        mean = mean[:, :2] - mean[:, 1:]
+    return torch.cat([mean, deviation], dim=1).flatten(1)
 
 
 def save_code_statistics(
@@ -202,8 +212,10 @@ def load_code_statistics(path: str | Path, generator: str) -> dict[str, CodeStat
         counts = json.loads(header["n_images"])
         found = {
             label: CodeStatistics(
-                *(tensors.get(f"{label}.{part}") for part in PARTS),  # type: ignore[arg-type]
-                n_images=int(count),
+                tensors[f"{label}.mean"],
+                tensors[f"{label}.covariance"],
+                tensors.get(f"{label}.drawing"),
+                int(count),
             )
             for label, count in counts.items()
         }

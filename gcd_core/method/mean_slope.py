@@ -78,7 +78,7 @@ class MeanSlope:
 
 
 def fit_mean_slope(codes: Tensor, logits: Tensor, statistics: CodeStatistics) -> MeanSlope:
-    """Fit the mean slope by ridge regression, its penalty by generalised cross-validation.
+    """Fit the mean slope by ridge regression, its penalty by the evidence.
 
     For codes z ~ N(m, S) the regression's slope is the mean gradient of the logit over the whole
     distribution (Stein's lemma: E[grad f] = S^-1 Cov(z, f)), where the paper takes the gradient at
@@ -117,22 +117,42 @@ def fit_mean_slope(codes: Tensor, logits: Tensor, statistics: CodeStatistics) ->
     inputs, answers = (w - w.mean(0)) @ root, y - y.mean()
     left, sizes, right = torch.linalg.svd(inputs, full_matrices=False)
     projected = left.T @ answers
-    kept = sizes.square() / (sizes.square() + PENALTIES[:, None])  # (penalties, axes)
-    freedom = 1 + kept.sum(1)
-    errors = answers.square().sum() - ((2 * kept - kept.square()) * projected.square()).sum(1)
-    scores = errors / len(y) / (1 - freedom / len(y)).square()
-    scores[freedom > MOST_FREEDOM * len(y)] = torch.inf
-    best = int(scores.argmin())
-    weights = right.T @ (kept[best] / sizes.clamp(min=1e-12) * projected)
-    slope = root @ weights
+    penalty = _likeliest(sizes, projected, float(answers.square().sum()), len(y))
+    shrunk = sizes.square() / (sizes.square() + penalty)
+    slope = root @ (right.T @ (sizes / (sizes.square() + penalty) * projected))
     if not slope.norm() > 0:
         raise GCDError(
             "No direction shows in the classifier's answers; ask more (--queries), or check that "
             "it is asked about the right kind of picture (check-domain)."
         )
-    explained = float((1 - scores[best] / answers.square().mean()).clamp(0, 1))
+    error = answers.square().sum() - ((2 * shrunk - shrunk.square()) * projected.square()).sum()
+    freedom = (1 + shrunk.sum()).clamp(max=MOST_FREEDOM * len(y))
+    unseen = error / (1 - freedom / len(y)).square()  # generalised cross-validation
+    explained = float((1 - unseen / answers.square().sum()).clamp(0, 1))
     intercept = float(y.mean() - w.mean(0) @ slope)
     return MeanSlope(slope.float(), intercept, explained, statistics)
+
+
+def _likeliest(sizes: Tensor, projected: Tensor, total: float, n: int) -> float:
+    """The penalty under which the answers are likeliest (the evidence of MacKay, 1992).
+
+    Answers ~ N(0, s^2 (X X^T / penalty + I)), s at its likeliest.
+
+    Parameters
+    ----------
+    sizes, projected : Tensor (k,)
+        Singular values of the inputs X, and the answers along their left singular vectors.
+    total : float
+        Sum of the answers' squares.
+    n : int
+        How many answers.
+    """
+    penalties = PENALTIES[:, None]
+    spread = 1 + sizes.square() / penalties
+    rest = max(total - float(projected.square().sum()), 0.0)
+    fit = (projected.square() / spread).sum(1) + rest
+    evidence = -(n - 1) * fit.log() - spread.log().sum(1)
+    return float(PENALTIES[evidence.argmax()])
 
 
 def expected_cosine(codes: Tensor, logits: Tensor, statistics: CodeStatistics) -> float:

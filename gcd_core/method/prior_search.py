@@ -237,15 +237,15 @@ class _DrawnCodes:
         noise = torch.Generator().manual_seed(question.seed + 1)
         pairs = run.domain.generator.draw_noise((n + 1) // 2, noise)
         self.z_T = pairs.repeat_interleave(2, dim=0)[:n]
-        self._mean: Tensor | None = statistics.mean[None]
+        self._mean = statistics.mean[None]
         self._reference: Tensor | None = None
 
     def answers(self, start: int, batch: Tensor) -> Answers:
         """What the models say of a batch of the codes; LPIPS is to the mean code's picture."""
-        reference = self._decoded(self._mean, 0) if self._reference is None else self._reference
-        self._reference = reference
+        if self._reference is None:
+            self._reference = self._decoded(self._mean, 0)
         decoded = self._decoded(batch, start)
-        return ask(self.run.domain, decoded, reference, self.question.label)
+        return ask(self.run.domain, decoded, self._reference, self.question.label)
 
     def _decoded(self, codes: Tensor, start: int) -> Tensor:
         latent = Latent(codes, self.z_T[start : start + len(codes)]).to(self.run.domain.device)

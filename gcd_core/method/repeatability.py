@@ -128,6 +128,7 @@ def _g(samples: Samples, rows: Tensor, lam: float, cancel: Cancel | None) -> Ten
         cancel=cancel,
         networks=1,
     )
+    assert samples.source_probability is not None
     sign = flip_sign(samples.source_probability)
     _, (g,), _ = derive_directions(fitted.proxy, samples.centre, sign, lam, 0, radius)
     return g

@@ -113,8 +113,10 @@ def find_directions(
     ['g']
     """
     settings = (settings or domain.search).changed(n_samples=n_samples, **changes)
-    if label is None and len(domain.labels) == 1:
-        (label,) = domain.labels
+    if label is None:
+        if len(domain.labels) > 1:
+            raise GCDError(f"Say which label to explain: one of {list(domain.labels)}.")
+        label = domain.labels[0]
     check_label(domain, label)
     if images is not None and "sampling" not in changes:
         settings = settings.changed(sampling=IMAGES)

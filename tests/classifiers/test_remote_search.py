@@ -16,7 +16,8 @@ from gcd_core.__main__ import main
 from gcd_core.classifiers import load_classifier
 from gcd_core.classifiers.base import BudgetExceeded, NoAnswer
 from gcd_core.classifiers.retry import Patience
-from gcd_core.method.search import SearchFailed, find_directions
+from gcd_core.method.search import find_directions
+from gcd_core.method.search_run import SearchFailed
 from tests.classifiers.endpoint import FAULTS, Endpoint
 from tests.fakes import LinearDomain, unit
 from tests.tiny_domain import CLASSIFIER, write_tiny_domain

@@ -21,7 +21,7 @@ from gcd_core.cli.options import StageBars, write_json
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.known_reasons import Region, RegionReader
 from gcd_core.generators.sampling import Sampling
-from gcd_core.method.search import Progress
+from gcd_core.method.search_run import Progress
 from gcd_core.training import TRAININGS
 from gcd_core.wording import percent, signed
 from tests.bridge.fakes import known_bridge

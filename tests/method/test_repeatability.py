@@ -13,7 +13,8 @@ from gcd_core.method.repeatability import (
     unrepeatable,
     with_repeatability,
 )
-from gcd_core.method.search import Found, SearchCancelled, find_directions
+from gcd_core.method.search import find_directions
+from gcd_core.method.search_run import Found, SearchCancelled
 from tests.fakes import Flag, LinearDomain, unit
 
 SIZE = 8

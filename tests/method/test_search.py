@@ -8,7 +8,8 @@ import torch
 import gcd_core
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method import proxy as proxy_module
-from gcd_core.method.search import SearchFailed, find_directions
+from gcd_core.method.search import find_directions
+from gcd_core.method.search_run import SearchFailed
 from tests.fakes import Flag, LinearDomain, unit
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.images.picture import Picture
-from gcd_core.method.search import Progress, Question, Samples, SearchInterrupted
+from gcd_core.method.samples import Question, Samples
+from gcd_core.method.search_run import Progress, SearchInterrupted
 from gcd_core.method.settings import Settings
 from gcd_core.ui.engine.worker import CLOSING
 

@@ -159,16 +159,12 @@ class ModelService:
     def read(self, data: bytes, max_side: int | None = None) -> ReadFile:
         """Decode a visitor's file in another process, and fit it to the domain's image size.
 
-<<<<<<< HEAD
-        Raises a ImageError as `IsolatedReader.picture`.
-=======
         At most `max_side` pixels are kept of its longer side, by default what the server allows.
 
         Raises
         ------
         ImageError
             As `IsolatedReader.picture`.
->>>>>>> pictures
         """
         own = self.domain.generator
         side = self.context.limits.max_side if max_side is None else max_side

@@ -20,7 +20,7 @@ from gcd_core.images.picture import Picture
 from gcd_core.images.reading import NOT_A_RADIOGRAPH, fit_words
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.perturbation import check_label
-from gcd_core.method.search import Question
+from gcd_core.method.samples import Question
 from gcd_core.method.settings import Settings
 from gcd_core.ui.engine.jobs import Search
 from gcd_core.ui.engine.service import ModelService

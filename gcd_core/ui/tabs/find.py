@@ -11,9 +11,9 @@ from gcd_core.classifiers import BlackBox
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
-from gcd_core.method.repeatability import FIGURE as REPEATABILITY
+from gcd_core.method.directions import REPEATABILITY
 from gcd_core.method.repeatability import repeatability_of
-from gcd_core.method.search import Progress
+from gcd_core.method.search_run import Progress
 from gcd_core.method.settings import Settings
 from gcd_core.ui.frames import MAX_H, MAX_W
 from gcd_core.ui.session.registry import Visitors
