@@ -138,8 +138,8 @@ def test_a_file_that_is_none_is_refused(network, tmp_path, change, message):
 
 
 def test_a_file_that_is_not_there_or_no_json_is_named(tmp_path):
-    with pytest.raises(GCDError, match="bridge.s configuration .* cannot be read"):
+    with pytest.raises(GCDError, match=r"bridge.s configuration .* cannot be read"):
         load_bridge(tmp_path / CONFIG_NAME, tmp_path / WEIGHTS_NAME)
     (tmp_path / CONFIG_NAME).write_text("{")
-    with pytest.raises(GCDError, match="is not JSON; give the bridge.s configuration"):
+    with pytest.raises(GCDError, match=r"is not JSON; give the bridge.s configuration"):
         load_bridge(tmp_path / CONFIG_NAME, tmp_path / WEIGHTS_NAME)

@@ -82,7 +82,7 @@ async def visits(address: str, seeds: range) -> None:
     # The server closes a connection that is idle for 5 seconds: ours go before, lest one is used
     # at that very moment.
     limits = httpx2.Limits(max_connections=None, keepalive_expiry=1)
-    async with httpx2.AsyncClient(base_url=address, timeout=60, limits=limits) as http:
+    async with httpx2.AsyncClient(base_url=address, timeout=600, limits=limits) as http:
         config = await PageConfig.read(http)
         doors = asyncio.Semaphore(AT_ONCE)
 
