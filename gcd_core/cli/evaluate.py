@@ -48,7 +48,7 @@ from gcd_core.evaluation.provenance import measured, networks_of
 from gcd_core.generators.sampling import Sampling
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.directions import Direction, DirectionSet, check_generator
-from gcd_core.training.classifier import LabelTask, targets_of
+from gcd_core.training.classifier import Task, targets_of
 from gcd_core.training.measures import measure
 
 
@@ -353,7 +353,7 @@ def reconstruction(
 
 def classifiers(args: argparse.Namespace, domain: Domain, files: ImageFiles) -> dict:
     """Measure the classifier and the oracle on images whose labels a table tells."""
-    tasks = [LabelTask.parse(text) for text in args.target]
+    tasks = [Task.parse(text) for text in args.target]
     with bar(len(files.names), "images") as shown:
         found = {}
         for name, image in files.load(domain.load_image):

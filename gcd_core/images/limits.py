@@ -11,6 +11,10 @@ class ImageError(GCDError):
     """A picture cannot be used; the message says why, and what to do."""
 
 
+class ImageWarning(UserWarning):
+    """A picture was opened otherwise than its file says; the message says how, and why."""
+
+
 def check_size(width: int, height: int) -> None:
     """Refuse what would take too much memory, or has no pixels."""
     if width < 1 or height < 1:

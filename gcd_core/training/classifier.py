@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True)
-class LabelTask:
+class Task:
     """A label to learn: which values of the table's `label` column are positive, which negative."""
 
     name: str
@@ -67,7 +67,7 @@ class LabelTask:
     negatives: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str) -> "LabelTask":
+    def parse(cls, text: str) -> "Task":
         """Read `name=positives:negatives`, each side separated by commas."""
         name, _, sides = text.partition("=")
         positives, _, negatives = sides.partition(":")
@@ -77,7 +77,7 @@ class LabelTask:
         return task
 
 
-def targets_of(table: dict[str, list[str]], tasks: list[LabelTask]) -> Tensor:
+def targets_of(table: dict[str, list[str]], tasks: list[Task]) -> Tensor:
     """1, 0 or NaN (does not count) for each row and task: (N, L), float32.
 
     Raises
@@ -122,7 +122,7 @@ def main(args: argparse.Namespace) -> None:
     """Train until the time is up; calibrate, export and measure the best averaged weights."""
     device, out = choose_device(args.device), Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    tasks = [LabelTask.parse(text) for text in args.label or LABELS]
+    tasks = [Task.parse(text) for text in args.label or LABELS]
     options = json.loads(args.options)
     names = ("architecture", "options", "size", "channels", "batch", "lr", "weight_decay", "ema")
     settings = {name: getattr(args, name) for name in (*names, "seed")}
@@ -181,7 +181,7 @@ class ClassifierTraining(Training):
         The options of `train classifier`.
     network : nn.Module
         On the device to work on.
-    tasks : list of LabelTask
+    tasks : list of Task
         What its outputs stand for.
     learned, held_out : tuple of Tensor
         Images (N, C, S, S), uint8, and targets (N, L): to learn from, and to choose the best by.
@@ -191,7 +191,7 @@ class ClassifierTraining(Training):
         self,
         args: argparse.Namespace,
         network: nn.Module,
-        tasks: list[LabelTask],
+        tasks: list[Task],
         learned: tuple[Tensor, Tensor],
         held_out: tuple[Tensor, Tensor],
     ) -> None:
@@ -282,7 +282,7 @@ def predict(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
 
 
 def export(
-    network: nn.Module, out: Path, settings: dict[str, Any], tasks: list[LabelTask], options: dict
+    network: nn.Module, out: Path, settings: dict[str, Any], tasks: list[Task], options: dict
 ) -> dict[str, Any]:
     """Write `classifier.safetensors` and the table for domain.toml; return the table.
 

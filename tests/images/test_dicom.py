@@ -29,6 +29,7 @@ SIGNED = (DEEP.astype(np.int32) - 1024).astype(np.int16)
 FLAT = (DEEP >> 4).astype(np.uint8)
 COLOUR = np.stack([FLAT, FLAT.T, 255 - FLAT], -1)
 LINEAR = {"WindowCenter": 2048, "WindowWidth": 4096}  # 12 bits from end to end
+LINEAR_8 = {"WindowCenter": 128, "WindowWidth": 256}
 
 
 def opened(data: bytes) -> np.ndarray:
@@ -187,10 +188,11 @@ def test_padding_is_black_and_does_not_count():
 )
 @pytest.mark.parametrize("pixels", [FLAT, DEEP, SIGNED], ids=["8", "12 of 16", "signed"])
 def test_lossless_ways_of_storing(syntax, pixels):
-    elements = {"WindowCenter": 500, "WindowWidth": 900}
+    centre, width = (100, 180) if pixels is FLAT else (500, 900)
+    elements = {"WindowCenter": centre, "WindowWidth": width}
     if pixels is DEEP:
         elements["BitsStored"] = 12
-    expected = linear(pixels, 500, 900)
+    expected = linear(pixels, centre, width)
     assert np.abs(opened(dicom(pixels, syntax, **elements)) - expected).max() < 1e-5
 
 
@@ -198,15 +200,17 @@ def test_lossless_ways_of_storing(syntax, pixels):
 def test_lossless_jpeg(syntax):
     for pixels, bits in ((FLAT, 8), (DEEP, 12), (SIGNED, 16)):
         frame = lossless_jpeg(pixels.view(f"u{pixels.itemsize}")[..., None], bits)
-        data = dicom(pixels, syntax, frame=frame, BitsStored=bits, **LINEAR)
-        assert np.abs(opened(data) - linear(pixels, 2048, 4096)).max() < 1e-5
+        window = LINEAR_8 if bits == 8 else LINEAR
+        data = dicom(pixels, syntax, frame=frame, BitsStored=bits, **window)
+        assert np.abs(opened(data) - linear(pixels, *window.values())).max() < 1e-5
 
 
 @pytest.mark.parametrize("syntax", [uid.JPEG2000Lossless, uid.JPEG2000])
 def test_jpeg_2000(syntax):
     for pixels, bits in ((FLAT, 8), (DEEP, 16)):
-        data = dicom(pixels, syntax, frame=jpeg_2000(pixels), BitsStored=bits, **LINEAR)
-        assert np.abs(opened(data) - linear(pixels, 2048, 4096)).max() < 1e-5
+        window = LINEAR_8 if bits == 8 else LINEAR
+        data = dicom(pixels, syntax, frame=jpeg_2000(pixels), BitsStored=bits, **window)
+        assert np.abs(opened(data) - linear(pixels, *window.values())).max() < 1e-5
 
 
 def test_lossy_ways_of_storing():
@@ -489,7 +493,8 @@ def test_no_patients_name_is_read_said_or_logged(capfd, caplog):
 
 def test_wanted_elements_are_the_pictures_alone():
     groups = {tag >> 16 for tag in reader.TAGS}
-    assert groups == {0x0028, 0x7FE0}, "the groups of image presentation and of pixels"
+    spacing, frames, shape = {0x0018}, {0x5200}, {0x2050}
+    assert groups == {0x0028, 0x7FE0} | spacing | frames | shape, "of the picture's form"
     assert len(set(reader.TAGS)) == len(reader.WANTED) and None not in reader.TAGS
 
 

@@ -24,7 +24,7 @@ from gcd_core.training.calibration import (
 )
 from gcd_core.training.measures import auroc
 
-TASKS = [training.LabelTask.parse(text) for text in training.LABELS]
+TASKS = [training.Task.parse(text) for text in training.LABELS]
 NAN = math.nan
 
 
@@ -41,7 +41,7 @@ def test_targets_follow_the_description():
 @pytest.mark.parametrize("text", ["pneumonia", "=a:b", "p=a", "p=:b", "p=a,:b"])
 def test_a_malformed_label_is_refused(text):
     with pytest.raises(GCDError, match="NAME=POSITIVES:NEGATIVES"):
-        training.LabelTask.parse(text)
+        training.Task.parse(text)
 
 
 def test_the_loss_is_balanced_and_ignores_what_does_not_count():
