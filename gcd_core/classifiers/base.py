@@ -21,6 +21,7 @@ Keys = dict[str, type | UnionType]  # what a table may hold, and of which type
 ANSWER_KEYS: Keys = {"labels": list, "output": str}  # what a classifier answers
 IMAGE_KEYS: Keys = {"size": int, "channels": int}  # what it sees
 OUTPUTS = ("sigmoid", "softmax", "probabilities")
+SUMS_TO_ONE = 1e-3  # how far a softmax in half precision may be off
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's "L"
 
 
@@ -242,7 +243,7 @@ class Classifier(ABC):
     def _ask(self, images: Tensor) -> Tensor:
         """Ask about a batch, count it, and check the answer: (N, L), float32."""
         with self._counted(len(images)):
-            raw = self.answer(images).float()
+            raw = self.in_rows(self.answer(images).float())
         if raw.shape != (len(images), len(self.labels)):
             raise GCDError(
                 f"The classifier answered {tuple(raw.shape)} to {len(images)} images; its "
@@ -250,7 +251,19 @@ class Classifier(ABC):
             )
         if not raw.isfinite().all():
             raise GCDError("The classifier answered something that is no number (NaN or infinite).")
+        if self.output != "probabilities" and are_distributions(raw):
+            raise GCDError(
+                "The classifier's answers are probabilities already (none is negative, and each "
+                'image\'s sum to 1), not logits; write output = "probabilities" into its table of '
+                "domain.toml."
+            )
         return raw
+
+    def in_rows(self, raw: Tensor) -> Tensor:
+        """Answers (N, L) of those that have dimensions of one beside, such as (N, L, 1, 1)."""
+        sides = [side for side in raw.shape[1:] if side != 1]
+        rows = sides == [len(self.labels)] or (not sides and len(self.labels) == 1)
+        return raw.reshape(len(raw), -1) if raw.ndim and rows else raw
 
     @contextmanager
     def _counted(self, count: int) -> Iterator[None]:
@@ -296,6 +309,13 @@ class Classifier(ABC):
         return self.logit(logits, label).sigmoid()
 
 
+def are_distributions(raw: Tensor) -> bool:
+    """Whether answers (N, L) of two labels or more are all in [0, 1], and each row sums to 1."""
+    if raw.shape[-1] < 2 or not len(raw):
+        return False
+    return bool((raw >= 0).all() and (raw.sum(-1) - 1).abs().max() < SUMS_TO_ONE)
+
+
 def exceeded(budget: int, queries: int, count: int) -> BudgetExceeded:
     """Return the error for asking more images than a budget leaves."""
     return BudgetExceeded(
@@ -305,7 +325,13 @@ def exceeded(budget: int, queries: int, count: int) -> BudgetExceeded:
     )
 
 
-def fit_images(images: Tensor, size: int | None, channels: int | None) -> Tensor:
+def fit_images(
+    images: Tensor,
+    size: int | None,
+    channels: int | None,
+    crop: float = 1.0,
+    resample: str = "bilinear",
+) -> Tensor:
     """Bring images to a classifier's size and colour.
 
     Parameters
@@ -313,9 +339,13 @@ def fit_images(images: Tensor, size: int | None, channels: int | None) -> Tensor
     images : Tensor (N, C, H, W)
         Floats in [0, 1].
     size : int or None
-        Resize to (size, size): bilinear, antialiased. None keeps the size.
+        Resize to (size, size), antialiased. None keeps the size.
     channels : int or None
         Grey is repeated to RGB, colour reduced to its luminance. None keeps the colour.
+    crop : float
+        The share of the side that is kept, in the middle: images are resized to the size divided by
+        it first.
+    resample : {"bilinear", "bicubic", "nearest-exact"}
 
     Raises
     ------
@@ -329,11 +359,15 @@ def fit_images(images: Tensor, size: int | None, channels: int | None) -> Tensor
         images = images.expand(-1, 3, -1, -1)
     elif channels is not None and found != channels:
         raise GCDError(f"The classifier sees {channels} channels; the image has {found}.")
-    if size is not None and images.shape[-2:] != (size, size):
-        images = F.interpolate(
-            images, (size, size), mode="bilinear", antialias=True, align_corners=False
-        )
-    return images
+    if size is None:
+        return images
+    side = round(size / crop)
+    if images.shape[-2:] != (side, side):
+        how = {} if resample == "nearest-exact" else {"antialias": True, "align_corners": False}
+        images = F.interpolate(images, (side, side), mode=resample, **how)
+        images = images.clamp(0, 1) if resample == "bicubic" else images
+    start = round((side - size) / 2)
+    return images[..., start : start + size, start : start + size]
 
 
 def check_keys(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gcd_core.classifiers import load_classifier
-from gcd_core.classifiers.transformers import _distinct, _mean_and_std, _size
+from gcd_core.classifiers.transformers import _distinct, _mean_and_std, _sizes
 from gcd_core.errors import GCDError
 
 TABLE = {"kind": "transformers", "model": "checkpoint"}
@@ -191,14 +191,14 @@ def test_normalisation_is_the_processors(transformers, tmp_path, name, settings)
     ],
 )
 def test_size_is_what_the_processor_shows_the_model(processor, size):
-    assert _size(processor) == size
+    assert _sizes(processor)[1] == size
 
 
 def test_what_the_processor_leaves_open_is_asked_of_the_table():
     with pytest.raises(GCDError, match="no 'size'"):
-        _size({})
+        _sizes({})
     with pytest.raises(GCDError, match="no mean and std"):
-        _mean_and_std({}, 3)
+        _mean_and_std({"do_normalize": True}, 3)
     assert _distinct(["a", "b", "a"]) == ["a (0)", "b", "a (2)"]
 
 
