@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 import threading
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +16,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gcd_core.classifiers.cache import AnswerStore, fingerprint
-from gcd_core.errors import GCDError
+from gcd_core.errors import GCDError, GCDWarning
 
 Keys = dict[str, type | UnionType]  # what a table may hold, and of which type
 
 ANSWER_KEYS: Keys = {"labels": list, "output": str}  # what a classifier answers
 IMAGE_KEYS: Keys = {"size": int, "channels": int}  # what it sees
 OUTPUTS = ("sigmoid", "softmax", "probabilities")
+MANY, SPREAD = 256, 0.5  # of answers from which on they tell what they are, and what they fill
+PROBABILITIES = (
+    "All of the classifier's answers lie between 0 and 1, as probabilities do; if it ends in a "
+    'sigmoid, write output = "probabilities" into its table of domain.toml.'
+)
 SUMS_TO_ONE = 1e-3  # how far a softmax in half precision may be off
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's "L"
 
@@ -165,6 +172,7 @@ class Classifier(ABC):
         self.budget: int | None = None
         self.shared_budget: SharedBudget | None = None
         self.cache: AnswerStore | None = None
+        self._range: list[float] = []  # of the answers so far: how many, the least, the greatest
         self._lock = threading.Lock()  # for the counters
         self._asking = threading.Lock()  # so that two threads do not pay for the same answer
 
@@ -257,7 +265,17 @@ class Classifier(ABC):
                 'image\'s sum to 1), not logits; write output = "probabilities" into its table of '
                 "domain.toml."
             )
+        if self.output == "sigmoid":
+            self._watch(raw)
         return raw
+
+    def _watch(self, raw: Tensor) -> None:
+        """Warn once where so many answers look like probabilities."""
+        count, low, high = self._range or (0, math.inf, -math.inf)
+        after = count + len(raw)
+        self._range = [after, min(low, raw.min().item()), max(high, raw.max().item())]
+        if count < MANY <= after and look_like_probabilities(*self._range[1:]):
+            warnings.warn(PROBABILITIES, GCDWarning, stacklevel=2)
 
     def in_rows(self, raw: Tensor) -> Tensor:
         """Answers (N, L) of those that have dimensions of one beside, such as (N, L, 1, 1)."""
@@ -307,6 +325,11 @@ class Classifier(ABC):
     def probability(self, logits: Tensor, label: str) -> Tensor:
         """The probability (N,) of `label`, in [0, 1]: the sigmoid of its log-odds."""
         return self.logit(logits, label).sigmoid()
+
+
+def look_like_probabilities(low: float, high: float) -> bool:
+    """Whether answers from the least to the greatest fill the most of [0, 1], and no more."""
+    return low >= 0 and high <= 1 and high - low >= SPREAD
 
 
 def are_distributions(raw: Tensor) -> bool:

@@ -1,6 +1,6 @@
 """How large a picture may be, and the error of one that cannot be used."""
 
-from gcd_core.errors import GCDError
+from gcd_core.errors import GCDError, GCDWarning
 
 MAX_BYTES = 50 * 2**20
 MAX_PIXELS = 64 * 10**6
@@ -11,7 +11,7 @@ class ImageError(GCDError):
     """A picture cannot be used; the message says why, and what to do."""
 
 
-class ImageWarning(UserWarning):
+class ImageWarning(GCDWarning):
     """A picture was opened otherwise than its file says; the message says how, and why."""
 
 

@@ -100,6 +100,7 @@ def read_picture(source: ImageSource, size: int, channels: int, fit: str = "stre
         conversion, or is one of several frames or slices (of DICOM and NIfTI).
     """
     with opened(source) as image:
+        _tell(image)
         return _levels(squared(_plain(image, channels), size, fit), channels)
 
 
@@ -133,6 +134,7 @@ def read_pixels(
     if not 1 <= max_side <= LARGEST_SIDE:
         raise ImageError(f"The longest side to keep is 1 to {LARGEST_SIDE} pixels, not {max_side}.")
     with opened(source) as image:
+        _tell(image)
         deep = is_deep(image)
         plain = _plain(image, channels)
         view = squared(plain, size, fit)
@@ -145,6 +147,11 @@ def read_pixels(
             side = min(plain.size) if fit == "crop" else longest
             whole = squared(plain, min(side, max_side), fit)
     return _levels(view, channels), _levels(whole, channels), 16 if deep else 8
+
+
+def _tell(image: Image.Image) -> None:
+    if "note" in image.info:
+        note(image.info["note"])
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -266,8 +273,6 @@ def opened(source: ImageSource) -> Iterator[Image.Image]:
             "The picture is damaged or incomplete and cannot be decoded; export or download it "
             "again."
         ) from error
-    if "note" in upright.info:
-        note(upright.info["note"])
     yield upright
 
 

@@ -7,6 +7,8 @@ of other values do not count for it.
 import argparse
 import json
 import math
+import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ from gcd_core.training.options import add_data, add_run, add_shape
 
 LABELS = ["pneumonia=bacterial,viral:normal", "bacterial=bacterial:viral"]
 SMOOTHING = 0.02
+FEW = 8  # values that are named where there are many
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,10 +74,33 @@ class Task:
         """Read `name=positives:negatives`, each side separated by commas."""
         name, _, sides = text.partition("=")
         positives, _, negatives = sides.partition(":")
-        task = cls(name, tuple(positives.split(",")), tuple(negatives.split(",")))
+        task = cls(name, *(tuple(map(str.strip, s.split(","))) for s in (positives, negatives)))
         if not name or "" in task.positives + task.negatives:
             raise GCDError(f"--label is NAME=POSITIVES:NEGATIVES, not {text!r}.")
         return task
+
+    def target(self, value: str) -> float:
+        """1, 0 or NaN (does not count) for a value of the table's `label` column.
+
+        Small and capital letters are the same, and so are the ways to write a number ("1.0" and
+        "1"). Of several findings joined by "|", one positive makes it positive, and else one
+        negative negative.
+        """
+        whole = _folded(value)
+        for parts in ({whole}, {_folded(part) for part in value.split("|")}):
+            for side, target in ((self.positives, 1.0), (self.negatives, 0.0)):
+                if parts & {_folded(one) for one in side}:
+                    return target
+        return math.nan
+
+
+def _folded(value: str) -> str:
+    """A label value without what says nothing: blanks around it, capitals, a number's ".0"."""
+    plain = value.strip().casefold()
+    try:
+        return str(float(plain))
+    except ValueError:
+        return plain
 
 
 def targets_of(table: dict[str, list[str]], tasks: list[Task]) -> Tensor:
@@ -89,8 +115,7 @@ def targets_of(table: dict[str, list[str]], tasks: list[Task]) -> Tensor:
         raise GCDError("The labels file needs a column 'label' to train a classifier.")
     columns = []
     for task in tasks:
-        value_of = dict.fromkeys(task.positives, 1.0) | dict.fromkeys(task.negatives, 0.0)
-        column = [value_of.get(value, math.nan) for value in table["label"]]
+        column = [task.target(value) for value in table["label"]]
         if not {0.0, 1.0} <= set(column):
             raise GCDError(
                 f"The label {task.name!r} needs positives {task.positives} and negatives "
@@ -98,6 +123,21 @@ def targets_of(table: dict[str, list[str]], tasks: list[Task]) -> Tensor:
             )
         columns.append(column)
     return torch.tensor(columns).T.contiguous()
+
+
+def uncounted(table: dict[str, list[str]], tasks: list[Task]) -> list[str]:
+    """A sentence for each task that some rows do not count for: how many, and their values."""
+    told = []
+    for task in tasks:
+        left = Counter(value for value in table["label"] if math.isnan(task.target(value)))
+        if left:
+            values = ", ".join(f"{value!r} ({count})" for value, count in left.most_common(FEW))
+            more = f" and {len(left) - FEW} other values" if len(left) > FEW else ""
+            told.append(
+                f"{task.name}: {left.total()} of {len(table['label'])} images do not count: their "
+                f"label is {values}{more}."
+            )
+    return told
 
 
 def class_weights(targets: Tensor) -> Tensor:
@@ -134,6 +174,9 @@ def main(args: argparse.Namespace) -> None:
     test, test_table = load_split(args.data, args.labels, "test", *shape)
     check_patients(train=table, val=held_out_table, test=test_table)
     targets, held_out_targets = targets_of(table, tasks), targets_of(held_out_table, tasks)
+    for split, rows in (("train", table), ("val", held_out_table), ("test", test_table)):
+        for told in uncounted(rows, tasks):
+            print(f"{split}: {told}", file=sys.stderr)
 
     torch.manual_seed(args.seed)
     network = build_network(args.architecture, args.channels, len(tasks), options).to(device)
