@@ -6,7 +6,8 @@ from PIL import Image
 from gcd_core.images.limits import ImageError, check_size
 
 BIT_DEPTHS = (8, 10, 12, 14, 16, 24, 32)
-OVERSHOOT = 0.1  # of the range: what a resize with a sharp filter may go beyond it
+OVERSHOOT = 0.25  # of the range: what a resize with a sharp filter may go beyond it
+NOTHING = 1e-3  # what lies so little below zero is black, however dark the rest is
 MOST_OF_A_FRACTION = 2.0  # as bytes, a picture of smaller numbers would be black
 
 
@@ -16,8 +17,8 @@ def graded(values: np.ndarray) -> np.ndarray:
     Whole numbers are divided by the largest of their bit depth (8, 10, 12, 14, 16, 24 or 32; the
     least that holds the greatest number); where there are negative ones, the range is stretched
     from the least to the greatest. So are floating-point numbers, but where none exceeds 2, they
-    are fractions of 1, and what goes beyond either end by a tenth of the range (a quarter, of
-    fractions) is clipped: resizing with a sharp filter does that.
+    are fractions of 1, and what goes beyond either end by up to a quarter of the range is clipped:
+    resizing with a sharp filter does that.
 
     Parameters
     ----------
@@ -39,17 +40,13 @@ def graded(values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ImageError("Some pixels of the picture are no numbers (NaN); export it again.")
     low, high = float(values.min()), float(values.max())
-    beyond = 0.0
-    if values.dtype.kind == "f":
-        beyond = OVERSHOOT
-        if high <= MOST_OF_A_FRACTION and low >= -0.25:
-            return values.clip(0, 1).astype(np.float32)
-    tops = [2**bits - 1 for bits in BIT_DEPTHS]
-    top = next((top for top in tops if high < (top + 1) * (1 + beyond)), None)
-    if top is None or low < -beyond * top:
-        low, top = low, max(high - low, 1e-12)
+    beyond = OVERSHOOT if values.dtype.kind == "f" else 0.0
+    tops = [1.0] if beyond and high <= MOST_OF_A_FRACTION else []
+    tops += [2.0**bits - 1 for bits in BIT_DEPTHS if high < 2**bits * (1 + beyond)]
+    if tops and low >= min(-beyond * high, -NOTHING * beyond):
+        low, top = 0.0, tops[0]
     else:
-        low = 0.0
+        top = max(high - low, 1e-12)
     return ((values.astype(np.float64) - low) / top).clip(0, 1).astype(np.float32)
 
 

@@ -332,9 +332,19 @@ def _open_file(data: bytes) -> Image.Image:
 
 
 def _is_misread(image: Image.Image) -> bool:
-    """Whether Pillow takes a TIFF's signed bytes, or unsigned words of 32 bits, for the other."""
-    tags = getattr(image, "tag_v2", {})
-    return (tags.get(258), tags.get(339, (1,))) in (((8,), (2,)), ((32,), (1,)))
+    """Whether Pillow reads a TIFF's numbers wrongly, without an error.
+
+    It takes signed bytes, and unsigned words of 32 bits, for the other; of more than 8 bits it
+    mixes planes, and the bytes of compressed words whose higher ones come first.
+    """
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        return False
+    bits, kind = tags.get(258, (1,)), tags.get(339, (1,))
+    mixed = tags.get(284) == 2 and len(bits) > 1
+    swapped = tags.prefix == b"MM" and tags.get(259, 1) != 1
+    other = (bits, kind) in (((8,), (2,)), ((32,), (1,)))
+    return other or (max(bits) > 8 and (mixed or swapped))
 
 
 def _without_metadata(png: bytes) -> bytes:
