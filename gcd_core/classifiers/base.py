@@ -389,7 +389,7 @@ def fit_images(
         how = {} if resample == "nearest-exact" else {"antialias": True, "align_corners": False}
         images = F.interpolate(images, (side, side), mode=resample, **how)
         images = images.clamp(0, 1) if resample == "bicubic" else images
-    start = round((side - size) / 2)
+    start = (side - size) // 2
     return images[..., start : start + size, start : start + size]
 
 
