@@ -74,8 +74,10 @@ class Task:
         """Read `name=positives:negatives`, each side separated by commas."""
         name, _, sides = text.partition("=")
         positives, _, negatives = sides.partition(":")
-        task = cls(name, *(tuple(map(str.strip, s.split(","))) for s in (positives, negatives)))
-        if not name or "" in task.positives + task.negatives:
+        task = cls(
+            name.strip(), *(tuple(map(str.strip, s.split(","))) for s in (positives, negatives))
+        )
+        if not task.name or "" in task.positives + task.negatives:
             raise GCDError(f"--label is NAME=POSITIVES:NEGATIVES, not {text!r}.")
         return task
 
@@ -98,7 +100,7 @@ def _folded(value: str) -> str:
     """A label value without what says nothing: blanks around it, capitals, a number's ".0"."""
     plain = value.strip().casefold()
     try:
-        return str(float(plain))
+        return str(float(plain) + 0)  # -0 is 0
     except ValueError:
         return plain
 
