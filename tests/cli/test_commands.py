@@ -348,7 +348,7 @@ def test_explain_warns_of_photographs(domain, directions, tmp_path, capsys):
 def test_a_window_that_does_not_fit_is_told(domain, directions, tmp_path, capsys, command):
     folder = tmp_path / "scans"
     folder.mkdir()
-    ramp = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32)
+    ramp = np.arange(16 * 16, dtype=np.uint16).reshape(16, 16)
     for name in ("a", "b"):
         (folder / f"{name}.dcm").write_bytes(dicom(ramp, WindowCenter=30000, WindowWidth=50))
     (folder / "notes.txt").write_text("no picture")
