@@ -172,6 +172,7 @@ class Classifier(ABC):
         self.budget: int | None = None
         self.shared_budget: SharedBudget | None = None
         self.cache: AnswerStore | None = None
+        self._softmaxes: int | None = 0  # images answered by a softmax; None once one was not
         self._range: list[float] = []  # of the answers so far: how many, the least, the greatest
         self._lock = threading.Lock()  # for the counters
         self._asking = threading.Lock()  # so that two threads do not pay for the same answer
@@ -259,18 +260,22 @@ class Classifier(ABC):
             )
         if not raw.isfinite().all():
             raise GCDError("The classifier answered something that is no number (NaN or infinite).")
-        if self.output != "probabilities" and are_distributions(raw):
+        if self.output != "probabilities":
+            self._check_logits(raw)
+        return raw
+
+    def _check_logits(self, raw: Tensor) -> None:
+        """Refuse what has been a softmax's so far, of two images or more; warn of a sigmoid's."""
+        if self._softmaxes is not None:
+            self._softmaxes = self._softmaxes + len(raw) if are_distributions(raw) else None
+        if (self._softmaxes or 0) > 1:
             raise GCDError(
                 "The classifier's answers are probabilities already (none is negative, and each "
                 'image\'s sum to 1), not logits; write output = "probabilities" into its table of '
                 "domain.toml."
             )
-        if self.output == "sigmoid":
-            self._watch(raw)
-        return raw
-
-    def _watch(self, raw: Tensor) -> None:
-        """Warn once where so many answers look like probabilities."""
+        if self.output != "sigmoid":
+            return
         count, low, high = self._range or (0, math.inf, -math.inf)
         after = count + len(raw)
         self._range = [after, min(low, raw.min().item()), max(high, raw.max().item())]

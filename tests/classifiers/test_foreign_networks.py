@@ -254,6 +254,20 @@ def test_other_answers_are_logits(answer):
     assert torch.equal(box_of(answer)(images), answer(images))
 
 
+def test_one_image_alone_tells_nothing():
+    """Two logits may sum to 1 by chance; that they do twice is none."""
+    chance = torch.tensor([[0.25, 0.75]])
+    bright, dark = torch.ones(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    box = box_of(lambda x: chance if x.mean() > 0.5 else two(x))
+    assert torch.equal(box(bright), chance)
+    with pytest.raises(GCDError, match="probabilities already"):
+        box(bright)
+    box = box_of(lambda x: chance if x.mean() > 0.5 else two(x))
+    box(dark)
+    for _ in range(3):
+        assert torch.equal(box(bright), chance)
+
+
 def test_many_answers_of_a_sigmoid_are_warned_of_once():
     def ended(x: torch.Tensor) -> torch.Tensor:
         return (40 * (x.mean((2, 3))[:, :1] - 0.5)).sigmoid()
