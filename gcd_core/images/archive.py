@@ -131,10 +131,10 @@ class Archive:
         return best[0]
 
     def _absent(self, wanted: tuple[str, ...]) -> str:
-        """Say that a file is not there; and of one with that name, where it is."""
+        """Say that a file is not there; and where there are others of its name."""
         told = f"It is in the table, but not in {self.source}"
         near = self._by_file_name.get(wanted[-1])
-        return f"{told}, where that name is {near[0]}'s; give it." if near else f"{told}."
+        return f"{told}; {near[0]} has its name, but another path." if near else f"{told}."
 
 
 def _first(path: Path, most: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
 
+from gcd_core.errors import GCDError
 from gcd_core.images.limits import ImageError
 from gcd_core.images.sandbox import GAVE_UP, IsolatedReader
 from gcd_core.images.sandbox_worker import DAMAGED
+from gcd_core.images.table import read_csv
 from tests.mutations import IN_THE_SUITE, NIGHTLY, cases, mutated
 from tests.scans import SECRETS, dicom, jpeg, jpeg_2000, lossless_jpeg, table
 
@@ -146,7 +149,14 @@ FILES = {
     "DICOM, JPEG 2000": dicom(FLAT, uid.JPEG2000, frame=jpeg_2000(FLAT)),
     "DICOM, JPEG 2000 lossless": dicom(FLAT, uid.JPEG2000Lossless, frame=jpeg_2000(FLAT)),
 }
-MASK = picture((FLAT > 128).astype(np.uint8) * 255, "PNG")
+MARKED = (FLAT > 128).astype(np.uint8) * 255
+MASKS = {
+    "grey": picture(MARKED, "PNG"),
+    "opaque": picture(np.dstack([MARKED, MARKED, MARKED, np.full_like(MARKED, 255)]), "PNG"),
+    "16 bits": picture(MARKED.astype(np.uint16) * 257, "PNG"),
+}
+TABLE = 'file;split;label\r\na.png;train;\u00fc\r\n"b;c.png";test;x|y\r\n'
+TABLES = {name: TABLE.encode(name) for name in ("utf-8-sig", "cp1252", "utf-16", "utf-16-le")}
 
 
 @pytest.fixture(scope="module")
@@ -192,9 +202,33 @@ def test_a_bad_picture_opens_or_is_refused_in_a_sentence(
 
 
 @pytest.mark.parametrize("count", [IN_THE_SUITE, pytest.param(NIGHTLY, marks=pytest.mark.nightly)])
-def test_a_bad_mask_opens_or_is_refused_in_a_sentence(reader: IsolatedReader, count: int) -> None:
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_bad_table_is_read_or_refused_in_a_sentence(
+    tmp_path: Path, kind: str, count: int
+) -> None:
+    path = tmp_path / "labels.csv"
+
     @cases(count)
-    @given(data=mutated(MASK))
+    @given(data=mutated(TABLES[kind]))
+    def is_read_or_refused(data: bytes) -> None:
+        path.write_bytes(data)
+        try:
+            rows = read_csv(path)
+        except GCDError as error:
+            assert str(error).endswith(".") and "\n" not in str(error)
+        else:
+            assert rows and all(row["file"] and "split" in row for row in rows)
+
+    is_read_or_refused()
+
+
+@pytest.mark.parametrize("count", [IN_THE_SUITE, pytest.param(NIGHTLY, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("kind", MASKS)
+def test_a_bad_mask_opens_or_is_refused_in_a_sentence(
+    reader: IsolatedReader, kind: str, count: int
+) -> None:
+    @cases(count)
+    @given(data=mutated(MASKS[kind]))
     def opens_or_is_refused(data: bytes) -> None:
         try:
             assert reader.mask(data, SIDE).shape == (SIDE, SIDE)
