@@ -2,10 +2,14 @@
 
 import argparse
 import importlib
+import io
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
-from gcd_core.errors import Cancelled, GCDError
+from gcd_core.errors import Cancelled, GCDError, GCDWarning
 from gcd_core.training import TRAININGS
 
 PROGRAM = "python -m gcd_core"
@@ -36,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done. 1: something given cannot be used, told in one line. 2: wrong usage. 130: interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console may know fewer letters than we print
+            stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = " ".join(arguments[:2]) if arguments[:1] == ["train"] else "".join(arguments[:1])
     if name not in COMMANDS:
@@ -62,7 +69,10 @@ def run(module_name: str, summary: str, program: str, arguments: Sequence[str]) 
         description = f"{summary[0].upper()}{summary[1:]}."
         parser = argparse.ArgumentParser(program, description=description)
         module.add_arguments(parser)
-        module.main(parser.parse_args(arguments))
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", GCDWarning)
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            module.main(parser.parse_args(arguments))
     except (GCDError, OSError) as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 1
@@ -70,6 +80,16 @@ def run(module_name: str, summary: str, program: str, arguments: Sequence[str]) 
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _show_warning(
+    usual: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any
+) -> None:
+    """Print a warning of ours as one line, others as usual."""
+    if issubclass(category, GCDWarning):
+        print("warning:", message, file=sys.stderr)
+    else:
+        usual(message, category, *where)
 
 
 def _overview(arguments: list[str]) -> int:

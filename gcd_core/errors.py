@@ -16,3 +16,7 @@ class Cancel(Protocol):
 
     def is_set(self) -> bool:
         """Whether the work is to stop; asked before each batch and each epoch, never changed."""
+
+
+class GCDWarning(UserWarning):
+    """Something goes on otherwise than one would think; the message says what, and why."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +23,13 @@ def dicom(
     syntax: uid.UID = uid.ExplicitVRLittleEndian,
     preamble: bool = True,
     frame: bytes | None = None,
+    add: Iterable[tuple[str, str, object]] = (),
     **elements: object,
 ) -> bytes:
-    """A file of these stored values; `frame` is their compressed form where the test makes it."""
+    """A file of these stored values; `frame` is their compressed form where the test makes it.
+
+    `add` are elements whose value representation matters: keyword, representation, value.
+    """
     colour = pixels.ndim == 3
     bits = 8 * pixels.itemsize
     dataset = Dataset()
@@ -45,6 +50,8 @@ def dicom(
     dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
     for keyword, value in elements.items():
         setattr(dataset, keyword, value)
+    for keyword, representation, value in add:
+        dataset.add_new(keyword, representation, value)
     if "HighBit" not in elements:
         dataset.HighBit = max(dataset.BitsStored - 1, 0)
     order = ">" if syntax == uid.ExplicitVRBigEndian else "<"

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 import threading
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +16,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gcd_core.classifiers.cache import AnswerStore, fingerprint
-from gcd_core.errors import GCDError
+from gcd_core.errors import GCDError, GCDWarning
 
 Keys = dict[str, type | UnionType]  # what a table may hold, and of which type
 
 ANSWER_KEYS: Keys = {"labels": list, "output": str}  # what a classifier answers
 IMAGE_KEYS: Keys = {"size": int, "channels": int}  # what it sees
 OUTPUTS = ("sigmoid", "softmax", "probabilities")
+MANY, SPREAD = 256, 0.5  # of answers from which on they tell what they are, and what they fill
+PROBABILITIES = (
+    "All of the classifier's answers lie between 0 and 1, as probabilities do; if it ends in a "
+    'sigmoid, write output = "probabilities" into its table of domain.toml.'
+)
+SUMS_TO_ONE = 1e-3  # how far a softmax in half precision may be off
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's "L"
 
 
@@ -164,6 +172,8 @@ class Classifier(ABC):
         self.budget: int | None = None
         self.shared_budget: SharedBudget | None = None
         self.cache: AnswerStore | None = None
+        self._softmaxes: int | None = 0  # images answered by a softmax; None once one was not
+        self._range: list[float] = []  # of the answers so far: how many, the least, the greatest
         self._lock = threading.Lock()  # for the counters
         self._asking = threading.Lock()  # so that two threads do not pay for the same answer
 
@@ -242,7 +252,7 @@ class Classifier(ABC):
     def _ask(self, images: Tensor) -> Tensor:
         """Ask about a batch, count it, and check the answer: (N, L), float32."""
         with self._counted(len(images)):
-            raw = self.answer(images).float()
+            raw = self.in_rows(self.answer(images).float())
         if raw.shape != (len(images), len(self.labels)):
             raise GCDError(
                 f"The classifier answered {tuple(raw.shape)} to {len(images)} images; its "
@@ -250,7 +260,33 @@ class Classifier(ABC):
             )
         if not raw.isfinite().all():
             raise GCDError("The classifier answered something that is no number (NaN or infinite).")
+        if self.output != "probabilities":
+            self._check_logits(raw)
         return raw
+
+    def _check_logits(self, raw: Tensor) -> None:
+        """Refuse what has been a softmax's so far, of two images or more; warn of a sigmoid's."""
+        if self._softmaxes is not None:
+            self._softmaxes = self._softmaxes + len(raw) if are_distributions(raw) else None
+        if (self._softmaxes or 0) > 1:
+            raise GCDError(
+                "The classifier's answers are probabilities already (none is negative, and each "
+                'image\'s sum to 1), not logits; write output = "probabilities" into its table of '
+                "domain.toml."
+            )
+        if self.output != "sigmoid":
+            return
+        count, low, high = self._range or (0, math.inf, -math.inf)
+        after = count + len(raw)
+        self._range = [after, min(low, raw.min().item()), max(high, raw.max().item())]
+        if count < MANY <= after and look_like_probabilities(*self._range[1:]):
+            warnings.warn(PROBABILITIES, GCDWarning, stacklevel=2)
+
+    def in_rows(self, raw: Tensor) -> Tensor:
+        """Answers (N, L) of those that have dimensions of one beside, such as (N, L, 1, 1)."""
+        sides = [side for side in raw.shape[1:] if side != 1]
+        rows = sides == [len(self.labels)] or (not sides and len(self.labels) == 1)
+        return raw.reshape(len(raw), -1) if raw.ndim and rows else raw
 
     @contextmanager
     def _counted(self, count: int) -> Iterator[None]:
@@ -296,6 +332,18 @@ class Classifier(ABC):
         return self.logit(logits, label).sigmoid()
 
 
+def look_like_probabilities(low: float, high: float) -> bool:
+    """Whether answers from the least to the greatest fill the most of [0, 1], and no more."""
+    return low >= 0 and high <= 1 and high - low >= SPREAD
+
+
+def are_distributions(raw: Tensor) -> bool:
+    """Whether answers (N, L) of two labels or more are all in [0, 1], and each row sums to 1."""
+    if raw.shape[-1] < 2 or not len(raw):
+        return False
+    return bool((raw >= 0).all() and (raw.sum(-1) - 1).abs().max() < SUMS_TO_ONE)
+
+
 def exceeded(budget: int, queries: int, count: int) -> BudgetExceeded:
     """Return the error for asking more images than a budget leaves."""
     return BudgetExceeded(
@@ -305,7 +353,13 @@ def exceeded(budget: int, queries: int, count: int) -> BudgetExceeded:
     )
 
 
-def fit_images(images: Tensor, size: int | None, channels: int | None) -> Tensor:
+def fit_images(
+    images: Tensor,
+    size: int | None,
+    channels: int | None,
+    crop: float = 1.0,
+    resample: str = "bilinear",
+) -> Tensor:
     """Bring images to a classifier's size and colour.
 
     Parameters
@@ -313,9 +367,13 @@ def fit_images(images: Tensor, size: int | None, channels: int | None) -> Tensor
     images : Tensor (N, C, H, W)
         Floats in [0, 1].
     size : int or None
-        Resize to (size, size): bilinear, antialiased. None keeps the size.
+        Resize to (size, size), antialiased. None keeps the size.
     channels : int or None
         Grey is repeated to RGB, colour reduced to its luminance. None keeps the colour.
+    crop : float
+        The share of the side that is kept, in the middle: images are resized to the size divided by
+        it first.
+    resample : {"bilinear", "bicubic", "nearest-exact"}
 
     Raises
     ------
@@ -329,11 +387,15 @@ def fit_images(images: Tensor, size: int | None, channels: int | None) -> Tensor
         images = images.expand(-1, 3, -1, -1)
     elif channels is not None and found != channels:
         raise GCDError(f"The classifier sees {channels} channels; the image has {found}.")
-    if size is not None and images.shape[-2:] != (size, size):
-        images = F.interpolate(
-            images, (size, size), mode="bilinear", antialias=True, align_corners=False
-        )
-    return images
+    if size is None:
+        return images
+    side = round(size / crop)
+    if images.shape[-2:] != (side, side):
+        how = {} if resample == "nearest-exact" else {"antialias": True, "align_corners": False}
+        images = F.interpolate(images, (side, side), mode=resample, **how)
+        images = images.clamp(0, 1) if resample == "bicubic" else images
+    start = (side - size) // 2
+    return images[..., start : start + size, start : start + size]
 
 
 def check_keys(

@@ -25,6 +25,7 @@ KEYS: Keys = {"architecture": str, "weights": str} | ANSWER_KEYS | IMAGE_KEYS
 OPTIONAL_KEYS: Keys = {"options": dict, "prefix": str} | RUN_KEYS
 STATE_KEYS = ("state_dict", "model_state_dict", "model")  # where training checkpoints keep it
 DIVE_KEYS = ("feat_extract", "classifier")  # two state dicts, beside the optimiser's
+COUNTER = "num_batches_tracked"  # which PyTorch before 0.4.1 did not write, and nobody needs
 OPERATING_POINTS = "op_threshs"  # torchxrayvision's buffer
 
 
@@ -62,7 +63,8 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
             raise GCDError("The outputs of a softmax depend on each other; give each a label.")
         network = Columns(network, [i for i, label in enumerate(labels) if label != ""])
     named = settings | {"labels": [label for label in labels if label != ""]}
-    return TorchClassifier.from_table(network, named, digest_of(settings, data), device)
+    identity = digest_of(settings, data)
+    return TorchClassifier.from_table(network, named, identity, device, channels_last=True)
 
 
 def _weights(
@@ -151,7 +153,36 @@ def fitted(
         return found
 
     cuts = {len(prefix or ""), _shared(state)}
-    return max((renamed(cut) for cut in sorted(cuts)), key=lambda found: len(expected & set(found)))
+    found = max(
+        (renamed(cut) for cut in sorted(cuts)), key=lambda found: len(expected & set(found))
+    )
+    return _with_head(found, network.state_dict())
+
+
+def _with_head(
+    found: dict[str, tuple[str, Tensor]], expected: Mapping[str, Tensor]
+) -> dict[str, tuple[str, Tensor]]:
+    """The same, with the last layer under the network's name, where that is all that differs.
+
+    People put it into a sequence (`fc.1` for `fc`) with dropout before it or a sigmoid after it,
+    or out of one.
+    """
+    head = {
+        name.removesuffix(".weight") for name in expected.keys() - found if name.endswith(".weight")
+    }
+    given = {
+        name.removesuffix(".weight") for name in found.keys() - expected if name.endswith(".weight")
+    }
+    if len(head) != 1 or len(given) != 1:
+        return found
+    own, other = head.pop(), given.pop()
+    shorter, longer = sorted((own, other), key=len)
+    if not re.fullmatch(rf"{re.escape(shorter)}\.\d+", longer):
+        return found
+    return {
+        own + name.removeprefix(other) if name.startswith(f"{other}.") else name: value
+        for name, value in found.items()
+    }
 
 
 def _shared(names: Iterable[str]) -> int:
@@ -165,10 +196,22 @@ def _shared(names: Iterable[str]) -> int:
 
 
 def load_state(network: nn.Module, state: Mapping[str, tuple[str, Tensor]], path: Path) -> None:
-    """Load what `fitted` gave, strictly; a GCDError says which names or shapes differ."""
+    """Load what `fitted` gave, as strictly as PyTorch; a GCDError says what differs."""
+    try:
+        network.load_state_dict({name: value for name, (_, value) in state.items()})
+    except RuntimeError as error:
+        raise GCDError(
+            f"{path} does not fit the architecture: it {_differences(network, state)}; check "
+            "'architecture', 'options', 'prefix', 'channels' and 'labels'."
+        ) from error
+
+
+def _differences(network: nn.Module, state: Mapping[str, tuple[str, Tensor]]) -> str:
+    """Which names or shapes differ, the first two of each sort."""
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: tuple(value.shape) for name, (_, value) in state.items()}
-    lacking = [f"lacks {name}" for name in sorted(expected.keys() - found)]
+    absent = [name for name in sorted(expected.keys() - found) if not name.endswith(COUNTER)]
+    lacking = [f"lacks {name}" for name in absent]
     unknown = [f"has an unknown {state[name][0]}" for name in sorted(found.keys() - expected)]
     other = [
         f"has {state[name][0]} of shape {found[name]}, not {expected[name]}"
@@ -177,13 +220,7 @@ def load_state(network: nn.Module, state: Mapping[str, tuple[str, Tensor]], path
     ]
     shown = [problem for problems in (lacking, unknown, other) for problem in problems[:2]]
     rest = len(lacking + unknown + other) - len(shown)
-    if shown:
-        raise GCDError(
-            f"{path} does not fit the architecture: it {', '.join(shown)}"
-            f"{f' (and {rest} more)' if rest else ''}; check 'architecture', 'options', 'prefix', "
-            "'channels' and 'labels'."
-        )
-    network.load_state_dict({name: value for name, (_, value) in state.items()})
+    return f"{', '.join(shown)}{f' (and {rest} more)' if rest else ''}"
 
 
 class AtOperatingPoints(nn.Module):

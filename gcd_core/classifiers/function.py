@@ -53,15 +53,31 @@ class Function(nn.Module):
         except Exception as error:  # whatever the operator's model raises
             raise GCDError(
                 f"{self._name} failed on images {tuple(images.shape)}: {one_line(error)}"
+                f"{self._if_alone(images)}"
             ) from error
         if not isinstance(answer, Tensor):
             raise GCDError(f"{self._name} answered a {type(answer).__name__}, not a tensor.")
         if answer.shape[:1] != (len(images),):
             raise GCDError(
                 f"{self._name} answered {tuple(answer.shape)} to {len(images)} images; it should "
-                "answer one row for each."
+                f"answer one row for each.{self._if_alone(images)}"
             )
         return answer[:count]
+
+    def _if_alone(self, images: Tensor) -> str:
+        """What to write where the function takes one image at a time only; else nothing."""
+        if len(images) == 1:
+            return ""
+        try:
+            alone = self._ask(images[:1])
+        except Exception:  # then it is something else
+            return ""
+        if not isinstance(alone, Tensor) or alone.shape[:1] != (1,):
+            return ""
+        return (
+            " One image alone it takes: write batch_size = 1 into the classifier's table of "
+            "domain.toml."
+        )
 
 
 def one_line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from gcd_core.classifiers.base import Classifier, Keys, check_batch_size, fit_im
 from gcd_core.errors import GCDError
 
 RUN_KEYS: Keys = {"mean": int | float | list, "std": int | float | list, "batch_size": int}
+VIEW_KEYS = ("crop", "resample")  # what a checkpoint may say of itself
 BATCH = 64  # images at once where the table and the model leave it open
 
 
@@ -33,6 +34,13 @@ class TorchClassifier(Classifier):
         Where the network runs.
     batch_size : int
         Images per forward pass.
+    crop : float
+        The share of the image's side that the network sees, in the middle.
+    resample : {"bilinear", "bicubic", "nearest-exact"}
+        How images are resized.
+    channels_last : bool
+        Whether the network is given images in that memory format, which is faster. One that reads
+        its memory by `view` fails then, so only architectures known by name are.
     """
 
     def __init__(
@@ -47,10 +55,14 @@ class TorchClassifier(Classifier):
         std: float | list[float] = 0.5,
         device: str | torch.device = "cpu",
         batch_size: int = BATCH,
+        crop: float = 1.0,
+        resample: str = "bilinear",
+        channels_last: bool = False,
     ) -> None:
         super().__init__(labels, output, identity)
         self.device = torch.device(device)
-        self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(self.device).to(memory_format=self.memory_format).eval()
         self.network.requires_grad_(False)
         check_batch_size(batch_size)
         if size < 1 or channels not in (1, 3):
@@ -59,6 +71,7 @@ class TorchClassifier(Classifier):
                 f"{channels}."
             )
         self.size, self.channels, self.batch_size = size, channels, batch_size
+        self.crop, self.resample = crop, resample
         self.mean = _per_channel("mean", mean, channels).to(self.device)
         self.std = _per_channel("std", std, channels).to(self.device)
         if (self.std <= 0).any():
@@ -71,6 +84,7 @@ class TorchClassifier(Classifier):
         table: Mapping[str, Any],
         identity: str,
         device: str | torch.device,
+        channels_last: bool = False,
     ) -> TorchClassifier:
         """Build the classifier that a table describes around its network.
 
@@ -79,10 +93,13 @@ class TorchClassifier(Classifier):
         network : nn.Module
         table : mapping
             With all of `ANSWER_KEYS` and `IMAGE_KEYS`, whether the operator gave them or the
-            model's file; those of `RUN_KEYS` may be left out, others are not looked at.
+            model's file; those of `RUN_KEYS` and `VIEW_KEYS` may be left out, others are not
+            looked at.
         identity : str
             The `digest_of` what the operator gave: table and files.
         device : str or torch.device
+        channels_last : bool
+            As for the class.
 
         Raises
         ------
@@ -97,7 +114,8 @@ class TorchClassifier(Classifier):
             table["size"],
             table["channels"],
             device=device,
-            **{key: table[key] for key in RUN_KEYS if key in table},
+            channels_last=channels_last,
+            **{key: table[key] for key in (*RUN_KEYS, *VIEW_KEYS) if key in table},
         )
 
     @torch.inference_mode()
@@ -108,7 +126,7 @@ class TorchClassifier(Classifier):
     def differentiable(self, images: Tensor) -> Tensor:
         """Answer with logits through which a gradient flows back to the images; see `WhiteBox`."""
         with self._counted(len(images)):
-            raw = self.network(self._prepared(images)).float()
+            raw = self.in_rows(self.network(self._prepared(images)).float())
         if raw.grad_fn is None:
             raise GCDError(
                 "This classifier lets no gradient through: its network computes outside of "
@@ -122,8 +140,8 @@ class TorchClassifier(Classifier):
     def _prepared(self, images: Tensor) -> Tensor:
         """Colour, size and normalisation that the network was trained with."""
         images = images.to(self.device, torch.float32)
-        images = (fit_images(images, self.size, self.channels) - self.mean) / self.std
-        return images.contiguous(memory_format=torch.channels_last)
+        images = fit_images(images, self.size, self.channels, self.crop, self.resample)
+        return ((images - self.mean) / self.std).contiguous(memory_format=self.memory_format)
 
 
 def _per_channel(name: str, value: float | list[float], channels: int) -> Tensor:

@@ -19,19 +19,29 @@ from gcd_core.errors import GCDError
 
 KEYS: Keys = {"model": str}
 OPTIONAL_KEYS: Keys = {"revision": str} | ANSWER_KEYS | IMAGE_KEYS | RUN_KEYS
+DONE = {"resize", "center_crop", "rescale", "normalize", "convert_rgb", "flip_channel_order"}
+RESAMPLE = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # of Pillow's numbers, what torch does
 SAFE = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
 
 
 class Logits(nn.Module):
-    """A transformers model as a network that answers with its logits alone."""
+    """A transformers model as a network that answers with its logits alone.
 
-    def __init__(self, model: nn.Module) -> None:
+    Parameters
+    ----------
+    model : nn.Module
+    blue_first : bool
+        Whether it sees the channels of RGB in the opposite order.
+    """
+
+    def __init__(self, model: nn.Module, blue_first: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.blue_first = blue_first
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, L) of normalised images (N, C, H, W)."""
-        return self.model(pixel_values=x).logits
+        return self.model(pixel_values=x.flip(1) if self.blue_first else x).logits
 
 
 def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> TorchClassifier:
@@ -39,13 +49,13 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
 
     `model` is a folder within the domain's or a repository of the Hugging Face hub, of which
     `revision` may name one state. What the table leaves out is the checkpoint's own: labels and
-    output from its configuration, size, mean and std from its image processor's. The whole image
-    is resized (bilinear) to the size that the model sees; the processor's crop and interpolation
-    are not imitated.
+    output from its configuration, size, mean and std from its image processor. The processor's
+    resampling, its crop of the middle and its order of the channels are always kept. What else it
+    does to an image is refused by name.
     """
     check_keys(table, KEYS, OPTIONAL_KEYS)
     try:
-        from transformers import AutoModelForImageClassification, ImageProcessingMixin
+        from transformers import AutoImageProcessor, AutoModelForImageClassification
     except ImportError as error:
         raise GCDError(
             f'A classifier of kind "transformers" needs that library ({error}): pip install '
@@ -69,13 +79,14 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
             f"{f' and {len(absent) - 1} more' if len(absent) > 1 else ''}."
         )
     processor: dict[str, Any] = {}
-    if not {"size", "mean", "std"} <= table.keys():
-        try:
-            processor, _ = ImageProcessingMixin.get_image_processor_dict(source, **revision)
-        except OSError as error:
+    try:
+        found = AutoImageProcessor.from_pretrained(source, trust_remote_code=False, **revision)
+        processor = found.to_dict()
+    except Exception as error:  # of the network, the files or the library
+        if not {"size", "mean", "std"} <= table.keys():
             raise GCDError(
-                f"{table['model']!r} has no preprocessor_config.json; set 'size', 'mean' and 'std' "
-                "in the classifier's table."
+                f"transformers finds no image processor for {table['model']!r}; set 'size', 'mean' "
+                f"and 'std' in the classifier's table ({one_line(error)})."
             ) from error
     settings = _settings(model.config, processor, table) | table
     if len(settings["labels"]) != model.config.num_labels:
@@ -84,7 +95,8 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
             f"{len(settings['labels'])} labels."
         )
     identity = digest_of(settings, _architecture(model.config), *_bytes(model.state_dict()))
-    return TorchClassifier.from_table(Logits(model), settings, identity, device)
+    network = Logits(model, blue_first=settings.get("channel_order") == "bgr")
+    return TorchClassifier.from_table(network, settings, identity, device)
 
 
 def _settings(
@@ -92,15 +104,58 @@ def _settings(
 ) -> dict[str, Any]:
     """What the checkpoint itself says of its labels and images, where the table does not."""
     settings: dict[str, Any] = {"channels": getattr(config, "num_channels", 3)}
+    if config.problem_type == "regression" and "output" not in table:
+        raise GCDError(
+            'The checkpoint answers numbers (problem_type is "regression"), not classes; if they '
+            'are log-odds all the same, write output = "sigmoid" into the classifier\'s table.'
+        )
     if "labels" not in table:
         settings["labels"] = _distinct(config.id2label[i] for i in range(config.num_labels))
     several = config.problem_type == "multi_label_classification" or config.num_labels == 1
     settings["output"] = "sigmoid" if several else "softmax"
-    if "size" not in table:
-        settings["size"] = _size(processor)
+    if processor:
+        settings |= _view(processor, "size" in table)
     if not {"mean", "std"} <= table.keys():
         settings["mean"], settings["std"] = _mean_and_std(processor, settings["channels"])
     return settings
+
+
+def _view(processor: Mapping[str, Any], sized: bool) -> dict[str, Any]:
+    """How the processor brings an image to the model's size; only what differs from the usual.
+
+    Raises
+    ------
+    GCDError
+        If it does what is not done here, or shows the model no squares; or if it states no size,
+        and the table neither (`sized`).
+    """
+    for key, value in processor.items():
+        if key.startswith("do_") and value and key[3:] not in DONE | {"reduce_labels"}:
+            raise _not_done(key)
+    if processor.get("size_divisor"):
+        raise _not_done("size_divisor")
+    view: dict[str, Any] = {}
+    if not sized or processor.get("size"):
+        resized, size = _sizes(processor)
+        view["size"] = size
+        if resized != size:
+            view["crop"] = size / resized
+    if processor.get("do_resize", True):
+        resample = RESAMPLE.get(processor.get("resample", 2))
+        if resample is None:
+            raise _not_done(f"resample = {processor['resample']} (Lanczos, box or Hamming)")
+        if resample != "bilinear":
+            view["resample"] = resample
+    if processor.get("do_flip_channel_order"):
+        view["channel_order"] = "bgr"
+    return view
+
+
+def _not_done(what: str) -> GCDError:
+    return GCDError(
+        f"The checkpoint's image processor has {what}, which is not done here; use kind = "
+        '"python" with a function that does it.'
+    )
 
 
 def _distinct(labels: Iterable[str]) -> list[str]:
@@ -110,34 +165,60 @@ def _distinct(labels: Iterable[str]) -> list[str]:
     return [f"{label} ({i})" if count[label] > 1 else label for i, label in enumerate(labels)]
 
 
-def _size(processor: Mapping[str, Any]) -> int:
-    """Return the side of the image that the processor gives to the model."""
-    size = processor.get("crop_size") if processor.get("do_center_crop") else None
-    size = processor.get("size") if size is None else size
+def _sizes(processor: Mapping[str, Any]) -> tuple[int, int]:
+    """The side to which the processor resizes an image, and that of the middle that it keeps."""
+    kind = str(processor.get("image_processor_type"))
+    side = _side(processor, "size")
+    kept = _side(processor, "crop_size") if processor.get("do_center_crop") else side
+    share = processor.get("crop_pct")
+    if kind.startswith("Perceiver"):  # crops to this share of the image, then resizes
+        side, kept = kept, side
+    elif kind.startswith("Levit"):
+        side = int(256 / 224 * side)
+    elif share and not (kind.startswith("ConvNext") and side >= 384):
+        side = int(side / share)
+    if kept > side:
+        raise _not_done(f"a crop of {kept} pixels from {side}")
+    if kept < side and not processor.get("do_resize", True):
+        raise _not_done("a crop without do_resize")
+    return side, kept
+
+
+def _side(processor: Mapping[str, Any], key: str) -> int:
+    """The side of a square that the processor states under a key."""
+    size: Any = processor.get(key)
     if isinstance(size, Mapping):
-        size = size.get("shortest_edge", size.get("height"))
-    if not isinstance(size, int):
-        raise GCDError("The checkpoint's image processor states no 'size'; set it in the table.")
-    return size
+        sides = {size[name] for name in ("shortest_edge", "height", "width") if size.get(name)}
+    else:
+        sides = {size}
+    if len(sides) > 1:
+        raise _not_done(f"{key} = {dict(size)}, no square,")
+    side = next(iter(sides), None)
+    if not isinstance(side, int):
+        raise GCDError(f"The checkpoint's image processor states no {key!r}; set it in the table.")
+    return side
 
 
 def _mean_and_std(processor: Mapping[str, Any], channels: int) -> tuple[list[float], list[float]]:
     """The processor's arithmetic on 0 to 255, as the mean and std of an image in [0, 1]."""
     mean, std = [0.0] * channels, [1.0] * channels
-    if processor.get("do_normalize", True):
+    if processor.get("do_normalize"):
         given_mean, given_std = processor.get("image_mean"), processor.get("image_std")
-        if not isinstance(given_mean, list) or not isinstance(given_std, list):
+        if given_mean is None or given_std is None:
             raise GCDError(
                 "The checkpoint's image processor states no mean and std; set them in the table."
             )
-        mean, std = given_mean, given_std
+        mean, std = _each(given_mean, channels), _each(given_std, channels)
         if processor.get("include_top"):  # EfficientNet's divides by it twice
             std = [value**2 for value in std]
-    scale = (
-        255 * processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 255
-    )
+    scale = 255 * processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale") else 255
     shift = 1.0 if processor.get("rescale_offset") else 0.0
     return [(value + shift) / scale for value in mean], [value / scale for value in std]
+
+
+def _each(value: Any, channels: int) -> list[float]:
+    """A number for each channel."""
+    return [float(value)] * channels if isinstance(value, int | float) else list(value)
 
 
 def _architecture(config: Any) -> bytes:

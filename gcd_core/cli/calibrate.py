@@ -9,7 +9,7 @@ from gcd_core.errors import GCDError
 from gcd_core.images.dataset import load_split
 from gcd_core.method.code_statistics import save_code_statistics
 from gcd_core.method.off_distribution import calibrate, measure_codes
-from gcd_core.training.classifier import LabelTask, targets_of
+from gcd_core.training.classifier import Task, targets_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Measure the splits `train` and `val`, and write the calibration."""
     check_writable(args.out, args.codes, args.json)
-    questions = [LabelTask.parse(text) for text in args.label]
+    questions = [Task.parse(text) for text in args.label]
     domain = gcd_core.load_domain(args.domain, device=args.device)
     form = domain.generator.image_size, domain.generator.channels, domain.fit
     train, table = load_split(args.data, args.labels, "train", *form)

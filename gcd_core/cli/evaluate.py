@@ -49,7 +49,7 @@ from gcd_core.evaluation.provenance import measured, networks_of
 from gcd_core.generators.sampling import Sampling
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.directions import Direction, DirectionSet, check_generator
-from gcd_core.training.classifier import LabelTask, targets_of
+from gcd_core.training.classifier import Task, targets_of, uncounted
 from gcd_core.training.measures import measure
 
 
@@ -352,14 +352,17 @@ def reconstruction(
 
 def classifiers(args: argparse.Namespace, domain: Domain, files: ImageFiles) -> dict:
     """Measure the classifier and the oracle on images whose labels a table tells."""
-    tasks = [LabelTask.parse(text) for text in args.target]
+    tasks = [Task.parse(text) for text in args.target]
     with bar(len(files.names), "images") as shown:
         found = {}
         for name, image in files.load(domain.load_image):
             found[name] = (image * 255).round().to(torch.uint8)
             shown.update()
     images = torch.cat(list(found.values()))
-    targets = targets_of({"label": [files.labels.get(name, "") for name in found]}, tasks)
+    table = {"label": [files.labels.get(name, "") for name in found]}
+    targets = targets_of(table, tasks)
+    for told in uncounted(table, tasks):
+        print(told, file=sys.stderr)
     networks = {"classifier": domain.classifier, "oracle": domain.oracle}
     figures = {
         name: measure(network, images, targets, [task.name for task in tasks])[0]

@@ -38,6 +38,7 @@ from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.outcomes import oracle_probability
 from gcd_core.images.drawing import difference, overlay, save_gif, save_png, to_pil
+from gcd_core.images.notes import noting
 from gcd_core.images.picture import Picture
 from gcd_core.images.reading import (
     NOT_A_RADIOGRAPH,
@@ -108,7 +109,8 @@ def main(args: argparse.Namespace) -> None:
         bridge_of(domain)
     if args.map == "cells":
         check_budget(domain.classifier, QUERIES)
-    picture = domain.load_picture(args.image)
+    with noting() as notes:
+        picture = domain.load_picture(args.image)
     prepared = prepared_region(domain, wanted, picture_size(args.image))
     region = region_of(domain, prepared, picture, direction, label, args.detail)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -120,8 +122,9 @@ def main(args: argparse.Namespace) -> None:
     if args.map == "cells":
         shown_heat = explain_path(path, method="cells", classifier=domain.classifier)
     write_pictures(args.out, domain, path, shown_heat, picture.bits)
-    warnings = warnings_about(domain, args.image, picture.view) + cautions_about(domain, path)
-    warnings += unrepeatable(found) + found_otherwise(found, path.detail)
+    warnings = notes + warnings_about(domain, args.image, picture.view)
+    warnings += cautions_about(domain, path) + unrepeatable(found)
+    warnings += found_otherwise(found, path.detail)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     steered = str(steering) if args.method == RCSB else ""

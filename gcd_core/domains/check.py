@@ -1,12 +1,16 @@
 """Checks a domain before use, and lists all of its problems at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
+from gcd_core.classifiers.base import PROBABILITIES, BlackBox, look_like_probabilities
 from gcd_core.domains.file import (
     CLASSIFIERS,
     example_files,
@@ -32,6 +36,7 @@ from gcd_core.generators.device import choose_device
 from gcd_core.images.reading import load_image
 
 T = TypeVar("T")
+ASKED, ASKED_SIDE = 4, 128  # examples, and pictures of noise, that a classifier is asked about
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,9 @@ class Inspection:
 def check_domain(path: str | Path, device: str = "cpu") -> list[str]:
     """List everything that is wrong with a domain.
 
-    Its domain.toml is read, its networks and directions opened, and its examples decoded. No
-    classifier is asked, and a generator's weights are not downloaded.
+    Its domain.toml is read, its networks and directions opened, and its examples decoded. A
+    classifier that runs here and has no budget is asked about a few images; a remote one is not. A
+    generator's weights are not downloaded.
 
     Parameters
     ----------
@@ -103,7 +109,8 @@ def inspect_domain(path: str | Path, device: str = "cpu", download: bool = False
     generator = None
     if "generator" in sound:
         generator = _inspect_generator(inspection, folder, sound["generator"], device, download)
-    _inspect_classifiers(inspection, folder, sound, device)
+    examples = [] if found["examples"] else example_files(folder, table)
+    _inspect_classifiers(inspection, folder, sound, device, examples)
     if generator is not None:
         if not found["file"]:
             where = "off_distribution"
@@ -161,18 +168,40 @@ def _inspect_bridge(
 
 
 def _inspect_classifiers(
-    inspection: Inspection, folder: Path, sound: Mapping[str, Any], device: str
+    inspection: Inspection,
+    folder: Path,
+    sound: Mapping[str, Any],
+    device: str,
+    examples: Sequence[Path],
 ) -> None:
     for name in CLASSIFIERS:
         if name in sound:
             opening = partial(open_classifier, folder, sound[name], device)
             classifier = inspection.attempt(f"[{name}]", opening)
             if classifier is not None:
+                inspection.attempt(f"[{name}]", partial(_ask, classifier, examples))
                 inspection.summary.append(
                     f"{name} {classifier.identity}: {', '.join(classifier.labels)}"
                 )
                 if name == "classifier":
                     inspection.problems.extend(unknown_labels(sound.get("labels", {}), classifier))
+
+
+@torch.inference_mode()
+def _ask(classifier: BlackBox, examples: Sequence[Path]) -> None:
+    """Ask about examples and noise, for what only answers tell; a GCDError says what is wrong."""
+    if classifier.remote or classifier.budget is not None:
+        return
+    source = torch.Generator().manual_seed(0)
+    images = [torch.rand(1, 3, ASKED_SIDE, ASKED_SIDE, generator=source) for _ in range(ASKED)]
+    images += [torch.full_like(images[0], level) for level in (0.0, 0.5, 1.0)]
+    for example in examples[:ASKED]:
+        with suppress(GCDError):  # an example that cannot be opened is a problem of its own
+            images.append(load_image(example, ASKED_SIDE, 3))
+    answers = classifier(torch.cat(images))
+    low, high = answers.min().item(), answers.max().item()
+    if classifier.output == "sigmoid" and look_like_probabilities(low, high):
+        raise GCDError(PROBABILITIES)
 
 
 def _inspect_directions(

@@ -1,8 +1,9 @@
 """Images of a data set: a folder or a zip, and a table of labels, patients and splits."""
 
-import csv
-from collections import Counter
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,10 +11,14 @@ import torch
 from torch import Tensor
 
 from gcd_core.errors import GCDError
-from gcd_core.images.archive import SUFFIXES, Archive
+from gcd_core.images.archive import Archive
+from gcd_core.images.limits import ImageWarning
+from gcd_core.images.notes import noting
 from gcd_core.images.reading import load_image
+from gcd_core.images.table import read_csv
 
 T = TypeVar("T")
+FEW = 5  # files that are named where there are many
 
 
 def load_split(
@@ -64,12 +69,14 @@ def load_split(
         splits = sorted({row.get("split", "") for row in rows})
         raise GCDError(f"{data} has no image in the split {split!r}; its splits are {splits}.")
     images = torch.empty(len(chosen), channels, size, size, dtype=torch.uint8)
-    with archive.opened() as content_of:
+    with archive.opened() as content_of, _told_of_many() as notes:
         for index, row in enumerate(chosen):
             try:
-                image = load_image(content_of(row["file"]), size, channels, fit)
+                with noting() as told:
+                    image = load_image(content_of(row["file"]), size, channels, fit)
             except GCDError as error:
                 raise GCDError(f"{row['file']} in {data} cannot be used: {error}") from error
+            notes[row["file"]] = told
             images[index] = (image[0] * 255).round().to(torch.uint8)
     return images, {name: [row.get(name, "") for row in chosen] for name in chosen[0]}
 
@@ -80,25 +87,79 @@ def read_table(archive: Archive, labels: Path | None) -> list[dict[str, str]]:
     Raises
     ------
     GCDError
-        If the file is missing, lacks the columns `file` and `split`, or a patient is in two splits.
+        As of `read_csv`; and if the file is missing, two of its paths lead to one image, or a
+        patient is in two splits.
     """
     source = archive.source
     beside = (source if source.is_dir() else source.parent) / "labels.csv"
     labels = labels or (beside if beside.is_file() else None)
     if labels is None:
+        tell_others(archive)
         return [{"file": name} for name in archive.names]
     if not labels.is_file():
         raise GCDError(f"The labels file {labels} does not exist.")
-    with open(labels, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"file", "split"} <= rows[0].keys():
-        raise GCDError(f"{labels} needs a header with the columns 'file' and 'split'.")
+    rows = read_csv(labels)
+    _check_files(archive, rows, labels)
     split_of: dict[str, str] = {}
     for row in rows:
         patient = row.get("patient")
         if patient and split_of.setdefault(patient, row["split"]) != row["split"]:
             raise GCDError(f"{labels}: patient {patient} is in two splits; split by patient.")
     return rows
+
+
+def _check_files(archive: Archive, rows: list[dict[str, str]], labels: Path) -> None:
+    """Refuse a table of which two paths lead to the same image: it is of other images."""
+    meant: dict[str, str] = {}
+    for row in rows:
+        try:
+            full = archive.find(row["file"])
+        except GCDError:  # told when the image is read, if it is
+            continue
+        if meant.setdefault(full, row["file"]) != row["file"]:
+            raise GCDError(
+                f"{labels}: {meant[full]} and {row['file']} both lead to {full} in "
+                f"{archive.source}; give the folder that the table's paths begin in."
+            )
+
+
+def tell_others(archive: Archive) -> None:
+    """Warn of the files that are no pictures and so are left out, but for a table of labels."""
+    others = [name for name in archive.others if name != "labels.csv"]
+    if others:
+        warnings.warn(
+            f"{archive.source}: {_count(others, 'file')} no picture and left out: "
+            f"{_named(others)}.",
+            ImageWarning,
+            stacklevel=3,
+        )
+
+
+@contextmanager
+def _told_of_many() -> Iterator[dict[str, list[str]]]:
+    """Warn at the end of what was noted of images, in one sentence for each note."""
+    notes: dict[str, list[str]] = {}
+    yield notes
+    names_of = defaultdict(list)
+    for name, told in notes.items():
+        for text in told:
+            names_of[text].append(name)
+    for text, names in names_of.items():
+        warnings.warn(
+            f"{len(names)} of {len(notes)} images ({_named(names)}): {text}",
+            ImageWarning,
+            stacklevel=4,
+        )
+
+
+def _count(names: Sequence[str], noun: str) -> str:
+    return f"1 {noun} is" if len(names) == 1 else f"{len(names)} {noun}s are"
+
+
+def _named(names: Sequence[str]) -> str:
+    """The first few names, and how many there are besides."""
+    shown, more = ", ".join(names[:FEW]), len(names) - FEW
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 class ImageFiles:
@@ -150,9 +211,14 @@ class ImageFiles:
         self.names = self._archive.names if names is None else list(names)
         if labels or split:
             self.names = self._in_table(labels, split)
+        elif names is None:
+            tell_others(self._archive)
         if not self.names and names is None:
             where = f" in the split {split!r}" if split else ""
-            raise GCDError(f"{source} has no image{where}; its images end in {sorted(SUFFIXES)}.")
+            raise GCDError(
+                f"{source} has no image{where}; give one of PNG, JPEG, TIFF, WEBP, BMP, GIF or "
+                "DICOM files."
+            )
         if limit is not None and limit < len(self.names):
             count = len(self.names)
             self.names = [self.names[index * count // limit] for index in range(limit)]
@@ -187,10 +253,11 @@ class ImageFiles:
         load_image: Callable[[Path | bytes], T],
         skipped: dict[str, str],
     ) -> Iterator[tuple[str, T]]:
-        with self._archive.opened() as content_of:
+        with self._archive.opened() as content_of, _told_of_many() as notes:
             for name in names:
                 try:
-                    image = load_image(content_of(name))
+                    with noting() as notes[name]:
+                        image = load_image(content_of(name))
                 except GCDError as error:
                     skipped[name] = " ".join(str(error).split())
                     continue

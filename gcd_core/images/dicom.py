@@ -8,6 +8,8 @@ import logging
 import math
 import warnings
 import zlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.filereader import read_dataset
-from pydicom.pixels import apply_color_lut, pixel_array
+from pydicom.pixels import pixel_array
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
@@ -37,17 +39,26 @@ PLUGINS = dict.fromkeys(JPEG | JPEG_2000, "pillow") | dict.fromkeys(JPEG_LS, "py
 KNOWN = NATIVE | LOSSLESS_JPEG | PLUGINS.keys() | {uids.RLELossless}
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+COLOURS = ("Red", "Green", "Blue")
 PALETTE = tuple(
-    f"{colour}PaletteColorLookupTable{part}"
-    for colour in ("Red", "Green", "Blue")
-    for part in ("Descriptor", "Data")
+    f"{segmented}{colour}PaletteColorLookupTable{part}"
+    for colour in COLOURS
+    for segmented, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
 )
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+IN_GROUPS = {  # what enhanced objects say there, of which only the first frame counts
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+    "PixelMeasuresSequence": ("PixelSpacing",),
+}
 WANTED = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration"),
     *("PhotometricInterpretation", "PixelRepresentation", "PixelPaddingValue"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelPaddingRangeLimit", "PixelData"),
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence"),
-    *("WindowCenter", "WindowWidth", "VOILUTFunction", *PALETTE),
+    *("WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape"),
+    *(*PALETTE, *SPACINGS, *GROUPS),
 )
 PIXELS = Tag("PixelData")
 TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in WANTED]
@@ -55,16 +66,32 @@ MAX_READS = 100_000  # of elements and items: a picture's file has some hundreds
 MAX_VALUE = 2**20  # bytes of a value that is not the pixels; a LUT of 16 bits has 128 KiB
 MAX_INFLATED = 4 * MAX_BYTES
 CUT_OFF = (0.5, 99.5)  # percentiles that become black and white where the file has no window
+DEPTHS = (8, 10, 12, 14, 16)  # of the entries of a table
+LEAST_CONTRAST = 0.1  # of the range from black to white, that a window must give to the pixels
+MOST_WINDOWS = 8  # of one file that are tried
+MOST_ASPECT = 10.0  # of a pixel's sides: what is more is no measure
+NEXT_WINDOW = (
+    "The DICOM file's first window does not fit its pixels; another one that it offers is used."
+)
+NO_WINDOW = (
+    "The DICOM file's window does not fit its pixels, of which it would show next to nothing; "
+    "their own range is shown instead."
+)
 
 
 def read_dicom(data: bytes) -> Image.Image:
     """Decode the picture of a DICOM file.
 
     Stored values go through the modality LUT (or rescale slope and intercept) and then through the
-    file's first VOI LUT, or else its first window (PS3.3, C.11.1 and C.11.2). Where there is
-    neither, or the window has no positive width, pictures of 8 bits or less keep their range, and
-    deeper ones are stretched from their 0.5th to their 99.5th percentile. MONOCHROME1 is inverted,
-    padding is black, colour of every sort becomes RGB.
+    file's first VOI LUT, or else its first window (PS3.3, C.11.1 and C.11.2), that fits: one that
+    spreads the pixels over a tenth of the range at least, and is no more than twice as wide as what
+    the file's bits can hold. Where there is none, pictures of 8 bits or less keep their range, and
+    deeper ones are stretched from their 0.5th to their 99.5th percentile; where that, or another
+    than the first, is taken, `info["note"]` of the picture says so. Of enhanced objects, what the
+    first frame's functional groups say counts. Tables are as deep as their entries, whatever their
+    descriptor says. MONOCHROME1, and MONOCHROME2 with the presentation LUT shape INVERSE, are
+    inverted. Padding is black, colour of every sort becomes RGB, and where pixels are no squares,
+    the picture is lengthened along its coarser side.
 
     Parameters
     ----------
@@ -143,6 +170,7 @@ def _read(data: bytes) -> Dataset:
     little = syntax != uids.ExplicitVRBigEndian
     dataset = read_dataset(file, implicit, little, specific_tags=TAGS)
     _check_values(dataset)
+    _take_from_groups(dataset)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = syntax
     return dataset
@@ -158,6 +186,18 @@ def _check_values(dataset: Dataset) -> None:
             raise ImageError(
                 "The DICOM file has values far too long for a picture's; export it again."
             )
+
+
+def _take_from_groups(dataset: Dataset) -> None:
+    """Bring what is wanted of the functional groups to the dataset itself, and drop the rest."""
+    for name in GROUPS:
+        for group in (dataset.get(name) or [])[:1]:
+            for sequence, keywords in IN_GROUPS.items():
+                for item in (group.get(sequence) or [])[:1]:
+                    for keyword in set(keywords) & set(item.dir()):
+                        dataset[keyword] = item[keyword]
+        if name in dataset:
+            del dataset[name]
 
 
 def _guessed_syntax(start: bytes) -> uids.UID:
@@ -201,13 +241,43 @@ def _picture(dataset: Dataset) -> Image.Image:
     stored = _pixels(dataset)
     kind = dataset.PhotometricInterpretation
     if kind in GREY:
-        return Image.fromarray(_grey(stored, dataset))
+        grey, told = _grey(stored, dataset)
+        image = _with_square_pixels(Image.fromarray(grey), dataset)
+        return _noted(Image.fromarray(np.asarray(image).clip(0, 1)), told)
     bits = dataset.BitsStored
     if kind == "PALETTE COLOR":
-        stored = apply_color_lut(stored, dataset)
-        bits = 8 * stored.itemsize
+        stored, bits = _coloured(stored, dataset)
     levels = stored.astype(np.float32) * (255 / (2**bits - 1))
-    return Image.fromarray(levels.clip(0, 255).round().astype(np.uint8))
+    image = Image.fromarray(levels.clip(0, 255).round().astype(np.uint8))
+    return _with_square_pixels(image, dataset)
+
+
+def _noted(image: Image.Image, told: str) -> Image.Image:
+    if told:
+        image.info["note"] = told
+    return image
+
+
+def _with_square_pixels(image: Image.Image, dataset: Dataset) -> Image.Image:
+    """The picture, along its coarser side made as long as it is in truth."""
+    aspect = _aspect(dataset)
+    width, height = image.size
+    wanted = (width, round(height * aspect)) if aspect > 1 else (round(width / aspect), height)
+    if abs(wanted[0] * wanted[1] / (width * height) - 1) < 0.01:
+        return image
+    check_size(*wanted)
+    return image.resize(wanted, Image.Resampling.LANCZOS)
+
+
+def _aspect(dataset: Dataset) -> float:
+    """A pixel's height by its width, as the first element that says so."""
+    for keyword in SPACINGS:
+        sides = _numbers(dataset, keyword)
+        if len(sides) == 2 and all(math.isfinite(side) and side > 0 for side in sides):
+            aspect = sides[0] / sides[1]
+            if 1 / MOST_ASPECT <= aspect <= MOST_ASPECT:
+                return aspect
+    return 1.0
 
 
 # -- decoding ------------------------------------------------------------------------------------
@@ -215,6 +285,17 @@ def _picture(dataset: Dataset) -> Image.Image:
 
 def _pixels(dataset: Dataset) -> np.ndarray:
     """Stored values (rows, columns) or RGB (rows, columns, 3)."""
+    return _of_stored_bits(_decoded(dataset), dataset)
+
+
+def _of_stored_bits(words: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Values without the bits above those that are stored, which may be those of an overlay."""
+    unused = 8 * words.itemsize - dataset.BitsStored
+    return (words << unused) >> unused if unused > 0 else words
+
+
+def _decoded(dataset: Dataset) -> np.ndarray:
+    """Pixels as they come out of the file, whatever stands in their unused bits."""
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in NATIVE:
         return pixel_array(dataset)
@@ -257,27 +338,51 @@ def _as_native(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
 # -- from stored values to grey ------------------------------------------------------------------
 
 
-def _grey(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Brightness (rows, columns), float32 in [0, 1], of stored values."""
+def _grey(stored: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, str]:
+    """Brightness (rows, columns), float32 in [0, 1], of stored values; what is to be told of it."""
     padding = _padding(stored, dataset)
-    values, depth = _modality(stored, dataset)
-    window = _window(dataset)
-    tables = dataset.get("VOILUTSequence")
-    if tables:
-        values, bits = _look_up(values, tables[0], dataset)
-        grey = values.astype(np.float32) / (2**bits - 1)
-    elif window is not None:
-        grey = apply_window(values.astype(np.float32), *window)
+    values, depth, span = _modality(stored, dataset)
+    seen = values[~padding] if padding.any() and not padding.all() else values
+    grey, told = _through_window(values, seen, span, dataset)
+    if grey is not None:
+        pass
     elif depth is not None and depth <= 8:
         grey = values.astype(np.float32) / (2**depth - 1)
     else:
-        seen = values[~padding] if padding.any() else values
         grey = _stretched(values.astype(np.float32), seen)
     grey = grey.clip(0, 1)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
+    inverse = str(dataset.get("PresentationLUTShape")).upper() == "INVERSE"
+    if dataset.PhotometricInterpretation == "MONOCHROME1" or inverse:
         grey = 1 - grey
     grey[padding] = 0
-    return grey
+    return grey, told
+
+
+def _through_window(
+    values: np.ndarray, seen: np.ndarray, span: float, dataset: Dataset
+) -> tuple[np.ndarray | None, str]:
+    """Values through the first of the file's tables and windows that fits, or None."""
+    tables = (dataset.get("VOILUTSequence") or [])[:MOST_WINDOWS]
+    ways: list[Callable[[np.ndarray], np.ndarray] | None] = [
+        partial(_through_table, table=table, dataset=dataset) for table in tables
+    ]
+    for centre, width, function in _windows(dataset):
+        window = partial(_in_window, centre=centre, width=width, function=function)
+        ways.append(window if width <= 2 * span else None)
+    ends = np.array([seen.min(), seen.max()])
+    for number, way in enumerate(ways):
+        if way is not None and (ends[0] == ends[1] or np.ptp(way(seen)) >= LEAST_CONTRAST):
+            return way(values), NEXT_WINDOW if number else ""
+    return None, NO_WINDOW if ways else ""
+
+
+def _through_table(values: np.ndarray, table: Dataset, dataset: Dataset) -> np.ndarray:
+    found, bits = _look_up(values, table, dataset)
+    return found.astype(np.float32) / (2**bits - 1)
+
+
+def _in_window(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
+    return apply_window(values.astype(np.float32), centre, width, function)
 
 
 def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
@@ -286,47 +391,76 @@ def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     if value is None:
         return np.zeros(stored.shape, dtype=bool)
     limit = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((value, value if limit is None else limit))
-    return (stored >= low) & (stored <= high)
+    ends = [_as_stored(end, stored, dataset) for end in (value, value if limit is None else limit)]
+    return (stored >= min(ends)) & (stored <= max(ends))
 
 
-def _modality(stored: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, int | None]:
-    """Values after the modality LUT, and their depth in bits where they begin at 0."""
+def _as_stored(value: int, stored: np.ndarray, dataset: Dataset) -> int:
+    """A number of 16 bits as a pixel of these bits, whether it was written signed or not."""
+    signed = stored.dtype.kind == "i"
+    word = (value + 2**15) % 2**16 - 2**15 if signed else value % 2**16
+    kept = np.array([word], dtype=np.int64).astype(stored.dtype)
+    return int(_of_stored_bits(kept, dataset)[0])
+
+
+def _modality(stored: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, int | None, float]:
+    """Values after the modality LUT, their depth in bits where they begin at 0, and their span.
+
+    The span is the range of all that the file's bits can hold.
+    """
     tables = dataset.get("ModalityLUTSequence")
     if tables:
-        return _look_up(stored, tables[0], dataset)
+        values, depth = _look_up(stored, tables[0], dataset)
+        return values, depth, 2.0**depth
     slope, intercept = _number(dataset, "RescaleSlope", 1), _number(dataset, "RescaleIntercept", 0)
     if not slope or not math.isfinite(slope) or not math.isfinite(intercept):
         raise ImageError(
             "The DICOM file's rescale slope or intercept is no usable number; export it again."
         )
+    span = 2**dataset.BitsStored * abs(slope)
     if (slope, intercept) == (1, 0):
-        return stored, None if dataset.PixelRepresentation else dataset.BitsStored
-    return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept), None
+        return stored, None if dataset.PixelRepresentation else dataset.BitsStored, span
+    return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept), None, span
 
 
-def _number(dataset: Dataset, keyword: str, default: float = math.nan) -> float:
-    """The first value of an element as a float; NaN where it is no number."""
+def _numbers(dataset: Dataset, keyword: str) -> list[float]:
+    """The values of an element as floats; NaN where one is no number."""
+    value: Any = dataset.get(keyword)
+    if value is None or value == "":
+        return []
+    return [_float(one) for one in ([value] if isinstance(value, int | float | str) else value)]
+
+
+def _float(value: Any) -> float:
     try:
-        value: Any = dataset.get(keyword)
-        if value is None or value == "":
-            return default
-        return float(value if isinstance(value, int | float) else value[0])
-    except (ValueError, TypeError, IndexError, OverflowError):
+        return float(value)
+    except (ValueError, TypeError, OverflowError):
         return math.nan
 
 
-def _window(dataset: Dataset) -> tuple[float, float, str] | None:
-    """The first window that the file offers, or None where none of use."""
-    centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+def _number(dataset: Dataset, keyword: str, default: float) -> float:
+    """The first value of an element as a float, if there is one."""
+    try:
+        return (_numbers(dataset, keyword) or [default])[0]
+    except (ValueError, TypeError, OverflowError):
+        return math.nan
+
+
+def _windows(dataset: Dataset) -> list[tuple[float, float, str]]:
+    """The windows that the file offers: centres, widths, and the function of all of them."""
     function = str(dataset.get("VOILUTFunction")).upper()
     if function not in ("LINEAR_EXACT", "SIGMOID"):
         function = "LINEAR"
-    if not math.isfinite(centre) or not math.isfinite(width):
-        return None
-    if width < (1 if function == "LINEAR" else np.finfo(np.float32).tiny):
-        return None
-    return centre, width, function
+    least = 1 if function == "LINEAR" else float(np.finfo(np.float32).tiny)
+    try:
+        centres, widths = (_numbers(dataset, f"Window{name}") for name in ("Center", "Width"))
+    except (ValueError, TypeError, OverflowError):  # an element that is no number at all
+        return []
+    return [
+        (centre, width, function)
+        for centre, width in list(zip(centres, widths, strict=False))[:MOST_WINDOWS]
+        if math.isfinite(centre) and math.isfinite(width) and width >= least
+    ]
 
 
 def apply_window(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
@@ -351,20 +485,91 @@ def apply_window(values: np.ndarray, centre: float, width: float, function: str)
 
 def _look_up(values: np.ndarray, table: Dataset, dataset: Dataset) -> tuple[np.ndarray, int]:
     """Values through one item of a LUT sequence, and their depth in bits (PS3.3, C.11.1.1)."""
-    entries, first, bits = (int(number) for number in table.LUTDescriptor)
-    entries = entries or 2**16
-    if first >= 2**15 and values.min() < 0:  # a negative number read as an unsigned one
-        first -= 2**16
-    data = table.LUTData
-    if isinstance(data, bytes):
-        big = dataset.file_meta.TransferSyntaxUID == uids.ExplicitVRBigEndian
-        wide = ">u2" if big else "<u2"
-        data = np.frombuffer(data, dtype="u1" if len(data) < 2 * entries else wide)
-    answers = np.asarray(data)[:entries]
+    count, first, bits = (int(number) for number in table.LUTDescriptor)
+    answers = _entries(table.LUTData, _count(count), dataset)
     if not 8 <= bits <= 16 or not len(answers):
         raise ValueError("a LUT of a depth that DICOM does not know")
-    places = (values.astype(np.int64) - first).clip(0, len(answers) - 1)
-    return answers[places], bits
+    return answers[_places(values, first, len(answers))], _depth(answers)
+
+
+def _coloured(stored: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, int]:
+    """Values through the palette (rows, columns, 3), and their depth (PS3.3, C.7.6.3.1.5)."""
+    count, first, bits = (int(n) for n in dataset.RedPaletteColorLookupTableDescriptor)
+    tables = []
+    for colour in COLOURS:
+        whole = dataset.get(f"{colour}PaletteColorLookupTableData")
+        if whole is None:
+            segments = dataset[f"Segmented{colour}PaletteColorLookupTableData"].value
+            wide = 1 if bits == 8 else 2
+            parts = _entries(segments, len(segments) // wide, dataset)
+            tables.append(_expanded(parts.tolist(), wide, _count(count)))
+        else:
+            tables.append(_entries(whole, _count(count), dataset))
+    shortest = min(len(table) for table in tables)
+    palette = np.stack([table[:shortest] for table in tables], -1)
+    return palette[_places(stored, first, shortest)], _depth(palette)
+
+
+def _count(entries: int) -> int:
+    """How many entries a table has: 0 stands for 65,536, and some write the number as signed."""
+    return entries % 2**16 or 2**16
+
+
+def _places(values: np.ndarray, first: int, count: int) -> np.ndarray:
+    """Each value's place in a table that begins at `first`; beyond its ends, these."""
+    if first >= 2**15 and values.min() < 0:  # a negative number read as an unsigned one
+        first -= 2**16
+    return (values.astype(np.int64) - first).clip(0, count - 1)
+
+
+def _depth(entries: np.ndarray) -> int:
+    """The least usual depth that holds all entries, whatever their descriptor says."""
+    return next(bits for bits in DEPTHS if entries.max() < 2**bits)
+
+
+def _entries(data: Any, count: int, dataset: Dataset) -> np.ndarray:
+    """The entries of a table, of 8 or 16 bits; of 8, two are in a word, the lower first."""
+    if isinstance(data, bytes):
+        big = dataset.file_meta.TransferSyntaxUID == uids.ExplicitVRBigEndian
+        words = np.frombuffer(data + bytes(len(data) % 2), dtype=">u2" if big else "<u2")
+    else:
+        words = np.atleast_1d(np.asarray(data)).astype(np.uint16)
+    if 2 * len(words) <= count + 1:
+        words = words.astype("<u2").view("u1")
+    return words[:count].astype(np.uint16)
+
+
+def _expanded(parts: list[int], wide: int, count: int) -> np.ndarray:
+    """A palette of `count` entries of its segments (PS3.3, C.7.9.2), of `wide` bytes each."""
+    table: list[int] = []
+
+    def add(at: int) -> int:
+        """Add a discrete or linear segment; return the place after it."""
+        kind, length = parts[at], parts[at + 1]
+        if kind == 0:
+            table.extend(parts[at + 2 : at + 2 + length])
+            return at + 2 + length
+        if kind != 1 or not table:
+            raise ValueError("a segment that DICOM does not know, or that continues nothing")
+        line = np.linspace(table[-1], parts[at + 2], length + 1)[1:]
+        table.extend(line.round().astype(int).tolist())
+        return at + 3
+
+    at = 0
+    while at + 2 < len(parts) and len(table) < count:
+        if parts[at] != 2:
+            at = add(at)
+            continue
+        offset = sum(
+            part << (8 * wide * i) for i, part in enumerate(parts[at + 2 : at + 2 + 4 // wide])
+        )
+        inner = offset // wide
+        for _ in range(parts[at + 1]):
+            inner = add(inner)
+            if len(table) >= count:
+                break
+        at += 2 + 4 // wide
+    return np.array(table[:count], dtype=np.uint16)
 
 
 def _stretched(values: np.ndarray, seen: np.ndarray) -> np.ndarray:

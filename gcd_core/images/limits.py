@@ -1,6 +1,6 @@
 """How large a picture may be, and the error of one that cannot be used."""
 
-from gcd_core.errors import GCDError
+from gcd_core.errors import GCDError, GCDWarning
 
 MAX_BYTES = 50 * 2**20
 MAX_PIXELS = 64 * 10**6
@@ -9,6 +9,10 @@ MAX_SIDE = 20_000
 
 class ImageError(GCDError):
     """A picture cannot be used; the message says why, and what to do."""
+
+
+class ImageWarning(GCDWarning):
+    """A picture was opened otherwise than its file says; the message says how, and why."""
 
 
 def check_size(width: int, height: int) -> None:

@@ -1,6 +1,7 @@
 """The lossless frames of DICOM files, RLE and JPEG, decoded in NumPy: broken ones do no harm.
 
-The packages that could do this are under the GPL, or end the process when a file is malicious.
+The packages that could do this are under the GPL (pylibjpeg-libjpeg), end the process when a file
+is malicious, or fill up streams that are cut short without a word (libjpeg-turbo, of imagecodecs).
 """
 
 import re

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from gcd_core.images.limits import ImageError
-from gcd_core.images.reading import FORMATS, ImageSource, opened, read_bytes, squared
+from gcd_core.images.reading import FORMATS, ImageSource, is_deep, opened, read_bytes, squared
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,13 +41,14 @@ def read_mask(
 ) -> np.ndarray:
     """Open a mask: a picture of two values, the brighter of which marks.
 
-    Where it has transparency, what is not transparent is marked, whatever its colour. A mask of the
+    Where it has transparency, what is not transparent is marked, whatever its colour; unless all of
+    it is as transparent, which says nothing, so that the colour counts. A mask of the
     picture's own size is brought to (size, size) as the picture is; a pixel is marked if half of
     what it covers is.
 
     Parameters
     ----------
-    source : str, Path, bytes, PIL image or binary file
+    source : str, Path, bytes, PIL image, NumPy array or binary file
         Of the kinds and within the limits of `load_image`.
     size : int
         Side of the result.
@@ -66,7 +67,7 @@ def read_mask(
     ImageError
         If the file is no picture, is an animation, has another size, or has more than two values.
     """
-    if not isinstance(source, Image.Image):
+    if not isinstance(source, Image.Image | np.ndarray):
         source = read_bytes(source)
     with opened(source) as image:
         if _frames(source) > 1:
@@ -83,9 +84,9 @@ def read_mask(
     return np.asarray(covered) >= 0.5
 
 
-def _frames(source: bytes | Image.Image) -> int:
+def _frames(source: bytes | Image.Image | np.ndarray) -> int:
     """How many frames a picture has, that could be opened."""
-    if isinstance(source, Image.Image):
+    if not isinstance(source, bytes):
         return getattr(source, "n_frames", 1)
     try:
         with Image.open(io.BytesIO(source), formats=FORMATS) as image:
@@ -96,10 +97,14 @@ def _frames(source: bytes | Image.Image) -> int:
 
 def _marked(image: Image.Image) -> np.ndarray:
     """Which pixels (height, width) are marked, bool."""
-    if image.has_transparency_data:
-        values = np.asarray(image.convert("RGBA"))[..., 3]
+    if is_deep(image):
+        values = np.asarray(image)
     else:
-        values = np.asarray(image.convert("L") if image.mode not in ("I", "F") else image)
+        layers = np.asarray(image.convert("RGBA"))
+        alpha, colours = layers[..., 3], np.asarray(image.convert("RGBA").convert("L"))
+        values = colours if alpha.min() == alpha.max() else alpha
+        if not alpha.any() and colours.min() == colours.max():  # a sheet that nobody painted on
+            values = alpha
     levels = np.unique(values)
     if len(levels) > 2:
         raise ImageError(

@@ -6,23 +6,26 @@ Torch is imported where a tensor is made: the process that decodes visitors' fil
 from __future__ import annotations
 
 import io
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from gcd_core.images.arrays import graded, image_of
 from gcd_core.images.dicom import read_dicom
 from gcd_core.images.limits import MAX_BYTES, MAX_PIXELS, ImageError, check_size
+from gcd_core.images.notes import note
+from gcd_core.images.tiff import is_tiff, read_tiff
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
-BIT_DEPTHS = (8, 10, 12, 14, 16, 24, 32)
 DICOM_GROUPS = (b"\x02\x00", b"\x08\x00")  # with which a file without preamble begins
 NIFTI = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}  # where its header names the format
 WHITE_IS_ZERO = (262, 0)  # TIFF: the tag PhotometricInterpretation, and the value that inverts
@@ -37,7 +40,9 @@ FIT_WORDS = {
     "pad": "padded to a square",
     "crop": "cropped to its middle square",
 }
-ImageSource = str | Path | bytes | Image.Image | BinaryIO
+ImageSource = str | Path | bytes | Image.Image | np.ndarray | BinaryIO
+HEAD_BYTES = 160  # of a file: enough to tell what it is
+HEADS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
 
 
 def load_image(source: ImageSource, size: int, channels: int, fit: str = "stretch") -> Tensor:
@@ -63,18 +68,18 @@ def read_picture(source: ImageSource, size: int, channels: int, fit: str = "stre
 
     The first frame of an animation and the first page of a document are used; the orientation in
     the file's metadata is applied; transparent parts are black; colour becomes luminance (ITU-R
-    601) where the domain is grey. Pictures of more than 8 bits keep their range: they are divided
-    by the largest number of their bit depth (8, 10, 12, 14, 16, 24 or 32; the least that holds the
-    brightest pixel), fractions in [0, 1] are left alone, and where there are negative numbers, the
-    range is stretched from the least to the greatest. Of colour or transparency in 16 bits, 8 are
-    kept. DICOM goes through its own look-up tables and windows (`gcd_core.images.dicom`). Training
-    reads its images by this function too, so that page and network see the same pixels.
+    601) where the domain is grey. Where every pixel is transparent, transparency says nothing and
+    is left out. Pictures of more than 8 bits keep their range as `graded` says. Of colour or
+    transparency in more than 8 bits, 8 are kept. DICOM goes through its own look-up tables and
+    windows (`gcd_core.images.dicom`). Training reads its images by this function too, so that page
+    and network see the same pixels. What a person has to know of the picture goes to
+    `gcd_core.images.notes`.
 
     Parameters
     ----------
-    source : str, Path, bytes, PIL image or binary file
+    source : str, Path, bytes, PIL image, NumPy array or binary file
         A PNG, JPEG, BMP, TIFF, WEBP, GIF or DICOM of at most 50 MB and 64 million pixels, no side
-        longer than 20,000.
+        longer than 20,000; or an array as `image_of` takes.
     size : int
         Side of the result.
     channels : {1, 3}
@@ -95,6 +100,7 @@ def read_picture(source: ImageSource, size: int, channels: int, fit: str = "stre
         conversion, or is one of several frames or slices (of DICOM and NIfTI).
     """
     with opened(source) as image:
+        _tell(image)
         return _levels(squared(_plain(image, channels), size, fit), channels)
 
 
@@ -128,7 +134,8 @@ def read_pixels(
     if not 1 <= max_side <= LARGEST_SIDE:
         raise ImageError(f"The longest side to keep is 1 to {LARGEST_SIDE} pixels, not {max_side}.")
     with opened(source) as image:
-        deep = _is_deep(image)
+        _tell(image)
+        deep = is_deep(image)
         plain = _plain(image, channels)
         view = squared(plain, size, fit)
         longest = min(max(plain.size), max_side)
@@ -142,14 +149,19 @@ def read_pixels(
     return _levels(view, channels), _levels(whole, channels), 16 if deep else 8
 
 
-def _is_deep(image: Image.Image) -> bool:
+def _tell(image: Image.Image) -> None:
+    if "note" in image.info:
+        note(image.info["note"])
+
+
+def is_deep(image: Image.Image) -> bool:
     """Whether a picture has more than 8 bits, or fractions."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def _plain(image: Image.Image, channels: int) -> Image.Image:
     """A picture in mode "F", in [0, 1], where it is deep; otherwise in "L" or "RGB"."""
-    if _is_deep(image):
+    if is_deep(image):
         return _deep_to_float(image)
     return _flat(image, "L" if channels == 1 else "RGB")
 
@@ -190,7 +202,7 @@ def looks_like_photograph(source: ImageSource) -> bool:
 
 def shown_name(name: str, source: ImageSource) -> str:
     """A file's name where others may see it; not of DICOM files, which often have the patient's."""
-    data = read_bytes(source) if not isinstance(source, Image.Image) else b""
+    data = b"" if isinstance(source, Image.Image | np.ndarray) else read_bytes(source)
     return "DICOM" if is_dicom(data) else name
 
 
@@ -246,7 +258,10 @@ def fit_words(picture: tuple[int, int], fit: str) -> str:
 def opened(source: ImageSource) -> Iterator[Image.Image]:
     """The picture's first frame, decoded within the limits and turned upright."""
     try:
-        image = source if isinstance(source, Image.Image) else _open_file(read_bytes(source))
+        if isinstance(source, np.ndarray):
+            image = image_of(source)
+        else:
+            image = source if isinstance(source, Image.Image) else _open_file(read_bytes(source))
         check_size(*image.size)
         upright = ImageOps.exif_transpose(image)
         tag, inverted = WHITE_IS_ZERO
@@ -261,9 +276,9 @@ def opened(source: ImageSource) -> Iterator[Image.Image]:
     yield upright
 
 
-def read_bytes(source: str | Path | bytes | BinaryIO) -> bytes:
-    """The file's bytes, within the limit."""
-    if isinstance(source, str | Path):
+def read_bytes(source: Any) -> bytes:
+    """The bytes of a path, of bytes or of a binary file, within the limit."""
+    if isinstance(source, str | os.PathLike):
         try:
             with open(source, "rb") as file:
                 data = file.read(MAX_BYTES + 1)
@@ -271,8 +286,15 @@ def read_bytes(source: str | Path | bytes | BinaryIO) -> bytes:
             raise ImageError(
                 f"{source} cannot be read as a file; give the path of a picture."
             ) from error
+    elif isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
     else:
-        data = source if isinstance(source, bytes) else source.read(MAX_BYTES + 1)
+        data = source.read(MAX_BYTES + 1) if hasattr(source, "read") else source
+    if not isinstance(data, bytes):
+        raise ImageError(
+            f"A {type(source).__name__} is no picture; give a path, bytes, a binary file, "
+            "a Pillow image or a NumPy array (height, width, 3)."
+        )
     if len(data) > MAX_BYTES:
         raise ImageError(
             f"The file is larger than {MAX_BYTES // 2**20} MB; save the picture as JPEG or with "
@@ -290,18 +312,61 @@ def _open_file(data: bytes) -> Image.Image:
             "NIfTI volumes are out of scope: they are stacks of slices; export one slice or a "
             "radiograph as DICOM or PNG."
         )
+    if data.startswith(HEADS[0]):
+        data = _without_metadata(data)
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
             f"The picture has more than {MAX_PIXELS // 10**6} million pixels; shrink it to fewer, "
             "2,000 on the longer side are plenty, and open it again."
         ) from error
     except Image.UnidentifiedImageError as error:
+        if is_tiff(data):
+            return read_tiff(data)
         raise ImageError(
             "The file is not a picture that can be opened here; save it as PNG, JPEG, TIFF, WEBP, "
             "BMP, GIF or DICOM."
         ) from error
+    return read_tiff(data) if _is_misread(image) else image
+
+
+def _is_misread(image: Image.Image) -> bool:
+    """Whether Pillow reads a TIFF's numbers wrongly, without an error.
+
+    It takes signed bytes, and unsigned words of 32 bits, for the other; of more than 8 bits it
+    mixes planes, and the bytes of compressed words whose higher ones come first.
+    """
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        return False
+    bits, kind = tags.get(258, (1,)), tags.get(339, (1,))
+    mixed = tags.get(284) == 2 and len(bits) > 1
+    swapped = tags.prefix == b"MM" and tags.get(259, 1) != 1
+    other = (bits, kind) in (((8,), (2,)), ((32,), (1,)))
+    return other or (max(bits) > 8 and (mixed or swapped))
+
+
+def _without_metadata(png: bytes) -> bytes:
+    """A PNG without colour profile and packed text, of which Pillow unpacks no more than 1 MB."""
+    kept, at = [png[:8]], 8
+    while at + 8 <= len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4])
+        kind = png[at + 4 : at + 8]
+        keyword, _, rest = png[at + 8 : end].partition(b"\0")
+        orientation = keyword.startswith(b"Raw profile type")  # ImageMagick's EXIF is in such text
+        packed = kind == b"zTXt" or (kind == b"iTXt" and rest[:1] == b"\1")
+        if kind != b"iCCP" and (orientation or not packed):
+            kept.append(png[at:end])
+        at = end
+    return b"".join([*kept, png[at:]])
+
+
+def looks_like_picture(head: bytes) -> bool:
+    """Whether a file's first `HEAD_BYTES` are those of a kind that is read here."""
+    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    bitmap = head[:2] == b"BM" and head[15:18] == bytes(3)  # 14: its header's size, 124 at most
+    return head.startswith(HEADS) or webp or bitmap or is_tiff(head) or is_dicom(head)
 
 
 def is_dicom(data: bytes) -> bool:
@@ -328,6 +393,8 @@ def _flat(image: Image.Image, mode: str) -> Image.Image:
     try:
         if image.has_transparency_data:
             image = image.convert("RGBA")
+            if not np.asarray(image)[..., 3].any():  # nothing would be seen, so it is not meant
+                return image.convert("RGB").convert(mode)
             black = Image.new("RGBA", image.size, (0, 0, 0, 255))
             image = Image.alpha_composite(black, image).convert("RGB")
         return image.convert(mode)
@@ -339,14 +406,7 @@ def _flat(image: Image.Image, mode: str) -> Image.Image:
 
 def _deep_to_float(image: Image.Image) -> Image.Image:
     """A grey picture of more than 8 bits, or of fractions, as mode "F" in [0, 1]."""
-    values = np.asarray(image)
-    if not np.isfinite(values).all():
-        raise ImageError("Some pixels of the picture are no numbers (NaN); export it again.")
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high >= 2 ** BIT_DEPTHS[-1]:
-        values = (values.astype(np.float64) - low) / max(high - low, 1e-12)
-    elif image.mode != "F" or high > 1:
-        values = values / (2 ** next(bits for bits in BIT_DEPTHS if high < 2**bits) - 1)
+    values = graded(np.asarray(image))
     if image.info["white is zero"]:  # Pillow inverts these up to 8 bits, no deeper ones
         values = 1 - values
-    return Image.fromarray(values.astype(np.float32))
+    return Image.fromarray(values)

@@ -39,12 +39,15 @@ class ReadFile:
         Whether it has colour that a person would notice.
     dicom : bool
         Whether the file is DICOM, whose name is not to be shown.
+    notes : tuple of str
+        What a person has to know of it, a sentence each.
     """
 
     picture: Picture
     shape: tuple[int, int]
     photograph: bool
     dicom: bool
+    notes: tuple[str, ...] = ()
 
     def name(self, file: str) -> str:
         """The file's name where others may see it; DICOM files often have the patient's."""
@@ -92,6 +95,7 @@ class IsolatedReader:
             (int(width), int(height)),
             bool(told["photograph"]),
             bool(told["dicom"]),
+            tuple(told["notes"]),
         )
 
     def mask(self, data: bytes, size: int) -> Tensor:

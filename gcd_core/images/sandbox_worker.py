@@ -16,6 +16,7 @@ import numpy as np
 
 from gcd_core.images.limits import ImageError
 from gcd_core.images.mask import read_mask
+from gcd_core.images.notes import noting
 from gcd_core.images.reading import is_dicom, looks_like_photograph, picture_size, read_pixels
 
 MAX_CPU_SECONDS = 5  # seconds of computing for one file
@@ -44,13 +45,15 @@ def answer_to(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], byte
             mask = read_mask(data, header["size"])
             return {}, np.packbits(mask).tobytes()
         own = header["size"], header["channels"], header["fit"], header["max_side"]
-        view, pixels, bits = read_pixels(data, *own)
+        with noting() as notes:
+            view, pixels, bits = read_pixels(data, *own)
         told = {
             "size": pixels.shape[1:],
             "bits": bits,
             "shape": picture_size(data),
             "photograph": looks_like_photograph(data),
             "dicom": is_dicom(data),
+            "notes": notes,
         }
         return told, b"".join(part.astype("<f4").tobytes() for part in (view, pixels))
     except ImageError as error:

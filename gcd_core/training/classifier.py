@@ -7,6 +7,8 @@ of other values do not count for it.
 import argparse
 import json
 import math
+import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from gcd_core.training.options import add_data, add_run, add_shape
 
 LABELS = ["pneumonia=bacterial,viral:normal", "bacterial=bacterial:viral"]
 SMOOTHING = 0.02
+FEW = 8  # values that are named where there are many
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True)
-class LabelTask:
+class Task:
     """A label to learn: which values of the table's `label` column are positive, which negative."""
 
     name: str
@@ -61,17 +64,42 @@ class LabelTask:
     negatives: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str) -> "LabelTask":
+    def parse(cls, text: str) -> "Task":
         """Read `name=positives:negatives`, each side separated by commas."""
         name, _, sides = text.partition("=")
         positives, _, negatives = sides.partition(":")
-        task = cls(name, tuple(positives.split(",")), tuple(negatives.split(",")))
-        if not name or "" in task.positives + task.negatives:
+        task = cls(
+            name.strip(), *(tuple(map(str.strip, s.split(","))) for s in (positives, negatives))
+        )
+        if not task.name or "" in task.positives + task.negatives:
             raise GCDError(f"--label is NAME=POSITIVES:NEGATIVES, not {text!r}.")
         return task
 
+    def target(self, value: str) -> float:
+        """1, 0 or NaN (does not count) for a value of the table's `label` column.
 
-def targets_of(table: dict[str, list[str]], tasks: list[LabelTask]) -> Tensor:
+        Small and capital letters are the same, and so are the ways to write a number ("1.0" and
+        "1"). Of several findings joined by "|", one positive makes it positive, and else one
+        negative negative.
+        """
+        whole = _folded(value)
+        for parts in ({whole}, {_folded(part) for part in value.split("|")}):
+            for side, target in ((self.positives, 1.0), (self.negatives, 0.0)):
+                if parts & {_folded(one) for one in side}:
+                    return target
+        return math.nan
+
+
+def _folded(value: str) -> str:
+    """A label value without what says nothing: blanks around it, capitals, a number's ".0"."""
+    plain = value.strip().casefold()
+    try:
+        return str(float(plain) + 0)  # -0 is 0
+    except ValueError:
+        return plain
+
+
+def targets_of(table: dict[str, list[str]], tasks: list[Task]) -> Tensor:
     """Return targets (N, L), float32, for each row and task: 1, 0, or NaN where it does not count.
 
     Raises a GCDError if the table has no column `label`, or a task lacks positives or negatives.
@@ -80,8 +108,7 @@ def targets_of(table: dict[str, list[str]], tasks: list[LabelTask]) -> Tensor:
         raise GCDError("The labels file needs a column 'label' to train a classifier.")
     columns = []
     for task in tasks:
-        value_of = dict.fromkeys(task.positives, 1.0) | dict.fromkeys(task.negatives, 0.0)
-        column = [value_of.get(value, math.nan) for value in table["label"]]
+        column = [task.target(value) for value in table["label"]]
         if not {0.0, 1.0} <= set(column):
             raise GCDError(
                 f"The label {task.name!r} needs positives {task.positives} and negatives "
@@ -89,6 +116,21 @@ def targets_of(table: dict[str, list[str]], tasks: list[LabelTask]) -> Tensor:
             )
         columns.append(column)
     return torch.tensor(columns).T.contiguous()
+
+
+def uncounted(table: dict[str, list[str]], tasks: list[Task]) -> list[str]:
+    """A sentence for each task that some rows do not count for: how many, and their values."""
+    told = []
+    for task in tasks:
+        left = Counter(value for value in table["label"] if math.isnan(task.target(value)))
+        if left:
+            values = ", ".join(f"{value!r} ({count})" for value, count in left.most_common(FEW))
+            more = f" and {len(left) - FEW} other values" if len(left) > FEW else ""
+            told.append(
+                f"{task.name}: {left.total()} of {len(table['label'])} images do not count: their "
+                f"label is {values}{more}."
+            )
+    return told
 
 
 def class_weights(targets: Tensor) -> Tensor:
@@ -113,7 +155,7 @@ def main(args: argparse.Namespace) -> None:
     """Train until the time is up; calibrate, export and measure the best averaged weights."""
     device, out = choose_device(args.device), Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    tasks = [LabelTask.parse(text) for text in args.label or LABELS]
+    tasks = [Task.parse(text) for text in args.label or LABELS]
     options = json.loads(args.options)
     names = ("architecture", "options", "size", "channels", "batch", "lr", "weight_decay", "ema")
     settings = {name: getattr(args, name) for name in (*names, "seed")}
@@ -125,6 +167,9 @@ def main(args: argparse.Namespace) -> None:
     test, test_table = load_split(args.data, args.labels, "test", *shape)
     check_patients(train=table, val=held_out_table, test=test_table)
     targets, held_out_targets = targets_of(table, tasks), targets_of(held_out_table, tasks)
+    for split, rows in (("train", table), ("val", held_out_table), ("test", test_table)):
+        for told in uncounted(rows, tasks):
+            print(f"{split}: {told}", file=sys.stderr)
 
     torch.manual_seed(args.seed)
     network = build_network(args.architecture, args.channels, len(tasks), options).to(device)
@@ -165,7 +210,7 @@ class ClassifierTraining(Training):
         The options of `train classifier`.
     network : nn.Module
         On the device to work on.
-    tasks : list of LabelTask
+    tasks : list of Task
         What its outputs stand for.
     learned, held_out : tuple of Tensor
         Images (N, C, S, S), uint8, and targets (N, L): to learn from, and to choose the best by.
@@ -175,7 +220,7 @@ class ClassifierTraining(Training):
         self,
         args: argparse.Namespace,
         network: nn.Module,
-        tasks: list[LabelTask],
+        tasks: list[Task],
         learned: tuple[Tensor, Tensor],
         held_out: tuple[Tensor, Tensor],
     ) -> None:
@@ -266,7 +311,7 @@ def predict(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
 
 
 def export(
-    network: nn.Module, out: Path, settings: dict[str, Any], tasks: list[LabelTask], options: dict
+    network: nn.Module, out: Path, settings: dict[str, Any], tasks: list[Task], options: dict
 ) -> dict[str, Any]:
     """Write `classifier.safetensors` and the table for domain.toml; return the table.
 

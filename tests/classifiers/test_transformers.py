@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gcd_core.classifiers import load_classifier
-from gcd_core.classifiers.transformers import _distinct, _mean_and_std, _size
+from gcd_core.classifiers.transformers import _distinct, _mean_and_std, _sizes, _view
 from gcd_core.errors import GCDError
 
 TABLE = {"kind": "transformers", "model": "checkpoint"}
@@ -191,14 +191,14 @@ def test_normalisation_is_the_processors(transformers, tmp_path, name, settings)
     ],
 )
 def test_size_is_what_the_processor_shows_the_model(processor, size):
-    assert _size(processor) == size
+    assert _sizes(processor)[1] == size
 
 
 def test_what_the_processor_leaves_open_is_asked_of_the_table():
     with pytest.raises(GCDError, match="no 'size'"):
-        _size({})
+        _sizes({})
     with pytest.raises(GCDError, match="no mean and std"):
-        _mean_and_std({}, 3)
+        _mean_and_std({"do_normalize": True}, 3)
     assert _distinct(["a", "b", "a"]) == ["a (0)", "b", "a (2)"]
 
 
@@ -213,3 +213,102 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(GCDError, match="pip install transformers"):
         load_classifier(TABLE, tmp_path)
+
+
+# -- what a checkpoint says of itself ------------------------------------------------------------
+
+
+def checkpoint(transformers, folder, processor, channels: int = 3) -> torch.nn.Module:
+    """A network that answers with its pixels, of the processor's size, as a checkpoint."""
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=8,
+        num_labels=3,
+    )
+    network = transformers.ViTForImageClassification(config).eval()
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    network.save_pretrained(folder / "checkpoint")
+    processor.save_pretrained(folder / "checkpoint")
+    return network
+
+
+SQUARE = {"height": 32, "width": 32}
+EDGE = {"shortest_edge": 32}
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+@pytest.mark.parametrize("side", [32, 40, 90])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("ViTImageProcessor", {"size": SQUARE}),
+        ("ViTImageProcessor", {"size": SQUARE, "resample": 3}),
+        ("ViTImageProcessor", {"size": SQUARE, "resample": 0}),
+        ("ViTImageProcessor", {"size": SQUARE, "rescale_factor": 1 / 127.5}),
+        ("ViTImageProcessor", {"size": SQUARE, "do_normalize": False}),
+        ("ViTImageProcessor", {"size": SQUARE, "image_mean": [0.1, 0.5, 0.9]}),
+        ("CLIPImageProcessor", {"size": {"shortest_edge": 36}, "crop_size": SQUARE}),
+        ("ConvNextImageProcessor", {"size": EDGE, "crop_pct": 0.875}),
+        ("ConvNextImageProcessor", {"size": EDGE, "crop_pct": 0.95, "resample": 2}),
+        ("PoolFormerImageProcessor", {"size": EDGE, "crop_size": SQUARE, "crop_pct": 0.9}),
+        ("LevitImageProcessor", {"size": EDGE, "crop_size": SQUARE}),
+        ("MobileViTImageProcessor", {"size": EDGE, "crop_size": SQUARE}),
+        ("MobileViTImageProcessor", {"size": {"shortest_edge": 40}, "crop_size": SQUARE}),
+        (
+            "MobileViTImageProcessor",
+            {"size": EDGE, "crop_size": SQUARE, "do_flip_channel_order": False},
+        ),
+        ("BeitImageProcessor", {"size": SQUARE}),
+        ("EfficientNetImageProcessor", {"size": SQUARE, "include_top": False}),
+    ],
+)
+def test_a_checkpoint_answers_as_transformers_does(transformers, tmp_path, name, settings, side):
+    processor = getattr(transformers, name)(**settings)
+    with torch.inference_mode(False):
+        network = checkpoint(transformers, tmp_path, processor)
+    smooth = torch.rand(1, 3, 6, 6)
+    smooth = torch.nn.functional.interpolate(smooth, (side, side), mode="bicubic").clamp(0, 1)
+    pixels = (smooth * 255).round().to(torch.uint8)
+    expected = network(**processor(pixels[0], return_tensors="pt")).logits
+    answers = load_classifier(TABLE, tmp_path)(pixels / 255)
+    scale = expected.abs().max()
+    assert (answers - expected).abs().max() < 0.03 * scale  # transformers resizes in whole bytes
+    if side == 32 and settings["size"] in (SQUARE,):
+        torch.testing.assert_close(answers, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"size": {"height": 32, "width": 48}}, "no square"),
+        ({"do_center_crop": True, "crop_size": {"height": 32, "width": 16}}, "no square"),
+        ({"do_center_crop": True, "crop_size": 64}, "a crop of 64 pixels from 32"),
+        ({"resample": 1}, "resample = 1"),
+        ({"resample": 4}, "resample = 4"),
+        ({"do_pad": True}, "do_pad"),
+        ({"do_color_quantize": True}, "do_color_quantize"),
+        ({"size_divisor": 32}, "size_divisor"),
+        ({"do_resize": False, "do_center_crop": True, "crop_size": 16}, "without do_resize"),
+    ],
+)
+def test_what_is_not_done_is_refused_by_name(settings, word):
+    processor = {"do_resize": True, "do_rescale": True, "size": SQUARE} | settings
+    with pytest.raises(GCDError, match=word) as caught:
+        _view(processor, sized=False)
+    assert 'kind = "python"' in str(caught.value)
+
+
+def test_regression_is_refused_unless_the_table_says_what_it_is(saved):
+    _, folder = saved
+    write(folder, "config.json", config_of(folder) | {"problem_type": "regression"})
+    with pytest.raises(GCDError, match='problem_type is "regression"'):
+        load_classifier(TABLE, folder)
+    assert load_classifier(TABLE | {"output": "sigmoid"}, folder).output == "sigmoid"

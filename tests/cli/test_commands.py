@@ -344,6 +344,34 @@ def test_explain_warns_of_photographs(domain, directions, tmp_path, capsys):
     assert "colour photograph" in json.loads((out / "result.json").read_text())["warnings"][0]
 
 
+@pytest.mark.parametrize("command", ["explain", "find", "evaluate"])
+def test_a_window_that_does_not_fit_is_told(domain, directions, tmp_path, capsys, command):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    ramp = np.arange(16 * 16, dtype=np.uint16).reshape(16, 16)
+    for name in ("a", "b"):
+        (folder / f"{name}.dcm").write_bytes(dicom(ramp, WindowCenter=30000, WindowWidth=50))
+    (folder / "notes.txt").write_text("no picture")
+    numbers = tmp_path / "n.json"
+    options = {
+        "explain": ["--image", str(folder / "a.dcm"), "--out", str(tmp_path / "out")],
+        "find": ["--image", str(folder / "a.dcm"), "--out", str(tmp_path / "o.safetensors")],
+        "evaluate": ["--images", str(folder), "--direction", "g"],
+    }[command]
+    if command == "find":
+        options += ["--label", "a", "--n-h", "1"]
+    else:
+        options += ["--directions", str(directions)]
+    assert main([command, "--domain", "linear", *options, "--json", str(numbers)]) == 0
+    told = capsys.readouterr().err
+    assert told.count("warning: ") - told.count("notes.txt") == 1
+    assert "window does not fit its pixels" in told and "UserWarning" not in told
+    if command == "evaluate":
+        assert "2 of 2 images (a.dcm, b.dcm)" in told and "1 file is no picture" in told
+    if command == "explain":
+        assert "window does not fit" in json.loads(numbers.read_text())["warnings"][0]
+
+
 def test_explain_can_ask_about_another_label(domain, directions, tmp_path):
     command = ["explain", "--domain", "linear", "--image", str(domain.examples[1])]
     command += ["--directions", str(directions), "--out", str(tmp_path / "out")]

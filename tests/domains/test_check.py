@@ -1,7 +1,11 @@
 """check_domain: every problem at once, and none where load_domain opens the domain."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -364,3 +368,89 @@ def test_a_calibration_is_opened_and_must_be_the_generators_own(folder: Path) ->
     assert "calibrate" in problem
     with pytest.raises(GCDError, match="calibrate"):
         load_domain(folder, device="cpu")
+
+
+def scripted(folder: Path, network: torch.nn.Module, output: str) -> None:
+    """Put a network into the domain as a TorchScript file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(network.eval()), folder / "network.pt")
+    text = (folder / "domain.toml").read_text()
+    before, rest = text.split("[classifier]\n")
+    after = rest[rest.index("[oracle]") :]
+    table = (
+        '[classifier]\nkind = "torchscript"\nmodel = "network.pt"\nlabels = ["ill", "old"]\n'
+        f'output = "{output}"\nsize = 32\nchannels = 1\nmean = 0.0\nstd = 1.0\n\n'
+    )
+    (folder / "domain.toml").write_text(before + table + after)
+
+
+class Steep(torch.nn.Module):
+    """Means of two halves, made steep; what comes last is the end."""
+
+    def __init__(self, end: torch.nn.Module) -> None:
+        super().__init__()
+        self.end = end
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        halves = torch.stack([x[:, 0, :, :16].mean((1, 2)), x[:, 0, :, 16:].mean((1, 2))], 1)
+        return self.end(30 * (halves - 0.45))
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("end", [torch.nn.Softmax(1), torch.nn.Sigmoid()])
+def test_answers_that_are_probabilities_already_are_a_problem(folder, end, output):
+    scripted(folder, Steep(end), output)
+    problems = check_domain(folder)
+    if isinstance(end, torch.nn.Sigmoid) and output == "softmax":
+        return  # numbers between 0 and 1 may be logits of classes
+    assert len(problems) == 1 and 'write output = "probabilities"' in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("end", "output"),
+    [
+        (torch.nn.Identity(), "sigmoid"),
+        (torch.nn.Identity(), "softmax"),
+        (torch.nn.Softmax(1), "probabilities"),
+        (torch.nn.Sigmoid(), "probabilities"),
+    ],
+)
+def test_other_answers_are_no_problem(folder, end, output):
+    scripted(folder, Steep(end), output)
+    assert check_domain(folder) == []
+
+
+def test_a_network_that_cannot_answer_is_a_problem(folder):
+    class Broken(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.view(1, -1)[:, :2]
+
+    scripted(folder, Broken(), "sigmoid")
+    (problem,) = check_domain(folder)
+    assert problem.startswith("[classifier]") and "batch_size = 1" in problem
+
+
+def test_a_classifier_with_a_budget_is_not_asked(folder):
+    scripted(folder, Steep(torch.nn.Softmax(1)), "softmax")
+    edit(folder, ("[classifier]\n", "[classifier]\nbudget = 3\n"))
+    assert check_domain(folder) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_console_of_few_letters_prints_what_it_can(folder, encoding):
+    edit(folder, ('labels = ["ill", "old"]', 'labels = ["ill", "\u03b1\u00df\u540d"]'))
+    for spoilt in (False, True):
+        if spoilt:
+            edit(folder, ('title = "Illness"', 'tltle = "\u540d"'))
+        done = subprocess.run(
+            [sys.executable, "-m", "gcd_core", "check-domain", str(folder)],
+            capture_output=True,
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+            check=False,
+        )
+        assert b"Traceback" not in done.stderr and done.returncode == int(spoilt)
+        if not spoilt:
+            assert b"is good" in done.stdout

@@ -1,5 +1,6 @@
 """DICOM: the standard's closed forms for every step, every compression, and hostile files."""
 
+import contextlib
 import gzip
 import io
 import logging
@@ -16,11 +17,18 @@ from pydicom import dcmread, uid
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.pixels import apply_color_lut
 
 from gcd_core.images import dicom as reader
 from gcd_core.images import reading as imaging
 from gcd_core.images.limits import ImageError
-from gcd_core.images.reading import load_image, looks_like_photograph, shown_name
+from gcd_core.images.notes import noting
+from gcd_core.images.reading import (
+    load_image,
+    looks_like_photograph,
+    picture_size,
+    shown_name,
+)
 from tests.scans import SECRETS, dicom, jpeg, jpeg_2000, lossless_jpeg, table
 
 SIZE = 32
@@ -29,6 +37,7 @@ SIGNED = (DEEP.astype(np.int32) - 1024).astype(np.int16)
 FLAT = (DEEP >> 4).astype(np.uint8)
 COLOUR = np.stack([FLAT, FLAT.T, 255 - FLAT], -1)
 LINEAR = {"WindowCenter": 2048, "WindowWidth": 4096}  # 12 bits from end to end
+LINEAR_8 = {"WindowCenter": 128, "WindowWidth": 256}
 
 
 def opened(data: bytes) -> np.ndarray:
@@ -187,10 +196,11 @@ def test_padding_is_black_and_does_not_count():
 )
 @pytest.mark.parametrize("pixels", [FLAT, DEEP, SIGNED], ids=["8", "12 of 16", "signed"])
 def test_lossless_ways_of_storing(syntax, pixels):
-    elements = {"WindowCenter": 500, "WindowWidth": 900}
+    centre, width = (100, 180) if pixels is FLAT else (500, 900)
+    elements = {"WindowCenter": centre, "WindowWidth": width}
     if pixels is DEEP:
         elements["BitsStored"] = 12
-    expected = linear(pixels, 500, 900)
+    expected = linear(pixels, centre, width)
     assert np.abs(opened(dicom(pixels, syntax, **elements)) - expected).max() < 1e-5
 
 
@@ -198,15 +208,17 @@ def test_lossless_ways_of_storing(syntax, pixels):
 def test_lossless_jpeg(syntax):
     for pixels, bits in ((FLAT, 8), (DEEP, 12), (SIGNED, 16)):
         frame = lossless_jpeg(pixels.view(f"u{pixels.itemsize}")[..., None], bits)
-        data = dicom(pixels, syntax, frame=frame, BitsStored=bits, **LINEAR)
-        assert np.abs(opened(data) - linear(pixels, 2048, 4096)).max() < 1e-5
+        window = LINEAR_8 if bits == 8 else LINEAR
+        data = dicom(pixels, syntax, frame=frame, BitsStored=bits, **window)
+        assert np.abs(opened(data) - linear(pixels, *window.values())).max() < 1e-5
 
 
 @pytest.mark.parametrize("syntax", [uid.JPEG2000Lossless, uid.JPEG2000])
 def test_jpeg_2000(syntax):
     for pixels, bits in ((FLAT, 8), (DEEP, 16)):
-        data = dicom(pixels, syntax, frame=jpeg_2000(pixels), BitsStored=bits, **LINEAR)
-        assert np.abs(opened(data) - linear(pixels, 2048, 4096)).max() < 1e-5
+        window = LINEAR_8 if bits == 8 else LINEAR
+        data = dicom(pixels, syntax, frame=jpeg_2000(pixels), BitsStored=bits, **window)
+        assert np.abs(opened(data) - linear(pixels, *window.values())).max() < 1e-5
 
 
 def test_lossy_ways_of_storing():
@@ -489,7 +501,8 @@ def test_no_patients_name_is_read_said_or_logged(capfd, caplog):
 
 def test_wanted_elements_are_the_pictures_alone():
     groups = {tag >> 16 for tag in reader.TAGS}
-    assert groups == {0x0028, 0x7FE0}, "the groups of image presentation and of pixels"
+    spacing, frames, shape = {0x0018}, {0x5200}, {0x2050}
+    assert groups == {0x0028, 0x7FE0} | spacing | frames | shape, "of the picture's form"
     assert len(set(reader.TAGS)) == len(reader.WANTED) and None not in reader.TAGS
 
 
@@ -518,3 +531,280 @@ def test_nifti_is_out_of_scope():
             assert "out of scope" in message and "slice" in message
     assert "out of scope" not in refusal(gzip.compress(b"something else" * 100))
     assert "out of scope" not in refusal(b"\x1f\x8b broken")
+
+
+# -- files as people have them -------------------------------------------------------------------
+
+RAMP = np.arange(SIZE * SIZE).reshape(SIZE, SIZE)
+RAMP_8, RAMP_12 = (RAMP % 256).astype(np.uint8), (4 * RAMP).astype(np.uint16)
+EVERY_WAY = [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian]
+
+
+def told(data: bytes) -> tuple[np.ndarray, list[str]]:
+    """The picture, and what is said of it."""
+    with noting() as notes:
+        image = opened(data)
+    return image, notes
+
+
+@pytest.mark.parametrize("announced", [8, 10, 12, 16])
+@pytest.mark.parametrize("holds", [8, 10, 12, 14, 16])
+def test_a_voi_table_is_as_deep_as_its_entries(announced, holds):
+    entries = np.linspace(0, 2**holds - 1, 4096).round().astype(int).tolist()
+    data = dicom(RAMP_12, BitsStored=12, VOILUTSequence=table(entries, 0, announced))
+    expected = np.array(entries)[RAMP_12] / (2**holds - 1)
+    assert np.abs(opened(data) - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("syntax", EVERY_WAY, ids=lambda syntax: syntax.name)
+def test_tables_of_8_bits_packed_two_in_a_word(syntax):
+    entries = np.arange(256)[::-1].astype(np.uint8)
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [256, 0, 8])
+    words = entries.view("<u2").astype(">u2" if syntax == uid.ExplicitVRBigEndian else "<u2")
+    item.add_new("LUTData", "OW", words.tobytes())
+    image = opened(dicom(RAMP_8, syntax, VOILUTSequence=[item]))
+    assert np.abs(image - entries[RAMP_8] / 255).max() < 1e-6
+
+
+@pytest.mark.parametrize("syntax", EVERY_WAY, ids=lambda syntax: syntax.name)
+@pytest.mark.parametrize("holds, announced", [(16, 16), (8, 8), (8, 16), (16, 8), (12, 16)])
+@pytest.mark.parametrize("first", [0, 40])
+def test_palettes_of_every_byte_order_and_depth(syntax, holds, announced, first):
+    top = 2**holds - 1
+    shades = np.stack([np.linspace(0, top, 200), np.linspace(top, 0, 200), np.full(200, 0)], -1)
+    shades = shades.round().astype(np.uint16)
+    add = []
+    for colour, entries in zip(("Red", "Green", "Blue"), shades.T, strict=True):
+        name = f"{colour}PaletteColorLookupTable"
+        order = ">u2" if syntax == uid.ExplicitVRBigEndian else "<u2"
+        packed = holds == announced == 8
+        words = entries.astype(np.uint8).view("<u2") if packed else entries
+        add.append((f"{name}Descriptor", "US", [200, first, announced]))
+        add.append((f"{name}Data", "OW", words.astype(order).tobytes()))
+    data = dicom(RAMP_8, syntax, PhotometricInterpretation="PALETTE COLOR", add=add)
+    image = load_image(data, SIZE, 3)[0].permute(1, 2, 0).numpy()
+    expected = shades[(RAMP_8.astype(int) - first).clip(0, 199)] / top
+    assert np.abs(image - expected).max() < 1 / 255
+
+
+def segmented(parts: list[int], bits: int = 16, entries: int = 256) -> bytes:
+    words = np.array(parts, "<u2" if bits == 16 else "u1").tobytes()
+    add = []
+    for colour in ("Red", "Green", "Blue"):
+        name = f"{colour}PaletteColorLookupTable"
+        add.append((f"{name}Descriptor", "US", [entries, 0, bits]))
+        add.append((f"Segmented{name}Data", "OW", words + bytes(len(words) % 2)))
+    return dicom(RAMP_8, PhotometricInterpretation="PALETTE COLOR", add=add)
+
+
+@pytest.mark.parametrize(
+    "bits, parts",
+    [
+        (16, [0, 1, 0, 1, 255, 65535]),
+        (16, [0, 3, 0, 9, 7000, 1, 100, 60000, 0, 2, 5, 65535, 1, 151, 65535]),
+        (8, [0, 2, 0, 3, 1, 254, 255]),
+    ],
+)
+def test_segmented_palettes_are_those_of_pydicom(bits, parts):
+    data = segmented(parts, bits)
+    dataset = dcmread(io.BytesIO(data))
+    expected = apply_color_lut(dataset.pixel_array, dataset) / (2**bits - 1)
+    image = load_image(data, SIZE, 3)[0].permute(1, 2, 0).numpy()
+    assert np.abs(image - expected).max() < 1 / 255
+
+
+def test_a_segment_may_repeat_others():
+    parts = [0, 2, 100, 65535, 1, 62, 0, 2, 2, 0, 0]  # two entries, 62 down to 0, the same again
+    image = load_image(segmented(parts, entries=128), SIZE, 3)[0, 0].numpy()
+    once = np.concatenate([[100, 65535], np.linspace(65535, 0, 63)[1:]])
+    expected = np.concatenate([once, once])[RAMP_8.clip(0, 127)] / 65535
+    assert np.abs(image - expected).max() < 1 / 255
+
+
+@pytest.mark.parametrize(
+    "parts", [[1, 255, 65535], [9, 1, 1], [0, 1, 0] + [2, 65535, 0, 0] * 5000, [2, 5, 0, 0]]
+)
+def test_hostile_segments_are_refused_or_bounded(parts):
+    with contextlib.suppress(ImageError):
+        opened(segmented(parts))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("way", ["plain", "rle", "jpeg-ls", "jpeg 2000", "lossless jpeg"])
+def test_overlays_in_unused_bits_are_no_picture(way, signed):
+    plain = (RAMP_12.astype(np.int32) - 2048).astype(np.int16) if signed else RAMP_12
+    words = (plain.view(np.uint16) & 0x0FFF) if signed else plain.copy()
+    words[4:9, 4:9] |= 0x1000
+    words[9:12, 9:12] |= 0x8000
+    over = words.view(plain.dtype)
+    window = {"WindowCenter": 0 if signed else 2048, "WindowWidth": 4096, "BitsStored": 12}
+    syntax, frame = {
+        "plain": (uid.ExplicitVRLittleEndian, None),
+        "rle": (uid.RLELossless, None),
+        "jpeg-ls": (uid.JPEGLSLossless, None),
+        "jpeg 2000": (uid.JPEG2000Lossless, jpeg_2000(words)),
+        "lossless jpeg": (uid.JPEGLosslessSV1, lossless_jpeg(words[..., None])),
+    }[way]
+    if way == "jpeg-ls":  # written as 16 bits, so that the encoder keeps them all
+        data = dicom(words, syntax, **window | {"BitsStored": 16})
+        data = data.replace(*(struct.pack("<HH2sHH", 0x28, 0x101, b"US", 2, n) for n in (16, 12)))
+        data = data.replace(*(struct.pack("<HH2sHH", 0x28, 0x102, b"US", 2, n) for n in (15, 11)))
+        tag = struct.pack("<HH2sH", 0x28, 0x103, b"US", 2)
+        data = data.replace(tag + b"\0\0", tag + bytes([signed, 0]))
+    else:
+        data = dicom(over, syntax, frame=frame, **window)
+    expected = linear(plain, window["WindowCenter"], 4096)
+    assert np.abs(opened(data) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("syntax", EVERY_WAY, ids=lambda syntax: syntax.name)
+@pytest.mark.parametrize(
+    "dtype, padding, representation, written",
+    [
+        (np.int16, -2000, "SS", -2000),
+        (np.int16, -2000, "US", 63536),
+        (np.uint16, 63536, "US", 63536),
+        (np.uint16, 63536, "SS", -2000),
+        (np.int32, -2000, "US", 63536),
+        (np.uint8, 255, "US", 255),
+    ],
+)
+def test_padding_is_of_the_pixels_sign(kind, syntax, dtype, padding, representation, written):
+    scan = (RAMP % 200).astype(dtype)
+    scan[:8] = padding
+    window = {"WindowCenter": 100, "WindowWidth": 200}
+    elements = {"PhotometricInterpretation": kind, **window}
+    data = dicom(scan, syntax, add=[("PixelPaddingValue", representation, written)], **elements)
+    expected = linear(scan, 100, 200)
+    expected = 1 - expected if kind == "MONOCHROME1" else expected
+    expected[:8] = 0
+    assert np.abs(opened(data) - expected).max() < 1e-5
+
+
+def test_a_window_beside_all_values_is_passed_over_and_told():
+    high = (RAMP_12 + 20000).astype(np.uint16)
+    low, top = np.percentile(high, (0.5, 99.5))
+    stretched = ((high - low) / (top - low)).clip(0, 1)
+    for window in ((50, 350), (60000, 100), (20.5, 1)):
+        image, notes = told(dicom(high, WindowCenter=window[0], WindowWidth=window[1]))
+        assert np.abs(image - stretched).max() < 1e-5
+        assert notes == [reader.NO_WINDOW]
+    image, notes = told(dicom(high, WindowCenter=[50, 22048], WindowWidth=[350, 4096]))
+    assert np.abs(image - linear(high, 22048, 4096)).max() < 1e-5
+    assert notes == [reader.NEXT_WINDOW]
+    image, notes = told(dicom(high, WindowCenter=22048, WindowWidth=4096))
+    assert np.abs(image - linear(high, 22048, 4096)).max() < 1e-5 and not notes
+
+
+@pytest.mark.parametrize("window", [(2048, 4096), (600, 1600), (8192, 16384), (32768, 65536)])
+def test_a_deeper_window_on_an_8_bit_copy_is_passed_over_and_told(window):
+    image, notes = told(dicom(RAMP_8, WindowCenter=window[0], WindowWidth=window[1]))
+    assert np.abs(image - RAMP_8 / 255).max() < 1e-6 and notes == [reader.NO_WINDOW]
+    in_words = dicom(RAMP_8.astype(np.uint16), WindowCenter=window[0], WindowWidth=window[1])
+    if window[1] > 2560:  # it would show a tenth of its range
+        image, notes = told(in_words)
+        assert image.std() > 0.25 and notes == [reader.NO_WINDOW]
+
+
+def test_a_voi_table_beside_all_values_is_passed_over_and_told():
+    beside = table(list(range(4096)), 30000, 12)
+    image, notes = told(dicom(RAMP_12, BitsStored=12, VOILUTSequence=beside, **LINEAR))
+    assert np.abs(image - linear(RAMP_12, 2048, 4096)).max() < 1e-5
+    assert notes == [reader.NEXT_WINDOW]
+
+
+def test_an_even_picture_keeps_its_window():
+    even = np.full((SIZE, SIZE), 1000, np.uint16)
+    image, notes = told(dicom(even, BitsStored=12, **LINEAR))
+    assert np.abs(image - linear(even, 2048, 4096)).max() < 1e-5 and not notes
+
+
+def group(**sequences: dict[str, object]) -> list[Dataset]:
+    """One item of functional groups: sequences by keyword, of one item each."""
+    outer = Dataset()
+    for keyword, elements in sequences.items():
+        inner = Dataset()
+        for name, value in elements.items():
+            setattr(inner, name, value)
+        setattr(outer, keyword, [inner])
+    outer.PatientName = "Musterfrau^Erika"
+    return [outer]
+
+
+@pytest.mark.parametrize("syntax", EVERY_WAY, ids=lambda syntax: syntax.name)
+@pytest.mark.parametrize("where", ["Shared", "PerFrame"])
+def test_functional_groups_of_one_frame(syntax, where):
+    groups = group(
+        PixelValueTransformationSequence={"RescaleSlope": 2, "RescaleIntercept": -1000},
+        FrameVOILUTSequence={"WindowCenter": 3000, "WindowWidth": 5000},
+        PixelMeasuresSequence={"PixelSpacing": [1, 1]},
+    )
+    data = dicom(
+        RAMP_12,
+        syntax,
+        BitsStored=12,
+        NumberOfFrames=1,
+        **{f"{where}FunctionalGroupsSequence": groups},
+    )
+    image, notes = told(data)
+    assert np.abs(image - linear(2.0 * RAMP_12 - 1000, 3000, 5000)).max() < 1e-5 and not notes
+    dataset = reader._read(data)
+    assert not any(secret in str(dataset) for secret in SECRETS)
+    assert not any(name in dataset for name in reader.GROUPS)
+
+
+def test_the_frames_own_group_goes_before_the_shared_one():
+    shared = group(FrameVOILUTSequence={"WindowCenter": 100, "WindowWidth": 200})
+    own = group(FrameVOILUTSequence={"WindowCenter": 2048, "WindowWidth": 4096})
+    groups = {
+        "SharedFunctionalGroupsSequence": shared,
+        "PerFrameFunctionalGroupsSequence": own,
+    }
+    image = opened(dicom(RAMP_12, BitsStored=12, **groups))
+    assert np.abs(image - linear(RAMP_12, 2048, 4096)).max() < 1e-5
+
+
+@pytest.mark.parametrize("pixels", [FLAT, DEEP, COLOUR], ids=["8", "16", "RGB"])
+@pytest.mark.parametrize(
+    "elements, size",
+    [
+        ({"PixelSpacing": [0.4, 0.2]}, (32, 64)),
+        ({"PixelSpacing": [0.2, 0.4]}, (64, 32)),
+        ({"ImagerPixelSpacing": [0.3, 0.2]}, (32, 48)),
+        ({"NominalScannedPixelSpacing": [0.2, 0.3]}, (48, 32)),
+        ({"PixelAspectRatio": [2, 1]}, (32, 64)),
+        ({"PixelAspectRatio": [1, 2]}, (64, 32)),
+        ({"PixelSpacing": [0.2, 0.2], "PixelAspectRatio": [2, 1]}, (32, 32)),
+        ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.2, 0.4]}, (64, 32)),
+        ({"PixelSpacing": [0.2001, 0.2]}, (32, 32)),
+        ({"PixelSpacing": [1e9, 1]}, (32, 32)),
+    ],
+)
+def test_pixels_that_are_no_squares(pixels, elements, size):
+    data = dicom(pixels, **elements)
+    assert picture_size(data) == size
+    image = load_image(data, SIZE, 1)
+    assert image.min() >= 0 and image.max() <= 1
+    plain = load_image(dicom(pixels), SIZE, 1)
+    assert (image - plain).abs().mean() < 0.05, "stretched to a square, it is the same"
+
+
+def test_a_round_thing_is_round():
+    yy, xx = np.mgrid[:40, :80]
+    disc = (((xx - 40) / 2) ** 2 + (yy - 20) ** 2 < 225).astype(np.uint8) * 255
+    data = dicom(disc, PixelSpacing=[0.4, 0.2])
+    image = load_image(data, 80, 1, "pad")[0, 0] > 0.5
+    wide, tall = image.any(0).sum().item(), image.any(1).sum().item()
+    assert abs(wide - tall) <= 2 and wide >= 55
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("shape", ["INVERSE", "IDENTITY", None])
+def test_presentation_lut_shape(kind, shape):
+    elements = {"PresentationLUTShape": shape} if shape else {}
+    data = dicom(RAMP_12, BitsStored=12, PhotometricInterpretation=kind, **LINEAR, **elements)
+    expected = linear(RAMP_12, 2048, 4096)
+    inverted = kind == "MONOCHROME1" or shape == "INVERSE"
+    assert np.abs(opened(data) - (1 - expected if inverted else expected)).max() < 1e-5

@@ -62,3 +62,48 @@ def test_what_is_no_mask_is_refused():
         load_mask(moving, 8)
     with pytest.raises(ImageError, match="not a picture"):
         load_mask(b"no picture", 8)
+
+
+WHITE = np.where(MARKED[..., None], 255, 0).astype(np.uint8).repeat(3, -1)
+
+
+def layered(colours: np.ndarray, alpha: np.ndarray | int) -> Image.Image:
+    return Image.fromarray(np.dstack([colours, np.full((8, 8), alpha, np.uint8)]))
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 128, 255])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_that_is_everywhere_the_same_says_nothing(alpha, mode):
+    mask = layered(WHITE, alpha)
+    if mode == "LA":
+        mask = Image.merge("LA", [mask.getchannel("R"), mask.getchannel("A")])
+    for source in (mask, encoded(mask), np.asarray(mask)):
+        assert torch.equal(load_mask(source, 8), torch.from_numpy(MARKED))
+
+
+def test_an_opaque_palette_and_an_opaque_key_say_nothing():
+    palette = Image.fromarray(MARKED.astype(np.uint8))
+    palette.putpalette([0, 0, 0, 255, 255, 255])
+    for transparency in (bytes([255, 255]), 9):
+        mask = encoded(palette, transparency=transparency)
+        assert torch.equal(load_mask(mask, 8), torch.from_numpy(MARKED))
+
+
+def test_sheets_that_nobody_painted_on():
+    for colour in (0, 255):
+        even = np.full((8, 8, 3), colour, np.uint8)
+        assert not load_mask(layered(even, 0), 8).any()
+        assert load_mask(layered(even, 255), 8).all().item() == (colour == 255)
+
+
+def test_paint_of_any_colour_on_nothing_is_marked():
+    for colour in (0, 90, 255):
+        even = np.full((8, 8, 3), colour, np.uint8)
+        alpha = np.where(MARKED, 255, 0).astype(np.uint8)
+        assert torch.equal(load_mask(layered(even, alpha), 8), torch.from_numpy(MARKED))
+
+
+@pytest.mark.parametrize("low, high", [(0, 65535), (256, 512), (0, 1), (1000, 60000)])
+def test_masks_of_16_bits(low, high):
+    mask = Image.fromarray(np.where(MARKED, high, low).astype(np.uint16))
+    assert torch.equal(load_mask(encoded(mask), 8), torch.from_numpy(MARKED))

@@ -418,3 +418,90 @@ def test_padding_a_long_strip_takes_no_square_of_its_length():
     strip = encoded(Image.new("L", (20_000, 3), 100))
     image = load_image(strip, 64, 1, "pad")
     assert image.shape == (1, 1, 64, 64) and 0 < image.mean() < 0.02
+
+
+# -- files as people have them -------------------------------------------------------------------
+
+
+def with_chunks(*chunks: tuple[bytes, bytes], after: bool = False) -> bytes:
+    """The ramp as PNG, with these chunks before its pixels, or after them."""
+    data = encoded(grey())
+    made = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+    place = data.index(b"IEND" if after else b"IDAT") - 4
+    return data[:place] + made + data[place:]
+
+
+BIG = zlib.compress(bytes(3_000_000))
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        (b"iCCP", b"x\0\0" + BIG),
+        (b"zTXt", b"Comment\0\0" + BIG),
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + BIG),
+        (b"iTXt", b"Comment\0\0\0\0\0" + bytes([65]) * 3_000_000),
+        (b"tEXt", b"Comment\0" + bytes([65]) * 3_000_000),
+    ],
+    ids=["profile", "packed text", "packed XMP", "plain XMP", "plain text"],
+)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_png_with_large_metadata_is_the_same_picture(chunk, after):
+    if after and chunk[0] == b"iCCP":
+        pytest.skip("a profile stands before the pixels")
+    image = load_image(with_chunks(chunk, after=after), 64, 1)
+    assert torch.equal(image, load_image(encoded(grey()), 64, 1))
+
+
+def test_many_large_texts_are_the_same_picture():
+    image = load_image(with_chunks(*[(b"zTXt", b"k\0\0" + BIG)] * 40), 64, 1)
+    assert torch.equal(image, load_image(encoded(grey()), 64, 1))
+
+
+def test_the_orientation_in_a_pngs_text_is_kept():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = exif.tobytes()
+    profile = f"\nexif\n{len(body):8d}\n{body.hex()}\n".encode()
+    turned = np.rot90(RAMP)
+    data = encoded(grey(np.ascontiguousarray(turned)))
+    chunk = b"Raw profile type exif\0\0" + zlib.compress(profile)
+    text = struct.pack(">I", len(chunk)) + b"zTXt" + chunk
+    text += struct.pack(">I", zlib.crc32(b"zTXt" + chunk))
+    place = data.index(b"IDAT") - 4
+    image = load_image(data[:place] + text + data[place:], 64, 1)
+    assert (image - expected_ramp()).abs().max() < 0.01
+
+
+def test_a_damaged_png_is_still_called_so():
+    data = bytearray(encoded(grey()))
+    data[data.index(b"IDAT") + 20] ^= 0xFF
+    assert "damaged" in refusal(bytes(data))
+
+
+def bitmap(alpha: int) -> bytes:
+    """A bitmap of 32 bits with a mask for alpha (its header's version 4), by the specification."""
+    levels = (RAMP * 255).round().astype(np.uint8)
+    rows = np.stack([levels, levels, levels, np.full_like(levels, alpha)], -1)[::-1]
+    header = struct.pack("<IiiHHIIiiII", 108, 64, 64, 1, 32, 3, rows.nbytes, 2835, 2835, 0, 0)
+    header += struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + bytes(52)
+    return b"BM" + struct.pack("<IHHI", 122 + rows.nbytes, 0, 0, 122) + header + rows.tobytes()
+
+
+@pytest.mark.parametrize("alpha", [0, 255])
+def test_alpha_that_says_nothing_is_left_out(alpha):
+    layers = np.dstack(
+        [
+            np.stack([(RAMP * 255).round().astype(np.uint8)] * 3, -1),
+            np.full((64, 64), alpha, np.uint8),
+        ]
+    )
+    sources = [bitmap(alpha), layers]
+    sources += [encoded(Image.fromarray(layers), format=kind) for kind in ("PNG", "TIFF")]
+    sources += [encoded(Image.fromarray(layers[..., 2:]), format="PNG")]
+    for source in sources:
+        assert (load_image(source, 64, 1) - expected_ramp()).abs().max() < 0.01
+        assert (load_image(source, 64, 3) - expected_ramp()).abs().max() < 0.01

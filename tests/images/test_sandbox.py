@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from gcd_core.images import sandbox_worker
+from gcd_core.images.dicom import NO_WINDOW
 from gcd_core.images.limits import ImageError
 from gcd_core.images.mask import load_mask
 from gcd_core.images.reading import load_image
@@ -76,6 +77,14 @@ def test_a_process_that_dies_takes_one_file_with_it_and_no_more(reader):
         reader.picture(file_of(PIXELS), 32, 1)
     assert reader.picture(file_of(PIXELS), 32, 1).shape == (60, 40)
     assert reader._process is not first
+
+
+def test_what_is_to_be_told_of_a_picture_comes_along():
+    reader = IsolatedReader()
+    ramp = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32)
+    assert reader.picture(dicom(ramp, WindowCenter=9e4, WindowWidth=5), 32, 1).notes == (NO_WINDOW,)
+    assert reader.picture(dicom(ramp), 32, 1).notes == ()
+    reader.close()
 
 
 def test_who_only_waits_is_ended_too(monkeypatch):

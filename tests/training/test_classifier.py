@@ -24,7 +24,7 @@ from gcd_core.training.calibration import (
 )
 from gcd_core.training.measures import auroc
 
-TASKS = [training.LabelTask.parse(text) for text in training.LABELS]
+TASKS = [training.Task.parse(text) for text in training.LABELS]
 NAN = math.nan
 
 
@@ -41,7 +41,7 @@ def test_targets_follow_the_description():
 @pytest.mark.parametrize("text", ["pneumonia", "=a:b", "p=a", "p=:b", "p=a,:b"])
 def test_a_malformed_label_is_refused(text):
     with pytest.raises(GCDError, match="NAME=POSITIVES:NEGATIVES"):
-        training.LabelTask.parse(text)
+        training.Task.parse(text)
 
 
 def test_the_loss_is_balanced_and_ignores_what_does_not_count():
@@ -213,3 +213,53 @@ def test_a_killed_run_resumes_to_the_same_weights(
 def test_another_setting_does_not_resume(radiographs, finished):
     with pytest.raises(GCDError, match="other settings"):
         training.main(arguments(radiographs, finished, "--seed", "1"))
+
+
+# -- label values as tables have them ------------------------------------------------------------
+
+PNEUMONIA = training.Task.parse("pneumonia = Pneumonia, Infiltration : No Finding")
+
+
+@pytest.mark.parametrize(
+    ("value", "target"),
+    [
+        ("Pneumonia", 1),
+        ("Pneumonia|Edema", 1),
+        ("Edema|Pneumonia", 1),
+        ("Edema | Infiltration ", 1),
+        ("No Finding", 0),
+        ("No Finding ", 0),
+        (" no finding", 0),
+        ("Edema", NAN),
+        ("Edema|Mass", NAN),
+        ("", NAN),
+        ("No Finding|Edema", 0),
+        ("Pneumonias", NAN),
+    ],
+)
+def test_joined_padded_and_capital_values_count(value, target):
+    found = PNEUMONIA.target(value)
+    assert (math.isnan(found) and math.isnan(target)) or found == target
+
+
+@pytest.mark.parametrize("value", ["1", "1.0", "1.00", " 1 ", "1|7"])
+def test_ways_to_write_a_number_are_one(value):
+    task = training.Task.parse("ill=1:0")
+    assert task.target(value) == 1 and task.target("0.0") == 0 and task.target("-0") == 0
+    assert math.isnan(task.target("-1.0")) and math.isnan(task.target("10"))
+    assert training.Task.parse("ill=1.0:0.0").target("1") == 1
+    large = training.Task.parse("of=12345678:0")
+    assert large.target("12345678") == 1 and math.isnan(large.target("12345679"))
+
+
+def test_a_joined_value_may_be_asked_for_as_it_is():
+    task = training.Task.parse("both=Pneumonia|Edema:Pneumonia")
+    assert task.target("Pneumonia|Edema") == 1 and task.target("Pneumonia") == 0
+
+
+def test_rows_that_do_not_count_are_counted_aloud():
+    table = {"label": ["Pneumonia", "No Finding", "Edema", "Edema", "", *"abcdefghi"]}
+    (told,) = training.uncounted(table, [PNEUMONIA])
+    assert told.startswith("pneumonia: 12 of 14 images do not count: their label is 'Edema' (2)")
+    assert told.endswith("and 3 other values.")
+    assert training.uncounted({"label": ["Pneumonia", "No Finding"]}, [PNEUMONIA]) == []

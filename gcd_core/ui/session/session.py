@@ -74,7 +74,8 @@ class Session:
             self.uploads.take(len(data))
             picture, domain = self.service.read(data), self.service.domain
             grey, shape = domain.generator.channels == 1, picture.shape
-            notice = NOT_A_RADIOGRAPH if grey and picture.photograph else ""
+            told = [NOT_A_RADIOGRAPH] if grey and picture.photograph else []
+            notice = " ".join([*told, *picture.notes])
             fitted = fit_words(shape, domain.fit)
             if fitted:
                 fitted = f"{fitted} from {shape[0]} \N{MULTIPLICATION SIGN} {shape[1]} pixels"
