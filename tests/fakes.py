@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from gcd_core.generators.base import Latent
+from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.counterfactual import MARGIN, SMALLEST
-from gcd_core.method.settings import Settings
+from gcd_core.method.settings import BALL, Settings
 
 
 class LinearGenerator:
@@ -35,6 +36,10 @@ class LinearGenerator:
         self.evaluations += len(images)
         z_sem = self.encode_semantic(images) if z_sem is None else z_sem
         return Latent(z_sem, images - self.draw(z_sem))
+
+    def draw_noise(self, n: int, generator: torch.Generator) -> Tensor:
+        size = self.image_size
+        return 0.01 * torch.randn(n, 1, size, size, generator=generator)
 
     def decode(
         self, latent: Latent, solver=None, steps=None, batch_size=None, progress=None
@@ -96,7 +101,16 @@ class LinearDomain:
     alpha_max = 3.0
     walk_points = 7
     counterfactual, margin, detail = SMALLEST, MARGIN, "decoded"
-    search = Settings(radius=2.0, n_samples=64, n_h=2, solver="ddim", steps=5, antithetic=False)
+    search = Settings(
+        radius=2.0,
+        n_samples=64,
+        n_h=2,
+        solver="ddim",
+        steps=5,
+        antithetic=False,
+        sampling=BALL,
+    )
+    statistics = None  # of codes; by default independent, of deviation 1
 
     def __init__(
         self, logit: Callable[[Tensor], Tensor], z_sem_size: int = 8, image_size: int = 8
@@ -104,6 +118,12 @@ class LinearDomain:
         self.generator = LinearGenerator(z_sem_size, image_size)
         self.classifier = CodeClassifier(self.generator, logit)
         self.perceptual = RootMeanSquare()
+
+    def code_statistics(self, label: str) -> CodeStatistics:
+        return self.statistics or CodeStatistics.assumed(self.generator.z_sem_size, None)
+
+    def example_images(self, most: int) -> list[Tensor]:
+        return [self.image(seed) for seed in range(most)]
 
     def image(self, seed: int = 0) -> Tensor:
         """A source image (1, 1, S, S) whose code is small and whose z_T is not zero."""

@@ -48,7 +48,8 @@ def main(args: argparse.Namespace) -> None:
     train, table = load_split(args.data, args.labels, "train", *form)
     kinds = {task.name: ~targets_of(table, [task])[:, 0].isnan() for task in questions}
     if unknown := sorted(set(kinds) - set(domain.labels)):
-        raise GCDError(f"The domain has no label {unknown[0]!r}; it has {', '.join(domain.labels)}.")
+        known = ", ".join(domain.labels)
+        raise GCDError(f"The domain has no label {unknown[0]!r}; it has {known}.")
     validation, _ = load_split(args.data, args.labels, "val", *form)
     with bar(len(train) + len(validation), "images") as shown:
         off = calibrate(domain, train, validation, args.false_alarms, moving(shown))

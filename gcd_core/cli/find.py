@@ -17,8 +17,8 @@ from gcd_core.cli.options import (
     write_json,
 )
 from gcd_core.cli.region_options import add_region, painted_region
-from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.errors import GCDError
+from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.images.reading import picture_size, shown_name
 from gcd_core.method.repeatability import repeatability_of, with_repeatability

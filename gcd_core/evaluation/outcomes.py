@@ -168,8 +168,8 @@ class OnBatches:
         """Return the masks (1 or N, S, S) of N images, None where they may change everywhere.
 
         Automatic ones are found by a walk along the direction, from the images' latents where they
-        have been encoded before, in the evaluation's `detail`. `first` is the first image's number, by which free-form ones
-        differ.
+        have been encoded before, in the evaluation's `detail`. `first` is the first image's number,
+        by which free-form ones differ.
         """
         region, domain = self.settings.region, self.domain
         side, classifier = domain.generator.image_size, domain.classifier

@@ -37,7 +37,8 @@ class CodeStatistics:
     mean : Tensor (D,)
     covariance : Tensor (D, D)
     drawing : Tensor (P, D) or None
-        The linear map from codes to `coarse` pictures of P values that fits best (least squares). None where no image was seen: then all axes count the same.
+        The linear map from codes to `coarse` pictures of P values that fits best (least squares).
+        None where no image was seen: then all axes count the same.
     n_images : int
         How many were measured; 0 where mean and covariance are assumed.
     """
@@ -161,8 +162,8 @@ def coarse(images: Tensor) -> Tensor:
     """What a coarse look at images (N, C, S, S) tells, (N, P): of each of 16 x 16 squares.
 
     The deviation of each channel, which tells textures and edges, and the mean: of a grey picture
-    itself (P = 2 * 256), of a colour picture of the differences between its channels (P = 5 * 256), which
-    no change of the light moves.
+    itself (P = 2 * 256), of a colour picture of the differences between its channels (P = 5 * 256),
+    which no change of the light moves.
     """
     images = images.float()
     mean = F.adaptive_avg_pool2d(images, COARSE_SIDE)

@@ -12,7 +12,7 @@ from gcd_core.errors import GCDError
 from gcd_core.method.code_statistics import CodeStatistics
 
 ALL_AXES = 0.03  # of the prior variance that does not hang on how much picture an axis makes
-PICTURE_WEIGHT = 0.3  # of the picture's change beside the codes' distance, in a direction
+PICTURE_WEIGHT = 0.1  # of the picture's change beside the codes' distance, in a direction
 PENALTIES = torch.logspace(-3, 5, 65, dtype=torch.float64)
 MOST_FREEDOM = 0.98  # share of the answers that a fit may use up
 

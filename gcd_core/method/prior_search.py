@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,66 +43,124 @@ def find_over_codes(
     """Search as `find_directions` with `sampling` "prior" or "images" does.
 
     Codes are asked about in doublings: 32, 64, 128, ... up to `n_samples`. The search stops once g
-    has settled (`expected_cosine`) and flips all examples. With h-directions it goes on to 512,
+    has settled (`expected_cosine`) and flips all examples. With h-directions it goes on to 512;
     with fewer samples there are none. Each direction is tried on eight of the domain's examples:
     at most 64 queries more, and 8 for each h-direction.
     """
-    domain, label = run.domain, question.label
-    statistics = domain.code_statistics(label)
+    statistics = run.domain.code_statistics(question.label)
     source = _codes(run, question, settings, statistics, images)
     if run.samples is None:
         run.samples = _none_yet(run, question, image)
-    examples = _examples(run, question, image, images, detail)
-    wanted = SETTLED if settings.settle is None else settings.settle
-    least = min(settings.n_samples, ANSWERS_FOR_H) if settings.n_h else 0
-    tried: dict[str, Tried] = {}
-    batch_size = settings.batch_size or default_batch_size(domain)
-    for n in _doublings(settings.n_samples):
-        samples = run.ask(source.codes[:n], batch_size, source.answers)
-        slope = fit_mean_slope(samples.z_sem, samples.logits, statistics)
-        expected = expected_cosine(samples.z_sem, samples.logits, statistics)
-        g = slope.direction()
-        run.stop_if_cancelled()
-        done = n >= settings.n_samples or (n >= max(least, USABLE_ANSWERS) and expected >= wanted)
-        if n >= USABLE_ANSWERS or done:
-            if examples is not None and not (tried and not done):
-                tried = {"g": examples.tried(g, statistics, points=2 if done else 1)}
-            done = done and (n >= settings.n_samples or not tried or _all_flip(tried["g"]))
-            if not done:
-                proxy = linear_proxy(slope)
-                metadata = run.metadata(question, settings, samples, proxy)
-                usable = _set(["g"], g[None], [None], metadata, tried, slope, expected, proxy)
-                run.report("directions", n, settings.n_samples, directions=usable)
-        if done:
-            break
-    samples = replace(samples, boundary=slope.boundary(g))
-    run.samples = samples
-    fitted = linear_proxy(slope)
-    if len(samples) >= ANSWERS_FOR_PROXY:
-        fitted = run.fit(samples, settings.lam, statistics.radius, slope)
-    names, vectors = ["g"], [g]
-    eigenvalues: list[float | None] = [None]
-    if settings.n_h and len(samples) >= ANSWERS_FOR_H:
-        axes, values = curvature_directions(
-            fitted.proxy, samples.centre, settings.lam, settings.n_h, statistics.factor, g
-        )
-        names += [f"h{i + 1}" for i in range(len(axes))]
-        vectors, eigenvalues = [*vectors, *axes], [*eigenvalues, *values]
-    by_place = directions_by_place(slope, settings.n_ways)
-    names += [f"w{i + 1}" for i in range(len(by_place))]
-    vectors, eigenvalues = [*vectors, *by_place], [*eigenvalues, *[None] * len(by_place)]
-    run.report("directions", len(names), len(names))
-    if examples is not None:
+    search = _Search(run, question, settings, _examples(run, question, image, images, detail))
+    samples, slope, expected = search.settled(source, statistics)
+    directions, fitted = search.directions(samples, slope, expected)
+    return run.found(directions, samples, fitted)
+
+
+class _Search:
+    """One search over codes under way.
+
+    Parameters
+    ----------
+    run : SearchRun
+    question : Question
+    settings : Settings
+    examples : Examples or None
+        What directions are tried on.
+    """
+
+    def __init__(
+        self, run: SearchRun, question: Question, settings: Settings, examples: Examples | None
+    ) -> None:
+        self.run, self.question, self.settings, self.examples = run, question, settings, examples
+        self.tried: dict[str, Tried] = {}
+
+    def settled(
+        self, source: _DrawnCodes | _GivenImages, statistics: CodeStatistics
+    ) -> tuple[Samples, MeanSlope, float]:
+        """Ask until g has settled; the samples, the slope, and the cosine that is expected."""
+        run, settings = self.run, self.settings
+        batch_size = settings.batch_size or default_batch_size(run.domain)
+        wanted = SETTLED if settings.settle is None else settings.settle
+        least = max(USABLE_ANSWERS, ANSWERS_FOR_H if settings.n_h else 0)
+        for n in _doublings(len(source.codes)):
+            samples = run.ask(source.codes[:n], batch_size, source.answers)
+            slope = fit_mean_slope(samples.z_sem, samples.logits, statistics)
+            expected = expected_cosine(samples.z_sem, samples.logits, statistics)
+            run.stop_if_cancelled()
+            last = n == len(source.codes)
+            over = last or (n >= least and expected >= wanted)
+            self._try_g(slope, over, n)
+            if last or (over and self._all_flip()):
+                break
+            if n >= USABLE_ANSWERS:
+                self._offer(samples, slope, expected)
+        run.samples = replace(samples, boundary=slope.boundary(slope.direction()))
+        return run.samples, slope, expected
+
+    def _try_g(self, slope: MeanSlope, over: bool, n: int) -> None:
+        """Try g on the examples: in one step when it is first offered, in two at the end."""
+        first = n >= USABLE_ANSWERS and not self.tried
+        if self.examples is not None and (over or first):
+            tried = self.examples.tried(slope.direction(), slope.statistics, 2 if over else 1)
+            self.tried["g"] = tried
+
+    def _all_flip(self) -> bool:
+        """Whether all examples flip, or all but one in fifty; without any, nobody knows better."""
+        g = self.tried.get("g")
+        return g is None or g.flipped >= 0.98 * g.n
+
+    def _offer(self, samples: Samples, slope: MeanSlope, expected: float) -> None:
+        """Tell of a g that can be used already."""
+        g, fitted = slope.direction()[None], linear_proxy(slope)
+        usable = self._set(["g"], g, [None], samples, slope, expected, fitted)
+        n, most = len(samples), self.settings.n_samples
+        self.run.report("directions", n, most, directions=usable)
+
+    def directions(
+        self, samples: Samples, slope: MeanSlope, expected: float
+    ) -> tuple[DirectionSet, FittedProxy]:
+        """All directions of the samples, each tried on the examples, and the proxy."""
+        run, settings, statistics = self.run, self.settings, slope.statistics
+        g, fitted = slope.direction(), linear_proxy(slope)
+        if len(samples) >= ANSWERS_FOR_PROXY:
+            fitted = run.fit(samples, settings.lam, statistics.radius, slope)
+        names, vectors = ["g"], [g]
+        eigenvalues: list[float | None] = [None]
+        if settings.n_h and len(samples) >= ANSWERS_FOR_H:
+            axes, values = curvature_directions(
+                fitted.proxy, samples.centre, settings.lam, settings.n_h, statistics.factor, g
+            )
+            names += [f"h{i + 1}" for i in range(len(axes))]
+            vectors, eigenvalues = [*vectors, *axes], [*eigenvalues, *values]
+        by_place = directions_by_place(slope, settings.n_ways)
+        names += [f"w{i + 1}" for i in range(len(by_place))]
+        vectors, eigenvalues = [*vectors, *by_place], [*eigenvalues, *[None] * len(by_place)]
+        run.report("directions", len(names), len(names))
         for i, (name, vector) in enumerate(zip(names, vectors, strict=True)):
             run.stop_if_cancelled()
-            if name not in tried:
-                tried[name] = examples.tried(vector, statistics)
+            if self.examples is not None and name not in self.tried:
+                self.tried[name] = self.examples.tried(vector, statistics)
             run.report("verify", i + 1, len(names))
-    metadata = run.metadata(question, settings, samples, fitted)
-    found = _set(
-        names, torch.stack(vectors), eigenvalues, metadata, tried, slope, expected, fitted
-    )
-    return run.found(found, samples, fitted)
+        stacked = torch.stack(vectors)
+        return self._set(names, stacked, eigenvalues, samples, slope, expected, fitted), fitted
+
+    def _set(
+        self,
+        names: list[str],
+        vectors: Tensor,
+        eigenvalues: list[float | None],
+        samples: Samples,
+        slope: MeanSlope,
+        expected: float,
+        fitted: FittedProxy,
+    ) -> DirectionSet:
+        """The directions with what is known of them."""
+        metadata = self.run.metadata(self.question, self.settings, samples, fitted)
+        figures = metadata["figures"] | {REPEATABILITY: expected, "explained": slope.explained}
+        about = with_tried(metadata | {"figures": figures}, self.tried)
+        mean = slope.statistics.mean[None]
+        return DirectionSet(names, vectors, about, eigenvalues, mean, fitted.proxy)
 
 
 def _codes(
@@ -162,28 +219,6 @@ def _doublings(most: int) -> list[int]:
     while sizes[-1] < most:
         sizes.append(2 * sizes[-1])
     return [*sizes[:-1], most]
-
-
-def _all_flip(tried: Tried) -> bool:
-    """Whether all examples flip, or all but one in fifty."""
-    return tried.flipped >= 0.98 * tried.n
-
-
-def _set(
-    names: list[str],
-    vectors: Tensor,
-    eigenvalues: list[float | None],
-    metadata: dict[str, Any],
-    tried: dict[str, Tried],
-    slope: MeanSlope,
-    expected: float,
-    fitted: FittedProxy,
-) -> DirectionSet:
-    """The directions with what is known of them."""
-    figures = metadata["figures"] | {REPEATABILITY: expected, "explained": slope.explained}
-    about = with_tried(metadata | {"figures": figures}, tried)
-    mean = slope.statistics.mean[None]
-    return DirectionSet(names, vectors, about, eigenvalues, mean, fitted.proxy)
 
 
 def directions_by_place(slope: MeanSlope, most: int) -> list[Tensor]:

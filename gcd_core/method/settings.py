@@ -125,6 +125,10 @@ class Settings:
             raise GCDError(f"The weight of LPIPS, lam, is {self.lam}; give 0 or a positive number.")
         check_radius(self.radius)
         check_steps(self.steps, self.batch_size)
+        self._check_sampling()
+
+    def _check_sampling(self) -> None:
+        """Refuse a sampling that does not exist, or that cannot do what the others ask."""
         if self.sampling not in SAMPLINGS:
             raise GCDError(f"The sampling is {', '.join(SAMPLINGS)}, not {self.sampling!r}.")
         if not MIN_SETTINGS["n_ways"] <= self.n_ways <= MAX_WAYS:

@@ -56,7 +56,7 @@ def linear_domain(folder: Path = Path(), examples: int = 0) -> Domain:
         perceptual=RootMeanSquare(),
         label_info={name: Label(name, name, "no", "yes") for name in ("a", "b")},
         examples=tuple(files),
-        search=Settings(radius=2.0, n_samples=64, n_h=2, steps=5),
+        search=Settings(radius=2.0, n_samples=64, n_h=2, steps=5, sampling="ball"),
         alpha_max=3.0,
         walk_points=7,
         detail="decoded",

@@ -16,6 +16,7 @@ from gcd_core.generators.base import Latent
 from gcd_core.images.drawing import to_pil
 from gcd_core.images.picture import Picture, load_picture
 from gcd_core.images.reading import load_image
+from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.composition import compose, resample
 from gcd_core.method.counterfactual import MARGIN, SMALLEST
 from gcd_core.method.directions import DirectionSet
@@ -73,6 +74,9 @@ class FakeGenerator:
         z_sem = self.encode_semantic(images) if z_sem is None else z_sem
         self.evaluations += 20 * len(images)
         return Latent(z_sem, images - draw(z_sem))
+
+    def draw_noise(self, n: int, generator: torch.Generator) -> Tensor:
+        return 0.01 * torch.randn(n, 1, SIZE, SIZE, generator=generator)
 
     def decode(
         self, latent: Latent, solver=None, steps=None, batch_size=None, progress=None
@@ -177,7 +181,7 @@ class FakeDomain:
         self.folder = folder
         self.generator = FakeGenerator(seconds_per_image)
         self.classifier, self.perceptual = FakeClassifier(), FakeDistance()
-        self.search = Settings(radius=3.0, n_samples=192, n_h=4, antithetic=False)
+        self.search = Settings(radius=3.0, n_samples=192, n_h=4, antithetic=False, sampling="ball")
         self.examples = []
         noise = torch.Generator().manual_seed(7)
         for i in range(examples):
@@ -189,6 +193,12 @@ class FakeDomain:
 
     def load_image(self, source) -> Tensor:
         return load_image(source, SIZE, 1)
+
+    def code_statistics(self, label: str) -> CodeStatistics:
+        return CodeStatistics.assumed(CODE, None)
+
+    def example_images(self, most: int) -> list[Tensor]:
+        return [self.load_image(path) for path in self.examples[:most]]
 
     def load_picture(self, source, max_side=1024) -> Picture:
         return load_picture(source, SIZE, 1, max_side=max_side)
