@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path as FilePath
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,8 +83,15 @@ class Session:
             opened = self.service.open_upload(picture.picture, name, notice, fitted, aspect)
             return self._show(opened, None, ticket)
 
-    def open_image(self, image: Tensor | Picture, name: str, **about: Any) -> OpenImage | None:
-        """Open a visitor's own image; `about` are notice, fitted and aspect, as of `Opened`.
+    def open_image(
+        self,
+        image: Tensor | Picture,
+        name: str,
+        notice: str = "",
+        fitted: str = "",
+        aspect: float = 1.0,
+    ) -> OpenImage | None:
+        """Open a visitor's own image; notice, fitted and aspect are those of `Opened`.
 
         Returns
         -------
@@ -93,7 +99,7 @@ class Session:
             None if another image was asked for meanwhile: that one is shown instead.
         """
         with self._opening() as ticket:
-            opened = self.service.open_upload(image, name, **about)
+            opened = self.service.open_upload(image, name, notice, fitted, aspect)
             return self._show(opened, None, ticket)
 
     def open_example(self, index: int) -> OpenImage | None:

@@ -10,6 +10,7 @@ import pytest
 from gcd_core.classifiers.base import BudgetExceeded
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS
 from gcd_core.method.cells import QUERIES
+from gcd_core.ui.engine.worker import Runner
 from gcd_core.ui.session import heatmaps as module
 from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.registry import Visitors
@@ -153,7 +154,7 @@ def test_with_a_budget_it_is_asked_only_when_chosen(
 def test_a_remote_classifier_is_not_asked_unless_chosen(
     session: Session, handlers: ExploreHandlers, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(session.service.domain.classifier, "remote", True, raising=False)
+    monkeypatch.setattr(session.service, "runner", Runner())  # as of a remote classifier
     session.image.sliders.move({"g": -5.0})
     before, session.display = asked(session), Display("cells")
     assert not handlers.follow(*SHOWN, REQUEST) and asked(session) == before
