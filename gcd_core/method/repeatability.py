@@ -91,6 +91,8 @@ def with_repeatability(found: Found, lam: float, cancel: Cancel | None = None) -
 
     Raises SearchCancelled, with the search's samples, if `cancel` is set.
     """
+    if found.latent is None:  # a search over codes has told it
+        return found.directions
     try:
         measured = measure_repeatability(found.samples, lam, cancel)
     except Cancelled as stopped:
