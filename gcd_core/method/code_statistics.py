@@ -216,11 +216,18 @@ def load_code_statistics(path: str | Path, generator: str) -> dict[str, CodeStat
                 tensors[f"{label}.mean"],
                 tensors[f"{label}.covariance"],
                 tensors.get(f"{label}.drawing"),
-                int(count),
+                count,
             )
             for label, count in counts.items()
         }
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        KeyError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise GCDError(
             f"{path} is missing or holds no statistics of codes; make it with `calibrate`."
         ) from error
@@ -235,9 +242,11 @@ def load_code_statistics(path: str | Path, generator: str) -> dict[str, CodeStat
 
 
 def _is_sound(statistics: CodeStatistics) -> bool:
-    """Whether the shapes fit each other and the covariance is one."""
+    """Whether the shapes fit each other, the count is one and the covariance too."""
     mean, covariance, drawing = (getattr(statistics, part) for part in PARTS)
-    if not isinstance(mean, Tensor) or not isinstance(covariance, Tensor) or mean.ndim != 1:
+    if type(statistics.n_images) is not int or statistics.n_images < 0:
+        return False
+    if mean.ndim != 1 or not len(mean):
         return False
     size = len(mean)
     if covariance.shape != (size, size) or (drawing is not None and drawing.shape[1:] != (size,)):
@@ -245,6 +254,6 @@ def _is_sound(statistics: CodeStatistics) -> bool:
     if drawing is not None and (not len(drawing) or len(drawing) % COARSE_SIDE**2):
         return False
     given = [value for value in (mean, covariance, drawing) if value is not None]
-    if not all(bool(value.isfinite().all()) for value in given):
+    if not all(v.dtype == torch.float32 and bool(v.isfinite().all()) for v in given):
         return False
     return bool(torch.linalg.cholesky_ex(covariance.double()).info == 0)

@@ -178,7 +178,11 @@ def _codes(
             f"{len(images or ())} images are too few to search over; give {MIN_IMAGES} or more, or "
             "take sampling 'prior', which needs none."
         )
-    return _GivenImages(run, question, images, settings.n_samples)
+    source = _GivenImages(run, question, images, settings.n_samples)
+    known = [] if run.samples is None else run.samples.z_sem[: len(source.codes)]
+    if not torch.allclose(source.codes[: len(known)], torch.as_tensor(known), 1e-2, 1e-2):
+        raise GCDError("These samples belong to other images; resume with those, or search anew.")
+    return source
 
 
 def _none_yet(run: SearchRun, question: Question, image: Tensor | Picture | None) -> Samples:

@@ -118,13 +118,13 @@ def find_directions(
             raise GCDError(f"Say which label to explain: one of {list(domain.labels)}.")
         label = domain.labels[0]
     check_label(domain, label)
-    if images is not None and "sampling" not in changes:
+    if images is not None and changes.get("sampling") is None:
         settings = settings.changed(sampling=IMAGES)
     if region is not None and changes.get("sampling") is None:
         settings = settings.changed(sampling=BALL)
     settings.check(domain.generator.z_sem_size)
-    if image is not None:
-        check_source(domain, image)
+    for given in (*([] if image is None else [image]), *(images or ())):
+        check_source(domain, given)
     if settings.sampling == BALL:
         return _around(domain, image, label, settings, progress, cancel, resume, region, detail)
     if region is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gcd_core.classifiers.base import BlackBox
 from gcd_core.generators.base import Latent
 from gcd_core.images.picture import Picture
 from gcd_core.method.code_statistics import CodeStatistics
@@ -141,23 +143,26 @@ class Examples:
                 flipped[i] = True
                 lpips.append(float(answer.distances[0]))
                 distances.append(float(statistics.distance(codes[row : row + 1])))
-                agreed.append(self._second_opinion(own, i))
-        opinions = [opinion for opinion in agreed if opinion is not None]
+                if self._oracle is not None:
+                    agreed.append(self._follows(self._oracle, own, i))
         return Tried(
             positives=int(self.predicted.sum()),
             positives_flipped=int((flipped & self.predicted).sum()),
             negatives=int((~self.predicted).sum()),
             negatives_flipped=int((flipped & ~self.predicted).sum()),
-            agreed=sum(opinions) if opinions or not agreed else None,
+            agreed=None if self._oracle is None else sum(agreed),
             lpips=sum(lpips) / max(1, len(lpips)),
             distance=sum(distances) / max(1, len(distances)),
         )
 
-    def _second_opinion(self, decoded: Tensor, i: int) -> bool | None:
-        """Whether the second opinion of a flipped picture is the other side; None without one."""
+    @property
+    def _oracle(self) -> BlackBox | None:
+        """The second opinion, where there is one that knows the label."""
         oracle = self.domain.oracle
-        if oracle is None or self.label not in oracle.labels:
-            return None
+        return oracle if oracle is not None and self.label in oracle.labels else None
+
+    def _follows(self, oracle: BlackBox, decoded: Tensor, i: int) -> bool:
+        """Whether the second opinion of a flipped picture is the other side."""
         asked = self.compositions[i].asked(decoded, oracle)
         logit = oracle.logit(oracle(asked), self.label)
         return bool((logit[0] >= 0).item()) != bool(self.predicted[i])
@@ -169,12 +174,29 @@ def with_tried(metadata: dict[str, Any], tried: dict[str, Tried]) -> dict[str, A
 
 
 def tried_of(metadata: dict[str, Any]) -> dict[str, Tried]:
-    """Return what a set's directions did, by name; empty where it was not tried, or not told."""
+    """Return what a set's directions did, by name; without those of which a file tells nonsense."""
     told = metadata.get(FIGURE)
     found: dict[str, Tried] = {}
     for name, one in (told if isinstance(told, dict) else {}).items():
         try:
-            found[str(name)] = Tried(**one)
+            tried = Tried(**one)
+            sound = _is_sound(tried)
         except TypeError:
             continue
+        if sound:
+            found[str(name)] = tried
     return found
+
+
+def _is_sound(tried: Tried) -> bool:
+    """Whether these are counts that fit each other, and distances; a TypeError of other things."""
+    counts = [tried.positives, tried.positives_flipped, tried.negatives, tried.negatives_flipped]
+    counts += [] if tried.agreed is None else [tried.agreed]
+    return (
+        all(type(count) is int and count >= 0 for count in counts)
+        and tried.positives_flipped <= tried.positives
+        and tried.negatives_flipped <= tried.negatives
+        and (tried.agreed or 0) <= tried.flipped
+        and math.isfinite(tried.lpips)
+        and math.isfinite(tried.distance)
+    )
