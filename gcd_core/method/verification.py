@@ -174,7 +174,16 @@ def tried_of(metadata: dict[str, Any]) -> dict[str, Tried]:
     found: dict[str, Tried] = {}
     for name, one in (told if isinstance(told, dict) else {}).items():
         try:
-            found[str(name)] = Tried(**one)
+            tried = Tried(**one)
         except TypeError:
             continue
+        counts = (
+            tried.positives,
+            tried.positives_flipped,
+            tried.negatives,
+            tried.negatives_flipped,
+            tried.agreed or 0,
+        )
+        if all(type(count) is int for count in counts):
+            found[str(name)] = tried
     return found
