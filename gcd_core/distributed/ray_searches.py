@@ -56,9 +56,13 @@ class Finder:
         self._running = Running()
 
     def find(
-        self, image: Tensor | Picture, label: str, settings: Settings, resume: Samples | None
+        self,
+        image: Tensor | Picture | None,
+        label: str,
+        settings: Settings,
+        resume: Samples | None,
     ) -> Ended:
-        """Search an image (1, C, S, S)."""
+        """Search from an image (1, C, S, S), or from none."""
         running = self._running
         try:
             found = find_directions(
@@ -126,7 +130,7 @@ class RaySearches:
     def find(
         self,
         domain: str,
-        image: Tensor | Picture,
+        image: Tensor | Picture | None,
         label: str,
         settings: Settings,
         progress: Callable[[Progress], None],

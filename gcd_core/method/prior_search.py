@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ SETTLED = 0.95  # cosine expected with another search's g, at which this one sto
 MIN_IMAGES = 16
 ELSEWHERE_WEIGHT = 30.0  # of the picture's change outside of a place, in a direction by place
 PLACES = ("upper left", "upper right", "lower left", "lower right")  # of the picture as it is seen
+PLACED = "places"  # among a set's metadata: the place of each direction by place, by its name
 
 
 def find_over_codes(
@@ -74,6 +76,7 @@ class _Search:
     ) -> None:
         self.run, self.question, self.settings, self.examples = run, question, settings, examples
         self.tried: dict[str, Tried] = {}
+        self.places: dict[str, str] = {}
 
     def settled(
         self, source: _DrawnCodes | _GivenImages, statistics: CodeStatistics
@@ -134,8 +137,10 @@ class _Search:
             names += [f"h{i + 1}" for i in range(len(axes))]
             vectors, eigenvalues = [*vectors, *axes], [*eigenvalues, *values]
         by_place = directions_by_place(slope, settings.n_ways)
-        names += [f"w{i + 1}" for i in range(len(by_place))]
-        vectors, eigenvalues = [*vectors, *by_place], [*eigenvalues, *[None] * len(by_place)]
+        self.places = {f"w{i}": place for i, place in enumerate(by_place, 1)}
+        names += self.places
+        vectors += by_place.values()
+        eigenvalues += [None] * len(by_place)
         run.report("directions", len(names), len(names))
         for i, (name, vector) in enumerate(zip(names, vectors, strict=True)):
             run.stop_if_cancelled()
@@ -158,7 +163,8 @@ class _Search:
         """The directions with what is known of them."""
         metadata = self.run.metadata(self.question, self.settings, samples, fitted)
         figures = metadata["figures"] | {REPEATABILITY: expected, "explained": slope.explained}
-        about = with_tried(metadata | {"figures": figures}, self.tried)
+        told = {PLACED: self.places} if self.places else {}
+        about = with_tried(metadata | {"figures": figures} | told, self.tried)
         mean = slope.statistics.mean[None]
         return DirectionSet(names, vectors, about, eigenvalues, mean, fitted.proxy)
 
@@ -225,7 +231,7 @@ def _doublings(most: int) -> list[int]:
     return [*sizes[:-1], most]
 
 
-def directions_by_place(slope: MeanSlope, most: int) -> list[Tensor]:
+def directions_by_place(slope: MeanSlope, most: int) -> dict[str, Tensor]:
     """Directions that raise the logit by what they change in one quarter of the picture each.
 
     As g, but a change of the picture elsewhere costs 30 times more (`MeanSlope.direction`). They
@@ -239,20 +245,28 @@ def directions_by_place(slope: MeanSlope, most: int) -> list[Tensor]:
 
     Returns
     -------
-    list of Tensor (D,)
-        Unit vectors; none where nobody knows what codes draw.
+    dict of str to Tensor (D,)
+        Unit vectors by the quarter's name; none where nobody knows what codes draw.
     """
     statistics = slope.statistics
     if not most or statistics.drawing is None:
-        return []
-    found = []
-    for place in range(len(PLACES)):
-        outside = 1 - quarter(place)
-        cost = ELSEWHERE_WEIGHT * statistics.picture_change_in(outside)
-        found.append(slope.direction(elsewhere=cost))
-    rise = [float(slope.logit(statistics.mean + vector[None])) for vector in found]
-    order = sorted(range(len(found)), key=lambda i: -rise[i])
-    return [found[i] for i in order[:most]]
+        return {}
+    found = {}
+    for number, place in enumerate(PLACES):
+        cost = ELSEWHERE_WEIGHT * statistics.picture_change_in(1 - quarter(number))
+        found[place] = slope.direction(elsewhere=cost)
+    rise = {
+        place: float(slope.logit(statistics.mean + vector[None])) for place, vector in found.items()
+    }
+    order = sorted(found, key=lambda place: -rise[place])
+    return {place: found[place] for place in order[:most]}
+
+
+def places_of(metadata: dict[str, Any]) -> dict[str, str]:
+    """Return the quarter that a set's directions by place change, by name; empty if not told."""
+    told = metadata.get(PLACED)
+    pairs = told.items() if isinstance(told, dict) else ()
+    return {name: place for name, place in pairs if place in PLACES}
 
 
 def quarter(place: int) -> Tensor:

@@ -89,9 +89,11 @@ def measure_repeatability(
 def with_repeatability(found: Found, lam: float, cancel: Cancel | None = None) -> DirectionSet:
     """Return what a search found, with its repeatability among the figures.
 
+    A search that measured it itself is left as it is.
+
     Raises SearchCancelled, with the search's samples, if `cancel` is set.
     """
-    if found.latent is None:  # a search over codes has told it
+    if repeatability_of(found.directions) is not None:
         return found.directions
     try:
         measured = measure_repeatability(found.samples, lam, cancel)

@@ -14,15 +14,17 @@ from gcd_core.generators.base import Latent
 from gcd_core.images.picture import Picture
 from gcd_core.method.composition import Composition, compose
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.verification import tried_of
 from gcd_core.method.walk import Path
 
 LINE_POINTS = 9  # decoded on a line along several directions, its ends included
 POINTS = 25  # decoded pictures on a path, both ways and the middle
-MAX_H, MAX_W = 8, 4  # h-directions and independent ways that the page has room for
+MAX_H, MAX_W = 8, 4  # h-directions and w that the page has room for
 SLIDERS = ("g", *(f"h{i}" for i in range(1, MAX_H + 1)), *(f"w{i}" for i in range(1, MAX_W + 1)))
-# A direction folds away where the proxy's logit changes along it by less than both. 1 takes an even
-# chance to 73 % at most. Where the proxy is mild about everything, so that g itself takes it little
-# farther, a direction still counts that reaches a quarter as far as the farthest.
+# A direction that was not tried on examples folds away where the proxy's logit changes along it by
+# less than both. 1 takes an even chance to 73 % at most. Where the proxy is mild about everything,
+# so that g itself takes it little farther, a direction still counts that reaches a quarter as far
+# as the farthest.
 LEAST_REACH = 1.0  # log-odds
 LEAST_SHARE = 0.25  # of the reach of the set's farthest-reaching direction
 
@@ -43,10 +45,16 @@ def shown_names(directions: DirectionSet) -> list[str]:
 
 
 def weak_direction_names(directions: DirectionSet, alpha_max: float) -> list[str]:
-    """The shown directions that hardly move the proxy's logit within `alpha_max`, never g.
+    """The shown directions that are not worth a look at once, never g.
 
-    None of a set without a proxy, of which that is not known.
+    Those that flip too few of the examples that they were tried on. Of a set that does not say
+    what was tried, those that hardly move the proxy's logit within `alpha_max`; none without a
+    proxy.
     """
+    tried = tried_of(directions.metadata)
+    if tried:
+        failed = {name for name, one in tried.items() if not one.works}
+        return [name for name in shown_names(directions) if name != "g" and name in failed]
     reach = directions.reach(alpha_max)
     if reach is None:
         return []
@@ -55,8 +63,8 @@ def weak_direction_names(directions: DirectionSet, alpha_max: float) -> list[str
     return [name for name in shown_names(directions) if name != "g" and far[name] < bound]
 
 
-def by_reach(directions: DirectionSet, alpha_max: float) -> list[str]:
-    """The shown directions, those last that hardly move the proxy's logit."""
+def weak_last(directions: DirectionSet, alpha_max: float) -> list[str]:
+    """The shown directions, those last that are folded away."""
     weak = weak_direction_names(directions, alpha_max)
     return sorted(shown_names(directions), key=lambda name: name in weak)
 

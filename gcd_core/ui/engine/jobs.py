@@ -16,14 +16,15 @@ from torch import Tensor
 
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.images.picture import Picture
+from gcd_core.method.directions import DirectionSet
 from gcd_core.method.samples import Question, Samples
 from gcd_core.method.search_run import Progress, SearchInterrupted
-from gcd_core.method.settings import Settings
+from gcd_core.method.settings import BALL, Settings
 from gcd_core.ui.engine.worker import CLOSING
 
 LOG = logging.getLogger(__name__)
 STEPS_TIMED = 16  # the last steps of a queue; their mean time tells how long the next ones take
-NEWEST_IMAGES_KEPT = 12  # the perturbed pictures of a search that are shown
+NEWEST_IMAGES_KEPT = 12  # the pictures of a search that are shown
 Rank = tuple[int, int]
 
 
@@ -336,20 +337,23 @@ class IteratorJob(Job):
 
 @dataclass(eq=False)  # two searches are never equal: their tensors are not to be compared
 class Search(Job):
-    """A search of one image for directions; its result is a `DirectionSet`."""
+    """A search for directions; its result is a `DirectionSet`."""
 
     failure = "The search failed unexpectedly; try again."
     busy = "A search is running already: cancel it or wait for it to end."
 
-    image: Tensor | Picture  # (1, C, H, W), in [0, 1]: what it starts from
-    name: str  # the image's
+    # (1, C, H, W), in [0, 1]: what it starts from, or what directions are tried on first; may be
+    # None outside of the ball.
+    image: Tensor | Picture | None
+    name: str  # the image's; "" without one
     label: str  # the one to explain
     settings: Settings
     # At first those of an earlier search, to go on from; after a search that found nothing, those
     # that it asked about.
     samples: Samples | None = None
-    sampled: int = 0  # how many perturbations the classifier was asked about
-    # The newest perturbed pictures (C, H, W) first, and the label's probability of each.
+    sampled: int = 0  # how many samples the classifier was asked about
+    usable: DirectionSet | None = None  # g, while the search still looks for a better one
+    # The newest pictures asked about (C, H, W) first, and the label's probability of each.
     newest: list[tuple[Tensor, float]] = field(default_factory=list)
     train_losses: list[float] = field(default_factory=list)  # the proxy's so far, by epoch
     validation_losses: list[float] = field(default_factory=list)
@@ -365,10 +369,19 @@ class Search(Job):
             self.samples = error.samples
             raise
 
-    def answers(self, image: Tensor | Picture, question: Question) -> bool:
+    def answers(self, image: Tensor | Picture | None, question: Question) -> bool:
         """Whether a search of an image, with this question, can go on from these samples."""
-        samples = self.samples
-        return samples is not None and self.image is image and samples.question == question
+        samples, anywhere = self.samples, question.sampling != BALL
+        if samples is None or not (anywhere or self.image is image):
+            return False
+        return samples.question == question
+
+    def set_name(self, directions: DirectionSet) -> str:
+        """What a set that this search found is called."""
+        if self.settings.sampling == BALL:
+            return f"from {self.name}, seed {self.settings.seed}"
+        answers = directions.metadata["settings"]["n_samples"]
+        return f"{answers} answers, seed {self.settings.seed}"
 
     def report(self, progress: Progress) -> None:
         """Keep what the page shows of the progress."""
@@ -377,6 +390,8 @@ class Search(Job):
         if progress.images is not None and progress.probabilities is not None:
             newest = zip(progress.images, progress.probabilities.tolist(), strict=True)
             self.newest = [*newest, *self.newest][:NEWEST_IMAGES_KEPT]
+        if progress.directions is not None:
+            self.usable = progress.directions
         if progress.train_losses is not None:
             self.train_losses = list(progress.train_losses)
             self.validation_losses = list(progress.validation_losses or [])

@@ -246,8 +246,8 @@ class Networks:
         return rcsb(self.domain, image, label, region, **options)
 
     def find(
-        self, image: Tensor | Picture, label: str, settings: Settings, **options: Any
+        self, image: Tensor | Picture | None, label: str, settings: Settings, **options: Any
     ) -> DirectionSet:
-        """Search an image for directions, and measure how repeatable they are."""
+        """Search for directions, and measure how repeatable they are."""
         found = find_directions(self.domain, image, label, settings=settings, **options)
         return with_repeatability(found, settings.lam, options.get("cancel"))

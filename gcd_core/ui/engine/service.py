@@ -33,7 +33,7 @@ from gcd_core.ui.engine.jobs import Job, JobQueue, Search
 from gcd_core.ui.engine.models import DecodeBatcher, DecodeRequest, Networks, SecondOpinion
 from gcd_core.ui.engine.sprite_sheets import path_to_sprites
 from gcd_core.ui.engine.worker import Compute, ProcessRunner, Runner, Urgency
-from gcd_core.ui.frames import POINTS, Frame, Opened, by_reach
+from gcd_core.ui.frames import POINTS, Frame, Opened, weak_last
 
 IDLE_SECONDS = 2.0  # without a request, after which examples are prepared
 IDLE_CHECK_SECONDS = 0.2  # between two looks at whether that is so
@@ -258,7 +258,7 @@ class ModelService:
             assert stored is not None
             return stored.played(self.domain, opened, directions[name], label)
 
-        names = by_reach(directions, self.domain.alpha_max)
+        names = weak_last(directions, self.domain.alpha_max)
         size = len(names) * POINTS * opened.image.nbytes
         paths = Paths(make, names, find if stored is not None else None, kept, size, owner=self)
         self.context.paths.submit(paths)
@@ -364,7 +364,7 @@ class ExamplePrecompute(Job):
         for label, index in product(domain.labels, range(len(domain.examples))):
             directions = service.ready_directions(label)
             if directions is not None:
-                for name in by_reach(directions, domain.alpha_max):
+                for name in weak_last(directions, domain.alpha_max):
                     self._prepare(index, directions[name], label)
         return True
 

@@ -44,6 +44,10 @@ class Sets:
             raise GCDError(f"There are no directions named {name!r}: choose one of {known}.")
         return self._kept[label, name]
 
+    def name_of(self, label: str, directions: DirectionSet) -> str | None:
+        """Return the name that a set is kept under; None if it is not kept."""
+        return next((n for n in self.names(label) if self._kept[label, n] is directions), None)
+
     def in_use(self, label: str) -> DirectionSet | None:
         """Return the set that is in use for a label; None if it is the domain's own."""
         name = self.used(label)

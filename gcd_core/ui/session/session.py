@@ -20,7 +20,7 @@ from gcd_core.images.reading import NOT_A_RADIOGRAPH, fit_words
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.samples import Question
-from gcd_core.method.settings import Settings
+from gcd_core.method.settings import BALL, Settings
 from gcd_core.ui.engine.jobs import Search
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import SLIDERS, Opened, shown_names, weak_direction_names
@@ -221,24 +221,47 @@ class Session:
     # -- searching --------------------------------------------------------------------------
 
     def start_search(self, settings: Settings) -> Search:
-        """Search from the open image; go on from a cancelled search of the same question.
+        """Search; go on from a cancelled search of the same question.
 
-        Raises a GCDError if no image is open, a search of this visitor runs already, or too many
-        wait.
+        The ball lies around the open image. Otherwise directions are tried on that one first, if
+        one is open. Raises a GCDError as `check_searchable`, or if too many searches wait.
         """
         with self._news:
-            opened, last = self.searchable(), self.search
-            search = Search(opened.walked, opened.name, self.label, settings)
+            self.check_searchable(settings.sampling)
+            opened, last = None if self.image is None else self.image.opened, self.search
+            image, name = (None, "") if opened is None else (opened.walked, opened.name)
+            search = Search(image, name, self.label, settings)
             question = Question.of(self.service.domain, self.label, settings)
-            if last is not None and last.answers(opened.walked, question):
+            if last is not None and last.answers(image, question):
                 search.samples = last.samples
             self.service.start_search(search)
             self.search = search
         return search
 
-    def searchable(self) -> Opened:
-        """Return the image that a search would start from; raise as `start_search` does."""
-        opened = self.open_now("There is nothing to search from yet").opened
+    def check_searchable(self, sampling: str) -> None:
+        """Raise a GCDError if a ball has no image, or a search of this visitor runs already."""
+        if sampling == BALL:
+            self.open_now(
+                "There is no picture to search around yet",
+                "open an image first, or search what the images are like",
+            )
         if self.search is not None and self.search.running:
-            raise GCDError("A search is running already: cancel it or wait for it to end.")
-        return opened
+            raise GCDError(Search.busy)
+
+    def keep_found(self, search: Search, directions: DirectionSet) -> str:
+        """Keep a set that a search found, once, and return its name."""
+        kept = self.sets.name_of(search.label, directions)
+        return kept or self.sets.keep(search.label, search.set_name(directions), directions)
+
+    def use_so_far(self) -> None:
+        """Use the g that the last search offers before its end, and keep it.
+
+        Raises a GCDError if it offers none yet.
+        """
+        search = self.search
+        if search is None or search.usable is None:
+            raise GCDError(
+                "There is no g to use yet: a search offers one after 64 answers, unless it looks "
+                "around one picture."
+            )
+        self.use(search.label, self.keep_found(search, search.usable))

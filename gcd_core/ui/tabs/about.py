@@ -78,19 +78,19 @@ def about(domain: Domain) -> str:
         step(
             1,
             PERTURB,
-            "Ask about pictures close by",
-            "A diffusion autoencoder turns the image into a short semantic code and a noise map. "
-            "Codes drawn from a ball around it are decoded, and the classifier, a black box, is "
-            "asked about each picture.",
+            "Ask about new pictures",
+            "A diffusion autoencoder turns an image into a short semantic code and a noise map. "
+            "Codes like those of the domain's images, or of a ball around one image's, are drawn "
+            "and decoded, and the classifier, a black box, is asked about each picture.",
         )
         + step(
             2,
             PROXY,
             "Learn a proxy, read off directions",
-            "A small network learns to predict the answers from the code. Its gradient is the "
-            "direction g; the eigenvectors of its Hessian are h1, h2, &hellip; "
-            "Beside them, where there are any, the independent ways w1, w2, &hellip; each flip the "
-            "proxy by what neither g nor another way has. One image is enough.",
+            "The answers are predicted from the code. The slope of that is the direction g, its "
+            "curvature gives h1, h2, &hellip; The directions by place w1, w2, &hellip; follow the "
+            "slope by what they change in one quarter of the picture each. Every direction is "
+            "tried on examples before it is shown.",
         )
         + step(
             3,

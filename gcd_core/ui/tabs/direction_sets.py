@@ -8,14 +8,14 @@ from typing import Any
 import gradio as gr
 
 from gcd_core.errors import GCDError
-from gcd_core.method.directions import load_directions
+from gcd_core.method.directions import DirectionSet, load_directions
 from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.direction_sets import BUNDLED, MAX_NAME_LENGTH, file_name
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
-from gcd_core.ui.tabs.handler import Answer, Tab, connect
-from gcd_core.ui.views.html import heading
+from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
+from gcd_core.ui.views.html import heading, tried_list
 from gcd_core.ui.views.payload import payload_of
 
 
@@ -49,6 +49,7 @@ class SetsPanel(Tab):
             self.name = gr.Textbox(
                 label="Rename to", max_length=MAX_NAME_LENGTH, elem_id="name", min_width=120
             )
+        self.tried = html("tried")
         with gr.Row(elem_id="files"):
             self.use_button = gr.Button("Use these", size="sm", elem_id="use")
             self.save = gr.Button("Save", size="sm", elem_id="save")
@@ -67,7 +68,11 @@ class SetsPanel(Tab):
         """
         session = self.session(request, overlay, opacity, view)
         session.use(session.label, name or session.sets.newest(session.label))
-        return self._show_everything(session)
+        return self.show_everything(session)
+
+    def show_tried(self, name: str, request: gr.Request) -> Answer:
+        """What the directions of the chosen set did to examples."""
+        return {self.tried: tried_list(named(self.session(request), name))}
 
     def rename_directions(self, name: str, other: str, request: gr.Request) -> Answer:
         """Gives a kept set of directions another name."""
@@ -91,10 +96,7 @@ class SetsPanel(Tab):
         """
         session = self.session(request)
         name = name or session.sets.newest(session.label)
-        if name == BUNDLED:
-            directions = self.service.ready_directions(session.label)
-        else:
-            directions = session.sets.get(session.label, name)
+        directions = named(session, name)
         if directions is None:
             raise GCDError("There are no directions to save yet: find or load some first.")
         file = session.folder / file_name(self.domain.name, session.label, name)
@@ -117,9 +119,9 @@ class SetsPanel(Tab):
             path.unlink(missing_ok=True)
         name = session.sets.keep(directions.label, path.stem, directions)
         session.use(directions.label, name)
-        return self._show_everything(session)
+        return self.show_everything(session)
 
-    def _show_everything(self, session: Session) -> Answer:
+    def show_everything(self, session: Session) -> Answer:
         """What another set of directions changes, and the Explore tab, which shows it."""
         chosen = {self.chosen: chooser(session, session.sets.used(session.label))}
         return self.explore.layout.show_everything(session) | chosen | {self.tabs: to_explore()}
@@ -135,6 +137,7 @@ class SetsPanel(Tab):
             "use_directions",
         )
         self.explore.then_prepare(used, "use_directions")
+        connect(self.chosen.change, self.show_tried, self.chosen, self.tried, newest_only=True)
         connect(
             self.name.submit,
             self.rename_directions,
@@ -158,6 +161,17 @@ class SetsPanel(Tab):
             "load_directions",
         )
         self.explore.then_prepare(loaded, "load_directions")
+
+
+def named(session: Session, name: str) -> DirectionSet | None:
+    """The explained label's set of a name, without one the newest; None where there is none.
+
+    Raises a GCDError if no set has this name.
+    """
+    name = name or session.sets.newest(session.label)
+    if name == BUNDLED:
+        return session.service.ready_directions(session.label)
+    return session.sets.get(session.label, name)
 
 
 def chooser(session: Session, name: str) -> dict[str, Any]:

@@ -12,38 +12,52 @@ from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.method.directions import REPEATABILITY
-from gcd_core.method.repeatability import repeatability_of
+from gcd_core.method.prior_search import ANSWERS_FOR_H
 from gcd_core.method.search_run import Progress
-from gcd_core.method.settings import Settings
+from gcd_core.method.settings import BALL, PRIOR, Settings
 from gcd_core.ui.frames import MAX_H, MAX_W
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Search, Session
-from gcd_core.ui.tabs.direction_sets import SetsPanel, chooser
+from gcd_core.ui.tabs.direction_sets import SetsPanel, chooser, named
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, thumbnail
-from gcd_core.ui.views.html import SAVE, image_name, image_tag
+from gcd_core.ui.views.html import SAVE, image_name, image_tag, told_of_g, tried_list
 from gcd_core.ui.views.payload import label_names
 from gcd_core.wording import duration
 
 STAGE_TITLES = {
-    "encode": "Encoding the image",
-    "perturb": "Perturbing and asking the classifier",
-    "proxy": "Fitting the proxy",
-    "carry": "Going to the decision boundary",
-    "directions": "Reading the directions off the proxy",
+    "encode": "Reading pictures into the generator",
+    "perturb": "Asking the classifier about new pictures",
+    "proxy": "Learning to predict its answers",
+    "carry": "Going to where the answer changes",
+    "directions": "Reading the directions off the answers",
+    "verify": "Trying the directions on examples",
 }
 LAMBDA_OF_LPIPS = "\N{GREEK SMALL LETTER LAMDA} of LPIPS"
-WAYS_LABEL = "Independent ways"
+WAYS_LABEL = "Directions by place"
+WHERE = [
+    ("What the images are like", PRIOR),
+    ("Around this picture, as in the paper", BALL),
+]
+HOW = {  # a search asks, by where it looks
+    PRIOR: "It asks about 32, 64, 128, &hellip; new pictures, at most as many as <b>Samples</b>, "
+    "and stops once g has settled and flips the examples. h-directions take 512 samples. "
+    f"{WAYS_LABEL} (0 to {MAX_W}) change one quarter of the picture each; they take no sample.",
+    BALL: "It asks about <b>Samples</b> pictures close to the open one; 1,024 are usual. The "
+    "radius says how close.",
+}
 DOT = " \N{MIDDLE DOT} "
+USUAL_SAMPLES = {PRIOR: 256, BALL: 1024}  # where the domain's own search looks elsewhere
 SETTLED_COSINE = 0.99  # cosine between one g and the next, of twice the samples
 STAGE_SHARES = {
     "encode": (0.0, 0.02),
     "perturb": (0.02, 0.9),
-    "proxy": (0.9, 0.99),
+    "proxy": (0.9, 0.95),
     "carry": (0.2, 0.21),
-    "directions": (0.99, 1),
+    "directions": (0.95, 0.96),
+    "verify": (0.96, 1),
 }
 
 
@@ -58,33 +72,35 @@ def search_settings(
     settle: bool,
     ways: int | None,
     boundary: bool,
+    sampling: str,
 ) -> Settings:
     """The domain's settings with what stands in the fields, None where one is empty.
 
-    Where the domain's searches use its distilled decoder, other steps than that takes are the full
-    decoder's. Only where the domain names no steps may their field be empty. Raises a GCDError if a
-    field is empty, or what stands in one fits no search.
+    Fields that mean nothing to the sampling are passed over. Where the domain's searches use its
+    distilled decoder, other steps than that takes are the full decoder's. Only where the domain
+    names no steps may their field be empty. Raises a GCDError if a field is empty, or what stands
+    in one fits no search.
     """
-    own, sampling = domain.search, domain.generator.sampling
+    own, full = domain.search, domain.generator.sampling
     if steps is not None or own.steps is not None:
         steps = int(given("Steps", steps))
     solver = None
-    if sampling is not None and own.solver == DISTILLED and steps != own.steps:
-        solver = sampling.solver
+    if full is not None and own.solver == DISTILLED and steps != own.steps:
+        solver = full.solver
+    around = sampling == BALL
     settings = own.changed(
+        sampling=sampling,
         solver=solver,
-        settle=SETTLED_COSINE if settle else None,
+        settle=SETTLED_COSINE if around and settle else None,
         n_samples=int(given("Samples", samples)),
-        radius=float(given("Radius", radius)),
+        radius=float(given("Radius", radius)) if around else None,
         lam=float(given(LAMBDA_OF_LPIPS, lam)),
         n_h=int(given("h-directions (k)", k)),
         steps=steps,
         seed=int(given("Seed", seed)),
-        n_ways=int(given(WAYS_LABEL, ways)),
-        boundary=boundary,
+        n_ways=0 if around else int(given(WAYS_LABEL, ways)),
+        boundary=around and boundary,
     )
-    if settings.n_ways > MAX_W:
-        raise GCDError(f"{settings.n_ways} independent ways have no room here; take 0 to {MAX_W}.")
     settings.check(domain.generator.z_sem_size)
     return settings
 
@@ -125,25 +141,29 @@ def progress_html(
     progress = search.progress
     cost = queries(progress, classifier) if progress else ""
     if search.state == "done":
-        return charts.meter(
-            1, "Done: the directions are kept, use them when you like", cost
-        ) + confidence_html(search)
+        done = charts.meter(1, "Done: the directions are kept, use them when you like", cost)
+        return done + told_of_g(search.result)
     if search.state == "cancelled":
         kept = f"{DOT}what was asked is kept" if search.samples is not None else ""
-        return charts.meter(fraction_done(search), f"Cancelled{kept}", cost)
+        return charts.meter(fraction_done(search), f"Cancelled{kept}", cost) + so_far(search)
     if progress is None:
         return charts.meter(0, STAGE_TITLES["encode"], "")
     left = "" if progress.eta is None else f"{DOT}about {duration(progress.eta)} left"
-    count = f"{DOT}{progress.done} of {progress.total}" if progress.total > 1 else ""
-    return charts.meter(fraction_done(search), STAGE_TITLES[progress.stage] + count, cost + left)
+    counted = progress.total > 1 and progress.stage != "directions"
+    count = f"{DOT}{progress.done} of {progress.total}" if counted else ""
+    title = STAGE_TITLES[progress.stage] + count
+    return charts.meter(fraction_done(search), title, cost + left) + so_far(search)
 
 
-def confidence_html(search: Search) -> str:
-    """How much another search would agree, in a sentence."""
-    found = search.result and repeatability_of(search.result)
-    if not found:
+def so_far(search: Search) -> str:
+    """What is known of the g that can be used before the search has ended."""
+    found = search.usable
+    if found is None:
         return ""
-    return f'<p class="gcd-confidence {found.level}">{escape(found.sentence)}</p>'
+    answers = found.metadata["settings"]["n_samples"]
+    end = "; a better one may come" if search.running else ""
+    offer = f'<p class="gcd-so-far">After {answers} answers there is a g to use{end}.</p>'
+    return offer + told_of_g(found)
 
 
 def fraction_done(search: Search) -> float:
@@ -153,21 +173,20 @@ def fraction_done(search: Search) -> float:
         return 0.0
     low, high = STAGE_SHARES[progress.stage]
     part = progress.done / max(progress.total, 1)
-    in_turns = (
-        settings.settle is not None or settings.boundary or settings.n_ways > 0
-    )  # sampling and fitting take turns
-    if in_turns and search.running:
+    # Sampling and fitting take turns.
+    in_turns = settings.sampling != BALL or settings.settle is not None or settings.boundary
+    if in_turns and search.running and progress.stage != "verify":
         low, high = STAGE_SHARES["perturb"]
         part = search.sampled / settings.n_samples
     return low + (high - low) * part
 
 
 def gallery_html(search: Search | None, positive: str) -> str:
-    """The newest perturbed pictures with the classifier's probability."""
+    """The newest pictures asked about, with the classifier's probability."""
     if search is None or not search.newest:
-        return '<p class="gcd-quiet">The newest perturbed pictures appear here.</p>'
+        return '<p class="gcd-quiet">The newest pictures asked about appear here.</p>'
     cells = "".join(
-        f'<figure><img src="{thumbnail(image[None], 96)}" alt="perturbed {image_name(image)}">'
+        f'<figure><img src="{thumbnail(image[None], 96)}" alt="new {image_name(image)}">'
         f'<figcaption><i style="width:{100 * p:.0f}%"></i><span>{charts.percent(p)}</span>'
         "</figcaption></figure>"
         for image, p in search.newest
@@ -175,9 +194,11 @@ def gallery_html(search: Search | None, positive: str) -> str:
     return f'<div class="gcd-newest" title="{escape(positive)}">{cells}</div>'
 
 
-def number(value: float | None, label: str, precision: int | None = None) -> gr.Number:
+def number(
+    value: float | None, label: str, precision: int | None = None, visible: bool = True
+) -> gr.Number:
     """A small field for a setting; the library judges what is typed."""
-    return gr.Number(value, label=label, precision=precision, min_width=100)
+    return gr.Number(value, label=label, precision=precision, min_width=100, visible=visible)
 
 
 class FindTab(Tab):
@@ -193,21 +214,22 @@ class FindTab(Tab):
         with gr.Row(elem_id="find"):
             with gr.Column(elem_id="find-what", min_width=280):
                 self.subject = html("subject")
+                sampling = BALL if defaults.sampling == BALL else PRIOR
+                around = sampling == BALL
+                self.sampling = gr.Radio(
+                    WHERE, value=sampling, label="Where to search", elem_id="sampling"
+                )
                 with gr.Accordion("Settings", open=False, elem_id="settings"):
                     with gr.Row():
                         self.samples = number(defaults.n_samples, "Samples", precision=0)
-                        self.radius = number(defaults.radius, "Radius")
+                        self.radius = number(defaults.radius, "Radius", visible=around)
                         self.lam = number(defaults.lam, LAMBDA_OF_LPIPS)
                     with gr.Row():
                         self.k = number(min(defaults.n_h, MAX_H), "h-directions (k)", precision=0)
-                        self.ways = number(min(defaults.n_ways, MAX_W), WAYS_LABEL, precision=0)
-                    gr.HTML(
-                        f'<p class="gcd-info">{WAYS_LABEL} (0 to {MAX_W}) are directions beside g '
-                        "that flip the prediction on their own, by what neither g nor another way "
-                        "has. They take no further samples, but three in four of them: g is "
-                        "learned from the fourth.</p>",
-                        apply_default_css=False,
-                    )
+                        self.ways = number(
+                            defaults.n_ways, WAYS_LABEL, precision=0, visible=not around
+                        )
+                    self.how = html("how", how(sampling))
                     with gr.Row():
                         own = f" ({defaults.steps}: distilled)"
                         title = "Steps" + (own if defaults.solver == DISTILLED else "")
@@ -219,12 +241,14 @@ class FindTab(Tab):
                         info="For an image that the classifier is sure of: a first g leads to the "
                         "boundary, and the directions are looked for there.",
                         elem_id="boundary",
+                        visible=around,
                     )
                     self.settle = gr.Checkbox(
                         False,
                         label="Stop early, once g has settled",
                         info="Spares queries; the h-directions take longer to settle than g.",
                         elem_id="settle",
+                        visible=around,
                     )
                 with gr.Row():
                     self.start = gr.Button(
@@ -236,6 +260,9 @@ class FindTab(Tab):
                 self.sets = SetsPanel(self.visitors, self.explore)
             with gr.Column(elem_id="find-progress", min_width=420):
                 self.progress = html("progress", progress_html(None, self.domain.classifier))
+                self.use_so_far = gr.Button(
+                    "Use this g now", size="sm", visible=False, elem_id="use-so-far"
+                )
                 self.newest = html("newest", gallery_html(None, ""))
                 self.losses = html("losses", self._losses(None))
 
@@ -250,10 +277,29 @@ class FindTab(Tab):
 
     # -- handlers ---------------------------------------------------------------------------
 
-    def subject_html(self, name: str, request: gr.Request) -> Answer:
-        """What a search would start from, and the sets of directions that there are."""
+    def show_subject(self, name: str, sampling: str, request: gr.Request) -> Answer:
+        """What a search would look at, and the sets of directions that there are."""
         session = self.session(request)
-        return {self.subject: subject(session), self.sets.chosen: chooser(session, name)}
+        chosen = chooser(session, name)
+        return {
+            self.subject: subject(session, sampling),
+            self.sets.chosen: chosen,
+            self.sets.tried: tried_list(named(session, chosen["value"])),
+        }
+
+    def choose_sampling(self, sampling: str, request: gr.Request) -> Answer:
+        """Shows the fields that mean something where a search looks, and what it looks at."""
+        own, around = self.domain.search, sampling == BALL
+        return {
+            self.subject: subject(self.session(request), sampling),
+            self.how: how(sampling),
+            self.samples: own.n_samples if own.sampling == sampling else USUAL_SAMPLES[sampling],
+            self.ways: gr.update(visible=not around),
+            **{
+                field: gr.update(visible=around)
+                for field in (self.radius, self.boundary, self.settle)
+            },
+        }
 
     def find_directions(
         self,
@@ -269,18 +315,20 @@ class FindTab(Tab):
         settle: bool,
         ways: int | None,
         boundary: bool,
+        sampling: str,
         request: gr.Request,
     ) -> Iterator[Answer]:
         """Searches in the background, streaming progress; what is found is kept under a name.
 
-        `use_directions` takes that name.
+        `use_directions` takes that name. Of an earlier g, `use_so_far` need not wait for the end.
+        `sampling` is "prior" (codes as the domain's images have them; no image need be open) or
+        "ball" (around the open image, as in the paper).
         """
         session, domain = self.session(request), self.domain
-        session.searchable()
-        label = session.label
+        session.check_searchable(sampling)
         try:
             settings = search_settings(
-                domain, samples, radius, lam, k, steps, seed, settle, ways, boundary
+                domain, samples, radius, lam, k, steps, seed, settle, ways, boundary, sampling
             )
         except GCDError as error:
             yield {
@@ -298,14 +346,17 @@ class FindTab(Tab):
             if search.state == "failed":
                 raise GCDError(search.error)
             return
-        name = session.sets.keep(label, f"from {search.name}, seed {settings.seed}", search.result)
+        name = session.keep_found(search, search.result)
         numbers = {
             **self._numbers(search),
             "directions": search.result.names,
             "set": name,
             "repeatability": search.result.metadata["figures"].get(REPEATABILITY),
         }
-        gr.Info(f"Directions found, and kept as \u201c{name}\u201d. Use these, when you like.")
+        told = f"Directions found, and kept as \u201c{name}\u201d. Use these, when you like."
+        if settings.n_h and "h1" not in search.result.names:
+            told += f" There are no h-directions: they take {ANSWERS_FOR_H} samples."
+        gr.Info(told)
         new = {self.explore.layout.numbers: numbers, self.sets.chosen: chooser(session, name)}
         yield self._show(session, search) | new
 
@@ -317,6 +368,12 @@ class FindTab(Tab):
         session.search.cancel()
         return {self.explore.layout.numbers: self._numbers(session.search)}
 
+    def use_g_so_far(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
+        """Opens, in Explore, the g that a search offers from 64 answers on, and keeps it."""
+        session = self.session(request, overlay, opacity, view)
+        session.use_so_far()
+        return self.sets.show_everything(session)
+
     def _numbers(self, search: Search) -> dict:
         progress = search.progress
         answer = {
@@ -325,6 +382,8 @@ class FindTab(Tab):
             "image_name": search.name,
             "ahead": search.place if search.state == "waiting" else 0,
         }
+        if search.usable is not None:
+            answer["usable"] = search.usable.metadata["settings"]["n_samples"]
         if progress is not None:
             answer |= {
                 "stage": progress.stage,
@@ -349,36 +408,83 @@ class FindTab(Tab):
             self.losses: self._losses(search),
             self.start: gr.update(interactive=not search.running),
             self.cancel: gr.update(interactive=search.running),
+            self.use_so_far: gr.update(visible=search.usable is not None and search.result is None),
         }
 
     def bind(self, tabs: gr.Tabs, tab: gr.Tab) -> None:
         """Connects the components."""
-        numbers, chosen = self.explore.layout.numbers, self.sets.chosen
-        connect(tab.select, self.subject_html, chosen, [self.subject, chosen])
+        layout, chosen = self.explore.layout, self.sets.chosen
+        numbers = layout.numbers
+        connect(
+            tab.select,
+            self.show_subject,
+            [chosen, self.sampling],
+            [self.subject, chosen, self.sets.tried],
+        )
+        connect(
+            self.sampling.input,
+            self.choose_sampling,
+            self.sampling,
+            [
+                self.subject,
+                self.how,
+                self.samples,
+                self.ways,
+                self.radius,
+                self.boundary,
+                self.settle,
+            ],
+        )
         settings = [self.samples, self.radius, self.lam, self.k, self.steps, self.seed]
-        others = [self.settle, self.ways, self.boundary]
+        others = [self.settle, self.ways, self.boundary, self.sampling]
         shown = [self.progress, self.newest, self.losses, self.start, self.cancel]
         connect(
             self.start.click,
             self.find_directions,
-            [*settings, *self.explore.layout.display, *others],
-            [numbers, *shown, chosen],
+            [*settings, *layout.display, *others],
+            [numbers, *shown, chosen, self.use_so_far],
             "find_directions",
         )
         connect(self.cancel.click, self.stop, None, numbers, "cancel_search")
         self.sets.bind(tabs)
+        used = connect(
+            self.use_so_far.click,
+            self.use_g_so_far,
+            layout.display,
+            [*layout.everything, chosen, tabs],
+            "use_so_far",
+        )
+        self.explore.then_prepare(used, "use_so_far")
 
 
-def subject(session: Session) -> str:
-    """The image and label that a search starts from."""
-    image = session.image
-    if image is None:
+def how(sampling: str) -> str:
+    """How a search asks."""
+    return f'<p class="gcd-info">{HOW[sampling]}</p>'
+
+
+def subject(session: Session, sampling: str) -> str:
+    """The label that a search is about, and the image that it looks at, if one is open."""
+    image, around = session.image, sampling == BALL
+    if image is None and around:
         return '<p class="gcd-quiet">Open an image in Explore first.</p>'
-    opened, positive = image.opened, label_names(image)[1]
+    positive = escape(label_names(session)[1])
+    of = "the prediction of"
+    if image is None:
+        return (
+            f'<div class="gcd-subject"><p>Directions that change {of} <b>{positive}</b>, learned '
+            "by asking the classifier about new pictures, drawn as this domain's images are. No "
+            "picture need be open.</p></div>"
+        )
+    opened = image.opened
     probability = charts.percent(opened.source.probabilities[image.index])
+    learned = (
+        "learned from this one image by asking the classifier about pictures close to it."
+        if around
+        else "learned by asking the classifier about new pictures, drawn as this domain's images "
+        "are, and tried on this one first."
+    )
     return (
         f'<div class="gcd-subject">{image_tag(drawn(opened.pixels), "source image")}'
-        f"<div><h2>{escape(opened.name)}</h2><p>Directions that change the prediction of "
-        f"<b>{escape(positive)}</b> (here {probability}), learned from this one image by asking "
-        "the classifier about pictures close to it.</p></div></div>"
+        f"<div><h2>{escape(opened.name)}</h2><p>Directions that change {of} "
+        f"<b>{positive}</b> (here {probability}), {learned}</p></div></div>"
     )

@@ -10,9 +10,13 @@ from torch import Tensor
 
 from gcd_core.images.drawing import overlay
 from gcd_core.method.composition import DECODED, SOURCE
+from gcd_core.method.directions import DirectionSet
+from gcd_core.method.prior_search import places_of
+from gcd_core.method.repeatability import repeatability_of
+from gcd_core.method.verification import tried_of
 from gcd_core.method.walk import Path
 from gcd_core.report.captions import caption
-from gcd_core.ui.frames import Frame, Opened
+from gcd_core.ui.frames import Frame, Opened, shown_names
 from gcd_core.ui.session.deep_link import address_of
 from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.open_image import OpenImage
@@ -29,9 +33,8 @@ from gcd_core.ui.views.payload import (
     proxy_curve,
     proxy_here,
     reconstruction_caution,
-    ways_found,
 )
-from gcd_core.ui.views.vocabulary import TERMS, plain_way, said, term, way
+from gcd_core.ui.views.vocabulary import TERMS, explained, plain_way, said, term, way
 from gcd_core.wording import duration, signed
 
 DIVIDER = (
@@ -70,10 +73,6 @@ SAVE = (
     "</svg></button>"
 )
 PROXY_GAP = 0.15  # between the proxy's and the classifier's probability, from which a line says so
-ONE_WAY = (
-    "This classifier knows one way: as far as the search&rsquo;s proxy sees, no direction "
-    "independent of g flips it."
-)
 DRAWINGS = {SOURCE: "In your picture", DECODED: "As the generator draws it"}
 ASKED_ABOUT = "<p>Numbers and map are your picture&rsquo;s, not this drawing&rsquo;s.</p>"
 STILL = "nothing moved yet"
@@ -373,22 +372,47 @@ def after_others(count: int, seconds: float | None) -> str:
 
 
 def ways_line(session: Session) -> str:
-    """Return the text over the sliders of the independent ways.
+    """Return the text over the sliders of the directions by place, or of independent ways.
 
-    It says what they are, and whether the search found as many as it looked for. "" where it
-    looked for none and none is shown.
+    Sets of earlier searches have the latter: these do not tell a place. "" where none is shown.
     """
-    wanted, found = ways_found(session.directions)
-    parts = []
-    weak = session.weak_directions
-    if any(name.startswith("w") for name in session.names if name not in weak):
-        parts.append(f"<h2>{term('ways')}</h2><p>Each flips by what no other has.</p>")
-    if not found and wanted > 0:
-        parts.append(f"<p>{ONE_WAY}</p>")
-    elif found < wanted:
-        were = "independent way was" if found == 1 else "independent ways were"
-        parts.append(f"<p>{found} {were} found; the search saw no further one.</p>")
-    return f'<div class="gcd-ways">{"".join(parts)}</div>' if parts else ""
+    shown = [name for name in session.names if name not in session.weak_directions]
+    if not any(name.startswith("w") for name in shown):
+        return ""
+    placed = places_of(session.directions.metadata)
+    title, text = "ways", "Each flips by what no other has."
+    if placed:
+        title, text = "places", "Each changes one quarter of the picture most."
+    return f'<div class="gcd-ways"><h2>{term(title)}</h2><p>{text}</p></div>'
+
+
+def told_of_g(found: DirectionSet) -> str:
+    """Return what is known of g: the examples it flips, and whether another search would agree."""
+    tried, confidence = tried_of(found.metadata).get("g"), repeatability_of(found)
+    sentences = [f"{tried.sentence}."] if tried else []
+    if confidence:
+        sentences.append(confidence.sentence)
+    level = confidence.level if confidence else ""
+    text = escape(" ".join(sentences))
+    return f'<p class="gcd-confidence {level}">{text}</p>' if sentences else ""
+
+
+def tried_list(found: DirectionSet | None) -> str:
+    """Return what each direction of a set did to examples; "" where that was not tried."""
+    if found is None:
+        return ""
+    tried, placed = tried_of(found.metadata), places_of(found.metadata)
+    rows = "".join(
+        f"<dt>{way(name, placed.get(name, ''))}</dt><dd>{escape(tried[name].sentence)}</dd>"
+        for name in shown_names(found)
+        if name in tried
+    )
+    explained_share = found.metadata.get("figures", {}).get("explained")
+    line = ""
+    if type(explained_share) is float:
+        share = charts.percent(explained_share)
+        line = f'<p class="gcd-info">One straight slope explains {share} of the answers.</p>'
+    return f'<dl class="gcd-tried">{rows}</dl>{line}' if rows else ""
 
 
 def decoded(session: Session) -> dict[str, Path]:
@@ -397,9 +421,10 @@ def decoded(session: Session) -> dict[str, Path]:
 
 
 def fold_line(session: Session) -> str:
-    """Return the line under which directions that hardly move the classifier are folded away.
+    """Return the line under which the weak directions are folded away.
 
-    It says how many of their decoded paths flip the opened image all the same.
+    It says how many of the examples each flips, where that was tried, and how many of their decoded
+    paths flip the opened image all the same.
     """
     weak, paths = session.weak_directions, decoded(session)
     if not weak:
@@ -407,22 +432,42 @@ def fold_line(session: Session) -> str:
     count = len(weak)
     flips = sum(name in paths and paths[name].any_flip for name in weak)
     here = f" \N{MIDDLE DOT} {flips} flip{'s' if flips == 1 else ''} here" if flips else ""
+    ending = "s" if count == 1 else ""
+    about = session.directions.metadata
+    tried, placed = tried_of(about), places_of(about)
+    what = f"hardly move{ending} this classifier"
+    if tried:
+        each = (
+            f"{said(placed.get(name, plain_way(name)), name)} {tried[name].flipped} of "
+            f"{tried[name].n}"
+            for name in weak
+        )
+        what = f"flip{ending} too few examples: {', '.join(each)}"
     return (
         '<button type="button" class="gcd-fold" aria-expanded="false">'
-        f"{count} more hardly move{'s' if count == 1 else ''} this classifier{here}</button>"
+        f"{count} more {what}{here}</button>"
     )
 
 
-def direction_title(name: str, path: Path | None) -> str:
-    """Return a direction's name and, if its path is decoded, the alpha of its nearest flip."""
+def direction_title(directions: DirectionSet, name: str, path: Path | None) -> str:
+    """Return a direction's name, the alpha of its nearest flip, and how many examples it flips.
+
+    The second is there once the direction's path is decoded, the third where that was tried.
+    """
+    title = way(name, places_of(directions.metadata).get(name, ""))
+    one = tried_of(directions.metadata).get(name)
+    examples = ""
+    if one is not None:
+        share = explained(f"{one.flipped}/{one.n}", f"{one.sentence}.")
+        examples = f'<small class="tried">{said("", share)}</small>'
     if path is None:
-        return f"<b>{way(name)}</b>"
+        return f"<b>{title}</b>{examples}"
     if not path.any_flip:
-        return f'<b data-flips="no">{way(name)}</b><small>no flip</small>'
+        return f'<b data-flips="no">{title}</b><small>no flip</small>{examples}'
     alphas = path.alphas[path.is_flipped]
     first = signed(float(alphas[alphas.abs().argmin()]))
     flips = '<span class="flips">flips </span>'
-    return f"<b>{way(name)}</b><small>{said('', flips)}from {first}</small>"
+    return f"<b>{title}</b><small>{said('', flips)}from {first}</small>{examples}"
 
 
 def end_picture(names: tuple[str, str], path: Path | None, end: int) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
-from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.repeatability import unrepeatable
 from gcd_core.ui.frames import Frame, alpha_grid
@@ -142,17 +141,6 @@ def verdict(tried: Tried, source_probability: float, positive: str) -> str:
 def opinion(frame: Frame, labels: Sequence[str]) -> dict[str, float | None] | None:
     """Return the oracle's probabilities of a picture by label; None if it was not asked."""
     return None if frame.oracle is None else dict(zip(labels, frame.oracle, strict=True))
-
-
-def ways_found(directions: DirectionSet) -> tuple[int, int]:
-    """Return how many independent ways a search looked for, and how many it found.
-
-    Older files do not say what was looked for; then the first number is 0.
-    """
-    settings = directions.metadata.get("settings")
-    wanted = settings.get("n_ways") if isinstance(settings, dict) else None
-    found = sum(name.startswith("w") for name in directions.names)
-    return wanted if type(wanted) is int else 0, found
 
 
 def place_on_line(image: OpenImage) -> tuple[float, float]:

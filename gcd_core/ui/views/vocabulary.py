@@ -86,6 +86,11 @@ TERMS = {
         "Independent ways",
         "Directions that flip the answer each on its own, by what no other one changes.",
     ),
+    "places": Term(
+        "Place by place",
+        "Directions by place",
+        "Directions that change the answer mostly by one quarter of the picture each.",
+    ),
     "diversity": Term(
         "How different the ways are",
         "Diversity",
@@ -104,9 +109,10 @@ OTHER = {
     "r": "The bridge",
 }  # by a direction's first letter
 MEANINGS = {
-    "g": "Along the proxy's gradient: the straightest way to another answer.",
+    "g": "The straightest way to another answer.",
     "h": "Along an eigenvector of the Hessian of the loss: another way, the first the most curved.",
-    "w": "Found to flip the answer on its own, nearly at right angles to g and the others.",
+    "w": "Found to flip the answer on its own, by what no other direction changes.",
+    "place": "Changes this quarter of the picture most, as it is seen here.",
     "r": "A Schroedinger bridge fills in the region, led by the classifier's gradient (RCSB).",
 }
 
@@ -139,8 +145,13 @@ def captions() -> dict[str, str]:
     }
 
 
-def way(name: str) -> str:
-    """Return a direction's name as HTML ("h1" and "Way 1"), with its meaning."""
+def way(name: str, place: str = "") -> str:
+    """Return a direction's name as HTML ("h1" and "Way 1"), with its meaning.
+
+    Of a direction by place, the place is its name ("w1, upper left" and "Upper left").
+    """
+    if place:
+        return explained(said(place.capitalize(), f"{escape(name)}, {place}"), MEANINGS["place"])
     return explained(said(plain_way(name), escape(name)), MEANINGS.get(name[:1], ""))
 
 

@@ -297,7 +297,8 @@ class ExploreLayout:
         paths, names = decoded(session), label_names(session)
         for row in self.rows:
             path = paths.get(row.name)
-            answer[row.title] = direction_title(row.name, path) if row.name in session.names else ""
+            shown = row.name in session.names
+            answer[row.title] = direction_title(session.directions, row.name, path) if shown else ""
             answer[row.low] = end_picture(names, path, 0)
             answer[row.high] = end_picture(names, path, -1)
         return answer
