@@ -31,6 +31,7 @@ SETTLED = 0.95  # cosine expected with another search's g, at which this one sto
 MIN_IMAGES = 16
 ELSEWHERE_WEIGHT = 30.0  # of the picture's change outside of a place, in a direction by place
 PLACES = ("upper left", "upper right", "lower left", "lower right")  # of the picture as it is seen
+MOST_ALIKE = 0.3  # cosine of two directions by place, and of one with g
 PLACED = "places"  # among a set's metadata: the place of each direction by place, by its name
 
 
@@ -185,8 +186,8 @@ def _codes(
             "take sampling 'prior', which needs none."
         )
     source = _GivenImages(run, question, images, settings.n_samples)
-    known = [] if run.samples is None else run.samples.z_sem[: len(source.codes)]
-    if not torch.allclose(source.codes[: len(known)], torch.as_tensor(known), 1e-2, 1e-2):
+    known = source.codes[:0] if run.samples is None else run.samples.z_sem[: len(source.codes)]
+    if not torch.allclose(source.codes[: len(known)], known, 1e-2, 1e-2):
         raise GCDError("These samples belong to other images; resume with those, or search anew.")
     return source
 
@@ -235,7 +236,8 @@ def directions_by_place(slope: MeanSlope, most: int) -> dict[str, Tensor]:
     """Directions that raise the logit by what they change in one quarter of the picture each.
 
     As g, but a change of the picture elsewhere costs 30 times more (`MeanSlope.direction`). They
-    take no query. The quarter whose direction rises most for its length comes first.
+    take no query. The quarter whose direction rises most for its length comes first. They are then
+    turned apart (`turned_apart`), so that each says something of its own.
 
     Parameters
     ----------
@@ -258,8 +260,35 @@ def directions_by_place(slope: MeanSlope, most: int) -> dict[str, Tensor]:
     rise = {
         place: float(slope.logit(statistics.mean + vector[None])) for place, vector in found.items()
     }
-    order = sorted(found, key=lambda place: -rise[place])
-    return {place: found[place] for place in order[:most]}
+    order = sorted(found, key=lambda place: -rise[place])[:most]
+    apart = turned_apart(torch.stack([found[place] for place in order]), slope.direction())
+    return dict(zip(order, apart, strict=True))
+
+
+def turned_apart(vectors: Tensor, g: Tensor, most: float = MOST_ALIKE) -> Tensor:
+    """Turn unit vectors (k, D) as little as need be until none is like another, or like g (D,).
+
+    Each keeps at most a cosine of `most` with g. What lies beside g is turned by the symmetric
+    transformation that changes the vectors least (Loewdin, 1950), to cosines of which the whole
+    vectors have at most `most`, and at least -`most`.
+    """
+    lean = (vectors @ g).clamp(-most, most)
+    beside = vectors - (vectors @ g)[:, None] * g
+    beside = beside / beside.norm(dim=1, keepdim=True).clamp(min=1e-9)
+    own = (1 - lean.square()).sqrt()
+    shared, scale = torch.outer(lean, lean), torch.outer(own, own)
+    alike = beside @ beside.T
+    wanted = ((shared + scale * alike).clamp(-most, most) - shared) / scale
+    wanted.fill_diagonal_(1)
+    turned = _power(wanted, 0.5) @ _power(alike, -0.5) @ beside
+    turned = turned / turned.norm(dim=1, keepdim=True)
+    return lean[:, None] * g + own[:, None] * turned
+
+
+def _power(matrix: Tensor, exponent: float) -> Tensor:
+    """A power of a symmetric matrix whose eigenvalues are positive."""
+    values, basis = torch.linalg.eigh(matrix.double())
+    return (basis * values.clamp(min=1e-9) ** exponent @ basis.T).float()
 
 
 def places_of(metadata: dict[str, Any]) -> dict[str, str]:
