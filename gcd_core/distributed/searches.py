@@ -26,6 +26,7 @@ from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.repeatability import repeatability_of, with_repeatability
 from gcd_core.method.search import find_directions
 from gcd_core.method.search_run import Found
+from gcd_core.method.settings import BALL
 
 OWN = "own"  # the domain's classifier
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -220,7 +221,7 @@ class FindManyJob(PartsJob):
 def searched(domain: Domain, image: Tensor, changes: dict[str, Any], row: SearchRow) -> Part:
     """Search an image (1, C, S, S); the part holds what was found and the directions' file."""
     hits = domain.classifier.cache_hits
-    settings = domain.search.changed(**changes)
+    settings = domain.search.changed(**{"sampling": BALL, **changes})  # each from its own image
     with torch.inference_mode(False):
         found: Found = find_directions(domain, image, row.label, settings=settings)
         directions = with_repeatability(found, settings.lam)

@@ -23,6 +23,7 @@ from gcd_core.method.attribution import explain_path
 from gcd_core.method.composition import DECODED
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
+from gcd_core.method.settings import BALL
 from gcd_core.method.walk import Path, walk_many
 
 PAPER_ALPHA = 3.0
@@ -47,7 +48,8 @@ def in_papers_protocol(domain: Domain) -> Domain:
         walk_points=PAPER_POINTS,
         counterfactual=LOWEST_LOSS,
         detail=DECODED,
-        search=domain.search.changed(boundary=False, antithetic=False, n_ways=0),
+        search=domain.search.changed(boundary=False, antithetic=False, sampling=BALL),
+        codes={},
     )
 
 

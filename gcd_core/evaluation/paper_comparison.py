@@ -21,6 +21,7 @@ from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction
 from gcd_core.method.search import find_directions
 from gcd_core.method.search_run import Found
+from gcd_core.method.settings import BALL
 from gcd_core.method.walk import Path, walk, walk_many
 
 PAPER = Sampling("ddim", 100, 250)
@@ -109,7 +110,8 @@ def compare(
         what was run. `agreement` compares the answers; `peak_memory_mib` is this process's, after
         our search.
     """
-    domain = replace(domain, search=domain.search.changed(boundary=False, n_ways=0))  # the paper's
+    plain = domain.search.changed(boundary=False, sampling=BALL)  # the paper's
+    domain = replace(domain, search=plain)
     slow = replace(domain, generator=FixedSampling(domain.generator, PAPER), detail=DECODED)
     searches = _searches(domain, slow, images[:1], label, size, seed, announce)
     inversion = _inversion(slow, images[:1])

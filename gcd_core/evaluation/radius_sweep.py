@@ -8,6 +8,7 @@ from torch import Tensor
 from gcd_core.domains.opening import Domain
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.search import find_directions
+from gcd_core.method.settings import BALL
 from gcd_core.method.walk import walk_many
 
 
@@ -49,7 +50,7 @@ def measure_radii(
             radius=radius,
             seed=seed,
             boundary=False,
-            n_ways=0,
+            sampling=BALL,
         )
         paths = walk_many(domain, images, found.directions["g"], label, choice=LOWEST_LOSS)
         pairs = [(path, path.counterfactual) for path in paths]

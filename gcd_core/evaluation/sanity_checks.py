@@ -33,6 +33,7 @@ from gcd_core.method.attribution import explain_path
 from gcd_core.method.curve_quantiles import mean_heat
 from gcd_core.method.directions import Direction
 from gcd_core.method.search import find_directions
+from gcd_core.method.settings import BALL
 from gcd_core.method.walk import Path, walk
 
 MAPS = ("cells", "bb_lig", "difference")
@@ -111,7 +112,10 @@ class Sanity:
         order = (self.probabilities - 0.5).abs().argsort()
         others = [self.images[i][None] for i in order[1:3]]
         found = [self._g(self.domain, self.label, seed=seed) for seed in (0, 1)]
-        found += [self._g(self.domain, self.label, source=source) for source in others]
+        if self.domain.search.sampling == BALL:
+            found += [self._g(self.domain, self.label, source=source) for source in others]
+        else:  # no source is looked at
+            found += [self._g(self.domain, self.label, seed=seed) for seed in (2, 3)]
         cosines = [
             F.cosine_similarity(a.vector, b.vector, dim=0).item()
             for i, a in enumerate(found)
@@ -127,7 +131,7 @@ class Sanity:
         spread = max(rates) - min(rates)
         passed = min(rates) >= 0.8 and sum(alike) / len(alike) >= 0.5
         sentence = (
-            f"Two seeds and three sources give directions that flip {min(rates):.0%} to "
+            f"{self._searches} give directions that flip {min(rates):.0%} to "
             f"{max(rates):.0%} of the images; the mean maps agree to "
             f"{sum(alike) / len(alike):.2f} (rank correlation), the directions to "
             f"{sum(cosines) / len(cosines):.2f} (cosine)."
@@ -253,6 +257,12 @@ class Sanity:
             seed=seed,
         )
         return found.directions["g"]
+
+    @property
+    def _searches(self) -> str:
+        """Which searches are held against each other, in words."""
+        in_ball = self.domain.search.sampling == BALL
+        return "Two seeds and three sources" if in_ball else "Four seeds"
 
     def _walks(self, domain: Domain, direction: Direction, label: str) -> list[Path]:
         return [walk(domain, image[None], direction, label) for image in self.tried]

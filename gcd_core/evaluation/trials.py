@@ -30,7 +30,7 @@ from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.samples import Samples
 from gcd_core.method.search import find_directions
 from gcd_core.method.search_run import Found
-from gcd_core.method.settings import Settings
+from gcd_core.method.settings import BALL, Settings
 from gcd_core.method.walk import Path, walk_many
 
 MIN_IMAGES, FEWEST_SAMPLES = 4, 64
@@ -124,7 +124,7 @@ class Trials:
     @property
     def settings(self) -> Settings:
         """Of the ablations' searches: the paper's g alone."""
-        plain = {"n_samples": self.samples, "n_h": 0, "n_ways": 0, "boundary": False}
+        plain = {"n_samples": self.samples, "n_h": 0, "sampling": BALL, "boundary": False}
         return self.domain.search.changed(**plain)
 
     @cached_property

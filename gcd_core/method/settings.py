@@ -14,6 +14,7 @@ VALIDATION_PART = 9  # one part in nine of the samples validates the proxy: as m
 MIN_SETTINGS = {"n_samples": VALIDATION_PART, "n_h": 0, "lam": 0, "n_ways": 0}
 PRIOR, IMAGES, BALL = "prior", "images", "ball"
 SAMPLINGS = (PRIOR, IMAGES, BALL)
+OF_THE_BALL = {"n_samples": 1024, "n_ways": 0}  # where the settings are another sampling's
 MAX_WAYS = 4  # a quarter of the picture each
 
 
@@ -79,8 +80,9 @@ class Settings:
     def changed(self, **changes: Any) -> Settings:
         """Return the settings with those changes that are not None.
 
-        Another solver than these settings' own brings its own steps where one of the two is the
-        distilled decoder, whose steps are no other solver's.
+        The ball in the place of another sampling brings numbers that suit it: 1,024 samples and
+        no directions by place. Another solver than these settings' own brings its own steps where
+        one of the two is the distilled decoder, whose steps are no other solver's.
 
         Raises
         ------
@@ -91,6 +93,8 @@ class Settings:
         if unknown := sorted(set(changes) - known):
             raise TypeError(f"There is no setting {unknown[0]!r}; there are {', '.join(known)}.")
         given = {name: value for name, value in changes.items() if value is not None}
+        if given.get("sampling") == BALL != self.sampling:
+            given = OF_THE_BALL | given
         solver = given.get("solver", self.solver)
         if "steps" not in given and solver != self.solver and DISTILLED in (solver, self.solver):
             return replace(self, **given, steps=None)
