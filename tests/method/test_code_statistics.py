@@ -157,7 +157,7 @@ def test_a_coarse_look_at_colours_does_not_see_the_light():
 def test_too_few_images_and_numbers_that_are_none_are_refused():
     codes, pictures, _ = map(torch.tensor, codes_and_pictures(n=100))
     CodeStatistics.measured(codes, pictures)
-    with pytest.raises(GCDError, match="99 images are too few .* give 100"):
+    with pytest.raises(GCDError, match=r"99 images are too few .* give 100"):
         CodeStatistics.measured(codes[:99], pictures[:99])
     for spoilt in ((codes / 0, pictures), (codes, pictures.log())):
         with pytest.raises(GCDError, match="no finite number"):
