@@ -220,17 +220,10 @@ def load_code_statistics(path: str | Path, generator: str) -> dict[str, CodeStat
             )
             for label, count in counts.items()
         }
-    except (
-        SafetensorError,
-        OSError,
-        KeyError,
-        ValueError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except (SafetensorError, OSError, LookupError, ValueError, AttributeError, RecursionError) as e:
         raise GCDError(
             f"{path} is missing or holds no statistics of codes; make it with `calibrate`."
-        ) from error
+        ) from e
     if header.get("format") != FORMAT or not all(map(_is_sound, found.values())):
         raise GCDError(f"{path} holds no statistics of codes; make it with `calibrate`.")
     if header.get("generator") != generator:

@@ -48,7 +48,8 @@ def find_over_codes(
     Codes are asked about in doublings: 32, 64, 128, ... up to `n_samples`. The search stops once g
     has settled (`expected_cosine`) and flips all examples. With h-directions it goes on to 512;
     with fewer samples there are none. Each direction is tried on eight of the domain's examples:
-    at most 64 queries more, and 8 for each h-direction.
+    at most 64 queries more, 8 for each h-direction, and 16 for each doubling that follows one in
+    which g had settled and did not flip all examples.
     """
     statistics = run.domain.code_statistics(question.label)
     source = _codes(run, question, settings, statistics, images)

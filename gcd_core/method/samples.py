@@ -141,7 +141,7 @@ class Samples:
 def check_resume(resume: Samples, question: Question, image: Tensor | None = None) -> None:
     """Refuse samples that answer another question, or belong to another image."""
     then, now = asdict(resume.question), asdict(question)
-    for name, value in now.items():
+    for name, value in {"sampling": question.sampling, **now}.items():  # it decides the others
         if name == "lam" and question.first is None:
             continue
         if then[name] != value:

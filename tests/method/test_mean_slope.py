@@ -248,5 +248,5 @@ def test_answers_that_say_nothing_are_refused():
         with pytest.raises(GCDError, match="no finite number"):
             fit_mean_slope(codes, logits, statistics)
     for same in (torch.zeros(32), torch.full((32,), -7.0)):
-        with pytest.raises(GCDError, match="the same for every picture.*check-domain"):
+        with pytest.raises(GCDError, match=r"the same for every picture.*check-domain"):
             fit_mean_slope(codes, same, statistics)

@@ -252,99 +252,22 @@ def test_at_the_boundary_g_does_not_settle_before_it_is_there(brief):
     assert len(found.samples) == 1024, "the second number of samples beyond the first 256"
 
 
-@pytest.mark.slow
-@pytest.mark.nightly
-def test_ways_are_found_without_a_query_more():
-    size = 8
-
-    def soft_or(z):  # any of four numbers makes it positive
-        return torch.logsumexp(4 * (z[:, :4] - 0.8), dim=1) - 2
-
-    domain = LinearDomain(soft_or, size)
-    domain.alpha_max = 4.0
-    image = domain.image()
-    settings = {"n_h": 0, "radius": 5.0, "lam": 0.1}
-    found = find_directions(domain, image, "a", 1024, n_ways=5, **settings)
-    names, vectors = found.directions.names, found.directions.vectors
-    assert found.queries == 1024 + 1
-    assert names[:3] == ["g", "w1", "w2"]
-    assert len(names) <= 4, "with g, four vectors span all that it reads"
-    assert (vectors @ vectors.T - torch.eye(len(names))).abs().max() < 0.3
-    for name in names:
-        assert gcd_core.walk(domain, image, found.directions[name], "a").flipped
-
-
-def test_half_of_a_search_for_ways_lies_beside_g(brief):
-    domain = LinearDomain(lambda z: z[:, 0] + z[:, 1] ** 2)
-    found = find_directions(domain, domain.image(), "a", 120, n_ways=1)
-    offsets = (found.samples.z_sem - found.latent.z_sem).double()
-    first_g = offsets[30:90].T.cov()  # its plane: one axis of no extent
-    assert torch.linalg.eigvalsh(first_g)[0] < 1e-9 < torch.linalg.eigvalsh(offsets.T.cov())[0]
-    again = find_directions(domain, domain.image(), "a", 120, n_ways=1)
-    assert torch.equal(again.directions.vectors, found.directions.vectors)
-
-
-def test_a_search_for_ways_resumes_where_it_stopped(brief):
-    def logit(z):
-        return z[:, 0] + z[:, 1] ** 2
-
-    whole = LinearDomain(logit)
-    all_at_once = find_directions(whole, whole.image(), "a", 120, n_ways=1, batch_size=16)
-    for asked in (3, 8, 13):
-        domain = LinearDomain(logit)
-        settings = {"n_ways": 1, "batch_size": 16}
-        with pytest.raises(Cancelled) as stopped:
-            find_directions(domain, domain.image(), "a", 120, cancel=Flag(asked), **settings)
-        samples = stopped.value.samples
-        resumed = find_directions(domain, domain.image(), "a", 120, resume=samples, **settings)
-        assert torch.equal(resumed.directions.vectors, all_at_once.directions.vectors)
-        assert domain.classifier.queries == 120 + 1
-
-
-def test_samples_of_the_ball_serve_a_search_for_ways_and_the_reverse(brief):
-    domain = LinearDomain(lambda z: z[:, 0] + z[:, 1] ** 2)
-    plain = find_directions(domain, domain.image(), "a", 100)
-    with_ways = find_directions(domain, domain.image(), "a", 120, n_ways=1, resume=plain.samples)
-    assert domain.classifier.queries == 1 + 100 + 90, "30 of 120 lie in the ball"
-    assert torch.equal(with_ways.samples.z_sem[:30], plain.samples.z_sem[:30])
-    find_directions(domain, domain.image(), "a", 100, resume=with_ways.samples)
-    assert domain.classifier.queries == 1 + 100 + 90 + 70
-
-
-@pytest.mark.slow
-def test_a_classifier_that_is_flat_beside_g_is_not_asked_on():
-    domain = LinearDomain(lambda z: 3 * z[:, 0], 8)
-    found = find_directions(domain, domain.image(), "a", 600, n_ways=3, n_h=0, lam=0.0)
-    assert found.directions.names == ["g"]
-    assert found.queries == 1 + 450 == 1 + len(found.samples), "the last quarter is spared"
-    assert found.directions["g"].vector[0] > 0.999
-
-
-@pytest.mark.slow
-def test_one_way_is_said_to_be_one():
-    domain = linear(slope=4.0)
-    found = find_directions(domain, domain.image(), "a", 512, n_h=0, n_ways=4)
-    assert found.directions.names == ["g"]
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_ways": 8}, "8 ways beside g.*0 to 7"),
-        ({"n_ways": -1}, "-1 ways"),
+        ({"n_ways": 5}, "5 directions by place .* take 0 to 4"),
+        ({"n_ways": -1}, "-1 directions by place"),
         ({"n_ways": 1.5}, "whole number"),
-        ({"max_cosine": 0.35}, "max_cosine is 0.35"),
-        ({"n_ways": 2, "settle": 0.9, "n_samples": 64}, "settle ends a search once"),
-        ({"n_ways": 2, "n_samples": 35}, "35 samples are too few"),
+        ({"n_ways": 1}, "in the ball, take n_ways = 0"),
         ({"boundary": True, "n_samples": 17}, "17 samples are too few .* boundary; take 18"),
-        ({"n_ways": 2, "boundary": True, "n_samples": 71}, "for independent ways; take 72"),
-        ({"max_cosine": -0.1}, "max_cosine is -0.1"),
+        ({"image": None}, "starts from one image"),
     ],
 )
-def test_bad_ways_are_refused_before_any_work(change, message):
+def test_what_no_ball_can_do_is_refused_before_any_work(change, message):
     domain = linear()
+    settings = {"image": domain.image(), "label": "a", "n_samples": 20} | change
     with pytest.raises(GCDError, match=message):
-        find_directions(domain, domain.image(), "a", **({"n_samples": 20} | change))
+        find_directions(domain, **settings)
     assert domain.generator.evaluations == domain.classifier.queries == 0
 
 
@@ -359,6 +282,7 @@ def test_what_is_written_down_and_survives_a_file(brief, tmp_path):
     assert (loaded.metadata["generator"], loaded.metadata["classifier"]) == ("linear", "code")
     assert loaded.metadata["seed"] == 7
     assert loaded.metadata["settings"] == {
+        "sampling": "ball",
         "n_samples": 20,
         "n_h": 2,
         "radius": 2.0,
@@ -368,7 +292,6 @@ def test_what_is_written_down_and_survives_a_file(brief, tmp_path):
         "antithetic": True,
         "boundary": False,
         "n_ways": 0,
-        "max_cosine": 0.0,
         "detail": "decoded",
     }
     codes = found.samples.z_sem[:3]
