@@ -139,10 +139,9 @@ class _Search:
             names += [f"h{i + 1}" for i in range(len(axes))]
             vectors, eigenvalues = [*vectors, *axes], [*eigenvalues, *values]
         by_place = directions_by_place(slope, settings.n_ways)
-        self.places = {f"w{i}": place for i, place in enumerate(by_place, 1)}
+        self.places = {f"w{i}": place_of(w, statistics) for i, w in enumerate(by_place, 1)}
         names += self.places
-        vectors += by_place.values()
-        eigenvalues += [None] * len(by_place)
+        vectors, eigenvalues = [*vectors, *by_place], [*eigenvalues, *[None] * len(by_place)]
         run.report("directions", len(names), len(names))
         for i, (name, vector) in enumerate(zip(names, vectors, strict=True)):
             run.stop_if_cancelled()
@@ -233,7 +232,7 @@ def _doublings(most: int) -> list[int]:
     return [*sizes[:-1], most]
 
 
-def directions_by_place(slope: MeanSlope, most: int) -> dict[str, Tensor]:
+def directions_by_place(slope: MeanSlope, most: int) -> list[Tensor]:
     """Directions that raise the logit by what they change in one quarter of the picture each.
 
     As g, but a change of the picture elsewhere costs 30 times more (`MeanSlope.direction`). They
@@ -248,22 +247,28 @@ def directions_by_place(slope: MeanSlope, most: int) -> dict[str, Tensor]:
 
     Returns
     -------
-    dict of str to Tensor (D,)
-        Unit vectors by the quarter's name; none where nobody knows what codes draw.
+    list of Tensor (D,)
+        Unit vectors; none where nobody knows what codes draw.
     """
     statistics = slope.statistics
     if not most or statistics.drawing is None:
-        return {}
-    found = {}
-    for number, place in enumerate(PLACES):
-        cost = ELSEWHERE_WEIGHT * statistics.picture_change_in(1 - quarter(number))
-        found[place] = slope.direction(elsewhere=cost)
-    rise = {
-        place: float(slope.logit(statistics.mean + vector[None])) for place, vector in found.items()
-    }
-    order = sorted(found, key=lambda place: -rise[place])[:most]
-    apart = turned_apart(torch.stack([found[place] for place in order]), slope.direction())
-    return dict(zip(order, apart, strict=True))
+        return []
+    found = []
+    for place in range(len(PLACES)):
+        outside = 1 - quarter(place)
+        cost = ELSEWHERE_WEIGHT * statistics.picture_change_in(outside)
+        found.append(slope.direction(elsewhere=cost))
+    rise = [float(slope.logit(statistics.mean + vector[None])) for vector in found]
+    order = sorted(range(len(found)), key=lambda i: -rise[i])[:most]
+    return list(turned_apart(torch.stack([found[i] for i in order]), slope.direction()))
+
+
+def place_of(vector: Tensor, statistics: CodeStatistics) -> str:
+    """The quarter of the picture that a direction (D,) changes most; the drawing must be known."""
+    assert statistics.drawing is not None
+    change = (statistics.drawing @ vector).square().view(-1, COARSE_SIDE, COARSE_SIDE).sum(0)
+    shares = [float((change * quarter(place)).sum()) for place in range(len(PLACES))]
+    return PLACES[shares.index(max(shares))]
 
 
 def turned_apart(vectors: Tensor, g: Tensor, most: float = MOST_ALIKE) -> Tensor:
