@@ -13,7 +13,13 @@ from gcd_core.images.picture import Picture
 from gcd_core.method import proxy as proxy_module
 from gcd_core.method.code_statistics import CodeStatistics, coarse
 from gcd_core.method.mean_slope import MeanSlope, fit_mean_slope
-from gcd_core.method.prior_search import PLACES, directions_by_place, quarter
+from gcd_core.method.prior_search import (
+    PLACES,
+    confined_to,
+    directions_by_place,
+    quarter,
+    turned_apart,
+)
 from gcd_core.method.search import find_directions
 from gcd_core.method.search_run import SearchFailed
 from gcd_core.method.verification import tried_of
@@ -481,28 +487,45 @@ def test_quarters_are_the_picture():
         assert masks[place, row, column] == 1
 
 
-def test_a_direction_by_place_changes_its_quarter():
+def shares(vector, drawing):
+    """The share of a direction's squared change that lies in each quarter."""
+    change = (drawing @ vector).square().view(16, 16)
+    return torch.stack([(change * quarter(place)).sum() for place in range(4)]) / change.sum()
+
+
+def test_a_direction_is_confined_to_a_quarter():
     slope = of_places()
     drawing = slope.statistics.drawing
-    found = directions_by_place(slope, 4)
-
-    def shares(vector):
-        change = (drawing @ vector).square().view(16, 16)
-        return torch.stack([(change * quarter(place)).sum() for place in range(4)]) / change.sum()
-
-    own = [int(shares(vector).argmax()) for vector in found]
-    assert sorted(own) == [0, 1, 2, 3]
     # In this drawing each number costs 1 + m (0.1 + 30 outside), m its share of the change.
     m = drawing.diagonal().square() / drawing.diagonal().square().mean()
-    for vector, place in zip(found, own, strict=True):
-        outside = 1 - quarter(place).flatten()
+    for place in range(4):
+        vector, outside = confined_to(slope, place), 1 - quarter(place).flatten()
         expected = F.normalize(slope.slope / (1 + m * (0.1 + 30 * outside)), dim=0)
         torch.testing.assert_close(vector, expected, atol=1e-4, rtol=1e-3)
-        assert shares(vector)[place] > 0.98
-    assert shares(slope.direction()).max() < 0.4
-    rises = [float(slope.slope @ vector) for vector in found]
-    assert rises == sorted(rises, reverse=True) and min(rises) > 0
-    assert torch.equal(torch.stack(directions_by_place(slope, 2)), torch.stack(found[:2]))
+        assert shares(vector, drawing)[place] > 0.98
+    assert shares(slope.direction(), drawing).max() < 0.4
+
+
+def test_directions_by_place_are_turned_apart():
+    slope = of_places()
+    found, g = torch.stack(directions_by_place(slope, 4)), slope.direction()
+    every = torch.cat([g[None], found])
+    cosines = every @ every.T - torch.eye(5)
+    assert cosines.abs().max() <= 0.3 + 1e-5
+    torch.testing.assert_close(every.norm(dim=1), torch.ones(5))
+    own = [int(shares(vector, slope.statistics.drawing).argmax()) for vector in found]
+    assert sorted(own) == [0, 1, 2, 3]
+    assert min(float(slope.slope @ vector) for vector in found) > 0
+
+
+def test_what_is_apart_already_stays():
+    axes = torch.eye(6)
+    slanted = F.normalize(axes[:3] + 0.2 * axes[5], dim=1)  # 0.2 to g, 0.04 to each other
+    torch.testing.assert_close(turned_apart(slanted, axes[5]), slanted)
+    pair = F.normalize(torch.stack([axes[0], axes[0] + axes[1]]), dim=1)  # orthogonal to g
+    turned = turned_apart(pair, axes[5])
+    torch.testing.assert_close(turned[0] @ turned[1], torch.tensor(0.3))
+    torch.testing.assert_close(turned[0] @ pair[0], turned[1] @ pair[1])  # both give way alike
 
 
 def test_without_a_drawing_there_is_no_place():
