@@ -385,16 +385,10 @@ class FindTab(Tab):
         if search.usable is not None:
             answer["usable"] = search.usable.metadata["settings"]["n_samples"]
         if progress is not None:
-            answer |= {
-                "stage": progress.stage,
-                "done": progress.done,
-                "total": progress.total,
-                "eta": progress.eta,
-                "queries": progress.queries,
-                "evaluations": progress.evaluations,
-                "cache_hits": self.domain.classifier.cache_hits,
-                "budget": self.domain.classifier.budget,
-            }
+            told = ("stage", "done", "total", "eta", "queries", "evaluations")
+            answer |= {name: getattr(progress, name) for name in told}
+            classifier = self.domain.classifier
+            answer |= {"cache_hits": classifier.cache_hits, "budget": classifier.budget}
         return answer
 
     def _show(self, session: Session, search: Search) -> Answer:
