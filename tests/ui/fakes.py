@@ -217,6 +217,30 @@ class FakeDomain:
         return DirectionSet(names, vectors, about)
 
 
+class PriorDomain(FakeDomain):
+    """The same, whose searches draw codes as its images have them; it knows what codes draw."""
+
+    def __init__(self, folder: File, **options) -> None:
+        super().__init__(folder, **options)
+        self.search = Settings(radius=3.0, n_samples=128, n_h=0, n_ways=4, sampling="prior")
+
+    def code_statistics(self, label: str) -> CodeStatistics:
+        changes = draw(torch.eye(CODE)) - draw(torch.zeros(1, CODE))
+        drawing = torch.nn.functional.avg_pool2d(changes, SIZE // 16).flatten(1).T
+        return CodeStatistics(torch.zeros(CODE), torch.eye(CODE), drawing)
+
+
+class WithoutExamples(PriorDomain):
+    """The same with nothing to open; directions are tried on pictures that the page lacks."""
+
+    def __init__(self, folder: File, **options) -> None:
+        super().__init__(folder, **options)
+        self.tried_on, self.examples = self.examples, []
+
+    def example_images(self, most: int) -> list[Tensor]:
+        return [self.load_image(path) for path in self.tried_on[:most]]
+
+
 def composed_path(size: tuple[int, int], channels: int, detail: str) -> Path:
     """A path of drawings of 1 or 3 channels, over a source of another size with a fine grain."""
     noise = torch.Generator().manual_seed(11)
@@ -253,7 +277,7 @@ def composed_path(size: tuple[int, int], channels: int, detail: str) -> Path:
 def save_ways(file: File) -> None:
     """Write directions of the drawn domain whose proxy reads two axes: g, and the way w1.
 
-    h1 and w2 hardly move it; the search that found them looked for three ways.
+    h1 and w2 hardly move it.
     """
     proxy = Proxy(CODE)
     for network in proxy.networks:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.verification import Tried, with_tried
 from gcd_core.ui.frames import (
     FRAME_BYTES_KEPT,
     FRAMES_KEPT,
@@ -16,6 +19,7 @@ from gcd_core.ui.frames import (
     neighbours,
     shown_names,
     weak_direction_names,
+    weak_last,
 )
 
 
@@ -74,6 +78,19 @@ def test_g_never_folds_and_nothing_does_without_a_proxy():
     assert weak_direction_names(directions, alpha_max=2.0) == ["w1"]
     bare = DirectionSet(["g", "h1"], torch.eye(2), {"label": "a"})
     assert weak_direction_names(bare, alpha_max=2.0) == []
+
+
+def test_what_was_tried_decides_in_the_place_of_the_proxy():
+    directions = along_axes(3.0, 0.1, 3.0, 3.0, names=["g", "h1", "h2", "w1"])
+    flips = {"g": (1, 0), "h1": (3, 0), "h2": (2, 2), "w1": (0, 4)}  # of 4 on each side
+    tried = {
+        name: Tried(4, ill, 4, well, agreed=None, lpips=0.1, distance=1.0)
+        for name, (ill, well) in flips.items()
+    }
+    told = replace(directions, metadata=with_tried(directions.metadata, tried))
+    assert weak_direction_names(told, alpha_max=2.0) == ["h2"]  # half of each side; g never folds
+    assert weak_last(told, alpha_max=2.0) == ["g", "h1", "w1", "h2"]
+    assert weak_direction_names(directions, alpha_max=2.0) == ["h1"]
 
 
 def test_there_is_room_for_eight_h_and_four_ways():

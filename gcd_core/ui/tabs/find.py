@@ -149,9 +149,9 @@ def progress_html(
     if progress is None:
         return charts.meter(0, STAGE_TITLES["encode"], "")
     left = "" if progress.eta is None else f"{DOT}about {duration(progress.eta)} left"
-    counted = progress.total > 1 and progress.stage != "directions"
-    count = f"{DOT}{progress.done} of {progress.total}" if counted else ""
-    title = STAGE_TITLES[progress.stage] + count
+    count = f"{DOT}{progress.done} of {progress.total}" if progress.total > 1 else ""
+    stage = progress.stage if progress.directions is None else "perturb"  # it goes on asking
+    title = STAGE_TITLES[stage] + count
     return charts.meter(fraction_done(search), title, cost + left) + so_far(search)
 
 
@@ -261,7 +261,7 @@ class FindTab(Tab):
             with gr.Column(elem_id="find-progress", min_width=420):
                 self.progress = html("progress", progress_html(None, self.domain.classifier))
                 self.use_so_far = gr.Button(
-                    "Use this g now", size="sm", visible=False, elem_id="use-so-far"
+                    "Use this g now", size="md", visible=False, elem_id="use-so-far"
                 )
                 self.newest = html("newest", gallery_html(None, ""))
                 self.losses = html("losses", self._losses(None))
@@ -385,16 +385,10 @@ class FindTab(Tab):
         if search.usable is not None:
             answer["usable"] = search.usable.metadata["settings"]["n_samples"]
         if progress is not None:
-            answer |= {
-                "stage": progress.stage,
-                "done": progress.done,
-                "total": progress.total,
-                "eta": progress.eta,
-                "queries": progress.queries,
-                "evaluations": progress.evaluations,
-                "cache_hits": self.domain.classifier.cache_hits,
-                "budget": self.domain.classifier.budget,
-            }
+            told = ("stage", "done", "total", "eta", "queries", "evaluations")
+            answer |= {name: getattr(progress, name) for name in told}
+            classifier = self.domain.classifier
+            answer |= {"cache_hits": classifier.cache_hits, "budget": classifier.budget}
         return answer
 
     def _show(self, session: Session, search: Search) -> Answer:

@@ -246,7 +246,7 @@ def test_there_is_one_search_at_a_time_and_it_goes_on_from_a_cancelled_one(sessi
 
 def test_a_search_before_opening_is_refused(visitors: Visitors):
     session = visitors.session("early")
-    with pytest.raises(GCDError, match="open an image first"):
+    with pytest.raises(GCDError, match="no picture to search around yet: open an image first"):
         session.start_search(visitors.service.domain.search)
 
 

@@ -17,7 +17,9 @@ from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.generators.sampling import Sampling
 from gcd_core.images.drawing import to_pil
-from gcd_core.method.settings import Settings
+from gcd_core.method.prior_search import PLACES, places_of
+from gcd_core.method.settings import BALL, PRIOR, Settings
+from gcd_core.method.verification import tried_of
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.direction_sets import to_explore
 from gcd_core.ui.tabs.explore.events import ExploreTab
@@ -25,11 +27,11 @@ from gcd_core.ui.tabs.find import STAGE_SHARES, STAGE_TITLES, FindTab, search_se
 from gcd_core.ui.tabs.handler import Answer
 from gcd_core.ui.views.payload import cautions_of
 from tests.ui.conftest import Served
-from tests.ui.fakes import FakeDomain, draw
+from tests.ui.fakes import FakeDomain, PriorDomain, WithoutExamples, draw
 from tests.ui.waiting import wait_for
 
 FIELDS = {"samples": 64, "radius": 3.0, "lam": 1.0, "k": 2, "steps": 20, "seed": 0}
-FIELDS |= {"ways": 0, "boundary": False}
+FIELDS |= {"ways": 0, "boundary": False, "sampling": BALL}
 DISPLAY = {"overlay": "bb_lig", "opacity": 0.6, "view": "side"}
 SOMEBODY = SimpleNamespace(session_hash="somebody")
 
@@ -48,7 +50,7 @@ def test_going_to_explore_lays_nothing_out_on_a_page_being_made_meanwhile() -> N
 
 
 def test_every_stage_of_a_search_has_a_title_and_a_share() -> None:
-    stages = {"encode", "perturb", "proxy", "carry", "directions"}
+    stages = {"encode", "perturb", "proxy", "carry", "directions", "verify"}
     assert STAGE_TITLES.keys() == STAGE_SHARES.keys() == stages
 
 
@@ -86,27 +88,54 @@ def test_settings_of_the_fields(domain: FakeDomain):
     settings = search_settings(domain, **FIELDS, settle=True)
     own = domain.search
     assert settings == Settings(
-        radius=3.0, n_samples=64, n_h=2, settle=0.99, antithetic=own.antithetic
+        radius=3.0, n_samples=64, n_h=2, settle=0.99, antithetic=own.antithetic, sampling=BALL
     )
-    fields = FIELDS | {"samples": 72, "ways": 3, "boundary": True}
-    wanted = search_settings(domain, **fields, settle=False)
-    assert (wanted.n_ways, wanted.boundary) == (3, True)
     domain.search = Settings(radius=3.0, n_ways=2, boundary=True)  # the fields hold, not these
-    wanted = search_settings(domain, **FIELDS, settle=False)
-    assert (wanted.n_ways, wanted.boundary) == (0, False)
+    fields = FIELDS | {"samples": 72, "ways": 3, "sampling": PRIOR}
+    wanted = search_settings(domain, **fields, settle=False)
+    assert (wanted.sampling, wanted.n_ways, wanted.boundary) == (PRIOR, 3, False)
+    wanted = search_settings(domain, **FIELDS | {"boundary": True}, settle=False)
+    assert (wanted.sampling, wanted.n_ways, wanted.boundary) == (BALL, 0, True)
     domain.search = Settings(radius=3.0, solver=None, steps=None)  # a generator without steps
     assert search_settings(domain, **FIELDS | {"steps": None}, settle=False).steps is None
 
 
+@pytest.mark.parametrize("field, value", [("radius", None), ("settle", True), ("boundary", True)])
+def test_fields_that_mean_nothing_to_drawn_codes_are_passed_over(
+    domain: FakeDomain, field: str, value: object
+):
+    fields = FIELDS | {"sampling": PRIOR, "settle": False}
+    assert search_settings(domain, **fields | {field: value}) == search_settings(domain, **fields)
+    assert search_settings(domain, **FIELDS | {"ways": None}, settle=False).n_ways == 0
+
+
 def test_the_fields_begin_with_the_domains_own(visitors: Visitors, domain: FakeDomain):
-    domain.search = Settings(radius=3.0, n_ways=7, boundary=True)
+    for sampling, own, around in ((PRIOR, 2, False), (BALL, 0, True)):
+        domain.search = Settings(radius=3.0, n_ways=own, boundary=around, sampling=sampling)
+        with gr.Blocks():
+            find = FindTab(visitors, ExploreTab(visitors))
+        assert (find.sampling.value, find.ways.value) == (sampling, own)
+        assert find.boundary.value == around
+        for field in (find.radius, find.boundary, find.settle):
+            assert field.visible == around
+        assert find.ways.visible != around
+    domain.search = Settings(radius=3.0, sampling="images")  # is for the command line
     with gr.Blocks():
-        find = FindTab(visitors, ExploreTab(visitors))
-    assert (find.ways.value, find.boundary.value) == (4, True)  # no more than there is room for
-    domain.search = Settings(radius=3.0, n_ways=2)
-    with gr.Blocks():
-        find = FindTab(visitors, ExploreTab(visitors))
-    assert (find.ways.value, find.boundary.value) == (2, False)
+        assert FindTab(visitors, ExploreTab(visitors)).sampling.value == PRIOR
+
+
+def test_where_to_search_shows_its_own_fields(visitors: Visitors, find: FindTab):
+    around = find.choose_sampling(BALL, SOMEBODY)
+    assert "Open an image" in around[find.subject] and around[find.samples] == 192
+    drawn = find.choose_sampling(PRIOR, SOMEBODY)
+    assert "No picture need be open" in drawn[find.subject] and drawn[find.samples] == 256
+    assert "h-directions take 512 samples" in drawn[find.how]
+    for field in (find.radius, find.boundary, find.settle):
+        assert around[field]["visible"] and not drawn[field]["visible"]
+    assert drawn[find.ways]["visible"] and not around[find.ways]["visible"]
+    visitors.session("somebody").open_example(0)
+    assert "this one image" in find.choose_sampling(BALL, SOMEBODY)[find.subject]
+    assert "tried on this one first" in find.choose_sampling(PRIOR, SOMEBODY)[find.subject]
 
 
 def test_the_ways_wanted_reach_the_search(
@@ -120,8 +149,10 @@ def test_the_ways_wanted_reach_the_search(
         raise GCDError("Enough.")
 
     monkeypatch.setattr(visitors.service, "_find", note)
-    answers(find, samples=72, ways=3, boundary=True)
-    assert [(settings.n_ways, settings.boundary) for settings in asked] == [(3, True)]
+    answers(find, samples=72, boundary=True)
+    answers(find, samples=72, ways=3, sampling=PRIOR)
+    told = [(settings.sampling, settings.n_ways, settings.boundary) for settings in asked]
+    assert told == [(BALL, 0, True), (PRIOR, 3, False)]
 
 
 def test_other_steps_than_the_distilled_decoders_are_the_full_ones(domain: FakeDomain):
@@ -143,9 +174,9 @@ def test_other_steps_than_the_distilled_decoders_are_the_full_ones(domain: FakeD
         ("steps", 1, "1 solver step"),
         ("steps", None, "Steps is empty"),
         ("seed", -1, "seed -1"),
-        ("ways", 5, "5 independent ways"),
-        ("ways", -1, "-1 ways"),
-        ("ways", None, "Independent ways is empty"),
+        ("ways", 5, "5 directions by place"),
+        ("ways", -1, "-1 directions by place"),
+        ("ways", None, "Directions by place is empty"),
     ],
 )
 def test_a_bad_setting_leaves_the_page_as_it_was(
@@ -153,7 +184,8 @@ def test_a_bad_setting_leaves_the_page_as_it_was(
 ):
     session = visitors.session("somebody")
     session.open_example(0)
-    found, error = answers(find, **{field: value})
+    sampling = PRIOR if field == "ways" else BALL
+    found, error = answers(find, **{"sampling": sampling, field: value})
     assert message in str(error)
     (answer,) = found
     assert says_how_it_ended(find, answer, str(error).split(";")[0])
@@ -179,6 +211,92 @@ def test_a_search_that_fails_on_its_way_gives_the_page_back(
     monkeypatch.undo()
     found, error = answers(find)
     assert error is None and found[-1][numbers]["state"] == "done"
+
+
+@pytest.fixture
+def drawing(tmp_path: Path) -> Iterator[FindTab]:
+    """The tab of a domain whose searches need no picture."""
+    visitors = Visitors(PriorDomain(tmp_path, examples=8))
+    with gr.Blocks():
+        find = FindTab(visitors, ExploreTab(visitors))
+    find.sets.tabs = gr.Tabs()
+    yield find
+    visitors.close()
+
+
+def test_around_a_picture_there_must_be_one(visitors: Visitors, find: FindTab):
+    found, error = answers(find)
+    assert found == [] and "open an image first, or search what the images" in str(error)
+
+
+@pytest.mark.slow
+def test_without_a_picture_directions_are_found_tried_and_told(drawing: FindTab):
+    session = drawing.visitors.session("somebody")
+    found, error = answers(drawing, samples=128, k=2, ways=4, sampling=PRIOR)
+    assert error is None and session.image is None
+    numbers = found[-1][drawing.explore.layout.numbers]
+    assert numbers["state"] == "done" and numbers["image_name"] == ""
+    assert numbers["directions"] == ["g", "w1", "w2", "w3", "w4"]
+    kept = session.sets.get("pneumonia", numbers["set"])
+    assert numbers["set"] == f"{kept.metadata['settings']['n_samples']} answers, seed 0"
+    assert places_of(kept.metadata).keys() == {"w1", "w2", "w3", "w4"}
+    tried = tried_of(kept.metadata)
+    assert tried["g"].n == 8 and tried["g"].works
+    assert f"{tried['g'].sentence}. Confidence" in found[-1][drawing.progress]
+    assert not found[-1][drawing.use_so_far]["visible"]
+    told = drawing.sets.show_tried(numbers["set"], SOMEBODY)[drawing.sets.tried]
+    assert told.count("<dt>") == 5 and any(place in told for place in PLACES)
+    assert drawing.sets.show_tried("bundled", SOMEBODY)[drawing.sets.tried] == ""
+
+
+@pytest.mark.slow
+def test_an_open_picture_is_tried_first(drawing: FindTab):
+    session = drawing.visitors.session("somebody")
+    session.open_example(3)
+    found, error = answers(drawing, samples=64, k=0, sampling=PRIOR)
+    assert error is None and found[-1][drawing.explore.layout.numbers]["image_name"] == "Example 4"
+    probability = session.search.result.metadata["source_probability"]
+    assert probability == pytest.approx(session.image.opened.source.probabilities[0], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_g_can_be_used_before_the_search_has_ended(drawing: FindTab):
+    session, domain = drawing.visitors.session("somebody"), drawing.domain
+    with pytest.raises(GCDError, match="after 64 answers"):
+        drawing.use_g_so_far(**DISPLAY, request=SOMEBODY)
+    session.open_example(0)
+    domain.generator.seconds_per_image = 0.02
+    settings = domain.search.changed(n_samples=512, n_h=1)
+    search = session.start_search(settings)
+    wait_for(lambda: search.usable is not None)
+    shown = drawing._show(session, search)
+    assert shown[drawing.use_so_far]["visible"]
+    assert "After 64 answers there is a g to use; a better one may come" in shown[drawing.progress]
+    assert "examples flip" in shown[drawing.progress] and "Confidence" in shown[drawing.progress]
+    assert shown[drawing.explore.layout.numbers]["usable"] == 64
+    for _ in range(2):  # once more changes nothing
+        drawing.use_g_so_far(**DISPLAY, request=SOMEBODY)
+        assert session.names == ["g"] and session.sets.used("pneumonia") == "64 answers, seed 0"
+    assert session.sets.names("pneumonia") == ["64 answers, seed 0"] and search.running
+    search.cancel()
+    assert search.wait(60)
+    domain.generator.seconds_per_image = 0.0
+    shown = drawing._show(session, search)
+    assert shown[drawing.use_so_far]["visible"] and "may come" not in shown[drawing.progress]
+    session.open_example(1)  # what was asked holds whatever is open
+    again = session.start_search(settings)
+    assert again.samples is search.samples
+    again.cancel()
+    assert again.wait(60)
+
+
+@pytest.mark.slow
+def test_a_domain_with_nothing_to_open_is_searched(tmp_path: Path):
+    visitors = Visitors(WithoutExamples(tmp_path, examples=8))
+    search = visitors.session("somebody").start_search(visitors.service.domain.search)
+    assert search.wait(120) and search.state == "done", search.error
+    assert tried_of(search.result.metadata)["g"].n == 8
+    visitors.close()
 
 
 @pytest.mark.slow

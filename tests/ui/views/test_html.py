@@ -1,4 +1,4 @@
-"""What stands beside the sliders, of sets with and without independent ways."""
+"""What stands beside the sliders, of sets that tell places and what was tried, and of others."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ import pytest
 import torch
 
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.verification import Tried, with_tried
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.about import about
-from gcd_core.ui.views.html import fold_line, ways_line
+from gcd_core.ui.views.html import (
+    direction_title,
+    fold_line,
+    told_of_g,
+    tried_list,
+    ways_line,
+)
 from tests.ui.fakes import CODE, HAZE, FakeDomain
 from tests.ui.waiting import wait_for_paths
-
-ONE_WAY = "This classifier knows one way"
 
 
 class ReadsHaze:
@@ -33,10 +38,10 @@ class ReadsAnother(ReadsHaze):
         return super().__call__(z_sem.roll(-1, 1))
 
 
-def found(domain, names: str, settings: object = None, proxy: object = None) -> DirectionSet:
-    """A set along the code's axes, HAZE first, as a search with these settings would leave it."""
+def found(domain, names: str, proxy: object = None) -> DirectionSet:
+    """A set along the code's axes, HAZE first."""
     vectors = torch.eye(CODE)[: len(names.split())]
-    about = {"label": "pneumonia", "domain": domain.name, "settings": settings}
+    about = {"label": "pneumonia", "domain": domain.name}
     return DirectionSet(names.split(), vectors, about, z_sem=torch.zeros(1, CODE), proxy=proxy)
 
 
@@ -49,37 +54,66 @@ def session(visitors: Visitors) -> Session:
     return visitors.session("somebody")
 
 
-@pytest.mark.parametrize(
-    "names, settings, says",
-    [
-        ("g h1", {"n_ways": 2}, [ONE_WAY]),
-        (
-            "g h1 w1",
-            {"n_ways": 2},
-            ["each flips", "1 independent way was found; the search saw no"],
-        ),
-        ("g w1 w2", {"n_ways": 3}, ["each flips", "2 independent ways were found"]),
-        ("g w1 w2", {"n_ways": 2}, ["each flips"]),
-        ("g w1", None, ["each flips"]),  # what was looked for is not recorded
-        ("g h1", {"n_ways": 0}, []),
-        ("g h1", {"radius": 3.0}, []),  # of an older search
-        ("g h1", {"n_ways": "many"}, []),
-        ("g h1", "none", []),
-    ],
-)
-def test_the_ways_line(session: Session, names: str, settings: object, says: list[str]):
-    use(session, found(session.service.domain, names, settings))
+def placed(domain, **tried: tuple[int, int]) -> DirectionSet:
+    """A set of g and two directions by place, that flip so many positives and negatives of 4."""
+    about = {
+        "label": "pneumonia",
+        "domain": domain.name,
+        "figures": {"repeatability": 0.8, "explained": 0.824},
+        "places": {"w1": "upper left", "w2": "lower right"},
+    }
+    told = {
+        name: Tried(4, ill, 4, well, agreed=ill, lpips=0.1, distance=1.0)
+        for name, (ill, well) in tried.items()
+    }
+    return DirectionSet(["g", "w1", "w2"], torch.eye(CODE)[:3], with_tried(about, told))
+
+
+@pytest.mark.parametrize("names, title", [("g w1 w2", "Independent ways"), ("g h1", ""), ("g", "")])
+def test_ways_of_earlier_searches_are_called_independent(session: Session, names: str, title: str):
+    use(session, found(session.service.domain, names))
     line = ways_line(session)
-    assert bool(line) == bool(says) and all(part.lower() in line.lower() for part in says)
-    assert ("no further one" in line) == any("found" in part for part in says)
-    assert (ONE_WAY in line) == (ONE_WAY in says)
+    assert bool(line) == bool(title) and title in line
+
+
+def test_directions_by_place_are_called_by_their_place(session: Session):
+    directions = placed(session.service.domain, g=(4, 4), w1=(4, 0), w2=(3, 2))
+    use(session, directions)
+    assert "Directions by place" in ways_line(session) and "quarter" in ways_line(session)
+    title = direction_title(directions, "w1", None)
+    assert "w1, upper left" in title and "Upper left" in title
+    assert "4/8" in title and "4 of 8 examples flip, the second opinion follows in 4" in title
+    told = tried_list(directions)
+    assert "8 of 8 examples flip" in told and "82" in told and told.count("<dd>") == 3
+    assert "8 of 8 examples flip" in told_of_g(directions)
+    assert "Confidence fair" in told_of_g(directions)
+
+
+def test_what_flips_too_few_examples_is_folded_with_its_number(session: Session):
+    use(session, placed(session.service.domain, g=(4, 4), w1=(1, 0), w2=(2, 2)))
+    assert session.weak_directions == ["w1", "w2"] and ways_line(session) == ""
+    line = fold_line(session)
+    assert "2 more flip too few examples" in line and "1 of 8" in line and "4 of 8" in line
+    use(session, placed(session.service.domain, g=(1, 0), w1=(4, 0), w2=(0, 1)))
+    assert session.weak_directions == ["w2"]
+    assert "1 more flips too few examples" in fold_line(session)
+
+
+@pytest.mark.parametrize("wrong", ["no", {"w1": "<b>here</b>"}, {"w1": ["upper left"]}, {"w1": 3}])
+def test_a_place_that_is_none_is_not_told(session: Session, wrong: object):
+    directions = placed(session.service.domain)
+    directions.metadata["places"] = wrong
+    use(session, directions)
+    assert "Independent ways" in ways_line(session)
+    assert "<b>here" not in direction_title(directions, "w1", None)
+    assert tried_list(directions) == "" and tried_list(None) == ""
 
 
 def test_what_hardly_moves_the_classifier_is_counted(session: Session):
     domain = session.service.domain
     use(session, found(domain, "g h1 w1"))
     assert session.weak_directions == [] and fold_line(session) == ""
-    use(session, found(domain, "g h1 w1", {"n_ways": 1}, ReadsHaze()))
+    use(session, found(domain, "g h1 w1", ReadsHaze()))
     assert session.weak_directions == ["h1", "w1"] and session.names == ["g", "h1", "w1"]
     assert "2 more hardly move this classifier<" in fold_line(session)
     assert "Independent ways" not in ways_line(session)  # none is left to stand under it
