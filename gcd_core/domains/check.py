@@ -10,7 +10,12 @@ from typing import Any, TypeVar
 
 import torch
 
-from gcd_core.classifiers.base import PROBABILITIES, BlackBox, look_like_probabilities
+from gcd_core.classifiers.base import (
+    PROBABILITIES,
+    BlackBox,
+    look_like_probabilities,
+    preprocessing_of,
+)
 from gcd_core.domains.file import (
     CLASSIFIERS,
     example_files,
@@ -183,6 +188,8 @@ def _inspect_classifiers(
                 inspection.summary.append(
                     f"{name} {classifier.identity}: {', '.join(classifier.labels)}"
                 )
+                given = preprocessing_of(classifier).chain()
+                inspection.summary.append(f"{name} is given the image as: {given}")
                 if name == "classifier":
                     inspection.problems.extend(unknown_labels(sound.get("labels", {}), classifier))
 

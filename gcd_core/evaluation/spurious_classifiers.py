@@ -58,7 +58,7 @@ def with_random_weights(classifier: BlackBox, images: Tensor) -> TorchClassifier
     Its answer is shifted and scaled so that it is spread over images (N, C, S, S).
     """
     torch.manual_seed(1)
-    if isinstance(classifier, TorchClassifier):
+    if isinstance(classifier, TorchClassifier) and [*classifier.network.parameters()]:
         network = copy.deepcopy(classifier.network)
         for module in network.modules():
             draw_anew = getattr(module, "reset_parameters", None)
@@ -67,6 +67,7 @@ def with_random_weights(classifier: BlackBox, images: Tensor) -> TorchClassifier
         spread = Spread(network)
         size, channels = classifier.size, classifier.channels
         made = TorchClassifier(spread, (LABEL,), "sigmoid", "random", size, channels)
+        made.preprocessing = classifier.preprocessing
     else:
         spread = Spread(build_network("resnet", images.shape[1], 1, OPTIONS))
         made = _as_classifier(spread, images, "random")
