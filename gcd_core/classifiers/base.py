@@ -18,7 +18,7 @@ from gcd_core.classifiers.preprocessing import Keys, Preprocessing
 from gcd_core.errors import GCDError, GCDWarning
 
 ANSWER_KEYS: Keys = {"labels": list | str, "output": str}  # what a classifier answers
-OUTPUTS = ("sigmoid", "softmax", "probabilities")
+OUTPUTS = ("sigmoid", "softmax", "probabilities", "numbers")
 MANY, SPREAD = 256, 0.5  # of answers from which on they tell what they are, and what they fill
 PROBABILITIES = (
     "All of the classifier's answers lie between 0 and 1, as probabilities do; if it ends in a "
@@ -51,7 +51,8 @@ class BlackBox(Protocol):
     def output(self) -> str:
         """How logits become probabilities: "sigmoid", "softmax" or "probabilities".
 
-        The last is where the model gave probabilities only.
+        The last is where the model gave probabilities only. Of "numbers" nothing is known without
+        a question (`Question`).
         """
 
     @property
@@ -119,9 +120,9 @@ class Classifier(ABC):
     ----------
     labels : sequence of str
         One name per column of the answer.
-    output : {"sigmoid", "softmax", "probabilities"}
+    output : {"sigmoid", "softmax", "probabilities", "numbers"}
         What the answer is: logits of independent labels, logits of classes that exclude each
-        other, or probabilities (of either sort).
+        other, probabilities (of either sort), or numbers in units of their own.
     identity : str
         Changes when the weights or the settings do.
 
@@ -148,7 +149,7 @@ class Classifier(ABC):
     Raises
     ------
     GCDError
-        If a label is repeated or missing, or `output` is not one of the three.
+        If a label is repeated or missing, or `output` is not one of these.
     """
 
     remote = False
@@ -259,7 +260,7 @@ class Classifier(ABC):
             )
         if not raw.isfinite().all():
             raise GCDError("The classifier answered something that is no number (NaN or infinite).")
-        if self.output != "probabilities":
+        if self.output in ("sigmoid", "softmax"):
             self._check_logits(raw)
         return raw
 
@@ -319,12 +320,7 @@ class Classifier(ABC):
 
     def logit(self, logits: Tensor, label: str) -> Tensor:
         """The log-odds (N,) of `label`: its column, or z_l - logsumexp(the others) of a softmax."""
-        column = self.index(label)
-        own = logits[..., column]
-        if self.output != "softmax":
-            return own
-        others = torch.cat([logits[..., :column], logits[..., column + 1 :]], dim=-1)
-        return own - others.logsumexp(-1)
+        return log_odds_of(logits, self.index(label), self.output)
 
     def probability(self, logits: Tensor, label: str) -> Tensor:
         """The probability (N,) of `label`, in [0, 1]: the sigmoid of its log-odds."""
@@ -334,6 +330,15 @@ class Classifier(ABC):
 def preprocessing_of(classifier: BlackBox) -> Preprocessing:
     """What a black box says that it does to an image first; nothing where it does not say."""
     return getattr(classifier, "preprocessing", Preprocessing())
+
+
+def log_odds_of(logits: Tensor, column: int, output: str) -> Tensor:
+    """The log-odds (N,) of a column: itself, or z_l - logsumexp(the others) of a softmax."""
+    own = logits[..., column]
+    if output != "softmax":
+        return own
+    others = torch.cat([logits[..., :column], logits[..., column + 1 :]], dim=-1)
+    return own - others.logsumexp(-1)
 
 
 def look_like_probabilities(low: float, high: float) -> bool:

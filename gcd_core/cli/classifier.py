@@ -46,9 +46,8 @@ def main(args: argparse.Namespace) -> None:
     tried = {str(image): _answers(classifier, image, table.get("fit")) for image in args.images}
     for image, found in tried.items():
         height, width = found["size"]
-        print(
-            f"\n{image} ({height}x{width} pixels)\n{'output':24} {'answer':>13} {'probability':>13}"
-        )
+        print(f"\n{image} ({height}x{width} pixels)")
+        print(f"{'output':24} {'answer':>13} {'probability':>13}")
         for label, (answer, probability) in found["answers"].items():
             print(f"{label:24} {answer:13.6g} {probability:13.6g}")
     write_json(args.json, {"preprocessing": chain, "images": tried})

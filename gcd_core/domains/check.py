@@ -18,6 +18,7 @@ from gcd_core.classifiers.base import (
 )
 from gcd_core.domains.file import (
     CLASSIFIERS,
+    Label,
     example_files,
     find_problems,
     read_domain_file,
@@ -32,7 +33,7 @@ from gcd_core.domains.opening import (
     open_generator,
     open_sanity,
     open_statistics,
-    unknown_labels,
+    unanswerable,
     unsupported_search,
 )
 from gcd_core.errors import GCDError
@@ -191,7 +192,9 @@ def _inspect_classifiers(
                 given = preprocessing_of(classifier).chain()
                 inspection.summary.append(f"{name} is given the image as: {given}")
                 if name == "classifier":
-                    inspection.problems.extend(unknown_labels(sound.get("labels", {}), classifier))
+                    tables = sound.get("labels", {}).items()
+                    labels = {name: Label.read(name, label) for name, label in tables}
+                    inspection.problems.extend(unanswerable(labels, classifier))
 
 
 @torch.inference_mode()

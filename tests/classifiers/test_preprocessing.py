@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from gcd_core.__main__ import main
 from gcd_core.classifiers import load_classifier
 from gcd_core.classifiers.preprocessing import Preprocessing
 from gcd_core.errors import GCDError
+from gcd_core.images.picture import Picture
+from gcd_core.method.composition import compose
 from tests.tiny_domain import write_tiny_domain
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -184,8 +187,6 @@ def test_a_range_of_labels_stands_for_its_numbers(tmp_path):
 
 def test_a_crop_is_taken_of_the_whole_pictures_pixels():
     """A composition is asked about at the size before the crop, so that no detail is lost."""
-    from gcd_core.images.picture import Picture
-    from gcd_core.method.composition import compose
 
     class Box:
         preprocessing = Preprocessing((16, 16), 3, crop=0.5)
@@ -203,14 +204,12 @@ def test_the_command_prints_chain_and_answers(tmp_path, capsys):
     assert main(["classifier", "--domain", str(folder), "--try", str(tmp_path / "one.png")]) == 0
     out = capsys.readouterr().out
     assert "grey, 32x32 pixels (bilinear), 0..1, minus 0.5, divided by 0.5" in out
-    import tomllib
-
     table = tomllib.loads((folder / "domain.toml").read_text())["classifier"]
     grey = np.asarray(Image.fromarray(picture()).convert("L"), np.float32) / 255
     answers = load_classifier(table, folder)(torch.from_numpy(grey)[None, None])[0]
     for label, logit in zip(("ill", "old"), answers.tolist(), strict=True):
         line = next(line for line in out.splitlines() if line.startswith(label))
-        name, answer, probability = line.split()
+        _, answer, probability = line.split()
         assert float(answer) == pytest.approx(logit, abs=0.02)
         assert float(probability) == pytest.approx(1 / (1 + np.exp(-float(answer))), abs=1e-5)
     assert main(["check-domain", str(folder)]) == 0
