@@ -29,6 +29,7 @@ COMMANDS = {
     "bench": ("gcd_core.cli.bench", "compare the paper's protocol with the domain's fast settings"),
     "results": ("gcd_core.cli.results", "write the tables of documents from what was measured"),
     "check-domain": ("gcd_core.cli.check_domain", "list everything that is wrong with a domain"),
+    "classifier": ("gcd_core.cli.classifier", "show what a classifier is given, and answers"),
     "push": ("gcd_core.cli.push", "share directions or a domain on the Hugging Face hub"),
     "pull": ("gcd_core.cli.pull", "bring directions or a domain from the Hugging Face hub"),
 }

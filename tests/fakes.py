@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gcd_core.classifiers.preprocessing import Preprocessing
 from gcd_core.generators.base import Latent
 from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.counterfactual import MARGIN, SMALLEST
@@ -62,7 +63,7 @@ class CodeClassifier:
 
     def __init__(self, generator: LinearGenerator, logit: Callable[[Tensor], Tensor]) -> None:
         self.generator, self.function, self.queries = generator, logit, 0
-        self.size = generator.image_size
+        self.preprocessing = Preprocessing((generator.image_size,) * 2)
         self.fail_after = math.inf
 
     def __call__(self, images: Tensor) -> Tensor:

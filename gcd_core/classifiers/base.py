@@ -8,28 +8,24 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import UnionType
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gcd_core.classifiers.cache import AnswerStore, fingerprint
+from gcd_core.classifiers.preprocessing import Keys, Preprocessing
 from gcd_core.errors import GCDError, GCDWarning
 
-Keys = dict[str, type | UnionType]  # what a table may hold, and of which type
-
-ANSWER_KEYS: Keys = {"labels": list, "output": str}  # what a classifier answers
-IMAGE_KEYS: Keys = {"size": int, "channels": int}  # what it sees
-OUTPUTS = ("sigmoid", "softmax", "probabilities")
+ANSWER_KEYS: Keys = {"labels": list | str, "output": str}  # what a classifier answers
+OUTPUTS = ("sigmoid", "softmax", "probabilities", "numbers")
 MANY, SPREAD = 256, 0.5  # of answers from which on they tell what they are, and what they fill
 PROBABILITIES = (
     "All of the classifier's answers lie between 0 and 1, as probabilities do; if it ends in a "
     'sigmoid, write output = "probabilities" into its table of domain.toml.'
 )
+LABELS = 100_000  # the most that a range stands for
 SUMS_TO_ONE = 1e-3  # how far a softmax in half precision may be off
-LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's "L"
 
 
 class NoAnswer(GCDError):
@@ -55,7 +51,8 @@ class BlackBox(Protocol):
     def output(self) -> str:
         """How logits become probabilities: "sigmoid", "softmax" or "probabilities".
 
-        The last is where the model gave probabilities only.
+        The last is where the model gave probabilities only. Of "numbers" nothing is known without
+        a question (`Question`).
         """
 
     @property
@@ -123,9 +120,9 @@ class Classifier(ABC):
     ----------
     labels : sequence of str
         One name per column of the answer.
-    output : {"sigmoid", "softmax", "probabilities"}
+    output : {"sigmoid", "softmax", "probabilities", "numbers"}
         What the answer is: logits of independent labels, logits of classes that exclude each
-        other, or probabilities (of either sort).
+        other, probabilities (of either sort), or numbers in units of their own.
     identity : str
         Changes when the weights or the settings do.
 
@@ -133,6 +130,8 @@ class Classifier(ABC):
     ----------
     remote : bool
         Whether asking may cost money or time at another's machine; answers are kept by default.
+    preprocessing : Preprocessing
+        What is done to an image before the model is given it; nothing by default.
     batch_size : int or None
         Images per request or forward pass; None is any number.
     queries : int
@@ -150,11 +149,12 @@ class Classifier(ABC):
     Raises
     ------
     GCDError
-        If a label is repeated or missing, or `output` is not one of the three.
+        If a label is repeated or missing, or `output` is not one of these.
     """
 
     remote = False
     batch_size: int | None = None
+    preprocessing = Preprocessing()
 
     def __init__(self, labels: tuple[str, ...], output: str, identity: str) -> None:
         if not all(isinstance(label, str) for label in labels):
@@ -260,7 +260,7 @@ class Classifier(ABC):
             )
         if not raw.isfinite().all():
             raise GCDError("The classifier answered something that is no number (NaN or infinite).")
-        if self.output != "probabilities":
+        if self.output in ("sigmoid", "softmax"):
             self._check_logits(raw)
         return raw
 
@@ -320,16 +320,25 @@ class Classifier(ABC):
 
     def logit(self, logits: Tensor, label: str) -> Tensor:
         """The log-odds (N,) of `label`: its column, or z_l - logsumexp(the others) of a softmax."""
-        column = self.index(label)
-        own = logits[..., column]
-        if self.output != "softmax":
-            return own
-        others = torch.cat([logits[..., :column], logits[..., column + 1 :]], dim=-1)
-        return own - others.logsumexp(-1)
+        return log_odds_of(logits, self.index(label), self.output)
 
     def probability(self, logits: Tensor, label: str) -> Tensor:
         """The probability (N,) of `label`, in [0, 1]: the sigmoid of its log-odds."""
         return self.logit(logits, label).sigmoid()
+
+
+def preprocessing_of(classifier: BlackBox) -> Preprocessing:
+    """What a black box says that it does to an image first; nothing where it does not say."""
+    return getattr(classifier, "preprocessing", Preprocessing())
+
+
+def log_odds_of(logits: Tensor, column: int, output: str) -> Tensor:
+    """The log-odds (N,) of a column: itself, or z_l - logsumexp(the others) of a softmax."""
+    own = logits[..., column]
+    if output != "softmax":
+        return own
+    others = torch.cat([logits[..., :column], logits[..., column + 1 :]], dim=-1)
+    return own - others.logsumexp(-1)
 
 
 def look_like_probabilities(low: float, high: float) -> bool:
@@ -351,51 +360,6 @@ def exceeded(budget: int, queries: int, count: int) -> BudgetExceeded:
         f"were asked, and {count} more are wanted. To ask more, raise 'budget' in the classifier's "
         "table of domain.toml."
     )
-
-
-def fit_images(
-    images: Tensor,
-    size: int | None,
-    channels: int | None,
-    crop: float = 1.0,
-    resample: str = "bilinear",
-) -> Tensor:
-    """Bring images to a classifier's size and colour.
-
-    Parameters
-    ----------
-    images : Tensor (N, C, H, W)
-        Floats in [0, 1].
-    size : int or None
-        Resize to (size, size), antialiased. None keeps the size.
-    channels : int or None
-        Grey is repeated to RGB, colour reduced to its luminance. None keeps the colour.
-    crop : float
-        The share of the side that is kept, in the middle: images are resized to the size divided by
-        it first.
-    resample : {"bilinear", "bicubic", "nearest-exact"}
-
-    Raises
-    ------
-    GCDError
-        If the images' channels cannot become the classifier's.
-    """
-    found = images.shape[1]
-    if found == 3 and channels == 1:
-        images = (images * images.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    elif found == 1 and channels == 3:
-        images = images.expand(-1, 3, -1, -1)
-    elif channels is not None and found != channels:
-        raise GCDError(f"The classifier sees {channels} channels; the image has {found}.")
-    if size is None:
-        return images
-    side = round(size / crop)
-    if images.shape[-2:] != (side, side):
-        how = {} if resample == "nearest-exact" else {"antialias": True, "align_corners": False}
-        images = F.interpolate(images, (side, side), mode=resample, **how)
-        images = images.clamp(0, 1) if resample == "bicubic" else images
-    start = (side - size) // 2
-    return images[..., start : start + size, start : start + size]
 
 
 def check_keys(
@@ -427,6 +391,19 @@ def check_keys(
             problems.append(f"The classifier's key {key!r} must be {name}, not {value!r}.")
     if problems:
         raise GCDError(" ".join(problems))
+
+
+def names_of(labels: list[str] | str) -> tuple[str, ...]:
+    """Labels as a table gives them: a list, or a range "0:81" of the numbers from 0 to 80."""
+    if not isinstance(labels, str):
+        return tuple(labels)
+    start, colon, stop = labels.partition(":")
+    if not (colon and start.isdecimal() and stop.isdecimal() and int(start) < int(stop) <= LABELS):
+        raise GCDError(
+            "A classifier's 'labels' are a list of names, or a range such as \"0:81\" for the "
+            f"numbers from 0 to 80, not {labels!r}."
+        )
+    return tuple(str(number) for number in range(int(start), int(stop)))
 
 
 def check_batch_size(batch_size: int) -> None:

@@ -15,13 +15,14 @@ from safetensors.torch import load as read_safetensors
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys, digest_of
+from gcd_core.classifiers.base import ANSWER_KEYS, Keys, check_keys, digest_of, names_of
 from gcd_core.classifiers.network import RUN_KEYS, TorchClassifier
+from gcd_core.classifiers.preprocessing import SIZE_KEYS
 from gcd_core.classifiers.published import PublishedArchitecture, architecture
 from gcd_core.errors import GCDError
 from gcd_core.pickles import PICKLE_SUFFIXES, read_pickle
 
-KEYS: Keys = {"architecture": str, "weights": str} | ANSWER_KEYS | IMAGE_KEYS
+KEYS: Keys = {"architecture": str, "weights": str} | ANSWER_KEYS | SIZE_KEYS
 OPTIONAL_KEYS: Keys = {"options": dict, "prefix": str} | RUN_KEYS
 STATE_KEYS = ("state_dict", "model_state_dict", "model")  # where training checkpoints keep it
 DIVE_KEYS = ("feat_extract", "classifier")  # two state dicts, beside the optimiser's
@@ -45,7 +46,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
     check_keys(table, required, KEYS | OPTIONAL_KEYS)
     assert known is not None  # a table without the name of an architecture was refused
     settings = defaults | table
-    labels = settings["labels"]
+    labels = names_of(settings["labels"])
     network = known.build(settings["channels"], len(labels), settings.get("options", {}))
     path, data, weights = _weights(settings, folder, known)
     state = fitted(weights, network, known, settings.get("prefix"))

@@ -14,13 +14,13 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
-from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys, digest_of
+from gcd_core.classifiers.base import ANSWER_KEYS, Keys, check_keys, digest_of
 from gcd_core.classifiers.function import Function, read_model, with_input
 from gcd_core.classifiers.network import RUN_KEYS, TorchClassifier
 from gcd_core.errors import GCDError
 
 KEYS: Keys = {"model": str} | ANSWER_KEYS
-OPTIONAL_KEYS: Keys = IMAGE_KEYS | RUN_KEYS
+OPTIONAL_KEYS = RUN_KEYS
 
 
 def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> TorchClassifier:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gcd_core.classifiers.network import BATCH
+from gcd_core.classifiers.preprocessing import CHANNELS_FIRST, CHANNELS_LAST, sides_of
 from gcd_core.errors import GCDError
 
 MAX_ERROR_CHARACTERS = 400  # characters of another's error
@@ -103,27 +104,38 @@ def with_input(
     path : Path
         The file, for errors.
     shape : sequence of int or None
-        Of the model's input (N, C, H, W); None is open.
+        Of the model's input, (N, C, H, W) or (N, H, W, C); None is open. Which of the two it is
+        says the table's "layout", else the place where the shape has 1 or 3.
     least : int
         The fewest images that it takes at once; `batch_size` is raised to as many.
 
     Raises
     ------
     GCDError
-        If the model takes no square images, both are silent, or they contradict each other.
+        If the model takes no images, both are silent, or they contradict each other.
     """
-    if len(shape) != 4 or (None not in shape[2:] and shape[2] != shape[3]):
+    if len(shape) != 4:
         shown = tuple("any" if side is None else side for side in shape)
-        raise GCDError(f"{path} takes inputs {shown}, not square images (N, C, H, W).")
+        raise GCDError(f"{path} takes inputs {shown}, not images (N, C, H, W) or (N, H, W, C).")
+    last = shape[1] not in (1, 3) and shape[3] in (1, 3)
+    layout = table.get("layout", CHANNELS_LAST if last else CHANNELS_FIRST)
+    _, channels, height, width = shape
+    if layout == CHANNELS_LAST:
+        _, height, width, channels = shape
+    height, width = height or width, width or height
+    size = height if height == width else [height, width]
+    if size is not None and "size" in table and sides_of(table["size"]) == sides_of(size):
+        size = table["size"]
     return {
         **table,
-        "channels": _agreed(table, path, "channels", shape[1]),
-        "size": _agreed(table, path, "size", shape[2] or shape[3]),
+        "channels": _agreed(table, path, "channels", channels),
+        "size": _agreed(table, path, "size", size),
+        "layout": layout,
         "batch_size": max(table.get("batch_size", BATCH), least),
     }
 
 
-def _agreed(table: Mapping[str, Any], path: Path, key: str, stated: int | None) -> int:
+def _agreed(table: Mapping[str, Any], path: Path, key: str, stated: Any) -> Any:
     if key not in table and stated is None:
         raise GCDError(f"The classifier's table lacks the key {key!r}, which {path} leaves open.")
     if stated is not None and table.get(key, stated) != stated:

@@ -42,13 +42,14 @@ from typing import Any
 import httpx2
 import torch
 
-from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys
+from gcd_core.classifiers.base import ANSWER_KEYS, Keys, check_keys
+from gcd_core.classifiers.preprocessing import PICTURE_KEYS
 from gcd_core.classifiers.remote import RemoteClassifier
 from gcd_core.classifiers.retry import Failure
 from gcd_core.errors import GCDError
 
 KEYS: Keys = {"url": str} | ANSWER_KEYS | {"request": dict, "response": dict}
-OPTIONAL_KEYS: Keys = IMAGE_KEYS | {
+OPTIONAL_KEYS: Keys = PICTURE_KEYS | {
     "headers": dict,
     "format": str,
     "batch_size": int,

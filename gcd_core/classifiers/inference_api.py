@@ -29,13 +29,14 @@ import torch
 from huggingface_hub import InferenceClient, get_token
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
 
-from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys
+from gcd_core.classifiers.base import ANSWER_KEYS, Keys, check_keys
+from gcd_core.classifiers.preprocessing import PICTURE_KEYS
 from gcd_core.classifiers.remote import RemoteClassifier
 from gcd_core.classifiers.retry import Failure
 from gcd_core.errors import GCDError
 
 KEYS: Keys = {"model": str} | ANSWER_KEYS
-OPTIONAL_KEYS: Keys = IMAGE_KEYS | {
+OPTIONAL_KEYS: Keys = PICTURE_KEYS | {
     "provider": str,
     "top_k": int,
     "timeout": int | float,

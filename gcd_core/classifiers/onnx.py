@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys, digest_of
+from gcd_core.classifiers.base import ANSWER_KEYS, Keys, check_keys, digest_of
 from gcd_core.classifiers.function import Function, one_line, read_model, with_input
 from gcd_core.classifiers.network import RUN_KEYS, TorchClassifier
 from gcd_core.errors import GCDError
 
 KEYS: Keys = {"model": str} | ANSWER_KEYS
-OPTIONAL_KEYS: Keys = {"answer": str} | IMAGE_KEYS | RUN_KEYS
+OPTIONAL_KEYS: Keys = {"answer": str} | RUN_KEYS
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 FLOATS = {
     "tensor(float)": np.float32,
@@ -48,14 +48,13 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
             f"{path} is not an ONNX file that ONNX Runtime {ort.__version__} can run: "
             f"{one_line(error)}"
         ) from error
-    source, last, shape = _input(session, path)
+    source = _input(session, path)
+    shape = [side if isinstance(side, int) else None for side in source.shape]
     target = _output(session, path, table.get("answer"))
-    least = shape[0] or 1
+    least = (shape[0] if shape else None) or 1
     settings = with_input(table, path, shape, least)
 
     def ask(images: Tensor) -> Tensor:
-        if last:
-            images = images.permute(0, 2, 3, 1)
         pixels = np.ascontiguousarray(images.cpu().numpy(), dtype=FLOATS[source.type])
         return torch.from_numpy(session.run([target], {source.name: pixels})[0])
 
@@ -71,8 +70,8 @@ def _providers(device: torch.device, available: list[str]) -> list[str | tuple[s
     return [CPU]
 
 
-def _input(session: Any, path: Path) -> tuple[Any, bool, list[int | None]]:
-    """The model's input, whether its channels come last, and its shape (N, C, H, W)."""
+def _input(session: Any, path: Path) -> Any:
+    """The model's input."""
     inputs = session.get_inputs()
     if len(inputs) != 1:
         names = [node.name for node in inputs]
@@ -81,11 +80,7 @@ def _input(session: Any, path: Path) -> tuple[Any, bool, list[int | None]]:
         raise GCDError(
             f"{path} takes {inputs[0].type}; a classifier's images are one of {', '.join(FLOATS)}."
         )
-    shape = [side if isinstance(side, int) else None for side in inputs[0].shape]
-    last = len(shape) == 4 and shape[1] not in (1, 3) and shape[3] in (1, 3)
-    if last:
-        shape = [shape[0], shape[3], shape[1], shape[2]]
-    return inputs[0], last, shape
+    return inputs[0]
 
 
 def _output(session: Any, path: Path, name: str | None) -> str:

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys, digest_of
+from gcd_core.classifiers.base import ANSWER_KEYS, Keys, check_keys, digest_of
 from gcd_core.classifiers.function import Function, one_line
 from gcd_core.classifiers.network import RUN_KEYS, TorchClassifier
+from gcd_core.classifiers.preprocessing import SIZE_KEYS
 from gcd_core.errors import GCDError
 
-KEYS: Keys = {"callable": str} | IMAGE_KEYS | ANSWER_KEYS
+KEYS: Keys = {"callable": str} | SIZE_KEYS | ANSWER_KEYS
 OPTIONAL_KEYS: Keys = {"version": str} | RUN_KEYS
 AS_IT_IS = {"mean": 0.0, "std": 1.0}  # the function sees [0, 1] unless the table says more
 
@@ -32,7 +33,7 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
     """Import the function that the table's `callable` names; see `load_classifier`.
 
     It is given a Tensor (N, channels, size, size), float32, on `device`, in [0, 1] unless the table
-    sets `mean` and `std`, and returns a Tensor or an array (N, L) of what `output` says. The
+    says more, and returns a Tensor or an array (N, L) of what `output` says. The
     identity follows the module's source; change the table's `version` when something else that the
     function reads has changed.
     """
@@ -41,7 +42,9 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
     network = Function(lambda images: torch.as_tensor(function(images)), table["callable"])
     source = inspect.getsourcefile(module)
     identity = digest_of(table, Path(source).read_bytes() if source else b"")
-    return TorchClassifier.from_table(network, AS_IT_IS | table, identity, device)
+    return TorchClassifier.from_table(
+        network, ({} if "scale" in table else AS_IT_IS) | table, identity, device
+    )
 
 
 def _imported(target: str, folder: Path) -> tuple[ModuleType, Callable[[Tensor], Any]]:

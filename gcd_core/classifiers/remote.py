@@ -8,13 +8,15 @@ from urllib.parse import quote, urlsplit
 import torch
 from torch import Tensor
 
-from gcd_core.classifiers.base import Classifier, NoAnswer, check_batch_size, digest_of, fit_images
+from gcd_core.classifiers.base import Classifier, NoAnswer, check_batch_size, digest_of, names_of
+from gcd_core.classifiers.preprocessing import Preprocessing
 from gcd_core.classifiers.retry import Failure, Patience
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import encode_png
 
 QUOTED = 300  # characters of an endpoint's own text that a message repeats
 HIDDEN = "***"
+AS_SENT = {"mean": 0, "std": 1}  # PNG
 HANDLING = ("timeout", "retries", "batch_size")  # keys of a table that change no answer
 
 
@@ -24,9 +26,9 @@ class RemoteClassifier(Classifier):
     Parameters
     ----------
     table : dict
-        The `[classifier]` table, as `load` checked it. Its `size` and `channels` say what is sent:
-        (size, size) pixels, grey (1) or RGB (3); without them the image stays as it is. Its
-        `batch_size` is the number of images per request.
+        The `[classifier]` table, as `load` checked it. Its `PICTURE_KEYS` say what is
+        sent; without them the image stays as it is. Its `batch_size` is the number of images per
+        request.
     address : str
         The endpoint's; messages name it without what may be secret.
     secrets : sequence of str
@@ -47,15 +49,11 @@ class RemoteClassifier(Classifier):
         address: str,
         secrets: Sequence[str] = (),
     ) -> None:
-        super().__init__(tuple(table["labels"]), table["output"], endpoint_identity(table))
-        size, channels = table.get("size"), table.get("channels")
+        super().__init__(names_of(table["labels"]), table["output"], endpoint_identity(table))
+        self.preprocessing = Preprocessing.from_table(table | AS_SENT)
         self.batch_size = table.get("batch_size", 1)
         check_batch_size(self.batch_size)
-        if size is not None and size < 1:
-            raise GCDError(f"A classifier's size is 1 pixel or more, not {size}.")
-        if channels not in (None, 1, 3):
-            raise GCDError(f"A classifier's channels are 1 (grey) or 3 (RGB), not {channels}.")
-        self.name, self.size, self.channels = shown_address(address), size, channels
+        self.name = shown_address(address)
         self.patience, self.timeout = patience_of(table), timeout_of(table)
         self._secrets = sorted(secrets, key=len, reverse=True)
 
@@ -68,7 +66,7 @@ class RemoteClassifier(Classifier):
 
     def shown(self, images: Tensor) -> Tensor:
         """The pixels that are sent: uint8 (N, C, H, W), on the CPU."""
-        images = fit_images(images.detach().float().cpu(), self.size, self.channels)
+        images = self.preprocessing.picture(images.detach().float().cpu())
         return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
     def answer(self, images: Tensor) -> Tensor:

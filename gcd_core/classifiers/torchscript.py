@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys, digest_of
+from gcd_core.classifiers.base import ANSWER_KEYS, Keys, check_keys, digest_of
 from gcd_core.classifiers.function import Function, read_model
 from gcd_core.classifiers.network import RUN_KEYS, TorchClassifier
+from gcd_core.classifiers.preprocessing import SIZE_KEYS
 from gcd_core.errors import GCDError
 
-KEYS: Keys = {"model": str} | IMAGE_KEYS | ANSWER_KEYS
+KEYS: Keys = {"model": str} | SIZE_KEYS | ANSWER_KEYS
 
 
 def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> TorchClassifier:

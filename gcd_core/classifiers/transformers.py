@@ -12,36 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gcd_core.classifiers.base import ANSWER_KEYS, IMAGE_KEYS, Keys, check_keys, digest_of
+from gcd_core.classifiers.base import ANSWER_KEYS, Keys, check_keys, digest_of, names_of
 from gcd_core.classifiers.function import one_line
 from gcd_core.classifiers.network import RUN_KEYS, TorchClassifier
 from gcd_core.errors import GCDError
 
 KEYS: Keys = {"model": str}
-OPTIONAL_KEYS: Keys = {"revision": str} | ANSWER_KEYS | IMAGE_KEYS | RUN_KEYS
+OPTIONAL_KEYS: Keys = {"revision": str} | ANSWER_KEYS | RUN_KEYS
 DONE = {"resize", "center_crop", "rescale", "normalize", "convert_rgb", "flip_channel_order"}
 RESAMPLE = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # of Pillow's numbers, what torch does
 SAFE = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
 
 
 class Logits(nn.Module):
-    """A transformers model as a network that answers with its logits alone.
+    """A transformers model as a network that answers with its logits alone."""
 
-    Parameters
-    ----------
-    model : nn.Module
-    blue_first : bool
-        Whether it sees the channels of RGB in the opposite order.
-    """
-
-    def __init__(self, model: nn.Module, blue_first: bool = False) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.blue_first = blue_first
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, L) of normalised images (N, C, H, W)."""
-        return self.model(pixel_values=x.flip(1) if self.blue_first else x).logits
+        return self.model(pixel_values=x).logits
 
 
 def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> TorchClassifier:
@@ -49,9 +41,8 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
 
     `model` is a folder within the domain's or a repository of the Hugging Face hub, of which
     `revision` may name one state. What the table leaves out is the checkpoint's own: labels and
-    output from its configuration, size, mean and std from its image processor. The processor's
-    resampling, its crop of the middle and its order of the channels are always kept. What else it
-    does to an image is refused by name.
+    output from its configuration, the preprocessing from its image processor. What else the
+    processor does to an image is refused by name.
     """
     check_keys(table, KEYS, OPTIONAL_KEYS)
     try:
@@ -89,14 +80,14 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
                 f"and 'std' in the classifier's table ({one_line(error)})."
             ) from error
     settings = _settings(model.config, processor, table) | table
-    if len(settings["labels"]) != model.config.num_labels:
+    labels = names_of(settings["labels"])
+    if len(labels) != model.config.num_labels:
         raise GCDError(
             f"{table['model']!r} has {model.config.num_labels} outputs; the table names "
-            f"{len(settings['labels'])} labels."
+            f"{len(labels)} labels."
         )
     identity = digest_of(settings, _architecture(model.config), *_bytes(model.state_dict()))
-    network = Logits(model, blue_first=settings.get("channel_order") == "bgr")
-    return TorchClassifier.from_table(network, settings, identity, device)
+    return TorchClassifier.from_table(Logits(model), settings, identity, device)
 
 
 def _settings(
@@ -115,7 +106,7 @@ def _settings(
     settings["output"] = "sigmoid" if several else "softmax"
     if processor:
         settings |= _view(processor, "size" in table)
-    if not {"mean", "std"} <= table.keys():
+    if "scale" not in table and not {"mean", "std"} <= table.keys():
         settings["mean"], settings["std"] = _mean_and_std(processor, settings["channels"])
     return settings
 

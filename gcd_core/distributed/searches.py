@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.classifiers.base import BlackBox, NoAnswer
+from gcd_core.classifiers.questions import as_far_as_it_can
 from gcd_core.distributed.job import Part, PartsJob, Shared
 from gcd_core.domains.file import OF_A_RUN, read_toml, search_problems
 from gcd_core.domains.opening import Domain, load_domain, open_classifier
@@ -193,6 +194,8 @@ class FindManyJob(PartsJob):
                 if name != OWN:
                     table = self.plan.classifiers[name]
                     own = open_classifier(self.plan.folder, table, str(domain.device))
+                    asked = [info.question for info in domain.label_info.values()]
+                    own = as_far_as_it_can(own, asked)
                 if shared is not None:
                     shared.join(own)
                 opened[name] = own

@@ -10,9 +10,15 @@ from typing import Any, TypeVar
 
 import torch
 
-from gcd_core.classifiers.base import PROBABILITIES, BlackBox, look_like_probabilities
+from gcd_core.classifiers.base import (
+    PROBABILITIES,
+    BlackBox,
+    look_like_probabilities,
+    preprocessing_of,
+)
 from gcd_core.domains.file import (
     CLASSIFIERS,
+    Label,
     example_files,
     find_problems,
     read_domain_file,
@@ -27,7 +33,7 @@ from gcd_core.domains.opening import (
     open_generator,
     open_sanity,
     open_statistics,
-    unknown_labels,
+    unanswerable,
     unsupported_search,
 )
 from gcd_core.errors import GCDError
@@ -183,8 +189,12 @@ def _inspect_classifiers(
                 inspection.summary.append(
                     f"{name} {classifier.identity}: {', '.join(classifier.labels)}"
                 )
+                given = preprocessing_of(classifier).chain()
+                inspection.summary.append(f"{name} is given the image as: {given}")
                 if name == "classifier":
-                    inspection.problems.extend(unknown_labels(sound.get("labels", {}), classifier))
+                    tables = sound.get("labels", {}).items()
+                    labels = {name: Label.read(name, label) for name, label in tables}
+                    inspection.problems.extend(unanswerable(labels, classifier))
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
 from gcd_core.bridge.rcsb import Steering
+from gcd_core.classifiers.questions import QUESTION_KEYS, Question
 from gcd_core.classifiers.registry import KINDS, RUNS_CODE
 from gcd_core.domains.sources import KEYS as SOURCE_KEYS
 from gcd_core.domains.sources import Source, inside
@@ -67,7 +68,7 @@ WALK: tuple[Keys, Keys] = (
 )
 LABEL: tuple[Keys, Keys] = (
     {"title": str, "negative": str, "positive": str},
-    {"directions": str, "given": str, "auroc": float},
+    {"directions": str, "given": str, "auroc": float, **QUESTION_KEYS},
 )
 KIND_NAMES: dict[Kind, str] = {
     str: "text",
@@ -76,6 +77,7 @@ KIND_NAMES: dict[Kind, str] = {
     bool: "true or false",
     dict: "a table",
     str | dict: "a file's name or its table",
+    str | list: "a name or a list of names",
 }
 OF_A_RUN = {"seed", "batch_size", "settle"}  # settings that a search is given, no domain has
 
@@ -111,6 +113,18 @@ class Label:
     directions: str | None = None
     given: str | None = None
     auroc: float | None = None
+    asked: Question | None = None
+
+    @classmethod
+    def read(cls, name: str, table: Mapping[str, Any]) -> "Label":
+        """Read a `[labels.NAME]` table without problems."""
+        own = {key: value for key, value in table.items() if key not in QUESTION_KEYS}
+        return cls(name, **own, asked=Question.read(name, table))
+
+    @property
+    def question(self) -> Question:
+        """What it asks of the classifier's outputs: of that of its own name, unless it says."""
+        return self.asked or Question(self.name)
 
 
 def read_domain_file(folder: Path) -> dict[str, Any]:
@@ -363,6 +377,10 @@ def _label_problems(folder: Path, section: Mapping[str, Any]) -> Iterator[str]:
         yield from _key_problems(where, label, *LABEL)
         if isinstance(label.get("directions"), str):
             yield from _file_problems(folder, f"'directions' in {where}", label["directions"])
+        try:
+            Question.read(name, {k: v for k, v in label.items() if _is(v, LABEL[1].get(k, dict))})
+        except GCDError as error:
+            yield f"{where}: {error}"
         auroc = _of_kind(label, "auroc", float)
         if auroc is not None and not 0.5 <= auroc <= 1:
             yield f"{where}: auroc is {auroc}; it lies between 0.5 and 1."

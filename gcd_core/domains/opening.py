@@ -12,6 +12,7 @@ from torch import Tensor
 from gcd_core.bridge.bridge import Bridge, load_bridge
 from gcd_core.bridge.rcsb import Steering
 from gcd_core.classifiers import BlackBox, load_classifier
+from gcd_core.classifiers.questions import as_far_as_it_can, questioned, reading_of
 from gcd_core.domains.file import (
     DOMAIN_FILE,
     MAX_FILE_BYTES,
@@ -224,12 +225,15 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
     problems = list(chain.from_iterable(find_problems(folder, table, from_hub).values()))
     if problems:
         raise GCDError(f"{folder / DOMAIN_FILE}: {' '.join(problems)}")
-    labels = {name: Label(name, **label) for name, label in table["labels"].items()}
+    labels = {name: Label.read(name, label) for name, label in table["labels"].items()}
+    questions = [label.question for label in labels.values()]
     device = str(choose_device(device))
     classifier = open_classifier(folder, table["classifier"], device)
-    for problem in unknown_labels(labels, classifier):
+    for problem in unanswerable(labels, classifier):
         raise GCDError(problem)
-    oracle = open_classifier(folder, table["oracle"], device) if "oracle" in table else None
+    oracle = None
+    if "oracle" in table:
+        oracle = as_far_as_it_can(open_classifier(folder, table["oracle"], device), questions)
     generator = open_generator(folder, table["generator"], device)
     for problem in unsupported_search(table["search"], generator):
         raise GCDError(problem)
@@ -241,7 +245,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         credit=table.get("credit", ""),
         folder=folder,
         generator=generator,
-        classifier=classifier,
+        classifier=questioned(classifier, questions),
         oracle=oracle,
         perceptual=LPIPS(device=device),
         label_info=labels,
@@ -393,10 +397,10 @@ def unsupported_search(section: Mapping[str, Any], generator: Generator) -> Iter
         yield f"[search]: the distilled decoder takes {own} steps; set steps = {own}."
 
 
-def unknown_labels(labels: Mapping[str, Any], classifier: BlackBox) -> Iterator[str]:
-    """Name the labels to explain that the classifier does not have."""
-    for label in labels:
+def unanswerable(labels: Mapping[str, Label], classifier: BlackBox) -> Iterator[str]:
+    """Name the labels to explain whose questions the classifier has no outputs for."""
+    for name, label in labels.items():
         try:
-            classifier.index(label)
+            reading_of(label.question, classifier)
         except GCDError as error:
-            yield f"[labels.{label}]: {error}"
+            yield f"[labels.{name}]: {error}"

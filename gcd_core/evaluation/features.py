@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.classifiers.network import TorchClassifier
+from gcd_core.classifiers.questions import network_of
 from gcd_core.errors import GCDError
 
 SPLITS = 4  # of the split FID
@@ -33,6 +34,7 @@ def oracle_features(oracle: BlackBox | None) -> Features:
 
     Raises a GCDError if there is no oracle, or none that runs here with such a layer.
     """
+    oracle = network_of(oracle)
     if not isinstance(oracle, TorchClassifier):
         raise GCDError("Features need a network: this domain has no oracle that runs here.")
     layers = [layer for layer in oracle.network.modules() if isinstance(layer, nn.Linear)]

@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from gcd_core.bridge.rcsb import Steering
+from gcd_core.classifiers.base import preprocessing_of
 from gcd_core.distributed.job import Part, PartsJob, Shared
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.evaluation.bridge_outcomes import NAME, BridgeOnBatches
@@ -321,7 +322,8 @@ def _measure(
 def _side_asked(domain: Domain, detail: str, steering: Steering | None) -> int:
     """The longest side that some classifier of a domain is shown; 0 where it is the generator's."""
     asked = [domain.classifier] + ([domain.oracle] if domain.oracle is not None else [])
-    sides = [getattr(classifier, "size", None) or MAX_SIDE for classifier in asked]
+    sizes = [preprocessing_of(classifier).resized_to for classifier in asked]
+    sides = [side for size in sizes for side in (size or (MAX_SIDE,))]
     own = domain.generator.image_size
     if detail == DECODED or steering is not None or all(side == own for side in sides):
         return 0

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from gcd_core.classifiers.architectures import build_network
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.classifiers.network import TorchClassifier
+from gcd_core.classifiers.questions import network_of
 from gcd_core.evaluation.known_reasons import Region
 
 LABEL = "planted"
@@ -58,7 +59,8 @@ def with_random_weights(classifier: BlackBox, images: Tensor) -> TorchClassifier
     Its answer is shifted and scaled so that it is spread over images (N, C, S, S).
     """
     torch.manual_seed(1)
-    if isinstance(classifier, TorchClassifier):
+    classifier = network_of(classifier) or classifier
+    if isinstance(classifier, TorchClassifier) and [*classifier.network.parameters()]:
         network = copy.deepcopy(classifier.network)
         for module in network.modules():
             draw_anew = getattr(module, "reset_parameters", None)
@@ -67,6 +69,7 @@ def with_random_weights(classifier: BlackBox, images: Tensor) -> TorchClassifier
         spread = Spread(network)
         size, channels = classifier.size, classifier.channels
         made = TorchClassifier(spread, (LABEL,), "sigmoid", "random", size, channels)
+        made.preprocessing = classifier.preprocessing
     else:
         spread = Spread(build_network("resnet", images.shape[1], 1, OPTIONS))
         made = _as_classifier(spread, images, "random")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcd_core.classifiers.base import BlackBox
+from gcd_core.classifiers.base import BlackBox, preprocessing_of
 from gcd_core.errors import GCDError
 from gcd_core.images.picture import Picture
 from gcd_core.method.models import Models
@@ -132,17 +132,11 @@ class Composition:
 
     def source_for(self, classifier: BlackBox) -> Tensor:
         """The source (1, C, h, w) at the size at which a classifier is asked about it."""
-        side = getattr(classifier, "size", None)
-        if self.detail == DECODED or self.pixels is self.source or side == self.source.shape[-1]:
+        preprocessing = preprocessing_of(classifier)
+        own = tuple(self.source.shape[-2:])
+        if self.detail == DECODED or self.pixels is self.source or preprocessing.resized_to == own:
             return self.source
-        if side is None:
-            return self.pixels
-        size = (int(side), int(side))
-        if self.size == size:
-            return self.pixels
-        return F.interpolate(
-            self.pixels, size, mode="bilinear", antialias=True, align_corners=False
-        )
+        return preprocessing.resized(self.pixels)
 
     def planes(self, decoded: Tensor) -> tuple[Tensor, Tensor]:
         """What is put over a source at any size, of decoded images (N, C, S, S).

@@ -79,7 +79,17 @@ MODEL = Path("model.onnx")
 )
 def test_file_and_table_together_say_what_is_seen(table, shape):
     seen = with_input(table | {"std": 0.2}, MODEL, shape)
-    assert seen == {"channels": 3, "size": 32, "std": 0.2, "batch_size": 64}
+    read = {"channels": 3, "size": 32, "layout": "channels-first"}
+    assert seen == read | {"std": 0.2, "batch_size": 64}
+
+
+@pytest.mark.parametrize("ending", [{}, {"layout": "channels-first"}])
+def test_sides_may_differ_and_channels_come_last(ending):
+    assert with_input(ending, MODEL, [None, 3, 32, 48])["size"] == [32, 48]
+    seen = with_input({}, MODEL, [None, 32, 48, 1])
+    assert (seen["size"], seen["channels"], seen["layout"]) == ([32, 48], 1, "channels-last")
+    seen = with_input({"layout": "channels-last"}, MODEL, [None, 3, 3, 3])  # either may be meant
+    assert (seen["size"], seen["channels"], seen["layout"]) == (3, 3, "channels-last")
 
 
 def test_a_batch_is_no_smaller_than_the_model_takes():
@@ -96,8 +106,8 @@ def test_a_batch_is_no_smaller_than_the_model_takes():
         ({"size": 32}, [None, None, 32, 32], "lacks the key 'channels'"),
         ({"size": 64}, [None, 3, 32, 32], "takes size = 32, not 64"),
         ({"channels": 1}, [None, 3, 32, 32], "takes channels = 3, not 1"),
-        ({}, [None, 3, 32, 48], r"'any', 3, 32, 48\), not square images"),
-        ({}, [None, 1024], "not square images"),
+        ({"size": 32}, [None, 3, 32, 48], r"takes size = \[32, 48\], not 32"),
+        ({}, [None, 1024], r"\('any', 1024\), not images"),
     ],
 )
 def test_what_contradicts_or_is_open_is_named(table, shape, message):

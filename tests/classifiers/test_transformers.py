@@ -75,7 +75,7 @@ def test_the_table_has_the_last_word(saved):
     own = {"size": 32, "mean": 0.5, "std": [0.5, 0.5, 0.25], "labels": ["x", "y", "z"]}
     box = load_classifier(TABLE | own | {"output": "sigmoid"}, folder)
     assert box.labels == ("x", "y", "z") and box.output == "sigmoid"
-    assert box.std.flatten().tolist() == [0.5, 0.5, 0.25]
+    assert box.preprocessing.std == (0.5, 0.5, 0.25)
     with pytest.raises(GCDError, match="has 3 outputs; the table names 2"):
         load_classifier(TABLE | own | {"labels": ["x", "y"]}, folder)
 

@@ -10,6 +10,7 @@ import torch
 
 import gcd_core
 from gcd_core.__main__ import main
+from gcd_core.classifiers.preprocessing import Preprocessing
 from gcd_core.cli import tables
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
@@ -165,6 +166,7 @@ class AtSize:
 
     def __init__(self, classifier, size):
         self.classifier, self.size, self.seen = classifier, size, []
+        self.preprocessing = Preprocessing((size, size))
 
     def __getattr__(self, name):
         return getattr(self.classifier, name)

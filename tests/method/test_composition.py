@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import uniform_filter
 
+from gcd_core.classifiers.preprocessing import Preprocessing
 from gcd_core.errors import GCDError
 from gcd_core.images.picture import Picture
 from gcd_core.method.composition import compose, resample
@@ -130,7 +131,7 @@ class Seen:
     budget, remote = None, False
 
     def __init__(self, size: int | None) -> None:
-        self.size, self.shown = size, []
+        self.preprocessing, self.shown = Preprocessing(size and (size, size)), []
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         self.shown.append(images)

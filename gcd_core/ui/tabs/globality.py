@@ -14,6 +14,7 @@ import gradio as gr
 import torch
 from torch import Tensor
 
+from gcd_core.classifiers.base import preprocessing_of
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.dataset import ImageFiles
@@ -375,7 +376,7 @@ class GlobalityTab(Tab):
     @property
     def _side(self) -> int:
         """Pixels of a picture's longer side that are kept: the wall's, or the classifier's."""
-        return max(CARD_SIDE, getattr(self.domain.classifier, "size", None) or 0)
+        return max(CARD_SIDE, *(preprocessing_of(self.domain.classifier).resized_to or ()))
 
     def _read(
         self, files: list[FilePath], uploads: UploadTally

@@ -1,0 +1,67 @@
+"""`classifier`: what a domain's classifier is given of an image, and every number it answers."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gcd_core.classifiers.base import BlackBox, preprocessing_of
+from gcd_core.cli.options import check_writable, write_json
+from gcd_core.domains.file import CLASSIFIERS, find_problems, read_domain_file
+from gcd_core.domains.finding import find_domain
+from gcd_core.domains.opening import open_classifier
+from gcd_core.environment import Environment
+from gcd_core.errors import GCDError
+from gcd_core.generators.device import choose_device
+from gcd_core.images.picture import load_picture
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `classifier`."""
+    parser.add_argument("--domain", required=True, help="a folder, a bundled name, or hf://...")
+    parser.add_argument(
+        "--try", type=Path, nargs="+", metavar="IMAGE", default=[], dest="images", help="ask of it"
+    )
+    parser.add_argument("--oracle", action="store_true", help="the second opinion in its place")
+    parser.add_argument("--device", default="cpu", help="auto, cpu or cuda (default: cpu)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result here")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Print the preprocessing, and each image's answers, to compare with a program of one's own.
+
+    Neither the generator nor the directions are opened.
+    """
+    check_writable(args.json)
+    folder, from_hub = find_domain(args.domain)
+    table, name = read_domain_file(folder), CLASSIFIERS[args.oracle]
+    for problem in find_problems(folder, table, from_hub)[name]:
+        raise GCDError(problem)
+    if not isinstance(table.get(name), dict):
+        raise GCDError(f"{args.domain} has no [{name}].")
+    classifier = open_classifier(folder, table[name], str(choose_device(args.device)))
+    chain = preprocessing_of(classifier).chain()
+    print(f"{name} {classifier.identity} is given the image as: {chain}")
+    tried = {str(image): _answers(classifier, image, table.get("fit")) for image in args.images}
+    for image, found in tried.items():
+        height, width = found["size"]
+        print(f"\n{image} ({height}x{width} pixels)")
+        print(f"{'output':24} {'answer':>13} {'probability':>13}")
+        for label, (answer, probability) in found["answers"].items():
+            print(f"{label:24} {answer:13.6g} {probability:13.6g}")
+    write_json(args.json, {"preprocessing": chain, "images": tried})
+
+
+@torch.inference_mode()
+def _answers(classifier: BlackBox, path: Path, fit: Any) -> dict[str, Any]:
+    """The picture's size, and by label what the classifier answered and the probability of it."""
+    channels = preprocessing_of(classifier).channels or 3
+    how = fit if isinstance(fit, str) else "stretch"
+    pixels = load_picture(path, 64, channels, how, Environment().max_side).pixels
+    logits = classifier(pixels)
+    probabilities = torch.stack([classifier.probability(logits, c) for c in classifier.labels], 1)
+    raw = logits.sigmoid() if classifier.output == "probabilities" else logits
+    pairs = zip(raw[0].tolist(), probabilities[0].tolist(), strict=True)
+    answers = dict(zip(classifier.labels, pairs, strict=True))
+    return {"size": list(pixels.shape[-2:]), "answers": answers}
