@@ -20,12 +20,12 @@ def test_the_keys_of_a_search_are_its_settings() -> None:
     required, optional = SEARCH
     assert required == {"radius": float}
     kinds: dict[str, type | UnionType] = {"n_samples": int, "n_h": int, "lam": float}
-    kinds |= {"boundary": bool, "n_ways": int, "max_cosine": float}
+    kinds |= {"boundary": bool, "n_ways": int, "sampling": str}
     assert optional == kinds | {"solver": str, "steps": int, "antithetic": bool}
     assert search_problems(lam=1, antithetic=False) == []
     assert search_problems(seed=1) == [
-        "[search] has no key 'seed'; it knows antithetic, boundary, lam, max_cosine, n_h, "
-        "n_samples, n_ways, radius, solver, steps."
+        "[search] has no key 'seed'; it knows antithetic, boundary, lam, n_h, n_samples, n_ways, "
+        "radius, sampling, solver, steps."
     ]
 
 

@@ -230,6 +230,6 @@ def test_a_search_that_the_generator_cannot_make_is_named(folder: Path) -> None:
     section = {"radius": 2.0, "solver": "ddim", "steps": 2}
     assert [*unsupported_search(section, generator)] == []
     [problem] = unsupported_search(section | {"n_ways": 16}, generator)
-    assert "16 ways" in problem
-    [problem] = unsupported_search(section | {"max_cosine": 5.0}, generator)
-    assert "max_cosine is 5.0" in problem
+    assert "16 directions by place" in problem
+    [problem] = unsupported_search(section | {"sampling": "everywhere"}, generator)
+    assert "not 'everywhere'" in problem

@@ -4,11 +4,17 @@ import json
 from dataclasses import replace
 
 import pytest
+import scipy.linalg
 import torch
 from safetensors.torch import load_file, save_file
 
 from gcd_core.errors import GCDError
-from gcd_core.method.directions import DirectionSet, derive_directions, load_directions
+from gcd_core.method.directions import (
+    DirectionSet,
+    curvature_directions,
+    derive_directions,
+    load_directions,
+)
 from gcd_core.method.proxy import Proxy
 from tests.fakes import LinearDomain
 
@@ -71,6 +77,82 @@ def test_a_flat_eigenvector_is_turned_by_the_ends_of_the_ball(way):
 
     _, vectors, _ = derive(logit, n_h=1)
     torch.testing.assert_close(vectors[1], way * AXES[1], atol=1e-4, rtol=0)
+
+
+def test_curvature_is_measured_in_the_codes_own_metric_beside_g():
+    """Against scipy: the axes u, S^-1-orthogonal to g, of stationary u^T H u / u^T S^-1 u."""
+    random = torch.Generator().manual_seed(4)
+    mixed = torch.randn(D, D, generator=random)
+    covariance = mixed @ mixed.T / D + 0.2 * torch.eye(D)
+    bent = torch.randn(D, D, generator=random)
+    bent = bent + bent.T
+    slope, g = torch.randn(D, generator=random), torch.randn(D, generator=random)
+    further = torch.randn(D, D, generator=random)
+    further = further + further.T
+
+    def proxy(z):
+        d = z - SOURCE
+        logit = d @ slope + torch.einsum("ni,ij,nj->n", d, bent, d) / 2
+        return torch.stack([logit, torch.einsum("ni,ij,nj->n", d, further, d) / 2], 1)
+
+    factor = torch.linalg.cholesky(covariance)
+    vectors, eigenvalues = curvature_directions(proxy, SOURCE, 0.5, 3, factor, g)
+    hessian = (0.5 * further - bent).double().numpy()
+    inverse = torch.linalg.inv(covariance.double()).numpy()
+    beside = scipy.linalg.null_space((inverse @ g.double().numpy())[None])
+    values, basis = scipy.linalg.eigh(beside.T @ hessian @ beside, beside.T @ inverse @ beside)
+    kept = abs(values).argsort()[::-1][:3]
+    assert eigenvalues == pytest.approx(values[kept].tolist(), rel=1e-3)
+    for vector, axis in zip(vectors, (beside @ basis[:, kept]).T, strict=True):
+        expected = torch.tensor(axis / (axis @ axis) ** 0.5).float()
+        assert abs(float(vector @ expected)) == pytest.approx(1, abs=1e-4)
+        assert float(vector @ slope) >= 0
+        assert abs(float(vector @ torch.tensor(inverse).float() @ g)) < 1e-3 * float(g.norm())
+
+
+def test_a_file_of_before_there_was_a_slope_is_read(tmp_path):
+    """As the version before wrote it: vectors, and a proxy of three networks without `slope`."""
+    proxy = Proxy(D)
+    proxy.initialise(torch.Generator().manual_seed(0))
+    proxy.mean.copy_(torch.tensor([0.5, 0.1]))
+    state = {f"proxy.{name}": value for name, value in proxy.state_dict().items()}
+    assert not state.pop("proxy.slope").any()
+    about = {
+        "domain": "linear",
+        "label": "a",
+        "generator": "linear",
+        "classifier": "code",
+        "seed": 0,
+        "settings": {"n_samples": 1024, "n_ways": 2, "max_cosine": 0.3, "radius": 4.0},
+        "figures": {"queries": 1025},
+        "names": ["g", "w1"],
+        "eigenvalues": [None, None],
+    }
+    file = tmp_path / "old.safetensors"
+    header = {"format": "gcd-directions-1", "about": json.dumps(about)}
+    save_file({"vectors": AXES[:2].contiguous(), "z_sem": SOURCE, **state}, file, header)
+    loaded = load_directions(file, LinearDomain(lambda z: z[:, 0], D))
+    assert loaded.names == ["g", "w1"] and torch.equal(loaded.vectors, AXES[:2])
+    codes = SOURCE + AXES
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.proxy_logit(codes), proxy(codes)[:, 0])
+    assert loaded.reach(2.0).shape == (2,)
+    loaded.save(tmp_path / "new.safetensors")
+    again = load_directions(tmp_path / "new.safetensors")
+    assert torch.equal(again.proxy_logit(codes), loaded.proxy_logit(codes))
+
+
+def test_a_proxy_without_networks_is_kept_in_a_file(tmp_path):
+    proxy = Proxy(D, networks=0)
+    proxy.slope.copy_(AXES[0])
+    proxy.mean.copy_(torch.tensor([1.0, 0.0]))
+    about = {"label": "a", "domain": "d", "generator": "g"}
+    file = tmp_path / "linear.safetensors"
+    DirectionSet(["g"], AXES[:1], about, z_sem=SOURCE, proxy=proxy).save(file)
+    loaded = load_directions(file)
+    codes = SOURCE + AXES
+    torch.testing.assert_close(loaded.proxy_logit(codes), 1 + codes @ AXES[0])
+    assert loaded.reach(2.0).tolist() == pytest.approx([2.0], abs=1e-4)
 
 
 def test_a_flat_proxy_is_refused():

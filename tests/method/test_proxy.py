@@ -8,8 +8,10 @@ from torch import nn
 
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method import proxy as proxy_module
+from gcd_core.method.code_statistics import CodeStatistics
+from gcd_core.method.mean_slope import MeanSlope
 from gcd_core.method.perturbation import sample_ball
-from gcd_core.method.proxy import BATCH, Proxy, fit_proxy
+from gcd_core.method.proxy import BATCH, Proxy, fit_proxy, linear_proxy
 from tests.fakes import Flag, unit
 
 D, RADIUS = 6, 3.0
@@ -162,3 +164,46 @@ def test_refusals():
         fit_proxy(z_sem, torch.full((30,), 7.0), distances, source, RADIUS)
     with pytest.raises(GCDError, match="finite"):
         fit_proxy(z_sem, logits * torch.nan, distances, source, RADIUS)
+
+
+def mean_slope(gradient, intercept, explained=0.9):
+    """A linear function of codes of spread 2 about 5, with this gradient in the codes' numbers."""
+    moments = torch.full((D,), 5.0), torch.full((D,), 2.0)
+    return MeanSlope(2 * gradient, intercept, explained, CodeStatistics.assumed(D, moments))
+
+
+def test_a_linear_proxy_is_the_slope_itself():
+    slope = mean_slope(3 * W, -2.0)
+    fitted = linear_proxy(slope)
+    codes = samples()[0]
+    said = fitted.proxy(codes)
+    torch.testing.assert_close(said[:, 0], 3 * (codes - 5) @ W - 2, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(said[:, 0], slope.logit(codes), atol=1e-4, rtol=1e-4)
+    assert not said[:, 1].any()
+    assert fitted.validation_losses == pytest.approx([0.1]) and len(fitted.proxy.networks) == 0
+    gradient = torch.func.grad(lambda z: fitted.proxy(z[None])[0, 0])(codes[0])
+    torch.testing.assert_close(gradient, 3 * W)
+
+
+def test_networks_beside_a_slope_begin_with_adding_nothing(monkeypatch):
+    monkeypatch.setattr(proxy_module, "MAX_EPOCHS", 1)
+    monkeypatch.setattr(proxy_module, "LEARNING_RATE", 0.0)
+    monkeypatch.setattr(proxy_module, "WEIGHT_DECAY", 0.0)
+    z_sem, logits, _, _ = samples()
+    said = fit(linear=mean_slope(W, -2.0)).proxy(z_sem)[:, 0]
+    torch.testing.assert_close(said, logits, atol=1e-3, rtol=1e-3)
+
+
+def test_networks_learn_what_the_slope_leaves(monkeypatch):
+    """Of a logit that bends along another axis the slope knows nothing; of theirs, all is known."""
+    monkeypatch.setattr(proxy_module, "MIN_STEPS", 60)
+    monkeypatch.setattr(proxy_module, "MAX_EPOCHS", 60)
+    z_sem, logits, distances, source = samples(n=400)
+    fitted = fit_proxy(z_sem, logits, distances, source, RADIUS, linear=mean_slope(W, -2.0))
+    gradient = torch.func.grad(lambda z: fitted.proxy(z[None])[0, 0])(source[0])
+    assert float(gradient @ W / gradient.norm()) > 0.999
+    wrong = fit_proxy(
+        z_sem, logits, distances, source, RADIUS, linear=mean_slope(-0.1 * W, -2.0), lam=0.0
+    )
+    assert fitted.validation_losses[0] < 0.05 < wrong.validation_losses[0]
+    assert min(wrong.validation_losses) < 0.5 * wrong.validation_losses[0], "they mend it"
