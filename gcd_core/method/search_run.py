@@ -18,7 +18,7 @@ from gcd_core.method.models import Models
 from gcd_core.method.perturbation import Answers
 from gcd_core.method.proxy import FittedProxy, fit_proxy
 from gcd_core.method.samples import Question, Samples
-from gcd_core.method.settings import Settings
+from gcd_core.method.settings import BALL, Settings
 
 
 @dataclass(frozen=True)
@@ -265,15 +265,11 @@ class SearchRun:
                 "sampling": question.sampling,
                 "n_samples": len(samples),
                 "n_h": settings.n_h,
-                "radius": question.radius,
+                "n_ways": settings.n_ways,
                 "lam": float(settings.lam),
                 "solver": question.solver,
                 "steps": question.steps,
-                "antithetic": question.antithetic,
-                "boundary": settings.boundary,
-                "n_ways": settings.n_ways,
-                "detail": question.detail,
-                **({"region": question.region} if question.region else {}),
+                **_of_the_ball(question, settings),
             },
             "figures": {
                 "evaluations": self.evaluations,
@@ -281,3 +277,16 @@ class SearchRun:
                 "proxy_validation_loss": min(fitted.validation_losses),
             },
         }
+
+
+def _of_the_ball(question: Question, settings: Settings) -> dict[str, Any]:
+    """Settings that mean something around one image only."""
+    if question.sampling != BALL:
+        return {}
+    return {
+        "radius": question.radius,
+        "antithetic": question.antithetic,
+        "boundary": settings.boundary,
+        "detail": question.detail,
+        **({"region": question.region} if question.region else {}),
+    }
