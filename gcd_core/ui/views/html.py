@@ -403,7 +403,9 @@ def tried_list(found: DirectionSet | None) -> str:
         return ""
     tried, placed = tried_of(found.metadata), places_of(found.metadata)
     rows = "".join(
-        f"<dt>{way(name, placed.get(name, ''))}</dt><dd>{escape(tried[name].sentence)}</dd>"
+        f"<dt>{way(name, placed.get(name, ''))}</dt><dd>"
+        f"{said('', f'{placed[name]}: ') if name in placed else ''}"
+        f"{escape(tried[name].sentence)}</dd>"
         for name in shown_names(found)
         if name in tried
     )

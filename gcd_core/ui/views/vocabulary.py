@@ -112,8 +112,16 @@ MEANINGS = {
     "g": "The straightest way to another answer.",
     "h": "Along an eigenvector of the Hessian of the loss: another way, the first the most curved.",
     "w": "Found to flip the answer on its own, by what no other direction changes.",
-    "place": "Changes this quarter of the picture most, as it is seen here.",
     "r": "A Schroedinger bridge fills in the region, led by the classifier's gradient (RCSB).",
+}
+
+
+TEXT = "\N{VARIATION SELECTOR-15}"  # draws an arrow as a letter, not as a picture
+ARROWS = {
+    "upper left": f"\N{NORTH WEST ARROW}{TEXT}",
+    "upper right": f"\N{NORTH EAST ARROW}{TEXT}",
+    "lower left": f"\N{SOUTH WEST ARROW}{TEXT}",
+    "lower right": f"\N{SOUTH EAST ARROW}{TEXT}",
 }
 
 
@@ -148,10 +156,12 @@ def captions() -> dict[str, str]:
 def way(name: str, place: str = "") -> str:
     """Return a direction's name as HTML ("h1" and "Way 1"), with its meaning.
 
-    Of a direction by place, the place is its name ("w1, upper left" and "Upper left").
+    A direction by place is called by it (an arrow after "w1", and "Upper left").
     """
     if place:
-        return explained(said(place.capitalize(), f"{escape(name)}, {place}"), MEANINGS["place"])
+        title = place.capitalize()
+        meaning = f"{title}: changes this quarter of the picture most, as it is seen here."
+        return explained(said(title, f"{escape(name)} {ARROWS[place]}"), meaning)
     return explained(said(plain_way(name), escape(name)), MEANINGS.get(name[:1], ""))
 
 

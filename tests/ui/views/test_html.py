@@ -81,10 +81,14 @@ def test_directions_by_place_are_called_by_their_place(session: Session):
     use(session, directions)
     assert "Directions by place" in ways_line(session) and "quarter" in ways_line(session)
     title = direction_title(directions, "w1", None)
-    assert "w1, upper left" in title and "Upper left" in title
+    assert "w1 \N{NORTH WEST ARROW}" in title and "Upper left: changes this quarter" in title
     assert "4/8" in title and "4 of 8 examples flip, the second opinion follows in 4" in title
     told = tried_list(directions)
-    assert "8 of 8 examples flip" in told and "82" in told and told.count("<dd>") == 3
+    assert (
+        "upper left: </span>4 of 8 examples flip" in told
+        and "82" in told
+        and told.count("<dd>") == 3
+    )
     assert "8 of 8 examples flip" in told_of_g(directions)
     assert "Confidence fair" in told_of_g(directions)
 
