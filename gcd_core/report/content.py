@@ -16,14 +16,14 @@ from gcd_core.method.walk import Path
 from gcd_core.wording import percent, signed
 
 SEARCH_SETTINGS = {
+    "sampling": "codes from",
     "n_samples": "samples",
     "radius": "radius",
     "lam": "λ",
     "solver": "solver",
     "steps": "steps",
     "n_h": "h-directions",
-    "n_ways": "ways",
-    "max_cosine": "their cosine with g up to",
+    "n_ways": "by place",
     "boundary": "at the decision boundary",
     "antithetic": "antithetic",
 }
