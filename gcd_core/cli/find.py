@@ -1,6 +1,7 @@
 """`find`: search one image's neighbourhood for directions and save them."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,13 @@ def main(args: argparse.Namespace) -> None:
         "level": confidence.level,
     }
     write_json(args.json, result)
+    measured_on = directions.metadata["settings"].get("codes_of")
+    if measured_on == 0:
+        print(
+            "warning: nobody measured what the domain's codes are like (calibrate --codes); they "
+            "were taken to be normal",
+            file=sys.stderr,
+        )
     print(f"{args.out}: {summary_of(args.label, domain.classifier, found)}")
     if confidence is not None:
         print(confidence.sentence)

@@ -165,6 +165,7 @@ class _Search:
         metadata = self.run.metadata(self.question, self.settings, samples, fitted)
         figures = metadata["figures"] | {REPEATABILITY: expected, "explained": slope.explained}
         told = {PLACED: self.places} if self.places else {}
+        metadata["settings"] |= {"codes_of": slope.statistics.n_images}  # images that were measured
         about = with_tried(metadata | {"figures": figures} | told, self.tried)
         mean = slope.statistics.mean[None]
         return DirectionSet(names, vectors, about, eigenvalues, mean, fitted.proxy)
