@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -175,8 +176,14 @@ class Domain:
         return self.codes[label]
 
     def example_images(self, most: int) -> list[Tensor]:
-        """Return up to so many of its examples, as `load_image` reads them."""
-        return [self.load_image(path) for path in self.examples[:most]]
+        """Return up to so many of its examples, as `load_image` reads them; none it cannot read."""
+        images: list[Tensor] = []
+        for path in self.examples:
+            if len(images) == most:
+                break
+            with suppress(GCDError):  # `check-domain` tells of it
+                images.append(self.load_image(path))
+        return images
 
     def ready_directions(self, label: str) -> DirectionSet | None:
         """Return the ready-made directions of a label, or None if the domain ships none."""

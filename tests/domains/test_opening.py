@@ -233,3 +233,14 @@ def test_a_search_that_the_generator_cannot_make_is_named(folder: Path) -> None:
     assert "16 directions by place" in problem
     [problem] = unsupported_search(section | {"sampling": "everywhere"}, generator)
     assert "not 'everywhere'" in problem
+
+
+def test_an_example_that_is_no_picture_is_left_out(folder: Path) -> None:
+    readable = load_domain(folder).example_images(8)
+    assert readable
+    (folder / "examples" / "a-bad.png").write_bytes(b"none")
+    domain = load_domain(folder)
+    assert len(domain.examples) == len(readable) + 1
+    again = domain.example_images(8)
+    assert len(again) == len(readable) and all(map(torch.equal, again, readable))
+    assert len(domain.example_images(1)) == 1

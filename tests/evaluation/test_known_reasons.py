@@ -10,13 +10,12 @@ from gcd_core.errors import GCDError
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS, Region, RegionReader
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.cells import explain_cells
+from gcd_core.method.code_statistics import CodeStatistics, coarse
 from gcd_core.method.search import find_directions
 from gcd_core.method.walk import walk
 from tests.evaluation.domain import linear_domain, source_image
 from tests.fakes import LinearGenerator
 from tests.ui.fakes import HAZE, FakeDomain, draw
-
-IN_THE_SUITE = ("right lower", 0.3)  # of the searches by readers of one field
 
 
 def readings(count=60, size=32, channels=1, seed=0):
@@ -150,61 +149,82 @@ class Fields(LinearGenerator):
 
 
 def reading(regions, size=24):
-    """A domain of such radiographs and a classifier that reads these regions, and a dark source."""
+    """A domain of such radiographs, of which 400 are known, and a classifier of these regions."""
     generator = Fields(size, 32, correlation=0.3)
     codes = torch.randn(400, size, generator=torch.Generator().manual_seed(3))
-    reader = RegionReader.fitted_to(generator.draw(codes), [LUNG_FIELDS[name] for name in regions])
+    images = generator.draw(codes)
+    reader = RegionReader.fitted_to(images, [LUNG_FIELDS[name] for name in regions])
     info = {"bright": Label("bright", "Fields", "Dark", "Bright")}
-    domain = replace(linear_domain(), generator=generator, classifier=reader, label_info=info)
-    domain = replace(domain, search=replace(domain.search, radius=4.9), alpha_max=3.6)
-    probabilities = reader.probability(reader(generator.draw(codes)), "bright")
-    source = codes[(probabilities - 0.25).abs().argmin()][None]
-    return domain, generator.draw(source), generator.draw(codes)
+    known = {"bright": CodeStatistics.measured(codes, coarse(images))}
+    domain = replace(
+        linear_domain(),
+        generator=generator,
+        classifier=reader,
+        label_info=info,
+        alpha_max=3.6,
+        codes=known,
+    )
+    return domain, images
 
 
-@pytest.mark.slow
-@pytest.mark.nightly
-@pytest.mark.parametrize("max_cosine", [0.0, 0.3])
-def test_of_a_reader_of_four_regions_a_search_finds_three_ways_more(max_cosine):
-    domain, source, images = reading(LUNG_FIELDS)
-    settings = {"n_ways": 4, "max_cosine": max_cosine, "n_h": 0}
-    # Of eight searches with 1,024 samples one found two ways; with 2,048 all found these three.
-    found = find_directions(domain, source, "bright", 2048, **settings)
-    directions = found.directions
-    assert directions.names[:4] == ["g", "w1", "w2", "w3"]
-    assert found.queries == 2048 + 1
-    cosines = directions.vectors @ directions.vectors.T - torch.eye(len(directions))
-    assert cosines.abs().max() <= 0.3
-    changed = set()
-    for name in ("w1", "w2", "w3"):
-        path = walk(domain, source, directions[name], "bright")
-        assert path.flipped
-        now, then = (domain.classifier.region_logits(x)[0] for x in (path.images[-1:], source))
-        changed.add(int((now - then).argmax()))
-    assert len(changed) == 3, "each brightens another region most"
+def brightened(domain, images, vector):
+    """How far a step of 1 along a direction lifts each lung field (4,), in spreads of images."""
+    every = RegionReader.fitted_to(images, list(LUNG_FIELDS.values()), gain=1)
+    start = domain.generator.draw(torch.stack([torch.zeros_like(vector), vector]))
+    here, there = every.region_logits(start)
+    return there - here
+
+
+def flips(domain, images, direction):
+    """Of the first twenty dark images, those that a walk along a direction flips."""
     dark = domain.classifier.probability(domain.classifier(images), "bright") < 0.5
-    # Global: found from one image, each flips others too; three in five at least is what is asked
-    # of a way. Twelve searches by one machine: 53 to 60 of 60; another's arithmetic gave 13 of 20.
-    for name in ("w1", "w2", "w3"):
-        paths = [walk(domain, x[None], directions[name], "bright") for x in images[dark][:60]]
-        assert sum(path.flipped for path in paths) >= 36
+    return sum(walk(domain, x[None], direction, "bright").flipped for x in images[dark][:20])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "max_cosine"),
-    [
-        pytest.param(name, cosine, marks=[pytest.mark.nightly] * ((name, cosine) != IN_THE_SUITE))
-        for name in LUNG_FIELDS
-        for cosine in (0.0, 0.3)
-    ],
-)
-def test_of_a_reader_of_one_region_a_search_finds_no_way_beside_g(name, max_cosine):
-    domain, source, _ = reading([name])
-    settings = {"n_ways": 4, "max_cosine": max_cosine, "n_h": 0}
-    found = find_directions(domain, source, "bright", 1024, **settings)
-    assert found.directions.names == ["g"]
-    assert walk(domain, source, found.directions["g"], "bright").flipped
+def search(domain):
+    settings = {"sampling": "prior", "n_ways": 4, "n_h": 0}
+    return find_directions(domain, label="bright", n_samples=128, **settings)
+
+
+# Of searches by three seeds each, measured: of a reader of four fields, each direction by place
+# lifted its own field by 0.89 to 1.01 spreads and the others by 0.04 at most, and flipped 19 or 20
+# of 20 images; g lifted all four by 0.6 to 0.7.
+def test_of_a_reader_of_four_regions_each_direction_by_place_brightens_its_own():
+    domain, images = reading(LUNG_FIELDS)
+    found = search(domain)
+    directions = found.directions
+    assert directions.names == ["g", "w1", "w2", "w3", "w4"]
+    assert found.queries <= 128, "there is no example to try them on"
+    g = brightened(domain, images, directions["g"].vector)
+    assert g.min() > 0.8 * g.max(), "g is all of the reason"
+    lifted = [brightened(domain, images, directions[f"w{i}"].vector) for i in range(1, 5)]
+    assert sorted(int(own.argmax()) for own in lifted) == [0, 1, 2, 3]
+    for own in lifted:
+        most, second = own.topk(2).values
+        assert most > 0.7 and second < 0.15 * most
+    assert all(flips(domain, images, direction) >= 18 for direction in directions)
+
+
+# Of readers of one field, g lifted it by 0.9 spreads and the others, which are bright together
+# with it in these pictures (correlation 0.3), by 0.2 to 0.3; no direction lifted another field by
+# more than 0.23, a fourth of what it lifted the one that is read.
+@pytest.mark.parametrize("name", LUNG_FIELDS)
+def test_of_a_reader_of_one_region_no_direction_brightens_another_more(name):
+    domain, images = reading([name])
+    directions = search(domain).directions
+    field = list(LUNG_FIELDS).index(name)
+    for direction in directions:
+        lifted = brightened(domain, images, direction.vector)
+        others = lifted[torch.arange(4) != field]
+        assert lifted.argmax() == field and others.max() < 0.4 * lifted[field]
+        assert flips(domain, images, direction) >= 18
+    g = brightened(domain, images, directions["g"].vector)
+    least = min(
+        (brightened(domain, images, directions[f"w{i}"].vector) for i in range(1, 5)),
+        key=lambda lifted: float(lifted[torch.arange(4) != field].max()),
+    )
+    beside = torch.arange(4) != field
+    assert least[beside].max() < 0.2 * g[beside].max(), "one leaves the other fields as they are"
 
 
 @pytest.mark.slow
