@@ -425,7 +425,7 @@ def decoded(session: Session) -> dict[str, Path]:
 def fold_line(session: Session) -> str:
     """Return the line under which the weak directions are folded away.
 
-    It says how many of the examples each flips, where that was tried, and how many of their decoded
+    It says how many of the examples they flip, where that was tried, and how many of their decoded
     paths flip the opened image all the same.
     """
     weak, paths = session.weak_directions, decoded(session)
@@ -435,16 +435,12 @@ def fold_line(session: Session) -> str:
     flips = sum(name in paths and paths[name].any_flip for name in weak)
     here = f" \N{MIDDLE DOT} {flips} flip{'s' if flips == 1 else ''} here" if flips else ""
     ending = "s" if count == 1 else ""
-    about = session.directions.metadata
-    tried, placed = tried_of(about), places_of(about)
+    tried = tried_of(session.directions.metadata)
     what = f"hardly move{ending} this classifier"
     if tried:
-        each = (
-            f"{said(placed.get(name, plain_way(name)), name)} {tried[name].flipped} of "
-            f"{tried[name].n}"
-            for name in weak
-        )
-        what = f"flip{ending} too few examples: {', '.join(each)}"
+        least, most = (end(tried[name].flipped for name in weak) for end in (min, max))
+        counts = f"{most}" if least == most else f"{least} to {most}"
+        what = f"flip{ending} only {counts} of {tried[weak[0]].n} examples"
     return (
         '<button type="button" class="gcd-fold" aria-expanded="false">'
         f"{count} more {what}{here}</button>"
