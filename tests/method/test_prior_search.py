@@ -17,6 +17,8 @@ from gcd_core.method.prior_search import (
     PLACES,
     confined_to,
     directions_by_place,
+    place_of,
+    places_of,
     quarter,
     turned_apart,
 )
@@ -526,6 +528,20 @@ def test_what_is_apart_already_stays():
     turned = turned_apart(pair, axes[5])
     torch.testing.assert_close(turned[0] @ turned[1], torch.tensor(0.3))
     torch.testing.assert_close(turned[0] @ pair[0], turned[1] @ pair[1])  # both give way alike
+
+
+def test_a_direction_is_named_by_the_quarter_that_it_changes_most():
+    statistics = of_places().statistics
+    for place, name in enumerate(PLACES):
+        spread = 0.3 + quarter(place).flatten()
+        assert place_of(F.normalize(spread, dim=0), statistics) == name
+        assert place_of(-F.normalize(spread, dim=0), statistics) == name
+
+
+def test_only_places_that_there_are_are_told():
+    told = {"w1": "upper left", "w2": "<b>left</b>", "w3": ["upper left"], "w4": None}
+    assert places_of({"places": told}) == {"w1": "upper left"}
+    assert places_of({}) == places_of({"places": "upper left"}) == {}
 
 
 def test_without_a_drawing_there_is_no_place():

@@ -402,19 +402,24 @@ def tried_list(found: DirectionSet | None) -> str:
     if found is None:
         return ""
     tried, placed = tried_of(found.metadata), places_of(found.metadata)
-    rows = "".join(
-        f"<dt>{way(name, placed.get(name, ''))}</dt><dd>"
-        f"{said('', f'{placed[name]}: ') if name in placed else ''}"
-        f"{escape(tried[name].sentence)}</dd>"
-        for name in shown_names(found)
-        if name in tried
-    )
-    explained_share = found.metadata.get("figures", {}).get("explained")
-    line = ""
-    if type(explained_share) is float:
-        share = charts.percent(explained_share)
+    names = [name for name in shown_names(found) if name in tried]
+    if not names:
+        return ""
+    judged = any(tried[name].agreed is not None for name in names)
+    head = f"<th>Tried on {tried[names[0]].n} examples</th><th>flip</th>"
+    rows = [head + ("<th>second opinion follows</th>" if judged else "")]
+    for name in names:
+        one, place = tried[name], placed.get(name, "")
+        cells = [way(name, place) + said("", f" {place}" if place else ""), str(one.flipped)]
+        if judged:
+            cells.append("" if one.agreed is None else str(one.agreed))
+        rows.append("".join(f"<td>{cell}</td>" for cell in cells))
+    table = "".join(f"<tr>{row}</tr>" for row in rows)
+    linear, line = found.metadata.get("figures", {}).get("explained"), ""
+    if type(linear) is float:
+        share = charts.percent(linear)
         line = f'<p class="gcd-info">One straight slope explains {share} of the answers.</p>'
-    return f'<dl class="gcd-tried">{rows}</dl>{line}' if rows else ""
+    return f'<table class="gcd-tried">{table}</table>{line}'
 
 
 def decoded(session: Session) -> dict[str, Path]:

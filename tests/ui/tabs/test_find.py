@@ -245,7 +245,7 @@ def test_without_a_picture_directions_are_found_tried_and_told(drawing: FindTab)
     assert f"{tried['g'].sentence}. Confidence" in found[-1][drawing.progress]
     assert not found[-1][drawing.use_so_far]["visible"]
     told = drawing.sets.show_tried(numbers["set"], SOMEBODY)[drawing.sets.tried]
-    assert told.count("<dt>") == 5 and any(place in told for place in PLACES)
+    assert told.count("<tr>") == 6 and any(place in told for place in PLACES)
     assert drawing.sets.show_tried("bundled", SOMEBODY)[drawing.sets.tried] == ""
 
 

@@ -84,11 +84,8 @@ def test_directions_by_place_are_called_by_their_place(session: Session):
     assert "w1 \N{NORTH WEST ARROW}" in title and "Upper left: changes this quarter" in title
     assert "4/8" in title and "4 of 8 examples flip, the second opinion follows in 4" in title
     told = tried_list(directions)
-    assert (
-        "upper left: </span>4 of 8 examples flip" in told
-        and "82" in told
-        and told.count("<dd>") == 3
-    )
+    assert "Tried on 8 examples" in told and "82" in told and told.count("<tr>") == 4
+    assert "upper left</span></td><td>4</td><td>4</td>" in told
     assert "8 of 8 examples flip" in told_of_g(directions)
     assert "Confidence fair" in told_of_g(directions)
 
