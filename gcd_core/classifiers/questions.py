@@ -125,8 +125,15 @@ class Question:
                 return percent(probability)
             return percent(1 / (1 + math.exp(-_logit(probability) - _logit(self.threshold))))
         value = self.threshold + self.spread * _logit(probability)
-        digits = max(0, 1 - math.floor(math.log10(self.spread)))
-        return f"{value:.{digits}f} {self.scale}".rstrip()
+        return f"{value:.{self.digits}f} {self.scale}".rstrip()
+
+    @property
+    def digits(self) -> int:
+        """Digits of a number after its point: about a tenth of its spread is told."""
+        return 0 if self.spread is None else max(0, 1 - math.floor(math.log10(self.spread)))
+
+
+PLAIN = Question("")  # shows probabilities as they are
 
 
 @dataclass(frozen=True)
