@@ -295,7 +295,7 @@ def as_far_as_it_can(classifier: BlackBox, questions: Sequence[Question]) -> Bla
     return questioned(classifier, found) if found else classifier
 
 
-def network_of(classifier: BlackBox | None) -> BlackBox | None:
+def network_of(classifier: BlackBox) -> BlackBox:
     """What is asked in the end, without the questions."""
     return classifier.asked if isinstance(classifier, Questioned) else classifier
 
