@@ -112,6 +112,13 @@ Object.assign(window.gcd, (() => {
   const percent = p =>
     p > 0 && p < 0.005 ? '<\u20091\u2009%' : p >= 0.995 && p < 1 ? '>\u200999\u2009%'
       : `${(100 * p).toFixed(0)}\u2009%`;
+  const logit = p => Math.log(Math.min(Math.max(p, 1e-7), 1 - 1e-7) / (1 - Math.min(Math.max(p, 1e-7), 1 - 1e-7)));
+  // A probability in the own scale of its label's question, which the bar states.
+  const inScale = (p, { threshold: own, spread, digits, scale }) => {
+    if (own === undefined || (spread === undefined && (p === 0 || p === 1))) return percent(p);
+    if (spread === undefined) return percent(1 / (1 + Math.exp(-logit(p) - logit(Number(own)))));
+    return `${(Number(own) + spread * logit(p)).toFixed(digits)}\u2009${scale}`.trim();
+  };
   const crosses = (before, after) => before >= threshold !== after >= threshold;
 
   const drawBars = (film, at) => {
@@ -119,7 +126,7 @@ Object.assign(window.gcd, (() => {
       const which = film.labels.indexOf(bar.dataset.label);
       if (which < 0) continue;
       const p = between(film.probabilities.map(row => row[which]), at);
-      bar.querySelector('strong').textContent = percent(p);
+      bar.querySelector('strong').textContent = inScale(p, bar.dataset);
       bar.querySelector('.after').style.width = `${100 * p}%`;
       bar.classList.toggle('flipped', crosses(Number(bar.dataset.before), p));
     }
@@ -136,7 +143,7 @@ Object.assign(window.gcd, (() => {
     const flips = alpha !== 0 && crosses(Number(bar.dataset.before), p);
     figure.classList.toggle('flipped', flips);
     const note = figure.querySelector('figcaption .note');
-    if (note) note.textContent = `${bar.querySelector('.words b').textContent} ${percent(p)}`;
+    if (note) note.textContent = `${bar.querySelector('.words b').textContent} ${inScale(p, bar.dataset)}`;
     const title = figure.querySelector('figcaption b[data-moved]');
     if (title) title.innerHTML = gcd.caption(alpha === 0 ? atRest : flips ? 'counterfactual' : 'changed');
     return p;

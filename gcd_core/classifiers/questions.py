@@ -125,8 +125,15 @@ class Question:
                 return percent(probability)
             return percent(1 / (1 + math.exp(-_logit(probability) - _logit(self.threshold))))
         value = self.threshold + self.spread * _logit(probability)
-        digits = max(0, 1 - math.floor(math.log10(self.spread)))
-        return f"{value:.{digits}f} {self.scale}".rstrip()
+        return f"{value:.{self.digits}f} {self.scale}".rstrip()
+
+    @property
+    def digits(self) -> int:
+        """Digits of a number after its point: about a tenth of its spread is told."""
+        return 0 if self.spread is None else max(0, 1 - math.floor(math.log10(self.spread)))
+
+
+PLAIN = Question("")  # shows probabilities as they are
 
 
 @dataclass(frozen=True)
@@ -288,7 +295,7 @@ def as_far_as_it_can(classifier: BlackBox, questions: Sequence[Question]) -> Bla
     return questioned(classifier, found) if found else classifier
 
 
-def network_of(classifier: BlackBox | None) -> BlackBox | None:
+def network_of(classifier: BlackBox) -> BlackBox:
     """What is asked in the end, without the questions."""
     return classifier.asked if isinstance(classifier, Questioned) else classifier
 

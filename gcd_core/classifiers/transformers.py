@@ -97,8 +97,9 @@ def _settings(
     settings: dict[str, Any] = {"channels": getattr(config, "num_channels", 3)}
     if config.problem_type == "regression" and "output" not in table:
         raise GCDError(
-            'The checkpoint answers numbers (problem_type is "regression"), not classes; if they '
-            'are log-odds all the same, write output = "sigmoid" into the classifier\'s table.'
+            'The checkpoint answers numbers (problem_type is "regression"), not classes: write '
+            'output = "numbers" into the classifier\'s table, and a threshold and a spread into '
+            '[labels.NAME]; or output = "sigmoid" if they are log-odds all the same.'
         )
     if "labels" not in table:
         settings["labels"] = _distinct(config.id2label[i] for i in range(config.num_labels))

@@ -304,6 +304,8 @@ def print_figures(
     columns += ["lpips", "l1", "fine_power", "gini_bb_lig", "gini_difference", "completeness_error"]
     columns += ["cout"] if settings["cout"] else []
     columns += ["region"] if settings["region"] else []
+    asked = any(own["third_class"] is not None for own in figures.values())
+    columns += ["third_class"] if asked else []
     rows = [{"direction": name, **own} for name, own in figures.items()]
     print(markdown(rows, ["direction", *columns, "evaluations", "queries", "seconds"]))
     other = evaluation.other.replace("-", "_")

@@ -9,7 +9,6 @@ from gcd_core.domains.file import Label
 from gcd_core.method.composition import DECODED, SOURCE
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
-from gcd_core.wording import percent
 
 MAX_LOG_ODDS = math.log((1 - 1e-6) / 1e-6)  # a probability says no more of its log-odds
 REACTS = 2.0  # log-odds that encoding and decoding may move before something is lost
@@ -41,12 +40,13 @@ def cautions(
         if was < THRESHOLD:
             found.append(
                 f"{info.title} is asked of {condition.positive} only, and the classifier sees none "
-                f"here ({percent(was)})."
+                f"here ({condition.question.shown(was)})."
             )
         elif after is not None and after[info.given] < THRESHOLD:
             found.append(
-                f"The change takes {condition.positive} away ({percent(was)} to "
-                f"{percent(after[info.given])}), so it says nothing of {info.title}."
+                f"The change takes {condition.positive} away ({condition.question.shown(was)} to "
+                f"{condition.question.shown(after[info.given])}), so it says nothing of "
+                f"{info.title}."
             )
     if info.auroc is not None and info.auroc < STRONG:
         found.append(f"The classifier is weak here: AUROC {info.auroc:.2f} on its test images.")

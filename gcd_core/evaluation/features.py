@@ -34,7 +34,7 @@ def oracle_features(oracle: BlackBox | None) -> Features:
 
     Raises a GCDError if there is no oracle, or none that runs here with such a layer.
     """
-    oracle = network_of(oracle)
+    oracle = oracle and network_of(oracle)
     if not isinstance(oracle, TorchClassifier):
         raise GCDError("Features need a network: this domain has no oracle that runs here.")
     layers = [layer for layer in oracle.network.modules() if isinstance(layer, nn.Linear)]

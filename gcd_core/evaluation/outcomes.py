@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gcd_core.classifiers.questions import Question
 from gcd_core.domains.opening import Domain
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.maps import MapOutcome, compare_maps, summarise_maps
@@ -105,6 +106,9 @@ class Outcome:
     # How well the maps of cells, BB-LIG and the difference point, by their names, if that was asked
     # for.
     maps: dict[str, MapOutcome] | None = None
+    # Whether a third class wins on the counterfactual; None where the label is not one class
+    # against another, or there is no third.
+    third_class: bool | None = None
     direction: str = ""  # the direction's name, or "rcsb"
     number: int = 0  # of the image among all that were named, from 0
 
@@ -223,6 +227,7 @@ class OnBatches:
                 region=None if path.region is None else path.region.double().mean().item(),
                 other=OtherOutcome(others[i].choice, **of_others[i]),
                 maps=maps[i],
+                third_class=_third_class(path),
                 direction=path.direction_name,
             )
             for i, (path, heat) in enumerate(zip(paths, heats, strict=True))
@@ -346,6 +351,15 @@ def oracle_probability(domain: Domain, path: Path, point: int | None) -> float |
     return oracle.probability(oracle(image), path.label).item()
 
 
+def _third_class(path: Path) -> bool | None:
+    """Whether a class that the label's question does not name wins on a path's counterfactual."""
+    third = Question(path.label).third
+    if third not in path.labels:
+        return None
+    each = path.all_probabilities[path.counterfactual]
+    return bool(each[path.labels.index(third)] >= THRESHOLD)
+
+
 def _reconstruction_lpips(domain: Domain, path: Path) -> float:
     """LPIPS of the source and what it is encoded and decoded to."""
     composition = path.composition
@@ -400,6 +414,7 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost) -> dict:
         "baseline_reached",
         "cout",
         "region",
+        "third_class",
     ):
         values = [getattr(o, name) for o in outcomes]
         figures[name] = None if None in values else metrics.mean(values)

@@ -59,7 +59,7 @@ def with_random_weights(classifier: BlackBox, images: Tensor) -> TorchClassifier
     Its answer is shifted and scaled so that it is spread over images (N, C, S, S).
     """
     torch.manual_seed(1)
-    classifier = network_of(classifier) or classifier
+    classifier = network_of(classifier)
     if isinstance(classifier, TorchClassifier) and [*classifier.network.parameters()]:
         network = copy.deepcopy(classifier.network)
         for module in network.modules():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gcd_core.domains.opening import Domain
 from gcd_core.method.walk import Path
-from gcd_core.wording import percent, signed
+from gcd_core.wording import signed
 
 SYNTHETIC = "SYNTHETIC"
 DOT = " \N{MIDDLE DOT} "
@@ -17,8 +17,9 @@ def caption(
 ) -> list[str]:
     """Two lines about a decoded picture: its probability; where it lies, and in which domain."""
     _, positive = domain.label_names[label]
+    told = domain.label_info[label].question.shown(probability)
     place = DOT.join(f"{name} {signed(alpha)}" for name, alpha in alphas) or "no change"
-    return [f"{SYNTHETIC}{DOT}{positive} {percent(probability)}", f"{place}{DOT}{domain.title}"]
+    return [f"{SYNTHETIC}{DOT}{positive} {told}", f"{place}{DOT}{domain.title}"]
 
 
 def captions_of(domain: Domain, path: Path) -> list[list[str]]:

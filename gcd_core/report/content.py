@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gcd_core.bridge.paths import NAME as STEERED
+from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
@@ -37,6 +38,17 @@ class LabelChange:
     positive: str
     before: float
     after: float
+    question: Question = PLAIN  # in whose scale they are told
+
+    @property
+    def was(self) -> str:
+        """The probability before, as a person reads it."""
+        return self.question.shown(self.before)
+
+    @property
+    def now(self) -> str:
+        """The probability after, as a person reads it."""
+        return self.question.shown(self.after)
 
     def flips(self, threshold: float) -> bool:
         """Whether the prediction changed sides."""
@@ -138,7 +150,7 @@ class Report:
             title=domain.label_info[path.label].title,
             domain=domain.title,
             labels=[
-                LabelChange(*domain.label_names[label], was, now)
+                LabelChange(*domain.label_names[label], was, now, domain.label_info[label].question)
                 for label, was, now in zip(domain.labels, before, after, strict=True)
             ],
             explained=explained,

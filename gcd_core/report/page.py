@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from gcd_core.classifiers.questions import Question
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.drawing import difference, overlay, to_pil
@@ -106,7 +107,7 @@ def _head(sheet: Sheet, report: Report) -> float:
     label = report.labels[report.explained]
     outcome = "the prediction flips" if report.flipped else "the prediction stays as it was"
     how = _how(report)
-    finding = f"{label.positive} {percent(label.before)}; {how}, {percent(label.after)}: {outcome}."
+    finding = f"{label.positive} {label.was}; {how}, {label.now}: {outcome}."
     y = sheet.paragraph(MARGIN, 46, finding, INNER, 10, INK, 4.8, most=3)
     y += 1 if report.warnings else 0
     for warning in report.warnings[:MAX_WARNINGS]:
@@ -143,10 +144,14 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> float:
     label = report.labels[report.explained]
     change = difference(report.changed, report.source)
     panels = [
-        ("Original", f"{label.positive} {percent(label.before)}", to_pil(report.source)),
+        (
+            "Original",
+            f"{label.positive} {label.was}",
+            to_pil(report.source),
+        ),
         (
             "Counterfactual" if report.flipped else "Changed",
-            f"{SYNTHETIC}{DOT}{label.positive} {percent(label.after)}",
+            f"{SYNTHETIC}{DOT}{label.positive} {label.now}",
             to_pil(report.changed),
         ),
         ("Difference", "changed minus original", overlay(report.source, change)),
@@ -214,7 +219,7 @@ def _bars(sheet: Sheet, report: Report, y: float, which: list[int], row: float) 
         label = report.labels[i]
         chosen = i == report.explained
         flips = label.flips(threshold)
-        numbers = f"{percent(label.before)} \N{RIGHTWARDS ARROW} {percent(label.after)}"
+        numbers = f"{label.was} \N{RIGHTWARDS ARROW} {label.now}"
         numbers += " \N{MIDDLE DOT} flips" if flips else ""
         room = COLUMN - sheet.width(numbers, 8, bold=chosen) - 3
         sheet.text(MARGIN, y, label.positive, 8, bold=chosen, room=room)
@@ -244,7 +249,7 @@ def _curve(sheet: Sheet, report: Report, x: float, y: float, height: float) -> N
         at += 12 + sheet.width(name, 7)
     left, width = x + LEFT_OF_CURVE, COLUMN - LEFT_OF_CURVE
     axes = sheet.axes(left, y + HEAD_OF_CURVE, width, height)
-    end = _scales(sheet, axes, curve)
+    end = _scales(sheet, axes, curve, label.question)
     _lines(axes, curve)
     axes.annotate(
         "threshold",
@@ -259,7 +264,7 @@ def _curve(sheet: Sheet, report: Report, x: float, y: float, height: float) -> N
     sheet.text(left + width / 2, below, "alpha", 7, SOFT, align="center")
 
 
-def _scales(sheet: Sheet, axes: Axes, curve: Curve) -> float:
+def _scales(sheet: Sheet, axes: Axes, curve: Curve, question: Question) -> float:
     """The plot's limits, grid and numbers; where alpha ends on the right."""
     alphas = [alpha for alpha, _ in (*curve.measured, *curve.proxy, curve.here)]
     low, high = min(alphas), max(alphas)
@@ -267,7 +272,8 @@ def _scales(sheet: Sheet, axes: Axes, curve: Curve) -> float:
     axes.set(xlim=(low - room, high + room), ylim=(-0.04, 1.04))
     for level in (0, 0.25, 0.5, 0.75, 1):
         axes.axhline(level, color=WELL, linewidth=0.7, zorder=0)
-    axes.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
+    numbered = (0.0, 0.5, 1.0) if question.spread is None else (0.25, 0.5, 0.75)
+    axes.set_yticks(numbered, [question.shown(level) for level in numbered])
     marks = np.linspace(low, high, 5) if high > low else [low]
     axes.set_xticks(marks, [_short(mark) for mark in marks])
     axes.tick_params(length=0, labelcolor=SOFT, pad=3)
@@ -319,6 +325,7 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
     ]
     if report.oracle is not None:
         before, after = report.oracle
+        shown = report.labels[report.explained].question.shown
         threshold = report.curve.threshold
         follows = (before >= threshold) != (after >= threshold)
         verdict = "changes its mind too" if follows else "does not change its mind"
@@ -327,7 +334,7 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
         rows.append(
             (
                 "Second opinion",
-                f"{percent(before)} \N{RIGHTWARDS ARROW} {percent(after)}",
+                f"{shown(before)} \N{RIGHTWARDS ARROW} {shown(after)}",
                 f"another classifier, {verdict}",
             )
         )

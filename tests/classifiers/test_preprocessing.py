@@ -212,5 +212,11 @@ def test_the_command_prints_chain_and_answers(tmp_path, capsys):
         _, answer, probability = line.split()
         assert float(answer) == pytest.approx(logit, abs=0.02)
         assert float(probability) == pytest.approx(1 / (1 + np.exp(-float(answer))), abs=1e-5)
+    text = (folder / "domain.toml").read_text()
+    text = text.replace('title = "Illness"', 'title = "Illness"\nthreshold = 0.2')
+    (folder / "domain.toml").write_text(text)
+    assert main(["classifier", "--domain", str(folder), "--try", str(tmp_path / "one.png")]) == 0
+    told = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("ill?"))
+    assert float(told.split()[-1]) == pytest.approx(answers[0].item() + np.log(4), abs=0.02)
     assert main(["check-domain", str(folder)]) == 0
     assert "classifier is given the image as: grey, 32x32" in capsys.readouterr().out

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import explain_path
@@ -23,7 +24,7 @@ from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.exports import COMPARISONS, save_comparison
 from gcd_core.ui.views.html import after_others, cautions_line, image_tag
-from gcd_core.ui.views.payload import label_names, reconstruction_flips
+from gcd_core.ui.views.payload import label_names, question_of, reconstruction_flips
 from gcd_core.ui.views.vocabulary import said, term, way
 from gcd_core.wording import signed
 
@@ -47,7 +48,13 @@ def row(name: str, path: Path, before: float | None, after: float | None) -> dic
     }
 
 
-def card(source: Tensor, positive: str, numbers: dict[str, Any], path: Path) -> str:
+def card(
+    source: Tensor,
+    positive: str,
+    numbers: dict[str, Any],
+    path: Path,
+    question: Question = PLAIN,
+) -> str:
     """One direction's counterfactual, heat map and numbers; `positive` names the label's."""
     image = drawn(path.picture(path.counterfactual))
     heat = explain_path(path, until=path.counterfactual).map
@@ -59,14 +66,15 @@ def card(source: Tensor, positive: str, numbers: dict[str, Any], path: Path) -> 
         css = "not" if numbers["oracle_follows"] is False else ""
         opinion = (
             f'<div class="oracle"><dt>{term("oracle")} <em class="{css}">{words}'
-            f"</em></dt><dd>{charts.percent(numbers['oracle'])}</dd></div>"
+            f"</em></dt><dd>{charts.percent(numbers['oracle'], question)}</dd></div>"
         )
     return (
         f'<article class="gcd-card gcd-direction-card {"yes" if numbers["flipped"] else "no"}">'
         f"<header><b>{way(numbers['direction'])}</b><em>{verdict}</em></header>"
         f'<div class="pair">{image_tag(image, "counterfactual")}'
         f"{image_tag(heated, 'BB-LIG heat map')}</div>"
-        f"<dl><div><dt>{escape(positive)}</dt><dd>{charts.percent(numbers['probability'])}</dd></div>"
+        f"<dl><div><dt>{escape(positive)}</dt>"
+        f"<dd>{charts.percent(numbers['probability'], question)}</dd></div>"
         f"<div><dt>{said('strength', '&alpha;')}</dt><dd>{signed(numbers['alpha'])}</dd></div>"
         f"<div><dt>LPIPS</dt><dd>{numbers['lpips']:.3f}</dd></div>{opinion}</dl></article>"
     )
@@ -173,7 +181,9 @@ class CompareTab(Tab):
                 return
             opinion = self.service.second_opinion.of(path.counterfactual_image)
             numbers["rows"].append(row(name, path, before, opinion[i] if opinion else None))
-            cards.append(card(opened.pixels, positive, numbers["rows"][-1], path))
+            cards.append(
+                card(opened.pixels, positive, numbers["rows"][-1], path, question_of(image))
+            )
             images.append(path.counterfactual_image)
         lpips = self.service.distances_between(torch.cat(images))
         values = distances(numbers["rows"], lpips)

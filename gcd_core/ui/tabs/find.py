@@ -8,6 +8,7 @@ from html import escape
 import gradio as gr
 
 from gcd_core.classifiers import BlackBox
+from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
@@ -24,7 +25,7 @@ from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, thumbnail
 from gcd_core.ui.views.html import SAVE, image_name, image_tag, told_of_g, tried_list
-from gcd_core.ui.views.payload import label_names
+from gcd_core.ui.views.payload import label_names, question_of
 from gcd_core.wording import duration
 
 STAGE_TITLES = {
@@ -181,14 +182,14 @@ def fraction_done(search: Search) -> float:
     return low + (high - low) * part
 
 
-def gallery_html(search: Search | None, positive: str) -> str:
+def gallery_html(search: Search | None, positive: str, question: Question = PLAIN) -> str:
     """The newest pictures asked about, with the classifier's probability."""
     if search is None or not search.newest:
         return '<p class="gcd-quiet">The newest pictures asked about appear here.</p>'
     cells = "".join(
         f'<figure><img src="{thumbnail(image[None], 96)}" alt="new {image_name(image)}">'
-        f'<figcaption><i style="width:{100 * p:.0f}%"></i><span>{charts.percent(p)}</span>'
-        "</figcaption></figure>"
+        f'<figcaption><i style="width:{100 * p:.0f}%"></i>'
+        f"<span>{charts.percent(p, question)}</span></figcaption></figure>"
         for image, p in search.newest
     )
     return f'<div class="gcd-newest" title="{escape(positive)}">{cells}</div>'
@@ -398,7 +399,9 @@ class FindTab(Tab):
         return {
             self.explore.layout.numbers: self._numbers(search),
             self.progress: progress_html(search, self.domain.classifier, ahead, wait),
-            self.newest: gallery_html(search, label_names(session, search.label)[1]),
+            self.newest: gallery_html(
+                search, label_names(session, search.label)[1], question_of(session, search.label)
+            ),
             self.losses: self._losses(search),
             self.start: gr.update(interactive=not search.running),
             self.cancel: gr.update(interactive=search.running),
@@ -470,7 +473,7 @@ def subject(session: Session, sampling: str) -> str:
             "picture need be open.</p></div>"
         )
     opened = image.opened
-    probability = charts.percent(opened.source.probabilities[image.index])
+    probability = charts.percent(opened.source.probabilities[image.index], question_of(image))
     learned = (
         "learned from this one image by asking the classifier about pictures close to it."
         if around

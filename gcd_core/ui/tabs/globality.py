@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.classifiers.base import preprocessing_of
+from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.dataset import ImageFiles
@@ -44,7 +45,7 @@ from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import data_address, drawn
 from gcd_core.ui.views.exports import rows_as_csv
 from gcd_core.ui.views.html import image_tag
-from gcd_core.ui.views.payload import label_names
+from gcd_core.ui.views.payload import label_names, question_of
 from gcd_core.ui.views.vocabulary import said, term, way
 from gcd_core.wording import duration
 
@@ -116,12 +117,12 @@ def progress_html(wall: BatchWalk | None) -> str:
     return charts.meter(share, "Trying the other directions quickly", "for the bars alone")
 
 
-def tile(piece: BatchItem, number: int, positive: str) -> str:
+def tile(piece: BatchItem, number: int, positive: str, question: Question = PLAIN) -> str:
     """One image on the wall: what it was, what it became, and whether that flips."""
     css = "yes" if piece.flipped else "no"
     words = (
-        f"{piece.name}: {positive} {charts.wording.percent(piece.before)} to "
-        f"{charts.wording.percent(piece.after)}" + ("" if piece.flipped else ", no flip")
+        f"{piece.name}: {positive} {question.shown(piece.before)} to "
+        f"{question.shown(piece.after)}" + ("" if piece.flipped else ", no flip")
     )
     follows = piece.oracle_follows
     said_of = {
@@ -135,7 +136,8 @@ def tile(piece: BatchItem, number: int, positive: str) -> str:
         f'<button type="button" class="gcd-tile {css}" data-piece="{number}" '
         f'title="{escape(words)}" aria-label="{escape(words)}">'
         f"{''.join(_tile_picture(picture) for picture in piece.pictures)}"
-        f"<span>{charts.percent(piece.before)} &rarr; {charts.percent(piece.after)}{mark}</span>"
+        f"<span>{charts.percent(piece.before, question)} &rarr; "
+        f"{charts.percent(piece.after, question)}{mark}</span>"
         "</button>"
     )
 
@@ -337,7 +339,8 @@ class GlobalityTab(Tab):
             if now != seen or not running:
                 seen = now
                 fresh = wall.pieces[len(tiles) :]
-                tiles += [tile(p, len(tiles) + i, positive) for i, p in enumerate(fresh)]
+                asked = question_of(session, label)
+                tiles += [tile(p, len(tiles) + i, positive, asked) for i, p in enumerate(fresh)]
                 answer: Answer = {
                     self.numbers: numbers(wall) | {"skipped": skipped},
                     self.progress: progress_html(wall),

@@ -8,6 +8,7 @@ from html import escape
 from typing import NamedTuple
 
 from gcd_core import wording
+from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.method.curve_quantiles import CurveQuantiles
 from gcd_core.method.loss import THRESHOLD
 
@@ -15,9 +16,9 @@ ROOMY = 10  # up to as many rows a matrix has its usual size
 Points = Sequence[tuple[float, float]]
 
 
-def percent(probability: float) -> str:
-    """Return a probability in [0, 1] as HTML, with thin spaces."""
-    return escape(wording.percent(probability)).replace(" ", "&thinsp;")
+def percent(probability: float, question: Question = PLAIN) -> str:
+    """Return a probability in [0, 1] as HTML, in the question's own scale, with thin spaces."""
+    return escape(question.shown(probability)).replace(" ", "&thinsp;")
 
 
 def crosses(before: float, after: float) -> bool:
@@ -56,21 +57,29 @@ class Axes(NamedTuple):
         return x, self.top + (1 - probability) * (self.bottom - self.top)
 
 
-def levels(axes: Axes) -> list[str]:
-    """Return horizontal lines at five probabilities; the threshold's line stands out."""
-    parts = []
+def levels(axes: Axes, question: Question = PLAIN) -> list[str]:
+    """Return horizontal lines at five probabilities; the threshold's line stands out.
+
+    The numbers beside them are in the question's own scale, which may have no ends.
+    """
+    parts, numbered = [], (0.0, THRESHOLD, 1.0) if question.spread is None else (0.25, 0.5, 0.75)
     for level in sorted({0.0, 0.25, 0.5, 0.75, 1.0, THRESHOLD}):
         _, y = axes.at(0, level)
         css = "threshold" if level == THRESHOLD else "grid"
         parts.append(
             f'<line class="{css}" x1="{axes.left}" x2="{axes.right}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
-        if level in (0.0, THRESHOLD, 1.0):
+        if level in numbered:
             parts.append(
                 f'<text class="tick" x="{axes.left - 6}" y="{y + 4:.1f}" text-anchor="end">'
-                f"{level * 100:.0f} %</text>"
+                f"{escape(_tick_of(level, question))}</text>"
             )
     return parts
+
+
+def _tick_of(level: float, question: Question) -> str:
+    """A level's number, without a unit: the curve's heading has it."""
+    return question.shown(level).removesuffix(f" {question.scale}" if question.scale else "")
 
 
 def ticks(axes: Axes) -> list[str]:
@@ -141,6 +150,7 @@ def curve(
     alpha_max: float,
     ends: tuple[str, str],
     direction: str = "",
+    question: Question = PLAIN,
 ) -> str:
     """Return the plot of the probability along a line.
 
@@ -156,9 +166,11 @@ def curve(
         The label's names for probability 0 and 1.
     direction : str
         The direction whose slider a click on the plot moves; "" for none.
+    question : Question
+        Whose threshold and scale are told.
     """
     axes = Axes(alpha_max)
-    parts = [*levels(axes), *ticks(axes)]
+    parts = [*levels(axes, question), *ticks(axes)]
     if proxy:
         parts.append(polyline([axes.at(*p) for p in proxy], "proxy"))
     if measured:
@@ -170,9 +182,10 @@ def curve(
             f'<circle class="here" cx="{x:.1f}" cy="{y:.1f}" r="5.5"/>'
         )
     _, threshold = axes.at(0, THRESHOLD)
+    own = "" if question.threshold is None else f" {escape(question.shown(THRESHOLD))}"
     parts.append(
         f'<text class="note" x="{axes.right - 4}" y="{threshold - 5:.1f}" text-anchor="end">'
-        f"threshold</text>"
+        f"threshold{own}</text>"
     )
     low, high = (escape(end) for end in ends)
     drag = ""
@@ -186,7 +199,10 @@ def curve(
 
 
 def bars(
-    rows: Sequence[tuple[str, str, float, float, bool]], labels: Sequence[str], moved: bool = True
+    rows: Sequence[tuple[str, str, float, float, bool]],
+    labels: Sequence[str],
+    moved: bool = True,
+    questions: Sequence[Question] | None = None,
 ) -> str:
     """Return bars of the probability before and after, one for each label.
 
@@ -198,16 +214,20 @@ def bars(
         The labels' own names.
     moved : bool
         Without a move no bar is marked as flipped.
+    questions : sequence of Question, optional
+        The labels', whose scales are shown.
     """
-    parts = []
-    for label, (negative, positive, before, after, chosen) in zip(labels, rows, strict=True):
+    parts, questions = [], questions or [PLAIN] * len(labels)
+    for label, row, question in zip(labels, rows, questions, strict=True):
+        negative, positive, before, after, chosen = row
         flipped = moved and crosses(before, after)
         css = "gcd-bar chosen" if chosen else "gcd-bar"
         parts.append(
             f'<div class="{css}{" flipped" if flipped else ""}" data-label="{escape(label)}" '
-            f'data-before="{before}">'
+            f'data-before="{before}"{_scale_of(question)}>'
             f'<div class="words"><b>{escape(positive)}</b>'
-            f"<span>{percent(before)} <i>&rarr;</i> <strong>{percent(after)}</strong></span></div>"
+            f"<span>{percent(before, question)} <i>&rarr;</i> "
+            f"<strong>{percent(after, question)}</strong></span></div>"
             f'<div class="track"><span class="before" style="width:{100 * before:.1f}%">'
             f'</span></div><div class="track"><span class="after" style="width:'
             f'{100 * after:.1f}%"></span><span class="half"></span></div>'
@@ -216,6 +236,17 @@ def bars(
             f"<span>{escape(positive)}</span></div></div>"
         )
     return "".join(parts)
+
+
+def _scale_of(question: Question) -> str:
+    """What the browser needs to write a probability in a question's own scale, as attributes."""
+    if question.threshold is None:
+        return ""
+    told = f' data-threshold="{question.threshold}"'
+    if question.spread is not None:
+        told += f' data-spread="{question.spread}" data-digits="{question.digits}"'
+        told += f' data-scale="{escape(question.scale)}"'
+    return told
 
 
 def losses(train: Sequence[float], validation: Sequence[float]) -> str:

@@ -25,6 +25,7 @@ from gcd_core.ui.views.payload import (
     label_names,
     place_on_line,
     proxy_curve,
+    question_of,
     reconstruction_caution,
     verdict,
 )
@@ -60,7 +61,7 @@ def report_of(session: Session) -> Report:
     ]
     of_regions = [
         f"{tried.name}, {percent(tried.share)} of the picture: "
-        + verdict(tried, probability, positive)
+        + verdict(tried, probability, positive, question_of(image))
         for tried in image.regions.kept
     ]
     return Report.of(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.images.drawing import overlay
 from gcd_core.method.composition import DECODED, SOURCE
 from gcd_core.method.directions import DirectionSet
@@ -32,6 +33,7 @@ from gcd_core.ui.views.payload import (
     place_on_line,
     proxy_curve,
     proxy_here,
+    question_of,
     reconstruction_caution,
 )
 from gcd_core.ui.views.vocabulary import TERMS, explained, plain_way, said, term, way
@@ -162,10 +164,11 @@ def before_and_after(image: OpenImage, view: str, as_drawn: bool = False) -> lis
     With `as_drawn` the current picture is what the generator draws, and not what it was put into.
     """
     positive, i, flip = escape(label_names(image)[1]), image.index, flipped(image)
+    question = question_of(image)
     opened, current = image.opened, image.sliders.current
 
     def verdict(frame: Frame) -> str:
-        return f"{positive} {charts.percent(frame.probabilities[i])}"
+        return f"{positive} {charts.percent(frame.probabilities[i], question)}"
 
     moved = "counterfactual" if flip else "changed"
     at_rest = "reconstruction" if opened.compositions is None or as_drawn else "unchanged"
@@ -270,7 +273,8 @@ def readout(image: OpenImage) -> str:
         )
         for i, label in enumerate(domain.labels)
     ]
-    bars = charts.bars(rows, domain.labels, bool(image.sliders.alphas))
+    questions = [question_of(image, label) for label in domain.labels]
+    bars = charts.bars(rows, domain.labels, bool(image.sliders.alphas), questions)
     return (
         f'<div class="gcd-card"><h2>{term("prediction")} <small>before &rarr; after</small></h2>'
         f"{bars}{second_opinion(image)}"
@@ -285,7 +289,8 @@ def second_opinion(image: OpenImage) -> str:
     before, after = (None if oracle is None else oracle[i] for oracle in (first, second))
     if before is None:
         return ""
-    now = "&hellip;" if after is None else charts.percent(after)
+    question = question_of(image)
+    now = "&hellip;" if after is None else charts.percent(after, question)
     verdict = {
         True: " <em>flips too</em>",
         False: ' <em class="not">does not follow</em>',
@@ -293,7 +298,7 @@ def second_opinion(image: OpenImage) -> str:
     }[oracle_follows(image)]
     return (
         f'<div class="gcd-number oracle"><span>{term("oracle")}{verdict}</span>'
-        f"<b>{charts.percent(before)} &rarr; {now}</b></div>"
+        f"<b>{charts.percent(before, question)} &rarr; {now}</b></div>"
     )
 
 
@@ -310,6 +315,7 @@ def curve_card(image: OpenImage) -> str:
     sliders, alphas = image.sliders, image.sliders.alphas
     proxy, probability = proxy_curve(image), sliders.current.probabilities[image.index]
     at, most = place_on_line(image)
+    question = question_of(image)
     plot = charts.curve(
         measured_curve(image),
         proxy,
@@ -317,6 +323,7 @@ def curve_card(image: OpenImage) -> str:
         most,
         label_names(image),
         sliders.moved if len(alphas) < 2 else "",
+        question,
     )
     positive = escape(label_names(image)[1])
     name = line_words(list(alphas) or [sliders.moved])
@@ -328,7 +335,8 @@ def curve_card(image: OpenImage) -> str:
     if expected is not None and abs(expected - probability) >= PROXY_GAP:
         gap = (
             f'<p class="gap">{said("The search", "The proxy")} expected '
-            f"{charts.percent(expected)} here; the classifier says {charts.percent(probability)}."
+            f"{charts.percent(expected, question)} here; the classifier says "
+            f"{charts.percent(probability, question)}."
             "</p>"
         )
     return (
@@ -473,7 +481,9 @@ def direction_title(directions: DirectionSet, name: str, path: Path | None) -> s
     return f"<b>{title}</b><small>{said('', flips)}from {first}</small>{examples}"
 
 
-def end_picture(names: tuple[str, str], path: Path | None, end: int) -> str:
+def end_picture(
+    names: tuple[str, str], path: Path | None, end: int, question: Question = PLAIN
+) -> str:
     """Return the thumbnail of one end of a direction.
 
     Parameters
@@ -484,13 +494,15 @@ def end_picture(names: tuple[str, str], path: Path | None, end: int) -> str:
         None before it is decoded.
     end : {0, -1}
         The first picture of the path or its last.
+    question : Question
+        In whose scale its probability is told.
     """
     if path is None:
         return '<span class="gcd-thumb waiting"></span>'
     predicted = float(path.probabilities[end]) >= path.threshold
     side = f"{names[predicted]} at alpha {signed(float(path.alphas[end]))}"
     picture = end_thumbnail(path.images, end)
-    probability = charts.percent(float(path.probabilities[end]))
+    probability = charts.percent(float(path.probabilities[end]), question)
     return (
         f'<span class="gcd-thumb {"yes" if predicted else "no"}"><img src="{picture}" '
         f'alt="{escape(side)}" title="{escape(side)}"><b>{probability}</b></span>'

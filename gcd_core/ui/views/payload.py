@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.repeatability import unrepeatable
@@ -18,12 +19,16 @@ from gcd_core.ui.session.regions import Tried
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.charts import Points, crosses
 from gcd_core.ui.views.data_urls import drawn
-from gcd_core.wording import percent
 
 
 def label_names(shown: Session | OpenImage, label: str | None = None) -> tuple[str, str]:
     """Return a label's negative and positive name; by default those of the explained label."""
     return shown.service.domain.label_names[label or shown.label]
+
+
+def question_of(shown: Session | OpenImage, label: str | None = None) -> Question:
+    """Return what a label asks; by default the explained one."""
+    return shown.service.domain.label_info[label or shown.label].question
 
 
 def flipped(image: OpenImage) -> bool:
@@ -126,12 +131,14 @@ def payload_of(session: Session, **more: object) -> dict[str, Any]:
     return session.sent_pictures.without_pictures(state_payload(session) | picture | more)
 
 
-def verdict(tried: Tried, source_probability: float, positive: str) -> str:
+def verdict(
+    tried: Tried, source_probability: float, positive: str, question: Question = PLAIN
+) -> str:
     """Say in a sentence whether changing a region alone flips the prediction."""
     path = tried.path
     before, after = (
-        percent(source_probability),
-        percent(float(path.probabilities[path.counterfactual])),
+        question.shown(source_probability),
+        question.shown(float(path.probabilities[path.counterfactual])),
     )
     if path.counterfactual_flips:
         return f"Changing only this region turns {positive} {before} into {after}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from html import unescape
 from xml.etree import ElementTree
@@ -9,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from gcd_core import wording
+from gcd_core.classifiers.questions import Question
 from gcd_core.ui.views import charts
 
 
@@ -106,3 +108,23 @@ def test_a_matrix_of_all_thirteen_directions_is_drawn_smaller():
         return charts.matrix(["g"] * n, [[0.1] * n] * n)
 
     assert 'class="gcd-matrix"' in matrix(9) and 'class="gcd-matrix many"' in matrix(13)
+
+
+def test_a_question_is_told_in_its_own_scale():
+    years = Question("age", threshold=50, spread=10, scale="years")
+    curve = charts.curve([(0.0, 0.5)], [], None, 2.0, ("young", "old"), question=years)
+    low, high = 50 - 10 * math.log(3), 50 + 10 * math.log(3)  # where the probability is a quarter
+    ticks = re.findall(r'text-anchor="end">([^<]+)</text>', curve)
+    assert [f"{high:.0f}", "50", f"{low:.0f}"] == sorted(ticks[:3], reverse=True)
+    assert "threshold 50 years" in curve
+    tuned = Question("ill", threshold=0.3)
+    curve = charts.curve([(0.0, 0.5)], [], None, 2.0, ("well", "ill"), question=tuned)
+    assert "threshold 30 %" in curve and ">30 %</text>" in curve and ">100 %</text>" in curve
+    rows = [("young", "old", 0.5, 0.75, True), ("well", "ill", 0.5, 0.1, False)]
+    bars = charts.bars(rows, ["age", "ill"], True, [years, tuned])
+    assert "50&thinsp;years <i>&rarr;</i> <strong>61&thinsp;years</strong>" in bars
+    own = 0.3 / 0.7 / 9
+    assert f"<strong>{100 * own / (1 + own):.0f}&thinsp;%</strong>" in bars
+    assert 'data-threshold="50" data-spread="10" data-digits="0" data-scale="years"' in bars
+    plain = charts.bars(rows[1:], ["ill"])
+    assert "data-threshold" not in plain and "<strong>10&thinsp;%</strong>" in plain

@@ -32,7 +32,7 @@ from gcd_core.ui.views.html import (
     tools,
     ways_line,
 )
-from gcd_core.ui.views.payload import label_names, payload_of
+from gcd_core.ui.views.payload import label_names, payload_of, question_of
 
 STEP = 0.01  # of alpha on a slider: what is typed to two decimals stays
 ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
@@ -294,13 +294,13 @@ class ExploreLayout:
     def show_ends(self, session: Session) -> Answer:
         """What a newly decoded path changes."""
         answer: Answer = {self.heading: heading(session), self.fold: fold_line(session)}
-        paths, names = decoded(session), label_names(session)
+        paths, names, question = decoded(session), label_names(session), question_of(session)
         for row in self.rows:
             path = paths.get(row.name)
             shown = row.name in session.names
             answer[row.title] = direction_title(session.directions, row.name, path) if shown else ""
-            answer[row.low] = end_picture(names, path, 0)
-            answer[row.high] = end_picture(names, path, -1)
+            answer[row.low] = end_picture(names, path, 0, question)
+            answer[row.high] = end_picture(names, path, -1, question)
         return answer
 
     def show_everything(self, session: Session) -> Answer:

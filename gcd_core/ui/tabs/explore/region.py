@@ -29,7 +29,7 @@ from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.html import image_tag
-from gcd_core.ui.views.payload import label_names, verdict
+from gcd_core.ui.views.payload import label_names, question_of, verdict
 from gcd_core.ui.views.vocabulary import way
 
 MAX_MASK_LENGTH = 400_000  # letters of a mask's data address
@@ -107,6 +107,7 @@ def outlined(image: Tensor, mask: Tensor) -> Tensor:
 def card(image: OpenImage, tried: Tried) -> str:
     """One region as HTML: original and result with its outline, difference, verdict, curve."""
     opened, path = image.opened, tried.path
+    question = question_of(image)
     positive, before = label_names(image)[1], opened.source.probabilities[image.index]
     original = at_most(opened.pixels, CARD_SIDE)
     changed = at_most(path.picture(path.counterfactual), CARD_SIDE)
@@ -114,7 +115,9 @@ def card(image: OpenImage, tried: Tried) -> str:
     change = pil_to_tensor(overlay(original, moved, 0.8))[None] / 255
     points = list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
     here = points[path.counterfactual]
-    curve = charts.curve(points, [], here, float(path.alphas.abs().max()), label_names(image))
+    curve = charts.curve(
+        points, [], here, float(path.alphas.abs().max()), label_names(image), "", question
+    )
     css = "yes" if path.counterfactual_flips else "no"
     pictures = (
         image_tag(drawn(outlined(original, tried.mask)), "original, outlined")
@@ -124,7 +127,7 @@ def card(image: OpenImage, tried: Tried) -> str:
     about = f"{charts.percent(tried.share)} of the picture, along {way(path.direction_name)}"
     return (
         f'<article class="gcd-card gcd-region {css}"><h2><span>{escape(tried.name)}</span>'
-        f"<small>{about}</small></h2><p>{escape(verdict(tried, before, positive))}</p>"
+        f"<small>{about}</small></h2><p>{escape(verdict(tried, before, positive, question))}</p>"
         f'<div class="trio">{pictures}</div>{curve}</article>'
     )
 
