@@ -18,7 +18,8 @@ In domain.toml::
 `${NAME}` in a header's value is the environment variable's value, which no message repeats.
 `version` is the operator's word for the model behind the URL: change it with the model, or old
 answers are taken for the new one's. `timeout` (30 s), `retries` (7) and `format` ("png") may be
-left out, as may `size` and `channels` where the endpoint takes images as they are.
+left out, as may `size`, `channels`, `crop` and `resample` where the endpoint takes images as they
+are.
 
 The request's `body` is "json", with each picture in base64 at `field`, where `*` stands for a list
 with one item per picture ("inputs" holds one picture, "inputs.*" a list of them), after `prefix`,

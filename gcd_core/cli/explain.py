@@ -12,6 +12,7 @@ from torch import Tensor
 import gcd_core
 from gcd_core.bridge.paths import bridge_of, rcsb
 from gcd_core.bridge.rcsb import Steering
+from gcd_core.classifiers.questions import Question
 from gcd_core.cli.options import (
     add_common,
     add_counterfactual,
@@ -142,7 +143,7 @@ def main(args: argparse.Namespace) -> None:
     }
     write_json(args.out / "result.json", result)
     write_json(args.json, result)
-    print(f"{args.out}: {in_a_line(path, result)}")
+    print(f"{args.out}: {in_a_line(path, result, domain.label_info[path.label].question)}")
 
 
 def changed(
@@ -181,14 +182,17 @@ def changed(
         )
 
 
-def in_a_line(path: Path, result: dict[str, Any]) -> str:
+def in_a_line(path: Path, result: dict[str, Any], question: Question) -> str:
     """One line that says what was found."""
     outcome = "flips" if path.counterfactual_flips else "does not flip"
     if path.region is not None:
         outcome += f" by changing {percent(result['region'])} of the picture alone"
+    numbers = [path.source_probability, result["counterfactual_probability"]]
+    before, after = (
+        f"{n:.3f}" if question.threshold is None else question.shown(n) for n in numbers
+    )
     return (
-        f"{path.label!r} {outcome}, {path.source_probability:.3f} to "
-        f"{result['counterfactual_probability']:.3f} at alpha {result['alpha']:+.2f} along "
+        f"{path.label!r} {outcome}, {before} to {after} at alpha {result['alpha']:+.2f} along "
         f"{path.direction_name} (LPIPS {result['lpips']:.3f})"
     )
 

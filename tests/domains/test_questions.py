@@ -92,5 +92,6 @@ def test_commands_follow_a_question(tmp_path, capsys):
     assert main(["find", *common, *ball, "--out", saved]) == 0
     walked = ["explain", *common[:4], "--directions", saved, "--direction", "g", "--out", out]
     assert main(walked) == 0, capsys.readouterr().err
+    assert " grade at alpha" in capsys.readouterr().out
     assert main(["classifier", "--domain", str(folder), "--try", image]) == 0
     assert "grade? " in capsys.readouterr().out

@@ -379,7 +379,7 @@ class GlobalityTab(Tab):
     @property
     def _side(self) -> int:
         """Pixels of a picture's longer side that are kept: the wall's, or the classifier's."""
-        return max(CARD_SIDE, *(preprocessing_of(self.domain.classifier).resized_to or ()))
+        return max((CARD_SIDE, *(preprocessing_of(self.domain.classifier).resized_to or ())))
 
     def _read(
         self, files: list[FilePath], uploads: UploadTally
