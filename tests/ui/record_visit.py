@@ -138,7 +138,7 @@ class Visit:
         job = self.client.submit(*args, api_name=f"/{event}", **kwargs)
         told, error = [], None
         try:
-            job.result(timeout=120)
+            job.result(timeout=300)
         except AppError as refused:
             error = str(refused)
         answers: dict[str, Any] = {}
