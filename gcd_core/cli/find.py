@@ -1,4 +1,4 @@
-"""`find`: search one image's neighbourhood for directions and save them."""
+"""`find`: search for directions, try them, save them."""
 
 import argparse
 import sys
@@ -22,6 +22,7 @@ from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.images.reading import picture_size, shown_name
+from gcd_core.method.directions import DirectionSet
 from gcd_core.method.repeatability import repeatability_of, with_repeatability
 from gcd_core.method.search_run import Found
 from gcd_core.method.settings import SAMPLINGS, VALIDATION_PART
@@ -128,14 +129,19 @@ def main(args: argparse.Namespace) -> None:
         "level": confidence.level,
     }
     write_json(args.json, result)
-    measured_on = directions.metadata["settings"].get("codes_of")
-    if measured_on == 0:
+    print(f"{args.out}: {summary_of(args.label, domain.classifier, found)}")
+    tell(directions)
+
+
+def tell(directions: DirectionSet) -> None:
+    """Print how far directions can be relied on, and what each did to the examples."""
+    if directions.metadata["settings"].get("codes_of") == 0:
         print(
             "warning: nobody measured what the domain's codes are like (calibrate --codes); they "
             "were taken to be normal",
             file=sys.stderr,
         )
-    print(f"{args.out}: {summary_of(args.label, domain.classifier, found)}")
+    confidence = repeatability_of(directions)
     if confidence is not None:
         print(confidence.sentence)
     for name, tried in tried_of(directions.metadata).items():
