@@ -72,11 +72,13 @@ def test_a_search_may_use_the_distilled_decoder(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('"ddim"', '"distilled"'))
     domain = load_domain(folder, device="cpu")
     image = domain.load_image(domain.examples[0])
-    found = gcd.find_directions(domain, image, "ill", n_samples=16, n_h=1)
+    found = gcd.find_directions(domain, image, "ill", n_samples=16, n_h=1, sampling="ball")
     # Its teacher's two steps to encode; two each to decode, the source's own picture among them.
     assert found.evaluations == 2 + 2 * 17
     assert found.directions.metadata["settings"]["solver"] == "distilled"
-    full = gcd.find_directions(domain, image, "ill", n_samples=16, n_h=1, solver="ddim", steps=3)
+    full = gcd.find_directions(
+        domain, image, "ill", n_samples=16, n_h=1, sampling="ball", solver="ddim", steps=3
+    )
     assert full.evaluations == 3 + 3 * 17
     with pytest.raises(gcd.GCDError, match="takes 2 steps"):
         gcd.find_directions(domain, image, "ill", n_samples=16, steps=3)
