@@ -31,7 +31,6 @@ SETTLED = 0.95  # cosine expected with another search's g, at which this one sto
 MIN_IMAGES = 16
 ELSEWHERE_WEIGHT = 30.0  # of the picture's change outside of a place, in a direction by place
 PLACES = ("upper left", "upper right", "lower left", "lower right")  # of the picture as it is seen
-MOST_ALIKE = 0.3  # cosine of two directions by place, and of one with g
 PLACED = "places"  # among a set's metadata: the place of each direction by place, by its name
 
 
@@ -237,8 +236,7 @@ def directions_by_place(slope: MeanSlope, most: int) -> list[Tensor]:
     """Directions that raise the logit by what they change in one quarter of the picture each.
 
     As g, but a change of the picture elsewhere costs 30 times more (`MeanSlope.direction`). They
-    take no query. The quarter whose direction rises most for its length comes first. They are then
-    turned apart (`turned_apart`), so that each says something of its own.
+    take no query. The quarter whose direction rises most for its length comes first.
 
     Parameters
     ----------
@@ -256,8 +254,8 @@ def directions_by_place(slope: MeanSlope, most: int) -> list[Tensor]:
         return []
     found = [confined_to(slope, place) for place in range(len(PLACES))]
     rise = [float(slope.logit(statistics.mean + vector[None])) for vector in found]
-    order = sorted(range(len(found)), key=lambda i: -rise[i])[:most]
-    return list(turned_apart(torch.stack([found[i] for i in order]), slope.direction()))
+    order = sorted(range(len(found)), key=lambda i: -rise[i])
+    return [found[i] for i in order[:most]]
 
 
 def confined_to(slope: MeanSlope, place: int) -> Tensor:
@@ -272,32 +270,6 @@ def place_of(vector: Tensor, statistics: CodeStatistics) -> str:
     change = (statistics.drawing @ vector).square().view(-1, COARSE_SIDE, COARSE_SIDE).sum(0)
     shares = [float((change * quarter(place)).sum()) for place in range(len(PLACES))]
     return PLACES[shares.index(max(shares))]
-
-
-def turned_apart(vectors: Tensor, g: Tensor, most: float = MOST_ALIKE) -> Tensor:
-    """Turn unit vectors (k, D) as little as need be until none is like another, or like g (D,).
-
-    Each keeps at most a cosine of `most` with g. What lies beside g is turned by the symmetric
-    transformation that changes the vectors least (Loewdin, 1950), to cosines of which the whole
-    vectors have at most `most`, and at least -`most`.
-    """
-    lean = (vectors @ g).clamp(-most, most)
-    beside = vectors - (vectors @ g)[:, None] * g
-    beside = beside / beside.norm(dim=1, keepdim=True).clamp(min=1e-9)
-    own = (1 - lean.square()).sqrt()
-    shared, scale = torch.outer(lean, lean), torch.outer(own, own)
-    alike = beside @ beside.T
-    wanted = ((shared + scale * alike).clamp(-most, most) - shared) / scale
-    wanted.fill_diagonal_(1)
-    turned = _power(wanted, 0.5) @ _power(alike, -0.5) @ beside
-    turned = turned / turned.norm(dim=1, keepdim=True)
-    return lean[:, None] * g + own[:, None] * turned
-
-
-def _power(matrix: Tensor, exponent: float) -> Tensor:
-    """A power of a symmetric matrix whose eigenvalues are positive."""
-    values, basis = torch.linalg.eigh(matrix.double())
-    return (basis * values.clamp(min=1e-9) ** exponent @ basis.T).float()
 
 
 def places_of(metadata: dict[str, Any]) -> dict[str, str]:

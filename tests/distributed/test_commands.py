@@ -56,7 +56,7 @@ def test_every_search_of_a_plan_is_that_of_the_library(place: Path, tmp_path: Pa
     domain = load_domain(place / "tiny", device="cpu")
     for row in rows[1:3]:
         image = domain.load_image(place / "tiny" / "examples" / row["source"])
-        own = find_directions(domain, image, "ill", n_samples=36, n_h=1)
+        own = find_directions(domain, image, "ill", n_samples=36, n_h=1, sampling="ball")
         found = load_directions(tmp_path / "out" / row["file"])
         assert torch.equal(found.vectors, own.directions.vectors)
         assert row["directions"] == own.directions.names and row["queries"] == own.queries

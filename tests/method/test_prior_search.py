@@ -17,10 +17,7 @@ from gcd_core.method.prior_search import (
     PLACES,
     confined_to,
     directions_by_place,
-    place_of,
-    places_of,
     quarter,
-    turned_apart,
 )
 from gcd_core.method.search import find_directions
 from gcd_core.method.search_run import SearchFailed
@@ -508,40 +505,15 @@ def test_a_direction_is_confined_to_a_quarter():
     assert shares(slope.direction(), drawing).max() < 0.4
 
 
-def test_directions_by_place_are_turned_apart():
+def test_directions_by_place_come_by_their_rise():
     slope = of_places()
-    found, g = torch.stack(directions_by_place(slope, 4)), slope.direction()
-    every = torch.cat([g[None], found])
-    cosines = every @ every.T - torch.eye(5)
-    assert cosines.abs().max() <= 0.3 + 1e-5
-    torch.testing.assert_close(every.norm(dim=1), torch.ones(5))
+    found = directions_by_place(slope, 4)
+    confined = torch.stack([confined_to(slope, place) for place in range(4)])
     own = [int(shares(vector, slope.statistics.drawing).argmax()) for vector in found]
-    assert sorted(own) == [0, 1, 2, 3]
-    assert min(float(slope.slope @ vector) for vector in found) > 0
-
-
-def test_what_is_apart_already_stays():
-    axes = torch.eye(6)
-    slanted = F.normalize(axes[:3] + 0.2 * axes[5], dim=1)  # 0.2 to g, 0.04 to each other
-    torch.testing.assert_close(turned_apart(slanted, axes[5]), slanted)
-    pair = F.normalize(torch.stack([axes[0], axes[0] + axes[1]]), dim=1)  # orthogonal to g
-    turned = turned_apart(pair, axes[5])
-    torch.testing.assert_close(turned[0] @ turned[1], torch.tensor(0.3))
-    torch.testing.assert_close(turned[0] @ pair[0], turned[1] @ pair[1])  # both give way alike
-
-
-def test_a_direction_is_named_by_the_quarter_that_it_changes_most():
-    statistics = of_places().statistics
-    for place, name in enumerate(PLACES):
-        spread = 0.3 + quarter(place).flatten()
-        assert place_of(F.normalize(spread, dim=0), statistics) == name
-        assert place_of(-F.normalize(spread, dim=0), statistics) == name
-
-
-def test_only_places_that_there_are_are_told():
-    told = {"w1": "upper left", "w2": "<b>left</b>", "w3": ["upper left"], "w4": None}
-    assert places_of({"places": told}) == {"w1": "upper left"}
-    assert places_of({}) == places_of({"places": "upper left"}) == {}
+    assert sorted(own) == [0, 1, 2, 3] and torch.equal(torch.stack(found), confined[own])
+    rises = [float(slope.slope @ vector) for vector in found]
+    assert rises == sorted(rises, reverse=True) and min(rises) > 0
+    assert torch.equal(torch.stack(directions_by_place(slope, 2)), torch.stack(found[:2]))
 
 
 def test_without_a_drawing_there_is_no_place():
