@@ -180,7 +180,12 @@ def find(folder, out) -> list[str]:
     image = next((folder / "examples").glob("*.png"))
     options = {"--domain": folder, "--image": image, "--label": "ill", "--samples": 24}
     options |= {"--batch-size": 8, "--device": "cpu", "--out": out, "--json": f"{out}.json"}
-    return ["find", *(str(part) for option in options.items() for part in option)]
+    return [
+        "find",
+        "--sampling",
+        "ball",
+        *(str(part) for option in options.items() for part in option),
+    ]
 
 
 def test_a_command_that_was_killed_goes_on_where_it_was(tmp_path, capsys):

@@ -132,7 +132,8 @@ def test_tables_in_shares_are_those_of_one_run(place: Path, tmp_path: Path, caps
         (images / f"{i}.png").write_bytes(source.read_bytes())
     domain = load_domain(place / "tiny", device="cpu")
     image = domain.load_image(images / "0.png")
-    find_directions(domain, image, "ill", n_samples=36, n_h=1).directions.save(tmp_path / "d.st")
+    found = find_directions(domain, image, "ill", n_samples=36, n_h=1, sampling="ball")
+    found.directions.save(tmp_path / "d.st")
     command = ["tables", "--domain", str(place / "tiny"), "--images", str(images)]
     command += ["--directions", str(tmp_path / "d.st"), "--samples", "64", "--device", "cpu"]
     command += ["--table", "1", "D1", "D2"]
