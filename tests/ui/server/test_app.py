@@ -70,7 +70,8 @@ def test_the_second_domain_answers_as_the_first_does_in_colour(hosted: Hosted, t
     )
     (session,) = hosted.visitors()._sessions.values()
     assert session.image.opened.image.shape == (1, 3, 32, 32)
-    found = cells.submit(samples=64, k=2, steps=2, api_name="/find_directions").result(timeout=300)
+    asked = cells.submit(samples=64, k=2, steps=2, sampling="ball", api_name="/find_directions")
+    found = asked.result(timeout=300)
     assert found[0]["state"] == "done" and found[0]["directions"][:3] == ["g", "h1", "h2"]
     file = Path(cells.predict(api_name="/save_directions")[0])
     assert file.name == "Cells-ill-from-mine.png-seed-0.safetensors"
