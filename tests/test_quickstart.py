@@ -11,7 +11,7 @@ from gcd_core.domains.finding import bundled_domains
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = json.loads((ROOT / "docs/quickstart.ipynb").read_text(encoding="utf-8"))
 CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
-SAMPLES = "N_SAMPLES = 256\n"  # of its search; 128 do here
+SAMPLES = "N_SAMPLES = 128\n"  # of its search; 64 do here
 
 
 def test_no_output_is_kept() -> None:
@@ -32,7 +32,7 @@ def test_it_runs_from_top_to_bottom(monkeypatch: pytest.MonkeyPatch, capsys) -> 
     sources = ["".join(cell["source"]) for cell in CODE]
     assert sum(SAMPLES in source for source in sources) == 1
     for number, source in enumerate(sources):
-        cell = source.replace(SAMPLES, "N_SAMPLES = 128\n")
+        cell = source.replace(SAMPLES, "N_SAMPLES = 64\n")
         exec(compile(cell, f"cell {number}", "exec"), names)  # what Jupyter does
     plt.close("all")
 

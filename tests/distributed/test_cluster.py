@@ -146,14 +146,14 @@ def test_a_page_hands_its_searches_to_the_cluster(
     image = domain.load_image(domain.examples[0])
 
     def asked(n_samples: int, **more: Any) -> Search:
-        settings = domain.search.changed(n_samples=n_samples, n_h=1)
+        settings = domain.search.changed(n_samples=n_samples, n_h=1, sampling="ball")
         return Search(image, "an example", "ill", settings, **more)
 
     try:
         first = asked(36)
         service.start_search(first)
         assert first.wait(240) and first.state == "done", first.error
-        own = find_directions(domain, image, "ill", n_samples=36, n_h=1)
+        own = find_directions(domain, image, "ill", n_samples=36, n_h=1, sampling="ball")
         assert torch.equal(first.result.vectors, own.directions.vectors)
         assert first.sampled == 36 and first.newest and first.train_losses
         long = asked(4096)

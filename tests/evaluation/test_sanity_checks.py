@@ -21,7 +21,7 @@ from tests.evaluation.test_known_reasons import Fields, reading
 @pytest.fixture(scope="module")
 def fields():
     """Radiographs of nothing but brightness, a reader of one of their fields, and 40 of them."""
-    domain, _, images = reading(["left lower"])
+    domain, images = reading(["left lower"])
     return domain, images[:40]
 
 

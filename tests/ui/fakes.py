@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.bridge.rcsb import Steering
+from gcd_core.classifiers.preprocessing import Preprocessing
 from gcd_core.domains.opening import Check, Label
 from gcd_core.generators.base import Latent
 from gcd_core.images.drawing import to_pil
@@ -122,6 +123,7 @@ class LargerClassifier(FakeClassifier):
     """The same of pictures of twice the generator's size; keeps the sizes that it was shown."""
 
     size = 2 * SIZE
+    preprocessing = Preprocessing(size=(2 * SIZE, 2 * SIZE))
 
     def __init__(self) -> None:
         super().__init__()

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.slow
 
 
 def search_for(session: Session, n_samples: int, seed: int = 0) -> Search:
-    settings = Settings(radius=3.0, n_samples=n_samples, n_h=3, seed=seed)
+    settings = Settings(radius=3.0, n_samples=n_samples, n_h=3, seed=seed, sampling="ball")
     return Search(session.image.opened.image, session.image.opened.name, session.label, settings)
 
 
 def waiting_search() -> Search:
-    return Search(torch.zeros(1), "", "", Settings(radius=1.0))
+    return Search(torch.zeros(1), "", "", Settings(radius=1.0, sampling="ball"))
 
 
 def test_a_search_finds_what_the_classifier_looks_at(session: Session):
