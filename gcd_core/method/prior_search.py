@@ -77,6 +77,7 @@ class _Search:
     ) -> None:
         self.run, self.question, self.settings, self.examples = run, question, settings, examples
         self.tried: dict[str, Tried] = {}
+        self.offered = False
         self.places: dict[str, str] = {}
 
     def settled(
@@ -103,8 +104,13 @@ class _Search:
         return run.samples, slope, expected
 
     def _try_g(self, slope: MeanSlope, over: bool, n: int) -> None:
-        """Try g on the examples: in one step when it is first offered, in two at the end."""
-        first = n >= USABLE_ANSWERS and not self.tried
+        """Try g on the examples: in one step when it is first offered, in two at the end.
+
+        What an earlier g did is forgotten: it says nothing of this one.
+        """
+        first = n >= USABLE_ANSWERS and not self.offered
+        self.offered = self.offered or first
+        self.tried.clear()
         if self.examples is not None and (over or first):
             tried = self.examples.tried(slope.direction(), slope.statistics, 2 if over else 1)
             self.tried["g"] = tried

@@ -534,3 +534,14 @@ def test_what_is_found_survives_a_file(tmp_path):
     assert tried_of(loaded.metadata) == tried_of(found.directions.metadata)
     codes = found.samples.z_sem[:3]
     assert torch.equal(loaded.proxy_logit(codes), found.directions.proxy_logit(codes))
+
+
+def test_an_offered_g_is_told_of_what_it_did_itself():
+    offered = []
+    search(
+        rough(),
+        n_samples=256,
+        settle=1 - 1e-12,
+        progress=lambda told: offered.append(told.directions) if told.directions else None,
+    )
+    assert [bool(tried_of(found.metadata)) for found in offered] == [True, False]
