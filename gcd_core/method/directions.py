@@ -230,7 +230,7 @@ def derive_directions(
 
 def curvature_directions(
     proxy: Proxy, z_sem: Tensor, lam: float, n_h: int, factor: Tensor, g: Tensor
-) -> tuple[list[Tensor], list[float | None]]:
+) -> tuple[list[Tensor], list[float]]:
     """The axes, beside g, along which the CF loss bends most for how far the code moves.
 
     Eigenvectors of L^T H L, H the Hessian of the proxy's CF loss (Eq. 4) and L L^T the covariance

@@ -25,8 +25,9 @@ from gcd_core.method.verification import MAX_EXAMPLES, Examples, Tried, with_tri
 
 FIRST_ANSWERS = 32  # after which the first g is learned
 USABLE_ANSWERS = 64  # from which on g is offered while the search goes on
-ANSWERS_FOR_PROXY = 256  # from which on networks learn what the slope leaves unexplained
-ANSWERS_FOR_H = 512  # from which on their curvature is believed
+ANSWERS_FOR_H = 512  # from which on networks learn what the slope leaves unexplained
+CURVED = 0.05  # of that, what they must explain of answers held back, or there is no curvature
+LEAST_CURVATURE = 0.25  # of the largest, below which an axis is none that they know
 SETTLED = 0.95  # cosine expected with another search's g, at which this one stops
 MIN_IMAGES = 16
 ELSEWHERE_WEIGHT = 30.0  # of the picture's change outside of a place, in a direction by place
@@ -133,16 +134,18 @@ class _Search:
         """All directions of the samples, each tried on the examples, and the proxy."""
         run, settings, statistics = self.run, self.settings, slope.statistics
         g, fitted = slope.direction(), linear_proxy(slope)
-        if len(samples) >= ANSWERS_FOR_PROXY:
-            fitted = run.fit(samples, settings.lam, statistics.radius, slope)
         names, vectors = ["g"], [g]
         eigenvalues: list[float | None] = [None]
         if settings.n_h and len(samples) >= ANSWERS_FOR_H:
-            axes, values = curvature_directions(
-                fitted.proxy, samples.centre, settings.lam, settings.n_h, statistics.factor, g
-            )
-            names += [f"h{i + 1}" for i in range(len(axes))]
-            vectors, eigenvalues = [*vectors, *axes], [*eigenvalues, *values]
+            learned = run.fit(samples, settings.lam, statistics.radius, slope)
+            if _beats(learned, samples, slope):
+                fitted = learned
+                axes, values = curvature_directions(
+                    fitted.proxy, samples.centre, settings.lam, settings.n_h, statistics.factor, g
+                )
+                kept = [abs(value) >= LEAST_CURVATURE * abs(values[0]) for value in values]
+                names += [f"h{i + 1}" for i in range(sum(kept))]  # they come by falling size
+                vectors, eigenvalues = vectors + axes[: sum(kept)], [None, *values[: sum(kept)]]
         by_place = directions_by_place(slope, settings.n_ways)
         self.places = {f"w{i}": place_of(w, statistics) for i, w in enumerate(by_place, 1)}
         names += self.places
@@ -228,6 +231,12 @@ def _examples(
     examples = Examples(run.domain, tried_on, label, solver, steps, detail)
     run.report("encode", len(tried_on), len(tried_on))
     return examples
+
+
+def _beats(learned: FittedProxy, samples: Samples, slope: MeanSlope) -> bool:
+    """Whether networks explain more than the slope does, of answers that they were not shown."""
+    left = (samples.logits - slope.logit(samples.z_sem)).square().mean() / samples.logits.var()
+    return min(learned.validation_losses) <= (1 - CURVED) * float(left)
 
 
 def _doublings(most: int) -> list[int]:

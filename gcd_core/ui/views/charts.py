@@ -324,5 +324,6 @@ def _cell(value: float | None, itself: bool, most: float, digits: int) -> str:
         return '<td class="self">&middot;</td>'
     if value is None:
         return '<td class="none"></td>'
+    value = round(value, digits) + 0.0  # no -0.00
     text = f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
     return f'<td style="--heat:{100 * abs(value) / most:.0f}%">{text}</td>'
