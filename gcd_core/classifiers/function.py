@@ -53,8 +53,8 @@ class Function(nn.Module):
             raise
         except Exception as error:  # whatever the operator's model raises
             raise GCDError(
-                f"{self._name} failed on images {tuple(images.shape)}: {one_line(error)}"
-                f"{self._if_alone(images)}"
+                f"{self._name} failed on images {tuple(images.shape)}."
+                f"{self._if_alone(images)} {one_line(error)}"
             ) from error
         if not isinstance(answer, Tensor):
             raise GCDError(f"{self._name} answered a {type(answer).__name__}, not a tensor.")

@@ -46,7 +46,7 @@ def fails(images):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (fails, r"^model\.ts failed on images \(2, 1, 4, 4\): ValueError: no   lungs in this"),
+        (fails, r"^model\.ts failed on images \(2, 1, 4, 4\)\. ValueError: no   lungs in this"),
         (lambda images: means(images).tolist(), "answered a list, not a tensor"),
         (lambda images: means(images)[:1], r"answered \(1, 2\) to 2 images"),
         (lambda images: torch.tensor(1.0), r"answered \(\) to 2 images"),

@@ -356,7 +356,9 @@ class FindTab(Tab):
         }
         told = f"Directions found, and kept as \u201c{name}\u201d. Use these, when you like."
         if settings.n_h and "h1" not in search.result.names:
-            told += f" There are no h-directions: they take {ANSWERS_FOR_H} samples."
+            few = search.result.metadata["settings"]["n_samples"] < ANSWERS_FOR_H
+            why = f"they take {ANSWERS_FOR_H} samples" if few else "no curvature was seen"
+            told += f" There are no h-directions: {why}."
         gr.Info(told)
         new = {self.explore.layout.numbers: numbers, self.sets.chosen: chooser(session, name)}
         yield self._show(session, search) | new

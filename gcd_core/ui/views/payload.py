@@ -12,6 +12,7 @@ from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.repeatability import unrepeatable
+from gcd_core.method.settings import BALL
 from gcd_core.ui.frames import Frame, alpha_grid
 from gcd_core.ui.session.heatmaps import line_vector
 from gcd_core.ui.session.open_image import OpenImage
@@ -183,7 +184,8 @@ def measured_curve(image: OpenImage) -> Points:
 def proxy_curve(image: OpenImage) -> Points:
     """Return (alpha, probability) as the proxy predicts it on the picture's line.
 
-    Empty if the directions have no proxy.
+    Empty if the directions have no proxy. The proxy of a search over codes knows the logit's mean
+    over all z_T; what the picture's own is at rest is known, so the curve starts from there.
     """
     directions, name, alphas = image.directions, image.sliders.moved, image.sliders.alphas
     if name not in image.names:
@@ -195,6 +197,12 @@ def proxy_curve(image: OpenImage) -> Points:
     logits = directions.proxy_logit(z_sem + steps[:, None] * vector.to(z_sem))
     if logits is None:
         return []
+    settings = directions.metadata.get("settings")
+    sampling = settings.get("sampling", BALL) if isinstance(settings, dict) else BALL
+    expected = directions.proxy_logit(z_sem)
+    if sampling != BALL and expected is not None:
+        at_rest = image.opened.source.probabilities[image.index]
+        logits = logits + torch.logit(torch.as_tensor(at_rest), eps=1e-6) - expected
     return list(zip(steps.tolist(), torch.sigmoid(logits.float()).tolist(), strict=True))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from gcd_core.ui.views.html import (
     tried_list,
     ways_line,
 )
+from gcd_core.ui.views.payload import proxy_curve
 from tests.ui.fakes import CODE, HAZE, FakeDomain
 from tests.ui.waiting import wait_for_paths
 
@@ -131,6 +133,22 @@ def test_a_folded_direction_that_flips_this_image_is_told(session: Session):
     wait_for_paths(session)
     assert session.image.paths.get("h1").flipped
     assert "1 more hardly moves this classifier \N{MIDDLE DOT} 1 flips here" in fold_line(session)
+
+
+def test_the_curve_of_a_search_over_codes_starts_at_the_picture(session: Session):
+    session.open_example(0)
+    domain = session.service.domain
+    for sampling in ("prior", "ball"):
+        told = found(domain, "g", proxy=ReadsHaze())
+        use(session, replace(told, metadata=told.metadata | {"settings": {"sampling": sampling}}))
+        image = session.image
+        curve = dict(proxy_curve(image))
+        at_rest = image.opened.source.probabilities[image.index]
+        own = torch.sigmoid(2 * image.opened.latent.z_sem[0, HAZE]).item()
+        assert abs(own - at_rest) > 0.01, "the proxy alone says something else"
+        assert curve[0.0] == pytest.approx(float(at_rest) if sampling == "prior" else own, abs=1e-5)
+        rise = torch.tensor(curve[1.0]).logit() - torch.tensor(curve[0.0]).logit()
+        assert float(rise) == pytest.approx(2, abs=1e-3), "its slope is the proxy's"
 
 
 def test_about_says_whether_explanations_can_be_trusted(tmp_path: Path) -> None:
