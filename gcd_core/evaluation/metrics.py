@@ -24,19 +24,25 @@ def flip_rate(flipped: Tensor) -> float:
 
 
 def oracle_flip_rate(
-    flipped: Tensor, before: Tensor, after: Tensor, threshold: float = THRESHOLD
+    flipped: Tensor,
+    probabilities: Tensor,
+    before: Tensor,
+    after: Tensor,
+    threshold: float = THRESHOLD,
 ) -> float | None:
     """Of the counterfactuals that flip the classifier, the share that flips the oracle too.
 
     A counterfactual flips the oracle if the oracle's prediction on it and the oracle's own
-    prediction on the source image lie on different sides of the threshold. What the classifier
-    says of the source plays no part: where the two disagree on it, a flip that brings the
-    classifier to the oracle's first opinion is not a flip of the oracle.
+    prediction on the source image lie on different sides of the threshold. Images about which
+    classifier and oracle disagree from the start are not counted: a flip that brings the classifier
+    to the oracle's first opinion says nothing about the change.
 
     Parameters
     ----------
     flipped : Tensor (N,), bool
         Whether each counterfactual flips the classifier.
+    probabilities : Tensor (N,)
+        The classifier's of the label on the source images.
     before, after : Tensor (N,)
         The oracle's probability of the label on the source images and on the counterfactuals.
     threshold : float
@@ -45,10 +51,11 @@ def oracle_flip_rate(
     Returns
     -------
     float or None
-        In [0, 1]; None if nothing flips the classifier.
+        In [0, 1]; None if nothing flips the classifier of what the two agreed about.
     """
+    counted = flipped & ((probabilities >= threshold) == (before >= threshold))
     turned = (before >= threshold) != (after >= threshold)
-    return turned[flipped].double().mean().item() if flipped.any() else None
+    return turned[counted].double().mean().item() if counted.any() else None
 
 
 def gini(heat: Tensor) -> float:

@@ -383,14 +383,14 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost) -> dict:
 
     Beside the means of `Outcome`'s numbers: `n`; `flip_rate`, and the same of the images that the
     classifier gave the label (`flip_rate_positive`) and of the others (`flip_rate_negative`);
-    `oracle_flip_rate` as `metrics.oracle_flip_rate` defines it; `oracle_agreement`, of the
-    counterfactuals that flip the classifier the share that the oracle puts on the same side as the
-    classifier now does; `fine_power`, of the sources' power at a quarter to half of the sampling
+    `oracle_flip_rate` as `metrics.oracle_flip_rate` defines it; `oracle_disagreed`, the share of
+    images about which classifier and oracle disagree from the start, which that rate leaves out;
+    `fine_power`, of the sources' power at a quarter to half of the sampling
     rate the share that the counterfactuals have; `manifold_ratio`, mean `manifold_lpips` over mean
     `reconstruction_lpips`.
     `alpha` is the mean of its absolute value. What cannot be had is None. What the other choice of
     the counterfactual comes to stands under its own name, `lowest_loss` or `smallest`: a table of
-    `flip_rate`, `oracle_flip_rate`, `oracle_agreement`, `alpha`, `lpips` and `l1`. `maps`, where
+    `flip_rate`, `oracle_flip_rate`, `oracle_disagreed`, `alpha`, `lpips` and `l1`. `maps`, where
     they were compared, is as of `summarise_maps`.
     """
     flipped = torch.tensor([o.flipped for o in outcomes])
@@ -450,13 +450,13 @@ def _oracle_figures(
 ) -> dict[str, float | None]:
     """What the oracle, which gave the counterfactuals `oracle_after`, says of those flipped."""
     if outcomes[0].oracle_before is None:
-        return {"oracle_flip_rate": None, "oracle_agreement": None}
-    positive = torch.tensor([o.probability >= THRESHOLD for o in outcomes])
+        return {"oracle_flip_rate": None, "oracle_disagreed": None}
+    probability = torch.tensor([o.probability for o in outcomes])
     before, after = torch.tensor([o.oracle_before for o in outcomes]), torch.tensor(oracle_after)
-    agree = (after >= THRESHOLD) != positive
+    apart = (before >= THRESHOLD) != (probability >= THRESHOLD)
     return {
-        "oracle_flip_rate": metrics.oracle_flip_rate(flipped, before, after),
-        "oracle_agreement": agree[flipped].double().mean().item() if flipped.any() else None,
+        "oracle_flip_rate": metrics.oracle_flip_rate(flipped, probability, before, after),
+        "oracle_disagreed": apart.double().mean().item(),
     }
 
 

@@ -173,7 +173,7 @@ class Trials:
         figures: dict[str, Any] = {
             "n": len(paths),
             "flip_rate": metrics.flip_rate(flipped),
-            "oracle_flip_rate": self._oracle_rate(flipped, sources, made),
+            "oracle_flip_rate": self._oracle_rate(flipped, paths, sources, made),
             "cout": metrics.mean(
                 [
                     metrics.cout(self.domain.classifier, self.label, path.source, image[None])
@@ -192,14 +192,17 @@ class Trials:
             figures[f"S3({likeness.name})"] = similarity(likeness.of(sources), likeness.of(made))
         return figures | self.judges.of_faces(sources, made, self.label)
 
-    def _oracle_rate(self, flipped: Tensor, sources: Tensor, made: Tensor) -> float | None:
+    def _oracle_rate(
+        self, flipped: Tensor, paths: Sequence[Path], sources: Tensor, made: Tensor
+    ) -> float | None:
         oracle = self.domain.oracle
         if oracle is None or self.label not in oracle.labels:
             return None
         before, after = (
             oracle.probability(oracle(images), self.label) for images in (sources, made)
         )
-        return metrics.oracle_flip_rate(flipped, before, after)
+        probabilities = torch.tensor([path.source_probability for path in paths])
+        return metrics.oracle_flip_rate(flipped, probabilities, before.cpu(), after.cpu())
 
 
 def light(path: Path) -> Path:

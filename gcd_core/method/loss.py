@@ -7,6 +7,11 @@ from torch import Tensor
 THRESHOLD = 0.5  # a label is predicted from this probability on
 
 
+def crosses(before: float, after: float, threshold: float = THRESHOLD) -> bool:
+    """Whether two probabilities, in [0, 1], lie on different sides of the threshold."""
+    return (before >= threshold) != (after >= threshold)
+
+
 def cf_loss(logits: Tensor, distances: Tensor, sign: int, lam: float = 1.0) -> Tensor:
     """Return the counterfactual loss (Eq. 1): lower is nearer the flip, or nearer the source.
 

@@ -17,6 +17,7 @@ from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.composition import SOURCE, Composition, compose, resolve_detail, view_of
 from gcd_core.method.models import Models
 from gcd_core.method.perturbation import ask_about
+from gcd_core.method.second_opinion import DISAGREED, FOLLOWS, second_opinion
 
 MAX_EXAMPLES = 8
 FIGURE = "tried"  # among a set's metadata: what each direction did, by its name
@@ -35,6 +36,8 @@ class Tried:
         Those of them whose prediction changed on the way.
     agreed : int or None
         Flipped ones where the second opinion changed too; None without one that knows the label.
+    disagreed : int
+        Flipped ones about which it disagreed from the start; they count neither way.
     lpips : float
         Mean LPIPS between the flipped pictures, where they flipped first, and their sources.
     distance : float
@@ -48,6 +51,7 @@ class Tried:
     agreed: int | None
     lpips: float
     distance: float
+    disagreed: int = 0
 
     @property
     def n(self) -> int:
@@ -74,6 +78,7 @@ class Tried:
         told = f"{self.flipped} of {self.n} examples flip"
         if self.flipped and self.agreed is not None:
             told += f", the second opinion follows in {self.agreed}"
+            told += f" of {self.flipped - self.disagreed}" if self.disagreed else ""
         return told
 
 
@@ -116,6 +121,7 @@ class Examples:
         asked = [composition.source_for(domain.classifier) for composition in self.compositions]
         logits = [domain.classifier.logit(domain.classifier(image), label) for image in asked]
         self.predicted = torch.cat(logits).cpu() >= 0
+        self._before: dict[int, float] = {}  # the oracle's probability of a picture, once asked
 
     @torch.inference_mode()
     def tried(self, vector: Tensor, statistics: CodeStatistics, points: int = 1) -> Tried:
@@ -126,7 +132,7 @@ class Examples:
         domain, alpha_max = self.domain, self.domain.alpha_max
         signs = torch.where(self.predicted, -1.0, 1.0)
         flipped = torch.zeros(len(signs), dtype=torch.bool)
-        agreed, lpips, distances = [], [], []
+        opinions, lpips, distances = [], [], []
         for k in range(1, points + 1):
             left = (~flipped).nonzero().flatten()
             if not len(left):
@@ -144,13 +150,14 @@ class Examples:
                 lpips.append(float(answer.distances[0]))
                 distances.append(float(statistics.distance(codes[row : row + 1])))
                 if self._oracle is not None:
-                    agreed.append(self._follows(self._oracle, own, i))
+                    opinions.append(self._opinion(self._oracle, own, i))
         return Tried(
             positives=int(self.predicted.sum()),
             positives_flipped=int((flipped & self.predicted).sum()),
             negatives=int((~self.predicted).sum()),
             negatives_flipped=int((flipped & ~self.predicted).sum()),
-            agreed=None if self._oracle is None else sum(agreed),
+            agreed=None if self._oracle is None else opinions.count(FOLLOWS),
+            disagreed=opinions.count(DISAGREED),
             lpips=sum(lpips) / max(1, len(lpips)),
             distance=sum(distances) / max(1, len(distances)),
         )
@@ -161,11 +168,14 @@ class Examples:
         oracle = self.domain.oracle
         return oracle if oracle is not None and self.label in oracle.labels else None
 
-    def _follows(self, oracle: BlackBox, decoded: Tensor, i: int) -> bool:
-        """Whether the second opinion of a flipped picture is the other side."""
+    def _opinion(self, oracle: BlackBox, decoded: Tensor, i: int) -> str:
+        """What the second opinion says of a flip of picture i."""
+        if i not in self._before:
+            source = self.compositions[i].source_for(oracle)
+            self._before[i] = float(oracle.probability(oracle(source), self.label))
         asked = self.compositions[i].asked(decoded, oracle)
-        logit = oracle.logit(oracle(asked), self.label)
-        return bool((logit[0] >= 0).item()) != bool(self.predicted[i])
+        after = float(oracle.probability(oracle(asked), self.label))
+        return second_opinion(float(self.predicted[i]), self._before[i], after)
 
 
 def with_tried(metadata: dict[str, Any], tried: dict[str, Tried]) -> dict[str, Any]:
@@ -191,12 +201,12 @@ def tried_of(metadata: dict[str, Any]) -> dict[str, Tried]:
 def _is_sound(tried: Tried) -> bool:
     """Whether these are counts that fit each other, and distances; a TypeError of other things."""
     counts = [tried.positives, tried.positives_flipped, tried.negatives, tried.negatives_flipped]
-    counts += [] if tried.agreed is None else [tried.agreed]
+    counts += [tried.disagreed, *([] if tried.agreed is None else [tried.agreed])]
     return (
         all(type(count) is int and count >= 0 for count in counts)
         and tried.positives_flipped <= tried.positives
         and tried.negatives_flipped <= tried.negatives
-        and (tried.agreed or 0) <= tried.flipped
+        and (tried.agreed or 0) + tried.disagreed <= tried.flipped
         and math.isfinite(tried.lpips)
         and math.isfinite(tried.distance)
     )

@@ -13,6 +13,7 @@ from gcd_core.classifiers.questions import Question
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.drawing import difference, overlay, to_pil
+from gcd_core.method.second_opinion import DISAGREED, FOLLOWS, STAYS, second_opinion
 from gcd_core.report.captions import DOT, SYNTHETIC
 from gcd_core.report.content import Curve, Report, position
 from gcd_core.report.layout import (
@@ -36,6 +37,11 @@ from gcd_core.wording import percent, signed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+OPINIONS = {
+    FOLLOWS: "which follows",
+    STAYS: "which stays where it was",
+    DISAGREED: "which disagreed from the start",
+}
 FORMATS = ("pdf", "png")
 MAX_LABELS, FEW_LABELS, MAX_WARNINGS = 12, 5, 3
 NOTICE = (
@@ -326,11 +332,10 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
     if report.oracle is not None:
         before, after = report.oracle
         shown = report.labels[report.explained].question.shown
-        threshold = report.curve.threshold
-        follows = (before >= threshold) != (after >= threshold)
-        verdict = "changes its mind too" if follows else "does not change its mind"
-        if not report.flipped:
-            verdict = "which no search asks"
+        was, threshold = report.labels[report.explained].before, report.curve.threshold
+        opinion = second_opinion(was, before, after, threshold)
+        told = report.flipped or opinion == DISAGREED
+        verdict = OPINIONS[opinion] if told else "which no search asks"
         rows.append(
             (
                 "Second opinion",

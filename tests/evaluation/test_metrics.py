@@ -24,13 +24,18 @@ def test_flip_rate_is_the_share_of_true():
         metrics.flip_rate(torch.tensor([], dtype=torch.bool))
 
 
-def test_oracle_flip_rate_counts_only_the_flipped_and_the_oracles_own_sides():
-    flipped = torch.tensor([True, True, True, False, True])
-    before = torch.tensor([0.9, 0.9, 0.6, 0.9, 0.5])
-    after = torch.tensor([0.1, 0.7, 0.4, 0.1, 0.49])
-    assert metrics.oracle_flip_rate(flipped, before, after) == 0.75
-    assert metrics.oracle_flip_rate(flipped, before, after, threshold=0.65) == 0.25
-    assert metrics.oracle_flip_rate(torch.zeros(5, dtype=torch.bool), before, after) is None
+def test_oracle_flip_rate_counts_flips_of_images_about_which_the_two_agreed():
+    flipped = torch.tensor([True, True, True, False, True, True, True])
+    first = torch.tensor([0.9, 0.8, 0.7, 0.9, 0.9, 0.2, 0.8])
+    before = torch.tensor([0.9, 0.9, 0.6, 0.9, 0.5, 0.8, 0.1])
+    after = torch.tensor([0.1, 0.7, 0.4, 0.1, 0.49, 0.9, 0.9])
+    # Agreed and flipped: the first three and the fifth; of these all but the second follow.
+    assert metrics.oracle_flip_rate(flipped, first, before, after) == 0.75
+    # At 0.65 the third and the fifth disagreed; the first follows, the second stays.
+    assert metrics.oracle_flip_rate(flipped, first, before, after, threshold=0.65) == 0.5
+    nothing = torch.zeros(7, dtype=torch.bool)
+    assert metrics.oracle_flip_rate(nothing, first, before, after) is None
+    assert metrics.oracle_flip_rate(flipped[5:], first[5:], before[5:], after[5:]) is None
 
 
 @pytest.mark.parametrize("size", [2, 7, 100])

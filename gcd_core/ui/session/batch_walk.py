@@ -15,7 +15,7 @@ from gcd_core.images.drawing import at_most, difference
 from gcd_core.images.picture import Picture
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.directions import DirectionSet
-from gcd_core.method.loss import THRESHOLD
+from gcd_core.method.second_opinion import second_opinion
 from gcd_core.method.walk import BISECTION_STEPS, Path
 from gcd_core.ui.engine.jobs import Job
 from gcd_core.ui.engine.service import ModelService
@@ -67,11 +67,11 @@ class BatchItem(NamedTuple):
     heat: Tensor
 
     @property
-    def oracle_follows(self) -> bool | None:
-        """Of a flip, whether the oracle changed sides too; None where it was not asked."""
+    def opinion(self) -> str | None:
+        """What `second_opinion` says of a flip; None where there is none or nobody was asked."""
         if not self.flipped or self.oracle is None:
             return None
-        return (self.oracle[0] >= THRESHOLD) != (self.oracle[1] >= THRESHOLD)
+        return second_opinion(self.before, *self.oracle)
 
 
 @dataclass(eq=False)

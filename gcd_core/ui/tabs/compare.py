@@ -17,6 +17,7 @@ from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import explain_path
+from gcd_core.method.second_opinion import second_opinion
 from gcd_core.method.walk import Path
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, connect_downloads, html
@@ -25,7 +26,7 @@ from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.exports import COMPARISONS, save_comparison
 from gcd_core.ui.views.html import after_others, cautions_line, image_tag
 from gcd_core.ui.views.payload import label_names, question_of, reconstruction_flips
-from gcd_core.ui.views.vocabulary import said, term, way
+from gcd_core.ui.views.vocabulary import opinion_words, said, term, way
 from gcd_core.wording import signed
 
 MAX_TWIN_LPIPS = 0.02  # LPIPS between two counterfactuals, up to which they are called alike
@@ -34,9 +35,9 @@ MAX_TWIN_LPIPS = 0.02  # LPIPS between two counterfactuals, up to which they are
 def row(name: str, path: Path, before: float | None, after: float | None) -> dict[str, Any]:
     """One direction's numbers, for machines; `before` and `after` are the oracle's."""
     i = path.counterfactual
-    follows = None
+    opinion = None
     if path.counterfactual_flips and before is not None and after is not None:
-        follows = charts.crosses(before, after)
+        opinion = second_opinion(path.source_probability, before, after)
     return {
         "direction": name,
         "flipped": path.counterfactual_flips,
@@ -44,7 +45,7 @@ def row(name: str, path: Path, before: float | None, after: float | None) -> dic
         "probability": float(path.probabilities[i]),
         "lpips": float(path.distances[i]),
         "oracle": after,
-        "oracle_follows": follows,
+        "opinion": opinion,
     }
 
 
@@ -62,11 +63,9 @@ def card(
     verdict = "flips" if numbers["flipped"] else "no flip: nearest point"
     opinion = ""
     if numbers["oracle"] is not None:
-        words = {True: "flips too", False: "does not follow", None: ""}[numbers["oracle_follows"]]
-        css = "not" if numbers["oracle_follows"] is False else ""
         opinion = (
-            f'<div class="oracle"><dt>{term("oracle")} <em class="{css}">{words}'
-            f"</em></dt><dd>{charts.percent(numbers['oracle'], question)}</dd></div>"
+            f'<div class="oracle"><dt>{term("oracle")} {opinion_words(numbers["opinion"])}'
+            f"</dt><dd>{charts.percent(numbers['oracle'], question)}</dd></div>"
         )
     return (
         f'<article class="gcd-card gcd-direction-card {"yes" if numbers["flipped"] else "no"}">'

@@ -24,6 +24,7 @@ from gcd_core.images.picture import Picture
 from gcd_core.images.reading import shown_name
 from gcd_core.method.composition import SOURCE
 from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
+from gcd_core.method.second_opinion import DISAGREED, share_that_follows
 from gcd_core.report.captions import caption
 from gcd_core.ui.frames import CARD_SIDE, SLIDERS
 from gcd_core.ui.gradio_workarounds import without_temp_copy
@@ -46,7 +47,7 @@ from gcd_core.ui.views.data_urls import data_address, drawn
 from gcd_core.ui.views.exports import rows_as_csv
 from gcd_core.ui.views.html import image_tag
 from gcd_core.ui.views.payload import label_names, question_of
-from gcd_core.ui.views.vocabulary import said, term, way
+from gcd_core.ui.views.vocabulary import opinion_words, said, term, way
 from gcd_core.wording import duration
 
 TILE_SIDE = 88  # of a picture on the wall, in pixels
@@ -68,7 +69,7 @@ def row(piece: BatchItem) -> dict[str, Any]:
         "lpips": piece.lpips,
         "oracle_before": before,
         "oracle_after": after,
-        "oracle_follows": piece.oracle_follows,
+        "opinion": piece.opinion,
     }
 
 
@@ -76,7 +77,7 @@ def numbers(wall: BatchWalk) -> dict[str, Any]:
     """What the tab shows in numbers, for machines."""
     pieces = wall.pieces
     flips = [piece for piece in pieces if piece.flipped]
-    follows = [piece.oracle_follows for piece in flips if piece.oracle_follows is not None]
+    opinions = [piece.opinion for piece in flips if piece.opinion is not None]
     answer: dict[str, Any] = {
         "state": wall.state,
         "label": wall.label,
@@ -84,7 +85,8 @@ def numbers(wall: BatchWalk) -> dict[str, Any]:
         "images": len(wall.images),
         "done": len(pieces),
         "flip_rate": len(flips) / len(pieces) if pieces else None,
-        "oracle_flip_rate": sum(follows) / len(follows) if follows else None,
+        "oracle_flip_rate": share_that_follows(opinions),
+        "oracle_disagreed": opinions.count(DISAGREED),
         "rates": {name: {"flips": f, "images": n} for name, (f, n) in wall.rates.items()},
         "rows": [row(piece) for piece in pieces],
     }
@@ -124,14 +126,7 @@ def tile(piece: BatchItem, number: int, positive: str, question: Question = PLAI
         f"{piece.name}: {positive} {question.shown(piece.before)} to "
         f"{question.shown(piece.after)}" + ("" if piece.flipped else ", no flip")
     )
-    follows = piece.oracle_follows
-    said_of = {
-        True: said("2nd opinion too", "oracle too"),
-        False: said("2nd opinion not", "oracle not"),
-    }
-    mark = ""
-    if follows is not None:
-        mark = f'<em class="{"" if follows else "not"}">{said_of[follows]}</em>'
+    mark = opinion_words(piece.opinion, said("2nd opinion ", "oracle "))
     return (
         f'<button type="button" class="gcd-tile {css}" data-piece="{number}" '
         f'title="{escape(words)}" aria-label="{escape(words)}">'
@@ -156,9 +151,11 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
     flips = sum(piece.flipped for piece in pieces)
     told = f"<b>{charts.percent(facts['flip_rate'])}</b> of {len(pieces)} images flip"
     if facts["oracle_flip_rate"] is not None:
+        counted = flips - facts["oracle_disagreed"]
         told += (
-            f"; the {term('oracle').lower()} follows "
-            f"<b>{charts.percent(facts['oracle_flip_rate'])}</b> of these {flips}"
+            f"; the {term('oracle').lower()} follows in "
+            f"<b>{charts.percent(facts['oracle_flip_rate'])}</b> of "
+            + (f"these {flips}" if counted == flips else f"the {counted} where it agreed at first")
         )
     mean = torch.cat([piece.source for piece in pieces]).mean(0, keepdim=True)
     change = mean_map([piece.change for piece in pieces])

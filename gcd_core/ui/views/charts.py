@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gcd_core import wording
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.method.curve_quantiles import CurveQuantiles
-from gcd_core.method.loss import THRESHOLD
+from gcd_core.method.loss import THRESHOLD, crosses
 
 ROOMY = 10  # up to as many rows a matrix has its usual size
 Points = Sequence[tuple[float, float]]
@@ -19,11 +19,6 @@ Points = Sequence[tuple[float, float]]
 def percent(probability: float, question: Question = PLAIN) -> str:
     """Return a probability in [0, 1] as HTML, in the question's own scale, with thin spaces."""
     return escape(question.shown(probability)).replace(" ", "&thinsp;")
-
-
-def crosses(before: float, after: float) -> bool:
-    """Whether two probabilities lie on different sides of the threshold."""
-    return (before >= THRESHOLD) != (after >= THRESHOLD)
 
 
 def polyline(points: Points, css: str) -> str:

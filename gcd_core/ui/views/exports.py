@@ -22,6 +22,7 @@ from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.payload import (
     cautions_of,
+    first_disagreement,
     label_names,
     place_on_line,
     proxy_curve,
@@ -54,6 +55,7 @@ def report_of(session: Session) -> Report:
     )
     positive, probability = label_names(image)[1], opened.source.probabilities[i]
     told = [
+        first_disagreement(image),
         opened.notice,
         f"The original was {opened.fitted}." if opened.fitted else "",
         reconstruction_caution(image),

@@ -26,17 +26,18 @@ from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, end_thumbnail
 from gcd_core.ui.views.payload import (
     cautions_of,
+    first_disagreement,
     flipped,
     label_names,
     measured_curve,
-    oracle_follows,
+    opinion_of_flip,
     place_on_line,
     proxy_curve,
     proxy_here,
     question_of,
     reconstruction_caution,
 )
-from gcd_core.ui.views.vocabulary import TERMS, explained, plain_way, said, term, way
+from gcd_core.ui.views.vocabulary import TERMS, explained, opinion_words, plain_way, said, term, way
 from gcd_core.wording import duration, signed
 
 DIVIDER = (
@@ -177,7 +178,8 @@ def before_and_after(image: OpenImage, view: str, as_drawn: bool = False) -> lis
     css = "changed flipped" if flip else "changed"
     source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
     changed = image_tag(drawn(shown), f"the changed {image_name(opened.image)}")
-    warning = f'<p class="notice">{escape(opened.notice)}</p>' if opened.notice else ""
+    told = filter(None, (first_disagreement(image), opened.notice))
+    warning = "".join(f'<p class="notice">{escape(sentence)}</p>' for sentence in told)
     if view == "slide":
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
         return [figure("Before | after", note, body, f"slide {css}", warning)]
@@ -291,13 +293,9 @@ def second_opinion(image: OpenImage) -> str:
         return ""
     question = question_of(image)
     now = "&hellip;" if after is None else charts.percent(after, question)
-    verdict = {
-        True: " <em>flips too</em>",
-        False: ' <em class="not">does not follow</em>',
-        None: "",
-    }[oracle_follows(image)]
+    verdict = opinion_words(opinion_of_flip(image))
     return (
-        f'<div class="gcd-number oracle"><span>{term("oracle")}{verdict}</span>'
+        f'<div class="gcd-number oracle"><span>{term("oracle")} {verdict}</span>'
         f"<b>{charts.percent(before, question)} &rarr; {now}</b></div>"
     )
 

@@ -10,15 +10,16 @@ import torch
 
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
-from gcd_core.method.loss import THRESHOLD
+from gcd_core.method.loss import THRESHOLD, crosses
 from gcd_core.method.repeatability import unrepeatable
+from gcd_core.method.second_opinion import DISAGREED, second_opinion
 from gcd_core.method.settings import BALL
 from gcd_core.ui.frames import Frame, alpha_grid
 from gcd_core.ui.session.heatmaps import line_vector
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.regions import Tried
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.views.charts import Points, crosses
+from gcd_core.ui.views.charts import Points
 from gcd_core.ui.views.data_urls import drawn
 
 
@@ -66,13 +67,31 @@ def reconstruction_caution(image: OpenImage) -> str:
     return unreproduced(opened.source.probabilities[i], opened.reconstruction.probabilities[i])
 
 
-def oracle_follows(image: OpenImage) -> bool | None:
-    """Whether the oracle's prediction changes too; None without a flip or without an oracle."""
-    before, after = image.opened.source.oracle, image.sliders.current.oracle
-    if before is None or after is None or not flipped(image):
+def opinion_of_flip(image: OpenImage) -> str | None:
+    """What `second_opinion` says of the flip; None without a flip or without an oracle.
+
+    That the two disagreed from the start is said without a flip too.
+    """
+    i, source, current = image.index, image.opened.source, image.sliders.current
+    before = None if source.oracle is None else source.oracle[i]
+    after = None if current.oracle is None else current.oracle[i]
+    if before is None:
         return None
-    was, now = before[image.index], after[image.index]
-    return None if was is None or now is None else crosses(was, now)
+    if crosses(source.probabilities[i], before):
+        return DISAGREED
+    if after is None or not flipped(image):
+        return None
+    return second_opinion(source.probabilities[i], before, after)
+
+
+def first_disagreement(image: OpenImage) -> str:
+    """Return a sentence where the second opinion disagrees about the source; else ""."""
+    if opinion_of_flip(image) != DISAGREED:
+        return ""
+    opinions, i = image.opened.source.oracle, image.index
+    assert opinions is not None and opinions[i] is not None
+    shown = question_of(image).shown(opinions[i])
+    return f"The second opinion disagrees about the original: {label_names(image)[1]} {shown}."
 
 
 def convincing(image: OpenImage, margin: float) -> bool:
@@ -115,7 +134,7 @@ def _image_payload(image: OpenImage) -> dict[str, Any]:
         "oracle": {
             "before": opinion(opened.source, labels),
             "after": opinion(current, labels),
-            "follows": oracle_follows(image),
+            "opinion": opinion_of_flip(image),
         },
         "lpips": current.distance,
         "in_full": not current.live,

@@ -8,6 +8,8 @@ from __future__ import annotations
 from html import escape
 from typing import NamedTuple
 
+from gcd_core.method.second_opinion import DISAGREED, FOLLOWS, STAYS
+
 
 class Term(NamedTuple):
     """A term of the page."""
@@ -200,3 +202,13 @@ TOUR = (  # CSS selectors of what the tour points at, and its texts
     ),
     ("#readout", "How sure the classifier is, before and after, and all along the way."),
 )
+
+
+OPINIONS = {FOLLOWS: "follows", STAYS: "stays", DISAGREED: "disagreed from the start"}
+
+
+def opinion_words(opinion: str | None, before: str = "") -> str:
+    """What `second_opinion` says, in two words behind others, as HTML; "" where it says nothing."""
+    if opinion is None:
+        return ""
+    return f'<em class="{"" if opinion == FOLLOWS else "not"}">{before}{OPINIONS[opinion]}</em>'

@@ -39,7 +39,7 @@ def test_each_image_is_walked_as_the_library_walks_it(session: Session) -> None:
         first = path.probabilities[path.alphas.abs().argmin()].item()
         assert piece.curve[0] == pytest.approx((0, first if own else 1 - first))
         assert min(alpha for alpha, _ in piece.curve) == 0
-        assert (piece.change >= 0).all() and piece.oracle is None and piece.oracle_follows is None
+        assert (piece.change >= 0).all() and piece.oracle is None and piece.opinion is None
 
 
 def test_pictures_keep_their_own_size_up_to_a_limit(session: Session) -> None:

@@ -14,7 +14,7 @@ from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import LINE_POINTS, alpha_grid, rounded
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.views.html import readout
+from gcd_core.ui.views.html import pictures, readout
 from gcd_core.ui.views.payload import payload_of
 from tests.ui.fakes import FakeClassifier, FakeDomain
 from tests.ui.waiting import wait_for, wait_for_paths
@@ -372,39 +372,63 @@ def test_a_flip_is_as_convincing_as_was_asked_for(session: Session):
     assert session.service.domain.generator.evaluations == evaluations, "it is known by now"
 
 
-class Contrary(FakeClassifier):
-    """An oracle that answers of pneumonia alone, and the reverse."""
+class Oracle(FakeClassifier):
+    """An oracle that knows pneumonia alone: as the classifier, its reverse, or always the same."""
 
     labels = ("pneumonia",)
 
+    def __init__(self, factor: float = 1.0, constant: float = 0.0):
+        super().__init__()
+        self.factor, self.constant = factor, constant
+
     def __call__(self, images):
-        return -super().__call__(images)[:, :1]
+        return self.factor * super().__call__(images)[:, :1] + self.constant
+
+
+def flipped_beside(visitors: Visitors, oracle: Oracle) -> Session:
+    """The first example's picture, opened as one's own and flipped, beside an oracle."""
+    domain = visitors.service.domain
+    domain.oracle = oracle
+    session = visitors.session("somebody")
+    session.open_image(domain.load_image(domain.examples[0]), "mine.png")
+    wait_for_paths(session)
+    session.image.sliders.to_flip("g", 0.25)
+    return session
 
 
 def test_the_oracle_judges_what_is_decoded_in_full(visitors: Visitors):
-    domain = visitors.service.domain
-    domain.oracle = Contrary()
+    visitors.service.domain.oracle = Oracle(0.5)
     session = visitors.session("somebody")
     session.open_example(0)
     wait_for_paths(session)
-    before, other = session.image.opened.source.oracle
-    assert (
-        before == pytest.approx(1 - session.image.opened.source.probabilities[0]) and other is None
-    )
-    assert payload_of(session)["oracle"]["follows"] is None, "nothing flipped yet"
-    frame, _ = session.image.sliders.to_flip("g", 0.25)
-    assert frame.oracle[0] == pytest.approx(1 - frame.probabilities[0], abs=1e-5)
-    answer = payload_of(session)
-    assert answer["oracle"]["follows"] is True and answer["oracle"]["after"]["bacterial"] is None
-    assert "flips too" in readout(session.image)
-    domain.oracle = lambda images: domain.classifier(images) * 0 + 5.0
-    domain.oracle.labels, domain.oracle.remote, domain.oracle.budget = domain.labels, False, None
-    domain.oracle.probability = domain.classifier.probability
-    session.open_image(session.image.opened.image, "again")
-    wait_for_paths(session)
-    session.image.sliders.to_flip("g", 0.25)
-    assert payload_of(session)["oracle"]["follows"] is False
-    assert "does not follow" in readout(session.image)
+    assert payload_of(session)["oracle"]["opinion"] is None, "nothing flipped yet"
+    before = session.image.opened.source
+    session = flipped_beside(visitors, Oracle(0.5))
+    after, answer = session.image.sliders.current, payload_of(session)
+    for frame in (before, after):  # half of the log-odds
+        odds = frame.probabilities[0] / (1 - frame.probabilities[0])
+        assert frame.oracle == (pytest.approx(odds**0.5 / (1 + odds**0.5), abs=1e-5), None)
+    assert answer["oracle"]["opinion"] == "follows"
+    assert answer["oracle"]["after"]["bacterial"] is None
+    assert ">follows</em>" in readout(session.image)
+    assert "disagree" not in pictures(session)
+
+
+def test_an_oracle_that_stays_is_told_from_one_that_disagreed_from_the_start(visitors: Visitors):
+    session = flipped_beside(visitors, Oracle(0.5))
+    was = session.image.opened.source.probabilities[0] >= 0.5
+    session = flipped_beside(visitors, Oracle(0.0, 3.0 if was else -3.0))
+    assert payload_of(session)["oracle"]["opinion"] == "stays"
+    assert ">stays</em>" in readout(session.image) and "disagree" not in pictures(session)
+    session = flipped_beside(visitors, Oracle(0.0, -3.0 if was else 3.0))
+    assert payload_of(session)["oracle"]["opinion"] == "disagreed"
+    assert ">disagreed from the start</em>" in readout(session.image)
+    told = f"disagrees about the original: Pneumonia {5 if was else 95} %."
+    assert told in pictures(session)
+    session.open_image(session.image.opened.image, "mine.png")
+    assert told in pictures(session), "before anything is moved, too"
+    session = flipped_beside(visitors, Oracle(-0.5))
+    assert payload_of(session)["oracle"]["opinion"] == "disagreed", "though it flips, the other way"
 
 
 def test_a_reconstruction_that_changes_the_answer_is_told(session: Session):

@@ -108,8 +108,8 @@ def test_the_oracle_judges_each_counterfactual(visitors: Visitors) -> None:
     numbers, cards = answer[tab.numbers], answer[tab.cards]
     for row in numbers["rows"]:
         assert row["oracle"] == pytest.approx(row["probability"], abs=1e-4)
-        assert row["oracle_follows"] is (True if row["flipped"] else None)
-    assert cards.count("Second opinion") == len(numbers["rows"]) and "flips too" in cards
+        assert row["opinion"] == ("follows" if row["flipped"] else None)
+    assert cards.count("Second opinion") == len(numbers["rows"]) and ">follows</em>" in cards
 
 
 def test_a_comparison_is_taken_home(visitors: Visitors) -> None:
