@@ -6,13 +6,13 @@
 Object.assign(window.gcd, (() => {
   const REST = 160; // milliseconds without a move, after which the server is told
   const films = new Map(); // what can be played, by direction
-  let colours = []; // (r, g, b, opacity) of a map's levels
+  let scales = {}; // by a map's kind, the (r, g, b, opacity) of its levels
   let threshold = 0.5; // of a probability, from which on the label is predicted
   let playing = null; // where the slider is of a film that is shown: { film, alpha }
   let timer = 0;
 
-  const setUp = (scale, level) => {
-    colours = scale;
+  const setUp = (ofKinds, level) => {
+    scales = ofKinds;
     threshold = level;
   };
 
@@ -73,12 +73,12 @@ Object.assign(window.gcd, (() => {
 
   // The map's levels in their colours, over the opened picture.
   const mapped = document.createElement('canvas');
-  const colour = (image, source, levels, size) => {
+  const colour = (image, source, levels, size, kind) => {
     const opacity = Number(document.querySelector('#opacity input[type=range]')?.value ?? 0.6);
     if (mapped.width !== size) mapped.width = mapped.height = size;
     const context = mapped.getContext('2d', { willReadFrequently: true });
     const heat = context.createImageData(size, size);
-    const scale = new Uint8ClampedArray(colours.flatMap(([r, g, b, strength]) => [r, g, b, strength * opacity]));
+    const scale = new Uint8ClampedArray(scales[kind].flatMap(([r, g, b, strength]) => [r, g, b, strength * opacity]));
     const [words, pixels] = [scale, heat.data].map(bytes => new Uint32Array(bytes.buffer));
     for (let k = 0; k < levels.length; k++) pixels[k] = words[levels[k]];
     context.putImageData(heat, 0, 0);
@@ -105,7 +105,7 @@ Object.assign(window.gcd, (() => {
         levels[k] = 127.5 * (1 + change / full);
       });
     }
-    colour(image, source, levels, size);
+    colour(image, source, levels, size, kind);
   };
 
   // Numbers as the server writes them.

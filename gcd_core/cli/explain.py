@@ -38,7 +38,7 @@ from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.outcomes import oracle_probability
-from gcd_core.images.drawing import difference, overlay, save_gif, save_png, to_pil
+from gcd_core.images.drawing import BRIGHTNESS, difference, overlay, save_gif, save_png, to_pil
 from gcd_core.images.notes import noting
 from gcd_core.images.picture import Picture
 from gcd_core.images.reading import (
@@ -214,7 +214,8 @@ def write_pictures(
     about = {"Description": ", ".join(lines)}
     if bits > 8:
         save_png(counterfactual, folder / "counterfactual-16bit.png", about, bits)
-    overlay(source, difference(counterfactual, source)).save(folder / "difference.png")
+    change = overlay(source, difference(counterfactual, source), palette=BRIGHTNESS)
+    change.save(folder / "difference.png")
     overlay(source, heat.map).save(folder / "heatmap.png")
     frames = [path.picture(k) for k in path.is_walked.nonzero().flatten().tolist()]
     size = min(max(SWEEP, *source.shape[-2:]), LARGEST_SWEEP)

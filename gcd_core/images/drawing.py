@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -13,9 +13,25 @@ from torch.nn import functional
 
 from gcd_core.images.limits import ImageError
 
-NEGATIVE = torch.tensor([[0.45, 0.75, 1.0], [0.10, 0.45, 1.0]])  # faint to strong
 TEXT = 12  # pixels, of captions
-POSITIVE = torch.tensor([[1.0, 0.60, 0.40], [1.0, 0.12, 0.10]])
+
+
+class Palette(NamedTuple):
+    """The colours of a signed map, RGB in [0, 1]: each (2, 3), of faint and of strong values."""
+
+    negative: Tensor
+    positive: Tensor
+
+
+# Both are seen on grey radiographs and on cells that are stained blue, violet and pink.
+EVIDENCE = Palette(  # of what speaks against a label, and for it: cyan and red
+    torch.tensor([[0.50, 0.95, 1.0], [0.0, 0.75, 0.95]]),
+    torch.tensor([[1.0, 0.60, 0.40], [1.0, 0.12, 0.10]]),
+)
+BRIGHTNESS = Palette(  # of what became darker, and brighter: green and yellow
+    torch.tensor([[0.55, 0.90, 0.60], [0.0, 0.60, 0.25]]),
+    torch.tensor([[1.0, 0.95, 0.55], [1.0, 0.85, 0.0]]),
+)
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -64,14 +80,16 @@ def full_strength(heat: Tensor) -> float:
     return torch.quantile(size.flatten(), 0.99).item() or size.max().item()
 
 
-def heat_colours(heat: Tensor, scale: float | None = None) -> Tensor:
-    """Colour a signed map: blue below zero, red above, clear at zero.
+def heat_colours(heat: Tensor, scale: float | None = None, palette: Palette = EVIDENCE) -> Tensor:
+    """Colour a signed map: one hue below zero, another above, clear at zero.
 
     Parameters
     ----------
     heat : Tensor (H, W)
     scale : float, optional
         The |heat| of full strength. Default: `full_strength`.
+    palette : Palette
+        `EVIDENCE` for a classifier's, `BRIGHTNESS` for a difference of pictures.
 
     Returns
     -------
@@ -81,12 +99,14 @@ def heat_colours(heat: Tensor, scale: float | None = None) -> Tensor:
     heat = heat.detach().float().cpu()
     scale = full_strength(heat) if scale is None else scale
     strength = (heat.abs() / max(scale, 1e-12)).clamp(0, 1)
-    ends = torch.where((heat < 0)[..., None, None], NEGATIVE, POSITIVE)
+    ends = torch.where((heat < 0)[..., None, None], palette.negative, palette.positive)
     colours = torch.lerp(ends[..., 0, :], ends[..., 1, :], strength[..., None])
     return torch.cat([colours.permute(2, 0, 1), strength[None]])
 
 
-def overlay(image: Tensor, heat: Tensor, opacity: float = 0.7) -> Image.Image:
+def overlay(
+    image: Tensor, heat: Tensor, opacity: float = 0.7, palette: Palette = EVIDENCE
+) -> Image.Image:
     """Lay a heat map over an image.
 
     Parameters
@@ -97,13 +117,15 @@ def overlay(image: Tensor, heat: Tensor, opacity: float = 0.7) -> Image.Image:
         Signed; see `heat_colours`. A map of another size is brought to the image's, linearly.
     opacity : float
         Of the strongest heat, in [0, 1].
+    palette : Palette
+        As of `heat_colours`.
     """
     image = image.detach().float().cpu().reshape(-1, *image.shape[-2:])
     size = int(image.shape[-2]), int(image.shape[-1])
     strength = full_strength(heat)
     if tuple(heat.shape) != size:
         heat = functional.interpolate(heat.float().cpu()[None, None], size, mode="bilinear")[0, 0]
-    colours = heat_colours(heat, strength)
+    colours = heat_colours(heat, strength, palette)
     return to_pil(image.expand(3, -1, -1).lerp(colours[:3], colours[3:] * opacity))
 
 

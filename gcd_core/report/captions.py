@@ -22,6 +22,21 @@ def caption(
     return [f"{SYNTHETIC}{DOT}{positive} {told}", f"{place}{DOT}{domain.title}"]
 
 
+def map_meaning(positive: str, up: bool) -> str:
+    """What the colours of a map of evidence say of a change, in one line.
+
+    Parameters
+    ----------
+    positive : str
+        The label's positive name.
+    up : bool
+        Whether the change raised the label's probability.
+    """
+    if up:
+        return f"Blue spoke against {positive} and was taken away; red worked the other way."
+    return f"Red spoke for {positive} and was taken away; blue worked the other way."
+
+
 def captions_of(domain: Domain, path: Path) -> list[list[str]]:
     """The lines of each point that was walked on a path, in its order."""
     return [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from gcd_core.images.drawing import NEGATIVE, POSITIVE
+from gcd_core.images.drawing import EVIDENCE, Palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -161,9 +161,12 @@ class Sheet:
         axes.imshow(np.asarray(large), interpolation="none" if self.vectors else "antialiased")
         axes.axis("off")
 
-    def gradient(self, x: float, y: float, width: float, height: float) -> None:
-        """The colours of a heat map, from the strongest below zero to the strongest above."""
-        colours = np.concatenate([NEGATIVE.flip(0).numpy(), np.ones((1, 3)), POSITIVE.numpy()])
+    def gradient(
+        self, x: float, y: float, width: float, height: float, palette: Palette = EVIDENCE
+    ) -> None:
+        """The colours of a map, from the strongest below zero to the strongest above."""
+        low, high = palette.negative.flip(0).numpy(), palette.positive.numpy()
+        colours = np.concatenate([low, np.ones((1, 3)), high])
         steps = np.linspace(0, len(colours) - 1, 256)
         ramp = [np.interp(steps, range(len(colours)), channel) for channel in colours.T]
         axes = self.axes(x, y, width, height)

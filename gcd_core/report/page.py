@@ -12,9 +12,9 @@ import numpy as np
 from gcd_core.classifiers.questions import Question
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
-from gcd_core.images.drawing import difference, overlay, to_pil
+from gcd_core.images.drawing import BRIGHTNESS, EVIDENCE, difference, overlay, to_pil
 from gcd_core.method.second_opinion import DISAGREED, FOLLOWS, STAYS, second_opinion
-from gcd_core.report.captions import DOT, SYNTHETIC
+from gcd_core.report.captions import DOT, SYNTHETIC, map_meaning
 from gcd_core.report.content import Curve, Report, position
 from gcd_core.report.layout import (
     ACCENT,
@@ -148,7 +148,8 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> float:
     """Original, counterfactual, difference, heat map; where the next part begins."""
     side = (INNER - 3 * GAP) / 4
     label = report.labels[report.explained]
-    change = difference(report.changed, report.source)
+    moved = difference(report.changed, report.source)
+    change = overlay(report.source, moved, palette=BRIGHTNESS)
     panels = [
         (
             "Original",
@@ -160,7 +161,11 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> float:
             f"{SYNTHETIC}{DOT}{label.positive} {label.now}",
             to_pil(report.changed),
         ),
-        ("Difference", "changed minus original", overlay(report.source, change)),
+        (
+            "Difference",
+            "changed minus original",
+            change,
+        ),
         (
             "BB-LIG heat map",
             "on the way to it" if report.steered else f"walked along {report.curve.direction}",
@@ -168,18 +173,21 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> float:
         ),
     ]
     ends = [(), (), ("darker", "brighter"), ("against", f"for {label.positive}")]
+    meaning = map_meaning(label.positive, label.after > label.before)
     for i, (title, note, image) in enumerate(panels):
         x = MARGIN + i * (side + GAP)
         sheet.picture(x, y, side, image)
         sheet.text(x, y + side + 4.4, title, 8.5, bold=True, room=side)
         sheet.text(x, y + side + 8.2, note, 7.5, SOFT, room=side)
         if ends[i]:
-            sheet.gradient(x, y + side + 10.4, side, 1.1)
+            palette = BRIGHTNESS if title == "Difference" else EVIDENCE
+            sheet.gradient(x, y + side + 10.4, side, 1.1, palette)
             sheet.text(x, y + side + 14.4, ends[i][0], 6.5, SOFT, room=side / 2)
             sheet.text(
                 x + side, y + side + 14.4, ends[i][1], 6.5, SOFT, align="right", room=side * 0.7
             )
-    return y + side + 23
+    sheet.text(MARGIN + INNER, y + side + 18, meaning, 6.5, SOFT, align="right", room=INNER)
+    return y + side + 25
 
 
 def _predictions_and_curve(sheet: Sheet, report: Report, y: float) -> None:

@@ -14,6 +14,7 @@ from gcd_core.domains.opening import Domain
 from gcd_core.environment import Environment
 from gcd_core.files import bundled
 from gcd_core.images.dataset import ImageFiles
+from gcd_core.images.drawing import BRIGHTNESS
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.engine.sprite_sheets import heat_scale
 from gcd_core.ui.gradio_workarounds import NO_SELF_CHECK, PatchedBlocks
@@ -150,9 +151,10 @@ def page_style() -> str:
 
 def page_script() -> str:
     """What the page does in the browser by itself."""
+    scales = {"bb_lig": heat_scale(), "difference": heat_scale(BRIGHTNESS)}
     parts = [(ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS]
     settings = (
-        f"gcd.setUp({json.dumps(heat_scale())}, {THRESHOLD});",
+        f"gcd.setUp({json.dumps(scales)}, {THRESHOLD});",
         f"gcd.setWords({json.dumps(WRITTEN)}, {json.dumps(TOUR)}, {json.dumps(captions())});\n",
     )
     return "\n".join([*parts, *settings])

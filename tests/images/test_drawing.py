@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from gcd_core.images.drawing import (
+    BRIGHTNESS,
+    EVIDENCE,
     at_most,
     captioned,
     difference,
@@ -59,6 +61,32 @@ def test_heat_is_red_above_blue_below_and_clear_at_zero():
     red, blue = rgba[:3, 0, 0], rgba[:3, 0, 1]
     assert red[0] > red[2] + 0.5 and blue[2] > blue[0] + 0.5
     assert torch.allclose(rgba[3], torch.tensor([[1, 1], [0, 0.5]]))
+
+
+@pytest.mark.parametrize("palette", [EVIDENCE, BRIGHTNESS])
+@pytest.mark.parametrize(
+    "under", [(0.45, 0.30, 0.60), (0.30, 0.25, 0.55), (0.85, 0.65, 0.75), (0.2,) * 3, (0.7,) * 3]
+)
+def test_both_ends_of_a_palette_show_on_stained_cells_and_on_radiographs(palette, under):
+    image = torch.tensor(under).view(1, 3, 1, 1).expand(1, 3, 1, 2)
+    picture = overlay(image, torch.tensor([[-1.0, 1.0]]), 0.7, palette)
+    low, high, was = (
+        np.array(rgb_to_lab(tuple(pixel)))
+        for pixel in [*np.asarray(picture)[0], *(255 * np.array([under]))]
+    )
+    # A CIE76 difference of 2.3 is just noticed; the two ends and what is under them are far apart.
+    assert min(np.linalg.norm(low - was), np.linalg.norm(high - was)) > 25
+    assert np.linalg.norm(low - high) > 40
+
+
+def rgb_to_lab(pixel):
+    """CIE 1976 L*a*b* of an sRGB pixel of bytes (IEC 61966-2-1, D65)."""
+    c = np.array(pixel, dtype=float) / 255
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    t = (xyz @ linear) / np.array([0.9505, 1.0, 1.089])
+    f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
+    return 116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])
 
 
 def test_one_hot_pixel_does_not_hide_the_rest():

@@ -17,7 +17,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gcd_core.images.drawing import difference, full_strength, heat_colours, to_pil
+from gcd_core.images.drawing import (
+    EVIDENCE,
+    Palette,
+    difference,
+    full_strength,
+    heat_colours,
+    to_pil,
+)
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.walk import Path
 
@@ -99,9 +106,9 @@ def _principal(images: Tensor) -> tuple[Tensor, Tensor]:
     return basis, (channels @ basis).movedim(-1, 1)
 
 
-def heat_scale() -> list[list[int]]:
+def heat_scale(palette: Palette = EVIDENCE) -> list[list[int]]:
     """The colours (r, g, b, opacity), 0 to 255, of a map's levels."""
-    colours = heat_colours(torch.linspace(-1, 1, LEVELS)[None], scale=1.0)
+    colours = heat_colours(torch.linspace(-1, 1, LEVELS)[None], 1.0, palette)
     return (255 * colours[:, 0].T).round().int().tolist()
 
 

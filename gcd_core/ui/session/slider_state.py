@@ -52,6 +52,8 @@ class SliderState:
         self.names = shown_names(directions)  # the directions that have a slider
         self.alphas: Alphas = {}  # the position; a direction that is not named stands at 0
         self.moved = self.names[0] if self.names else "g"  # what was moved last
+        # How far beyond the threshold *To flip* was to go; None where the sliders went on since.
+        self.target: float | None = None
         # The newest picture; while a move is under way, that of the position before.
         self.current: Frame = opened.rest
         self._frames = KeptFrames(opened.rest)
@@ -112,11 +114,14 @@ class SliderState:
 
     # -- moving --------------------------------------------------------------------------------
 
-    def move(self, alphas: Alphas, moved: str | None = None) -> Frame | None:
+    def move(
+        self, alphas: Alphas, moved: str | None = None, target: float | None = None
+    ) -> Frame | None:
         """Go to z_sem + sum of alpha_i v_i, and return the picture there.
 
         None if a newer move came meanwhile, or the image was left. `moved` is the direction that
-        counts as the moved one; by default the first whose alpha changes.
+        counts as the moved one; by default the first whose alpha changes. `target` is what
+        `to_flip` was asked for.
         """
         if not self.names:
             raise GCDError("There are no directions to move along yet: find or load some first.")
@@ -128,7 +133,7 @@ class SliderState:
             changed = [n for n in self.names if wanted.get(n, 0.0) != self.alphas.get(n, 0.0)]
             if moved or changed:
                 self.moved = moved or changed[0]
-            self.alphas = wanted
+            self.alphas, self.target = wanted, target
             frame = self._on_path(wanted) or self._frames.get(wanted)
         if frame is None:
             with self._decoding:
@@ -171,7 +176,7 @@ class SliderState:
             with self._lock:
                 frame = path_frame(path, index, self.service.domain.labels)
                 self._frames.keep({name: alpha}, self.service.second_opinion.on(frame))
-        return self.move({name: alpha}, name), path.any_flip
+        return self.move({name: alpha}, name, margin or 0.0), path.any_flip
 
     def _narrowed(self, path: Path, name: str, margin: float) -> Path:
         """Return the path with the smallest change of this margin, found by bisection."""

@@ -19,7 +19,7 @@ from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.dataset import ImageFiles
-from gcd_core.images.drawing import at_most, encode_png, overlay, save_png
+from gcd_core.images.drawing import BRIGHTNESS, at_most, encode_png, overlay, save_png
 from gcd_core.images.picture import Picture
 from gcd_core.images.reading import shown_name
 from gcd_core.method.composition import SOURCE
@@ -161,7 +161,7 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
     change = mean_map([piece.change for piece in pieces])
     heat = mean_map([piece.heat for piece in pieces])
     maps = (
-        f"<figure>{image_tag(drawn(overlay(mean, change)), 'mean change')}"
+        f"<figure>{image_tag(drawn(overlay(mean, change, palette=BRIGHTNESS)), 'mean change')}"
         f"<figcaption>{said('What changed', 'Mean |difference|')}</figcaption></figure>"
         f"<figure>{image_tag(drawn(overlay(mean, heat)), 'mean heat map')}"
         f"<figcaption>{said('What mattered', 'Mean BB-LIG')}</figcaption></figure>"

@@ -215,7 +215,7 @@ def bars(
     parts, questions = [], questions or [PLAIN] * len(labels)
     for label, row, question in zip(labels, rows, questions, strict=True):
         negative, positive, before, after, chosen = row
-        flipped = moved and crosses(before, after)
+        flipped = moved and crosses(before, after, THRESHOLD)
         css = "gcd-bar chosen" if chosen else "gcd-bar"
         parts.append(
             f'<div class="{css}{" flipped" if flipped else ""}" data-label="{escape(label)}" '

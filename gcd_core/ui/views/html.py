@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from gcd_core.classifiers.questions import PLAIN, Question
-from gcd_core.images.drawing import overlay
+from gcd_core.images.drawing import BRIGHTNESS, EVIDENCE, overlay
 from gcd_core.method.composition import DECODED, SOURCE
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.prior_search import places_of
 from gcd_core.method.repeatability import repeatability_of
 from gcd_core.method.verification import tried_of
 from gcd_core.method.walk import Path
-from gcd_core.report.captions import caption
+from gcd_core.report.captions import caption, map_meaning
 from gcd_core.ui.frames import Frame, Opened, shown_names
 from gcd_core.ui.session.deep_link import address_of
 from gcd_core.ui.session.display import Display
@@ -30,6 +30,7 @@ from gcd_core.ui.views.payload import (
     flipped,
     label_names,
     measured_curve,
+    missed_target,
     opinion_of_flip,
     place_on_line,
     proxy_curve,
@@ -175,17 +176,19 @@ def before_and_after(image: OpenImage, view: str, as_drawn: bool = False) -> lis
     at_rest = "reconstruction" if opened.compositions is None or as_drawn else "unchanged"
     shown = current.decoded if as_drawn and current.decoded is not None else current.picture
     title, note = term(moved if image.sliders.alphas else at_rest), verdict(current)
-    css = "changed flipped" if flip else "changed"
+    missed = missed_target(image)
+    css = "changed" + (" flipped" if flip else "") + (" missed" if missed else "")
+    below = f'<p class="notice">{escape(missed)}</p>' if missed else ""
     source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
     changed = image_tag(drawn(shown), f"the changed {image_name(opened.image)}")
     told = filter(None, (first_disagreement(image), opened.notice))
     warning = "".join(f'<p class="notice">{escape(sentence)}</p>' for sentence in told)
     if view == "slide":
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
-        return [figure("Before | after", note, body, f"slide {css}", warning)]
+        return [figure("Before | after", note, body, f"slide {css}", warning + below)]
     return [
         figure(original_title(opened), verdict(opened.source), source, "original", warning),
-        figure(f"<b data-moved>{title}</b>", note, changed, css),
+        figure(f"<b data-moved>{title}</b>", note, changed, css, below),
     ]
 
 
@@ -233,8 +236,21 @@ def map_figure(image: OpenImage, kind: str, panel: MapPanel) -> str:
         body = f'<div class="gcd-wait"><span></span>{waiting}</div>'
     else:
         body = image_tag(panel.picture, TERMS[kind].expert)
-    scale = f'<div class="scale"><span>{low}</span><i></i><span>{high}</span></div>'
-    return figure(title, panel.caption, body, "map", scale)
+    ramp = "evidence" if waiting else "brightness"
+    scale = f'<div class="scale {ramp}"><span>{low}</span><i></i><span>{high}</span></div>'
+    return figure(title, panel.caption, body, "map", f"{scale}{map_words(image, kind)}")
+
+
+def map_words(image: OpenImage, kind: str) -> str:
+    """Return what a map's colours mean for the change that is shown, in one line; "" at rest."""
+    i, current = image.index, image.sliders.current
+    if not image.sliders.alphas:
+        return ""
+    told = "Yellow became brighter, green darker."
+    if kind != "difference":
+        up = current.probabilities[i] > image.opened.source.probabilities[i]
+        told = map_meaning(label_names(image)[1], up)
+    return f'<p class="meaning">{escape(told)}</p>'
 
 
 def map_panel(image: OpenImage, display: Display) -> MapPanel:
@@ -250,7 +266,8 @@ def map_panel(image: OpenImage, display: Display) -> MapPanel:
         caption = f"along {line_words(list(alphas))}"
     else:
         caption = STILL
-    picture = drawn(overlay(image.opened.pixels, heat.map, display.opacity))
+    palette = BRIGHTNESS if heat.kind == "difference" else EVIDENCE
+    picture = drawn(overlay(image.opened.pixels, heat.map, display.opacity, palette))
     return MapPanel(picture, caption, heat.facts)
 
 

@@ -100,6 +100,24 @@ def convincing(image: OpenImage, margin: float) -> bool:
     return flipped(image) and abs(probability - THRESHOLD) >= margin
 
 
+def missed_target(image: OpenImage) -> str:
+    """Return a sentence where *To flip* led to less than what was wanted; else ""."""
+    target, sliders = image.sliders.target, image.sliders
+    if target is None or not sliders.alphas:
+        return ""
+    if not flipped(image):
+        return f"Along {sliders.moved} the answer does not change: this is the nearest point."
+    if convincing(image, target):
+        return ""
+    shown, i = question_of(image).shown, image.index
+    rises = sliders.current.probabilities[i] >= THRESHOLD
+    wanted = THRESHOLD + target if rises else THRESHOLD - target
+    return (
+        f"{label_names(image)[1]} {shown(wanted)} was wanted; along {sliders.moved} "
+        f"{shown(sliders.current.probabilities[i])} is the most convincing."
+    )
+
+
 def state_payload(session: Session) -> dict[str, Any]:
     """Return what the page shows, in numbers and words, as JSON holds it."""
     image = session.image
@@ -126,6 +144,7 @@ def _image_payload(image: OpenImage) -> dict[str, Any]:
         "off_distribution": opened.off_distribution_score,
         "alphas": {n: sliders.alphas.get(n, 0.0) for n in image.names},
         "moved": sliders.moved,
+        "missed_target": missed_target(image),
         "before": dict(zip(labels, opened.source.probabilities, strict=True)),
         "after": dict(zip(labels, current.probabilities, strict=True)),
         "flipped": flipped(image),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gcd_core.images.drawing import heat_colours
+from gcd_core.images.drawing import BRIGHTNESS, EVIDENCE, heat_colours
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.composition import resample
 from gcd_core.ui.engine.sprite_sheets import heat_scale, path_to_sprites, sheet
@@ -82,11 +82,12 @@ def test_a_film_holds_the_paths_pictures_maps_and_numbers(session: Session) -> N
 
 
 def test_the_scale_of_maps_is_that_of_the_servers_maps() -> None:
-    scale = torch.tensor(heat_scale())
     heat = torch.tensor([[-1.0, -0.3, 0.0, 0.3, 1.0]])
     level = ((0.5 + 0.5 * heat) * 255).round().long()[0]
-    expected = (255 * heat_colours(heat, scale=1.0)[:, 0].T).round().int()
-    assert (scale[level] - expected).abs().max() <= 2
+    for palette in (EVIDENCE, BRIGHTNESS):
+        scale = torch.tensor(heat_scale(palette))
+        expected = (255 * heat_colours(heat, 1.0, palette)[:, 0].T).round().int()
+        assert (scale[level] - expected).abs().max() <= 2
 
 
 def test_a_sheet_has_one_image_beside_the_other() -> None:

@@ -372,6 +372,34 @@ def test_a_flip_is_as_convincing_as_was_asked_for(session: Session):
     assert session.service.domain.generator.evaluations == evaluations, "it is known by now"
 
 
+def test_a_target_that_was_missed_stays_told_until_the_sliders_move(session: Session):
+    image = session.image
+    before = image.opened.source.probabilities[0]
+    frame, flips = image.sliders.to_flip("g", 0.45)
+    assert flips and abs(frame.probabilities[0] - 0.5) < 0.45
+    told = payload_of(session)["missed_target"]
+
+    assert told.startswith(f"Pneumonia {95 if before < 0.5 else 5} % was wanted; along g ")
+    assert told in pictures(session) and " missed" in pictures(session)
+    image.sliders.to_flip("g", 0.0)
+    assert payload_of(session)["missed_target"] == "" and " missed" not in pictures(session)
+    image.sliders.to_flip("g", 0.45)
+    image.sliders.move({"g": round(0.5 * image.sliders.alphas["g"], 1)})
+    assert payload_of(session)["missed_target"] == ""
+
+
+def test_a_map_says_what_its_colours_mean_for_the_flip(session: Session):
+    image = session.image
+    session.display = session.display._replace(overlay="difference")
+    assert "meaning" not in pictures(session), "nothing moved"
+    frame, _ = image.sliders.to_flip("g", 0.25)
+    assert "Yellow became brighter, green darker." in pictures(session)
+    session.display = session.display._replace(overlay="bb_lig")
+    up = frame.probabilities[0] > image.opened.source.probabilities[0]
+    told = "Blue spoke against" if up else "Red spoke for"
+    assert f"{told} Pneumonia and was taken away" in pictures(session)
+
+
 class Oracle(FakeClassifier):
     """An oracle that knows pneumonia alone: as the classifier, its reverse, or always the same."""
 

@@ -30,7 +30,7 @@ from gcd_core.ui.tabs.handler import Answer, Tab
 from gcd_core.ui.views.data_urls import data_address
 from gcd_core.ui.views.exports import save_path, save_report
 from gcd_core.ui.views.html import curve_card, heading, pictures
-from gcd_core.ui.views.payload import convincing, payload_of, state_payload
+from gcd_core.ui.views.payload import payload_of, state_payload
 
 
 def read_alphas(given: object, names: list[str]) -> Alphas:
@@ -281,13 +281,9 @@ class ExploreHandlers(Tab):
         """
         session = self.session(request, overlay, opacity, view)
         image = session.open_next("There is no direction to follow yet")
-        frame, flips = image.sliders.to_flip(direction, margin_of(target))
+        frame, _ = image.sliders.to_flip(direction, margin_of(target))
         if frame is None or session.image is not image:
             return {}
-        if not flips:
-            gr.Info(f"The prediction does not flip along {direction}: this is the nearest point.")
-        elif target != STRONGEST and not convincing(image, float(target)):
-            gr.Info(f"No picture along {direction} is as convincing: this is the one that is most.")
         return self.layout.show(session) | self.layout.positions(image)
 
     def reset_all(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:

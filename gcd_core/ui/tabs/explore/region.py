@@ -17,7 +17,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from gcd_core.bridge.paths import bridge_of
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
-from gcd_core.images.drawing import at_most, difference, overlay, to_pil
+from gcd_core.images.drawing import BRIGHTNESS, at_most, difference, overlay, to_pil
 from gcd_core.images.limits import ImageError
 from gcd_core.method.region import check_region
 from gcd_core.ui.frames import CARD_SIDE
@@ -112,7 +112,7 @@ def card(image: OpenImage, tried: Tried) -> str:
     original = at_most(opened.pixels, CARD_SIDE)
     changed = at_most(path.picture(path.counterfactual), CARD_SIDE)
     moved = difference(path.counterfactual_image, path.source)
-    change = pil_to_tensor(overlay(original, moved, 0.8))[None] / 255
+    change = pil_to_tensor(overlay(original, moved, 0.8, BRIGHTNESS))[None] / 255
     points = list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
     here = points[path.counterfactual]
     curve = charts.curve(
