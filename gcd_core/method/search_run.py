@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
+from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.generators.base import Latent
 from gcd_core.method.directions import DirectionSet
@@ -120,6 +121,41 @@ def ending(run: SearchRun) -> Iterator[None]:
         raise SearchInterrupted(str(error), run.samples) from error
 
 
+class CountedBlackBox:
+    """A black box that also counts what one search asks of it, whatever others ask meanwhile.
+
+    Everything else is the black box's own.
+
+    Parameters
+    ----------
+    asked : BlackBox
+    """
+
+    def __init__(self, asked: BlackBox) -> None:
+        self._asked, self.own_queries = asked, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._asked, name)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Ask the black box, and count what was not answered from kept answers."""
+        before = self._asked.queries
+        try:
+            return self._asked(images)
+        finally:
+            self.own_queries += self._asked.queries - before
+
+
+class CountedModels:
+    """A domain's models with a black box that counts (`CountedBlackBox`)."""
+
+    def __init__(self, models: Models) -> None:
+        self._models, self.classifier = models, CountedBlackBox(models.classifier)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._models, name)
+
+
 class SearchRun:
     """One search under way: what it has asked, what it cost, whom it tells.
 
@@ -141,11 +177,12 @@ class SearchRun:
         cancel: Cancel | None,
         samples: Samples | None,
     ) -> None:
-        self.domain, self.samples, self.cancel = domain, samples, cancel
+        counted = CountedModels(domain)
+        self.domain, self._classifier = cast(Models, counted), counted.classifier
+        self.samples, self.cancel = samples, cancel
         self._progress = progress
         self._began = time.perf_counter()
         self._evaluations = domain.generator.evaluations
-        self._queries = domain.classifier.queries
 
     @property
     def evaluations(self) -> int:
@@ -154,8 +191,8 @@ class SearchRun:
 
     @property
     def queries(self) -> int:
-        """Queries of the classifier so far."""
-        return self.domain.classifier.queries - self._queries
+        """Queries of the classifier so far, of this search alone."""
+        return self._classifier.own_queries
 
     @property
     def seconds(self) -> float:

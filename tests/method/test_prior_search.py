@@ -287,6 +287,21 @@ def test_samples_of_other_images_are_not_resumed():
         search(domain, "images", resume=samples, images=images_of(domain, 64, seed=2))
 
 
+@pytest.mark.parametrize("sampling", ["prior", "ball"])
+def test_a_search_counts_its_own_queries_whatever_others_ask_meanwhile(brief, sampling):
+    def found(progress=None):
+        domain = linear()
+        image = domain.generator.draw(torch.zeros(1, SIZE))
+        asked = None if progress is None else lambda _: domain.classifier(image)
+        options = {"n_samples": 64, "sampling": sampling, "n_h": 0, "radius": 2.0}
+        return find_directions(domain, image, label="a", progress=asked, **options), domain
+
+    (alone, quiet), (beside, busy) = found(), found("others ask")
+    assert busy.classifier.queries > quiet.classifier.queries
+    assert beside.queries == alone.queries == quiet.classifier.queries
+    assert beside.directions.metadata["figures"]["queries"] == alone.queries
+
+
 def test_verification_takes_64_queries_at_most(brief):
     """The examples' own answers, g at 64 and in two steps at the end, four directions by place."""
     for n_samples, settle in ((64, None), (128, 1 - 1e-12), (256, 1 - 1e-12)):
