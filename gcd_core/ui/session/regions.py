@@ -15,7 +15,9 @@ from gcd_core.classifiers.base import BudgetExceeded
 from gcd_core.errors import GCDError
 from gcd_core.method.cells import QUERIES, check_budget
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.plausibility import MAX_RATIO, redrawing_ratio
 from gcd_core.method.region import AutomaticRegion, check_region
+from gcd_core.method.second_opinion import second_opinion
 from gcd_core.method.walk import BISECTION_STEPS, Path
 from gcd_core.ui.engine.jobs import Job
 from gcd_core.ui.engine.service import ModelService
@@ -40,12 +42,37 @@ class Tried(NamedTuple):
         The walk along the direction that went farthest; confined to the mask.
     asked : list of str
         The directions that were walked; "rcsb" where the bridge changed it.
+    redrawing : float or None
+        As of `redrawing_ratio`; None where LPIPS cannot be measured in a part of the picture.
+    oracle : (float, float) or None
+        The oracle's probability before and after; None where it does not know the label.
     """
 
     name: str
     mask: Tensor
     path: Path
     asked: list[str]
+    redrawing: float | None = None
+    oracle: tuple[float, float] | None = None
+
+    @property
+    def opinion(self) -> str | None:
+        """What `second_opinion` says of a flip; None where there is none or nobody was asked."""
+        if not self.path.counterfactual_flips or self.oracle is None:
+            return None
+        return second_opinion(self.path.source_probability, *self.oracle)
+
+    @property
+    def plausible(self) -> bool:
+        """Whether the changed region looks as real ones do, as far as that was measured."""
+        return self.redrawing is None or self.redrawing <= MAX_RATIO
+
+    @property
+    def convincing(self) -> bool:
+        """Whether it flips as surely as was wanted."""
+        path = self.path
+        beyond = abs(float(path.probabilities[path.counterfactual]) - path.threshold)
+        return path.counterfactual_flips and beyond >= path.margin
 
     @property
     def share(self) -> float:
@@ -118,9 +145,30 @@ class Regions:
 
     def _attempt(self, mask: Tensor, method: str, job: Job) -> Tried:
         path, asked = (self._steer if method == RCSB else self._walked)(mask, job)
-        tried = Tried(f"Region {next(self._numbers)}", mask, path, asked)
+        judged = self._redrawing(path, mask), self._opinions(path)
+        tried = Tried(f"Region {next(self._numbers)}", mask, path, asked, *judged)
         self.kept = [*self.kept, tried][-MAX_REGIONS_KEPT:]
         return tried
+
+    def _redrawing(self, path: Path, mask: Tensor) -> float | None:
+        """How well the generator redraws the changed region, compared with the source's."""
+        domain = self.service.domain
+        if not hasattr(domain.perceptual, "inside"):
+            return None
+        pair = path.source, path.counterfactual_image
+        return self.service.in_turn(
+            Urgency.NEXT, redrawing_ratio, domain, domain.perceptual, *pair, mask
+        )
+
+    def _opinions(self, path: Path) -> tuple[float, float] | None:
+        """The oracle's probabilities of the source and of the counterfactual."""
+        oracle, ask = self.service.domain.oracle, self.service.second_opinion.of
+        if oracle is None or self.label not in oracle.labels:
+            return None
+        i = self.service.domain.labels.index(self.label)
+        pair = path.source_for(oracle), path.asked(path.counterfactual, oracle)
+        before, after = (None if (said := ask(image)) is None else said[i] for image in pair)
+        return None if before is None or after is None else (before, after)
 
     def _walked(self, mask: Tensor, job: Job) -> tuple[Path, list[str]]:
         """The walk of the direction that went farthest, and the directions that were tried."""

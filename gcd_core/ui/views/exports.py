@@ -22,6 +22,7 @@ from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.payload import (
     cautions_of,
+    doubts_about,
     first_disagreement,
     label_names,
     place_on_line,
@@ -63,7 +64,12 @@ def report_of(session: Session) -> Report:
     ]
     of_regions = [
         f"{tried.name}, {percent(tried.share)} of the picture: "
-        + verdict(tried, probability, positive, question_of(image))
+        + " ".join(
+            [
+                verdict(tried, probability, positive, question_of(image)),
+                *doubts_about(tried, question_of(image)),
+            ]
+        )
         for tried in image.regions.kept
     ]
     return Report.of(

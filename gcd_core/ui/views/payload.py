@@ -12,7 +12,7 @@ from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
 from gcd_core.method.loss import THRESHOLD, crosses
 from gcd_core.method.repeatability import unrepeatable
-from gcd_core.method.second_opinion import DISAGREED, second_opinion
+from gcd_core.method.second_opinion import DISAGREED, STAYS, second_opinion
 from gcd_core.method.settings import BALL
 from gcd_core.ui.frames import Frame, alpha_grid
 from gcd_core.ui.session.heatmaps import line_vector
@@ -182,6 +182,27 @@ def verdict(
     if path.counterfactual_flips:
         return f"Changing only this region turns {positive} {before} into {after}."
     return f"Changing only this region cannot: {positive} {before} comes as far as {after}."
+
+
+def doubts_about(tried: Tried, question: Question = PLAIN) -> list[str]:
+    """Say, in a sentence each, why a flip within a region may not mean much; most often nothing."""
+    doubts, path = [], tried.path
+    if not path.counterfactual_flips:
+        return doubts
+    if not tried.convincing:
+        after = float(path.probabilities[path.counterfactual])
+        wanted = path.threshold + path.margin * (1 if after >= path.threshold else -1)
+        doubts.append(f"It misses the certainty that was wanted, {question.shown(wanted)}.")
+    if not tried.plausible:
+        doubts.append(
+            "The region does not look like one of a real picture: the generator redraws it "
+            f"{tried.redrawing:.1f} times worse than the original's."
+        )
+    if tried.opinion == STAYS:
+        doubts.append("The second opinion does not follow.")
+    if tried.opinion == DISAGREED:
+        doubts.append("The second opinion disagreed from the start.")
+    return doubts
 
 
 def opinion(frame: Frame, labels: Sequence[str]) -> dict[str, float | None] | None:

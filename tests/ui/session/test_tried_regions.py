@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from html import escape
 
 import pytest
 import torch
@@ -12,7 +14,9 @@ from gcd_core.errors import Cancelled, GCDError
 from gcd_core.ui.engine.jobs import Job
 from gcd_core.ui.session.regions import Regions, Tried
 from gcd_core.ui.session.session import Session
-from tests.ui.fakes import SIZE
+from gcd_core.ui.tabs.explore.region import card, region_numbers
+from gcd_core.ui.views.payload import doubts_about
+from tests.ui.fakes import SIZE, FakeClassifier, FakeDistance
 from tests.ui.waiting import wait_for_paths
 
 
@@ -78,6 +82,66 @@ def test_a_region_that_the_classifier_reads_flips_and_one_that_it_does_not_canno
         source = session.image.opened.image[:, :, ~tried.mask].expand_as(kept)
         assert torch.equal(kept, source)
     assert inside.share == pytest.approx(74 * 94 / SIZE**2)
+
+
+class Reluctant(FakeClassifier):
+    """An oracle that says of a label what it is told to, of every picture."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit_of_all = logit
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(images), 2), self.logit_of_all)
+
+
+class Local(FakeDistance):
+    """That distance inside a mask, too; the second picture is redrawn so many times worse."""
+
+    def __init__(self, times: float) -> None:
+        self.times = times
+
+    def inside(self, a: torch.Tensor, b: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([0.1, 0.1 * self.times])
+
+
+@pytest.mark.parametrize(
+    ("same_side", "times", "doubts"),
+    [
+        (None, 1.0, []),
+        (True, 1.0, ["The second opinion does not follow."]),
+        (False, 1.0, ["The second opinion disagreed from the start."]),
+        (None, 3.0, ["redraws it 3.0 times worse"]),
+        (True, 3.0, ["redraws it 3.0 times worse", "does not follow"]),
+    ],
+)
+def test_a_flip_within_a_region_is_doubted_for_what_was_measured(
+    session: Session, same_side: bool | None, times: float, doubts: list[str]
+) -> None:
+    domain, image = session.service.domain, session.image
+    domain.perceptual = Local(times)
+    side = 1 if image.opened.source.probabilities[0] >= 0.5 else -1
+    if same_side is not None:
+        domain.oracle = Reluctant(4.0 * (side if same_side else -side))
+    tried = attempt(image.regions, LUNGS)
+    assert tried.path.counterfactual_flips and tried.redrawing == pytest.approx(times)
+    told = region_numbers(image, tried)["doubts"]
+    assert len(told) == len(doubts)
+    for sentence, part in zip(told, doubts, strict=True):
+        assert part in sentence
+    html = card(image, tried)
+    assert ("gcd-region doubtful" in html) == bool(doubts)
+    assert ("gcd-region yes" in html) == (not doubts)
+    assert all(escape(sentence) in html for sentence in told) and html.count("data-save") == 3
+
+
+def test_a_flip_within_a_region_that_misses_the_wanted_certainty_is_doubted(
+    session: Session,
+) -> None:
+    tried = attempt(session.image.regions, LUNGS)
+    unsure = tried._replace(path=replace(tried.path, choice="smallest", margin=0.4999))
+    assert tried.convincing and not unsure.convincing
+    assert any("certainty that was wanted" in doubt for doubt in doubts_about(unsure))
 
 
 def test_the_suggested_region_holds_what_the_classifier_reads(session: Session) -> None:

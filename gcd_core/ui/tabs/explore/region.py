@@ -28,9 +28,9 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
-from gcd_core.ui.views.html import image_tag
-from gcd_core.ui.views.payload import label_names, question_of, verdict
-from gcd_core.ui.views.vocabulary import way
+from gcd_core.ui.views.html import figure, image_tag
+from gcd_core.ui.views.payload import doubts_about, label_names, question_of, verdict
+from gcd_core.ui.views.vocabulary import opinion_words, term, way
 
 MAX_MASK_LENGTH = 400_000  # letters of a mask's data address
 WITH_MASK = "gcd.withMask"  # the script's function that sends what is painted
@@ -118,17 +118,30 @@ def card(image: OpenImage, tried: Tried) -> str:
     curve = charts.curve(
         points, [], here, float(path.alphas.abs().max()), label_names(image), "", question
     )
-    css = "yes" if path.counterfactual_flips else "no"
-    pictures = (
-        image_tag(drawn(outlined(original, tried.mask)), "original, outlined")
-        + image_tag(drawn(outlined(changed, tried.mask)), "changed inside the region")
-        + image_tag(drawn(outlined(change, tried.mask)), "difference, outlined")
+    doubts = doubts_about(tried, question)
+    css = ("doubtful" if doubts else "yes") if path.counterfactual_flips else "no"
+    told = [
+        (original, "Original", f"{positive} {question.shown(before)}"),
+        (changed, "Changed", f"{positive} {question.shown(here[1])}"),
+        (change, "What changed", "yellow brighter, green darker"),
+    ]
+    pictures = "".join(
+        figure(title, escape(note), image_tag(drawn(outlined(one, tried.mask)), title))
+        for one, title, note in told
     )
+    opinion = ""
+    if tried.oracle is not None:
+        shown = " &rarr; ".join(charts.percent(one, question) for one in tried.oracle)
+        opinion = f"{term('oracle')} {opinion_words(tried.opinion)} <b>{shown}</b>"
+    numbers = f"{term('lpips')} <b>{float(path.distances[path.counterfactual]):.3f}</b>"
+    below = f'<p class="numbers"><span>{numbers}</span><span>{opinion}</span></p>'
+    warning = "".join(f'<p class="gcd-caution">{escape(doubt)}</p>' for doubt in doubts)
     about = f"{charts.percent(tried.share)} of the picture, along {way(path.direction_name)}"
     return (
         f'<article class="gcd-card gcd-region {css}"><h2><span>{escape(tried.name)}</span>'
         f"<small>{about}</small></h2><p>{escape(verdict(tried, before, positive, question))}</p>"
-        f'<div class="trio">{pictures}</div>{curve}</article>'
+        f'{warning}<div class="trio gcd-pictures" style="--shape: {opened.aspect:.4f}">{pictures}'
+        f"</div>{below}{curve}</article>"
     )
 
 
@@ -146,6 +159,10 @@ def region_numbers(image: OpenImage, tried: Tried) -> dict[str, Any]:
         "before": path.source_probability,
         "after": float(path.probabilities[i]),
         "lpips": float(path.distances[i]),
+        "redrawing": tried.redrawing,
+        "oracle": tried.oracle,
+        "opinion": tried.opinion,
+        "doubts": doubts_about(tried, question_of(image)),
         "label": image.label,
     }
 
