@@ -12,7 +12,7 @@ from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
-from gcd_core.method.directions import REPEATABILITY
+from gcd_core.method.directions import REPEATABILITY, DirectionSet
 from gcd_core.method.prior_search import ANSWERS_FOR_H
 from gcd_core.method.search_run import Progress
 from gcd_core.method.settings import BALL, PRIOR, Settings
@@ -202,6 +202,15 @@ def number(
     return gr.Number(value, label=label, precision=precision, min_width=100, visible=visible)
 
 
+def why_no_h(found: DirectionSet) -> str:
+    """Why a set has no h-directions, in a sentence behind others; "" where it has some."""
+    if "h1" in found.names:
+        return ""
+    few = found.metadata["settings"]["n_samples"] < ANSWERS_FOR_H
+    why = f"they take {ANSWERS_FOR_H} samples" if few else "no curvature was seen"
+    return f" There are no h-directions: {why}."
+
+
 class FindTab(Tab):
     """The components of the tab and the handlers between them and a visitor's session."""
 
@@ -355,11 +364,7 @@ class FindTab(Tab):
             "repeatability": search.result.metadata["figures"].get(REPEATABILITY),
         }
         told = f"Directions found, and kept as \u201c{name}\u201d. Use these, when you like."
-        if settings.n_h and "h1" not in search.result.names:
-            few = search.result.metadata["settings"]["n_samples"] < ANSWERS_FOR_H
-            why = f"they take {ANSWERS_FOR_H} samples" if few else "no curvature was seen"
-            told += f" There are no h-directions: {why}."
-        gr.Info(told)
+        gr.Info(told + (why_no_h(search.result) if settings.n_h else ""))
         new = {self.explore.layout.numbers: numbers, self.sets.chosen: chooser(session, name)}
         yield self._show(session, search) | new
 
