@@ -50,6 +50,7 @@ TOP: tuple[Keys, Keys] = (
         "oracle": dict,
         "bridge": dict,
         "examples": str,
+        "synthetic_examples": bool,
         "off_distribution": str,
         "codes": str,
         "sanity": str,

@@ -68,6 +68,8 @@ class Domain:
         Name of each label to its `Label`.
     examples : tuple of Path
         Images to begin with.
+    synthetic_examples : bool
+        Whether these are synthetic: the page says so then.
     search : Settings
     alpha_max : float
         How far a walk goes along a unit direction in z_sem before it may leave the manifold.
@@ -121,6 +123,7 @@ class Domain:
     bridge: Bridge | None = None
     steering: Steering = field(default_factory=Steering)
     codes: dict[str, CodeStatistics] = field(default_factory=dict)
+    synthetic_examples: bool = False
     _ready: dict[str, DirectionSet] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -271,6 +274,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         bridge=open_bridge(folder, table["bridge"], generator) if "bridge" in table else None,
         steering=Steering(**steering_of(table.get("bridge", {}))),
         codes=open_codes(folder, table, generator),
+        synthetic_examples=table.get("synthetic_examples", False),
     )
 
 

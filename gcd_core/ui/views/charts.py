@@ -198,6 +198,7 @@ def bars(
     labels: Sequence[str],
     moved: bool = True,
     questions: Sequence[Question] | None = None,
+    premises: Sequence[str] | None = None,
 ) -> str:
     """Return bars of the probability before and after, one for each label.
 
@@ -211,12 +212,16 @@ def bars(
         Without a move no bar is marked as flipped.
     questions : sequence of Question, optional
         The labels', whose scales are shown.
+    premises : sequence of str, optional
+        For each label what must hold for it to mean anything, where it does not hold; else "".
     """
     parts, questions = [], questions or [PLAIN] * len(labels)
-    for label, row, question in zip(labels, rows, questions, strict=True):
+    premises = premises or [""] * len(labels)
+    for label, row, question, premise in zip(labels, rows, questions, premises, strict=True):
         negative, positive, before, after, chosen = row
         flipped = moved and crosses(before, after, THRESHOLD)
-        css = "gcd-bar chosen" if chosen else "gcd-bar"
+        css = "gcd-bar" + (" chosen" if chosen else "") + (" unfounded" if premise else "")
+        says = f"means something only if {escape(premise)}" if premise else "prediction flipped"
         parts.append(
             f'<div class="{css}{" flipped" if flipped else ""}" data-label="{escape(label)}" '
             f'data-before="{before}"{_scale_of(question)}>'
@@ -227,7 +232,7 @@ def bars(
             f'</span></div><div class="track"><span class="after" style="width:'
             f'{100 * after:.1f}%"></span><span class="half"></span></div>'
             f'<div class="ends"><span>{escape(negative)}</span>'
-            "<em>prediction flipped</em>"
+            f"<em>{says}</em>"
             f"<span>{escape(positive)}</span></div></div>"
         )
     return "".join(parts)

@@ -17,7 +17,7 @@ from gcd_core.method.repeatability import repeatability_of
 from gcd_core.method.verification import tried_of
 from gcd_core.method.walk import Path
 from gcd_core.report.captions import caption, map_meaning
-from gcd_core.ui.frames import Frame, Opened, shown_names
+from gcd_core.ui.frames import Frame, shown_names
 from gcd_core.ui.session.deep_link import address_of
 from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.open_image import OpenImage
@@ -33,6 +33,7 @@ from gcd_core.ui.views.payload import (
     missed_target,
     opinion_of_flip,
     place_on_line,
+    premise_of,
     proxy_curve,
     proxy_here,
     question_of,
@@ -187,7 +188,7 @@ def before_and_after(image: OpenImage, view: str, as_drawn: bool = False) -> lis
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
         return [figure("Before | after", note, body, f"slide {css}", warning + below)]
     return [
-        figure(original_title(opened), verdict(opened.source), source, "original", warning),
+        figure(original_title(image), verdict(opened.source), source, "original", warning),
         figure(f"<b data-moved>{title}</b>", note, changed, css, below),
     ]
 
@@ -215,12 +216,15 @@ def tools(grey: bool) -> str:
     )
 
 
-def original_title(opened: Opened) -> str:
-    """Return the title of the opened image, which says how it was made square."""
-    if not opened.fitted:
-        return "Original"
-    words = escape(opened.fitted)
-    return f'Original, <abbr title="{words}">{words.split(" from ")[0]}</abbr>'
+def original_title(image: OpenImage) -> str:
+    """Return the title of the opened image: whether it is synthetic, how it was made square."""
+    synthetic = image.example is not None and image.service.domain.synthetic_examples
+    title = "Original, synthetic" if synthetic else "Original"
+    if not image.opened.fitted:
+        return title
+    words = escape(image.opened.fitted)
+    seen = words.split(" from ")[0]
+    return f'{title}; <abbr title="{words}">the models see it {seen}</abbr>'
 
 
 def map_figure(image: OpenImage, kind: str, panel: MapPanel) -> str:
@@ -293,7 +297,8 @@ def readout(image: OpenImage) -> str:
         for i, label in enumerate(domain.labels)
     ]
     questions = [question_of(image, label) for label in domain.labels]
-    bars = charts.bars(rows, domain.labels, bool(image.sliders.alphas), questions)
+    moved, premises = bool(image.sliders.alphas), [premise_of(image, x) for x in domain.labels]
+    bars = charts.bars(rows, domain.labels, moved, questions, premises)
     return (
         f'<div class="gcd-card"><h2>{term("prediction")} <small>before &rarr; after</small></h2>'
         f"{bars}{second_opinion(image)}"

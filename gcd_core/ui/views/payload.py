@@ -55,6 +55,16 @@ def cautions_of(image: OpenImage) -> list[str]:
     return found + found_otherwise(image.directions, image.service.domain.detail)
 
 
+def premise_of(image: OpenImage, label: str) -> str:
+    """What must hold for a label to mean anything, where it does not hold; else ""."""
+    domain = image.service.domain
+    given = domain.label_info[label].given
+    if given is None or given not in domain.labels:
+        return ""
+    now = image.sliders.current.probabilities[domain.labels.index(given)]
+    return "" if now >= THRESHOLD else domain.label_info[given].positive
+
+
 def reconstruction_flips(image: OpenImage) -> bool:
     """Whether the classifier's prediction for the reconstruction differs from the source's."""
     i, opened = image.index, image.opened

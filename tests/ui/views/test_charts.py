@@ -88,6 +88,15 @@ def test_bars_tell_a_flip():
     assert re.search(r"12&thinsp;%.*87&thinsp;%", html)
 
 
+def test_an_answer_whose_premise_does_not_hold_is_grey_and_says_of_what_it_is_asked():
+    rows = [("Normal", "Pneumonia", 0.1, 0.1, True), ("Viral", "Bacterial", 0.3, 0.9, False)]
+    html = charts.bars(rows, ["pneumonia", "bacterial"], True, None, ["", "Pneumonia"])
+    first, second = html.split('data-label="bacterial"')
+    assert "unfounded" in first and "means something only if" not in first
+    assert "<em>means something only if Pneumonia</em>" in second
+    assert "unfounded" not in charts.bars(rows, ["pneumonia", "bacterial"])
+
+
 def test_losses_need_two_points():
     assert "svg" not in charts.losses([1.0], [])
     plot = ElementTree.fromstring(charts.losses([4.0, 2.0, 1.0], [4.0, 3.0, 2.5]))
