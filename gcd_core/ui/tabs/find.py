@@ -8,6 +8,7 @@ from html import escape
 import gradio as gr
 
 from gcd_core.classifiers import BlackBox
+from gcd_core.classifiers.base import notice_of
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
@@ -24,7 +25,7 @@ from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, thumbnail
-from gcd_core.ui.views.html import SAVE, image_name, image_tag, told_of_g, tried_list
+from gcd_core.ui.views.html import SAVE, caution, image_name, image_tag, told_of_g, tried_list
 from gcd_core.ui.views.payload import label_names, question_of
 from gcd_core.wording import duration
 
@@ -400,7 +401,8 @@ class FindTab(Tab):
         ahead, wait = (search.place, search.seconds_ahead) if waiting else (0, None)
         return {
             self.explore.layout.numbers: self._numbers(search),
-            self.progress: progress_html(search, self.domain.classifier, ahead, wait),
+            self.progress: progress_html(search, self.domain.classifier, ahead, wait)
+            + caution(notice_of(self.domain.classifier)),
             self.newest: gallery_html(
                 search, label_names(session, search.label)[1], question_of(session, search.label)
             ),

@@ -21,6 +21,11 @@ def percent(probability: float, question: Question = PLAIN) -> str:
     return escape(question.shown(probability)).replace(" ", "&thinsp;")
 
 
+def number(probability: float, question: Question = PLAIN) -> str:
+    """Return the same without the number's unit."""
+    return escape(question.number(probability)).replace(" ", "&thinsp;")
+
+
 def crosses(before: float, after: float) -> bool:
     """Whether two probabilities lie on different sides of the threshold."""
     return (before >= THRESHOLD) != (after >= THRESHOLD)
@@ -60,7 +65,8 @@ class Axes(NamedTuple):
 def levels(axes: Axes, question: Question = PLAIN) -> list[str]:
     """Return horizontal lines at five probabilities; the threshold's line stands out.
 
-    The numbers beside them are in the question's own scale, which may have no ends.
+    The numbers beside them are in the question's own scale, which may have no ends; the threshold's
+    words have its unit.
     """
     parts, numbered = [], (0.0, THRESHOLD, 1.0) if question.spread is None else (0.25, 0.5, 0.75)
     for level in sorted({0.0, 0.25, 0.5, 0.75, 1.0, THRESHOLD}):
@@ -72,14 +78,9 @@ def levels(axes: Axes, question: Question = PLAIN) -> list[str]:
         if level in numbered:
             parts.append(
                 f'<text class="tick" x="{axes.left - 6}" y="{y + 4:.1f}" text-anchor="end">'
-                f"{escape(_tick_of(level, question))}</text>"
+                f"{escape(question.number(level))}</text>"
             )
     return parts
-
-
-def _tick_of(level: float, question: Question) -> str:
-    """A level's number, without a unit: the curve's heading has it."""
-    return question.shown(level).removesuffix(f" {question.scale}" if question.scale else "")
 
 
 def ticks(axes: Axes) -> list[str]:
@@ -195,7 +196,8 @@ def curve(
             f'data-left="{axes.left / axes.width}" data-right="{axes.right / axes.width}" '
             f'data-top="{axes.top / axes.height}" data-bottom="{axes.bottom / axes.height}"'
         )
-    return plot(axes, parts, f"Probability along the direction, from {low} to {high}", drag)
+    what = "Probability" if question.spread is None else escape(question.scale) or "Number"
+    return plot(axes, parts, f"{what} along the direction, from {low} to {high}", drag)
 
 
 def bars(
@@ -222,11 +224,12 @@ def bars(
         negative, positive, before, after, chosen = row
         flipped = moved and crosses(before, after)
         css = "gcd-bar chosen" if chosen else "gcd-bar"
+        against = f" <small>against {escape(negative)}</small>" if question.against else ""
         parts.append(
             f'<div class="{css}{" flipped" if flipped else ""}" data-label="{escape(label)}" '
             f'data-before="{before}"{_scale_of(question)}>'
-            f'<div class="words"><b>{escape(positive)}</b>'
-            f"<span>{percent(before, question)} <i>&rarr;</i> "
+            f'<div class="words"><b>{escape(positive)}</b>{against}'
+            f"<span>{number(before, question)} <i>&rarr;</i> "
             f"<strong>{percent(after, question)}</strong></span></div>"
             f'<div class="track"><span class="before" style="width:{100 * before:.1f}%">'
             f'</span></div><div class="track"><span class="after" style="width:'
