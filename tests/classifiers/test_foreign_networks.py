@@ -199,6 +199,8 @@ def test_what_pytorch_refuses_is_refused_by_name(tmp_path):
         ("densenet121", "classifier", "classifier.0"),
         ("mobilenet_v2", "classifier.1", "classifier"),
         ("mobilenet_v2", "classifier.1", "classifier.1.1"),
+        ("resnet18", "fc", "head"),
+        ("resnet18", "fc", "classifier.1"),
     ],
 )
 @pytest.mark.parametrize("wrapped", ["", "model."])
@@ -213,6 +215,28 @@ def test_a_head_within_a_sequence_or_out_of_one(tmp_path, name, own, head, wrapp
     with torch.inference_mode():
         answers = load_classifier(table, tmp_path)(images)
         torch.testing.assert_close(answers, network(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beside", [{}, {"epoch": 3, "optimizer": {"state": {}, "lr": 0.1}}])
+def test_weights_may_lie_under_any_one_name(tmp_path, beside):
+    network = torchvision.models.resnet18(num_classes=2).eval()
+    content = beside | {"net": network.state_dict()}
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        answers = load_classifier(network_and_table("resnet18", tmp_path, content), tmp_path)
+        torch.testing.assert_close(answers(images), network(images), rtol=1e-4, atol=1e-5)
+    content |= {"other": network.state_dict()}  # which of the two is not said
+    with pytest.raises(GCDError, match="expected a state dict"):
+        load_classifier(network_and_table("resnet18", tmp_path, content), tmp_path)
+
+
+@pytest.mark.slow
+def test_another_layer_of_another_name_is_refused(tmp_path):
+    state = torchvision.models.resnet18(num_classes=2).state_dict()
+    state["stem.weight"] = state.pop("conv1.weight")
+    with pytest.raises(GCDError, match=r"lacks conv1\.weight, has an unknown stem\.weight"):
+        load_classifier(network_and_table("resnet18", tmp_path, state), tmp_path)
 
 
 @pytest.mark.slow

@@ -117,6 +117,8 @@ class ExploreLayout:
         self.visitors, domain = visitors, visitors.service.domain
         self.alpha_max, self.margin = domain.alpha_max, domain.margin
         self.label_info = domain.label_info
+        thresholds = [label.question.threshold for label in self.label_info.values()]
+        self.own_targets = any(threshold is not None for threshold in thresholds)
         self.grey = domain.generator.channels == 1
         self.numbers = gr.JSON(label="facts", visible=False, elem_id="facts")
         self.direction = gr.Textbox("g", label="direction", visible=False)
@@ -273,7 +275,7 @@ class ExploreLayout:
             *(row.box for row in self.rows),
             self.region.cards,
             self.back,
-            self.target,
+            *([self.target] if self.own_targets else []),
             self.ways,
             self.label,
             self.examples,
@@ -327,7 +329,7 @@ class ExploreLayout:
                     visible=row.name in session.names,
                     elem_classes=[ROW, FOLDED] if row.name in session.weak_directions else [ROW],
                 )
-        if any(label.question.threshold is not None for label in self.label_info.values()):
+        if self.own_targets:
             answer[self.target] = gr.update(choices=self._targets(session))
         return answer | {
             self.region.cards: "",
