@@ -127,10 +127,14 @@ def queries(progress: Progress, classifier: BlackBox) -> str:
 def progress_html(
     search: Search | None, classifier: BlackBox, ahead: int = 0, wait: float | None = None
 ) -> str:
-    """The bar, what the search is at, and what it has cost; `ahead` searches go first.
+    """The bar, what the search is at, what it has cost, and what is to be known of the answers.
 
-    They take about `wait` seconds, where that is known.
+    `ahead` searches go first; they take about `wait` seconds, where that is known.
     """
+    return _progress(search, classifier, ahead, wait) + caution(notice_of(classifier))
+
+
+def _progress(search: Search | None, classifier: BlackBox, ahead: int, wait: float | None) -> str:
     if search is None:
         return charts.meter(0, "Ready", "nothing is running")
     if search.state == "waiting":
@@ -401,8 +405,7 @@ class FindTab(Tab):
         ahead, wait = (search.place, search.seconds_ahead) if waiting else (0, None)
         return {
             self.explore.layout.numbers: self._numbers(search),
-            self.progress: progress_html(search, self.domain.classifier, ahead, wait)
-            + caution(notice_of(self.domain.classifier)),
+            self.progress: progress_html(search, self.domain.classifier, ahead, wait),
             self.newest: gallery_html(
                 search, label_names(session, search.label)[1], question_of(session, search.label)
             ),
