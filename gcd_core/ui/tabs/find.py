@@ -403,12 +403,11 @@ class FindTab(Tab):
         """All that the tab says of a search."""
         waiting = search.state == "waiting"
         ahead, wait = (search.place, search.seconds_ahead) if waiting else (0, None)
+        positive, asked = label_names(session, search.label)[1], question_of(session, search.label)
         return {
             self.explore.layout.numbers: self._numbers(search),
             self.progress: progress_html(search, self.domain.classifier, ahead, wait),
-            self.newest: gallery_html(
-                search, label_names(session, search.label)[1], question_of(session, search.label)
-            ),
+            self.newest: gallery_html(search, positive, asked),
             self.losses: self._losses(search),
             self.start: gr.update(interactive=not search.running),
             self.cancel: gr.update(interactive=search.running),
