@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import math
 import threading
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,18 +12,13 @@ import torch
 from torch import Tensor
 
 from gcd_core.classifiers.cache import AnswerStore, fingerprint
+from gcd_core.classifiers.output_check import OutputCheck
 from gcd_core.classifiers.preprocessing import Keys, Preprocessing
-from gcd_core.errors import GCDError, GCDWarning
+from gcd_core.errors import GCDError
 
 ANSWER_KEYS: Keys = {"labels": list | str, "output": str}  # what a classifier answers
 OUTPUTS = ("sigmoid", "softmax", "probabilities", "numbers")
-MANY, SPREAD = 256, 0.5  # of answers from which on they tell what they are, and what they fill
-PROBABILITIES = (
-    "All of the classifier's answers lie between 0 and 1, as probabilities do; if it ends in a "
-    'sigmoid, write output = "probabilities" into its table of domain.toml.'
-)
 LABELS = 100_000  # the most that a range stands for
-SUMS_TO_ONE = 1e-3  # how far a softmax in half precision may be off
 
 
 class NoAnswer(GCDError):
@@ -172,8 +165,7 @@ class Classifier(ABC):
         self.budget: int | None = None
         self.shared_budget: SharedBudget | None = None
         self.cache: AnswerStore | None = None
-        self._softmaxes: int | None = 0  # images answered by a softmax; None once one was not
-        self._range: list[float] = []  # of the answers so far: how many, the least, the greatest
+        self._check_output = OutputCheck(output)
         self._lock = threading.Lock()  # for the counters
         self._asking = threading.Lock()  # so that two threads do not pay for the same answer
 
@@ -202,7 +194,8 @@ class Classifier(ABC):
         Raises
         ------
         GCDError
-            If the shape of the images or of the answer is not as above, or an answer is no number.
+            If the shape of the images or of the answer is not as above, an answer is no number, or
+            the answers are not what `output` says (`OutputCheck`).
         BudgetExceeded
             If the images that no answer is known for are more than the budget leaves; before any
             of them is asked.
@@ -260,27 +253,13 @@ class Classifier(ABC):
             )
         if not raw.isfinite().all():
             raise GCDError("The classifier answered something that is no number (NaN or infinite).")
-        if self.output in ("sigmoid", "softmax"):
-            self._check_logits(raw)
+        self._check_output(raw)
         return raw
 
-    def _check_logits(self, raw: Tensor) -> None:
-        """Refuse what has been a softmax's so far, of two images or more; warn of a sigmoid's."""
-        if self._softmaxes is not None:
-            self._softmaxes = self._softmaxes + len(raw) if are_distributions(raw) else None
-        if (self._softmaxes or 0) > 1:
-            raise GCDError(
-                "The classifier's answers are probabilities already (none is negative, and each "
-                'image\'s sum to 1), not logits; write output = "probabilities" into its table of '
-                "domain.toml."
-            )
-        if self.output != "sigmoid":
-            return
-        count, low, high = self._range or (0, math.inf, -math.inf)
-        after = count + len(raw)
-        self._range = [after, min(low, raw.min().item()), max(high, raw.max().item())]
-        if count < MANY <= after and look_like_probabilities(*self._range[1:]):
-            warnings.warn(PROBABILITIES, GCDWarning, stacklevel=2)
+    @property
+    def notice(self) -> str:
+        """What a person has to know of the answers so far; "" where there is nothing."""
+        return self._check_output.notice
 
     def in_rows(self, raw: Tensor) -> Tensor:
         """Answers (N, L) of those that have dimensions of one beside, such as (N, L, 1, 1)."""
@@ -332,6 +311,11 @@ def preprocessing_of(classifier: BlackBox) -> Preprocessing:
     return getattr(classifier, "preprocessing", Preprocessing())
 
 
+def notice_of(classifier: BlackBox) -> str:
+    """What a black box says that a person has to know of its answers; "" where it says nothing."""
+    return getattr(classifier, "notice", "")
+
+
 def log_odds_of(logits: Tensor, column: int, output: str) -> Tensor:
     """The log-odds (N,) of a column: itself, or z_l - logsumexp(the others) of a softmax."""
     own = logits[..., column]
@@ -339,18 +323,6 @@ def log_odds_of(logits: Tensor, column: int, output: str) -> Tensor:
         return own
     others = torch.cat([logits[..., :column], logits[..., column + 1 :]], dim=-1)
     return own - others.logsumexp(-1)
-
-
-def look_like_probabilities(low: float, high: float) -> bool:
-    """Whether answers from the least to the greatest fill the most of [0, 1], and no more."""
-    return low >= 0 and high <= 1 and high - low >= SPREAD
-
-
-def are_distributions(raw: Tensor) -> bool:
-    """Whether answers (N, L) of two labels or more are all in [0, 1], and each row sums to 1."""
-    if raw.shape[-1] < 2 or not len(raw):
-        return False
-    return bool((raw >= 0).all() and (raw.sum(-1) - 1).abs().max() < SUMS_TO_ONE)
 
 
 def exceeded(budget: int, queries: int, count: int) -> BudgetExceeded:

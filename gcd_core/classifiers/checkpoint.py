@@ -84,8 +84,9 @@ def _weights(
 def read_state(path: Path) -> tuple[bytes, dict[str, Tensor]]:
     """The bytes of a weights file, and the state dict in it, floats as float32.
 
-    A training checkpoint holds it as "state_dict", "model_state_dict" or "model", or in two parts,
-    "feat_extract" and "classifier"; what is beside it is left.
+    A training checkpoint holds it as "state_dict", "model_state_dict" or "model", in two parts,
+    "feat_extract" and "classifier", or under another name where nothing else in it is one; what is
+    beside it is left.
 
     Raises
     ------
@@ -124,7 +125,17 @@ def _state_within(content: Mapping[str, Any]) -> dict[str, Any]:
             return dict(content[key])
     if all(isinstance(content.get(key), Mapping) for key in DIVE_KEYS):
         return {f"{key}.{name}": v for key in DIVE_KEYS for name, v in content[key].items()}
-    return dict(content)
+    of_tensors = [value for value in content.values() if _is_state(value)]
+    return dict(of_tensors[0] if len(of_tensors) == 1 else content)
+
+
+def _is_state(value: Any) -> bool:
+    """Whether something is a state dict: names and tensors, and nothing else."""
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(tensor, Tensor) for tensor in value.values())
+    )
 
 
 def fitted(
@@ -165,8 +176,8 @@ def _with_head(
 ) -> dict[str, tuple[str, Tensor]]:
     """The same, with the last layer under the network's name, where that is all that differs.
 
-    People put it into a sequence (`fc.1` for `fc`) with dropout before it or a sigmoid after it,
-    or out of one.
+    People give it another name (`head` for `fc`), and put it into a sequence (`fc.1`) with dropout
+    before it or a sigmoid after it, or out of one.
     """
     head = {
         name.removesuffix(".weight") for name in expected.keys() - found if name.endswith(".weight")
@@ -178,7 +189,8 @@ def _with_head(
         return found
     own, other = head.pop(), given.pop()
     shorter, longer = sorted((own, other), key=len)
-    if not re.fullmatch(rf"{re.escape(shorter)}\.\d+", longer):
+    last = list(expected)[-1].startswith(f"{own}.")
+    if not last and not re.fullmatch(rf"{re.escape(shorter)}\.\d+", longer):
         return found
     return {
         own + name.removeprefix(other) if name.startswith(f"{other}.") else name: value

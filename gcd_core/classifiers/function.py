@@ -56,14 +56,30 @@ class Function(nn.Module):
                 f"{self._name} failed on images {tuple(images.shape)}."
                 f"{self._if_alone(images)} {one_line(error)}"
             ) from error
-        if not isinstance(answer, Tensor):
-            raise GCDError(f"{self._name} answered a {type(answer).__name__}, not a tensor.")
+        answer = self._tensor_of(answer)
+        if len(images) == 1 and answer.shape[:1] != (1,):  # `squeeze` takes that dimension too
+            answer = answer[None]
         if answer.shape[:1] != (len(images),):
             raise GCDError(
                 f"{self._name} answered {tuple(answer.shape)} to {len(images)} images; it should "
                 f"answer one row for each.{self._if_alone(images)}"
             )
         return answer[:count]
+
+    def _tensor_of(self, answer: Any) -> Tensor:
+        """The answer, or what is called "logits", or is the only tensor, of several things."""
+        if isinstance(answer, Tensor):
+            return answer
+        named = answer if isinstance(answer, Mapping) else {}
+        parts = list(named.values()) if named else answer
+        tensors = [p for p in parts if isinstance(p, Tensor)] if isinstance(parts, Sequence) else []
+        found = named.get("logits", tensors[0] if len(tensors) == 1 else None)
+        if not isinstance(found, Tensor):
+            raise GCDError(
+                f"{self._name} answered a {type(answer).__name__}, not a tensor (N, labels); use "
+                'kind = "python" with a function that returns the one that is meant.'
+            )
+        return found
 
     def _if_alone(self, images: Tensor) -> str:
         """What to write where the function takes one image at a time only; else nothing."""

@@ -16,14 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gcd_core.classifiers.base import (
-    SUMS_TO_ONE,
     BlackBox,
     Keys,
     WhiteBox,
     digest_of,
     log_odds_of,
+    notice_of,
     preprocessing_of,
 )
+from gcd_core.classifiers.output_check import SUMS_TO_ONE
 from gcd_core.errors import GCDError
 from gcd_core.wording import percent
 
@@ -118,14 +119,17 @@ class Question:
 
     def shown(self, probability: float) -> str:
         """A probability of the question, 0.5 at the threshold, in the output's own scale."""
+        return f"{self.number(probability)} {self.scale}".rstrip()
+
+    def number(self, probability: float) -> str:
+        """The same without the number's unit."""
         if self.threshold is None:
             return percent(probability)
         if self.spread is None:
             if probability in (0, 1):
                 return percent(probability)
             return percent(1 / (1 + math.exp(-_logit(probability) - _logit(self.threshold))))
-        value = self.threshold + self.spread * _logit(probability)
-        return f"{value:.{self.digits}f} {self.scale}".rstrip()
+        return f"{self.threshold + self.spread * _logit(probability):.{self.digits}f}"
 
     @property
     def digits(self) -> int:
@@ -227,6 +231,11 @@ class Questioned:
         self.identity = digest_of(told, asked.identity.encode())
         self.preprocessing = preprocessing_of(asked)
         self.remote = asked.remote
+
+    @property
+    def notice(self) -> str:
+        """What a person has to know of the answers of what is asked."""
+        return notice_of(self.asked)
 
     def __call__(self, images: Tensor) -> Tensor:
         """The log-odds (N, Q) of the questions, of images (N, C, H, W) in [0, 1]."""

@@ -21,6 +21,7 @@ KEYS: Keys = {"model": str}
 OPTIONAL_KEYS: Keys = {"revision": str} | ANSWER_KEYS | RUN_KEYS
 DONE = {"resize", "center_crop", "rescale", "normalize", "convert_rgb", "flip_channel_order"}
 RESAMPLE = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # of Pillow's numbers, what torch does
+Sides = tuple[int, int]  # height and width
 SAFE = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
 
 
@@ -95,21 +96,22 @@ def _settings(
 ) -> dict[str, Any]:
     """What the checkpoint itself says of its labels and images, where the table does not."""
     settings: dict[str, Any] = {"channels": getattr(config, "num_channels", 3)}
-    if config.problem_type == "regression" and "output" not in table:
-        raise GCDError(
-            'The checkpoint answers numbers (problem_type is "regression"), not classes: write '
-            'output = "numbers" into the classifier\'s table, and a threshold and a spread into '
-            '[labels.NAME]; or output = "sigmoid" if they are log-odds all the same.'
-        )
     if "labels" not in table:
         settings["labels"] = _distinct(config.id2label[i] for i in range(config.num_labels))
-    several = config.problem_type == "multi_label_classification" or config.num_labels == 1
-    settings["output"] = "sigmoid" if several else "softmax"
+    settings["output"] = _output(config)
     if processor:
         settings |= _view(processor, "size" in table)
     if "scale" not in table and not {"mean", "std"} <= table.keys():
         settings["mean"], settings["std"] = _mean_and_std(processor, settings["channels"])
     return settings
+
+
+def _output(config: Any) -> str:
+    """What the checkpoint answers: numbers of a regression, else logits."""
+    if config.problem_type == "regression":
+        return "numbers"
+    several = config.problem_type == "multi_label_classification" or config.num_labels == 1
+    return "sigmoid" if several else "softmax"
 
 
 def _view(processor: Mapping[str, Any], sized: bool) -> dict[str, Any]:
@@ -118,8 +120,7 @@ def _view(processor: Mapping[str, Any], sized: bool) -> dict[str, Any]:
     Raises
     ------
     GCDError
-        If it does what is not done here, or shows the model no squares; or if it states no size,
-        and the table neither (`sized`).
+        If it does what is not done here; or if it states no size, and the table neither (`sized`).
     """
     for key, value in processor.items():
         if key.startswith("do_") and value and key[3:] not in DONE | {"reduce_labels"}:
@@ -128,10 +129,7 @@ def _view(processor: Mapping[str, Any], sized: bool) -> dict[str, Any]:
         raise _not_done("size_divisor")
     view: dict[str, Any] = {}
     if not sized or processor.get("size"):
-        resized, size = _sizes(processor)
-        view["size"] = size
-        if resized != size:
-            view["crop"] = size / resized
+        view |= _size_and_crop(processor)
     if processor.get("do_resize", True):
         resample = RESAMPLE.get(processor.get("resample", 2))
         if resample is None:
@@ -141,6 +139,16 @@ def _view(processor: Mapping[str, Any], sized: bool) -> dict[str, Any]:
     if processor.get("do_flip_channel_order"):
         view["channel_order"] = "bgr"
     return view
+
+
+def _size_and_crop(processor: Mapping[str, Any]) -> dict[str, Any]:
+    """The size that the model is shown, and which share of the picture's sides that is."""
+    resized, size = _sizes(processor)
+    shares = [kept / side for kept, side in zip(size, resized, strict=True)]
+    if shares[0] != shares[1]:
+        raise _not_done(f"a crop of {_by(size)} pixels from {_by(resized)}")
+    crop = {} if shares[0] == 1 else {"crop": shares[0]}
+    return {"size": size[0] if size[0] == size[1] else list(size), **crop}
 
 
 def _not_done(what: str) -> GCDError:
@@ -157,38 +165,44 @@ def _distinct(labels: Iterable[str]) -> list[str]:
     return [f"{label} ({i})" if count[label] > 1 else label for i, label in enumerate(labels)]
 
 
-def _sizes(processor: Mapping[str, Any]) -> tuple[int, int]:
-    """The side to which the processor resizes an image, and that of the middle that it keeps."""
+def _sizes(processor: Mapping[str, Any]) -> tuple[Sides, Sides]:
+    """Height and width to which the processor resizes an image, and of the middle that it keeps."""
     kind = str(processor.get("image_processor_type"))
-    side = _side(processor, "size")
-    kept = _side(processor, "crop_size") if processor.get("do_center_crop") else side
+    size = _sides(processor, "size")
+    kept = _sides(processor, "crop_size") if processor.get("do_center_crop") else size
     share = processor.get("crop_pct")
     if kind.startswith("Perceiver"):  # crops to this share of the image, then resizes
-        side, kept = kept, side
+        size, kept = kept, size
     elif kind.startswith("Levit"):
-        side = int(256 / 224 * side)
-    elif share and not (kind.startswith("ConvNext") and side >= 384):
-        side = int(side / share)
-    if kept > side:
-        raise _not_done(f"a crop of {kept} pixels from {side}")
-    if kept < side and not processor.get("do_resize", True):
+        size = _times(256 / 224, size)
+    elif share and not (kind.startswith("ConvNext") and min(size) >= 384):
+        size = _times(1 / share, size)
+    if any(middle > side for middle, side in zip(kept, size, strict=True)):
+        raise _not_done(f"a crop of {_by(kept)} pixels from {_by(size)}")
+    if kept != size and not processor.get("do_resize", True):
         raise _not_done("a crop without do_resize")
-    return side, kept
+    return size, kept
 
 
-def _side(processor: Mapping[str, Any], key: str) -> int:
-    """The side of a square that the processor states under a key."""
+def _sides(processor: Mapping[str, Any], key: str) -> Sides:
+    """Height and width that the processor states under a key."""
     size: Any = processor.get(key)
     if isinstance(size, Mapping):
-        sides = {size[name] for name in ("shortest_edge", "height", "width") if size.get(name)}
-    else:
-        sides = {size}
-    if len(sides) > 1:
-        raise _not_done(f"{key} = {dict(size)}, no square,")
-    side = next(iter(sides), None)
-    if not isinstance(side, int):
+        edge = size.get("shortest_edge")
+        size = [edge or size.get(name) for name in ("height", "width")]
+    elif not isinstance(size, list | tuple):
+        size = [size, size]
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
         raise GCDError(f"The checkpoint's image processor states no {key!r}; set it in the table.")
-    return side
+    return size[0], size[1]
+
+
+def _times(factor: float, sides: Sides) -> Sides:
+    return int(factor * sides[0]), int(factor * sides[1])
+
+
+def _by(sides: Sides) -> str:
+    return f"{sides[0]}x{sides[1]}"
 
 
 def _mean_and_std(processor: Mapping[str, Any], channels: int) -> tuple[list[float], list[float]]:

@@ -68,9 +68,9 @@ def main(args: argparse.Namespace) -> None:
 def _answers(asked: BlackBox, path: Path, fit: Any) -> dict[str, Any]:
     """The picture's size, each output's answer and probability, each question's log-odds."""
     classifier = network_of(asked)
-    channels = preprocessing_of(classifier).channels or 3
     how = fit if isinstance(fit, str) else "stretch"
-    pixels = load_picture(path, 64, channels, how, Environment().max_side).pixels
+    # In colour, so that the classifier's own chain makes it grey, as in a domain of colour images.
+    pixels = load_picture(path, 64, 3, how, Environment().max_side).pixels
     logits = classifier(pixels)
     raw = logits.sigmoid() if classifier.output == "probabilities" else logits
     answers: dict[str, tuple[float, float | None]] = {}

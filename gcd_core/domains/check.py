@@ -1,5 +1,6 @@
 """Checks a domain before use, and lists all of its problems at once."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,12 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from gcd_core.classifiers.base import (
-    PROBABILITIES,
-    BlackBox,
-    look_like_probabilities,
-    preprocessing_of,
-)
+from gcd_core.classifiers.base import BlackBox, notice_of, preprocessing_of
 from gcd_core.domains.file import (
     CLASSIFIERS,
     Label,
@@ -36,13 +32,14 @@ from gcd_core.domains.opening import (
     unanswerable,
     unsupported_search,
 )
-from gcd_core.errors import GCDError
+from gcd_core.errors import GCDError, GCDWarning
 from gcd_core.generators.base import Generator
 from gcd_core.generators.device import choose_device
 from gcd_core.images.reading import load_image
 
 T = TypeVar("T")
-ASKED, ASKED_SIDE = 4, 128  # examples, and pictures of noise, that a classifier is asked about
+ASKED, ASKED_SIDE = 8, 128  # examples that a classifier is asked about, and their side
+GRAINS = (1, 4, 16, 64)  # pixels of the squares of noise, in four pictures each
 
 
 @dataclass(frozen=True)
@@ -203,15 +200,18 @@ def _ask(classifier: BlackBox, examples: Sequence[Path]) -> None:
     if classifier.remote or classifier.budget is not None:
         return
     source = torch.Generator().manual_seed(0)
-    images = [torch.rand(1, 3, ASKED_SIDE, ASKED_SIDE, generator=source) for _ in range(ASKED)]
-    images += [torch.full_like(images[0], level) for level in (0.0, 0.5, 1.0)]
+    images = [torch.full((1, 3, ASKED_SIDE, ASKED_SIDE), level) for level in (0.0, 0.5, 1.0)]
+    for grain in GRAINS:
+        noise = torch.rand(4, 3, ASKED_SIDE // grain, ASKED_SIDE // grain, generator=source)
+        images.append(noise.repeat_interleave(grain, 2).repeat_interleave(grain, 3))
     for example in examples[:ASKED]:
         with suppress(GCDError):  # an example that cannot be opened is a problem of its own
             images.append(load_image(example, ASKED_SIDE, 3))
-    answers = classifier(torch.cat(images))
-    low, high = answers.min().item(), answers.max().item()
-    if classifier.output == "sigmoid" and look_like_probabilities(low, high):
-        raise GCDError(PROBABILITIES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GCDWarning)  # it is a problem here
+        classifier(torch.cat(images))
+    if notice := notice_of(classifier):
+        raise GCDError(notice)
 
 
 def _inspect_directions(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import torch
@@ -11,9 +10,11 @@ from torch.nn import functional as F
 
 from gcd_core.classifiers.published import CELEBA
 from gcd_core.errors import GCDError
+from gcd_core.images.table import read_csv
 
 SAME = 0.5  # cosine above which two faces are one person's
 SURE = 0.5  # probability from which on an attribute is there
+IMAGE = "image_id"  # the column of CelebA's lists that names an image
 TRAINING = "0"  # the partition's name in CelebA's list
 
 
@@ -70,7 +71,8 @@ def correlation_difference(before: Tensor, after: Tensor, query: int, reference:
 def attribute_correlations(file: Path, partition: Path | None = None) -> Tensor:
     """Read CelebA's annotations, and correlate every two attributes over its training images.
 
-    Raises a GCDError if a file is not what it should be.
+    The lists are read as every table is (`read_csv`). Raises a GCDError if a file is not what it
+    should be.
 
     Parameters
     ----------
@@ -87,15 +89,16 @@ def attribute_correlations(file: Path, partition: Path | None = None) -> Tensor:
     """
     kept = None
     if partition is not None:
-        kept = {row["image_id"] for row in _rows(partition) if row.get("partition") == TRAINING}
-    listed = _rows(file)
+        parts = read_csv(partition, (IMAGE, "partition"))
+        kept = {row[IMAGE] for row in parts if row["partition"] == TRAINING}
+    listed = read_csv(file, (IMAGE,))
     try:
         values = [
-            [float(row[name]) for name in CELEBA]
+            [float(row[name.lower()]) for name in CELEBA]
             for row in listed
-            if kept is None or row["image_id"] in kept
+            if kept is None or row[IMAGE] in kept
         ]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, ValueError):
         raise GCDError(
             f"{file.name} is no list of CelebA's attributes: it needs image_id and the 40 columns."
         ) from None
@@ -103,12 +106,3 @@ def attribute_correlations(file: Path, partition: Path | None = None) -> Tensor:
         raise GCDError(f"{file.name} has no two images to correlate attributes over.")
     table = torch.tensor(values, dtype=torch.float64)
     return torch.corrcoef(table.T).nan_to_num(0.0)
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    """A CSV's rows by column."""
-    try:
-        with file.open(encoding="utf-8", newline="") as content:
-            return list(csv.DictReader(content))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        raise GCDError(f"{file.name} cannot be read as CSV; check the name.") from None

@@ -2,13 +2,15 @@
 
 import codecs
 import csv
+import io
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from gcd_core.errors import GCDError
 
 DELIMITERS = (",", ";", "\t", "|")
-NEEDED = {"file", "split"}
+IMAGES = ("file", "split")  # columns of a table of images
 MARKS = (  # byte order marks, the longer ones first
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -19,37 +21,41 @@ MARKS = (  # byte order marks, the longer ones first
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods, .xls
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
+def read_csv(path: Path, needed: Sequence[str] = IMAGES) -> list[dict[str, str]]:
     """Rows of a table by column.
 
-    The delimiter is the comma, semicolon, tab or bar that makes columns `file` and `split` of the
-    header. Names of columns are taken in small letters; blanks around names and values are left
-    out, and so are empty rows. Text is Unicode, as its byte order mark says or else as UTF-8, and
-    otherwise Windows-1252. Cells that a row lacks are empty.
+    The delimiter is the comma, semicolon, tab or bar that makes the needed columns of the header,
+    by default `file` and `split`; the first of them has a value in each row. Names of columns are
+    taken in small letters; blanks around names and values are left out, and so are empty rows. Text
+    is Unicode, as its byte order mark says or else as UTF-8, and otherwise Windows-1252. Cells that
+    a row lacks are empty.
 
     Raises
     ------
     GCDError
         If the file cannot be read as a table, lacks these columns, or has a column twice, or a
-        row has more cells than the header, or no file.
+        row has more cells than the header, or none in the first column that is needed.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise GCDError(f"The labels file {path} cannot be read: {error.strerror}.") from error
+        raise GCDError(f"The table {path} cannot be read: {error.strerror}.") from error
     if data.startswith(WORKBOOKS):
         raise GCDError(f"{path} is a workbook, not a text; save it as CSV.")
-    lines = _text(data, path).splitlines(keepends=True)
-    if lines and lines[0].strip().lower().startswith("sep="):  # Excel's own first line
+    lines = [*io.StringIO(_text(data, path), newline="")]
+    while lines and lines[0].strip().lower()[:4] in ("", "sep="):  # the latter is Excel's own
         lines = lines[1:]
     for delimiter in DELIMITERS:
         header = [name.strip().lower() for name in _cells(lines[:1], delimiter, path)[:1][0]]
-        if set(header) >= NEEDED:
-            return _rows(lines, delimiter, header, path)
-    raise GCDError(f"{path} needs a header with the columns 'file' and 'split'.")
+        if set(header) >= set(needed):
+            return _rows(lines, delimiter, header, path, needed[0])
+    names = " and ".join(repr(name) for name in needed)
+    raise GCDError(f"{path} needs a header with the columns {names}.")
 
 
-def _rows(lines: list[str], delimiter: str, header: list[str], path: Path) -> list[dict[str, str]]:
+def _rows(
+    lines: list[str], delimiter: str, header: list[str], path: Path, key: str
+) -> list[dict[str, str]]:
     twice = [name for name, count in Counter(header).items() if name and count > 1]
     if twice:
         raise GCDError(f"{path} has the column {twice[0]!r} twice; rename one of them.")
@@ -65,8 +71,8 @@ def _rows(lines: list[str], delimiter: str, header: list[str], path: Path) -> li
             )
         row = dict.fromkeys(header, "") | dict(zip(header, values, strict=False))
         row.pop("", None)
-        if not row["file"]:
-            raise GCDError(f"{path}: row {number} names no file.")
+        if not row[key]:
+            raise GCDError(f"{path}: row {number} has no {key!r}.")
         rows.append(row)
     if not rows:
         raise GCDError(f"{path} has a header, but no rows.")

@@ -11,8 +11,9 @@ import torchvision
 from torch import nn
 
 from gcd_core.classifiers import load_classifier
-from gcd_core.classifiers.base import MANY, PROBABILITIES
 from gcd_core.classifiers.network import TorchClassifier
+from gcd_core.classifiers.output_check import MANY, PROBABILITIES
+from gcd_core.classifiers.questions import Question, questioned
 from gcd_core.errors import GCDError, GCDWarning
 
 TABLE = {
@@ -198,6 +199,8 @@ def test_what_pytorch_refuses_is_refused_by_name(tmp_path):
         ("densenet121", "classifier", "classifier.0"),
         ("mobilenet_v2", "classifier.1", "classifier"),
         ("mobilenet_v2", "classifier.1", "classifier.1.1"),
+        ("resnet18", "fc", "head"),
+        ("resnet18", "fc", "classifier.1"),
     ],
 )
 @pytest.mark.parametrize("wrapped", ["", "model."])
@@ -212,6 +215,28 @@ def test_a_head_within_a_sequence_or_out_of_one(tmp_path, name, own, head, wrapp
     with torch.inference_mode():
         answers = load_classifier(table, tmp_path)(images)
         torch.testing.assert_close(answers, network(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beside", [{}, {"epoch": 3, "optimizer": {"state": {}, "lr": 0.1}}])
+def test_weights_may_lie_under_any_one_name(tmp_path, beside):
+    network = torchvision.models.resnet18(num_classes=2).eval()
+    content = beside | {"net": network.state_dict()}
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        answers = load_classifier(network_and_table("resnet18", tmp_path, content), tmp_path)
+        torch.testing.assert_close(answers(images), network(images), rtol=1e-4, atol=1e-5)
+    content |= {"other": network.state_dict()}  # which of the two is not said
+    with pytest.raises(GCDError, match="expected a state dict"):
+        load_classifier(network_and_table("resnet18", tmp_path, content), tmp_path)
+
+
+@pytest.mark.slow
+def test_another_layer_of_another_name_is_refused(tmp_path):
+    state = torchvision.models.resnet18(num_classes=2).state_dict()
+    state["stem.weight"] = state.pop("conv1.weight")
+    with pytest.raises(GCDError, match=r"lacks conv1\.weight, has an unknown stem\.weight"):
+        load_classifier(network_and_table("resnet18", tmp_path, state), tmp_path)
 
 
 @pytest.mark.slow
@@ -268,20 +293,65 @@ def test_one_image_alone_tells_nothing():
         assert torch.equal(box(bright), chance)
 
 
-def test_many_answers_of_a_sigmoid_are_warned_of_once():
-    def ended(x: torch.Tensor) -> torch.Tensor:
-        return (40 * (x.mean((2, 3))[:, :1] - 0.5)).sigmoid()
+def curve(x: torch.Tensor, count: int = 1) -> torch.Tensor:
+    """Logits of `count` labels that rise with an image's brightness, each from another point on."""
+    return 40 * (x.mean((1, 2, 3))[:, None] - 0.5) + torch.linspace(-1, 1, count)
 
+
+@pytest.mark.parametrize("output", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("count", [1, 2, 14])
+def test_answers_of_a_sigmoid_are_warned_of_once(count, output):
+    labels = tuple("abcdefghijklmn"[:count])
+    if (count, output) == (1, "softmax"):
+        pytest.skip("a softmax has two labels at least")
     images = torch.rand(MANY, 3, 4, 4)
-    box = box_of(ended, ("a",))
+    box = box_of(lambda x: curve(x, count).sigmoid(), labels, output)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        box(images[:-1])
+        assert box.notice == "", "15 images are too few"
+        box_of(lambda x: curve(x, count), labels, output)(images)
+        box_of(lambda x: curve(x, count).sigmoid(), labels, "probabilities")(images)
+        box_of(lambda x: 0.1 * curve(x, count).sigmoid(), labels, output)(images)
     with pytest.warns(GCDWarning) as caught:
         for _ in range(3):
             box(images)
     assert [str(warning.message) for warning in caught] == [PROBABILITIES]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        box_of(lambda x: two(x)[:, :1], ("a",))(images)
-        box_of(ended, ("a",), "probabilities")(images)
+    assert box.notice == PROBABILITIES and 'output = "probabilities"' in PROBABILITIES
+
+
+def test_the_notice_goes_when_an_answer_shows_that_they_are_logits():
+    box = box_of(lambda x: 2 * x.mean((1, 2, 3))[:, None] - 1, ("a",))
+    bright = torch.linspace(0.5, 0.9, MANY).view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
+    with pytest.warns(GCDWarning):
+        box(bright)
+    asked = questioned(box, [Question("a", threshold=0.2)])
+    assert box.notice == asked.notice == PROBABILITIES
+    box(1 - bright)
+    assert box.notice == asked.notice == ""
+
+
+def test_a_log_softmax_taken_for_logits_of_labels_is_refused():
+    images = torch.rand(4, 3, 4, 4)
+    with pytest.raises(GCDError, match='write output = "softmax"'):
+        box_of(lambda x: two(x).log_softmax(-1), output="sigmoid")(images)
+    box = box_of(lambda x: two(x).log_softmax(-1), output="softmax")
+    expected = two(images).softmax(-1)[:, 0]
+    torch.testing.assert_close(box.probability(box(images), "a"), expected)
+
+
+@pytest.mark.parametrize(
+    "answer", [two, lambda x: two(x).log_softmax(-1), lambda x: 100 * x[:, :2, 0, 0]]
+)
+def test_logits_taken_for_probabilities_are_refused(answer):
+    images = torch.rand(4, 3, 4, 4)
+    with pytest.raises(GCDError, match=r"they are no probabilities.*output = "):
+        box_of(answer, output="probabilities")(images)
+
+
+def test_probabilities_may_be_off_by_rounding():
+    box = box_of(lambda x: two(x).softmax(-1) * 1.0004, output="probabilities")
+    assert box(torch.rand(4, 3, 4, 4)).isfinite().all()
 
 
 def test_onnx_answers_of_four_dimensions(tmp_path):

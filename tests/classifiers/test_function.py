@@ -47,7 +47,9 @@ def fails(images):
     ("function", "message"),
     [
         (fails, r"^model\.ts failed on images \(2, 1, 4, 4\)\. ValueError: no   lungs in this"),
-        (lambda images: means(images).tolist(), "answered a list, not a tensor"),
+        (lambda images: means(images).tolist(), 'answered a list, .* use kind = "python"'),
+        (lambda images: (means(images), means(images)), "answered a tuple, not a tensor"),
+        (lambda images: {"a": means(images), "b": means(images)}, "answered a dict, not a tensor"),
         (lambda images: means(images)[:1], r"answered \(1, 2\) to 2 images"),
         (lambda images: torch.tensor(1.0), r"answered \(\) to 2 images"),
     ],
@@ -56,6 +58,22 @@ def test_failures_are_told_in_one_sentence(function, message):
     with pytest.raises(GCDError, match=message) as caught:
         Function(function, "model.ts")(torch.zeros(2, 1, 4, 4))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda images: means(images).squeeze(),
+        lambda images: (means(images),),
+        lambda images: {"out": means(images)},
+        lambda images: {"features": images, "logits": means(images)},
+        lambda images: [means(images), None],
+    ],
+)
+def test_the_one_answer_among_others_is_taken_and_of_one_image_without_its_dimension(answer, count):
+    images = torch.rand(count, 1, 4, 4)
+    assert torch.equal(Function(answer, "model.ts")(images), means(images))
 
 
 def test_of_a_quoted_traceback_the_last_line_is_told():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gcd_core.classifiers import load_classifier
+from gcd_core.classifiers.questions import Question, questioned
 from gcd_core.classifiers.transformers import _distinct, _mean_and_std, _sizes, _view
 from gcd_core.errors import GCDError
 
@@ -191,7 +192,7 @@ def test_normalisation_is_the_processors(transformers, tmp_path, name, settings)
     ],
 )
 def test_size_is_what_the_processor_shows_the_model(processor, size):
-    assert _sizes(processor)[1] == size
+    assert _sizes(processor)[1] == (size, size)
 
 
 def test_what_the_processor_leaves_open_is_asked_of_the_table():
@@ -241,6 +242,7 @@ def checkpoint(transformers, folder, processor, channels: int = 3) -> torch.nn.M
 
 SQUARE = {"height": 32, "width": 32}
 EDGE = {"shortest_edge": 32}
+WIDE = {"height": 32, "width": 48}
 
 
 @pytest.mark.slow
@@ -288,9 +290,11 @@ def test_a_checkpoint_answers_as_transformers_does(transformers, tmp_path, name,
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        ({"size": {"height": 32, "width": 48}}, "no square"),
-        ({"do_center_crop": True, "crop_size": {"height": 32, "width": 16}}, "no square"),
-        ({"do_center_crop": True, "crop_size": 64}, "a crop of 64 pixels from 32"),
+        (
+            {"do_center_crop": True, "crop_size": {"height": 32, "width": 16}},
+            "a crop of 32x16 pixels from 32x32",
+        ),
+        ({"do_center_crop": True, "crop_size": 64}, "a crop of 64x64 pixels from 32x32"),
         ({"resample": 1}, "resample = 1"),
         ({"resample": 4}, "resample = 4"),
         ({"do_pad": True}, "do_pad"),
@@ -306,9 +310,63 @@ def test_what_is_not_done_is_refused_by_name(settings, word):
     assert 'kind = "python"' in str(caught.value)
 
 
-def test_regression_is_refused_unless_the_table_says_what_it_is(saved):
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"size": WIDE},
+        {"size": WIDE, "resample": 3},
+        {
+            "image_processor_type": "CLIPImageProcessor",
+            "size": {"height": 40, "width": 60},
+            "crop_size": WIDE,
+            "do_center_crop": True,
+        },
+    ],
+)
+@pytest.mark.parametrize("sides", [(32, 48), (70, 70)])
+def test_a_checkpoint_of_pictures_that_are_no_squares(transformers, tmp_path, settings, sides):
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic", num_labels=3
+    )
+    with torch.inference_mode(False):
+        network = transformers.ResNetForImageClassification(config).eval()
+        network.save_pretrained(tmp_path / "checkpoint")
+    stated = PROCESSOR | settings
+    write(tmp_path, "preprocessor_config.json", stated)
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "checkpoint")
+    smooth = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    smooth = torch.nn.functional.interpolate(smooth, sides, mode="bicubic").clamp(0, 1)
+    pixels = (smooth * 255).round().to(torch.uint8)
+    given = processor(pixels[0], return_tensors="pt")
+    assert given.pixel_values.shape == (1, 3, 32, 48)
+    box = load_classifier(TABLE, tmp_path)
+    assert box.size == [32, 48]
+    seen = box.preprocessing(pixels / 255)
+    assert (seen - given.pixel_values).abs().max() < 0.05  # transformers resizes in whole bytes
+    expected = network(**given).logits
+    assert (box(pixels / 255) - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_regression_answers_numbers(transformers, saved, count):
     _, folder = saved
-    write(folder, "config.json", config_of(folder) | {"problem_type": "regression"})
-    with pytest.raises(GCDError, match='problem_type is "regression"'):
-        load_classifier(TABLE, folder)
+    names = {i: f"grade {i}" for i in range(count)}
+    config = config_of(folder) | {"problem_type": "regression"}
+    config |= {"id2label": names, "label2id": {name: i for i, name in names.items()}}
+    network = transformers.ViTForImageClassification(transformers.ViTConfig(**config)).eval()
+    network.save_pretrained(folder / "checkpoint")
+    box = load_classifier(TABLE, folder)
+    assert box.output == "numbers" and box.labels == tuple(names.values())
+    images = torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(PROCESSOR[k]).view(1, 3, 1, 1) for k in ("image_mean", "image_std"))
+    with torch.inference_mode():
+        expected = network(pixel_values=(images - mean) / std).logits
+    torch.testing.assert_close(box(images), expected, rtol=1e-4, atol=1e-5)
+    asked = questioned(box, [Question("grade 0", threshold=0.3, spread=2.0)])
+    torch.testing.assert_close(
+        asked(images)[:, 0], (expected[:, 0] - 0.3) / 2, rtol=1e-3, atol=1e-4
+    )
+    with pytest.raises(GCDError, match="answers numbers: write the threshold, and a spread"):
+        questioned(box, [Question("grade 0")])
     assert load_classifier(TABLE | {"output": "sigmoid"}, folder).output == "sigmoid"

@@ -65,11 +65,26 @@ def test_annotations_are_correlated_over_the_training_images(tmp_path: Path) -> 
     assert training[smiling, bald] == 0  # nobody is bald there
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_the_lists_may_come_from_a_spreadsheet(tmp_path: Path, encoding: str) -> None:
+    rows = [{"Smiling": 1, "Young": 1}, {}, {"Smiling": 1, "Young": 1}, {"Young": 1}]
+    file = write(tmp_path / "list_attr_celeba.csv", rows)
+    plain = attribute_correlations(file)
+    text = file.read_text(encoding="utf-8").replace(",", ";")
+    file.write_bytes(text.replace("image_id", "Image_ID ").encode(encoding))
+    assert torch.equal(attribute_correlations(file), plain)
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("image_id,Smiling\n1,x\n", encoding="utf-8")
     with pytest.raises(GCDError, match="40 columns"):
         attribute_correlations(tmp_path / "a.csv")
-    with pytest.raises(GCDError, match="cannot be read as CSV"):
+    with pytest.raises(GCDError, match="cannot be read"):
         attribute_correlations(tmp_path / "b.csv")
+    (tmp_path / "p.csv").write_text("image_id,split\n0.jpg,0\n", encoding="utf-8")
+    with pytest.raises(
+        GCDError, match="needs a header with the columns 'image_id' and 'partition'"
+    ):
+        attribute_correlations(write(tmp_path / "d.csv", [{}, {}]), tmp_path / "p.csv")
     with pytest.raises(GCDError, match="no two images"):
         attribute_correlations(write(tmp_path / "c.csv", [{}]))

@@ -227,14 +227,19 @@ def test_of_a_reader_of_one_region_no_direction_brightens_another_more(name):
     assert least[beside].max() < 0.2 * g[beside].max(), "one leaves the other fields as they are"
 
 
-@pytest.mark.slow
 def test_a_domain_takes_it_for_its_classifier():
+    """By a search that needs no network: training three around one image took 15 of 16 seconds."""
     domain = linear_domain()
-    images = torch.cat([source_image(domain.generator, seed) for seed in range(20)])
+    images = torch.cat([source_image(domain.generator, seed) for seed in range(100)])
     reader = RegionReader.fitted_to(images, [LUNG_FIELDS["right upper"]])
     info = {"bright": Label("bright", "Right upper field", "Dark", "Bright")}
-    changed = replace(domain, classifier=reader, label_info=info)
-    found = find_directions(changed, images[:1], label="bright", n_samples=64, n_h=1, seed=0)
-    path = walk(changed, images[1:2], found.directions["g"], label="bright")
-    towards = path.logits[-1] - path.logits[0]
-    assert towards.sign() == path.sign
+    known = CodeStatistics.measured(domain.generator.encode_semantic(images), coarse(images))
+    changed = replace(domain, classifier=reader, label_info=info, codes={"bright": known})
+    settings = {"sampling": "prior", "n_samples": 64, "n_h": 0, "seed": 0}
+    found = find_directions(changed, label="bright", **settings)
+    assert reader.queries == found.queries > 0
+    for image in images[1:4].split(1):
+        path = walk(changed, image, found.directions["g"], label="bright")
+        torch.testing.assert_close(path.logits, reader(path.images)[:, 0], atol=1e-3, rtol=1e-3)
+        towards = path.logits[-1] - path.logits[0]
+        assert towards.sign() == path.sign and abs(towards) > 1

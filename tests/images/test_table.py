@@ -81,7 +81,7 @@ def test_quoted_values_may_hold_the_delimiter_and_ends_of_lines(tmp_path):
         (b"file,split\n", "has a header, but no rows"),
         (b"file,split,file\na.png,train,b.png\n", "'file' twice"),
         (b"file,split\na.png,train,Edema,Mass\n", "row 2 has 4 cells, the header 2"),
-        (b"file,split\n,train\n", "row 2 names no file"),
+        (b"file,split\n,train\n", "row 2 has no 'file'"),
         (b"PK\x03\x04" + bytes(50), "is a workbook"),
         (b"\xd0\xcf\x11\xe0" + bytes(50), "is a workbook"),
         (b"file,split\n\x81\x8d.png,train\n", "save it as UTF-8"),
@@ -106,6 +106,18 @@ def test_bytes_of_any_sort_are_read_or_refused(tmp_path):
             assert "\n" not in str(error)
         else:
             assert all({"file", "split"} <= row.keys() for row in rows)
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u0085", "\x0b", "\x0c", "\x1e"])
+def test_what_only_python_takes_for_the_end_of_a_line_is_none(tmp_path, sign):
+    label = f"left{sign}right"
+    rows = read(tmp_path, PLAIN.replace("gesund", label))
+    assert rows == [ROWS[0] | {"label": label}, ROWS[1]]
+
+
+@pytest.mark.parametrize("before", ["\n", "\r\n \r\n", "sep=,\r\n", "\nsep=,\n"])
+def test_empty_lines_may_come_first(tmp_path, before):
+    assert read(tmp_path, before + PLAIN) == ROWS
 
 
 def test_a_table_that_cannot_be_opened(tmp_path):

@@ -8,6 +8,7 @@ from html import escape
 import gradio as gr
 
 from gcd_core.classifiers import BlackBox
+from gcd_core.classifiers.base import notice_of
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
@@ -24,7 +25,7 @@ from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, thumbnail
-from gcd_core.ui.views.html import SAVE, image_name, image_tag, told_of_g, tried_list
+from gcd_core.ui.views.html import SAVE, caution, image_name, image_tag, told_of_g, tried_list
 from gcd_core.ui.views.payload import label_names, question_of
 from gcd_core.wording import duration
 
@@ -126,10 +127,14 @@ def queries(progress: Progress, classifier: BlackBox) -> str:
 def progress_html(
     search: Search | None, classifier: BlackBox, ahead: int = 0, wait: float | None = None
 ) -> str:
-    """The bar, what the search is at, and what it has cost; `ahead` searches go first.
+    """The bar, what the search is at, what it has cost, and what is to be known of the answers.
 
-    They take about `wait` seconds, where that is known.
+    `ahead` searches go first; they take about `wait` seconds, where that is known.
     """
+    return _progress(search, classifier, ahead, wait) + caution(notice_of(classifier))
+
+
+def _progress(search: Search | None, classifier: BlackBox, ahead: int, wait: float | None) -> str:
     if search is None:
         return charts.meter(0, "Ready", "nothing is running")
     if search.state == "waiting":
@@ -403,12 +408,11 @@ class FindTab(Tab):
         """All that the tab says of a search."""
         waiting = search.state == "waiting"
         ahead, wait = (search.place, search.seconds_ahead) if waiting else (0, None)
+        positive, asked = label_names(session, search.label)[1], question_of(session, search.label)
         return {
             self.explore.layout.numbers: self._numbers(search),
             self.progress: progress_html(search, self.domain.classifier, ahead, wait),
-            self.newest: gallery_html(
-                search, label_names(session, search.label)[1], question_of(session, search.label)
-            ),
+            self.newest: gallery_html(search, positive, asked),
             self.losses: self._losses(search),
             self.start: gr.update(interactive=not search.running),
             self.cancel: gr.update(interactive=search.running),

@@ -21,6 +21,11 @@ def percent(probability: float, question: Question = PLAIN) -> str:
     return escape(question.shown(probability)).replace(" ", "&thinsp;")
 
 
+def number(probability: float, question: Question = PLAIN) -> str:
+    """Return the same without the number's unit."""
+    return escape(question.number(probability)).replace(" ", "&thinsp;")
+
+
 def polyline(points: Points, css: str) -> str:
     """Return a line through points (x, y) of the drawing."""
     drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
@@ -55,7 +60,8 @@ class Axes(NamedTuple):
 def levels(axes: Axes, question: Question = PLAIN) -> list[str]:
     """Return horizontal lines at five probabilities; the threshold's line stands out.
 
-    The numbers beside them are in the question's own scale, which may have no ends.
+    The numbers beside them are in the question's own scale, which may have no ends; the threshold's
+    words have its unit.
     """
     parts, numbered = [], (0.0, THRESHOLD, 1.0) if question.spread is None else (0.25, 0.5, 0.75)
     for level in sorted({0.0, 0.25, 0.5, 0.75, 1.0, THRESHOLD}):
@@ -67,14 +73,9 @@ def levels(axes: Axes, question: Question = PLAIN) -> list[str]:
         if level in numbered:
             parts.append(
                 f'<text class="tick" x="{axes.left - 6}" y="{y + 4:.1f}" text-anchor="end">'
-                f"{escape(_tick_of(level, question))}</text>"
+                f"{escape(question.number(level))}</text>"
             )
     return parts
-
-
-def _tick_of(level: float, question: Question) -> str:
-    """A level's number, without a unit: the curve's heading has it."""
-    return question.shown(level).removesuffix(f" {question.scale}" if question.scale else "")
 
 
 def ticks(axes: Axes) -> list[str]:
@@ -190,7 +191,8 @@ def curve(
             f'data-left="{axes.left / axes.width}" data-right="{axes.right / axes.width}" '
             f'data-top="{axes.top / axes.height}" data-bottom="{axes.bottom / axes.height}"'
         )
-    return plot(axes, parts, f"Probability along the direction, from {low} to {high}", drag)
+    what = "Probability" if question.spread is None else escape(question.scale) or "Number"
+    return plot(axes, parts, f"{what} along the direction, from {low} to {high}", drag)
 
 
 def bars(
@@ -222,11 +224,12 @@ def bars(
         flipped = moved and crosses(before, after, THRESHOLD)
         css = "gcd-bar" + (" chosen" if chosen else "") + (" unfounded" if premise else "")
         says = f"means something only if {escape(premise)}" if premise else "prediction flipped"
+        against = f" <small>against {escape(negative)}</small>" if question.against else ""
         parts.append(
             f'<div class="{css}{" flipped" if flipped else ""}" data-label="{escape(label)}" '
             f'data-before="{before}"{_scale_of(question)}>'
-            f'<div class="words"><b>{escape(positive)}</b>'
-            f"<span>{percent(before, question)} <i>&rarr;</i> "
+            f'<div class="words"><b>{escape(positive)}</b>{against}'
+            f"<span>{number(before, question)} <i>&rarr;</i> "
             f"<strong>{percent(after, question)}</strong></span></div>"
             f'<div class="track"><span class="before" style="width:{100 * before:.1f}%">'
             f'</span></div><div class="track"><span class="after" style="width:'

@@ -318,14 +318,18 @@ def second_opinion(image: OpenImage) -> str:
     verdict = opinion_words(opinion_of_flip(image))
     return (
         f'<div class="gcd-number oracle"><span>{term("oracle")} {verdict}</span>'
-        f"<b>{charts.percent(before, question)} &rarr; {now}</b></div>"
+        f"<b>{charts.number(before, question)} &rarr; {now}</b></div>"
     )
 
 
 def cautions_line(image: OpenImage) -> str:
     """Return, as HTML, what must be known before a flip means anything; "" if nothing must."""
-    told = [text for text in (reconstruction_caution(image), *cautions_of(image)) if text]
-    return "".join(f'<p class="gcd-caution">{escape(text)}</p>' for text in told)
+    return "".join(map(caution, (reconstruction_caution(image), *cautions_of(image))))
+
+
+def caution(text: str) -> str:
+    """Return one warning as HTML; "" of none."""
+    return f'<p class="gcd-caution">{escape(text)}</p>' if text else ""
 
 
 def curve_card(image: OpenImage) -> str:
@@ -522,7 +526,7 @@ def end_picture(
     predicted = float(path.probabilities[end]) >= path.threshold
     side = f"{names[predicted]} at alpha {signed(float(path.alphas[end]))}"
     picture = end_thumbnail(path.images, end)
-    probability = charts.percent(float(path.probabilities[end]), question)
+    probability = charts.number(float(path.probabilities[end]), question)
     return (
         f'<span class="gcd-thumb {"yes" if predicted else "no"}"><img src="{picture}" '
         f'alt="{escape(side)}" title="{escape(side)}"><b>{probability}</b></span>'

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gcd_core.classifiers.base import notice_of
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
 from gcd_core.method.loss import THRESHOLD, crosses
@@ -51,6 +52,8 @@ def cautions_of(image: OpenImage) -> list[str]:
     before = dict(zip(domain.labels, image.opened.source.probabilities, strict=True))
     after = dict(zip(domain.labels, sliders.current.probabilities, strict=True))
     found = cautions(domain.label_info, image.label, before, after if sliders.alphas else None)
+    noticed = notice_of(domain.classifier)
+    found += [noticed] if noticed else []
     found += unrepeatable(image.directions)
     return found + found_otherwise(image.directions, image.service.domain.detail)
 

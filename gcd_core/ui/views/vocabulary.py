@@ -81,7 +81,7 @@ TERMS = {
     "prediction": Term(
         "Answer",
         "Prediction",
-        "The classifier's probability of each finding, before and after the change.",
+        "What the classifier answers to each question, before and after the change.",
     ),
     "ways": Term(
         "Independent ways",

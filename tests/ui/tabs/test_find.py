@@ -21,9 +21,16 @@ from gcd_core.method.prior_search import PLACES, places_of
 from gcd_core.method.settings import BALL, PRIOR, Settings
 from gcd_core.method.verification import tried_of
 from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.direction_sets import to_explore
 from gcd_core.ui.tabs.explore.events import ExploreTab
-from gcd_core.ui.tabs.find import STAGE_SHARES, STAGE_TITLES, FindTab, search_settings
+from gcd_core.ui.tabs.find import (
+    STAGE_SHARES,
+    STAGE_TITLES,
+    FindTab,
+    progress_html,
+    search_settings,
+)
 from gcd_core.ui.tabs.handler import Answer
 from gcd_core.ui.views.payload import cautions_of
 from tests.ui.conftest import Served
@@ -82,6 +89,15 @@ def says_how_it_ended(find: FindTab, answer: Answer, message: str) -> bool:
     """Whether the bar has a message, Find can be pressed and Cancel cannot."""
     start, cancel = answer[find.start], answer[find.cancel]
     return message in answer[find.progress] and start["interactive"] and not cancel["interactive"]
+
+
+def test_what_is_to_be_known_of_the_answers_is_told(session: Session) -> None:
+    classifier = session.service.domain.classifier
+    assert "gcd-caution" not in progress_html(None, classifier)
+    classifier.notice = "All answers lie between 0 & 1."
+    told = '<p class="gcd-caution">All answers lie between 0 &amp; 1.</p>'
+    assert progress_html(None, classifier).endswith(told)
+    assert classifier.notice in cautions_of(session.image)
 
 
 def test_settings_of_the_fields(domain: FakeDomain):

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
 from gcd_core.method.composition import DETAILS
 from gcd_core.method.loss import THRESHOLD
@@ -89,10 +90,17 @@ EXAMPLES = (
 )
 
 
-def targets(margin: float) -> list[tuple[str, str]]:
-    """How convincing a flip can be asked for, the domain's own margin among them: words, values."""
+def targets(
+    margin: float, question: Question = PLAIN, upwards: bool = True
+) -> list[tuple[str, str]]:
+    """How convincing a flip can be asked for, the domain's own margin among them: words, values.
+
+    The words are how sure the classifier is to be of the new answer. Of a question with a
+    threshold of its own they are what it is to answer, above the threshold (`upwards`) or below.
+    """
     margins = sorted({0.0, 0.25, 0.45, margin})
-    words = ["just flipped" if m == 0 else f"{100 * (THRESHOLD + m):.0f} %" for m in margins]
+    side = 1 if upwards or question.threshold is None else -1
+    words = [question.number(THRESHOLD + side * m) if m else "just flipped" for m in margins]
     return [*zip(words, [f"{m:g}" for m in margins], strict=True), ("strongest", "strongest")]
 
 
@@ -108,6 +116,9 @@ class ExploreLayout:
     def __init__(self, visitors: Visitors) -> None:
         self.visitors, domain = visitors, visitors.service.domain
         self.alpha_max, self.margin = domain.alpha_max, domain.margin
+        self.label_info = domain.label_info
+        thresholds = [label.question.threshold for label in self.label_info.values()]
+        self.own_targets = any(threshold is not None for threshold in thresholds)
         self.grey = domain.generator.channels == 1
         self.numbers = gr.JSON(label="facts", visible=False, elem_id="facts")
         self.direction = gr.Textbox("g", label="direction", visible=False)
@@ -264,6 +275,7 @@ class ExploreLayout:
             *(row.box for row in self.rows),
             self.region.cards,
             self.back,
+            *([self.target] if self.own_targets else []),
             self.ways,
             self.label,
             self.examples,
@@ -317,6 +329,8 @@ class ExploreLayout:
                     visible=row.name in session.names,
                     elem_classes=[ROW, FOLDED] if row.name in session.weak_directions else [ROW],
                 )
+        if self.own_targets:
+            answer[self.target] = gr.update(choices=self._targets(session))
         return answer | {
             self.region.cards: "",
             self.back: gr.update(visible=session.sets.used(session.label) != BUNDLED),
@@ -325,6 +339,12 @@ class ExploreLayout:
             self.examples: -1 if image is None or image.example is None else image.example,
             self.source: None,
         }
+
+    def _targets(self, session: Session) -> list[tuple[str, str]]:
+        """How convincing a flip of the open image can be asked for."""
+        question, image = self.label_info[session.label].question, session.image
+        upwards = image is None or image.opened.source.probabilities[image.index] < THRESHOLD
+        return targets(self.margin, question, upwards)
 
     def show_films(self, image: OpenImage, sent: set[str]) -> Answer:
         """What newly decoded paths add: their films; their names are added to `sent`."""
