@@ -53,6 +53,30 @@ def cautions(
     return found
 
 
+def of_another_age(age: float | None, ages: tuple[float, float] | None) -> str:
+    """Return a warning if a patient is much younger or older than those learned from; else "".
+
+    A tenth beside the ages, and a year, is let pass.
+
+    Parameters
+    ----------
+    age : float or None
+        In years; None where nobody knows.
+    ages : (float, float) or None
+        The youngest and the oldest that the models learned from; None where nobody knows.
+    """
+    if age is None or ages is None:
+        return ""
+    youngest, oldest = ages
+    if 0.9 * youngest - 1 <= age <= 1.1 * oldest + 1:
+        return ""
+    told = f"{age:.0f} years" if age >= 2 else f"{12 * age:.0f} months"
+    return (
+        f"The patient is {told} old; the models learned from people of {youngest:g} to {oldest:g} "
+        "years: the answers may mean nothing."
+    )
+
+
 def unreproduced(before: float, again: float) -> str:
     """Return a warning if encoding and decoding alone moves the classifier; else "".
 

@@ -55,6 +55,7 @@ TOP: tuple[Keys, Keys] = (
         "codes": str,
         "sanity": str,
         "fit": str,
+        "ages": list,
     },
 )
 GENERATOR: tuple[Keys, Keys] = (
@@ -171,6 +172,8 @@ def find_problems(
     found = {"file": [*_key_problems("the file", table, *TOP)]}
     if isinstance(table.get("fit"), str) and table["fit"] not in FITS:
         found["file"].append(f"'fit' is {table['fit']!r}; choose one of {', '.join(FITS)}.")
+    if "ages" in table and not _are_ages(table["ages"]):
+        found["file"].append("'ages' are two numbers, the youngest and the oldest, in years.")
     for key in ("off_distribution", "codes", "sanity"):
         if isinstance(table.get(key), str):
             found["file"] += _file_problems(folder, f"{key!r} in the file", table[key])
@@ -434,6 +437,12 @@ def _key_problems(
             yield f"{where} has no key {key!r}; it knows {', '.join(sorted(known))}."
         elif not _is(value, known[key]):
             yield f"{key!r} in {where} must be {KIND_NAMES[known[key]]}, not {value!r:.60}."
+
+
+def _are_ages(value: Any) -> bool:
+    """Whether a value is two ages in years, the smaller first."""
+    numbers = isinstance(value, list) and len(value) == 2 and all(_is(x, float) for x in value)
+    return numbers and 0 <= value[0] <= value[1]
 
 
 def _of_kind(section: Mapping[str, Any], key: str, kind: Kind) -> Any:

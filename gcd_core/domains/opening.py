@@ -82,6 +82,8 @@ class Domain:
     detail : {"source", "decoded"}
         What images show by default: the source with the generator's change put in, or what the
         generator decodes, as in the paper; see `Composition`.
+    ages : (float, float) or None
+        Of the people on the images that the models learned from, in years.
     fit : {"stretch", "pad", "crop"}
         How an image that is no square becomes one, as of `load_image`.
     z_sem_statistics : tuple of Tensor (D,), or None
@@ -124,6 +126,7 @@ class Domain:
     steering: Steering = field(default_factory=Steering)
     codes: dict[str, CodeStatistics] = field(default_factory=dict)
     synthetic_examples: bool = False
+    ages: tuple[float, float] | None = None
     _ready: dict[str, DirectionSet] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -275,6 +278,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         steering=Steering(**steering_of(table.get("bridge", {}))),
         codes=open_codes(folder, table, generator),
         synthetic_examples=table.get("synthetic_examples", False),
+        ages=tuple(table["ages"]) if "ages" in table else None,
     )
 
 

@@ -1,11 +1,13 @@
 """The picture in a DICOM file, as a viewer would show it, and nothing else that the file says.
 
 Of the elements in a file only `WANTED` are read: none of them names a patient, a place or a day.
+`patient_age` alone reads the patient's age; no picture says it.
 """
 
 import io
 import logging
 import math
+import re
 import warnings
 import zlib
 from collections.abc import Callable
@@ -123,6 +125,20 @@ def read_dicom(data: bytes) -> Image.Image:
         ) from None
 
 
+AGE = re.compile(r"(\d{3})([DWMY])")  # PS3.5, 6.2: value representation AS
+YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+
+
+def patient_age(data: bytes) -> float | None:
+    """The patient's age in years, as a DICOM file tells it (0010,1010); None where it does not."""
+    _hush()
+    try:
+        told = AGE.fullmatch(str(_read(data, [Tag("PatientAge")]).get("PatientAge", "")).strip())
+    except Exception:  # broken files raise every type
+        return None
+    return None if told is None else int(told[1]) * YEARS[told[2]]
+
+
 def _hush() -> None:
     """Silence pydicom's log and warnings, which quote the values of a file; any number of times."""
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -144,8 +160,8 @@ class _Bounded(io.BytesIO):
         return super().read(size)
 
 
-def _read(data: bytes) -> Dataset:
-    """The wanted elements, with the transfer syntax; deflated ones are inflated within a limit."""
+def _read(data: bytes, tags: list[BaseTag | int] = TAGS) -> Dataset:
+    """The elements of these tags, with the transfer syntax; inflated within a limit."""
     file = _Bounded(data)
     file.seek(132 if data[128:132] == b"DICM" else 0)
     meta = FileMetaDataset(
@@ -168,7 +184,7 @@ def _read(data: bytes) -> Dataset:
             )
     implicit = syntax == uids.ImplicitVRLittleEndian
     little = syntax != uids.ExplicitVRBigEndian
-    dataset = read_dataset(file, implicit, little, specific_tags=TAGS)
+    dataset = read_dataset(file, implicit, little, specific_tags=tags)
     _check_values(dataset)
     _take_from_groups(dataset)
     dataset.file_meta = FileMetaDataset()

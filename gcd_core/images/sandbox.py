@@ -41,6 +41,8 @@ class ReadFile:
         Whether the file is DICOM, whose name is not to be shown.
     notes : tuple of str
         What a person has to know of it, a sentence each.
+    age : float or None
+        The patient's in years, where a DICOM file tells it.
     """
 
     picture: Picture
@@ -48,6 +50,7 @@ class ReadFile:
     photograph: bool
     dicom: bool
     notes: tuple[str, ...] = ()
+    age: float | None = None
 
     def name(self, file: str) -> str:
         """The file's name where others may see it; DICOM files often have the patient's."""
@@ -96,6 +99,7 @@ class IsolatedReader:
             bool(told["photograph"]),
             bool(told["dicom"]),
             tuple(told["notes"]),
+            told["age"],
         )
 
     def mask(self, data: bytes, size: int) -> Tensor:

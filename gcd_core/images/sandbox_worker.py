@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from gcd_core.images.dicom import patient_age
 from gcd_core.images.limits import ImageError
 from gcd_core.images.mask import read_mask
 from gcd_core.images.notes import noting
@@ -53,6 +54,7 @@ def answer_to(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], byte
             "shape": picture_size(data),
             "photograph": looks_like_photograph(data),
             "dicom": is_dicom(data),
+            "age": patient_age(data) if is_dicom(data) else None,
             "notes": notes,
         }
         return told, b"".join(part.astype("<f4").tobytes() for part in (view, pixels))

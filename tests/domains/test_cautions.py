@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
+from gcd_core.domains.cautions import (
+    cautions,
+    found_otherwise,
+    of_another_age,
+    unreproduced,
+)
 from gcd_core.domains.file import Label
 from gcd_core.method.directions import DirectionSet
 
@@ -63,3 +68,21 @@ def test_another_detail_than_the_searchs_is_said(settings, detail, said):
     found = found_otherwise(directions, detail)
     assert len(found) == bool(said) and said in " ".join(found)
     assert found_otherwise(None, detail) == []
+
+
+@pytest.mark.parametrize(
+    ("age", "ages", "told"),
+    [
+        (45.0, (1, 5), "45 years old; the models learned from people of 1 to 5 years"),
+        (6.4, (1, 5), ""),
+        (6.6, (1, 5), "7 years old"),
+        (0.25, (18, 90), "3 months old"),
+        (15.0, (18, 90), "15 years old"),
+        (16.0, (18, 90), ""),
+        (None, (1, 5), ""),
+        (45.0, None, ""),
+    ],
+)
+def test_a_patient_of_another_age_is_told(age, ages, told):
+    said = of_another_age(age, ages)
+    assert told in said and bool(said) == bool(told)

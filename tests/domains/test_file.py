@@ -1,5 +1,6 @@
 """domain.toml: its keys, their kinds and their limits."""
 
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -104,3 +105,13 @@ def test_a_fit_is_one_of_three() -> None:
     )
     for fit in FITS:
         assert not any("fit" in p for p in find_problems(Path(), {"fit": fit})["file"])
+
+
+@pytest.mark.parametrize(
+    "ages", [[5, 1], [1], [1, 2, 3], ["1", "5"], [-1, 5], [True, 5], [1, math.nan]]
+)
+def test_ages_are_two_numbers_the_smaller_first(ages: list) -> None:
+    problems = find_problems(Path(), {"ages": ages})["file"]
+    assert any("'ages' are two numbers" in problem for problem in problems)
+    for sound in ([1, 5], [0, 0.5]):
+        assert not any("ages" in said for said in find_problems(Path(), {"ages": sound})["file"])

@@ -808,3 +808,15 @@ def test_presentation_lut_shape(kind, shape):
     expected = linear(RAMP_12, 2048, 4096)
     inverted = kind == "MONOCHROME1" or shape == "INVERSE"
     assert np.abs(opened(data) - (1 - expected if inverted else expected)).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("told", "years"),
+    [("045Y", 45), ("018M", 1.5), ("010W", 70 / 365.25), ("003D", 3 / 365.25), ("45", None)],
+)
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
+def test_the_patients_age_is_read_where_it_is_told(told, years, syntax):
+    data = dicom(FLAT, syntax, PatientAge=told)
+    assert reader.patient_age(data) == (None if years is None else pytest.approx(years))
+    assert reader.patient_age(dicom(FLAT, syntax)) is None
+    assert reader.patient_age(data[:150]) is None

@@ -162,7 +162,7 @@ class FakeDomain:
     notice = "Nothing here is a patient's."
     credit = "Drawn by this test."
     oracle = None
-    synthetic_examples = False
+    synthetic_examples, ages = False, None
     off_distribution = None
     sanity = (Check("gap", True, "Nothing is lost."), Check("marker", False, "<b>Lost</b>."))
     bridge, steering = known_bridge(lambda x, t: x), Steering(steps=6, tau=0.1, strength=0.05)

@@ -145,7 +145,7 @@ def test_one_class_against_another_says_so(graded: Served, visit):
     page.locator("#flip-g").click()
     page.wait_for_selector("#pictures .flipped")
     wait_until(page, lambda: "Grade 4 77" in page.locator("#pictures").inner_text())
-    assert "flips too" in page.locator("#bars").inner_text()
+    assert "follows" in page.locator("#bars").inner_text()
     page.screenshot(path=ARTEFACTS / "question-against.png")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path as FilePath
 import torch
 from torch import Tensor
 
+from gcd_core.domains.cautions import of_another_age
 from gcd_core.errors import GCDError
 from gcd_core.images.picture import Picture
 from gcd_core.images.reading import NOT_A_RADIOGRAPH, fit_words
@@ -74,7 +75,8 @@ class Session:
             picture, domain = self.service.read(data), self.service.domain
             grey, shape = domain.generator.channels == 1, picture.shape
             told = [NOT_A_RADIOGRAPH] if grey and picture.photograph else []
-            notice = " ".join([*told, *picture.notes])
+            told.append(of_another_age(picture.age, domain.ages))
+            notice = " ".join(filter(None, [*told, *picture.notes]))
             fitted = fit_words(shape, domain.fit)
             if fitted:
                 fitted = f"{fitted} from {shape[0]} \N{MULTIPLICATION SIGN} {shape[1]} pixels"
