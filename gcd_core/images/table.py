@@ -3,6 +3,7 @@
 import codecs
 import csv
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from gcd_core.errors import GCDError
@@ -19,13 +20,13 @@ MARKS = (  # byte order marks, the longer ones first
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods, .xls
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
+def read_csv(path: Path, needed: Collection[str] = NEEDED) -> list[dict[str, str]]:
     """Rows of a table by column.
 
-    The delimiter is the comma, semicolon, tab or bar that makes columns `file` and `split` of the
-    header. Names of columns are taken in small letters; blanks around names and values are left
-    out, and so are empty rows. Text is Unicode, as its byte order mark says or else as UTF-8, and
-    otherwise Windows-1252. Cells that a row lacks are empty.
+    The delimiter is the comma, semicolon, tab or bar that makes the columns `needed` (`file` and
+    `split`) of the header. Names of columns are taken in small letters; blanks around names and
+    values are left out, and so are empty rows. Text is Unicode, as its byte order mark says or
+    else as UTF-8, and otherwise Windows-1252. Cells that a row lacks are empty.
 
     Raises
     ------
@@ -44,9 +45,11 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         lines = lines[1:]
     for delimiter in DELIMITERS:
         header = [name.strip().lower() for name in _cells(lines[:1], delimiter, path)[:1][0]]
-        if set(header) >= NEEDED:
+        if set(header) >= set(needed):
             return _rows(lines, delimiter, header, path)
-    raise GCDError(f"{path} needs a header with the columns 'file' and 'split'.")
+    columns = " and ".join(repr(name) for name in sorted(needed))
+    noun = "column" if len(needed) == 1 else "columns"
+    raise GCDError(f"{path} needs a header with the {noun} {columns}.")
 
 
 def _rows(lines: list[str], delimiter: str, header: list[str], path: Path) -> list[dict[str, str]]:

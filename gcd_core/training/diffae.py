@@ -131,6 +131,7 @@ class DiffusionTraining(Training):
         if args.begin_with:
             begun = read_weights(Path(args.begin_with) / WEIGHTS_NAME).diffae
             load_strictly(self.model, begun, "network to train")
+            self.model.to(device)  # it has taken over what was read, on the CPU
         print(f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.1f} M parameters")
         optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0, fused=True
