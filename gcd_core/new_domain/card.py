@@ -73,8 +73,8 @@ TABLE = """
 <!-- results:{table} {name} -->
 <!-- /results -->
 """
-OPINION = """- The second opinion may have learned from the pictures that the classifier learned from, so
-  both may take the same wrong cue."""
+OPINION = """- The second opinion may have learned from the same pictures as the classifier, and
+  take the same wrong cues."""
 NO_OPINION = (
     "- There is no second opinion: nobody but the classifier says that a flip means anything."
 )

@@ -315,8 +315,7 @@ def _outputs_of(
     told: list[str],
 ) -> dict[str, Any]:
     """Names and kind of the outputs of a file that does not say them, from its answers."""
-    opened = load_classifier({**table, "labels": ["0"], "output": "numbers"}, folder, device)
-    assert isinstance(opened, TorchClassifier)  # as of all kinds but transformers and http
+    opened = _opened_unnamed(given, table, folder, data, device)
     with torch.inference_mode():
         raw = opened.answer(data.look(table["size"], ASKED)).float().flatten(1)
     count = raw.shape[1]
@@ -345,6 +344,33 @@ def _outputs_of(
         output = "sigmoid" if output == "softmax" and count == 1 else output
         told.append(f"its answers were taken for {output}; otherwise give --answers.")
     return {"labels": names, "output": output}
+
+
+def _opened_unnamed(
+    given: Given, table: Mapping[str, Any], folder: Path, data: DataSet, device: str
+) -> TorchClassifier:
+    """Open a classifier whose outputs are not named yet, to see what it answers.
+
+    A file of weights alone is of a network of so many outputs; these are tried.
+    """
+    counts = [1]
+    if "weights" in table:
+        counts = list(dict.fromkeys([len(data.classes) or 2, 1, 2]))
+    names = [given.outputs] if given.outputs is not None else [f"0:{n}" for n in counts]
+    for labels in names:
+        whole = {**table, "labels": labels, "output": "numbers"}
+        try:
+            opened = load_classifier(whole, folder, device)
+        except GCDError as error:
+            if labels != names[-1]:
+                continue
+            many = "weights" in table and given.outputs is None
+            raise GCDError(
+                f"{error}{' Name its outputs with --outputs.' if many else ''}"
+            ) from error
+        assert isinstance(opened, TorchClassifier)  # as of all kinds but transformers and http
+        return opened
+    raise GCDError("The classifier has no outputs.")
 
 
 def agreement(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import random
 import statistics
 import tempfile
 import zipfile
@@ -91,10 +92,14 @@ class DataSet:
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def look(self, size: int, most: int = LOOKED_AT) -> Tensor:
-        """A few pictures (N, 3, size, size), float32, in [0, 1], spread over the data set."""
-        step = max(1, len(self.rows) // most)
-        names = [row["file"] for row in self.rows[::step][:most]]
+        """A few pictures (N, 3, size, size), float32, in [0, 1], drawn from the data set."""
+        names = [row["file"] for row in self.draw(most)]
         return torch.cat([image for _, image in _read(self.source, names, size, 3, "stretch", {})])
+
+    def draw(self, most: int) -> list[dict[str, str]]:
+        """At most so many rows, always the same; classes may stand in any order."""
+        rows = list(self.rows)
+        return random.Random(0).sample(rows, min(most, len(rows)))
 
     def warnings(self) -> list[str]:
         """Sentences about what is unusual and can still be used."""

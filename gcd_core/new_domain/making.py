@@ -285,8 +285,7 @@ def _agrees(classifier: BlackBox, data: DataSet, sections: Sections, design: Des
     tasks = sections.tasks(data)
     if not tasks:
         return []
-    step = max(1, len(data.rows) // CHECKED)
-    rows = data.rows[::step][:CHECKED]
+    rows = data.draw(CHECKED)
     files = ImageFiles(data.source, names=[row["file"] for row in rows])
     images = dict(files.load(lambda source: load_image(source, design.size, 3, design.fit)))
     known = [row for row in rows if row["file"] in images]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from gcd_core.errors import GCDError
@@ -20,6 +20,7 @@ SIZES = (128, 160, 192, 256)
 FIRST_ROUND = 1 / 3  # of the minutes, after which there is a domain that opens
 CLASSIFIER_SHARE, CLASSIFIER_MOST = 0.06, 8.0  # of the minutes, and minutes, for each classifier
 LEAST_TRAINING = 0.4  # share of a round that its trainings take at least
+LEVELS = (1.0, 0.5, 0.25)  # of what a round searches and measures, until that is left for training
 TRAININGS = {  # shares of a round's training time
     "first": {"codec": 0.4, "diffae": 0.4, "distilled": 0.2},
     "only": {"codec": 0.3, "diffae": 0.4, "distilled": 0.2, "decoder": 0.1},
@@ -140,6 +141,16 @@ class Effort:
     train: int  # pictures that codes are measured on, at most
     val: int  # pictures that the off-distribution score is set on, at most
 
+    def smaller(self, share: float) -> Effort:
+        """A share of it, and no less than figures mean something; without checks below a half."""
+        least = {"queries": 64, "candidates": 12, "walked": 8, "evaluated": 16}
+        least |= {"samples": 32, "train": 200, "val": 30}
+        numbers = {
+            name: max(min(lowest, getattr(self, name)), round(share * getattr(self, name)))
+            for name, lowest in least.items()
+        }
+        return replace(self, **numbers, checks=self.checks if share >= 0.5 else ())
+
 
 EFFORTS = {
     "first": Effort(128, 0, 0, 24, 16, 16, (), 64, 1000, 40),
@@ -257,10 +268,29 @@ def make_round(
 ) -> Round:
     """Share the minutes of a round; `whole` are those of the whole plan.
 
-    Trainings of a round that is too short get 0 minutes or fewer.
+    Where trainings would get too little, less is searched and measured. Trainings of a round that
+    is too short all the same get few minutes, or fewer than 0.
     """
-    effort = EFFORTS[kind]
-    taken = {name: seconds / 60 for name, seconds in overheads(kind, task, speeds, design).items()}
+    made = []
+    for level in LEVELS:
+        effort = EFFORTS[kind].smaller(level)
+        made.append(_round_of(kind, effort, minutes, whole, task, speeds, design))
+        if not _too_short(made[-1]):
+            break
+    return made[-1]
+
+
+def _round_of(
+    kind: str,
+    effort: Effort,
+    minutes: float,
+    whole: float,
+    task: Task,
+    speeds: Speeds,
+    design: Design,
+) -> Round:
+    seconds = overheads(kind, effort, task, speeds, design)
+    taken = {name: spent / 60 for name, spent in seconds.items()}
     given = {}
     if kind != "later":
         each = min(CLASSIFIER_MOST, CLASSIFIER_SHARE * whole)
@@ -270,28 +300,26 @@ def make_round(
     given |= {name: left * share for name, share in shares.items()}
     parts = [
         Part(name, taken.get(name, 0.0) + given.get(name, 0.0), given.get(name, 0.0))
-        for name in order(kind, task)
+        for name in seconds
     ]
     return Round(kind, tuple(parts), effort)
 
 
-def order(kind: str, task: Task) -> list[str]:
+def order(kind: str, task: Task, effort: Effort) -> list[str]:
     """The names of a round's parts."""
     before = ["data", *task.trained] if kind != "later" else []
     searches = [f"find:{label}" for label in task.labels]
     after = ["assemble", "calibrate", "examples", *searches, "walk", "measure"]
-    checks = ["sanity"] if EFFORTS[kind].checks else []
+    checks = ["sanity"] if effort.checks else []
     return [*before, *TRAININGS[kind], *after, *checks, "finish"]
 
 
-def overheads(kind: str, task: Task, speeds: Speeds, design: Design) -> dict[str, float]:
+def overheads(
+    kind: str, effort: Effort, task: Task, speeds: Speeds, design: Design
+) -> dict[str, float]:
     """Seconds that each part of a round takes besides the minutes that it is given."""
-    effort, own, n, asked = (
-        EFFORTS[kind],
-        speeds.scaled(design.size),
-        task.pictures,
-        len(task.labels),
-    )
+    own = speeds.scaled(design.size)
+    n, asked = task.pictures, len(task.labels)
     train = min(effort.train, task.counts["train"])
     val = min(effort.val, task.counts["val"])
     held = task.counts["val"] + task.counts["test"]
@@ -319,7 +347,7 @@ def overheads(kind: str, task: Task, speeds: Speeds, design: Design) -> dict[str
         seconds["sanity"] = 32 * gone + searches * (effort.samples * own.asked + 8 * walk)
     for name in task.trained:
         seconds[name] = n * own.classifier
-    return {name: SLACK * seconds[name] + START for name in order(kind, task)}
+    return {name: SLACK * seconds[name] + START for name in order(kind, task, effort)}
 
 
 def disk_of(task: Task, design: Design) -> float:

@@ -58,12 +58,12 @@ def verdict_of(
         Files that were no pictures.
     """
     found = []
-    row = _read(folder, "reconstruction")["reconstruction"][0]
+    row = read_results(folder, "reconstruction")["reconstruction"][0]
     for label in labels:
         found.append(_side(label, row["agreement"][label]))
     found.append(_likeness(row["lpips"], channels))
     for label in labels:
-        figures = _read(folder, f"{file_of(label, '')}-g")
+        figures = read_results(folder, f"{file_of(label, '')}-g")
         found.append(_flips(label, figures["flip_rate"], figures["n"]))
         if figures["flip_rate"] > 0:
             found.append(_follows(label, figures["oracle_flip_rate"]))
@@ -116,7 +116,7 @@ def _ranks(folder: Path) -> list[Finding]:
     if not (folder / RESULTS / "classifiers.json").is_file():
         return []
     found = []
-    for network, own in _read(folder, "classifiers")["classifiers"].items():
+    for network, own in read_results(folder, "classifiers")["classifiers"].items():
         name = "classifier" if network == "classifier" else "second opinion"
         for label, figures in own.items():
             told = f"AUROC of the {name} for {label!r} is {figures['auroc']:.3f}"
@@ -125,6 +125,6 @@ def _ranks(folder: Path) -> list[Finding]:
     return found
 
 
-def _read(folder: Path, name: str) -> dict[str, Any]:
-    """What a command's --json left in a domain's results."""
+def read_results(folder: Path, name: str) -> dict[str, Any]:
+    """What a command's --json left in a domain's results, such as `reconstruction`."""
     return json.loads((folder / RESULTS / f"{name}.json").read_text(encoding="utf-8"))
