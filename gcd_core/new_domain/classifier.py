@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.classifiers import BlackBox, load_classifier
-from gcd_core.classifiers.base import are_distributions
+from gcd_core.classifiers.base import are_distributions, look_like_probabilities
 from gcd_core.classifiers.network import TorchClassifier
 from gcd_core.classifiers.questions import as_far_as_it_can, questioned
 from gcd_core.domains.file import CLASSIFIERS, Label, read_toml
@@ -339,7 +339,7 @@ def _outputs_of(
         )
     output = given.output
     if output is None:
-        inside = bool((raw >= 0).all() and (raw <= 1).all())
+        inside = look_like_probabilities(raw.min().item(), raw.max().item())
         output = "probabilities" if inside or are_distributions(raw) else "softmax"
         output = "sigmoid" if output == "softmax" and count == 1 else output
         told.append(f"its answers were taken for {output}; otherwise give --answers.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -29,6 +29,7 @@ from gcd_core.new_domain.plan import (
     Plan,
     Speeds,
     Task,
+    check_minutes,
     from_json,
     make_plan,
     plan_more,
@@ -94,38 +95,43 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A request that was looked at and can be carried out."""
+class Looked:
+    """What was seen of a request in seconds.
+
+    Attributes
+    ----------
+    data, sections, task, design
+        The pictures, the tables of domain.toml, what is to be planned for, and the networks.
+    classifier : BlackBox or None
+        None where it is trained here.
+    said : tuple of str
+        What a person should know first.
+    """
 
     data: DataSet
     sections: Sections
     task: Task
     design: Design
-    speeds: Speeds
-    plan: Plan
-    said: tuple[str, ...] = field(default=())  # what a person should know first
-
-    @property
-    def text(self) -> str:
-        """The plan in words."""
-        return told(self.plan, "\n".join(self.said))
+    classifier: BlackBox | None
+    said: tuple[str, ...]
 
 
-def prepare_request(request: Request) -> Prepared:
-    """Look at everything that can be known in seconds, and plan.
+def look(request: Request, anew: bool = True) -> Looked:
+    """Look at the pictures and ask the classifier about a few.
 
-    Raises a GCDError for whatever would only fail later; the message says what to do.
+    Raises a GCDError for whatever would only fail later; the message says what to do. Of a domain
+    that was begun (not `anew`) the classifier is not asked again.
     """
     if not NAME.fullmatch(request.place.name):
         raise GCDError(
             f"{request.place.name!r} is no name for a domain; take letters, digits, - and _."
         )
     check_place(request.place)
+    check_minutes(request.minutes)
     device = str(choose_device(request.device))
     data = read_data(request.data, request.labels)
-    coloured = is_coloured(data.look(64))
     size = choose_size(data, request, device)
-    channels = 3 if coloured else 1
+    channels = 3 if is_coloured(data.look(64)) else 1
     if request.design is not None:
         design = request.design(size, channels)
     else:
@@ -133,16 +139,13 @@ def prepare_request(request: Request) -> Prepared:
     sections = sections_of(request.given, data, size, channels, device)
     classifier, oracle = sections.open(device)
     said = [_of_data(data, design), *data.warnings(), *sections.told]
-    if classifier is not None and not classifier.remote:
+    if anew and classifier is not None and not classifier.remote:
         said += check_answers(classifier, data.look(design.size), sections)
         said += _agrees(classifier, data, sections, design)
     tasks = sections.tasks(data)
     task = task_of(data, sections, tasks, bool(oracle), design.mirror)
-    said += _of_opinion(task, sections, tasks, bool(oracle))
-    speeds = request.speeds or measure_speeds(data, design, classifier, device)
-    plan = request.adjust(make_plan(request.minutes, task, speeds, design))
-    check_disk(request.place, plan)
-    return Prepared(data, sections, task, design, speeds, plan, tuple(said))
+    said += _of_opinion(sections, tasks, bool(oracle))
+    return Looked(data, sections, task, design, classifier, tuple(said))
 
 
 def make_domain(
@@ -173,43 +176,65 @@ def make_domain(
     Raises
     ------
     GCDError
-        As of `prepare_request`, or where a part fails; the same command goes on from there.
+        As of `look`, if the minutes or the disk are too small, or where a part fails; the same
+        command goes on from there.
     """
     state = read_state(request.place)
     if state is not None:  # before anything is asked or timed
         check_settings(request.place, state["settings"], _settings_given(request))
-    prepared = prepare_request(request)
+    looked = look(request, anew=state is None)
+    plan, words = _plan(request, looked, state)
+    stream.write(words + "\n")
+    if dry:
+        return []
     work = Work(
         place=request.place,
-        data=prepared.data,
-        sections=prepared.sections,
-        plan=prepared.plan,
-        task=prepared.task,
+        data=looked.data,
+        sections=looked.sections,
+        plan=plan,
+        task=looked.task,
         run=run,
         command=request.command,
         device=request.device,
         credit=request.credit,
         finished=finished,
     )
-    if state is not None:
-        work.plan = from_json(state["plan"])
-    if dry:
-        stream.write(_going_on(state, prepared) + "\n")
-        return []
-    work.begin(_settings_given(request) | {"pictures": prepared.data.fingerprint()})
+    work.begin(_settings_given(request) | {"pictures": looked.data.fingerprint()})
     if work.over:
-        more = request.adjust(
-            plan_more(request.minutes, prepared.task, prepared.speeds, work.plan.design)
-        )
-        work.extend(more)
-        stream.write(told(more, f"{request.place} is finished; this makes it better.") + "\n")
-    else:
-        stream.write(_going_on(state, prepared) + "\n")
+        work.extend(plan)
     work.go(STEPS, stream)
     unusable = work.state["figures"].get("unusable", 0)
     channels = work.plan.design.channels
-    found = verdict_of(request.place, prepared.task.labels, channels, unusable)
+    found = verdict_of(request.place, looked.task.labels, channels, unusable)
     return [finding.sentence for finding in found]
+
+
+def _plan(request: Request, looked: Looked, state: dict | None) -> tuple[Plan, str]:
+    """The plan to carry out, and what is told of it.
+
+    Of a domain that was begun it is the plan of then; of a finished one, one for so many minutes
+    more.
+    """
+    if state is not None:
+        then = from_json(state["plan"])
+        done, every = len(state["done"]), sum(len(one.parts) for one in then.rounds)
+        if done < every:
+            going = f"going on: {done} of {every} parts are done"
+            if request.minutes != then.minutes:
+                going += f"; the plan of {then.minutes:g} minutes holds until it is finished"
+            return then, told(then, "\n".join(looked.said)) + f"\n\n{going}"
+        design = then.design
+    else:
+        design = looked.design
+    device = str(choose_device(request.device))
+    speeds = request.speeds or measure_speeds(looked.data, design, looked.classifier, device)
+    making = make_plan if state is None else plan_more
+    plan = request.adjust(making(request.minutes, looked.task, speeds, design))
+    check_disk(request.place, plan)
+    first = "\n".join(looked.said)
+    if state is not None:
+        first = f"{request.place} is finished; this makes it better."
+    return plan, told(plan, first)
 
 
 def choose_size(data: DataSet, request: Request, device: str) -> int:
@@ -251,24 +276,14 @@ def _settings_given(request: Request) -> dict[str, object]:
         "data": str(request.data.resolve()),
         "labels": request.labels and str(request.labels.resolve()),
         "classifier": request.given.text,
+        "architecture": request.given.architecture,
+        "outputs": request.given.outputs,
+        "answers": request.given.output,
         "question": [repr(asked) for asked in request.given.questions],
         "size": request.size,
         "fit": request.fit,
         "mirror": request.mirror,
     }
-
-
-def _going_on(state: dict | None, prepared: Prepared) -> str:
-    """The plan; of a domain that was begun, the plan of then and how far it is."""
-    if state is None:
-        return prepared.text
-    plan = from_json(state["plan"])
-    done = len(state["done"])
-    every = sum(len(one.parts) for one in plan.rounds)
-    if done == every:
-        return f"finished: {done} parts; the same command with --minutes makes it better."
-    shown = replace(prepared, plan=plan).text
-    return f"{shown}\n\ngoing on: {done} of {every} parts are done"
 
 
 def _of_data(data: DataSet, design: Design) -> str:
@@ -301,7 +316,7 @@ def _agrees(classifier: BlackBox, data: DataSet, sections: Sections, design: Des
     return [f"its answers to {k!r} agree with the labels in {v:.0%}" for k, v in shares.items()]
 
 
-def _of_opinion(task: Task, sections: Sections, tasks: dict[str, str], oracle: bool) -> list[str]:
+def _of_opinion(sections: Sections, tasks: dict[str, str], oracle: bool) -> list[str]:
     """Where a second opinion comes from."""
     if oracle:
         return []
@@ -310,6 +325,3 @@ def _of_opinion(task: Task, sections: Sections, tasks: dict[str, str], oracle: b
         return []
     named = ", ".join(without)
     return [f"no second opinion on {named}: no classes of the data are of these outputs"]
-
-
-__all__ = ["Prepared", "Request", "make_domain", "prepare_request"]

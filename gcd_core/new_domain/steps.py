@@ -100,7 +100,7 @@ def diffae(work: Work, planned: Round, minutes: float) -> None:
             ("--begin-with", design.begin),
             ("--minutes", total),
             ("--steps", design.steps and design.steps * (1 + work.number)),
-            ("--grid-minutes", min(SAVES, max(0.5, minutes / 4))),
+            ("--grid-minutes", min(SAVES, max(0.5, minutes / 2))),
             ("--device", work.device),
             ("--out", work.folder / "diffae"),
         ]
@@ -127,7 +127,7 @@ def distilled(work: Work, planned: Round, minutes: float) -> None:
             ("--radius", design.radius),
             ("--minutes", minutes),
             ("--steps", design.steps),
-            ("--export-minutes", min(SAVES, max(0.5, minutes / 4))),
+            ("--export-minutes", min(SAVES, max(0.5, minutes / 2))),
             ("--device", work.device),
             ("--out", out),
         ]

@@ -3,6 +3,7 @@
 import io
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from gcd_core.domains.opening import load_domain
 from gcd_core.errors import GCDError
 from gcd_core.new_domain import making
 from gcd_core.new_domain.domain_file import COMMENTS
+from gcd_core.new_domain.plan import Speeds
 from gcd_core.new_domain.work import beside, read_state, work_folder
 from tests.new_domain.squares import make, request, write_onnx, write_squares
 
@@ -126,6 +128,19 @@ def test_files_that_are_no_pictures_are_counted_and_named(run, asked) -> None:
     assert "files were no pictures" in (asked.place / "README.md").read_text()
 
 
+def test_one_that_was_begun_goes_on_whatever_the_clock_says(tmp_path) -> None:
+    """A machine that became slow, or other minutes, must not keep it from going on."""
+    data, net = write_squares(tmp_path / "data.zip"), write_onnx(tmp_path / "net.onnx")
+    asked = request(tmp_path, data, str(net))
+    with pytest.raises(Killed):
+        making.make_domain(asked, run_command, io.StringIO(), finished=_stop)
+    slow = replace(asked, minutes=1, speeds=Speeds(*[9.0] * 6))
+    told = io.StringIO()
+    with pytest.raises(Killed):
+        making.make_domain(slow, run_command, told, finished=_stop)
+    assert "going on: 1 of 23 parts are done; the plan of 90 minutes holds" in told.getvalue()
+
+
 def test_another_setting_is_refused(run, asked, folder) -> None:
     other = write_onnx(folder / "other.onnx")
     with pytest.raises(GCDError, match=r"begun with other settings \(classifier.*another name"):
@@ -137,7 +152,7 @@ def test_a_kill_between_the_two_renames_is_mended(run, asked) -> None:
     asked.place.rename(old)
     try:
         _, told = make(asked, dry=True)
-        assert "finished" in told
+        assert "is finished; this makes it better" in told
         assert not asked.place.exists()  # a dry run mends nothing
         with pytest.raises(Killed):
             making.make_domain(asked, _dies, io.StringIO())
