@@ -41,6 +41,7 @@ FILE_KINDS = {
 STATES = (".safetensors", ".pth", ".ckpt", ".tar")
 ASKED = 32  # pictures that it is asked about before anything is trained
 STILL = 1e-3  # standard deviation of log-odds below which every answer is the same
+FILES = "files"  # of a TOML file: what else the classifier's own code reads
 TOP = ("title", "description", "notice", "credit")  # of a TOML file, taken over as they are
 CONFIG = "config.json"  # of a folder of transformers
 
@@ -217,7 +218,7 @@ def _of_toml(given: Given, path: Path) -> Sections:
     if "classifier" not in content:
         kind = {"kind": "http"} if "url" in content else {}
         content = {"classifier": {**kind, **content}}
-    known = {*CLASSIFIERS, "labels", *TOP}
+    known = {*CLASSIFIERS, "labels", FILES, *TOP}
     if unknown := sorted(content.keys() - known):
         raise GCDError(f"{path} has no key {unknown[0]!r}; it knows {', '.join(sorted(known))}.")
     for name in ("classifier", "oracle", "labels"):
@@ -233,9 +234,22 @@ def _of_toml(given: Given, path: Path) -> Sections:
         labels = {asked.name: asked.table() for asked in questions}
     asked = tuple(_asked(name, table, path) for name, table in labels.items())
     named = [content[name] for name in CLASSIFIERS if name in content]
-    files = tuple(dict.fromkeys(name for table in named for name in _files_in(table, folder)))
+    beside = _listed(content.get(FILES, []), folder, path)
+    used = [name for table in named for name in _files_in(table, folder)]
+    files = tuple(dict.fromkeys([*used, *beside]))
     top = {key: str(content[key]) for key in TOP if key in content}
     return Sections(content["classifier"], labels, asked, folder, files, content.get("oracle"), top)
+
+
+def _listed(names: Any, folder: Path, path: Path) -> list[str]:
+    """The `files` of a TOML file; a GCDError if one is not there."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise GCDError(f"{path}: {FILES!r} is a list of names.")
+    _check_inside(names, folder)
+    for name in names:
+        if not (folder / name).is_file():
+            raise GCDError(f"{folder / name}, one of {FILES!r} in {path}, does not exist.")
+    return names
 
 
 def _asked(name: str, table: Any, path: Path) -> Asked:
@@ -406,11 +420,17 @@ def _files_in(table: Mapping[str, Any], folder: Path) -> list[str]:
         if not isinstance(value, str) or key in ("kind", "url"):
             continue
         name = f"{value.split(':')[0].replace('.', '/')}.py" if key == "callable" else value
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise GCDError(f"{name} lies outside of {folder or '.'}; put it beside the TOML file.")
+        _check_inside([name], folder)
         if name and (folder / name).exists():
             found.append(name)
     return found
+
+
+def _check_inside(names: Sequence[str], folder: Path) -> None:
+    """Refuse names that lead out of a folder."""
+    for name in names:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise GCDError(f"{name} lies outside of {folder}; put it beside the TOML file.")
 
 
 def table_lines(name: str, table: Mapping[str, Any]) -> list[str]:

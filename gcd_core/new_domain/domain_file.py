@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -115,7 +116,8 @@ def write_domain_file(
 
 def file_of(label: str, suffix: str = ".safetensors") -> str:
     """The file of a label's directions, or of another suffix."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", label).strip("-").lower() + suffix
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", label).strip("-").lower()
+    return (plain or f"label-{hashlib.sha256(label.encode()).hexdigest()[:8]}") + suffix
 
 
 def _top(

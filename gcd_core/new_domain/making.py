@@ -23,6 +23,7 @@ from gcd_core.new_domain.classifier import (
     sections_of,
 )
 from gcd_core.new_domain.data import DataSet, is_coloured, read_data
+from gcd_core.new_domain.domain_file import file_of
 from gcd_core.new_domain.plan import (
     SIZES,
     Design,
@@ -33,8 +34,9 @@ from gcd_core.new_domain.plan import (
     from_json,
     make_plan,
     plan_more,
-    told,
+    queries_of,
 )
+from gcd_core.new_domain.plan_text import told
 from gcd_core.new_domain.steps import STEPS
 from gcd_core.new_domain.timing import measure_speeds
 from gcd_core.new_domain.verdict import verdict_of
@@ -137,6 +139,8 @@ def look(request: Request, anew: bool = True) -> Looked:
     else:
         design = Design.of(size, channels, request.fit, request.mirror)
     sections = sections_of(request.given, data, size, channels, device)
+    if len({file_of(name) for name in sections.labels}) < len(sections.labels):
+        raise GCDError(f"The questions {list(sections.labels)} have names too much alike.")
     classifier, oracle = sections.open(device)
     said = [_of_data(data, design), *data.warnings(), *sections.told]
     if anew and classifier is not None and not classifier.remote:
@@ -234,6 +238,8 @@ def _plan(request: Request, looked: Looked, state: dict | None) -> tuple[Plan, s
     first = "\n".join(looked.said)
     if state is not None:
         first = f"{request.place} is finished; this makes it better."
+    asked = sum(queries_of(one, looked.task) for one in plan.rounds)
+    first += f"\nthe classifier is asked about up to {asked:,} pictures"
     return plan, told(plan, first)
 
 

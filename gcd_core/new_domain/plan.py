@@ -350,6 +350,23 @@ def overheads(
     return {name: SLACK * seconds[name] + START for name in order(kind, task, effort)}
 
 
+def queries_of(planned: Round, task: Task) -> int:
+    """Pictures that a round asks the classifier about, at most.
+
+    Examples and searches with their tries, walks with their bisections, and measurements with a map
+    of 25 queries each.
+    """
+    effort, asked = planned.effort, len(task.labels)
+    walked, mapped = 15, 26
+    searched = effort.candidates + 12 + asked * (effort.queries + 8 * walked)
+    measured = effort.walked * asked * walked + effort.evaluated * (2 + asked * (walked + mapped))
+    labelled = task.counts["test"] if task.measured else 0
+    checked = 64 if effort.checks else 0
+    if "repeat" in effort.checks:
+        checked += 5 * (effort.samples + 8 * walked + 4 * walked)
+    return searched + measured + labelled + checked
+
+
 def disk_of(task: Task, design: Design) -> float:
     """Bytes of the work folder and the domain: prepared pictures, checkpoints, two generators."""
     pictures = task.pictures * design.size**2 * design.channels * 0.8
@@ -383,48 +400,6 @@ def _checked(rounds: tuple[Round, ...], minutes: float) -> tuple[Round, ...]:
                 f"{other:.0f} of them. Give --minutes {math.ceil(2 * other + 5)} or more."
             )
     return rounds
-
-
-def told(plan: Plan, data_words: str) -> str:
-    """The plan for a person: a line for each part, and what can be seen when."""
-    lines = [data_words, ""]
-    at = 0.0
-    for number, planned in enumerate(plan.rounds, 1):
-        lines.append(f"round {number}, {planned.minutes:.0f} minutes:")
-        for part in planned.parts:
-            at += part.minutes
-            lines.append(f"  {part.minutes:6.1f} min  until {at:5.0f}  {words(part.name)}")
-        last = number == len(plan.rounds)
-        lines.append(
-            f"  after {at:.0f} minutes the domain opens"
-            + (", with its card and verdict." if last else "; the next round makes it better.")
-        )
-    lines.append(f"disk: {plan.disk / 1e9:.1f} GB, of which the domain takes about 0.07")
-    return "\n".join(lines)
-
-
-WORDS = {
-    "data": "reading the pictures",
-    "classifier": "train the classifier",
-    "oracle": "train the second opinion",
-    "codec": "train the codec (pictures to latents and back)",
-    "diffae": "train the diffusion autoencoder (codes)",
-    "distilled": "train the fast decoder",
-    "decoder": "train the codec's decoder further (sharper pictures)",
-    "assemble": "put the domain together",
-    "calibrate": "measure what codes and usual pictures are like",
-    "examples": "make synthetic examples",
-    "walk": "choose how far a walk goes",
-    "measure": "measure it on test pictures",
-    "sanity": "check whether it can be trusted",
-    "finish": "write the card, check, and put it in its place",
-}
-
-
-def words(name: str) -> str:
-    """A part's name for a person."""
-    kind, _, label = name.partition(":")
-    return f"find directions of {label!r}" if kind == "find" else WORDS[kind]
 
 
 def to_json(plan: Plan) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from gcd_core.perceptual import LPIPS
 
 PICTURES = 4
 UNKNOWN = 0.002  # seconds a question takes of a classifier that is yet to be trained
+REMOTE = 0.2  # and of one that is asked over a network
 
 
 @torch.inference_mode()
@@ -46,8 +47,9 @@ def measure_speeds(
         "perceptual": _seconds(lambda: perceptual(few, few), len(few)),
         "classifier": UNKNOWN,
     }
-    if classifier is not None and not classifier.remote:
-        spent["classifier"] = _seconds(lambda: classifier(few), len(few))
+    if classifier is not None:
+        remote = classifier.remote
+        spent["classifier"] = REMOTE if remote else _seconds(lambda: classifier(few), len(few))
     return Speeds(**spent)
 
 

@@ -7,6 +7,7 @@ are finished. The domain's own folder is only replaced by a whole one.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -21,7 +22,8 @@ from gcd_core.errors import GCDError
 from gcd_core.files import write_json
 from gcd_core.new_domain.classifier import Sections
 from gcd_core.new_domain.data import DataSet
-from gcd_core.new_domain.plan import Part, Plan, Round, Task, from_json, to_json, words
+from gcd_core.new_domain.plan import Part, Plan, Round, Task, from_json, to_json
+from gcd_core.new_domain.plan_text import words
 from gcd_core.new_domain.progress import ProgressLine
 
 STATE, CLOCK, LOG = "state.json", "clock.json", "log.txt"
@@ -142,6 +144,7 @@ class Work:
             told = line.part(words(part.name), about, self.state["spent"] / 60)
             with self._timed(), told, self._logged(key):
                 steps[part.name.partition(":")[0]](self, planned, minutes)
+            gc.collect()  # a training's networks hold on to each other
             self.state["done"].append(key)
             if part.name == "finish":
                 self.state["rounds"] += 1

@@ -141,9 +141,10 @@ def test_a_toml_file_with_two_networks_of_others(data, tmp_path) -> None:
     write_onnx(tmp_path / "networks" / "net.onnx")
     write_onnx(tmp_path / "networks" / "other.onnx", scale=20.0)
     path = tmp_path / "squares.toml"
-    path.write_text(TOML)
+    (tmp_path / "more.txt").write_text("what its code reads")
+    path.write_text("files = ['more.txt']\n" + TOML)
     made = sections(data, path)
-    assert made.files == ("networks/net.onnx", "networks/other.onnx")
+    assert made.files == ("networks/net.onnx", "networks/other.onnx", "more.txt")
     assert made.top == {"title": "Squares", "credit": "Drawn here."}
     assert made.tasks(data) == {"bright": "bright=square:plain"}
     classifier, oracle = made.open("cpu")
@@ -163,6 +164,8 @@ def test_a_toml_file_with_two_networks_of_others(data, tmp_path) -> None:
          "negative = 'b'\npositive = 'c'", "lies outside"),
         ("[classifier]\nkind = 'onnx'\n[labels.a]\ntitle = 'A'", "needs a title, negative"),
         ("classifier = 3", "is a table"),
+        ("files = ['absent.onnx']\n[classifier]\nkind = 'onnx'\n[labels.a]\ntitle = 'A'\n"
+         "negative = 'b'\npositive = 'c'", "absent.onnx, one of 'files'"),
         ("no toml", "is not valid TOML"),
     ],
 )  # fmt: skip

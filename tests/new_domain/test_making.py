@@ -9,6 +9,8 @@ from gcd_core.__main__ import main
 from gcd_core.errors import GCDError
 from gcd_core.new_domain import making
 from gcd_core.new_domain.data import read_data
+from gcd_core.new_domain.domain_file import file_of
+from gcd_core.new_domain.questions import Asked
 from gcd_core.new_domain.work import work_folder
 from tests.new_domain.squares import make, request, write_onnx, write_squares
 
@@ -72,6 +74,13 @@ def test_outputs_in_another_order_are_refused(asked) -> None:
     given = replace(asked.given, outputs=["square", "plain"])
     with pytest.raises(GCDError, match=r"only 0% of the pictures.*--outputs"):
         make(replace(asked, given=given))
+
+
+def test_questions_of_one_file_name_are_refused(asked) -> None:
+    questions = tuple(Asked(name, ("square",)) for name in ("a b", "a-b"))
+    with pytest.raises(GCDError, match="names too much alike"):
+        make(replace(asked, given=replace(asked.given, questions=questions)))
+    assert file_of("\u7b11") != file_of("\u6ce3")  # of letters that files had better not have
 
 
 def test_the_size_follows_the_data_and_the_minutes(asked, folder) -> None:

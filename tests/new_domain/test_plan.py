@@ -6,6 +6,7 @@ import pytest
 from gcd_core.errors import GCDError
 from gcd_core.new_domain import plan as module
 from gcd_core.new_domain.plan import Design, Speeds, Task, make_plan, plan_more
+from gcd_core.new_domain.plan_text import told
 
 FAST = Speeds(*[1e-4] * 6)
 TASK = Task({"train": 4800, "val": 600, "test": 600}, ("ill",), ("oracle",), True)
@@ -42,14 +43,14 @@ def test_what_is_no_training_takes_what_it_takes() -> None:
     inverted, decoded = 0.002 + 8 * 0.01, 8 * 0.01 + 0.004
     walk = inverted + 14 * asked
 
-    def told(computed: float) -> float:
+    def spent(computed: float) -> float:
         return pytest.approx(1.3 * computed + 8)
 
-    assert seconds["data"] == told(6000 * 0.001)
-    assert seconds["find:ill"] == told(effort.queries * asked * 1.5 + 8 * walk)
-    assert seconds["walk"] == told(effort.walked * walk)
-    assert seconds["calibrate"] == told(2 * 1000 * 0.002 + 40 * (inverted + decoded + 0.008))
-    assert seconds["diffae"] == told(3 * 4800 * 0.002)
+    assert seconds["data"] == spent(6000 * 0.001)
+    assert seconds["find:ill"] == spent(effort.queries * asked * 1.5 + 8 * walk)
+    assert seconds["walk"] == spent(effort.walked * walk)
+    assert seconds["calibrate"] == spent(2 * 1000 * 0.002 + 40 * (inverted + decoded + 0.008))
+    assert seconds["diffae"] == spent(3 * 4800 * 0.002)
     assert "sanity" not in seconds and "decoder" not in seconds
 
 
@@ -105,6 +106,15 @@ def test_less_is_measured_where_training_would_get_too_little() -> None:
     assert whole.smaller(1.0) == whole
 
 
+def test_queries_are_forecast() -> None:
+    first, later = make_plan(120, TASK, FAST, DESIGN).rounds
+    few = 24 + 12 + 128 + 8 * 15 + 16 * 15 + 16 * (2 + 15 + 26) + 600
+    assert module.queries_of(first, TASK) == few
+    two = replace(TASK, labels=("ill", "old"), measured=False)
+    assert module.queries_of(first, two) == 36 + 2 * (248 + 240 + 16 * 41) + 32
+    assert module.queries_of(later, TASK) > few
+
+
 def test_a_plan_survives_json() -> None:
     import json
 
@@ -113,7 +123,7 @@ def test_a_plan_survives_json() -> None:
 
 
 def test_it_is_told_when_what_can_be_seen() -> None:
-    text = module.told(make_plan(120, TASK, FAST, DESIGN), "6000 pictures")
+    text = told(make_plan(120, TASK, FAST, DESIGN), "6000 pictures")
     assert text.startswith("6000 pictures")
     assert "after 40 minutes the domain opens; the next round" in text
     assert "after 120 minutes the domain opens, with its card" in text

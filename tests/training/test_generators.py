@@ -268,6 +268,21 @@ def test_a_killed_run_resumes_to_the_same_weights(
         assert whole.read_bytes() == resumed.read_bytes()
 
 
+def test_a_distilled_decoder_may_begin_with_another(
+    trained: Path, distilled_options: dict[str, object], tmp_path: Path
+) -> None:
+    run(distilled, steps=2, **(distilled_options | {"out": tmp_path / "first"}))
+    before = read_weights(tmp_path / "first" / "generator.safetensors.index.json").distilled
+    begin = {"begin_with": tmp_path / "first", "out": tmp_path / "second"}
+    run(distilled, steps=1, **(distilled_options | begin | {"lr": 1e-9}))
+    after = read_weights(tmp_path / "second" / "generator.safetensors.index.json").distilled
+    assert before.keys() == after.keys()
+    assert all((after[name] - value).abs().max() < 1e-4 for name, value in before.items())
+    with pytest.raises(GCDError, match="do not fit the distilled decoder"):
+        wrong = {"begin_with": trained / "diffae", "out": tmp_path / "third"}
+        run(distilled, steps=1, **(distilled_options | wrong))
+
+
 def test_only_a_diffae_is_distilled(trained: Path, distilled_options: dict[str, object]) -> None:
     out = trained / "plain"
     data = trained / "images.zip"
