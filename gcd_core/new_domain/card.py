@@ -8,6 +8,7 @@ from gcd_core.evaluation.provenance import machine_of
 from gcd_core.evaluation.result_tables import fill_in
 from gcd_core.files import atomic_write
 from gcd_core.generators.device import choose_device
+from gcd_core.new_domain.data import chosen_rows
 from gcd_core.new_domain.plan import Round
 from gcd_core.new_domain.verdict import verdict_of
 
@@ -25,7 +26,7 @@ the classifier to explain, directions and examples. {size}x{size}, {colour}. Mad
 
 ## Data
 
-{pictures} pictures ({splits}). {classes}
+Learned from {pictures} pictures ({splits}). {classes}
 
 {credit}
 
@@ -100,7 +101,7 @@ def write_card(work: Work, planned: Round) -> None:
         size=design.size,
         colour="in colour" if design.channels == 3 else "in grey",
         verdict="\n".join(f"- {finding.sentence}" for finding in findings),
-        pictures=len(work.data.rows),
+        pictures=f"{len(chosen_rows(work.data, design.most))} of {len(work.data.rows)}",
         splits=work.data.split_by,
         classes="Classes: " + ", ".join(f"{k} {n}" for k, n in counts.items()) + "."
         if counts

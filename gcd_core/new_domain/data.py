@@ -236,13 +236,20 @@ def is_coloured(pictures: Tensor) -> bool:
 
 
 def prepare(
-    data: DataSet, folder: Path, size: int, channels: int, fit: str, mirror: bool = False
+    data: DataSet,
+    folder: Path,
+    size: int,
+    channels: int,
+    fit: str,
+    mirror: bool = False,
+    most: tuple[int, int] | None = None,
 ) -> tuple[int, dict[str, str]]:
     """Decode every picture once, at the generator's size, into `images.zip`; write the tables.
 
     `labels.csv` is of `images.zip`, `original.csv` of the source. The zip is written first, so
     that its tables are only there once it is whole. With `mirror`, it has each picture of `train`
-    a second time, left and right exchanged.
+    a second time, left and right exchanged. With `most`, it has at most so many pictures of train
+    and of each other split; `original.csv` has all of those others.
 
     Returns
     -------
@@ -251,7 +258,8 @@ def prepare(
     unusable : dict of str to str
         Others by name, and why.
     """
-    rows_of = {row["file"]: row for row in data.rows}
+    rows_of = {row["file"]: row for row in chosen_rows(data, most)}
+    left = [row for row in data.rows if row["file"] not in rows_of and row["split"] != "train"]
     kept: list[tuple[str, dict[str, str]]] = []
     mirrored: list[tuple[str, dict[str, str]]] = []
     unusable: dict[str, str] = {}
@@ -268,9 +276,20 @@ def prepare(
         listed = {**data.unusable, **unusable}
         lines = "".join(f"{name}\t{why}\n" for name, why in listed.items())
         (folder / "unusable.txt").write_text(lines, encoding="utf-8")
-    write_table(folder / "original.csv", [row for _, row in kept])
+    write_table(folder / "original.csv", [row for _, row in kept] + left)
     write_table(folder / TABLE, [{**row, "file": name} for name, row in kept + mirrored])
     return len(kept), unusable
+
+
+def chosen_rows(data: DataSet, most: tuple[int, int] | None) -> list[dict[str, str]]:
+    """The rows to learn from: at most `most[0]` of train, `most[1]` of each other split; drawn."""
+    if most is None:
+        return list(data.rows)
+    chosen = []
+    for split in SPLITS:
+        own, limit = data.of_split(split), most[split != "train"]
+        chosen += own if len(own) <= limit else random.Random(0).sample(own, limit)
+    return chosen
 
 
 def _png(image: Tensor) -> bytes:

@@ -22,7 +22,7 @@ from gcd_core.new_domain.classifier import (
     check_answers,
     sections_of,
 )
-from gcd_core.new_domain.data import DataSet, is_coloured, read_data
+from gcd_core.new_domain.data import SPLITS, DataSet, chosen_rows, is_coloured, read_data
 from gcd_core.new_domain.domain_file import file_of
 from gcd_core.new_domain.plan import (
     SIZES,
@@ -118,11 +118,13 @@ class Looked:
     said: tuple[str, ...]
 
 
-def look(request: Request, anew: bool = True) -> Looked:
+def look(request: Request, then: Design | None = None, dry: bool = False) -> Looked:
     """Look at the pictures and ask the classifier about a few.
 
-    Raises a GCDError for whatever would only fail later; the message says what to do. Of a domain
-    that was begun (not `anew`) the classifier is not asked again.
+    Of a domain that was begun, `then` is its design, and the classifier is not asked again; one
+    across a network is not asked in a `dry` run, as it may cost something.
+
+    Raises a GCDError for whatever would only fail later; the message says what to do.
     """
     if not NAME.fullmatch(request.place.name):
         raise GCDError(
@@ -134,20 +136,23 @@ def look(request: Request, anew: bool = True) -> Looked:
     data = read_data(request.data, request.labels)
     size = choose_size(data, request, device)
     channels = 3 if is_coloured(data.look(64)) else 1
-    if request.design is not None:
+    if then is not None:
+        design = then
+    elif request.design is not None:
         design = request.design(size, channels)
     else:
-        design = Design.of(size, channels, request.fit, request.mirror)
+        design = Design.of(size, channels, request.fit, request.mirror, request.minutes)
+    size, channels = design.size, design.channels
     sections = sections_of(request.given, data, size, channels, device)
     if len({file_of(name) for name in sections.labels}) < len(sections.labels):
         raise GCDError(f"The questions {list(sections.labels)} have names too much alike.")
     classifier, oracle = sections.open(device)
     said = [_of_data(data, design), *data.warnings(), *sections.told]
-    if anew and classifier is not None and not classifier.remote:
+    if then is None and classifier is not None and not (dry and classifier.remote):
         said += check_answers(classifier, data.look(design.size), sections)
         said += _agrees(classifier, data, sections, design)
     tasks = sections.tasks(data)
-    task = task_of(data, sections, tasks, bool(oracle), design.mirror)
+    task = task_of(data, sections, tasks, bool(oracle), design)
     said += _of_opinion(sections, tasks, bool(oracle))
     return Looked(data, sections, task, design, classifier, tuple(said))
 
@@ -186,7 +191,8 @@ def make_domain(
     state = read_state(request.place)
     if state is not None:  # before anything is asked or timed
         check_settings(request.place, state["settings"], _settings_given(request))
-    looked = look(request, anew=state is None)
+    then = None if state is None else from_json(state["plan"]).design
+    looked = look(request, then, dry)
     plan, words = _plan(request, looked, state)
     stream.write(words + "\n")
     if dry:
@@ -265,14 +271,15 @@ def choose_size(data: DataSet, request: Request, device: str) -> int:
 
 
 def task_of(
-    data: DataSet, sections: Sections, tasks: dict[str, str], oracle: bool, mirror: bool = False
+    data: DataSet, sections: Sections, tasks: dict[str, str], oracle: bool, design: Design
 ) -> Task:
     """What is planned for: counts, questions, and which networks are trained."""
     trained = ["classifier"] if sections.classifier is None else []
     if tasks and not oracle:
         trained.append("oracle")
-    counts = {split: len(data.of_split(split)) for split in ("train", "val", "test")}
-    counts["train"] *= 2 if mirror else 1
+    rows = chosen_rows(data, design.most)
+    counts = {split: sum(row["split"] == split for row in rows) for split in SPLITS}
+    counts["train"] *= 2 if design.mirror else 1
     return Task(counts, tuple(sections.labels), tuple(trained), bool(tasks))
 
 
@@ -295,8 +302,12 @@ def _settings_given(request: Request) -> dict[str, object]:
 def _of_data(data: DataSet, design: Design) -> str:
     counts = ", ".join(f"{name} {count}" for name, count in data.counts.items())
     colour = "colour" if design.channels == 3 else "grey"
+    learned = len(chosen_rows(data, design.most))
+    part = (
+        f"; {learned} of them are used, for the minutes' sake" if learned < len(data.rows) else ""
+    )
     return (
-        f"{len(data.rows)} pictures in {colour}, made {design.size} x {design.size}"
+        f"{len(data.rows)} pictures in {colour}, made {design.size} x {design.size}{part}"
         f"{f'; classes: {counts}' if counts else '; no classes'}; {data.split_by}"
     )
 

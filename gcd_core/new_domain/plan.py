@@ -20,6 +20,7 @@ SIZES = (128, 160, 192, 256)
 FIRST_ROUND = 1 / 3  # of the minutes, after which there is a domain that opens
 CLASSIFIER_SHARE, CLASSIFIER_MOST = 0.06, 8.0  # of the minutes, and minutes, for each classifier
 LEAST_TRAINING = 0.4  # share of a round that its trainings take at least
+LEARNED = (250, 25)  # pictures of train, and of val and test each, that a minute allows
 LEVELS = (1.0, 0.5, 0.25)  # of what a round searches and measures, until that is left for training
 TRAININGS = {  # shares of a round's training time
     "first": {"codec": 0.4, "diffae": 0.4, "distilled": 0.2},
@@ -91,6 +92,8 @@ class Design:
         Folder with the generator that codec, DiffAE and distilled decoder begin with.
     steps : int or None
         Stop each training after so many steps, if sooner.
+    most : tuple of int, or None
+        Pictures of train, and of each other split, that are learned from, at most.
     """
 
     size: int
@@ -111,10 +114,20 @@ class Design:
     steps: int | None = None
     classifier_options: tuple[str, str] = ("{}", "{}")
     radius: float = 8.0
+    most: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, size: int, channels: int, fit: str, mirror: bool) -> Design:
-        """The one that stands on the bundled generator for grey or colour pictures."""
+    def of(
+        cls, size: int, channels: int, fit: str, mirror: bool, minutes: float = math.inf
+    ) -> Design:
+        """The one that stands on the bundled generator for grey or colour pictures.
+
+        It learns from so many pictures as the minutes allow to be encoded.
+        """
+        most = None
+        if math.isfinite(minutes):
+            train, held = (round(each * minutes) for each in LEARNED)
+            most = (max(1000, train), max(100, held))
         return cls(
             size,
             channels,
@@ -123,6 +136,7 @@ class Design:
             attention=size // 16,
             mirror=mirror,
             begin=str(bundled("checkpoints") / (GREY if channels == 1 else COLOUR)),
+            most=most,
         )
 
 
@@ -419,5 +433,7 @@ def from_json(table: dict[str, Any]) -> Plan:
     )
     kept = table["design"]
     lists = ("widths", "channel_mult", "classifier_options")
-    design = Design(**{**kept, **{name: tuple(kept[name]) for name in lists}})
+    changed: dict[str, Any] = {name: tuple(kept[name]) for name in lists}
+    changed["most"] = tuple(kept["most"]) if kept["most"] else None
+    design = Design(**{**kept, **changed})
     return Plan(table["minutes"], rounds, table["disk"], design)

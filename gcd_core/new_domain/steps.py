@@ -18,7 +18,7 @@ from gcd_core.files import write_json
 from gcd_core.generators.weights import CONFIG_NAME, STEM, WEIGHTS_NAME
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.new_domain.card import write_card
-from gcd_core.new_domain.data import TABLE, prepare, read_table, write_table
+from gcd_core.new_domain.data import TABLE, chosen_rows, prepare, read_table, write_table
 from gcd_core.new_domain.domain_file import file_of, write_domain_file
 from gcd_core.new_domain.plan import Round
 from gcd_core.new_domain.walk_range import choose_range
@@ -35,7 +35,9 @@ def data(work: Work, planned: Round, minutes: float) -> None:
     """Decode the pictures once, at the generator's size."""
     design = work.plan.design
     shape = design.size, design.channels, design.fit
-    count, unusable = prepare(work.data, work.folder, *shape, mirror=design.mirror)
+    count, unusable = prepare(
+        work.data, work.folder, *shape, mirror=design.mirror, most=design.most
+    )
     print(f"{count} pictures prepared, {len(unusable)} could not be decoded")
     work.state["figures"]["unusable"] = len(unusable) + len(work.data.unusable)
 
@@ -281,7 +283,7 @@ def describe(work: Work) -> None:
         walk=work.state["figures"].get("walk", {}),
         trained=_tables_of(work),
         credit=work.credit,
-        pictures=len(work.data.rows),
+        pictures=len(chosen_rows(work.data, work.plan.design.most)),
     )
 
 

@@ -177,6 +177,15 @@ def test_mirrored_copies_are_of_train_alone(tmp_path) -> None:
     assert len(val) == len(data.of_split("val"))
 
 
+def test_so_many_are_learned_from_as_the_minutes_allow(tmp_path) -> None:
+    data = read_data(write_squares(tmp_path / "data.zip", splits=True))  # 160, 80, 80
+    count, _ = prepare(data, tmp_path, 16, 1, "stretch", most=(150, 78))
+    assert count == 306
+    for split, learned, known in (("train", 150, 150), ("val", 78, 80), ("test", 78, 80)):
+        tables = [module.read_table(tmp_path / name) for name in ("labels.csv", "original.csv")]
+        assert [sum(r["split"] == split for r in t) for t in tables] == [learned, known]
+
+
 def test_a_picture_that_fails_only_when_decoded_is_left_out(tmp_path) -> None:
     path = write_squares(tmp_path / "data.zip")
     with zipfile.ZipFile(path) as archive:

@@ -12,7 +12,7 @@ from gcd_core.new_domain.data import read_data
 from gcd_core.new_domain.domain_file import file_of
 from gcd_core.new_domain.questions import Asked
 from gcd_core.new_domain.work import work_folder
-from tests.new_domain.squares import make, request, write_onnx, write_squares
+from tests.new_domain.squares import make, request, small_design, write_onnx, write_squares
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +100,13 @@ def test_mirrored_pictures_count_twice(asked, folder) -> None:
     data = read_data(folder / "data.zip")
     sections = making.sections_of(replace(asked.given, text="train"), data, 32, 1, "cpu")
     tasks = sections.tasks(data)
-    one = making.task_of(data, sections, tasks, False)
-    two = making.task_of(data, sections, tasks, False, mirror=True)
+    design = small_design(32, 1)
+    one = making.task_of(data, sections, tasks, False, design)
+    two = making.task_of(data, sections, tasks, False, replace(design, mirror=True))
     assert one.trained == ("classifier", "oracle") and one.counts["train"] == 256
     assert two.counts == one.counts | {"train": 512}
+    few = making.task_of(data, sections, tasks, False, replace(design, most=(200, 31)))
+    assert few.counts == {"train": 200, "val": 31, "test": 31}
 
 
 @pytest.mark.bundled

@@ -135,3 +135,5 @@ def test_the_networks_stand_on_the_bundled_ones() -> None:
     assert (grey.latent_channels, colour.latent_channels) == (16, 8)
     assert grey.begin.endswith("chest-xray") and colour.begin.endswith("blood-cells")
     assert (grey.attention, colour.attention) == (8, 16)
+    assert grey.most is None and Design.of(128, 1, "stretch", False, 20).most == (5000, 500)
+    assert Design.of(128, 1, "stretch", False, 1).most == (1000, 100)
