@@ -140,6 +140,11 @@ class DiffusionTraining(Training):
         self.mean = None
         if args.semantic_mean:
             self.mean = SemanticMean(args.z_sem, shape).to(device)
+            begun = read_weights(Path(args.begin_with) / WEIGHTS_NAME) if args.begin_with else None
+            if begun is not None and begun.semantic_mean:  # what the network's rest was less of
+                own = self.mean.state_dict()
+                if all(own[name].shape == w.shape for name, w in begun.semantic_mean.items()):
+                    self.mean.load_state_dict(begun.semantic_mean)
             fast = torch.optim.Adam(self.mean.parameters(), lr=MEAN_RATE)
             self.learners.append(Learner(self.mean, fast, max_norm=None))
         self.ema = EMA(self.model, args.ema)

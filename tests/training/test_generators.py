@@ -221,6 +221,13 @@ def test_a_semantic_mean_is_learned_and_written(trained: Path, tmp_path: Path) -
     error = (generator.decode(latent) - generator.unfold(folded[:4])).abs().mean()
     # How far so short a training comes depends on the machine's speed, by which its rate falls.
     assert error < 0.2
+    again = {"begin_with": tmp_path / "out", "out": tmp_path / "again"}  # the mean goes along
+    run(diffae, *flags, **options, **again, steps=1)
+    mean = read_weights(tmp_path / "out" / "generator.safetensors.index.json").semantic_mean
+    state = torch.load(tmp_path / "again" / "checkpoint.pt", weights_only=True)
+    learned = state["learners"][1]["network"]
+    assert mean["weight"].abs().max() > 0.1
+    assert all((learned[name] - weights).abs().max() < 0.01 for name, weights in mean.items())
 
 
 @pytest.mark.parametrize("kind", ["vae", "adversarial", "diffae", "mean", "distilled", "bridge"])
