@@ -16,6 +16,7 @@ PROGRAM = "python -m gcd_core"
 # A command's module is imported only when it is asked for, so that --help does not wait for torch.
 # Each has add_arguments(parser) and main(args).
 COMMANDS = {
+    "new-domain": ("gcd_core.cli.new_domain", "make a domain of your images and classifier"),
     "find": ("gcd_core.cli.find", "find directions from one image"),
     "find-many": ("gcd_core.cli.find_many", "search for labels x sources x classifiers of a plan"),
     "explain": ("gcd_core.cli.explain", "explain one image with directions found before"),

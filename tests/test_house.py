@@ -17,6 +17,7 @@ FLOORS = (
     ("domains",),
     ("distributed",),
     ("__init__", "report", "training", "evaluation"),
+    ("new_domain",),
     ("ui", "cli"),
     ("__main__", "app"),
 )

@@ -49,8 +49,9 @@ def read_csv(path: Path, needed: Sequence[str] = IMAGES) -> list[dict[str, str]]
         header = [name.strip().lower() for name in _cells(lines[:1], delimiter, path)[:1][0]]
         if set(header) >= set(needed):
             return _rows(lines, delimiter, header, path, needed[0])
-    names = " and ".join(repr(name) for name in needed)
-    raise GCDError(f"{path} needs a header with the columns {names}.")
+    columns = " and ".join(repr(name) for name in needed)
+    noun = "column" if len(needed) == 1 else "columns"
+    raise GCDError(f"{path} needs a header with the {noun} {columns}.")
 
 
 def _rows(

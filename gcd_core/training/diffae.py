@@ -131,6 +131,7 @@ class DiffusionTraining(Training):
         if args.begin_with:
             begun = read_weights(Path(args.begin_with) / WEIGHTS_NAME).diffae
             load_strictly(self.model, begun, "network to train")
+            self.model.to(device)  # it has taken over what was read, on the CPU
         print(f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.1f} M parameters")
         optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0, fused=True
@@ -139,6 +140,11 @@ class DiffusionTraining(Training):
         self.mean = None
         if args.semantic_mean:
             self.mean = SemanticMean(args.z_sem, shape).to(device)
+            begun = read_weights(Path(args.begin_with) / WEIGHTS_NAME) if args.begin_with else None
+            if begun is not None and begun.semantic_mean:  # what the network's rest was less of
+                own = self.mean.state_dict()
+                if all(own[name].shape == w.shape for name, w in begun.semantic_mean.items()):
+                    self.mean.load_state_dict(begun.semantic_mean)
             fast = torch.optim.Adam(self.mean.parameters(), lr=MEAN_RATE)
             self.learners.append(Learner(self.mean, fast, max_norm=None))
         self.ema = EMA(self.model, args.ema)

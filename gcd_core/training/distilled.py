@@ -26,7 +26,13 @@ from gcd_core.generators.diffae.generator import DiffAE
 from gcd_core.generators.diffae.model import DiffAEModel
 from gcd_core.generators.diffae.solvers import ddim, find_solver
 from gcd_core.generators.sampling import Distilled
-from gcd_core.generators.weights import CONFIG_NAME, WEIGHTS_NAME, read_weights, save_generator
+from gcd_core.generators.weights import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    load_strictly,
+    read_weights,
+    save_generator,
+)
 from gcd_core.images.dataset import load_split
 from gcd_core.method.settings import check_radius
 from gcd_core.training.augmentation import augment_gently
@@ -55,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kept", type=int, default=16384, help="most rows to learn from at a time")
     parser.add_argument(
         "--reuse", type=int, default=8, help="training steps to each draw of images"
+    )
+    parser.add_argument(
+        "--begin-with",
+        help="folder with a generator whose distilled decoder a new run begins with (default: with "
+        "the diffusion autoencoder's own network)",
     )
     parser.add_argument("--ema", type=float, default=0.995)
     parser.add_argument("--export-minutes", type=float, default=10, help="time between exports")
@@ -119,7 +130,11 @@ class DistillationTraining(Training):
         self.pool = self.held_out[:0].half()
         self.student = copy.deepcopy(teacher.model).train()
         del self.student.encoder
-        self.student.requires_grad_(True).to(memory_format=torch.channels_last)
+        if args.begin_with:
+            begun = read_weights(Path(args.begin_with) / WEIGHTS_NAME).distilled
+            load_strictly(self.student, begun, "distilled decoder")
+        self.student.to(teacher.device).to(memory_format=torch.channels_last)
+        self.student.requires_grad_(True)
         optimiser = torch.optim.AdamW(
             self.student.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0, fused=True
         )

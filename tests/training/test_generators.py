@@ -221,6 +221,13 @@ def test_a_semantic_mean_is_learned_and_written(trained: Path, tmp_path: Path) -
     error = (generator.decode(latent) - generator.unfold(folded[:4])).abs().mean()
     # How far so short a training comes depends on the machine's speed, by which its rate falls.
     assert error < 0.2
+    again = {"begin_with": tmp_path / "out", "out": tmp_path / "again"}  # the mean goes along
+    run(diffae, *flags, **options, **again, steps=1)
+    mean = read_weights(tmp_path / "out" / "generator.safetensors.index.json").semantic_mean
+    state = torch.load(tmp_path / "again" / "checkpoint.pt", weights_only=True)
+    learned = state["learners"][1]["network"]
+    assert mean["weight"].abs().max() > 0.1
+    assert all((learned[name] - weights).abs().max() < 0.01 for name, weights in mean.items())
 
 
 @pytest.mark.parametrize("kind", ["vae", "adversarial", "diffae", "mean", "distilled", "bridge"])
@@ -266,6 +273,21 @@ def test_a_killed_run_resumes_to_the_same_weights(
     for file in files:
         whole, resumed = (tmp_path / folder / file for folder in ("whole", "killed"))
         assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_a_distilled_decoder_may_begin_with_another(
+    trained: Path, distilled_options: dict[str, object], tmp_path: Path
+) -> None:
+    run(distilled, steps=2, **(distilled_options | {"out": tmp_path / "first"}))
+    before = read_weights(tmp_path / "first" / "generator.safetensors.index.json").distilled
+    begin = {"begin_with": tmp_path / "first", "out": tmp_path / "second"}
+    run(distilled, steps=1, **(distilled_options | begin | {"lr": 1e-9}))
+    after = read_weights(tmp_path / "second" / "generator.safetensors.index.json").distilled
+    assert before.keys() == after.keys()
+    assert all((after[name] - value).abs().max() < 1e-4 for name, value in before.items())
+    with pytest.raises(GCDError, match="do not fit the distilled decoder"):
+        wrong = {"begin_with": trained / "diffae", "out": tmp_path / "third"}
+        run(distilled, steps=1, **(distilled_options | wrong))
 
 
 def test_only_a_diffae_is_distilled(trained: Path, distilled_options: dict[str, object]) -> None:
