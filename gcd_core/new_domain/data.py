@@ -335,12 +335,12 @@ def _table_of(archive: Archive, labels: Path | None) -> tuple[list[dict[str, str
     if labels is None and beside.is_file():
         labels = beside
     if labels is not None:
-        return read_csv(labels, needed={"file"}), str(labels)
+        return read_csv(labels, ("file",)), str(labels)
     inside = [name for name in archive.others if PurePosixPath(name).name == TABLE]
     if source.is_dir() or len(inside) != 1:
         return [], ""
     with _extracted(source, inside[0]) as path:
-        return read_csv(path, needed={"file"}), f"{inside[0]} in {source}"
+        return read_csv(path, ("file",)), f"{inside[0]} in {source}"
 
 
 @contextmanager
