@@ -72,8 +72,7 @@ class OutputCheck:
     @property
     def notice(self) -> str:
         """`PROBABILITIES`, while logits of 16 images and more fill a part of [0, 1] and no more."""
-        least = min(spread for count, spread in SPREADS.items() if self._answers >= count)
-        within = self._low >= 0 and self._high <= 1 and self._high - self._low >= least
+        within = fill_probabilities(self._low, self._high, self._answers)
         return PROBABILITIES if within and self._images >= MANY else ""
 
     def _check_logits(self, raw: Tensor) -> None:
@@ -96,6 +95,12 @@ class OutputCheck:
             count = self._alike[told] = count + len(raw) if is_so(raw) else None
         if (count or 0) > 1:
             raise GCDError(told)
+
+
+def fill_probabilities(low: float, high: float, answers: int) -> bool:
+    """Whether so many answers from the least to the greatest fill a part of [0, 1], and no more."""
+    least = min(spread for count, spread in SPREADS.items() if answers >= count)
+    return low >= 0 and high <= 1 and high - low >= least
 
 
 def are_distributions(raw: Tensor) -> bool:

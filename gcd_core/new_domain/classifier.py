@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from gcd_core.classifiers import BlackBox, load_classifier
-from gcd_core.classifiers.base import are_distributions, look_like_probabilities
 from gcd_core.classifiers.network import TorchClassifier
+from gcd_core.classifiers.output_check import are_distributions, fill_probabilities
 from gcd_core.classifiers.questions import as_far_as_it_can, questioned
 from gcd_core.domains.file import CLASSIFIERS, Label, read_toml
 from gcd_core.errors import GCDError
@@ -353,7 +353,7 @@ def _outputs_of(
         )
     output = given.output
     if output is None:
-        inside = look_like_probabilities(raw.min().item(), raw.max().item())
+        inside = fill_probabilities(raw.min().item(), raw.max().item(), raw.numel())
         output = "probabilities" if inside or are_distributions(raw) else "softmax"
         output = "sigmoid" if output == "softmax" and count == 1 else output
         told.append(f"its answers were taken for {output}; otherwise give --answers.")

@@ -128,9 +128,10 @@ class DiffusionTraining(Training):
         print(f"{len(images)} images, {len(self.inputs)} inputs of shape {shape}")
         self.architecture = _architecture(args, *shape[:2])
         self.model = DiffAEModel(self.architecture).to(device)
+        begun: GeneratorWeights | None = None
         if args.begin_with:
-            begun = read_weights(Path(args.begin_with) / WEIGHTS_NAME).diffae
-            load_strictly(self.model, begun, "network to train")
+            begun = read_weights(Path(args.begin_with) / WEIGHTS_NAME)
+            load_strictly(self.model, begun.diffae, "network to train")
             self.model.to(device)  # it has taken over what was read, on the CPU
         print(f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.1f} M parameters")
         optimiser = torch.optim.AdamW(
@@ -140,7 +141,6 @@ class DiffusionTraining(Training):
         self.mean = None
         if args.semantic_mean:
             self.mean = SemanticMean(args.z_sem, shape).to(device)
-            begun = read_weights(Path(args.begin_with) / WEIGHTS_NAME) if args.begin_with else None
             if begun is not None and begun.semantic_mean:  # what the network's rest was less of
                 own = self.mean.state_dict()
                 if all(own[name].shape == w.shape for name, w in begun.semantic_mean.items()):

@@ -101,9 +101,10 @@ def first_disagreement(image: OpenImage) -> str:
     """Return a sentence where the second opinion disagrees about the source; else ""."""
     if opinion_of_flip(image) != DISAGREED:
         return ""
-    opinions, i = image.opened.source.oracle, image.index
-    assert opinions is not None and opinions[i] is not None
-    shown = question_of(image).shown(opinions[i])
+    opinions = image.opened.source.oracle
+    opinion = None if opinions is None else opinions[image.index]
+    assert opinion is not None  # or it could not disagree
+    shown = question_of(image).shown(opinion)
     return f"The second opinion disagrees about the original: {label_names(image)[1]} {shown}."
 
 
@@ -199,7 +200,8 @@ def verdict(
 
 def doubts_about(tried: Tried, question: Question = PLAIN) -> list[str]:
     """Say, in a sentence each, why a flip within a region may not mean much; most often nothing."""
-    doubts, path = [], tried.path
+    path = tried.path
+    doubts: list[str] = []
     if not path.counterfactual_flips:
         return doubts
     if not tried.convincing:
