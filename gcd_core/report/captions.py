@@ -23,7 +23,9 @@ def caption(
 
 
 def map_meaning(positive: str, up: bool) -> str:
-    """What the colours of a map of evidence say of a change, in one line.
+    """What the colours of a map of evidence say of a change, in one short line.
+
+    The other colour is where the change worked the other way.
 
     Parameters
     ----------
@@ -33,8 +35,8 @@ def map_meaning(positive: str, up: bool) -> str:
         Whether the change raised the label's probability.
     """
     if up:
-        return f"Blue spoke against {positive} and was taken away; red worked the other way."
-    return f"Red spoke for {positive} and was taken away; blue worked the other way."
+        return f"blue: spoke against {positive}, taken away"
+    return f"red: spoke for {positive}, taken away"
 
 
 def captions_of(domain: Domain, path: Path) -> list[list[str]]:

@@ -128,7 +128,7 @@ def test_identity_follows_source_settings_and_version(folder):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("mine:broken", r"^mine:broken failed on .*: RuntimeError: the scanner is on fire$"),
+        ("mine:broken", r"^mine:broken failed on .* RuntimeError: the scanner is on fire$"),
         ("mine:lost", "mine:lost failed on .*NoneType"),
     ],
 )

@@ -230,9 +230,6 @@ def original_title(image: OpenImage) -> str:
 def map_figure(image: OpenImage, kind: str, panel: MapPanel) -> str:
     """Return the map with its scale; before it is there, say that it is on its way."""
     title, waiting = term(kind), WAITING.get(kind, "")
-    low, high = "darker", "brighter"
-    if waiting:
-        low, high = "against", f"for {escape(label_names(image)[1])}"
     price = image.maps.price(kind)
     if panel.picture is None and price:
         body = f'<div class="gcd-wait"><p>{escape(price)}</p></div>'
@@ -240,21 +237,21 @@ def map_figure(image: OpenImage, kind: str, panel: MapPanel) -> str:
         body = f'<div class="gcd-wait"><span></span>{waiting}</div>'
     else:
         body = image_tag(panel.picture, TERMS[kind].expert)
-    ramp = "evidence" if waiting else "brightness"
-    scale = f'<div class="scale {ramp}"><span>{low}</span><i></i><span>{high}</span></div>'
-    return figure(title, panel.caption, body, "map", f"{scale}{map_words(image, kind)}")
+    return figure(title, panel.caption, body, "map", map_scale(image, kind))
 
 
-def map_words(image: OpenImage, kind: str) -> str:
-    """Return what a map's colours mean for the change that is shown, in one line; "" at rest."""
-    i, current = image.index, image.sliders.current
+def map_scale(image: OpenImage, kind: str) -> str:
+    """Return a map's colours with what they mean, in one line: of evidence, for this change."""
+    i, current, positive = image.index, image.sliders.current, label_names(image)[1]
+    if kind == "difference":
+        words = "<span>green: darker</span><i></i><span>yellow: brighter</span>"
+        return f'<div class="scale brightness">{words}</div>'
     if not image.sliders.alphas:
-        return ""
-    told = "Yellow became brighter, green darker."
-    if kind != "difference":
+        words = f"<span>against</span><i></i><span>for {escape(positive)}</span>"
+    else:
         up = current.probabilities[i] > image.opened.source.probabilities[i]
-        told = map_meaning(label_names(image)[1], up)
-    return f'<p class="meaning">{escape(told)}</p>'
+        words = f"<i></i><span>{escape(map_meaning(positive, up))}</span>"
+    return f'<div class="scale">{words}</div>'
 
 
 def map_panel(image: OpenImage, display: Display) -> MapPanel:

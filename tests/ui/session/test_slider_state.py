@@ -390,14 +390,14 @@ def test_a_target_that_was_missed_stays_told_until_the_sliders_move(session: Ses
 
 def test_a_map_says_what_its_colours_mean_for_the_flip(session: Session):
     image = session.image
-    session.display = session.display._replace(overlay="difference")
-    assert "meaning" not in pictures(session), "nothing moved"
-    frame, _ = image.sliders.to_flip("g", 0.25)
-    assert "Yellow became brighter, green darker." in pictures(session)
     session.display = session.display._replace(overlay="bb_lig")
+    assert ">against</span>" in pictures(session) and "taken away" not in pictures(session)
+    frame, _ = image.sliders.to_flip("g", 0.25)
     up = frame.probabilities[0] > image.opened.source.probabilities[0]
-    told = "Blue spoke against" if up else "Red spoke for"
-    assert f"{told} Pneumonia and was taken away" in pictures(session)
+    told = "blue: spoke against" if up else "red: spoke for"
+    assert f"{told} Pneumonia, taken away" in pictures(session)
+    session.display = session.display._replace(overlay="difference")
+    assert "green: darker" in pictures(session) and "yellow: brighter" in pictures(session)
 
 
 class Oracle(FakeClassifier):
