@@ -133,7 +133,9 @@ class SliderState:
             changed = [n for n in self.names if wanted.get(n, 0.0) != self.alphas.get(n, 0.0)]
             if moved or changed:
                 self.moved = moved or changed[0]
-            self.alphas, self.target = wanted, target
+            if target is not None or wanted != self.alphas:  # told again, a place is no new one
+                self.target = target
+            self.alphas = wanted
             frame = self._on_path(wanted) or self._frames.get(wanted)
         if frame is None:
             with self._decoding:

@@ -381,6 +381,8 @@ def test_a_target_that_was_missed_stays_told_until_the_sliders_move(session: Ses
 
     assert told.startswith(f"Pneumonia {95 if before < 0.5 else 5} % was wanted; along g ")
     assert told in pictures(session) and " missed" in pictures(session)
+    image.sliders.move(dict(image.sliders.alphas))
+    assert payload_of(session)["missed_target"] == told, "the page may tell the same place again"
     image.sliders.to_flip("g", 0.0)
     assert payload_of(session)["missed_target"] == "" and " missed" not in pictures(session)
     image.sliders.to_flip("g", 0.45)
