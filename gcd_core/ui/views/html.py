@@ -224,7 +224,7 @@ def original_title(image: OpenImage) -> str:
         return title
     words = escape(image.opened.fitted)
     seen = words.split(" from ")[0]
-    return f'{title}; <abbr title="{words}">the models see it {seen}</abbr>'
+    return f'{title}, <abbr title="{words}">{seen}</abbr>'
 
 
 def map_figure(image: OpenImage, kind: str, panel: MapPanel) -> str:
