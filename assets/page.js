@@ -68,7 +68,6 @@ window.gcd = (() => {
     gcd.stage(element, watch);
     watch('value', () => gcd.begin(element));
   };
-  const withAddress = (...values) => [...values.slice(0, -1), `${location.search}#page`];
 
   // A picture is sent once: where the HTML names it by a key only, it is taken from those that came
   // before, the newest of which are kept. The server keeps fewer keys than that (see SentPictures).
@@ -178,6 +177,9 @@ window.gcd = (() => {
     ended();
     return values;
   };
+
+  // What the page opens when it is loaded, and when one goes back, is said by its address.
+  const withAddress = (...values) => fade(...values.slice(0, -1), `${location.search}#page`);
 
   // A press on "To flip" is meant for the image that is being sent or opened, if there is one: it
   // waits until that is shown. If it cannot be opened, a message says so, and the press is dropped.

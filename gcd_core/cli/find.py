@@ -61,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "around --image, as in the paper (default: the domain's)",
     )
     parser.add_argument("--images", type=Path, help="folder or zip of 16 images or more to ask")
+    parser.add_argument("--labels", type=Path, help="CSV of those images that count: file, split")
+    parser.add_argument("--split", help="only the images of this split of --labels")
     parser.add_argument(
         "--n-ways", type=int, help="directions by place to add, 0 to 4 (default: the domain's)"
     )
@@ -87,14 +89,18 @@ def main(args: argparse.Namespace) -> None:
         check_solver(args.solver)
     if args.region is not None and args.image is None:
         raise GCDError("--region is of one picture: give that as --image.")
-    check_readable(*[path for path in (args.image, args.images, args.region) if path is not None])
+    if (args.labels or args.split) and args.images is None:
+        raise GCDError("--labels and --split choose among --images; give those too.")
+    given = (args.image, args.images, args.labels, args.region)
+    check_readable(*[path for path in given if path is not None])
     check_writable(args.out, args.json)
 
     domain = gcd_core.load_domain(args.domain, device=args.device)
     image = domain.load_picture(args.image) if args.image else None
     images = None
     if args.images:
-        names = ImageFiles(args.images, limit=args.samples or domain.search.n_samples)
+        most = args.samples or domain.search.n_samples
+        names = ImageFiles(args.images, args.labels, args.split, most)
         images = [image for _, image in names.load(domain.load_picture)]
     region = args.region and painted_region(domain, args.region, picture_size(args.image))
     with StageBars() as bars:

@@ -354,7 +354,8 @@ def overheads(
         + (held * own.classifier if task.measured else 0),
         "finish": 0.0,
     }
-    search = effort.queries * own.asked * 1.5 + 8 * walk
+    looked = own.read + own.semantic + own.perceptual + own.classifier  # at a picture as it is
+    search = effort.queries * (own.asked * 1.5 + looked) + 2 * 8 * walk
     seconds |= {f"find:{label}": search for label in task.labels}
     if effort.checks:
         searches = 5 if "repeat" in effort.checks else 0
@@ -367,12 +368,12 @@ def overheads(
 def queries_of(planned: Round, task: Task) -> int:
     """Pictures that a round asks the classifier about, at most.
 
-    Examples and searches with their tries, walks with their bisections, and measurements with a map
-    of 25 queries each.
+    Examples, two searches a question with their tries, walks with their bisections, and
+    measurements with a map of 25 queries each.
     """
     effort, asked = planned.effort, len(task.labels)
     walked, mapped = 15, 26
-    searched = effort.candidates + 12 + asked * (effort.queries + 8 * walked)
+    searched = effort.candidates + 12 + 2 * asked * (effort.queries + 8 * walked)
     measured = effort.walked * asked * walked + effort.evaluated * (2 + asked * (walked + mapped))
     labelled = task.counts["test"] if task.measured else 0
     checked = 64 if effort.checks else 0

@@ -17,6 +17,10 @@ from gcd_core.evaluation.result_tables import FOLDER as RESULTS
 from gcd_core.files import write_json
 from gcd_core.generators.weights import CONFIG_NAME, STEM, WEIGHTS_NAME
 from gcd_core.images.dataset import ImageFiles
+from gcd_core.method.directions import DirectionSet, load_directions
+from gcd_core.method.prior_search import MIN_IMAGES, SETTLED
+from gcd_core.method.repeatability import repeatability_of
+from gcd_core.method.verification import tried_of
 from gcd_core.new_domain.card import write_card
 from gcd_core.new_domain.data import TABLE, chosen_rows, prepare, read_table, write_table
 from gcd_core.new_domain.domain_file import file_of, write_domain_file
@@ -205,19 +209,52 @@ def examples(work: Work, planned: Round, minutes: float) -> None:
 
 
 def find(work: Work, planned: Round, minutes: float) -> None:
-    """Find the directions of a question."""
-    effort, label = planned.effort, work.label
-    words = ["find", "--domain", str(work.stage), "--label", label, "--device", work.device]
+    """Find the directions of a question over drawn codes, or over the pictures where that fails.
+
+    Codes that are drawn belong to no picture. A generator of few minutes may draw nothing that the
+    classifier knows from them; then the pictures themselves are asked about.
+    """
+    out = work.stage / file_of(work.label)
+    _search(work, planned, out, ["--sampling", "prior"])
+    rows = _rows_of(work, work.label)
+    learned = sum(row["split"] == "train" for row in read_table(rows))
+    enough = min(learned, planned.effort.queries) >= MIN_IMAGES
+    if enough and not is_settled(load_directions(out)):
+        other = work.folder / f"over-images-{out.name}"
+        images = ["--images", str(work.data.source), "--labels", str(rows), "--split", "train"]
+        _search(work, planned, other, ["--sampling", "images", *images])
+        better = max((out, other), key=lambda path: rank(load_directions(path)))
+        print(f"{work.label}: the search over {'pictures' if better == other else 'codes'} counts")
+        better.replace(out)
+        other.unlink(missing_ok=True)
+    describe(work)
+
+
+def _search(work: Work, planned: Round, out: Path, sampling: list[str]) -> None:
+    effort = planned.effort
+    words = ["find", "--domain", str(work.stage), "--label", work.label, "--device", work.device]
     words += options(
         [
             ("--samples", effort.queries),
             ("--n-h", min(effort.n_h, work.plan.design.z_sem)),
             ("--n-ways", effort.n_ways),
-            ("--out", work.stage / file_of(label)),
+            ("--out", out),
         ]
     )
-    work.run(words)
-    describe(work)
+    work.run([*words, *sampling])
+
+
+def is_settled(directions: DirectionSet) -> bool:
+    """Whether another search would find the same g, and it flips all examples."""
+    share, cosine = rank(directions)
+    return share >= 1.0 and cosine >= SETTLED
+
+
+def rank(directions: DirectionSet) -> tuple[float, float]:
+    """The share of examples that g flips, and the cosine expected with another search's g."""
+    confidence, tried = repeatability_of(directions), tried_of(directions.metadata).get("g")
+    share = tried.flipped / tried.n if tried is not None and tried.n else 0.0
+    return share, confidence.cosine if confidence is not None else 0.0
 
 
 def walk(work: Work, planned: Round, minutes: float) -> None:

@@ -109,7 +109,7 @@ def small_design(size: int, channels: int) -> Design:
 
 def little(plan: Plan) -> Plan:
     """The same plan with as few pictures and queries as the commands take."""
-    efforts = [Effort(9, 0, 0, 12, 2, 2, one.effort.checks[:1], 9, 120, 20) for one in plan.rounds]
+    efforts = [Effort(16, 0, 0, 12, 2, 2, one.effort.checks[:1], 9, 120, 20) for one in plan.rounds]
     rounds = [replace(one, effort=own) for one, own in zip(plan.rounds, efforts, strict=True)]
     return replace(plan, rounds=tuple(rounds))
 

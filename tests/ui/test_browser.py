@@ -74,6 +74,7 @@ def visit(browser) -> Iterator[Callable]:
         height: int = 800,
         scheme: str = "light",
         been_here: bool = True,
+        wait: bool = True,
         **options,
     ):
         context = browser.new_context(
@@ -90,7 +91,8 @@ def visit(browser) -> Iterator[Callable]:
         own = (address, "data:", "blob:", address.replace("127.0.0.1", "localhost"))
         page.on("request", lambda r: None if r.url.startswith(own) else strangers.append(r.url))
         page.goto(address)
-        page.wait_for_selector("#pictures figure img")
+        if wait:
+            page.wait_for_selector("#pictures figure img")
         return page
 
     yield visit
@@ -661,6 +663,23 @@ def test_a_press_waits_for_the_example_that_is_being_opened(
     wait_until(again, lambda: beside_sliders(page) == beside_sliders(again))
 
 
+def test_a_press_waits_for_the_picture_that_the_page_opens_first(
+    served: Served, visit, monkeypatch: pytest.MonkeyPatch
+):
+    prepared(visit(served.address))  # so that the first picture is there when somebody else comes
+    examples = served.visitors.service.examples
+    held = Held(examples.open)
+    monkeypatch.setattr(examples, "open", held)
+    page = visit(served.address, wait=False)
+    page.locator("#flip-g").wait_for()
+    wait_until(page, held.called.is_set)
+    page.locator("#flip-g").click()
+    held.go_on.set()
+    page.wait_for_selector("#pictures [data-address*='&g=']")
+    prepared(page)
+    assert page.locator("#pictures .flipped").count()
+
+
 def test_a_press_waits_for_the_file_that_is_being_sent(served: Served, visit, tmp_path: Path):
     """Where the file cannot be opened, the press is dropped."""
     page = visit(served.address)
@@ -794,7 +813,7 @@ def test_without_a_picture_a_g_is_found_and_used_before_the_search_ends(
         page.get_by_role("tab", name="Find directions").click()
         page.get_by_text("No picture need be open").wait_for()
         page.get_by_role("button", name="Settings").click()
-        assert page.get_by_label("Samples").is_visible()
+        page.get_by_label("Samples").wait_for()
         assert not page.get_by_label("Radius").is_visible()
         page.get_by_text("Around this picture").click()
         page.get_by_label("Radius").wait_for()
