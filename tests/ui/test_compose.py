@@ -183,7 +183,6 @@ def test_a_large_picture_costs_a_few_passes_over_its_pixels(opened, channels: in
         for alpha in torch.linspace(-3.9, 3.9, 80).tolist()
     ]
     moves, passes = (sorted(times[20:]) for times in zip(*pairs, strict=True))  # after warming up
-    print(f"move {moves[-4]:.1f} ms, pass {passes[-4]:.1f} ms (p95); ratio {moves[30] / passes[30]}")
     assert 0 < moves[30] <= PASSES * passes[30]
     assert page.locator(PLAYED).evaluate("canvas => canvas.width") >= 128
 
