@@ -6,10 +6,11 @@ tables of domain.toml, or `train`.
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from gcd_core.new_domain.questions import (
     default_questions,
     is_negative,
 )
+from gcd_core.new_domain.shown_as import best_way, known_pictures, sentence, sides_to_try
 from gcd_core.training.classifier import Task
 
 TRAIN = "train"
@@ -157,13 +159,21 @@ def sections_of(given: Given, data: DataSet, size: int, channels: int, device: s
         return _of_toml(given, path)
     told: list[str] = []
     table, folder, files = _table_of(given, path, size, channels)
-    if "labels" not in table and table["kind"] != "transformers":
+    unsaid = table["kind"] != "transformers" and "labels" not in table
+    if unsaid:
         table |= _outputs_of(given, table, folder, data, device, told)
     opened = load_classifier(table, folder, device)
     exclusive = opened.output in ("softmax", "probabilities") and len(opened.labels) > 1
     questions = given.questions or default_questions(opened.labels, exclusive)
     labels = {asked.name: asked.table() for asked in questions}
-    return Sections(table, labels, tuple(questions), folder, files, told=tuple(told))
+    made = Sections(table, labels, tuple(questions), folder, files)
+    if unsaid:
+        sides = [table["size"]] if "size" in _shape_of(path) else sides_to_try(data, table["size"])
+        known = known_pictures(data, made.tasks(data), max(sides))
+        if known is not None:
+            table |= best_way(table, labels, folder, device, known, sides)
+        told.append(sentence(table, seen=known is not None))
+    return replace(made, classifier=table, told=tuple(told))
 
 
 def check_answers(classifier: BlackBox, pictures: Tensor, sections: Sections) -> list[str]:
@@ -329,9 +339,7 @@ def _outputs_of(
     told: list[str],
 ) -> dict[str, Any]:
     """Names and kind of the outputs of a file that does not say them, from its answers."""
-    opened = _opened_unnamed(given, table, folder, data, device)
-    with torch.inference_mode():
-        raw = opened.answer(data.look(table["size"], ASKED)).float().flatten(1)
+    shape, raw = _first_answers(given, table, folder, data, device)
     count = raw.shape[1]
     names: list[str] | str
     if given.outputs is not None:
@@ -357,7 +365,34 @@ def _outputs_of(
         output = "probabilities" if inside or are_distributions(raw) else "softmax"
         output = "sigmoid" if output == "softmax" and count == 1 else output
         told.append(f"its answers were taken for {output}; otherwise give --answers.")
-    return {"labels": names, "output": output}
+    return {"labels": names, "output": output} | shape
+
+
+def _first_answers(
+    given: Given, table: Mapping[str, Any], folder: Path, data: DataSet, device: str
+) -> tuple[dict[str, int], Tensor]:
+    """Size and channels that a network takes, its file's own first, and what it answers (N, L).
+
+    Raises a GCDError of the first try if it takes none of them.
+    """
+    said = _shape_of(folder / str(table.get("model", "")))
+    sides = [table["size"]] if "size" in said else sides_to_try(data, table["size"])
+    channels = (
+        [table["channels"]] if "channels" in said else [table["channels"], 4 - table["channels"]]
+    )
+    failed: Exception | None = None
+    for side, colours in itertools.product(sides, channels):
+        shape = {"size": side, "channels": colours}
+        try:
+            opened = _opened_unnamed(given, {**table, **shape}, folder, data, device)
+            with torch.inference_mode():
+                return shape, opened.answer(data.look(side, ASKED)).float().flatten(1)
+        except Exception as error:  # a network of a file may raise anything
+            failed = failed or error
+    if isinstance(failed, GCDError):
+        raise failed
+    reason = (str(failed).strip().splitlines() or ["no reason given"])[-1]
+    raise GCDError(f"The classifier cannot be asked: {reason}") from failed
 
 
 def _opened_unnamed(

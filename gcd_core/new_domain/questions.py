@@ -15,6 +15,7 @@ from gcd_core.errors import GCDError
 
 MOST = 6  # questions: each takes a search and its measurements
 NEGATIVE_WORDS = ("normal", "healthy", "negative", "control", "none", "no", "benign", "0", "false")
+NO_FINDING = re.compile(r"(?:no|not)[ _-].*|non.*|no(?:tumou?r|finding|disease|lesion)s?")
 FORM = re.compile(
     r"\s*(?P<name>[^=]+?)\s*=\s*(?P<of>.+?)"
     r"(?:\s+against\s+(?P<against>.+?))?(?:\s+from\s+(?P<threshold>[0-9.]+))?\s*"
@@ -127,7 +128,8 @@ def class_questions(classes: Sequence[str]) -> list[Asked]:
 
 def is_negative(name: str) -> bool:
     """Whether a class's name says that there is nothing."""
-    return name.strip().lower() in NEGATIVE_WORDS or name.lower().startswith(("no ", "not ", "non"))
+    found = name.strip().lower()
+    return found in NEGATIVE_WORDS or NO_FINDING.fullmatch(found) is not None
 
 
 def match(outputs: Sequence[str], classes: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,13 @@ import pytest
 
 from gcd_core.classifiers.questions import Question
 from gcd_core.errors import GCDError
-from gcd_core.new_domain.questions import Asked, class_questions, default_questions, match
+from gcd_core.new_domain.questions import (
+    Asked,
+    class_questions,
+    default_questions,
+    is_negative,
+    match,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +60,14 @@ def test_of_two_classes_the_finding_is_asked_for() -> None:
 def test_too_many_outputs_are_refused() -> None:
     with pytest.raises(GCDError, match=r"has 7 outputs.*choose up to 6 by --question"):
         default_questions(list("abcdefg"), True)
+
+
+@pytest.mark.parametrize("name", ["No Finding", "notumor", "no_tumor", "noncovid", "Normal", "0"])
+def test_a_class_of_nothing_is_no_question(name) -> None:
+    asked = default_questions([name, "b", "c"], True)
+    assert is_negative(name) and [one.name for one in asked] == ["b", "c"]
+
+
+@pytest.mark.parametrize("name", ["nodule", "nose", "tumor", "nothing else", "1"])
+def test_a_finding_is_one(name) -> None:
+    assert not is_negative(name)
