@@ -152,7 +152,8 @@ def look(request: Request, then: Design | None = None, dry: bool = False) -> Loo
         said += check_answers(classifier, data.look(design.size), sections)
         said += _agrees(classifier, data, sections, design)
     tasks = sections.tasks(data)
-    task = task_of(data, sections, tasks, bool(oracle), design)
+    remote = classifier is not None and classifier.remote
+    task = task_of(data, sections, tasks, bool(oracle), design, remote)
     said += _of_opinion(sections, tasks, bool(oracle))
     return Looked(data, sections, task, design, classifier, tuple(said))
 
@@ -271,7 +272,12 @@ def choose_size(data: DataSet, request: Request, device: str) -> int:
 
 
 def task_of(
-    data: DataSet, sections: Sections, tasks: dict[str, str], oracle: bool, design: Design
+    data: DataSet,
+    sections: Sections,
+    tasks: dict[str, str],
+    oracle: bool,
+    design: Design,
+    remote: bool = False,
 ) -> Task:
     """What is planned for: counts, questions, and which networks are trained."""
     trained = ["classifier"] if sections.classifier is None else []
@@ -280,7 +286,7 @@ def task_of(
     rows = chosen_rows(data, design.most)
     counts = {split: sum(row["split"] == split for row in rows) for split in SPLITS}
     counts["train"] *= 2 if design.mirror else 1
-    return Task(counts, tuple(sections.labels), tuple(trained), bool(tasks))
+    return Task(counts, tuple(sections.labels), tuple(trained), bool(tasks), remote)
 
 
 def _settings_given(request: Request) -> dict[str, object]:

@@ -27,6 +27,7 @@ TRAININGS = {  # shares of a round's training time
     "only": {"codec": 0.3, "diffae": 0.4, "distilled": 0.2, "decoder": 0.1},
     "later": {"diffae": 0.55, "distilled": 0.25, "decoder": 0.2},
 }
+IMAGES_PER_QUERY = 8  # pictures asked about in the time in which a drawn code is decoded and asked
 BETTER = 30.0  # minutes, the fewest for which two rounds are made
 ENCODE, DECODE, DISTILLED = 8, 8, 2  # evaluations of the U-Net
 SLACK = 1.3  # what a computed time is multiplied by: reading files, writing, opening a domain
@@ -155,6 +156,14 @@ class Effort:
     train: int  # pictures that codes are measured on, at most
     val: int  # pictures that the off-distribution score is set on, at most
 
+    def images(self, task: Task) -> int:
+        """Pictures of the data that a search asks about where drawn codes give no g.
+
+        Nothing is decoded for them, so they may be more, unless asking may cost something.
+        """
+        many = self.queries if task.remote else IMAGES_PER_QUERY * self.queries
+        return min(many, task.counts["train"])
+
     def smaller(self, share: float) -> Effort:
         """A share of it, and no less than figures mean something; without checks below a half."""
         least = {"queries": 64, "candidates": 12, "walked": 8, "evaluated": 16}
@@ -220,12 +229,15 @@ class Task:
         Of "classifier" and "oracle", those that are trained here.
     measured : bool
         Whether labels tell how good the classifier is.
+    remote : bool
+        Whether the classifier is asked over a network.
     """
 
     counts: dict[str, int]
     labels: Sequence[str]
     trained: Sequence[str] = ()
     measured: bool = False
+    remote: bool = False
 
     @property
     def pictures(self) -> int:
@@ -355,7 +367,7 @@ def overheads(
         "finish": 0.0,
     }
     looked = own.read + own.semantic + own.perceptual + own.classifier  # at a picture as it is
-    search = effort.queries * (own.asked * 1.5 + looked) + 2 * 8 * walk
+    search = 1.5 * effort.queries * own.asked + effort.images(task) * looked + 2 * 8 * walk
     seconds |= {f"find:{label}": search for label in task.labels}
     if effort.checks:
         searches = 5 if "repeat" in effort.checks else 0
@@ -373,7 +385,8 @@ def queries_of(planned: Round, task: Task) -> int:
     """
     effort, asked = planned.effort, len(task.labels)
     walked, mapped = 15, 26
-    searched = effort.candidates + 12 + 2 * asked * (effort.queries + 8 * walked)
+    searched = effort.candidates + 12 + asked * (effort.queries + effort.images(task))
+    searched += 2 * asked * 8 * walked
     measured = effort.walked * asked * walked + effort.evaluated * (2 + asked * (walked + mapped))
     labelled = task.counts["test"] if task.measured else 0
     checked = 64 if effort.checks else 0

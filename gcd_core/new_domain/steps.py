@@ -214,15 +214,15 @@ def find(work: Work, planned: Round, minutes: float) -> None:
     Codes that are drawn belong to no picture. A generator of few minutes may draw nothing that the
     classifier knows from them; then the pictures themselves are asked about.
     """
-    out = work.stage / file_of(work.label)
-    _search(work, planned, out, ["--sampling", "prior"])
+    out, effort = work.stage / file_of(work.label), planned.effort
+    _search(work, planned, out, effort.queries, ["--sampling", "prior"])
     rows = _rows_of(work, work.label)
     learned = sum(row["split"] == "train" for row in read_table(rows))
-    enough = min(learned, planned.effort.queries) >= MIN_IMAGES
-    if enough and not is_settled(load_directions(out)):
+    count = min(learned, effort.images(work.task))
+    if count >= MIN_IMAGES and not is_settled(load_directions(out)):
         other = work.folder / f"over-images-{out.name}"
         images = ["--images", str(work.data.source), "--labels", str(rows), "--split", "train"]
-        _search(work, planned, other, ["--sampling", "images", *images])
+        _search(work, planned, other, count, ["--sampling", "images", *images])
         better = max((out, other), key=lambda path: rank(load_directions(path)))
         print(f"{work.label}: the search over {'pictures' if better == other else 'codes'} counts")
         better.replace(out)
@@ -230,12 +230,12 @@ def find(work: Work, planned: Round, minutes: float) -> None:
     describe(work)
 
 
-def _search(work: Work, planned: Round, out: Path, sampling: list[str]) -> None:
+def _search(work: Work, planned: Round, out: Path, queries: int, sampling: list[str]) -> None:
     effort = planned.effort
     words = ["find", "--domain", str(work.stage), "--label", work.label, "--device", work.device]
     words += options(
         [
-            ("--samples", effort.queries),
+            ("--samples", queries),
             ("--n-h", min(effort.n_h, work.plan.design.z_sem)),
             ("--n-ways", effort.n_ways),
             ("--out", out),

@@ -48,7 +48,7 @@ def test_what_is_no_training_takes_what_it_takes() -> None:
 
     assert seconds["data"] == spent(6000 * 0.001)
     looked = 0.001 + 0.002 + 0.003 + 0.005  # a picture, where drawn codes give no g
-    assert seconds["find:ill"] == spent(effort.queries * (asked * 1.5 + looked) + 16 * walk)
+    assert seconds["find:ill"] == spent(1.5 * 128 * asked + 1024 * looked + 16 * walk)
     assert seconds["walk"] == spent(effort.walked * walk)
     assert seconds["calibrate"] == spent(2 * 1000 * 0.002 + 40 * (inverted + decoded + 0.008))
     assert seconds["diffae"] == spent(3 * 4800 * 0.002)
@@ -109,11 +109,12 @@ def test_less_is_measured_where_training_would_get_too_little() -> None:
 
 def test_queries_are_forecast() -> None:
     first, later = make_plan(120, TASK, FAST, DESIGN).rounds
-    few = 24 + 12 + 2 * (128 + 8 * 15) + 16 * 15 + 16 * (2 + 15 + 26) + 600
+    few = 24 + 12 + 128 + 1024 + 2 * 8 * 15 + 16 * 15 + 16 * (2 + 15 + 26) + 600
     assert module.queries_of(first, TASK) == few
     two = replace(TASK, labels=("ill", "old"), measured=False)
-    assert module.queries_of(first, two) == 36 + 2 * (496 + 240 + 16 * 41) + 32
+    assert module.queries_of(first, two) == 36 + 2 * (1152 + 240 + 240 + 16 * 41) + 32
     assert module.queries_of(later, TASK) > few
+    assert module.queries_of(first, replace(TASK, remote=True)) == few - 1024 + 128
 
 
 def test_a_plan_survives_json() -> None:
