@@ -216,14 +216,22 @@ def latent_at(opened: Opened, directions: DirectionSet, alphas: Alphas) -> Laten
 
 
 def path_frame(
-    path: Path, index: int, labels: tuple[str, ...], opinion: Opinion | None = None
+    path: Path,
+    index: int,
+    labels: tuple[str, ...],
+    opinion: Opinion | None = None,
+    live: bool = False,
 ) -> Frame:
-    """The frame at one point of a decoded path, its probabilities in the order of `labels`."""
+    """The frame at one point of a decoded path, its probabilities in the order of `labels`.
+
+    `live` says that the path was decoded by the fast decoder.
+    """
     values = dict(zip(path.labels, path.all_probabilities[index].tolist(), strict=True))
     return Frame(
         path.images[index : index + 1],
         tuple(values[label] for label in labels),
         float(path.distances[index]),
+        live,
         oracle=opinion,
         decoded=None if path.decoded is None else path.decoded[index : index + 1],
         composition=path.composition,

@@ -29,6 +29,7 @@ class DecodedPath(NamedTuple):
     film: str  # the pictures and maps as `path_to_sprites` returns them
     # The oracle's, one for each picture; empty where it was not asked.
     opinions: Sequence[Opinion] = ()
+    fast: bool = False  # whether the fast decoder drew it
 
     def opinion(self, index: int) -> Opinion | None:
         """Return the oracle's opinion of one picture, None where it was not asked."""

@@ -164,9 +164,10 @@ class Networks:
         return list(zip(*columns, strict=True))
 
     @torch.inference_mode()
-    def narrow(self, path: Path, direction: Direction, latent: Latent) -> Path:
-        """Find the smallest convincing change of a path by bisection."""
-        return bisect(self.domain, [path], direction, latent)[0]
+    def narrow(self, path: Path, direction: Direction, latent: Latent, fast: bool = False) -> Path:
+        """Find the smallest convincing change of a path by bisection, by the path's decoder."""
+        solver = self.domain.generator.live_solver if fast else None
+        return bisect(self.domain, [path], direction, latent, solver=solver)[0]
 
     @torch.inference_mode()
     def encode(self, image: Tensor | Picture) -> Opened:
@@ -198,12 +199,17 @@ class Networks:
         decoded = self.domain.generator.decode(latent, solver)
         return self.frames(decoded, compositions, live=solver is not None)
 
-    def walk(self, opened: Opened, direction: Direction, label: str, **options: Any) -> Path:
+    def walk(
+        self, opened: Opened, direction: Direction, label: str, fast: bool = False, **options: Any
+    ) -> Path:
         """Decode the path along a direction, both ways, at every stop of a slider.
 
-        Options may have a `region` (S, S), bool: outside it the picture does not change.
+        `fast` takes the fast decoder. Options may have a `region` (S, S), bool: outside it the
+        picture does not change.
         """
         options = {"alphas": torch.tensor(alpha_grid(self.domain.alpha_max)), **options}
+        if fast:
+            options["solver"] = self.domain.generator.live_solver
         return self._walk(opened.walked, direction, label, latent=opened.latent, **options)
 
     def try_walk(self, opened: Opened, direction: Direction, label: str, **options: Any) -> Path:

@@ -132,6 +132,15 @@ class ModelService:
         return self.runner is self.compute
 
     @property
+    def has_fast_paths(self) -> bool:
+        """Whether paths are decoded by the fast decoder.
+
+        Only where the change is put into the source, so that its error at alpha = 0 cancels.
+        """
+        domain = self.domain
+        return domain.generator.live_solver is not None and domain.detail == SOURCE
+
+    @property
     def decodes_ahead(self) -> bool:
         """Whether to decode what nobody asked for yet: only where that costs and delays nothing."""
         return self.classifier_is_free and self.searches.idle and not self.compute.crowded
@@ -204,9 +213,16 @@ class ModelService:
             notice = UNLIKE.format(score, off.threshold)
         return replace(opened, notice=notice, off_distribution_score=score)
 
-    def narrowed(self, path: Path, direction: Direction, latent: Latent) -> Path:
-        """Add the path's smallest convincing change, found by bisection."""
-        return self.in_turn(Urgency.LIVE, self._narrow, path, direction, latent)
+    def narrowed(
+        self, path: Path, direction: Direction, latent: Latent, fast: bool = False
+    ) -> Path:
+        """Add the path's smallest convincing change, found by bisection, by the path's decoder."""
+        return self.in_turn(Urgency.LIVE, self._narrow, path, direction, latent, fast)
+
+    def decode_now(self, latent: Latent, opened: Opened) -> Frame:
+        """Decode one latent by the full decoder; somebody waits for it."""
+        request = DecodeRequest(latent, opened.composition())
+        return self.runner.run_alike(Urgency.LIVE, self._in_full, request)
 
     def decode_later(
         self, latent: Latent, opened: Opened, wanted: Callable[[], bool]
@@ -246,11 +262,16 @@ class ModelService:
         kept: bool = False,
         stored: DiskCache | None = None,
     ) -> Paths:
-        """Put the decoding of an image's paths in the line; `stored` keeps them on disk."""
+        """Put the decoding of an image's paths in the line.
+
+        Those that `stored` has on disk are taken from there. The fast decoder draws the others,
+        where there is one; else they are kept on disk.
+        """
+        fast = self.has_fast_paths
 
         def make(name: str, cancel: Cancel) -> DecodedPath:
-            played = self.play(opened, directions[name], label, cancel)
-            if stored is not None:
+            played = self.play(opened, directions[name], label, cancel, fast)
+            if stored is not None and not fast:
                 stored.keep_path(self.domain, opened, directions[name], label, played)
             return played
 
@@ -266,14 +287,28 @@ class ModelService:
             self.context.background.submit(Job(paths.take_found))
         return paths
 
-    def play(self, opened: Opened, direction: Direction, label: str, cancel: Cancel) -> DecodedPath:
+    def play(
+        self,
+        opened: Opened,
+        direction: Direction,
+        label: str,
+        cancel: Cancel,
+        fast: bool = False,
+    ) -> DecodedPath:
         """Decode a path in the background, and draw what the browser plays of it.
 
-        Raises Cancelled if `cancel` is set meanwhile.
+        The oracle is not asked about what the fast decoder draws. Raises Cancelled if `cancel` is
+        set meanwhile.
         """
-        task = opened, direction, label
+        task = opened, direction, label, fast
         path = self.in_batches(Urgency.PATH, self.walk, *task, cancel=cancel)
-        return DecodedPath(path, path_to_sprites(path), self.second_opinion.of_path(path))
+        opinions = [] if fast else self.second_opinion.of_path(path)
+        return DecodedPath(path, path_to_sprites(path), opinions, fast)
+
+    def walk_in_full(self, opened: Opened, direction: Direction, label: str) -> Path:
+        """Decode a path by the full decoder; somebody waits for it."""
+        task = opened, direction, label
+        return self.in_batches(Urgency.NEXT, self.walk, *task, cancel=threading.Event())
 
     def start_search(self, search: Search) -> None:
         """Put a search in the line of all domains' searches; raises as `JobQueue.submit`."""

@@ -171,7 +171,7 @@ class CompareTab(Tab):
                 for first in sliders.awaited(name):
                     waiting = waiting_card(name, after_others(*first))
                     yield self._shown(numbers, shown(head, [*cards, waiting, *others]))
-                path = sliders.path_now(name)
+                path = sliders.flip_path(name)
             except GCDError:
                 if session.image is image:
                     raise

@@ -43,7 +43,7 @@ def report_of(session: Session) -> Report:
     remedy = "open an image and move a slider first"
     image = session.open_now("There is nothing to report yet", remedy)
     opened, maps, i = image.opened, image.maps, image.index
-    path = image.sliders.path_now(image.sliders.moved)
+    path = image.sliders.path_in_full(image.sliders.moved)
     current, positions = image.sliders.still()
     if len(positions) > 1:
         maps.line_now()
@@ -145,7 +145,7 @@ def save_path(session: Session) -> FilePath:
     GCDError if no image is open, or the path cannot be decoded.
     """
     sliders = session.open_now("There is no direction to follow yet").sliders
-    path = sliders.path_now(sliders.moved)
+    path = sliders.path_in_full(sliders.moved)
     every = path.all_probabilities.tolist()
     rows = [
         {

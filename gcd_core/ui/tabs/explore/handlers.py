@@ -83,7 +83,7 @@ class ExploreAnswers(Tab):
         """Writes the moved direction from end to end as an animation."""
         session = self.session(request)
         image = session.open_now("There is no direction to follow yet")
-        path = image.sliders.path_now(image.sliders.moved)
+        path = image.sliders.path_in_full(image.sliders.moved)
         file = session.folder / f"sweep-{image.label}-{path.direction_name}.gif"
         frames = [path.picture(k) for k in path.is_walked.nonzero().flatten().tolist()]
         side = min(max(256, *frames[0].shape[-2:]), 512)

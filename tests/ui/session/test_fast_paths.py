@@ -1,0 +1,132 @@
+"""Paths of the fast decoder: what is shown, reported and counted is drawn in full."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from gcd_core.method.composition import SOURCE
+from gcd_core.method.walk import walk
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
+from gcd_core.ui.views.exports import save_path
+from tests.ui.fakes import FakeDomain, FakeGenerator, own_picture
+from tests.ui.waiting import wait_for_paths
+
+pytestmark = pytest.mark.slow
+
+
+class Hasty(FakeGenerator):
+    """Its fast decoder changes the picture by a fifth more than the full one does."""
+
+    live_solver = "quick"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[str | None] = []  # solvers, one for each picture
+
+    def decode(self, latent, solver=None, *args, **kwargs):
+        self.drawn += [solver] * len(latent)
+        if solver == self.live_solver:
+            latent = latent.with_z_sem(1.2 * latent.z_sem)
+        return super().decode(latent, solver, *args, **kwargs)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    """Of a visitor's own picture, larger than the generator's."""
+    domain = FakeDomain(tmp_path)
+    domain.generator, domain.detail = Hasty(), SOURCE
+    visitors = Visitors(domain)
+    session = visitors.session("somebody")
+    session.open_image(own_picture((256, 256)), "mine.png")
+    wait_for_paths(session)
+    yield session
+    visitors.close()
+
+
+def in_full(session: Session, name: str, alpha: float):
+    """The same picture by the library, by the full decoder."""
+    domain, opened = session.service.domain, session.image.opened
+    at, vector = torch.tensor([alpha]), session.directions[name]
+    return walk(domain, opened.walked, vector, session.label, alphas=at, latent=opened.latent)
+
+
+def test_paths_are_drawn_fast_and_what_rests_in_full(session: Session) -> None:
+    drawn = session.service.domain.generator.drawn
+    count = len(session.image.names)
+    assert drawn.count("quick") >= 24 * count and drawn.count(None) <= 2  # the reconstruction
+    assert session.image.paths.played("g").fast
+    alpha = float(session.image.paths.get("g").alphas[20])
+    quick = session.image.sliders.move({"g": alpha})
+    assert quick.live
+    full = session.image.sliders.draw_in_full()
+    expected = in_full(session, "g", alpha)
+    assert not full.live and torch.allclose(full.picture, expected.picture(0), atol=1e-5)
+    drawn.clear()
+    assert session.image.sliders.move({"g": alpha}) is full and not drawn
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.15, 0.25])
+def test_a_flip_is_as_convincing_in_full_as_was_asked(session: Session, margin: float) -> None:
+    sliders, threshold = session.image.sliders, 0.5
+    quick = sliders._narrowed(session.image.paths.get("g"), "g", margin)
+    hasty = in_full(session, "g", float(quick.alphas[quick.smallest]))
+    assert abs(float(hasty.probabilities[0]) - threshold) < margin or margin == 0.0
+    frame, flips = sliders.to_flip("g", margin)
+    alpha = sliders.alphas["g"]
+    expected = in_full(session, "g", alpha)
+    assert flips and not frame.live
+    assert frame.probabilities[0] == pytest.approx(float(expected.probabilities[0]), abs=1e-5)
+    before = session.image.opened.source.probabilities[0]
+    assert (frame.probabilities[0] >= threshold) != (before >= threshold)
+    assert abs(frame.probabilities[0] - threshold) >= margin
+    stop = session.service.domain.alpha_max / 12
+    earlier = in_full(session, "g", alpha - alpha / abs(alpha) * stop / 4)
+    assert abs(float(earlier.probabilities[0]) - threshold) < margin or margin == 0.0
+    drawn = session.service.domain.generator.drawn
+    drawn.clear()
+    assert sliders.to_flip("g", margin)[0] is frame and not drawn
+
+
+def test_a_target_that_only_the_fast_decoder_meets_is_missed(session: Session) -> None:
+    frame, flips = session.image.sliders.to_flip("g", 0.45)
+    assert flips and not frame.live and abs(frame.probabilities[0] - 0.5) < 0.45
+    assert abs(session.image.sliders.alphas["g"]) == session.service.domain.alpha_max
+
+
+def test_what_is_compared_is_drawn_in_full(session: Session) -> None:
+    path = session.image.sliders.flip_path("g")
+    i = path.counterfactual
+    expected = in_full(session, "g", float(path.alphas[i]))
+    assert path.counterfactual_flips
+    assert float(path.probabilities[i]) == pytest.approx(float(expected.probabilities[0]), abs=1e-4)
+    assert float(path.distances[i]) == pytest.approx(float(expected.distances[0]), abs=1e-4)
+    assert (path.picture(i) - expected.picture(0)).abs().max() <= 1 / 255
+    assert torch.equal(path.alphas, path.alphas.sort().values)
+
+
+def test_what_is_taken_home_is_drawn_in_full(session: Session) -> None:
+    session.image.sliders.move({"g": 1.0})
+    with open(save_path(session), newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows[:: len(rows) // 5]:
+        expected = in_full(session, "g", float(row["alpha"]))
+        assert float(row["pneumonia"]) == pytest.approx(float(expected.probabilities[0]), abs=1e-4)
+
+
+def test_decoded_pictures_have_no_fast_paths(tmp_path: Path) -> None:
+    """The fast decoder's error would stand in them."""
+    domain = FakeDomain(tmp_path)
+    domain.generator = Hasty()
+    visitors = Visitors(domain)
+    session = visitors.session("somebody")
+    session.open_example(0)
+    wait_for_paths(session)
+    assert not session.image.paths.played("g").fast
+    assert "quick" not in domain.generator.drawn
+    visitors.close()
