@@ -178,8 +178,67 @@ window.gcd = (() => {
     return values;
   };
 
+  // The key that only this tab knows. By it the tab finds its visit again after a reload or a lost
+  // connection. A tab that was copied from another one has that one's storage: while the other one
+  // holds the key's lock, the copy takes a key of its own.
+  const VISIT = 'gcd-visit';
+  const [LOCK_TRIES, LOCK_WAIT] = [10, 50]; // a page that is loaded anew may hold it for a moment
+  const newKey = () =>
+    Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, '0')).join('');
+  const locked = key =>
+    new Promise(tell => {
+      if (!navigator.locks) return tell(true);
+      navigator.locks.request(`${VISIT}-${key}`, { ifAvailable: true }, lock => {
+        tell(Boolean(lock));
+        return lock ? new Promise(() => {}) : undefined; // held for as long as the page is there
+      });
+    });
+  const stored = (key = null) => {
+    try {
+      if (key) sessionStorage.setItem(VISIT, key);
+      return sessionStorage.getItem(VISIT);
+    } catch {
+      return key; // the browser keeps nothing
+    }
+  };
+  const visit = (async () => {
+    const before = stored();
+    for (let tries = before ? LOCK_TRIES : 0; tries > 0; tries -= 1) {
+      if (await locked(before)) return before;
+      await new Promise(go => setTimeout(go, LOCK_WAIT));
+    }
+    const key = newKey();
+    await locked(key);
+    stored(key);
+    return key;
+  })();
+
   // What the page opens when it is loaded, and when one goes back, is said by its address.
-  const withAddress = (...values) => fade(...values.slice(0, -1), `${location.search}#page`);
+  const withAddress = async (...values) => [
+    ...fade(...values.slice(0, -1)),
+    `${location.search}#page:${await visit}`,
+  ];
+
+  // Everything of the visit has been dropped: the page begins as a new visitor's.
+  const forgotten = () => {
+    try {
+      sessionStorage.removeItem(VISIT);
+    } finally {
+      location.replace(location.pathname);
+    }
+  };
+  document.addEventListener('click', event => {
+    if (event.target.closest('[data-do="forget-me"]')) document.querySelector('#forget-me')?.click();
+  });
+
+  // A search has ended in a tab that nobody looks at: its title says so until somebody does.
+  const found = () => {
+    if (!document.hidden) return;
+    const title = document.title;
+    document.title = `\u2713 Directions found \u2013 ${title}`;
+    if (window.Notification?.permission === 'granted') new Notification('Directions found', { body: title });
+    document.addEventListener('visibilitychange', () => (document.title = title), { once: true });
+  };
 
   // A press on "To flip" is meant for the image that is being sent or opened, if there is one: it
   // waits until that is shown. If it cannot be opened, a message says so, and the press is dropped.
@@ -247,5 +306,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { switchTheme, examples, pictures, bars, withAddress, filled, fold, dragCurve, moveSlider, fade, ended, opened, flip, withFirst, wall, withPiece, download };
+  return { switchTheme, examples, pictures, bars, withAddress, filled, fold, dragCurve, moveSlider, fade, ended, opened, forgotten, found, flip, withFirst, wall, withPiece, download };
 })();

@@ -64,6 +64,9 @@ class Environment(BaseSettings):
     visitors: Count = 64
     # After which a visitor's images and directions are dropped, though its tab is open.
     idle_minutes: Count = 60
+    # For which a visit is kept after its page was closed, loaded anew or cut off, for the same
+    # browser tab to come back to; 0 keeps none.
+    keep_minutes: Count0 = 15
     searches: Count = 1  # that run at a time
     searches_waiting: Count0 = 16  # that wait for others to end; a further one is refused
     uploads: Count = 240  # files that a visitor may open within an hour

@@ -41,6 +41,7 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "auth": ("doctor:a:secret", "doctor:a:secret"),
         "frame_ancestors": ("'none'", "'none'"),
         "searches_waiting": ("0", 0),
+        "keep_minutes": ("0", 0),
         **{name: (" 7 ", 7) for name in COUNTS},
     }
     assert given.keys() == Environment.model_fields.keys()
@@ -51,6 +52,7 @@ def test_each_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"GCD_{name.upper()}", "")
     bare = Environment()
     assert (bare.visitors, bare.searches_waiting, bare.frame_ancestors) == (64, 16, FRAMES)
+    assert bare.keep_minutes == 15
     assert not (bare.cache or bare.trust_code or bare.auth or bare.log or bare.metrics)
 
 

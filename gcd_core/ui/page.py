@@ -24,6 +24,7 @@ from gcd_core.ui.tabs.compare import CompareTab
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.find import FindTab
 from gcd_core.ui.tabs.globality import GlobalityTab
+from gcd_core.ui.tabs.handler import connect
 from gcd_core.ui.views.vocabulary import TOUR, WRITTEN, captions
 
 ASSETS = bundled("assets")
@@ -132,15 +133,22 @@ class ExplorerPage(PatchedBlocks):
             with gr.Tab("Globality", id="globality") as globality_tab:
                 globality = GlobalityTab(self.visitors, explore, images)
             with gr.Tab("About", id="about"):
-                build_about(domain)
+                build_about(domain, self.service.context.limits.keep_minutes)
         explore.bind(self)
         find.bind(tabs, find_tab)
         compare.bind(compare_tab)
         globality.bind(tabs, globality_tab)
+        forget = gr.Button("Forget me", visible="hidden", elem_id="forget-me")
+        forgotten = connect(forget.click, self.forget, None, None, "forget")
+        forgotten.success(None, None, None, js="gcd.forgotten", api_visibility="private")
         self.unload(self.leave)
 
     def leave(self, request: gr.Request) -> None:
-        """Ends the session of a visitor who closes the page."""
+        """Keeps the session of a visitor whose page has gone for a while, or ends it."""
+        self.visitors.leave(request.session_hash)
+
+    def forget(self, request: gr.Request) -> None:
+        """Drops everything that is the visitor's, at once."""
         self.visitors.forget(request.session_hash)
 
 

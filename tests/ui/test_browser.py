@@ -589,9 +589,51 @@ def test_reload_back_and_forward_lead_where_one_was(served: Served, visit, tmp_p
     page.locator("#source input[type=file]").set_input_files(file)
     page.wait_for_url("**/?own=1&label=pneumonia*")
     assert "Musterfrau" not in page.url
+    own = original(page)
+    prepared(page)
+    drag(page, "g", 0.75)
+    page.wait_for_function("() => location.search.includes('&g=')")
+    moved = changed_picture(page)
     page.reload()
-    page.locator(".toast-wrap").get_by_text("open it again").wait_for()
+    page.wait_for_selector("#pictures figure img")
+    wait_until(page, lambda: (original(page), changed_picture(page)) == (own, moved))
+    another = visit(served.address)
+    another.goto(page.url)  # the address alone
+    another.locator(".toast-wrap").get_by_text("open it again").wait_for()
+    wait_until(another, lambda: original(another) == first)
+    page.get_by_role("tab", name="About").click()
+    page.get_by_role("button", name="Forget me").click()
+    wait_until(page, lambda: "own=1" not in page.url)
     wait_until(page, lambda: original(page) == first)
+
+
+def test_a_search_goes_on_while_the_page_is_loaded_anew(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    served.visitors.service.domain.generator.seconds_per_image = 0.02
+    page.get_by_role("tab", name="Find directions").click()
+    page.locator("#start").click()
+    wait_until(page, lambda: "of 1" in page.locator("#progress").inner_text())
+    (session,) = [s for s in served.visitors._sessions.values() if s.search is not None]
+    page.reload()
+    page.get_by_role("tab", name="Find directions").click()
+    wait_until(page, lambda: page.locator("#cancel").is_enabled())
+    assert session.search.running and session in served.visitors._sessions.values()
+    page.locator("#cancel").click()
+    wait_until(page, lambda: "Cancelled" in page.locator("#progress").inner_text())
+
+
+def test_a_copied_tab_is_a_visit_of_its_own(served: Served, visit):
+    page = visit(served.address)
+    key = page.evaluate("sessionStorage.getItem('gcd-visit')")
+    assert len(key) == 32
+    copy = page.context.new_page()
+    copy.add_init_script(f"sessionStorage.setItem('gcd-visit', '{key}')")
+    copy.goto(served.address)
+    copy.wait_for_selector("#pictures figure img")
+    assert copy.evaluate("sessionStorage.getItem('gcd-visit')") != key
+    page.locator("#examples button").nth(1).click()
+    page.wait_for_selector("#pictures [data-address^='example=2&']")
 
 
 def test_the_header_switches_light_and_dark(served: Served, visit):

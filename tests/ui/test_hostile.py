@@ -286,3 +286,26 @@ def test_a_visitor_opens_no_more_files_than_an_hour_allows(
     assert "event: complete" in answers[1][1]
     assert failed(answers[2]) and "more than a visitor may open within an hour" in answers[2][1]
     assert not Path(file["path"]).exists()
+
+
+def test_nobody_comes_back_to_anothers_visit(site: tuple[str, Site]) -> None:
+    """By the address alone, a key that was guessed, one of another form, or one that is used up."""
+    server, own = site
+    key, guess = "0123456789abcdef" * 2, "0123456789abcdef" + 16 * "0"
+
+    def arrive(who: str, end: str) -> str:
+        ask(server, "arrive", [*DISPLAY, f"?own=1&label=pneumonia{end}"], session_hash=who)
+        status, text = ask(server, "facts", [], session_hash=who)
+        assert status == 200
+        return json.loads(text.split("data: ", 1)[1].splitlines()[0])[0]["image_name"]
+
+    arrive("first", f"#page:{key}")
+    file = {"path": upload(server, seed=77), "meta": FILE}
+    ask(server, "open_image", [file, *DISPLAY], session_hash="first")
+    mine = arrive("first", f"#page:{key}")
+    own.root.visitors.leave("first")
+    for number, end in enumerate((f"#page:{guess}", "#page", "", "#page:", f"#page:{key}0")):
+        assert arrive(f"stranger-{number}", end) == "Example 1" != mine
+    assert arrive("second", f"#page:{key}") == mine
+    ask(server, "forget", [], session_hash="second")
+    assert arrive("third", f"#page:{key}") == "Example 1"

@@ -210,6 +210,12 @@ class Paths(Job):
             self._sessions -= 1
         self._end_where_forsaken()
 
+    def pause(self) -> None:
+        """Decode no more while one session is away that looks at these paths."""
+        with self._news:
+            self._sessions -= 1
+        self.changed()
+
     def drop(self) -> None:
         """Keep the paths no longer than a session looks at them."""
         self._kept = False

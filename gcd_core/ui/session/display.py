@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 from gcd_core.method.composition import SOURCE
 
-FROM_PAGE = "#page"  # ends the address with which a page arrives; other clients' ends otherwise
+# Ends the address with which a page arrives, with the key of its browser tab behind a colon; other
+# clients' addresses end otherwise.
+FROM_PAGE = re.compile(r"#page(?::(?P<key>[0-9a-f]{32}))?$")
 KEYS_KEPT = 24  # of one page; its script keeps twice as many pictures
 PICTURE = re.compile(r'src="(data:image/[^"]*)"')
 

@@ -81,6 +81,21 @@ class OpenImage:
         """Return the paths that are decoded so far, by direction."""
         return {name: path for name in self.names if (path := self.paths.get(name)) is not None}
 
+    def pause(self) -> None:
+        """Decode no more paths until `resume`; nobody looks."""
+        for paths in self._joined:
+            paths.pause()
+
+    def resume(self) -> None:
+        """Go on decoding paths after `pause`."""
+        for paths in self._joined:
+            paths.join()
+
+    @property
+    def _joined(self) -> list[Paths]:
+        """The paths that this image counts as a session of, as often as it does."""
+        return [self.paths, *([self._own_bundled] if self._own_bundled is not None else [])]
+
     def leave(self) -> None:
         """End the work for this image, and drop its pictures; answers for it come too late."""
         self.sliders.leave()

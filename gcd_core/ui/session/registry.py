@@ -26,6 +26,8 @@ __all__ = [
 MAX_LEFT_REMEMBERED = 10_000  # visitors who left, whose keys are remembered
 AWAY_SECONDS = 120.0  # without an event, after which a visitor makes room for a new one
 
+Who = tuple[ModelService, str]  # a visitor: of which domain, and the key that the browser sends
+
 
 class Visitors:
     """The sessions of a domain's visitors, by the key that the browser sends.
@@ -53,12 +55,16 @@ class Visitors:
         self._first = beside is None
         context = ServerContext(limits, stored) if beside is None else beside.service.context
         self.service: ModelService = ModelService(domain, context)
-        self._sessions: OrderedDict[tuple[ModelService, str], Session]
-        self._left: OrderedDict[tuple[ModelService, str], None]
+        self._sessions: OrderedDict[Who, Session]
+        self._left: OrderedDict[Who, None]
+        # Sessions whose pages have gone, by who they were; the longest ago first.
+        self._kept: OrderedDict[Who, Session]
         if beside is None:
-            self._sessions, self._left, self._lock = OrderedDict(), OrderedDict(), threading.Lock()
+            self._sessions, self._left, self._kept = OrderedDict(), OrderedDict(), OrderedDict()
+            self._lock = threading.RLock()
         else:
-            self._sessions, self._left, self._lock = beside._sessions, beside._left, beside._lock
+            self._sessions, self._left, self._kept = beside._sessions, beside._left, beside._kept
+            self._lock = beside._lock
 
     def __len__(self) -> int:
         return len(self._own())
@@ -72,20 +78,25 @@ class Visitors:
     def session(self, key: str | None) -> Session:
         """Return the session of a visitor; make it at the first call.
 
+        One whose connection was cut off goes on with its session, where that is kept.
+
         Raises a GCDError if this visitor has left, or if the server is full and nobody else is
         away.
         """
         who, now = self._who(key), time.monotonic()
         limits = self.service.context.limits
         with self._lock:
+            session, away = self._sessions.get(who), []
+            if session is None and who in self._kept:
+                self._attach(who, self._kept.pop(who))
+                session = self._sessions[who]
             if who in self._left:
                 raise GCDError("This visit has ended: load the page anew to go on.")
-            session, away = self._sessions.get(who), []
             if session is None:
-                away = self._idle_for(AWAY_SECONDS)[
-                    : max(len(self._sessions) + 1 - limits.visitors, 0)
-                ]
-                if len(self._sessions) - len(away) >= limits.visitors:
+                idle = [*self._kept, *self._idle_for(AWAY_SECONDS)]
+                here = len(self._sessions) + len(self._kept)
+                away = idle[: max(here + 1 - limits.visitors, 0)]
+                if here - len(away) >= limits.visitors:
                     raise GCDError(
                         f"{limits.visitors} visitors are here already, as many as this page takes: "
                         "try again in a few minutes."
@@ -98,10 +109,61 @@ class Visitors:
             self._end(other)
         return session
 
+    def come_back(self, key: str | None, return_key: str) -> Session:
+        """Return a visitor's session: the one that the same browser tab had before, if it is kept.
+
+        Parameters
+        ----------
+        key : str
+            Of the visitor's new page.
+        return_key : str
+            What only that tab knows. A new session is kept under it from now on. One that nobody
+            knows, or whose session has ended, gets a new session.
+
+        Raises
+        ------
+        GCDError
+            As `session`.
+        """
+        who = self._who(key)
+        with self._lock:
+            found = next(
+                (
+                    other
+                    for sessions in (self._kept, self._sessions)  # a page may leave unnoticed yet
+                    for other, one in sessions.items()
+                    if other[0] is self.service and one.return_key == return_key
+                ),
+                None,
+            )
+            replaced = None
+            if found is not None and found != who:
+                replaced = self._sessions.pop(who, None)  # made for the new page just now
+                if found in self._sessions:
+                    self._sessions[found].pause()
+                own = self._kept.pop(found, None) or self._sessions.pop(found)
+                self._note_left(found)
+                self._attach(who, own)
+            session = self.session(key)
+            session.return_key = return_key
+        if replaced is not None:
+            replaced.close()
+        return session
+
+    def _attach(self, who: Who, session: Session) -> None:
+        """Let a visitor go on with a session that was paused. The lock is held."""
+        self._left.pop(who, None)
+        self._sessions[who] = session
+        session.resume()
+        self._count()
+
     def end_idle(self) -> None:
         """End all sessions, of every domain, that were idle for longer than the limit."""
+        limits = self.service.context.limits
         with self._lock:
-            idle = self._idle_for(60.0 * self.service.context.limits.idle_minutes)
+            idle = self._idle_for(60.0 * limits.idle_minutes)
+            before = time.monotonic() - 60.0 * limits.keep_minutes
+            idle += [who for who, kept in self._kept.items() if kept.last_used < before]
         for who in idle:
             self._end(who)
 
@@ -109,7 +171,7 @@ class Visitors:
         """Tell the compute thread how many visitors there are. The lock is held."""
         self.service.context.compute.visitors = max(1, len(self._sessions))
 
-    def _idle_for(self, seconds: float) -> list[tuple[ModelService, str]]:
+    def _idle_for(self, seconds: float) -> list[Who]:
         """Return who was idle for longer than that, the longest first. The lock is held."""
         before = time.monotonic() - seconds
         return [who for who, session in self._sessions.items() if session.last_used < before]
@@ -120,32 +182,56 @@ class Visitors:
         Later events with this key are refused. A client of the API without a key may come back.
         """
         who = self._who(key)
-        if key:
-            with self._lock:
-                self._left[who] = None
-                while len(self._left) > MAX_LEFT_REMEMBERED:
-                    self._left.popitem(last=False)
+        with self._lock:
+            if key:
+                self._note_left(who)
         self._end(who)
+
+    def leave(self, key: str | None) -> None:
+        """A visitor's page has gone: keep the session for a while if its tab may come back.
+
+        A session without a return key ends, as by `forget`.
+        """
+        who = self._who(key)
+        with self._lock:
+            session = self._sessions.get(who)
+            keeps = self.service.context.limits.keep_minutes > 0
+            if keeps and session is not None and session.return_key is not None:
+                self._kept[who] = self._sessions.pop(who)
+                session.pause()
+                self._count()
+                return
+            if who in self._kept:
+                return
+        self.forget(key)
+
+    def _note_left(self, who: Who) -> None:
+        """Refuse later events of a visitor. The lock is held."""
+        self._left[who] = None
+        while len(self._left) > MAX_LEFT_REMEMBERED:
+            self._left.popitem(last=False)
 
     def close(self) -> None:
         """End every session of this domain, and wait until its work has ended."""
-        for who in self._own():
+        with self._lock:
+            kept = [who for who in self._kept if who[0] is self.service]
+        for who in [*self._own(), *kept]:
             self._end(who)
         self.service.close()
         if self._first:
             self.service.context.close()
 
-    def _who(self, key: str | None) -> tuple[ModelService, str]:
+    def _who(self, key: str | None) -> Who:
         """Name a visitor among those of all domains; a browser may send one key to two domains."""
         return self.service, key or "anonymous"
 
-    def _own(self) -> list[tuple[ModelService, str]]:
+    def _own(self) -> list[Who]:
         with self._lock:
             return [who for who in self._sessions if who[0] is self.service]
 
-    def _end(self, who: tuple[ModelService, str]) -> None:
+    def _end(self, who: Who) -> None:
         with self._lock:
-            session = self._sessions.pop(who, None)
+            session = self._sessions.pop(who, None) or self._kept.pop(who, None)
             self._count()
         if session is not None:
             session.close()

@@ -72,8 +72,15 @@ def step(number: int, picture: str, title: str, text: str) -> str:
     )
 
 
-def about(domain: Domain) -> str:
-    """The tab's text for a domain."""
+def about(domain: Domain, keep_minutes: int) -> str:
+    """The tab's text for a domain.
+
+    Parameters
+    ----------
+    domain : Domain
+    keep_minutes : int
+        For which a visit is kept after its page has gone.
+    """
     steps = (
         step(
             1,
@@ -123,12 +130,26 @@ course. A counterfactual explains this model, not the disease.</p></section>
 <section class="gcd-steps">{steps}</section>{trust}
 <div class="gcd-columns"><section class="gcd-card"><h2>This domain</h2>
 <p><b>{escape(domain.title)}</b>. {escape(domain.description)} {escape(domain.notice)}</p>
-<p>Your images stay in the memory of this server while the page is open and are dropped when you
-leave.</p><h2>Data and licences</h2>
+<p>{kept(keep_minutes)} <button type="button" class="gcd-link" data-do="forget-me">Forget
+me</button> drops your images, directions and searches now.</p><h2>Data and licences</h2>
 <p>{escape(domain.credit)} LPIPS: Zhang et al., BSD&nbsp;2-Clause.</p></section>
 <section class="gcd-card"><h2>Citation</h2><pre>{escape(CITATIONS)}</pre></section></div></div>"""
 
 
-def build_about(domain: Domain) -> None:
+def kept(minutes: int) -> str:
+    """What is kept of a visitor, and for how long."""
+    if not minutes:
+        return (
+            "Your images stay in the memory of this server while the page is open and are dropped "
+            "when you leave."
+        )
+    return (
+        "Your images stay in the memory of this server while the page is open, and for "
+        f"{minutes} minutes after that, so that this tab of your browser can come back to them. "
+        "They are never written to disk."
+    )
+
+
+def build_about(domain: Domain, keep_minutes: int) -> None:
     """Lays out the tab."""
-    gr.HTML(about(domain), apply_default_css=False)
+    gr.HTML(about(domain, keep_minutes), apply_default_css=False)

@@ -352,8 +352,26 @@ class FindTab(Tab):
                 self.cancel: gr.update(interactive=False),
             }
             raise
-        search = session.start_search(settings)
+        yield from self._followed(session, session.start_search(settings))
+
+    def go_on(self, request: gr.Request) -> Iterator[Answer]:
+        """Shows a search that was begun before the page was loaded anew, to its end."""
+        session = self.session(request)
+        search = session.search
+        if search is None:
+            yield {}
+        elif search.running:
+            yield from self._followed(session, search)
+        else:
+            name = "" if search.result is None else session.keep_found(search, search.result)
+            yield self._show(session, search) | {self.sets.chosen: chooser(session, name)}
+
+    def _followed(self, session: Session, search: Search) -> Iterator[Answer]:
+        """Shows a search until it ends, or the page has gone; what is found is kept."""
+        visit = session.visits
         while search.running:
+            if session.visits != visit:
+                return
             yield self._show(session, search)
             search.wait(0.4)
         if search.result is None:
@@ -369,7 +387,7 @@ class FindTab(Tab):
             "repeatability": search.result.metadata["figures"].get(REPEATABILITY),
         }
         told = f"Directions found, and kept as \u201c{name}\u201d. Use these, when you like."
-        gr.Info(told + (why_no_h(search.result) if settings.n_h else ""))
+        gr.Info(told + (why_no_h(search.result) if search.settings.n_h else ""))
         new = {self.explore.layout.numbers: numbers, self.sets.chosen: chooser(session, name)}
         yield self._show(session, search) | new
 
@@ -446,12 +464,19 @@ class FindTab(Tab):
         settings = [self.samples, self.radius, self.lam, self.k, self.steps, self.seed]
         others = [self.settle, self.ways, self.boundary, self.sampling]
         shown = [self.progress, self.newest, self.losses, self.start, self.cancel]
-        connect(
+        found = connect(
             self.start.click,
             self.find_directions,
             [*settings, *layout.display, *others],
             [numbers, *shown, chosen, self.use_so_far],
             "find_directions",
+        )
+        found.success(None, None, None, js="gcd.found", api_visibility="private")
+        connect(
+            self.explore.arrived.success,
+            self.go_on,
+            None,
+            [numbers, *shown, chosen, self.use_so_far],
         )
         connect(self.cancel.click, self.stop, None, numbers, "cancel_search")
         self.sets.bind(tabs)

@@ -132,3 +132,107 @@ def test_closing_one_domain_leaves_the_other_working(visitors: Visitors, tmp_pat
     assert len(others) == 0 and visitors.session("somebody") is session
     session.open_example(0)
     assert session.image.sliders.move({"g": 1.0}) is not None
+
+
+KEY, OTHER = "0123456789abcdef" * 2, "f" * 32
+
+
+@pytest.fixture
+def left(visitors: Visitors) -> Session:
+    """A session whose page has gone."""
+    session = visitors.come_back("old", KEY)
+    session.open_image(visitors.service.domain.load_image(examples(visitors)[1]), "mine.png")
+    wait_for_paths(session)
+    session.image.sliders.move({"g": 1.5})
+    visitors.leave("old")
+    return session
+
+
+def examples(visitors: Visitors) -> list[Path]:
+    return visitors.service.domain.examples
+
+
+def test_the_same_tab_comes_back_to_its_visit(visitors: Visitors, left: Session) -> None:
+    assert len(visitors) == 0 and left.folder.exists()
+    image, before = left.image, left.visits
+    assert visitors.come_back("new", KEY) is left and visitors.session("new") is left
+    assert left.image is image and image.sliders.alphas == {"g": 1.5} and left.visits > before
+    with pytest.raises(GCDError, match="visit has ended"):
+        visitors.session("old")
+    assert image.sliders.path_now("g") is not None
+
+
+def test_another_key_gets_nothing_and_a_used_up_one_neither(
+    visitors: Visitors, beside: Visitors, left: Session
+) -> None:
+    assert visitors.come_back("guess", OTHER).image is None
+    assert beside.come_back("elsewhere", KEY).image is None
+    visitors.come_back("new", KEY)
+    visitors.forget("new")
+    assert left.image is None and not left.folder.exists()
+    assert visitors.come_back("again", KEY).image is None
+
+
+def test_a_connection_that_was_cut_off_goes_on(visitors: Visitors, left: Session) -> None:
+    assert visitors.session("old") is left and len(visitors) == 1
+
+
+def test_a_page_that_has_not_been_noticed_to_go_hands_over(visitors: Visitors) -> None:
+    session = visitors.come_back("old", KEY)
+    session.open_example(0)
+    visitors.session("new")
+    assert visitors.come_back("new", KEY) is session and len(visitors) == 1
+    visitors.leave("old")  # noticed now
+    assert visitors.session("new") is session and session.image is not None
+
+
+def test_a_visit_is_not_kept_for_ever(visitors: Visitors, left: Session) -> None:
+    left.last_used -= 14 * 60
+    visitors.end_idle()
+    assert left.folder.exists()
+    left.last_used -= 2 * 60
+    visitors.end_idle()
+    assert not left.folder.exists() and left.image is None
+    assert visitors.come_back("new", KEY) is not left
+
+
+def test_a_visit_without_a_key_and_one_that_is_not_to_be_kept_end(tmp_path: Path) -> None:
+    visitors = Visitors(FakeDomain(tmp_path, examples=1), limits=Environment(keep_minutes=0))
+    try:
+        kept = visitors.come_back("old", KEY)
+        visitors.leave("old")
+        assert not kept.folder.exists()
+        plain = visitors.session("program")
+        visitors.leave("program")
+        assert not plain.folder.exists()
+    finally:
+        visitors.close()
+
+
+def test_who_is_away_makes_room_first(tmp_path: Path) -> None:
+    visitors = Visitors(FakeDomain(tmp_path, examples=1), limits=Environment(visitors=2))
+    try:
+        kept, here = visitors.come_back("old", KEY), visitors.session("here")
+        visitors.leave("old")
+        visitors.session("third")
+        assert not kept.folder.exists() and here.folder.exists() and len(visitors) == 2
+    finally:
+        visitors.close()
+
+
+def test_no_path_is_decoded_for_who_is_away(visitors: Visitors) -> None:
+    generator = visitors.service.domain.generator
+    session = visitors.come_back("old", KEY)
+    generator.seconds_per_image = 0.01
+    own = visitors.service.domain.load_image(examples(visitors)[1]).flip(-1)
+    session.open_image(own, "mine.png")
+    paths = session.image.paths
+    wait_for(lambda: paths.ready >= 1)
+    visitors.leave("old")
+    wait_for(lambda: paths.rank() is None)
+    ready = paths.ready
+    visitors.service.context.paths.dispatch()
+    assert paths.ready <= ready + 1 < paths.total and not paths.cancelled.is_set()
+    generator.seconds_per_image = 0.0
+    visitors.come_back("new", KEY)
+    wait_for_paths(session)

@@ -153,8 +153,9 @@ def test_the_curve_of_a_search_over_codes_starts_at_the_picture(session: Session
 
 def test_about_says_whether_explanations_can_be_trusted(tmp_path: Path) -> None:
     domain = FakeDomain(tmp_path, examples=1)
-    text = about(domain)
+    text = about(domain, 15)
     assert '<li class="yes">Nothing is lost.</li>' in text
     assert '<li class="no">&lt;b&gt;Lost&lt;/b&gt;.</li>' in text
+    assert "for 15 minutes after" in text and "minutes" not in about(domain, 0)
     domain.sanity = ()
-    assert "trusted" not in about(domain)
+    assert "trusted" not in about(domain, 15)

@@ -28,6 +28,7 @@ class ExploreTab:
         self.layout = ExploreLayout(visitors)
         self.handlers = ExploreHandlers(visitors, self.layout)
         self.answers = ExploreAnswers(visitors, self.layout)
+        self.arrived: Dependency  # the event in which a page comes, or comes back
 
     def bind(self, page: gr.Blocks) -> None:
         """Connects the components, in the order in which the API lists the events."""
@@ -104,7 +105,7 @@ class ExploreTab:
         )
         self.then_prepare(bundled, "use_bundled")
         arrival = [*layout.display, layout.address]
-        arrived = connect(
+        self.arrived = arrived = connect(
             page.load, handlers.arrive, arrival, everything, "arrive", js="gcd.withAddress"
         )
         self.then_prepare(arrived, "arrive")

@@ -190,11 +190,18 @@ class ExploreHandlers(Tab):
     def arrive(
         self, overlay: str, opacity: float, view: str, address: str, request: gr.Request
     ) -> Answer:
-        """Opens what the address of the page says, for a new visitor the first example."""
+        """Opens what the address of the page says, for a new visitor the first example.
+
+        The page ends the address with `#page:` and the key of its browser tab: whoever comes back
+        with it finds what was open.
+        """
+        page = FROM_PAGE.search(address)
+        if page is not None and page["key"]:
+            self.visitors.come_back(request.session_hash, page["key"])
         session = self.session(request, overlay, opacity, view)
-        if address.endswith(FROM_PAGE):
+        if page is not None:
             session.sent_pictures.begin()
-        for sentence in restore(session, address.removesuffix(FROM_PAGE)):
+        for sentence in restore(session, FROM_PAGE.sub("", address)):
             gr.Warning(sentence, title="Not kept")
         return self.layout.show_everything(session)
 
@@ -208,7 +215,8 @@ class ExploreHandlers(Tab):
         session, layout = self.session(request, overlay, opacity, view), self.layout
         sent: set[str] = set()
         image, ready, drawn_for, told_at = session.image, -1, None, 0.0
-        while image is not None and session.image is image:
+        visit = session.visits
+        while image is not None and session.image is image and session.visits == visit:
             paths, moved, answer = image.paths, image.sliders.moved, Answer()
             finished, now = paths.finished, paths.ready
             if now != ready:
@@ -218,8 +226,8 @@ class ExploreHandlers(Tab):
                     answer |= layout.show(session)
             elif time.monotonic() - told_at > TELL_SECONDS:
                 answer[layout.heading] = heading(session)
-            if session.image is not image:  # another one is open: nothing is said of this one
-                break
+            if session.image is not image or session.visits != visit:
+                break  # another one is open, or the page has gone: nothing is said of this one
             if answer:
                 yield answer
                 told_at = time.monotonic()

@@ -332,7 +332,7 @@ class ExploreLayout:
         if self.own_targets:
             answer[self.target] = gr.update(choices=self._targets(session))
         return answer | {
-            self.region.cards: "",
+            self.region.cards: "" if image is None else self.region.tried(image),
             self.back: gr.update(visible=session.sets.used(session.label) != BUNDLED),
             self.ways: ways_line(session),
             self.label: session.label,

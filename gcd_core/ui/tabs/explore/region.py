@@ -274,8 +274,11 @@ class RegionPanel(Tab):
 
     def _cards(self, session: Session, image: OpenImage) -> str:
         """The regions that were tried of an image, side by side; "" once another one is open."""
-        if session.image is not image:
-            return ""
+        return self.tried(image) if session.image is image else ""
+
+    @staticmethod
+    def tried(image: OpenImage) -> str:
+        """The regions that were tried of an image, side by side."""
         cards = "".join(card(image, tried) for tried in reversed(image.regions.kept))
         return f'<div class="gcd-cards">{cards}</div>' if cards else ""
 
