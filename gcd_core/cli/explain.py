@@ -47,7 +47,7 @@ from gcd_core.images.reading import (
     picture_size,
     shown_name,
 )
-from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.attribution import Attribution, explain_path, map_agreement
 from gcd_core.method.cells import QUERIES, check_budget
 from gcd_core.method.counterfactual import WHOLE
 from gcd_core.method.directions import Direction, DirectionSet, check_generator
@@ -83,9 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--map",
         choices=("bb_lig", "cells"),
-        default="bb_lig",
-        help=f"what heatmap.png shows; cells asks the classifier {QUERIES} times more "
-        "(default: bb_lig)",
+        help=f"what heatmap.png and the report show; cells asks the classifier {QUERIES} times "
+        "more (default: what the domain's `sanity` found better, bb_lig where asking costs)",
     )
     parser.add_argument("--out", type=FilePath, required=True, help="folder for what is written")
 
@@ -108,7 +107,8 @@ def main(args: argparse.Namespace) -> None:
     check_label(domain, label)
     if args.method == RCSB:
         bridge_of(domain)
-    if args.map == "cells":
+    shown = args.map or leading_map(domain)
+    if shown == "cells":
         check_budget(domain.classifier, QUERIES)
     with noting() as notes:
         picture = domain.load_picture(args.image)
@@ -119,9 +119,10 @@ def main(args: argparse.Namespace) -> None:
     steering = steering_of(args, domain.steering)
     path = changed(args, domain, picture, label, direction, region, steering)
     heat = explain_path(path, method="bb_lig")
-    shown_heat = heat
-    if args.map == "cells":
+    shown_heat, agreement = heat, None
+    if shown == "cells":
         shown_heat = explain_path(path, method="cells", classifier=domain.classifier)
+        agreement = map_agreement(explain_path(path, until=path.counterfactual).map, shown_heat.map)
     write_pictures(args.out, domain, path, shown_heat, picture.bits)
     warnings = notes + warnings_about(domain, args.image, picture.view)
     warnings += cautions_about(domain, path) + unrepeatable(found)
@@ -129,7 +130,7 @@ def main(args: argparse.Namespace) -> None:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     steered = str(steering) if args.method == RCSB else ""
-    report = walk_report(domain, found, path, heat, warnings, steered)
+    report = walk_report(domain, found, path, shown_heat, warnings, steered, agreement)
     for file_format in ("pdf", "png"):
         write_report(args.out / f"report.{file_format}", report, file_format)
     result = {
@@ -139,7 +140,7 @@ def main(args: argparse.Namespace) -> None:
         "method": args.method,
         **({"steering": asdict(steering)} if args.method == RCSB else {}),
         **figures_of(path, heat),
-        **figures_of_map(shown_heat),
+        **figures_of_map(shown_heat, agreement),
     }
     write_json(args.out / "result.json", result)
     write_json(args.json, result)
@@ -259,12 +260,22 @@ def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
     }
 
 
-def figures_of_map(heat: Attribution) -> dict[str, Any]:
-    """Which map heatmap.png shows; of cells, what it cost and what its sum lacks."""
+def leading_map(domain: Domain) -> str:
+    """The map that is shown where none is named; it costs no query where queries cost anything."""
+    classifier = domain.classifier
+    free = not classifier.remote and classifier.budget is None
+    return domain.better_map if free else "bb_lig"
+
+
+def figures_of_map(heat: Attribution, agreement: float | None) -> dict[str, Any]:
+    """Which map heatmap.png shows; of cells, what it cost, what its sum lacks, and `agreement`.
+
+    That is the rank correlation with BB-LIG of the same change, as of `map_agreement`.
+    """
     if heat.method != "cells":
         return {"map": heat.method}
     cells = {"queries": heat.queries, "completeness_error": heat.completeness_error}
-    return {"map": heat.method, heat.method: cells}
+    return {"map": heat.method, heat.method: cells | {"rank_correlation": agreement}}
 
 
 def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
@@ -307,6 +318,7 @@ def walk_report(
     heat: Attribution,
     warnings: list[str],
     steering: str = "",
+    agreement: float | None = None,
 ) -> Report:
     """The page about a walk's counterfactual; classifier and oracle are asked about the source."""
     index, classifier = path.counterfactual, domain.classifier
@@ -328,6 +340,8 @@ def walk_report(
         here=path.alphas[index].item(),
         warnings=warnings,
         oracle=None if was is None or now is None else (was, now),
+        map_method=heat.method,
+        agreement=agreement,
         steering=steering,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gcd_core.domains.opening import Domain
+from gcd_core.method.attribution import DISAGREE
 from gcd_core.method.walk import Path
 from gcd_core.wording import signed
 
@@ -37,6 +38,25 @@ def map_meaning(positive: str, up: bool) -> str:
     if up:
         return f"blue: spoke against {positive}, taken away"
     return f"red: spoke for {positive}, taken away"
+
+
+APART = "the classifier may read outside the part that is shown. Look at both."
+
+
+def maps_apart(agreement: float | None) -> str:
+    """A sentence where the two maps of one change point to different places; else "".
+
+    Parameters
+    ----------
+    agreement : float or None
+        As of `map_agreement`; None where only one of the maps is known.
+    """
+    if agreement is None or agreement >= DISAGREE:
+        return ""
+    return (
+        "BB-LIG and the map of cells point to different places (rank correlation "
+        f"{signed(agreement)}): {APART}"
+    )
 
 
 def captions_of(domain: Domain, path: Path) -> list[list[str]]:

@@ -181,7 +181,15 @@ def test_explain_can_map_cells(domain, directions, tmp_path, capsys):
     assert "cells" not in maps["bb_lig"][0] and picture != maps["bb_lig"][2]
     assert cells["cells"]["queries"] == asked - maps["bb_lig"][1] == 512
     assert abs(cells["cells"]["completeness_error"]) < 1e-3
+    assert "rank_correlation" in cells["cells"]
+    domain.map_mass.update(cells=0.9, bb_lig=0.3)
+    assert main([*command, "--out", str(tmp_path / "better")]) == 0
+    assert json.loads((tmp_path / "better" / "result.json").read_text())["map"] == "cells"
     domain.classifier.budget = domain.classifier.queries + 511
+    before = domain.classifier.queries
+    assert main([*command, "--out", str(tmp_path / "free")]) == 0, "nothing is asked for a map"
+    assert json.loads((tmp_path / "free" / "result.json").read_text())["map"] == "bb_lig"
+    domain.classifier.budget += domain.classifier.queries - before
     evaluations = domain.generator.evaluations
     assert main([*command, "--out", str(tmp_path / "no"), "--map", "cells"]) == 1
     assert "511 are left" in capsys.readouterr().err

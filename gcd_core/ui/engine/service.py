@@ -142,6 +142,11 @@ class ModelService:
         return self.one_thread and self.domain.classifier.budget is None
 
     @property
+    def leading_map(self) -> str:
+        """The map to show first: of those that cost nothing here, what finds reasons better."""
+        return self.domain.better_map if self.classifier_is_free else "bb_lig"
+
+    @property
     def queries_left(self) -> str:
         """The end of a sentence about a price: how many queries are left; "" without a budget."""
         classifier = self.domain.classifier

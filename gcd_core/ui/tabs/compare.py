@@ -24,7 +24,8 @@ from gcd_core.ui.tabs.handler import Answer, Tab, connect, connect_downloads, ht
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.exports import COMPARISONS, save_comparison
-from gcd_core.ui.views.html import after_others, cautions_line, image_tag
+from gcd_core.ui.views.figures import image_tag
+from gcd_core.ui.views.html import after_others, cautions_line
 from gcd_core.ui.views.payload import label_names, question_of, reconstruction_flips
 from gcd_core.ui.views.vocabulary import opinion_words, said, term, way
 from gcd_core.wording import signed

@@ -45,7 +45,7 @@ from gcd_core.ui.tabs.handler import (
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import data_address, drawn
 from gcd_core.ui.views.exports import rows_as_csv
-from gcd_core.ui.views.html import image_tag
+from gcd_core.ui.views.figures import image_tag
 from gcd_core.ui.views.payload import label_names, question_of
 from gcd_core.ui.views.vocabulary import opinion_words, said, term, way
 from gcd_core.wording import duration
@@ -164,7 +164,7 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
         f"<figure>{image_tag(drawn(overlay(mean, change, palette=BRIGHTNESS)), 'mean change')}"
         f"<figcaption>{said('What changed', 'Mean |difference|')}</figcaption></figure>"
         f"<figure>{image_tag(drawn(overlay(mean, heat)), 'mean heat map')}"
-        f"<figcaption>{said('What mattered', 'Mean BB-LIG')}</figcaption></figure>"
+        f"<figcaption>{said('Along the way', 'Mean BB-LIG')}</figcaption></figure>"
     )
     curves = [piece.curve for piece in pieces]
     bars = [(way(name), *wall.rates[name]) for name in wall.directions.names if name in wall.rates]

@@ -37,6 +37,8 @@ from gcd_core.wording import percent
 def report_of(session: Session) -> Report:
     """Return the report of the open image: picture, slider position, curve and heat map.
 
+    The map is that of cells where it is chosen and known, else BB-LIG.
+
     Raises a GCDError if no image is open, its label has no directions, or the path cannot be
     decoded.
     """
@@ -48,7 +50,8 @@ def report_of(session: Session) -> Report:
     if len(positions) > 1:
         maps.line_now()
         path, _ = maps.line() or (path, 0)
-    heat = maps.get("bb_lig")
+    heat = maps.get("cells") if session.display.overlay == "cells" else None
+    heat = heat or maps.get("bb_lig")
     if heat is None or heat.completeness_error is None:
         raise GCDError("The picture is still being decoded: try again in a moment.")
     before, after = (
@@ -88,6 +91,8 @@ def report_of(session: Session) -> Report:
         proxy=proxy_curve(image),
         oracle=None if before is None or after is None else (before, after),
         warnings=[*filter(None, told), *of_regions],
+        map_method=heat.kind,
+        agreement=maps.agreement(),
     )
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
-from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from gcd_core.classifiers.questions import PLAIN, Question
-from gcd_core.images.drawing import BRIGHTNESS, EVIDENCE, overlay
 from gcd_core.method.composition import DECODED, SOURCE
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.prior_search import places_of
 from gcd_core.method.repeatability import repeatability_of
 from gcd_core.method.verification import tried_of
 from gcd_core.method.walk import Path
-from gcd_core.report.captions import caption, map_meaning
+from gcd_core.report.captions import caption
 from gcd_core.ui.frames import Frame, shown_names
 from gcd_core.ui.session.deep_link import address_of
 from gcd_core.ui.session.display import Display
@@ -24,6 +21,8 @@ from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, end_thumbnail
+from gcd_core.ui.views.figures import SAVE, figure, image_tag
+from gcd_core.ui.views.maps import MapPanel, line_words, map_figure, map_panel
 from gcd_core.ui.views.payload import (
     cautions_of,
     first_disagreement,
@@ -39,7 +38,7 @@ from gcd_core.ui.views.payload import (
     question_of,
     reconstruction_caution,
 )
-from gcd_core.ui.views.vocabulary import TERMS, explained, opinion_words, plain_way, said, term, way
+from gcd_core.ui.views.vocabulary import explained, opinion_words, said, term, way
 from gcd_core.wording import duration, signed
 
 DIVIDER = (
@@ -72,39 +71,9 @@ TOOLS = (  # the action of the page's script, the button's sign, and its title
         "Full screen",
     ),
 )
-SAVE = (
-    '<button type="button" class="gcd-save" data-save title="Save as PNG" aria-label="Save as PNG">'
-    '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M7 1v8M3.5 6 7 9.5 10.5 6M1.5 12.5h11"/>'
-    "</svg></button>"
-)
 PROXY_GAP = 0.15  # between the proxy's and the classifier's probability, from which a line says so
 DRAWINGS = {SOURCE: "In your picture", DECODED: "As the generator draws it"}
 ASKED_ABOUT = "<p>Numbers and map are your picture&rsquo;s, not this drawing&rsquo;s.</p>"
-STILL = "nothing moved yet"
-WAITING = {"bb_lig": "following the direction", "cells": "asking the classifier"}
-
-
-class MapPanel(NamedTuple):
-    """The chosen map, as the page and the API show it."""
-
-    picture: str | None  # the map over the source as a data address; None while it is still to come
-    caption: str  # HTML
-    numbers: dict[str, Any]  # what is known about the map, for the API
-
-
-def image_tag(address: str, alt: str, css: str = "") -> str:
-    """Return an image tag with a text for those who do not see the picture."""
-    named = f' class="{css}"' if css else ""
-    return f'<img{named} src="{address}" alt="{escape(alt)}" decoding="sync" draggable="false">'
-
-
-def figure(title: str, note: str, body: str, css: str = "", below: str = "") -> str:
-    """Return a framed picture with its title, a note, and more below; all arguments are HTML."""
-    title = title if title.startswith("<b") else f"<b>{title}</b>"
-    return (
-        f'<figure class="{css}"><div class="frame">{body}</div>'
-        f'<figcaption>{title}<span class="note">{note}</span>{SAVE}</figcaption>{below}</figure>'
-    )
 
 
 def image_name(image: Tensor) -> str:
@@ -225,57 +194,6 @@ def original_title(image: OpenImage) -> str:
     words = escape(image.opened.fitted)
     seen = words.split(" from ")[0]
     return f'{title}, <abbr title="{words}">{seen}</abbr>'
-
-
-def map_figure(image: OpenImage, kind: str, panel: MapPanel) -> str:
-    """Return the map with its scale; before it is there, say that it is on its way."""
-    title, waiting = term(kind), WAITING.get(kind, "")
-    price = image.maps.price(kind)
-    if panel.picture is None and price:
-        body = f'<div class="gcd-wait"><p>{escape(price)}</p></div>'
-    elif panel.picture is None:
-        body = f'<div class="gcd-wait"><span></span>{waiting}</div>'
-    else:
-        body = image_tag(panel.picture, TERMS[kind].expert)
-    return figure(title, panel.caption, body, "map", map_scale(image, kind))
-
-
-def map_scale(image: OpenImage, kind: str) -> str:
-    """Return a map's colours with what they mean, in one line: of evidence, for this change."""
-    i, current, positive = image.index, image.sliders.current, label_names(image)[1]
-    if kind == "difference":
-        words = "<span>green: darker</span><i></i><span>yellow: brighter</span>"
-        return f'<div class="scale brightness">{words}</div>'
-    if not image.sliders.alphas:
-        words = f"<span>against</span><i></i><span>for {escape(positive)}</span>"
-    else:
-        up = current.probabilities[i] > image.opened.source.probabilities[i]
-        words = f"<i></i><span>{escape(map_meaning(positive, up))}</span>"
-    return f'<div class="scale">{words}</div>'
-
-
-def map_panel(image: OpenImage, display: Display) -> MapPanel:
-    """Return the chosen map's picture, its caption, and its numbers for the API."""
-    heat, alphas = image.maps.get(display.overlay), image.sliders.alphas
-    if heat is None:
-        return MapPanel(None, "", {})
-    if heat.kind == "difference":
-        caption = "after minus before"
-    elif heat.queries:
-        caption = f"{heat.queries} queries"
-    elif heat.kind == "bb_lig" and alphas:
-        caption = f"along {line_words(list(alphas))}"
-    else:
-        caption = STILL
-    palette = BRIGHTNESS if heat.kind == "difference" else EVIDENCE
-    picture = drawn(overlay(image.opened.pixels, heat.map, display.opacity, palette))
-    return MapPanel(picture, caption, heat.facts)
-
-
-def line_words(names: Sequence[str]) -> str:
-    """Return the directions of a line as HTML: "g + h1"."""
-    plain = " + ".join(plain_way(name).lower() for name in names)
-    return said(plain, escape(" + ".join(names)))
 
 
 # -- numbers to read -------------------------------------------------------------------------------

@@ -47,16 +47,16 @@ TERMS = {
     ),
     "unchanged": Term("Unchanged", "Unchanged", "The picture as it was opened."),
     "bb_lig": Term(
-        "What mattered",
+        "Along the way",
         "BB-LIG heat map",
-        "Where the change mattered to the classifier on the way from the original to the picture "
-        "shown: black-box latent integrated gradients.",
+        "What changed in the picture while the answer changed, on the way from the original to the "
+        "picture shown. It cannot tell apart what changes together.",
     ),
     "cells": Term(
-        "Which parts",
-        "Cells",
+        "Tested parts",
+        "Cells (Shapley values)",
         "Which parts of the change make the answer: the classifier is asked about mixtures of "
-        "both pictures, and each cell gets its share (Shapley values).",
+        "both pictures, and each part gets its share.",
     ),
     "difference": Term("What changed", "Difference", "The picture shown minus the original."),
     "proxy": Term(
@@ -134,10 +134,10 @@ def said(plain: str, expert: str) -> str:
     return f'<span class="plain">{plain}</span><span class="expert">{expert}</span>'
 
 
-def term(name: str) -> str:
-    """Return a term as HTML, with its meaning as a tooltip."""
+def term(name: str, more: str = "") -> str:
+    """Return a term as HTML, with its meaning, and more of it, as a tooltip."""
     plain, expert, meaning = TERMS[name]
-    return explained(said(escape(plain), escape(expert)), meaning)
+    return explained(said(escape(plain), escape(expert)), f"{meaning} {more}".strip())
 
 
 def explained(body: str, meaning: str) -> str:
@@ -176,8 +176,8 @@ def plain_way(name: str) -> str:
 
 # Texts of Gradio's own components by CSS selector, in plain words and in the field's.
 WRITTEN = {
-    "#overlay input[value=bb_lig] + span": ("What mattered", "BB-LIG"),
-    "#overlay input[value=cells] + span": ("Parts", "Cells"),
+    "#overlay input[value=cells] + span": ("Tested parts", "Cells"),
+    "#overlay input[value=bb_lig] + span": ("Along the way", "BB-LIG"),
     "#overlay input[value=difference] + span": ("Changes", "Difference"),
     "#tabs button[role=tab]:nth-of-type(2)": ("Find ways", "Find directions"),
     "#tabs button[role=tab]:nth-of-type(3)": ("Compare ways", "Compare directions"),

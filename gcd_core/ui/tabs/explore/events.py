@@ -12,6 +12,8 @@ from gcd_core.ui.tabs.explore.handlers import ExploreAnswers, ExploreHandlers
 from gcd_core.ui.tabs.explore.layout import ExploreLayout
 from gcd_core.ui.tabs.handler import LIVE, connect, connect_downloads, report_errors
 
+LANDS_ELSEWHERE = ("arrive", "revisit", "open_piece")  # may open a picture with sliders moved
+
 
 class ExploreTab:
     """The tab's components, its handlers, and the events that connect them.
@@ -62,6 +64,8 @@ class ExploreTab:
             in_one_thread=True,
             js="gcd.opened",
         )
+        if name in LANDS_ELSEWHERE:
+            self._then_follow(event)
 
     def _bind_opening(self, page: gr.Blocks) -> None:
         layout, handlers, everything = self.layout, self.handlers, self.layout.everything

@@ -323,7 +323,9 @@ class ExploreHandlers(Tab):
         Only where asking the classifier is free, and of cells, where their map is chosen.
         """
         session, answer, new_maps = self.session(request), Answer(), []
-        image = session.open_now("There is nothing to map yet")
+        image = session.image
+        if image is None:
+            return answer
         maps = image.maps
         line = len(image.sliders.alphas) > 1 and maps.line() is None
         if line and not maps.price("bb_lig") and maps.line_now() is not None:
@@ -332,7 +334,9 @@ class ExploreHandlers(Tab):
         cells = session.display.overlay == "cells" and maps.get("cells") is None
         if cells and not maps.price("cells") and maps.cells_now() is not None:
             new_maps.append("cells")
-        if session.display.overlay in new_maps:  # another one may have been chosen meanwhile
+        if session.image is not image:  # another one is open: nothing is said of this one
+            return {}
+        if session.display.overlay in new_maps:  # another map may have been chosen meanwhile
             answer |= self.layout.show_map(session, image)
         return answer
 

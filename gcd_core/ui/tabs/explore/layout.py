@@ -27,12 +27,12 @@ from gcd_core.ui.views.html import (
     end_picture,
     fold_line,
     heading,
-    map_panel,
     pictures,
     readout,
     tools,
     ways_line,
 )
+from gcd_core.ui.views.maps import map_panel
 from gcd_core.ui.views.payload import label_names, payload_of, question_of
 
 STEP = 0.01  # of alpha on a slider: what is typed to two decimals stays
@@ -76,12 +76,7 @@ class DirectionRow:
             )
 
 
-OVERLAYS = [
-    ("BB-LIG", "bb_lig"),
-    ("Cells", "cells"),
-    ("Difference", "difference"),
-    ("None", "none"),
-]
+OVERLAYS = {"cells": "Cells", "bb_lig": "BB-LIG", "difference": "Difference", "none": "None"}
 VIEWS = [("Side by side", "side"), ("Before | after", "slide")]
 ACCENT_COLOUR = "colour"  # class of the place to drop an image, where radiographs are not asked for
 EXAMPLES = (
@@ -102,6 +97,12 @@ def targets(
     side = 1 if upwards or question.threshold is None else -1
     words = [question.number(THRESHOLD + side * m) if m else "just flipped" for m in margins]
     return [*zip(words, [f"{m:g}" for m in margins], strict=True), ("strongest", "strongest")]
+
+
+def overlays(leading: str) -> list[tuple[str, str]]:
+    """The maps to choose from, words and values, the leading one first."""
+    kinds = sorted(OVERLAYS, key=lambda kind: kind != leading)
+    return [(OVERLAYS[kind], kind) for kind in kinds]
 
 
 class ExploreLayout:
@@ -178,14 +179,15 @@ class ExploreLayout:
 
     def _lay_out_stage(self) -> None:
         """The pictures, how to see them, and what is measured of them."""
+        leading_map = self.visitors.service.leading_map
         with gr.Column(elem_id="stage", min_width=480):
             with gr.Row(elem_id="toolbar"):
                 self.view = gr.Radio(
                     VIEWS, value=Display().view, show_label=False, container=False, elem_id="view"
                 )
                 self.overlay = gr.Radio(
-                    OVERLAYS,
-                    value=Display().overlay,
+                    overlays(leading_map),
+                    value=leading_map,
                     label="Map",
                     container=False,
                     elem_id="overlay",
