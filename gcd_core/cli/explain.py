@@ -51,12 +51,18 @@ from gcd_core.method.attribution import Attribution, explain_path, map_agreement
 from gcd_core.method.cells import QUERIES, check_budget
 from gcd_core.method.counterfactual import WHOLE
 from gcd_core.method.directions import Direction, DirectionSet, check_generator
+from gcd_core.method.exposure import exposure_of, is_doubtful, without_exposure_for
 from gcd_core.method.off_distribution import UNLIKE
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.region import AutomaticRegion
 from gcd_core.method.repeatability import unrepeatable
 from gcd_core.method.walk import Path
-from gcd_core.report.captions import caption, captions_of
+from gcd_core.report.captions import (
+    caption,
+    captions_of,
+    exposure_words,
+    without_exposure_words,
+)
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
 from gcd_core.wording import percent
@@ -125,6 +131,7 @@ def main(args: argparse.Namespace) -> None:
         agreement = map_agreement(explain_path(path, until=path.counterfactual).map, shown_heat.map)
     write_pictures(args.out, domain, path, shown_heat, picture.bits)
     warnings = notes + warnings_about(domain, args.image, picture.view)
+    warnings += exposure_about(domain, path)
     warnings += cautions_about(domain, path) + unrepeatable(found)
     warnings += found_otherwise(found, path.detail)
     for warning in warnings:
@@ -244,6 +251,7 @@ def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
             zip(path.labels, path.all_probabilities[index].tolist(), strict=True)
         ),
         "lpips": path.distances[index].item(),
+        "exposure": exposure_of(path),
         "region": None if path.region is None else path.region.double().mean().item(),
         "bb_lig": {
             "baseline_alpha": path.alphas[heat.baseline_index].item(),
@@ -262,9 +270,12 @@ def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
 
 def leading_map(domain: Domain) -> str:
     """The map that is shown where none is named; it costs no query where queries cost anything."""
-    classifier = domain.classifier
-    free = not classifier.remote and classifier.budget is None
-    return domain.better_map if free else "bb_lig"
+    return domain.better_map if asks_freely(domain) else "bb_lig"
+
+
+def asks_freely(domain: Domain) -> bool:
+    """Whether the classifier runs here and may be asked as often as one likes."""
+    return not domain.classifier.remote and domain.classifier.budget is None
 
 
 def figures_of_map(heat: Attribution, agreement: float | None) -> dict[str, Any]:
@@ -288,6 +299,26 @@ def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
         if score > off.threshold:
             return [UNLIKE.format(score, off.threshold)]
     return []
+
+
+@torch.inference_mode()
+def exposure_about(domain: Domain, path: Path) -> list[str]:
+    """Say where brightness and contrast may be what made a flip, and what it is without them.
+
+    The classifier is asked once, where that is free.
+    """
+    share, classifier, words, without = exposure_of(path), domain.classifier, "", None
+    before, after = path.source_probability, path.probabilities[path.counterfactual].item()
+    if asks_freely(domain) and path.counterfactual_flips:
+        asked = classifier(without_exposure_for(path, classifier))
+        without = classifier.probability(asked, path.label).item()
+        question = domain.label_info[path.label].question
+        words = without_exposure_words(
+            domain.label_names[path.label][1], before, without, True, question
+        )
+    if not is_doubtful(share, before, after, without):
+        return []
+    return [exposure_words(share, path.source.shape[-3], words)]
 
 
 @torch.inference_mode()
@@ -342,6 +373,7 @@ def walk_report(
         oracle=None if was is None or now is None else (was, now),
         map_method=heat.method,
         agreement=agreement,
+        exposure=exposure_of(path),
         steering=steering,
     )
 

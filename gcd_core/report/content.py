@@ -101,6 +101,8 @@ class Report:
     map_method: str = "bb_lig"  # which map `heat` is: this, or "cells"
     # How alike the two are, as of `map_agreement`; None where only one is known.
     agreement: float | None = None
+    # The share of the change that is brightness and contrast; None where nothing changed.
+    exposure: float | None = None
     steered: bool = False  # whether a bridge made the changed image (RCSB), and no direction
 
     @property
@@ -129,6 +131,7 @@ class Report:
         oracle: tuple[float, float] | None = None,
         map_method: str = "bb_lig",
         agreement: float | None = None,
+        exposure: float | None = None,
         steering: str = "",
     ) -> Report:
         """Return today's report of an image and of what it became along directions.
@@ -147,7 +150,7 @@ class Report:
             Where on the path the changed image lies.
         proxy : sequence of (float, float)
             As of `Curve`.
-        map_method, agreement
+        map_method, agreement, exposure
             As of `Report`.
         steering : str
             How the bridge was steered, where one made the changed image.
@@ -174,11 +177,7 @@ class Report:
                 threshold=path.threshold,
             ),
             completeness_error=completeness_error,
-            settings=[
-                *settings_rows(domain, path.label, None if steering else directions, alphas),
-                *([("Bridge", f"RCSB, {steering}")] if steering else []),
-                *region_rows(path),
-            ],
+            settings=rows_of(domain, path, directions, alphas, steering),
             identities=identity_rows(domain, directions),
             warnings=warnings,
             oracle=oracle,
@@ -187,11 +186,27 @@ class Report:
             region=None if path.region is None else path.region.double().mean().item(),
             map_method=map_method,
             agreement=agreement,
+            exposure=exposure,
             steered=path.direction_name == STEERED,
         )
 
 
 # -- what a domain and its directions say of themselves ------------------------------------------
+
+
+def rows_of(
+    domain: Domain,
+    path: Path,
+    directions: DirectionSet | None,
+    alphas: Sequence[tuple[str, float]],
+    steering: str,
+) -> list[tuple[str, str]]:
+    """The settings of a path's report: of the directions, or of the bridge; of the region."""
+    return [
+        *settings_rows(domain, path.label, None if steering else directions, alphas),
+        *([("Bridge", f"RCSB, {steering}")] if steering else []),
+        *region_rows(path),
+    ]
 
 
 def settings_rows(

@@ -14,7 +14,7 @@ from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.drawing import BRIGHTNESS, EVIDENCE, difference, overlay, to_pil
 from gcd_core.method.second_opinion import DISAGREED, FOLLOWS, STAYS, second_opinion
-from gcd_core.report.captions import DOT, SYNTHETIC, map_meaning, maps_apart
+from gcd_core.report.captions import DOT, SYNTHETIC, exposure_name, map_meaning, maps_apart
 from gcd_core.report.content import Curve, Report, position
 from gcd_core.report.layout import (
     ACCENT,
@@ -338,7 +338,7 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
         walked = ("Change", percent(abs(report.curve.here[0])), "of what the bridge made")
     rows = [
         walked,
-        ("LPIPS", f"{report.distance:.3f}", "the perceptual change; 0 is the same image"),
+        ("LPIPS", f"{report.distance:.3f}", _distance_words(report)),
         (
             "Completeness error",
             signed(report.completeness_error, 3),
@@ -367,6 +367,15 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
         sheet.text(x, y + 3.5, meaning, 6.8, SOFT, room=COLUMN)
         y += 10.2
     return y
+
+
+def _distance_words(report: Report) -> str:
+    """What LPIPS is, and how much of the change is brightness and contrast."""
+    if report.exposure is None:
+        return "the perceptual change; 0 is the same image"
+    share = percent(report.exposure)
+    name = exposure_name(report.source.shape[-3])
+    return f"the perceptual change; {share} of the change is {name}"
 
 
 def _reading(sheet: Sheet, report: Report, y: float, end: float) -> None:

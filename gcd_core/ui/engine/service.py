@@ -111,7 +111,7 @@ class ModelService:
         self.walk, self._find = gpu(networks.walk, PATH), gpu(networks.find, SEARCH)
         self.try_walk, self.steered = gpu(networks.try_walk, PATH), gpu(networks.steer, PATH)
         self._walk_line, self._narrow = gpu(networks.walk_line, MOVE), gpu(networks.narrow, MOVE)
-        self.toward = gpu(networks.walk_toward, PATH)
+        self.toward, self.ask = gpu(networks.walk_toward, PATH), gpu(networks.ask, MOVE)
         self.second_opinion = SecondOpinion(domain, gpu(networks.ask_oracle, MOVE), self.in_turn)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from gcd_core.method.composition import SOURCE
 
+SAME_TONE = "same-tone"
 FROM_PAGE = "#page"  # ends the address with which a page arrives; other clients' ends otherwise
 KEYS_KEPT = 24  # of one page; its script keeps twice as many pictures
 PICTURE = re.compile(r'src="(data:image/[^"]*)"')
@@ -26,8 +27,9 @@ class Display(NamedTuple):
         Of the map over the picture, in [0, 1].
     view : {"side", "slide"}
         Side by side, or before and after under a divider.
-    detail : {"source", "decoded"}
-        Whether the change is shown in the picture itself, or as the generator draws it.
+    detail : {"source", "decoded", "same-tone"}
+        Whether the change is shown in the picture itself, as the generator draws it, or in the
+        picture itself with its brightness and contrast kept.
     """
 
     overlay: str = "bb_lig"

@@ -20,6 +20,7 @@ from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
+from gcd_core.ui.views.exposure import exposure_caution
 from gcd_core.ui.views.payload import (
     cautions_of,
     doubts_about,
@@ -62,6 +63,7 @@ def report_of(session: Session) -> Report:
         first_disagreement(image),
         opened.notice,
         f"The original was {opened.fitted}." if opened.fitted else "",
+        exposure_caution(image),
         reconstruction_caution(image),
         *cautions_of(image),
     ]
@@ -93,6 +95,7 @@ def report_of(session: Session) -> Report:
         warnings=[*filter(None, told), *of_regions],
         map_method=heat.kind,
         agreement=maps.agreement(),
+        exposure=image.exposure.share if positions else None,
     )
 
 

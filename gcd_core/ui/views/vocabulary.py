@@ -72,6 +72,23 @@ TERMS = {
         "The distance of the picture shown to the original as a network that models human sight "
         "sees it: 0 is the same, below 0.1 is a small change.",
     ),
+    "exposure": Term(
+        "brightness and contrast of the whole picture",
+        "brightness and contrast (one tone curve)",
+        "What one curve explains that makes each brightness another one, wherever it lies in the "
+        "picture. A flip that needs this may say more of the exposure than of a finding.",
+    ),
+    "colour_exposure": Term(
+        "brightness, contrast and colour of the whole picture",
+        "brightness, contrast and colour (one tone curve a channel)",
+        "What one curve for red, green and blue each explains, wherever a colour lies in the "
+        "picture. A flip that needs this may say more of the stain than of a finding.",
+    ),
+    "same_tone": Term(
+        "Brightness kept",
+        "Tone kept",
+        "The same change, with brightness and contrast of the original kept.",
+    ),
     "oracle": Term(
         "Second opinion",
         "Second opinion",

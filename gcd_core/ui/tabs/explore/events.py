@@ -164,10 +164,21 @@ class ExploreTab:
         )
 
     def _then_follow(self, event: Dependency) -> None:
-        """Lets what takes longer follow a move: a line along several directions, the cells."""
+        """Lets what takes longer follow a move, the quickest first.
+
+        That is the answer with the tone kept, a line along several directions, the cells.
+        """
         layout = self.layout
-        connect(
+        asked = connect(
             event.success,
+            self.handlers.keep_tone,
+            layout.display,
+            layout.shown,
+            newest_only=True,
+            in_one_thread=True,
+        )
+        connect(
+            asked.success,
             self.handlers.follow,
             layout.display,
             [layout.numbers, layout.pictures, layout.curve],
@@ -200,7 +211,7 @@ class ExploreTab:
                 button.click,
                 self.handlers.change_drawing,
                 layout.detail,
-                layout.pictures,
+                layout.shown,
                 newest_only=True,
                 js=f"gcd.withFirst('{detail}')",
             )

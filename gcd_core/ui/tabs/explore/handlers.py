@@ -22,7 +22,7 @@ from gcd_core.report.captions import captions_of
 from gcd_core.ui.frames import SLIDERS, Alphas
 from gcd_core.ui.session.deep_link import restore
 from gcd_core.ui.session.direction_sets import BUNDLED
-from gcd_core.ui.session.display import FROM_PAGE
+from gcd_core.ui.session.display import FROM_PAGE, SAME_TONE
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.layout import ExploreLayout
@@ -30,7 +30,7 @@ from gcd_core.ui.tabs.handler import Answer, Tab
 from gcd_core.ui.views.data_urls import data_address
 from gcd_core.ui.views.exports import save_path, save_report
 from gcd_core.ui.views.html import curve_card, heading, pictures
-from gcd_core.ui.views.payload import payload_of, state_payload
+from gcd_core.ui.views.payload import flipped, payload_of, state_payload
 
 
 def read_alphas(given: object, names: list[str]) -> Alphas:
@@ -340,17 +340,39 @@ class ExploreHandlers(Tab):
             answer |= self.layout.show_map(session, image)
         return answer
 
+    def keep_tone(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
+        """Asks about a flip without its brightness and contrast, where asking is free.
+
+        About what does not flip only where the visitor chose to see it so.
+        """
+        session = self.session(request)
+        image = session.image
+        if image is None or not image.sliders.alphas or not self.service.classifier_is_free:
+            return {}
+        wanted = flipped(image) or session.display.detail == SAME_TONE
+        if not wanted or image.sliders.current.live or image.exposure.get() is not None:
+            return {}
+        known = image.exposure.ask()
+        return {} if known is None or session.image is not image else self.layout.show(session)
+
     def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Side by side, or one picture over the other with a divider to drag."""
         session = self.session(request, overlay, opacity, view)
         return {self.layout.pictures: pictures(session)}
 
     def change_drawing(self, detail: str, request: gr.Request) -> Answer:
-        """Shows the change in the picture itself (`source`), or as it was `decoded`."""
+        """Shows the change in the picture itself (`source`), as it was `decoded`, or `same-tone`.
+
+        The last keeps the picture's brightness and contrast, and asks the classifier once what it
+        says of that.
+        """
         session = self.session(request)
-        check_detail(detail)
+        if detail == SAME_TONE:
+            session.open_now("There is nothing to change yet").exposure.ask()
+        else:
+            check_detail(detail)
         session.display = session.display._replace(detail=detail)
-        return {self.layout.pictures: pictures(session)}
+        return self.layout.show(session)
 
     def send_pictures(self, request: gr.Request) -> Answer:
         """Sends all pictures anew to a page that lacks one."""

@@ -13,7 +13,7 @@ from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.frames import MAX_H, SLIDERS
 from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.direction_sets import BUNDLED
-from gcd_core.ui.session.display import Display
+from gcd_core.ui.session.display import SAME_TONE, Display
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
@@ -105,6 +105,14 @@ def overlays(leading: str) -> list[tuple[str, str]]:
     return [(OVERLAYS[kind], kind) for kind in kinds]
 
 
+def drawing_buttons() -> dict[str, gr.Button]:
+    """The buttons that the page's script presses for what the changed picture shows."""
+    return {
+        detail: gr.Button(visible="hidden", elem_id=f"draw-{detail}")
+        for detail in (*DETAILS, SAME_TONE)
+    }
+
+
 class ExploreLayout:
     """The components, laid out where this is made; groups of them, and the groups' values.
 
@@ -127,9 +135,7 @@ class ExploreLayout:
         self.revisit = gr.Button(visible="hidden", elem_id="revisit")
         self.moved = gr.Button(visible="hidden", elem_id="moved")
         self.detail = gr.Textbox(Display().detail, label="detail", visible=False)
-        self.drawings = {
-            detail: gr.Button(visible="hidden", elem_id=f"draw-{detail}") for detail in DETAILS
-        }
+        self.drawings = drawing_buttons()
         self.file_format = gr.Textbox("pdf", label="file_format", visible=False)
         self._lay_out_strip(domain)
         with gr.Row(elem_id="work"):
@@ -179,15 +185,15 @@ class ExploreLayout:
 
     def _lay_out_stage(self) -> None:
         """The pictures, how to see them, and what is measured of them."""
-        leading_map = self.visitors.service.leading_map
+        leading = self.visitors.service.leading_map
         with gr.Column(elem_id="stage", min_width=480):
             with gr.Row(elem_id="toolbar"):
                 self.view = gr.Radio(
                     VIEWS, value=Display().view, show_label=False, container=False, elem_id="view"
                 )
                 self.overlay = gr.Radio(
-                    overlays(leading_map),
-                    value=leading_map,
+                    overlays(leading),
+                    value=leading,
                     label="Map",
                     container=False,
                     elem_id="overlay",
