@@ -27,6 +27,7 @@ class MapPanel(NamedTuple):
     picture: str | None  # the map over the source as a data address; None while it is still to come
     caption: str  # HTML
     numbers: dict[str, Any]  # what is known about the map, for the API
+    completeness: str = ""  # HTML
 
 
 def map_figure(image: OpenImage, kind: str, panel: MapPanel) -> str:
@@ -39,7 +40,7 @@ def map_figure(image: OpenImage, kind: str, panel: MapPanel) -> str:
         body = f'<div class="gcd-wait"><span></span>{waiting}</div>'
     else:
         body = image_tag(panel.picture, TERMS[kind].expert)
-    below = map_scale(image, kind) + disagreement(image, kind)
+    below = map_scale(image, kind) + panel.completeness + disagreement(image, kind)
     return figure(title, panel.caption, body, "map", below)
 
 
@@ -99,7 +100,26 @@ def map_panel(image: OpenImage, display: Display) -> MapPanel:
     facts = dict(heat.facts)
     if heat.kind in ("bb_lig", "cells"):
         facts["rank_correlation"] = image.maps.agreement()
-    return MapPanel(picture, caption, facts)
+    told = ""
+    if heat.completeness_error is not None and alphas:
+        told = completeness(heat.completeness_error, float(heat.map.sum()))
+    return MapPanel(picture, caption, facts, told)
+
+
+def completeness(error: float, total: float) -> str:
+    """Return a map's completeness error as HTML, in plain words as a share of what it explains.
+
+    Parameters
+    ----------
+    error : float
+        The map's sum less the change that it explains.
+    total : float
+        The map's sum.
+    """
+    change = abs(total - error)
+    share = percent(abs(error) / change) if change else signed(error)
+    numbers = said(escape(share), signed(error))
+    return f'<div class="gcd-completeness">{term("completeness")} <b>{numbers}</b></div>'
 
 
 def line_words(names: Sequence[str]) -> str:

@@ -58,6 +58,12 @@ TERMS = {
         "Which parts of the change make the answer: the classifier is asked about mixtures of "
         "both pictures, and each part gets its share.",
     ),
+    "completeness": Term(
+        "left unexplained",
+        "completeness error",
+        "How far the map's sum is from the change of the classifier's log-odds that it explains; 0 "
+        "explains all of it.",
+    ),
     "difference": Term("What changed", "Difference", "The picture shown minus the original."),
     "proxy": Term(
         "the search's guess",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import escape
 from types import SimpleNamespace
 
 import gradio as gr
@@ -20,6 +21,7 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.explore.handlers import ExploreHandlers
 from gcd_core.ui.tabs.handler import Answer
+from gcd_core.wording import percent, signed
 from tests.ui.fakes import LargerClassifier, own_picture
 from tests.ui.waiting import wait_for_paths
 
@@ -231,3 +233,21 @@ def test_how_well_a_map_finds_reasons_stands_with_its_name(
     assert "91 % of this map lay in that part" in pictures
     _, pictures = map_of(handlers, handlers.fade("bb_lig", 0.6, "side", REQUEST))
     assert "lay in that part" not in pictures
+
+
+def test_the_completeness_error_stands_beside_each_map_that_has_one(
+    session: Session, handlers: ExploreHandlers
+):
+    _, pictures = map_of(handlers, handlers.fade("bb_lig", 0.6, "side", REQUEST))
+    assert "completeness" not in pictures, "nothing moved yet"
+    session.image.sliders.move({"g": -5.0})
+    for kind in ("bb_lig", "cells"):
+        numbers, pictures = map_of(handlers, handlers.heatmap(kind, 0.6, "side", REQUEST))
+        error = numbers["completeness_error"]
+        assert error == session.image.maps.get(kind).completeness_error
+        change = session.image.maps.get(kind).map.sum().item() - error
+        assert ">completeness error<" in pictures and f">{signed(error)}<" in pictures
+        assert ">left unexplained<" in pictures
+        assert f">{escape(percent(abs(error / change)))}<" in pictures
+    _, pictures = map_of(handlers, handlers.heatmap("difference", 0.6, "side", REQUEST))
+    assert "completeness" not in pictures

@@ -65,7 +65,7 @@ class ExploreTab:
             js="gcd.opened",
         )
         if name in LANDS_ELSEWHERE:
-            self._then_follow(event)
+            self._then_follow(self._then_draw(event))
 
     def _bind_opening(self, page: gr.Blocks) -> None:
         layout, handlers, everything = self.layout, self.handlers, self.layout.everything
@@ -133,17 +133,7 @@ class ExploreTab:
             newest_only=True,
             in_one_thread=True,
         )
-        if self.service.domain.generator.live_solver is not None:
-            drawn = connect(
-                drawn.success,
-                handlers.draw_in_full,
-                layout.display,
-                layout.shown,
-                "draw_in_full",
-                newest_only=True,
-                in_one_thread=True,
-            )
-        self._then_follow(drawn)
+        self._then_follow(self._then_draw(drawn, "draw_in_full"))
         for row in layout.rows:
             flipped = connect(
                 row.flip.click,
@@ -161,6 +151,20 @@ class ExploreTab:
             layout.display,
             [*layout.shown, *layout.sliders],
             "reset",
+        )
+
+    def _then_draw(self, event: Dependency, name: str | None = None) -> Dependency:
+        """Lets the full drawing follow a quick one, where there are two decoders."""
+        if self.service.domain.generator.live_solver is None:
+            return event
+        return connect(
+            event.success,
+            self.handlers.draw_in_full,
+            self.layout.display,
+            self.layout.shown,
+            name,
+            newest_only=True,
+            in_one_thread=True,
         )
 
     def _then_follow(self, event: Dependency) -> None:

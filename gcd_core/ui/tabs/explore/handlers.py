@@ -262,8 +262,10 @@ class ExploreHandlers(Tab):
     def draw_in_full(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Draws the position in full, once no newer one comes, where a move drew it quickly."""
         session = self.session(request)
-        image = session.open_now("There is nothing to draw yet")
-        return {} if image.sliders.draw_in_full() is None else self.layout.show(session)
+        image = session.image
+        if image is None or image.sliders.draw_in_full() is None:
+            return {}
+        return self.layout.show(session)
 
     def to_flip(
         self,
