@@ -92,6 +92,7 @@ Object.assign(window.gcd, (() => {
     const kind = document.querySelector('#overlay input:checked')?.value;
     const image = figure?.querySelector('img');
     if (!figure || !image) return;
+    figure.classList.add('playing');
     figure.classList.toggle('behind', kind === 'cells');
     if (kind === 'cells') return; // asks the classifier
     const { size, maps } = film;

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gcd_core.images.picture import Picture
     from gcd_core.method.attribution import Attribution, bb_lig, explain_path
     from gcd_core.method.directions import Direction, DirectionSet, load_directions
+    from gcd_core.method.exposure import exposure_of, without_exposure
     from gcd_core.method.samples import Samples
     from gcd_core.method.search import find_directions
     from gcd_core.method.search_run import Found, Progress
@@ -34,6 +35,7 @@ _HOME = {
     "gcd_core.images.picture": ("Picture",),
     "gcd_core.method.attribution": ("Attribution", "bb_lig", "explain_path"),
     "gcd_core.method.directions": ("Direction", "DirectionSet", "load_directions"),
+    "gcd_core.method.exposure": ("exposure_of", "without_exposure"),
     "gcd_core.method.samples": ("Samples",),
     "gcd_core.method.search": ("find_directions",),
     "gcd_core.method.search_run": ("Found", "Progress"),
@@ -59,12 +61,14 @@ __all__ = [
     "Steering",
     "bb_lig",
     "explain_path",
+    "exposure_of",
     "find_directions",
     "load_directions",
     "load_domain",
     "load_generator",
     "rcsb",
     "walk",
+    "without_exposure",
 ]
 
 

@@ -301,7 +301,8 @@ def print_figures(
 ) -> None:
     """Print each direction's figures, and those of the other counterfactual and of the maps."""
     columns = ["flip_rate", "oracle_flip_rate", "manifold_lpips", "manifold_ratio", "alpha"]
-    columns += ["lpips", "l1", "fine_power", "gini_bb_lig", "gini_difference", "completeness_error"]
+    columns += ["lpips", "l1", "exposure", "fine_power", "gini_bb_lig", "gini_difference"]
+    columns += ["completeness_error"]
     columns += ["cout"] if settings["cout"] else []
     columns += ["region"] if settings["region"] else []
     asked = any(own["third_class"] is not None for own in figures.values())

@@ -47,16 +47,22 @@ from gcd_core.images.reading import (
     picture_size,
     shown_name,
 )
-from gcd_core.method.attribution import Attribution, explain_path
+from gcd_core.method.attribution import Attribution, explain_path, map_agreement
 from gcd_core.method.cells import QUERIES, check_budget
 from gcd_core.method.counterfactual import WHOLE
 from gcd_core.method.directions import Direction, DirectionSet, check_generator
+from gcd_core.method.exposure import exposure_of, is_doubtful, without_exposure_for
 from gcd_core.method.off_distribution import UNLIKE
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.region import AutomaticRegion
 from gcd_core.method.repeatability import unrepeatable
 from gcd_core.method.walk import Path
-from gcd_core.report.captions import caption, captions_of
+from gcd_core.report.captions import (
+    caption,
+    captions_of,
+    exposure_words,
+    without_exposure_words,
+)
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
 from gcd_core.wording import percent
@@ -83,9 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--map",
         choices=("bb_lig", "cells"),
-        default="bb_lig",
-        help=f"what heatmap.png shows; cells asks the classifier {QUERIES} times more "
-        "(default: bb_lig)",
+        help=f"what heatmap.png and the report show; cells asks the classifier {QUERIES} times "
+        "more (default: what the domain's `sanity` found better, bb_lig where asking costs)",
     )
     parser.add_argument("--out", type=FilePath, required=True, help="folder for what is written")
 
@@ -108,7 +113,8 @@ def main(args: argparse.Namespace) -> None:
     check_label(domain, label)
     if args.method == RCSB:
         bridge_of(domain)
-    if args.map == "cells":
+    shown = args.map or leading_map(domain)
+    if shown == "cells":
         check_budget(domain.classifier, QUERIES)
     with noting() as notes:
         picture = domain.load_picture(args.image)
@@ -119,17 +125,19 @@ def main(args: argparse.Namespace) -> None:
     steering = steering_of(args, domain.steering)
     path = changed(args, domain, picture, label, direction, region, steering)
     heat = explain_path(path, method="bb_lig")
-    shown_heat = heat
-    if args.map == "cells":
+    shown_heat, agreement = heat, None
+    if shown == "cells":
         shown_heat = explain_path(path, method="cells", classifier=domain.classifier)
+        agreement = map_agreement(explain_path(path, until=path.counterfactual).map, shown_heat.map)
     write_pictures(args.out, domain, path, shown_heat, picture.bits)
     warnings = notes + warnings_about(domain, args.image, picture.view)
+    warnings += exposure_about(domain, path)
     warnings += cautions_about(domain, path) + unrepeatable(found)
     warnings += found_otherwise(found, path.detail)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     steered = str(steering) if args.method == RCSB else ""
-    report = walk_report(domain, found, path, heat, warnings, steered)
+    report = walk_report(domain, found, path, shown_heat, warnings, steered, agreement)
     for file_format in ("pdf", "png"):
         write_report(args.out / f"report.{file_format}", report, file_format)
     result = {
@@ -139,7 +147,7 @@ def main(args: argparse.Namespace) -> None:
         "method": args.method,
         **({"steering": asdict(steering)} if args.method == RCSB else {}),
         **figures_of(path, heat),
-        **figures_of_map(shown_heat),
+        **figures_of_map(shown_heat, agreement),
     }
     write_json(args.out / "result.json", result)
     write_json(args.json, result)
@@ -243,6 +251,7 @@ def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
             zip(path.labels, path.all_probabilities[index].tolist(), strict=True)
         ),
         "lpips": path.distances[index].item(),
+        "exposure": exposure_of(path),
         "region": None if path.region is None else path.region.double().mean().item(),
         "bb_lig": {
             "baseline_alpha": path.alphas[heat.baseline_index].item(),
@@ -259,12 +268,25 @@ def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
     }
 
 
-def figures_of_map(heat: Attribution) -> dict[str, Any]:
-    """Which map heatmap.png shows; of cells, what it cost and what its sum lacks."""
+def leading_map(domain: Domain) -> str:
+    """The map that is shown where none is named; it costs no query where queries cost anything."""
+    return domain.better_map if asks_freely(domain) else "bb_lig"
+
+
+def asks_freely(domain: Domain) -> bool:
+    """Whether the classifier runs here and may be asked as often as one likes."""
+    return not domain.classifier.remote and domain.classifier.budget is None
+
+
+def figures_of_map(heat: Attribution, agreement: float | None) -> dict[str, Any]:
+    """Which map heatmap.png shows; of cells, what it cost, what its sum lacks, and `agreement`.
+
+    That is the rank correlation with BB-LIG of the same change, as of `map_agreement`.
+    """
     if heat.method != "cells":
         return {"map": heat.method}
     cells = {"queries": heat.queries, "completeness_error": heat.completeness_error}
-    return {"map": heat.method, heat.method: cells}
+    return {"map": heat.method, heat.method: cells | {"rank_correlation": agreement}}
 
 
 def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
@@ -277,6 +299,26 @@ def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
         if score > off.threshold:
             return [UNLIKE.format(score, off.threshold)]
     return []
+
+
+@torch.inference_mode()
+def exposure_about(domain: Domain, path: Path) -> list[str]:
+    """Say where brightness and contrast may be what made a flip, and what it is without them.
+
+    The classifier is asked once, where that is free.
+    """
+    share, classifier, words, without = exposure_of(path), domain.classifier, "", None
+    before, after = path.source_probability, path.probabilities[path.counterfactual].item()
+    if asks_freely(domain) and path.counterfactual_flips:
+        asked = classifier(without_exposure_for(path, classifier))
+        without = classifier.probability(asked, path.label).item()
+        question = domain.label_info[path.label].question
+        words = without_exposure_words(
+            domain.label_names[path.label][1], before, without, True, question
+        )
+    if not is_doubtful(share, before, after, without):
+        return []
+    return [exposure_words(share, path.source.shape[-3], words)]
 
 
 @torch.inference_mode()
@@ -307,6 +349,7 @@ def walk_report(
     heat: Attribution,
     warnings: list[str],
     steering: str = "",
+    agreement: float | None = None,
 ) -> Report:
     """The page about a walk's counterfactual; classifier and oracle are asked about the source."""
     index, classifier = path.counterfactual, domain.classifier
@@ -328,6 +371,9 @@ def walk_report(
         here=path.alphas[index].item(),
         warnings=warnings,
         oracle=None if was is None or now is None else (was, now),
+        map_method=heat.method,
+        agreement=agreement,
+        exposure=exposure_of(path),
         steering=steering,
     )
 

@@ -93,6 +93,10 @@ class Domain:
         What tells a foreign image from the domain's own, if that was calibrated.
     sanity : tuple of Check
         What `sanity` found of the domain's explanations, where that was written down.
+    map_mass : dict of str to float
+        What it found of the maps "cells", "bb_lig" and "difference": how much of each lies, on
+        average, inside the one region that a classifier was made to read, 0 to 1. Empty where that
+        was not measured.
     bridge : Bridge or None
         What fills in a region of a picture, where the domain has one (`rcsb`).
     steering : Steering
@@ -122,6 +126,7 @@ class Domain:
     z_sem_statistics: tuple[Tensor, Tensor] | None = None
     off_distribution: OffDistribution | None = None
     sanity: tuple[Check, ...] = ()
+    map_mass: dict[str, float] = field(default_factory=dict)
     bridge: Bridge | None = None
     steering: Steering = field(default_factory=Steering)
     codes: dict[str, CodeStatistics] = field(default_factory=dict)
@@ -133,6 +138,11 @@ class Domain:
     def labels(self) -> tuple[str, ...]:
         """Names of the labels that can be explained."""
         return tuple(self.label_info)
+
+    @property
+    def better_map(self) -> str:
+        """The map that found known reasons better: "cells" or "bb_lig", where neither is known."""
+        return better_map(self.map_mass)
 
     @property
     def label_names(self) -> dict[str, tuple[str, str]]:
@@ -274,6 +284,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         fit=table.get("fit", "stretch"),
         device=device,
         sanity=open_sanity(folder, table),
+        map_mass=open_map_mass(folder, table),
         bridge=open_bridge(folder, table["bridge"], generator) if "bridge" in table else None,
         steering=Steering(**steering_of(table.get("bridge", {}))),
         codes=open_codes(folder, table, generator),
@@ -351,6 +362,28 @@ def open_sanity(folder: Path, table: Mapping[str, Any]) -> tuple[Check, ...]:
     except (OSError, ValueError, KeyError, TypeError):
         raise GCDError(f"{path} is not what `sanity --json` writes; make it anew.") from None
     return found
+
+
+def open_map_mass(folder: Path, table: Mapping[str, Any]) -> dict[str, float]:
+    """How much of each map lies in a known region, of the file that `open_sanity` opens.
+
+    Empty where its check of known reasons was not made, or says nothing of the maps.
+    """
+    if "sanity" not in table:
+        return {}
+    checks = json.loads(inside(folder, table["sanity"]).read_text(encoding="utf-8"))["checks"]
+    figures = next((c.get("figures") for c in checks if c["name"] == "reasons"), None)
+    regions = list(figures.values()) if isinstance(figures, dict) else []
+    found: dict[str, float] = {}
+    for kind in ("cells", "bb_lig", "difference"):
+        with suppress(KeyError, TypeError, ValueError, ZeroDivisionError):
+            found[kind] = sum(float(one[kind]["mass"]) for one in regions) / len(regions)
+    return found
+
+
+def better_map(map_mass: Mapping[str, float]) -> str:
+    """The map of the more mass inside known regions: "cells" or "bb_lig"."""
+    return "cells" if map_mass.get("cells", 0.0) > map_mass.get("bb_lig", 0.0) else "bb_lig"
 
 
 def open_bridge(folder: Path, section: Mapping[str, Any], generator: Generator) -> Bridge:

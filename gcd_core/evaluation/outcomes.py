@@ -24,6 +24,7 @@ from gcd_core.method.attribution import Attribution, explain_path
 from gcd_core.method.composition import resolve_detail, view_of
 from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
 from gcd_core.method.directions import Direction
+from gcd_core.method.exposure import exposure_of
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.region import AutomaticRegion, FreeFormRegion
 from gcd_core.method.walk import Path, bisect, resolve_counterfactual, walk_many
@@ -89,6 +90,7 @@ class Outcome:
     # Perceptual and mean absolute distance of counterfactual and source.
     lpips: float
     l1: float
+    exposure: float  # the share of the change that is brightness and contrast, 0 to 1
     # Power of the counterfactual and of the source at a quarter to half of the sampling rate.
     fine_power: float
     source_power: float
@@ -215,6 +217,7 @@ class OnBatches:
                 flipped=path.counterfactual_flips,
                 oracle_before=oracle_probability(domain, path, None),
                 **figures[i],
+                exposure=exposure_of(path),
                 fine_power=fine_power(path.counterfactual_image).item(),
                 source_power=fine_power(path.source).item(),
                 reconstruction_lpips=_reconstruction_lpips(domain, path),
@@ -406,6 +409,7 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost) -> dict:
     for name in (
         "lpips",
         "l1",
+        "exposure",
         "manifold_lpips",
         "reconstruction_lpips",
         "gini_bb_lig",

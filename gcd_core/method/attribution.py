@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
+from torch.nn import functional as F
 
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import GCDError
@@ -19,6 +21,8 @@ METHODS = ("bb_lig", "bb_ig", "difference", "cells")
 ASKING = ("bb_ig", "cells")  # the classifier
 CHANNELS = ("logit", "probability")
 INTEGRATION_STEPS = 128  # of the integration, the paper's
+SQUARES = 16  # a side, over which two maps are compared
+DISAGREE = 0.3  # rank correlation below which two maps of one change point to different places
 CONVINCED = 0.01  # the baseline's probability of the source's own class is to fall to this
 
 
@@ -52,6 +56,21 @@ class Attribution:
     reached: bool
     completeness_error: float
     queries: int = 0
+
+
+def map_agreement(first: Tensor, second: Tensor) -> float | None:
+    """Spearman's correlation of two maps' absolute values, (H, W) each; None if one is constant.
+
+    It is taken over squares of a 16th of the side: in finer ones a map that follows single pixels
+    would differ from one of cells, wherever the two lie.
+    """
+    sizes = [
+        F.adaptive_avg_pool2d(heat.detach().float().cpu().abs()[None], SQUARES)[0]
+        for heat in (first, second)
+    ]
+    if any(bool((size == size.flatten()[0]).all()) for size in sizes):
+        return None
+    return float(spearmanr(*(size.flatten().numpy() for size in sizes)).statistic)
 
 
 def bb_lig(path: Path) -> Tensor:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
+from gcd_core.method.attribution import DISAGREE
+from gcd_core.method.loss import crosses
 from gcd_core.method.walk import Path
-from gcd_core.wording import signed
+from gcd_core.wording import percent, signed
 
 SYNTHETIC = "SYNTHETIC"
 DOT = " \N{MIDDLE DOT} "
@@ -37,6 +40,60 @@ def map_meaning(positive: str, up: bool) -> str:
     if up:
         return f"blue: spoke against {positive}, taken away"
     return f"red: spoke for {positive}, taken away"
+
+
+def exposure_name(channels: int) -> str:
+    """What one tone curve a channel changes of a picture."""
+    return "brightness and contrast" if channels == 1 else "brightness, contrast and colour"
+
+
+def exposure_words(share: float, channels: int, without: str = "") -> str:
+    """How much of a change they are, in a sentence, and one of the change without them."""
+    told = f"{percent(share)} of the change is {exposure_name(channels)} of the whole picture."
+    return f"{told} {without}".strip()
+
+
+def without_exposure_words(
+    positive: str, before: float, after: float, flips: bool, question: Question = PLAIN
+) -> str:
+    """A sentence about a change whose brightness and contrast were taken out.
+
+    Parameters
+    ----------
+    positive : str
+        The label's positive name.
+    before, after : float
+        The label's probability of the source, and of the picture with its brightness and contrast.
+    flips : bool
+        Whether the whole change flips.
+    question : Question
+        In whose scale the probability is told.
+    """
+    told = f"Without it: {positive} {question.shown(after)}"
+    if not flips:
+        return f"{told}."
+    if crosses(before, after):
+        return f"{told}, it still flips."
+    return f"{told}, no flip."
+
+
+APART = "the classifier may read outside the part that is shown. Look at both."
+
+
+def maps_apart(agreement: float | None) -> str:
+    """A sentence where the two maps of one change point to different places; else "".
+
+    Parameters
+    ----------
+    agreement : float or None
+        As of `map_agreement`; None where only one of the maps is known.
+    """
+    if agreement is None or agreement >= DISAGREE:
+        return ""
+    return (
+        "BB-LIG and the map of cells point to different places (rank correlation "
+        f"{signed(agreement)}): {APART}"
+    )
 
 
 def captions_of(domain: Domain, path: Path) -> list[list[str]]:

@@ -81,7 +81,7 @@ class Report:
     # (1, C, H, W): in [0, 1].
     source: Tensor
     changed: Tensor
-    heat: Tensor  # (H, W): a BB-LIG map of the walk along the curve's line
+    heat: Tensor  # (H, W): a map of the walk along the curve's line
     alphas: Sequence[tuple[str, float]]  # the position along each direction that was moved
     distance: float  # LPIPS between the two images
     curve: Curve
@@ -98,6 +98,11 @@ class Report:
     date: datetime.date | None = None
     # The share of the picture that could change, where that was confined.
     region: float | None = None
+    map_method: str = "bb_lig"  # which map `heat` is: this, or "cells"
+    # How alike the two are, as of `map_agreement`; None where only one is known.
+    agreement: float | None = None
+    # The share of the change that is brightness and contrast; None where nothing changed.
+    exposure: float | None = None
     steered: bool = False  # whether a bridge made the changed image (RCSB), and no direction
 
     @property
@@ -124,6 +129,9 @@ class Report:
         proxy: Sequence[tuple[float, float]] = (),
         warnings: Sequence[str] = (),
         oracle: tuple[float, float] | None = None,
+        map_method: str = "bb_lig",
+        agreement: float | None = None,
+        exposure: float | None = None,
         steering: str = "",
     ) -> Report:
         """Return today's report of an image and of what it became along directions.
@@ -135,13 +143,15 @@ class Report:
         path : Path
             The walk to the changed image, or along the line that it lies on; its curve is shown.
         heat, completeness_error
-            The BB-LIG map (H, W) of that walk, and its completeness error.
+            A map (H, W) of that walk, and its completeness error.
         before, after : sequence of float
             The classifier's probabilities of the two images, one for each label of the domain.
         here : float
             Where on the path the changed image lies.
         proxy : sequence of (float, float)
             As of `Curve`.
+        map_method, agreement, exposure
+            As of `Report`.
         steering : str
             How the bridge was steered, where one made the changed image.
         """
@@ -167,22 +177,36 @@ class Report:
                 threshold=path.threshold,
             ),
             completeness_error=completeness_error,
-            settings=[
-                *settings_rows(domain, path.label, None if steering else directions, alphas),
-                *([("Bridge", f"RCSB, {steering}")] if steering else []),
-                *region_rows(path),
-            ],
+            settings=rows_of(domain, path, directions, alphas, steering),
             identities=identity_rows(domain, directions),
             warnings=warnings,
             oracle=oracle,
             notice=domain.notice,
             date=datetime.date.today(),
             region=None if path.region is None else path.region.double().mean().item(),
+            map_method=map_method,
+            agreement=agreement,
+            exposure=exposure,
             steered=path.direction_name == STEERED,
         )
 
 
 # -- what a domain and its directions say of themselves ------------------------------------------
+
+
+def rows_of(
+    domain: Domain,
+    path: Path,
+    directions: DirectionSet | None,
+    alphas: Sequence[tuple[str, float]],
+    steering: str,
+) -> list[tuple[str, str]]:
+    """The settings of a path's report: of the directions, or of the bridge; of the region."""
+    return [
+        *settings_rows(domain, path.label, None if steering else directions, alphas),
+        *([("Bridge", f"RCSB, {steering}")] if steering else []),
+        *region_rows(path),
+    ]
 
 
 def settings_rows(

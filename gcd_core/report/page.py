@@ -14,7 +14,7 @@ from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.drawing import BRIGHTNESS, EVIDENCE, difference, overlay, to_pil
 from gcd_core.method.second_opinion import DISAGREED, FOLLOWS, STAYS, second_opinion
-from gcd_core.report.captions import DOT, SYNTHETIC, map_meaning
+from gcd_core.report.captions import DOT, SYNTHETIC, exposure_name, map_meaning, maps_apart
 from gcd_core.report.content import Curve, Report, position
 from gcd_core.report.layout import (
     ACCENT,
@@ -166,11 +166,7 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> float:
             "changed minus original",
             change,
         ),
-        (
-            "BB-LIG heat map",
-            "on the way to it" if report.steered else f"walked along {report.curve.direction}",
-            overlay(report.source, report.heat),
-        ),
+        (*_map_title(report), overlay(report.source, report.heat)),
     ]
     ends = [(), (), ("darker", "brighter"), ("against", f"for {label.positive}")]
     meaning = map_meaning(label.positive, label.after > label.before)
@@ -187,7 +183,19 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> float:
                 x + side, y + side + 14.4, ends[i][1], 6.5, SOFT, align="right", room=side * 0.7
             )
     sheet.text(MARGIN + INNER, y + side + 18, meaning, 6.5, SOFT, align="right", room=INNER)
-    return y + side + 25
+    below = y + side + 25
+    apart = maps_apart(report.agreement)
+    if apart:
+        below = sheet.paragraph(MARGIN, y + side + 22, apart, INNER, 7.5, INK, 3.6, most=2) + 4
+    return below
+
+
+def _map_title(report: Report) -> tuple[str, str]:
+    """What the map is, and what it was made of."""
+    if report.map_method == "cells":
+        return "Map of cells", "which parts of the change count"
+    how = "on the way to it" if report.steered else f"walked along {report.curve.direction}"
+    return "BB-LIG heat map", how
 
 
 def _predictions_and_curve(sheet: Sheet, report: Report, y: float) -> None:
@@ -330,7 +338,7 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
         walked = ("Change", percent(abs(report.curve.here[0])), "of what the bridge made")
     rows = [
         walked,
-        ("LPIPS", f"{report.distance:.3f}", "the perceptual change; 0 is the same image"),
+        ("LPIPS", f"{report.distance:.3f}", _distance_words(report)),
         (
             "Completeness error",
             signed(report.completeness_error, 3),
@@ -359,6 +367,15 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
         sheet.text(x, y + 3.5, meaning, 6.8, SOFT, room=COLUMN)
         y += 10.2
     return y
+
+
+def _distance_words(report: Report) -> str:
+    """What LPIPS is, and how much of the change is brightness and contrast."""
+    if report.exposure is None:
+        return "the perceptual change; 0 is the same image"
+    share = percent(report.exposure)
+    name = exposure_name(report.source.shape[-3])
+    return f"the perceptual change; {share} of the change is {name}"
 
 
 def _reading(sheet: Sheet, report: Report, y: float, end: float) -> None:

@@ -181,7 +181,15 @@ def test_explain_can_map_cells(domain, directions, tmp_path, capsys):
     assert "cells" not in maps["bb_lig"][0] and picture != maps["bb_lig"][2]
     assert cells["cells"]["queries"] == asked - maps["bb_lig"][1] == 512
     assert abs(cells["cells"]["completeness_error"]) < 1e-3
+    assert "rank_correlation" in cells["cells"]
+    domain.map_mass.update(cells=0.9, bb_lig=0.3)
+    assert main([*command, "--out", str(tmp_path / "better")]) == 0
+    assert json.loads((tmp_path / "better" / "result.json").read_text())["map"] == "cells"
     domain.classifier.budget = domain.classifier.queries + 511
+    before = domain.classifier.queries
+    assert main([*command, "--out", str(tmp_path / "free")]) == 0, "nothing is asked for a map"
+    assert json.loads((tmp_path / "free" / "result.json").read_text())["map"] == "bb_lig"
+    domain.classifier.budget += domain.classifier.queries - before
     evaluations = domain.generator.evaluations
     assert main([*command, "--out", str(tmp_path / "no"), "--map", "cells"]) == 1
     assert "511 are left" in capsys.readouterr().err
@@ -316,7 +324,8 @@ def test_explain_takes_dicom_and_keeps_its_name_to_itself(domain, directions, tm
     command = ["explain", "--domain", "linear", "--image", str(scan), "--out", str(out)]
     assert main([*command, "--directions", str(directions)]) == 0
     result = json.loads((out / "result.json").read_text())
-    assert result["image"] == "DICOM" and result["flipped"] is True and result["warnings"] == []
+    assert result["image"] == "DICOM" and result["flipped"] is True
+    assert all("brightness and contrast" in warning for warning in result["warnings"])
     written = b"".join(file.read_bytes() for file in out.iterdir())
     printed = capsys.readouterr()
     assert not any(s.encode() in written or s in printed.out + printed.err for s in SECRETS)
@@ -364,7 +373,8 @@ def test_a_window_that_does_not_fit_is_told(domain, directions, tmp_path, capsys
         options += ["--directions", str(directions)]
     assert main([command, "--domain", "linear", *options, "--json", str(numbers)]) == 0
     told = capsys.readouterr().err
-    assert told.count("warning: ") - told.count("notes.txt") == 1
+    others = told.count("notes.txt") + told.count("brightness and contrast")  # of 256 pixels
+    assert told.count("warning: ") - others == 1
     assert "window does not fit its pixels" in told and "UserWarning" not in told
     if command == "evaluate":
         assert "2 of 2 images (a.dcm, b.dcm)" in told and "1 file is no picture" in told

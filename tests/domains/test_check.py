@@ -190,6 +190,31 @@ def test_what_sanity_found_is_kept_with_the_domain(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("figures", "mass", "better"),
+    [
+        ({"a": (0.9, 0.4), "b": (0.7, 0.2)}, {"cells": 0.8, "bb_lig": 0.3}, "cells"),
+        ({"a": (0.2, 0.6)}, {"cells": 0.2, "bb_lig": 0.6}, "bb_lig"),
+        ({}, {}, "bb_lig"),
+        ({"a": ("much", "little")}, {}, "bb_lig"),
+    ],
+)
+def test_the_map_that_found_known_reasons_better_is_known(
+    folder: Path, figures: dict, mass: dict, better: str
+) -> None:
+    regions = {
+        name: {"flip_rate": 1.0, "cells": {"mass": cells}, "bb_lig": {"mass": along}}
+        for name, (cells, along) in figures.items()
+    }
+    check = {"name": "reasons", "passed": True, "sentence": "Found.", "figures": regions}
+    (folder / "sanity.json").write_text(json.dumps({"checks": [check]}))
+    domain = load_domain(folder, device="cpu")
+    assert domain.map_mass == {} and domain.better_map == "bb_lig", "the domain names no file"
+    edit(folder, ('title = "Drawn squares"', 'title = "Drawn squares"\nsanity = "sanity.json"'))
+    domain = load_domain(folder, device="cpu")
+    assert domain.map_mass == pytest.approx(mass) and domain.better_map == better
+
+
+@pytest.mark.parametrize(
     ("channels", "extra", "message"),
     [
         (3, "", "works on 3 channels"),

@@ -7,7 +7,14 @@ import torch
 
 from gcd_core.errors import GCDError
 from gcd_core.images.picture import Picture
-from gcd_core.method.attribution import bb_lig, explain_path, integrate, quantise, refine
+from gcd_core.method.attribution import (
+    bb_lig,
+    explain_path,
+    integrate,
+    map_agreement,
+    quantise,
+    refine,
+)
 from gcd_core.method.composition import compose
 from gcd_core.method.walk import Path
 
@@ -312,3 +319,17 @@ def test_a_path_that_flips_on_the_other_side_is_explained_there():
     explained = explain_path(path)
     assert path.counterfactual == explained.baseline_index == 4
     assert explained.map.any()
+
+
+def test_two_maps_agree_in_their_strengths_whatever_their_signs_and_finest_pixels():
+    strengths = torch.arange(256.0).reshape(16, 16)
+    coarse = strengths.repeat_interleave(4, 0).repeat_interleave(4, 1)
+    fine = torch.zeros(64, 64)
+    fine[::4, ::4] = -strengths  # one pixel of each square, of the other sign
+    assert map_agreement(coarse, fine) == pytest.approx(1)
+    assert map_agreement(coarse, coarse.max() - coarse) == pytest.approx(-1)
+    shuffled = strengths.flatten()[torch.randperm(256, generator=torch.Generator().manual_seed(2))]
+    apart = (strengths.flatten() - shuffled).square().sum().item()
+    expected = 1 - 6 * apart / (256 * (256**2 - 1))  # Spearman's own formula, without ties
+    assert map_agreement(strengths, shuffled.reshape(16, 16)) == pytest.approx(expected)
+    assert map_agreement(coarse, torch.zeros(64, 64)) is None

@@ -327,3 +327,11 @@ def test_settings_and_identities(tmp_path):
     assert identities["Directions found for"] == "abc"
     strange = DirectionSet(["g"], torch.eye(1, CODE), {"label": "a", "settings": "x", "seed": "y"})
     assert dict(settings_rows(domain, "a", strange, []))["Directions found by"] == "not recorded"
+
+
+def test_the_map_of_cells_is_named_and_where_it_differs_from_bb_lig_that_is_said():
+    text = text_of(example(2, map_method="cells", agreement=0.12))
+    assert "Map of cells" in text and "BB-LIG heat map" not in text
+    assert "point to different places (rank correlation +0.12)" in text and "Look at both." in text
+    assert "different places" not in text_of(example(2, map_method="cells", agreement=0.31))
+    assert "different places" not in text_of(example(2))

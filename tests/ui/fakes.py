@@ -165,6 +165,8 @@ class FakeDomain:
     synthetic_examples, ages = False, None
     off_distribution = None
     sanity = (Check("gap", True, "Nothing is lost."), Check("marker", False, "<b>Lost</b>."))
+    map_mass: ClassVar = {}  # not measured
+    better_map = "bb_lig"
     bridge, steering = known_bridge(lambda x, t: x), Steering(steps=6, tau=0.1, strength=0.05)
     labels = ("pneumonia", "bacterial")
     label_info: ClassVar = {

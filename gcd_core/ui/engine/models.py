@@ -150,6 +150,14 @@ class Networks:
         ]
 
     @torch.inference_mode()
+    def ask(self, images: Tensor) -> list[tuple[float, ...]]:
+        """Return the classifier's probabilities of images (N, C, H, W), one for each label."""
+        classifier = self.domain.classifier
+        logits = classifier(images)
+        columns = [classifier.probability(logits, label).tolist() for label in self.domain.labels]
+        return list(zip(*columns, strict=True))
+
+    @torch.inference_mode()
     def ask_oracle(self, images: Tensor) -> list[Opinion]:
         """Return the oracle's probabilities of images (N, C, H, W); there must be an oracle."""
         oracle = self.domain.oracle

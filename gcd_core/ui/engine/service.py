@@ -111,7 +111,7 @@ class ModelService:
         self.walk, self._find = gpu(networks.walk, PATH), gpu(networks.find, SEARCH)
         self.try_walk, self.steered = gpu(networks.try_walk, PATH), gpu(networks.steer, PATH)
         self._walk_line, self._narrow = gpu(networks.walk_line, MOVE), gpu(networks.narrow, MOVE)
-        self.toward = gpu(networks.walk_toward, PATH)
+        self.toward, self.ask = gpu(networks.walk_toward, PATH), gpu(networks.ask, MOVE)
         self.second_opinion = SecondOpinion(domain, gpu(networks.ask_oracle, MOVE), self.in_turn)
 
     def close(self) -> None:
@@ -149,6 +149,11 @@ class ModelService:
     def classifier_is_free(self) -> bool:
         """Whether the classifier runs here and may be asked as often as one likes."""
         return self.one_thread and self.domain.classifier.budget is None
+
+    @property
+    def leading_map(self) -> str:
+        """The map to show first: of those that cost nothing here, what finds reasons better."""
+        return self.domain.better_map if self.classifier_is_free else "bb_lig"
 
     @property
     def queries_left(self) -> str:

@@ -50,6 +50,8 @@ class BatchItem(NamedTuple):
         The size of the difference.
     heat : Tensor (H, W)
         BB-LIG.
+    completeness_error : float
+        Of that map.
     """
 
     name: str
@@ -65,6 +67,7 @@ class BatchItem(NamedTuple):
     curve: Points
     change: Tensor
     heat: Tensor
+    completeness_error: float
 
     @property
     def opinion(self) -> str | None:
@@ -195,6 +198,7 @@ def piece_of(service: ModelService, name: str, path: Path) -> BatchItem:
     at = service.domain.labels.index(path.label)
     oracle, second_opinion = service.domain.oracle, service.second_opinion
     judged = [] if oracle is None else [path.source_for(oracle), path.asked(i, oracle)]
+    heat = explain_path(path)
     opinions = [second_opinion.of(picture) for picture in judged]
     first, second = [None if each is None else each[at] for each in opinions] or (None, None)
     return BatchItem(
@@ -210,7 +214,8 @@ def piece_of(service: ModelService, name: str, path: Path) -> BatchItem:
         lpips=float(path.distances[i]),
         curve=list(zip(path.alphas[walked].abs().tolist(), sides[walked].tolist(), strict=True)),
         change=difference(changed, path.source).abs(),
-        heat=explain_path(path).map,
+        heat=heat.map,
+        completeness_error=heat.completeness_error,
     )
 
 

@@ -13,6 +13,7 @@ from gcd_core.method.composition import SOURCE
 # Ends the address with which a page arrives, with the key of its browser tab behind a colon; other
 # clients' addresses end otherwise.
 FROM_PAGE = re.compile(r"#page(?::(?P<key>[0-9a-f]{32}))?$")
+SAME_TONE = "same-tone"
 KEYS_KEPT = 24  # of one page; its script keeps twice as many pictures
 PICTURE = re.compile(r'src="(data:image/[^"]*)"')
 
@@ -28,8 +29,9 @@ class Display(NamedTuple):
         Of the map over the picture, in [0, 1].
     view : {"side", "slide"}
         Side by side, or before and after under a divider.
-    detail : {"source", "decoded"}
-        Whether the change is shown in the picture itself, or as the generator draws it.
+    detail : {"source", "decoded", "same-tone"}
+        Whether the change is shown in the picture itself, as the generator draws it, or in the
+        picture itself with its brightness and contrast kept.
     """
 
     overlay: str = "bb_lig"

@@ -17,7 +17,7 @@ from gcd_core.classifiers.base import BudgetExceeded
 from gcd_core.errors import Cancel, Cancelled
 from gcd_core.generators.base import BatchProgress
 from gcd_core.images.drawing import difference
-from gcd_core.method.attribution import explain_path
+from gcd_core.method.attribution import explain_path, map_agreement
 from gcd_core.method.cells import (
     QUERIES,
     CellAttribution,
@@ -166,6 +166,18 @@ class HeatMaps:
         if kind != "bb_lig":
             return None
         return self._along(frame, alphas) if alphas else self._unexplained(empty)
+
+    def agreement(self) -> float | None:
+        """How alike BB-LIG and the map of cells of the current picture are; see `map_agreement`.
+
+        None where one of them is not known: nothing is asked for this.
+        """
+        if not self.sliders.alphas:
+            return None
+        first, second = self.get("bb_lig"), self.get("cells")
+        if first is None or second is None:
+            return None
+        return map_agreement(first.map, second.map)
 
     def _along(self, frame: Frame, alphas: Alphas) -> HeatMap | None:
         """Return BB-LIG along the decoded line to the current picture; None before it is there."""

@@ -9,6 +9,7 @@ from gcd_core.method.walk import Path
 from gcd_core.ui.engine.decoded_paths import Paths
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import Opened
+from gcd_core.ui.session.exposure import Exposure
 from gcd_core.ui.session.heatmaps import HeatMaps
 from gcd_core.ui.session.regions import Regions
 from gcd_core.ui.session.slider_state import SliderState
@@ -56,6 +57,7 @@ class OpenImage:
         self.paths = self._join_paths(before)
         self.sliders = SliderState(service, opened, directions, self.paths)
         self.maps = HeatMaps(self.sliders, label)
+        self.exposure = Exposure(service, self.sliders)
         self.names = self.sliders.names  # the directions that have a slider
         self.compared: dict[str, Any] = {}  # the last answer of Compare, in numbers
         strong = [name for name in self.names if name not in weak_directions]

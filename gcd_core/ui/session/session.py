@@ -47,7 +47,7 @@ class Session:
         self.image: OpenImage | None = None  # what is open
         self.search: Search | None = None  # the visitor's last search
         self.wall: BatchWalk | None = None  # the visitor's last walk of many images
-        self.display = Display()  # how the visitor looks at the pictures
+        self.display = Display(service.leading_map)  # how the visitor looks at the pictures
         self.sent_pictures = SentPictures()  # what the visitor's page has
         # The directions that the page shows rows for, and which of these rows are folded away.
         self.laid_out: tuple[list[str], list[str]] = (list(SLIDERS), [])

@@ -24,7 +24,9 @@ from gcd_core.ui.tabs.handler import Answer, Tab, connect, connect_downloads, ht
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.exports import COMPARISONS, save_comparison
-from gcd_core.ui.views.html import after_others, cautions_line, image_tag
+from gcd_core.ui.views.figures import image_tag
+from gcd_core.ui.views.html import after_others, cautions_line
+from gcd_core.ui.views.maps import completeness
 from gcd_core.ui.views.payload import label_names, question_of, reconstruction_flips
 from gcd_core.ui.views.vocabulary import opinion_words, said, term, way
 from gcd_core.wording import signed
@@ -58,8 +60,9 @@ def card(
 ) -> str:
     """One direction's counterfactual, heat map and numbers; `positive` names the label's."""
     image = drawn(path.picture(path.counterfactual))
-    heat = explain_path(path, until=path.counterfactual).map
-    heated = drawn(overlay(source, heat, 0.65))
+    heat = explain_path(path, until=path.counterfactual)
+    heated = drawn(overlay(source, heat.map, 0.65))
+    told = completeness(heat.completeness_error, float(heat.map.sum()))
     verdict = "flips" if numbers["flipped"] else "no flip: nearest point"
     opinion = ""
     if numbers["oracle"] is not None:
@@ -71,7 +74,7 @@ def card(
         f'<article class="gcd-card gcd-direction-card {"yes" if numbers["flipped"] else "no"}">'
         f"<header><b>{way(numbers['direction'])}</b><em>{verdict}</em></header>"
         f'<div class="pair">{image_tag(image, "counterfactual")}'
-        f"{image_tag(heated, 'BB-LIG heat map')}</div>"
+        f"{image_tag(heated, 'BB-LIG heat map')}</div>{told}"
         f"<dl><div><dt>{escape(positive)}</dt>"
         f"<dd>{charts.percent(numbers['probability'], question)}</dd></div>"
         f"<div><dt>{said('strength', '&alpha;')}</dt><dd>{signed(numbers['alpha'])}</dd></div>"

@@ -25,7 +25,8 @@ from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, thumbnail
-from gcd_core.ui.views.html import SAVE, caution, image_name, image_tag, told_of_g, tried_list
+from gcd_core.ui.views.figures import SAVE, image_tag
+from gcd_core.ui.views.html import caution, image_name, told_of_g, tried_list
 from gcd_core.ui.views.payload import label_names, question_of
 from gcd_core.wording import duration
 

@@ -29,6 +29,7 @@ from gcd_core.report.captions import caption
 from gcd_core.ui.frames import CARD_SIDE, SLIDERS
 from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
+from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.session.uploads import UploadTally
@@ -45,13 +46,20 @@ from gcd_core.ui.tabs.handler import (
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import data_address, drawn
 from gcd_core.ui.views.exports import rows_as_csv
-from gcd_core.ui.views.html import image_tag
+from gcd_core.ui.views.figures import image_tag
+from gcd_core.ui.views.maps import completeness
 from gcd_core.ui.views.payload import label_names, question_of
 from gcd_core.ui.views.vocabulary import opinion_words, said, term, way
 from gcd_core.wording import duration
 
 TILE_SIDE = 88  # of a picture on the wall, in pixels
 FORMATS = ("csv", "zip")
+ELSEWHERE = (
+    "The directions of these walks are not in use any more: the picture is opened unchanged."
+)
+CHANGE_SCALE = (
+    '<div class="scale most"><span>unchanged</span><i></i><span>changed most</span></div>'
+)
 
 
 # -- what is shown ---------------------------------------------------------------------------------
@@ -67,6 +75,7 @@ def row(piece: BatchItem) -> dict[str, Any]:
         "flipped": piece.flipped,
         "alpha": piece.alpha,
         "lpips": piece.lpips,
+        "completeness_error": piece.completeness_error,
         "oracle_before": before,
         "oracle_after": after,
         "opinion": piece.opinion,
@@ -142,6 +151,14 @@ def _tile_picture(picture: Tensor) -> str:
     return f'<img src="{data_address(encode_png(at_most(picture / 255, TILE_SIDE)))}" alt="">'
 
 
+def mean_completeness(pieces: list[BatchItem]) -> str:
+    """How much the maps leave unexplained on average, as HTML."""
+    errors = [abs(piece.completeness_error) for piece in pieces]
+    totals = [abs(float(piece.heat.sum()) - piece.completeness_error) for piece in pieces]
+    error, change = sum(errors) / len(errors), sum(totals) / len(totals)
+    return completeness(error, change + error)
+
+
 def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
     """What all images have alike: rates, mean maps, curves, and the other directions' rates."""
     pieces = wall.pieces
@@ -162,9 +179,12 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
     heat = mean_map([piece.heat for piece in pieces])
     maps = (
         f"<figure>{image_tag(drawn(overlay(mean, change, palette=BRIGHTNESS)), 'mean change')}"
-        f"<figcaption>{said('What changed', 'Mean |difference|')}</figcaption></figure>"
+        f"<figcaption>{said('What changed', 'Mean |difference|')}</figcaption>"
+        f"{CHANGE_SCALE}</figure>"
         f"<figure>{image_tag(drawn(overlay(mean, heat)), 'mean heat map')}"
-        f"<figcaption>{said('What mattered', 'Mean BB-LIG')}</figcaption></figure>"
+        f"<figcaption>{said('Along the way', 'Mean BB-LIG')}</figcaption>"
+        f'<div class="scale"><span>against</span><i></i><span>for {escape(positive)}</span></div>'
+        f"{mean_completeness(pieces)}</figure>"
     )
     curves = [piece.curve for piece in pieces]
     bars = [(way(name), *wall.rates[name]) for name in wall.directions.names if name in wall.rates]
@@ -180,6 +200,17 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
         f'<p class="gcd-quiet">{way(wall.direction)} in full; the others quickly, in a few points.'
         "</p></div></div>"
     )
+
+
+def land(opened: OpenImage, wall: BatchWalk, piece: BatchItem) -> bool:
+    """Move an opened image of the wall to its counterfactual, if the direction is still in use."""
+    name = wall.direction
+    if name not in opened.names:
+        return False
+    if not torch.equal(opened.directions[name].vector, wall.directions[name].vector):
+        return False
+    opened.sliders.move({name: piece.alpha}, name)
+    return True
 
 
 # -- what goes home --------------------------------------------------------------------------------
@@ -412,14 +443,21 @@ class GlobalityTab(Tab):
     def open_piece(
         self, piece: float, overlay: str, opacity: float, view: str, request: gr.Request
     ) -> Answer:
-        """Opens an image of the wall in Explore, by its number from 0."""
+        """Opens an image of the wall in Explore, by its number from 0, at its counterfactual.
+
+        Where the wall's directions are not in use any more, it is opened unchanged, as is told.
+        """
         session = self.session(request, overlay, opacity, view)
         wall = session.wall
         if wall is None or not 0 <= int(piece) < len(wall.pieces):
             raise GCDError("There is no such image on the wall: walk some first.")
         image, name = wall.images[int(piece)], wall.names[int(piece)]
         height, width = image.size if isinstance(image, Picture) else (1, 1)
-        session.open_image(image, name, aspect=width / height)
+        if session.label != wall.label:
+            session.explain(wall.label)
+        opened = session.open_image(image, name, aspect=width / height)
+        if opened is not None and not land(opened, wall, wall.pieces[int(piece)]):
+            gr.Warning(ELSEWHERE, title="Not at its flip")
         return self.explore.layout.show_everything(session) | {self.tabs: to_explore()}
 
     def save(self, file_format: str, request: gr.Request) -> Answer:

@@ -112,7 +112,7 @@ def fan(curves: Sequence[Points], spread: CurveQuantiles, alpha_max: float) -> s
     alpha_max : float
         The axis goes from 0 to this value.
     """
-    axes = Axes(alpha_max / 2)  # shifted by alpha_max / 2, so that it begins at 0
+    axes = Axes(alpha_max / 2, width=300, height=180)  # shifted, so that it begins at 0
 
     def place(alpha: float, probability: float) -> tuple[float, float]:
         return axes.at(alpha - alpha_max / 2, probability)

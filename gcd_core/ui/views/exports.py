@@ -20,6 +20,7 @@ from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
+from gcd_core.ui.views.exposure import exposure_caution
 from gcd_core.ui.views.payload import (
     cautions_of,
     doubts_about,
@@ -37,6 +38,8 @@ from gcd_core.wording import percent
 def report_of(session: Session) -> Report:
     """Return the report of the open image: picture, slider position, curve and heat map.
 
+    The map is that of cells where it is chosen and known, else BB-LIG.
+
     Raises a GCDError if no image is open, its label has no directions, or the path cannot be
     decoded.
     """
@@ -48,7 +51,8 @@ def report_of(session: Session) -> Report:
     if len(positions) > 1:
         maps.line_now()
         path, _ = maps.line() or (path, 0)
-    heat = maps.get("bb_lig")
+    heat = maps.get("cells") if session.display.overlay == "cells" else None
+    heat = heat or maps.get("bb_lig")
     if heat is None or heat.completeness_error is None:
         raise GCDError("The picture is still being decoded: try again in a moment.")
     before, after = (
@@ -59,6 +63,7 @@ def report_of(session: Session) -> Report:
         first_disagreement(image),
         opened.notice,
         f"The original was {opened.fitted}." if opened.fitted else "",
+        exposure_caution(image),
         reconstruction_caution(image),
         *cautions_of(image),
     ]
@@ -88,6 +93,9 @@ def report_of(session: Session) -> Report:
         proxy=proxy_curve(image),
         oracle=None if before is None or after is None else (before, after),
         warnings=[*filter(None, told), *of_regions],
+        map_method=heat.kind,
+        agreement=maps.agreement(),
+        exposure=image.exposure.share if positions else None,
     )
 
 

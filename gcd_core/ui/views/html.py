@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
-from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from gcd_core.classifiers.questions import PLAIN, Question
-from gcd_core.images.drawing import BRIGHTNESS, EVIDENCE, overlay
 from gcd_core.method.composition import DECODED, SOURCE
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.loss import crosses
 from gcd_core.method.prior_search import places_of
 from gcd_core.method.repeatability import repeatability_of
 from gcd_core.method.verification import tried_of
 from gcd_core.method.walk import Path
-from gcd_core.report.captions import caption, map_meaning
-from gcd_core.ui.frames import Frame, shown_names
+from gcd_core.report.captions import caption
+from gcd_core.ui.frames import shown_names
 from gcd_core.ui.session.deep_link import address_of
-from gcd_core.ui.session.display import Display
+from gcd_core.ui.session.display import SAME_TONE, Display
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn, end_thumbnail
+from gcd_core.ui.views.exposure import exposure_line
+from gcd_core.ui.views.figures import SAVE, figure, image_tag
+from gcd_core.ui.views.maps import MapPanel, line_words, map_figure, map_panel
 from gcd_core.ui.views.payload import (
     cautions_of,
     first_disagreement,
@@ -39,7 +40,7 @@ from gcd_core.ui.views.payload import (
     question_of,
     reconstruction_caution,
 )
-from gcd_core.ui.views.vocabulary import TERMS, explained, opinion_words, plain_way, said, term, way
+from gcd_core.ui.views.vocabulary import explained, opinion_words, said, term, way
 from gcd_core.wording import duration, signed
 
 DIVIDER = (
@@ -72,39 +73,20 @@ TOOLS = (  # the action of the page's script, the button's sign, and its title
         "Full screen",
     ),
 )
-SAVE = (
-    '<button type="button" class="gcd-save" data-save title="Save as PNG" aria-label="Save as PNG">'
-    '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M7 1v8M3.5 6 7 9.5 10.5 6M1.5 12.5h11"/>'
-    "</svg></button>"
-)
 PROXY_GAP = 0.15  # between the proxy's and the classifier's probability, from which a line says so
-DRAWINGS = {SOURCE: "In your picture", DECODED: "As the generator draws it"}
-ASKED_ABOUT = "<p>Numbers and map are your picture&rsquo;s, not this drawing&rsquo;s.</p>"
-STILL = "nothing moved yet"
-WAITING = {"bb_lig": "following the direction", "cells": "asking the classifier"}
-
-
-class MapPanel(NamedTuple):
-    """The chosen map, as the page and the API show it."""
-
-    picture: str | None  # the map over the source as a data address; None while it is still to come
-    caption: str  # HTML
-    numbers: dict[str, Any]  # what is known about the map, for the API
-
-
-def image_tag(address: str, alt: str, css: str = "") -> str:
-    """Return an image tag with a text for those who do not see the picture."""
-    named = f' class="{css}"' if css else ""
-    return f'<img{named} src="{address}" alt="{escape(alt)}" decoding="sync" draggable="false">'
-
-
-def figure(title: str, note: str, body: str, css: str = "", below: str = "") -> str:
-    """Return a framed picture with its title, a note, and more below; all arguments are HTML."""
-    title = title if title.startswith("<b") else f"<b>{title}</b>"
-    return (
-        f'<figure class="{css}"><div class="frame">{body}</div>'
-        f'<figcaption>{title}<span class="note">{note}</span>{SAVE}</figcaption>{below}</figure>'
-    )
+DRAWINGS = {
+    SOURCE: "In your picture",
+    DECODED: "Generator&rsquo;s drawing",
+    SAME_TONE: "Brightness kept",
+}
+KEEPS = (
+    ' title="The same change with the original&rsquo;s brightness and contrast; '
+    'asks the classifier once"'
+)
+NUMBERS_ARE_OF = {
+    DECODED: "<p>Numbers and map are your picture&rsquo;s, not this drawing&rsquo;s.</p>",
+    SAME_TONE: "<p>Bars and map are those of the whole change.</p>",
+}
 
 
 def image_name(image: Tensor) -> str:
@@ -132,15 +114,15 @@ def pictures(session: Session, panel: MapPanel | None = None) -> str:
         return f'<p class="gcd-quiet">Open {"a radiograph" if grey else "an image"} to begin.</p>'
     display = session.display
     base = base_picture(image, display)
-    figures = before_and_after(image, display.view, base is not None)
+    figures = before_and_after(image, display)
     if display.overlay != "none" and image.names:
         figures.append(map_figure(image, display.overlay, panel or map_panel(image, display)))
     count = len(figures)
     sliders = image.sliders
     probability, place = sliders.current.probabilities[image.index], list(sliders.alphas.items())
     about = escape("\n".join(caption(domain, image.label, probability, place)))
-    if image.opened.compositions is not None:
-        figures.append(drawing_switch(base is not None))
+    if image.opened.compositions is not None or sliders.alphas:
+        figures.append(drawing_switch(image, display))
     if base is not None:
         figures.append(f'<img class="base" src="{drawn(base)}" alt="">')
     return session.sent_pictures.only_new(
@@ -158,25 +140,41 @@ def base_picture(image: OpenImage, display: Display) -> Tensor | None:
     itself, and where the domain shows nothing but drawings.
     """
     compositions = image.opened.compositions
-    return None if compositions is None or display.detail == SOURCE else compositions[0].baseline
+    return None if compositions is None or display.detail != DECODED else compositions[0].baseline
 
 
-def before_and_after(image: OpenImage, view: str, as_drawn: bool = False) -> list[str]:
+def shown_detail(image: OpenImage, display: Display) -> str:
+    """Return what the changed picture shows now, of `Display.detail`.
+
+    What was chosen, but for a drawing where the domain shows nothing else, and for a kept tone that
+    the classifier was not asked about.
+    """
+    if display.detail == SAME_TONE and image.exposure.get() is None:
+        return SOURCE
+    if display.detail == DECODED and image.opened.compositions is None:
+        return SOURCE
+    return display.detail
+
+
+def before_and_after(image: OpenImage, display: Display) -> list[str]:
     """Return the source and the current picture as two figures, or as one with a divider.
 
-    With `as_drawn` the current picture is what the generator draws, and not what it was put into.
+    The current picture is shown in `shown_detail`.
     """
     positive, i, flip = escape(label_names(image)[1]), image.index, flipped(image)
-    question = question_of(image)
+    question, detail = question_of(image), shown_detail(image, display)
     opened, current = image.opened, image.sliders.current
-
-    def verdict(frame: Frame) -> str:
-        return f"{positive} {charts.percent(frame.probabilities[i], question)}"
-
+    before, after = opened.source.probabilities[i], current.probabilities[i]
     moved = "counterfactual" if flip else "changed"
-    at_rest = "reconstruction" if opened.compositions is None or as_drawn else "unchanged"
-    shown = current.decoded if as_drawn and current.decoded is not None else current.picture
-    title, note = term(moved if image.sliders.alphas else at_rest), verdict(current)
+    at_rest = "reconstruction" if opened.compositions is None or detail == DECODED else "unchanged"
+    title, shown = term(moved if image.sliders.alphas else at_rest), current.picture
+    kept = image.exposure.get() if detail == SAME_TONE else None
+    if kept is not None:
+        after, shown, title = kept.probabilities[i], kept.picture, term("same_tone")
+        flip = crosses(before, after)
+    elif detail == DECODED and current.decoded is not None:
+        shown = current.decoded
+    note = f"{positive} {charts.percent(after, question)}"
     missed = missed_target(image)
     css = "changed" + (" flipped" if flip else "") + (" missed" if missed else "")
     below = f'<p class="notice">{escape(missed)}</p>' if missed else ""
@@ -184,27 +182,34 @@ def before_and_after(image: OpenImage, view: str, as_drawn: bool = False) -> lis
     changed = image_tag(drawn(shown), f"the changed {image_name(opened.image)}")
     told = filter(None, (first_disagreement(image), opened.notice))
     warning = "".join(f'<p class="notice">{escape(sentence)}</p>' for sentence in told)
-    if view == "slide":
+    if display.view == "slide":
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
         return [figure("Before | after", note, body, f"slide {css}", warning + below)]
+    own = f"{positive} {charts.percent(before, question)}"
     return [
-        figure(original_title(image), verdict(opened.source), source, "original", warning),
+        figure(original_title(image), own, source, "original", warning),
         figure(f"<b data-moved>{title}</b>", note, changed, css, below),
     ]
 
 
-def drawing_switch(as_drawn: bool) -> str:
+def drawing_switch(image: OpenImage, display: Display) -> str:
     """Return the switch of what the changed picture shows, and of what the numbers are then.
 
     The page's script sends a click on.
     """
+    here = shown_detail(image, display)
+    choices = dict(DRAWINGS)
+    if image.opened.compositions is None:
+        choices = {SOURCE: "As changed", SAME_TONE: DRAWINGS[SAME_TONE]}
+    if not image.sliders.alphas:
+        del choices[SAME_TONE]
     buttons = "".join(
-        f'<button type="button" data-detail="{detail}" '
-        f'aria-pressed="{str((detail == DECODED) == as_drawn).lower()}">{words}</button>'
-        for detail, words in DRAWINGS.items()
+        f'<button type="button" data-detail="{detail}"{KEEPS if detail == SAME_TONE else ""} '
+        f'aria-pressed="{str(detail == here).lower()}">{words}</button>'
+        for detail, words in choices.items()
     )
     switch = f'<div class="gcd-drawing" role="group" aria-label="The change">{buttons}</div>'
-    return f'<div class="gcd-detail">{switch}{ASKED_ABOUT if as_drawn else ""}</div>'
+    return f'<div class="gcd-detail">{switch}{NUMBERS_ARE_OF.get(here, "")}</div>'
 
 
 def tools(grey: bool) -> str:
@@ -225,57 +230,6 @@ def original_title(image: OpenImage) -> str:
     words = escape(image.opened.fitted)
     seen = words.split(" from ")[0]
     return f'{title}, <abbr title="{words}">{seen}</abbr>'
-
-
-def map_figure(image: OpenImage, kind: str, panel: MapPanel) -> str:
-    """Return the map with its scale; before it is there, say that it is on its way."""
-    title, waiting = term(kind), WAITING.get(kind, "")
-    price = image.maps.price(kind)
-    if panel.picture is None and price:
-        body = f'<div class="gcd-wait"><p>{escape(price)}</p></div>'
-    elif panel.picture is None:
-        body = f'<div class="gcd-wait"><span></span>{waiting}</div>'
-    else:
-        body = image_tag(panel.picture, TERMS[kind].expert)
-    return figure(title, panel.caption, body, "map", map_scale(image, kind))
-
-
-def map_scale(image: OpenImage, kind: str) -> str:
-    """Return a map's colours with what they mean, in one line: of evidence, for this change."""
-    i, current, positive = image.index, image.sliders.current, label_names(image)[1]
-    if kind == "difference":
-        words = "<span>green: darker</span><i></i><span>yellow: brighter</span>"
-        return f'<div class="scale brightness">{words}</div>'
-    if not image.sliders.alphas:
-        words = f"<span>against</span><i></i><span>for {escape(positive)}</span>"
-    else:
-        up = current.probabilities[i] > image.opened.source.probabilities[i]
-        words = f"<i></i><span>{escape(map_meaning(positive, up))}</span>"
-    return f'<div class="scale">{words}</div>'
-
-
-def map_panel(image: OpenImage, display: Display) -> MapPanel:
-    """Return the chosen map's picture, its caption, and its numbers for the API."""
-    heat, alphas = image.maps.get(display.overlay), image.sliders.alphas
-    if heat is None:
-        return MapPanel(None, "", {})
-    if heat.kind == "difference":
-        caption = "after minus before"
-    elif heat.queries:
-        caption = f"{heat.queries} queries"
-    elif heat.kind == "bb_lig" and alphas:
-        caption = f"along {line_words(list(alphas))}"
-    else:
-        caption = STILL
-    palette = BRIGHTNESS if heat.kind == "difference" else EVIDENCE
-    picture = drawn(overlay(image.opened.pixels, heat.map, display.opacity, palette))
-    return MapPanel(picture, caption, heat.facts)
-
-
-def line_words(names: Sequence[str]) -> str:
-    """Return the directions of a line as HTML: "g + h1"."""
-    plain = " + ".join(plain_way(name).lower() for name in names)
-    return said(plain, escape(" + ".join(names)))
 
 
 # -- numbers to read -------------------------------------------------------------------------------
@@ -300,7 +254,7 @@ def readout(image: OpenImage) -> str:
         f'<div class="gcd-card"><h2>{term("prediction")} <small>before &rarr; after</small></h2>'
         f"{bars}{second_opinion(image)}"
         f'<div class="gcd-number lpips"><span>{term("lpips")}</span>'
-        f"<b>{current.distance:.3f}</b></div>{cautions_line(image)}</div>"
+        f"<b>{current.distance:.3f}</b></div>{exposure_line(image)}{cautions_line(image)}</div>"
     )
 
 

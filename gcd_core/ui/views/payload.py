@@ -170,7 +170,24 @@ def _image_payload(image: OpenImage) -> dict[str, Any]:
             "opinion": opinion_of_flip(image),
         },
         "lpips": current.distance,
+        "exposure": exposure_payload(image),
         "in_full": not current.live,
+    }
+
+
+def exposure_payload(image: OpenImage) -> dict[str, Any]:
+    """Return how much of the change is brightness and contrast, as JSON holds it.
+
+    `without` has the classifier's probabilities of the change without them, by label, and
+    `flips_without` whether that flips; None where it was not asked.
+    """
+    known, i = image.exposure.get(), image.index
+    if known is None:
+        return {"share": image.exposure.share, "without": None, "flips_without": None}
+    return {
+        "share": image.exposure.share,
+        "without": dict(zip(image.service.domain.labels, known.probabilities, strict=True)),
+        "flips_without": crosses(image.opened.source.probabilities[i], known.probabilities[i]),
     }
 
 

@@ -47,16 +47,22 @@ TERMS = {
     ),
     "unchanged": Term("Unchanged", "Unchanged", "The picture as it was opened."),
     "bb_lig": Term(
-        "What mattered",
+        "Along the way",
         "BB-LIG heat map",
-        "Where the change mattered to the classifier on the way from the original to the picture "
-        "shown: black-box latent integrated gradients.",
+        "What changed in the picture while the answer changed, on the way from the original to the "
+        "picture shown. It cannot tell apart what changes together.",
     ),
     "cells": Term(
-        "Which parts",
-        "Cells",
+        "Tested parts",
+        "Cells (Shapley values)",
         "Which parts of the change make the answer: the classifier is asked about mixtures of "
-        "both pictures, and each cell gets its share (Shapley values).",
+        "both pictures, and each part gets its share.",
+    ),
+    "completeness": Term(
+        "left unexplained",
+        "completeness error",
+        "How far the map's sum is from the change of the classifier's log-odds that it explains; 0 "
+        "explains all of it.",
     ),
     "difference": Term("What changed", "Difference", "The picture shown minus the original."),
     "proxy": Term(
@@ -71,6 +77,23 @@ TERMS = {
         "Perceptual change (LPIPS)",
         "The distance of the picture shown to the original as a network that models human sight "
         "sees it: 0 is the same, below 0.1 is a small change.",
+    ),
+    "exposure": Term(
+        "brightness and contrast of the whole picture",
+        "brightness and contrast (one tone curve)",
+        "What one curve explains that makes each brightness another one, wherever it lies in the "
+        "picture. A flip that needs this may say more of the exposure than of a finding.",
+    ),
+    "colour_exposure": Term(
+        "brightness, contrast and colour of the whole picture",
+        "brightness, contrast and colour (one tone curve a channel)",
+        "What one curve for red, green and blue each explains, wherever a colour lies in the "
+        "picture. A flip that needs this may say more of the stain than of a finding.",
+    ),
+    "same_tone": Term(
+        "Brightness kept",
+        "Tone kept",
+        "The same change, with brightness and contrast of the original kept.",
     ),
     "oracle": Term(
         "Second opinion",
@@ -134,10 +157,10 @@ def said(plain: str, expert: str) -> str:
     return f'<span class="plain">{plain}</span><span class="expert">{expert}</span>'
 
 
-def term(name: str) -> str:
-    """Return a term as HTML, with its meaning as a tooltip."""
+def term(name: str, more: str = "") -> str:
+    """Return a term as HTML, with its meaning, and more of it, as a tooltip."""
     plain, expert, meaning = TERMS[name]
-    return explained(said(escape(plain), escape(expert)), meaning)
+    return explained(said(escape(plain), escape(expert)), f"{meaning} {more}".strip())
 
 
 def explained(body: str, meaning: str) -> str:
@@ -176,8 +199,8 @@ def plain_way(name: str) -> str:
 
 # Texts of Gradio's own components by CSS selector, in plain words and in the field's.
 WRITTEN = {
-    "#overlay input[value=bb_lig] + span": ("What mattered", "BB-LIG"),
-    "#overlay input[value=cells] + span": ("Parts", "Cells"),
+    "#overlay input[value=cells] + span": ("Tested parts", "Cells"),
+    "#overlay input[value=bb_lig] + span": ("Along the way", "BB-LIG"),
     "#overlay input[value=difference] + span": ("Changes", "Difference"),
     "#tabs button[role=tab]:nth-of-type(2)": ("Find ways", "Find directions"),
     "#tabs button[role=tab]:nth-of-type(3)": ("Compare ways", "Compare directions"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from html import escape
 from types import SimpleNamespace
 
 import gradio as gr
@@ -9,6 +11,7 @@ import pytest
 
 from gcd_core.classifiers.base import BudgetExceeded
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS
+from gcd_core.method.attribution import map_agreement
 from gcd_core.method.cells import QUERIES
 from gcd_core.ui.engine.worker import Runner
 from gcd_core.ui.session import heatmaps as module
@@ -18,6 +21,7 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.explore.handlers import ExploreHandlers
 from gcd_core.ui.tabs.handler import Answer
+from gcd_core.wording import percent, signed
 from tests.ui.fakes import LargerClassifier, own_picture
 from tests.ui.waiting import wait_for_paths
 
@@ -173,3 +177,77 @@ def test_another_label_has_maps_of_its_own(session: Session):
     right = LUNG_FIELDS["right lower"].mask(128, 128)
     heat = session.image.maps.get("cells").map.abs()
     assert heat[right].sum() > 0.9 * heat.sum()
+
+
+def test_the_better_map_leads_where_asking_is_free(
+    visitors: Visitors, handlers: ExploreHandlers, monkeypatch: pytest.MonkeyPatch
+):
+    domain = visitors.service.domain
+    assert visitors.session("first").display.overlay == "bb_lig", "nothing was measured"
+    monkeypatch.setattr(domain, "better_map", "cells")
+    with gr.Blocks():
+        layout = ExploreTab(visitors).layout
+    assert layout.overlay.value == layout.overlay.choices[0][1] == "cells"
+    session = visitors.session("somebody")
+    assert session.display.overlay == "cells"
+    assert handlers.follow(*SHOWN, REQUEST) == {}, "nothing is open yet"
+    session.open_example(0)
+    wait_for_paths(session)
+    session.image.sliders.move({"g": -5.0})
+    assert handlers.follow(*SHOWN, REQUEST) and session.image.maps.get("cells") is not None
+    domain.classifier.budget = asked(session) + 10_000
+    with gr.Blocks():
+        layout = ExploreTab(visitors).layout
+    assert layout.overlay.value == layout.overlay.choices[0][1] == "bb_lig"
+    assert visitors.session("another").display.overlay == "bb_lig"
+
+
+def test_maps_that_point_to_different_places_are_told(
+    session: Session, handlers: ExploreHandlers, monkeypatch: pytest.MonkeyPatch
+):
+    maps = session.image.maps
+    session.image.sliders.move({"g": -5.0})
+    before = asked(session)
+    numbers, pictures = map_of(handlers, handlers.fade("bb_lig", 0.6, "side", REQUEST))
+    assert numbers["rank_correlation"] is None and "different places" not in pictures
+    assert asked(session) == before, "nothing is asked to compare"
+    numbers, pictures = map_of(handlers, handlers.heatmap(*SHOWN, REQUEST))
+    known = map_agreement(maps.get("cells").map, maps.get("bb_lig").map)
+    assert numbers["rank_correlation"] == pytest.approx(known) and known > 0.3
+    assert "different places" not in pictures, "both lie on the lungs"
+    elsewhere = replace(maps.get("cells"), map=maps.get("cells").map.flip(0, 1).roll(40, 0))
+    monkeypatch.setattr(maps, "_maps", {**maps._maps, ("cells", (("g", -5.0),)): elsewhere})
+    for kind in ("cells", "bb_lig"):
+        numbers, pictures = map_of(handlers, handlers.fade(kind, 0.6, "side", REQUEST))
+        assert numbers["rank_correlation"] < 0.3
+        assert "point to different places here" in pictures and "Look at both." in pictures
+    _, pictures = map_of(handlers, handlers.fade("difference", 0.6, "side", REQUEST))
+    assert "different places" not in pictures
+
+
+def test_how_well_a_map_finds_reasons_stands_with_its_name(
+    session: Session, handlers: ExploreHandlers, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(session.service.domain, "map_mass", {"cells": 0.912}, raising=False)
+    _, pictures = map_of(handlers, handlers.fade(*SHOWN, REQUEST))
+    assert "91 % of this map lay in that part" in pictures
+    _, pictures = map_of(handlers, handlers.fade("bb_lig", 0.6, "side", REQUEST))
+    assert "lay in that part" not in pictures
+
+
+def test_the_completeness_error_stands_beside_each_map_that_has_one(
+    session: Session, handlers: ExploreHandlers
+):
+    _, pictures = map_of(handlers, handlers.fade("bb_lig", 0.6, "side", REQUEST))
+    assert "completeness" not in pictures, "nothing moved yet"
+    session.image.sliders.move({"g": -5.0})
+    for kind in ("bb_lig", "cells"):
+        numbers, pictures = map_of(handlers, handlers.heatmap(kind, 0.6, "side", REQUEST))
+        error = numbers["completeness_error"]
+        assert error == session.image.maps.get(kind).completeness_error
+        change = session.image.maps.get(kind).map.sum().item() - error
+        assert ">completeness error<" in pictures and f">{signed(error)}<" in pictures
+        assert ">left unexplained<" in pictures
+        assert f">{escape(percent(abs(error / change)))}<" in pictures
+    _, pictures = map_of(handlers, handlers.heatmap("difference", 0.6, "side", REQUEST))
+    assert "completeness" not in pictures

@@ -5,15 +5,23 @@ from __future__ import annotations
 import io
 import re
 from base64 import b64decode
+from dataclasses import replace
+from types import SimpleNamespace
 from zipfile import ZipFile
 
+import gradio as gr
 import pytest
 from PIL import Image
 
 from gcd_core.images.drawing import to_pil
-from gcd_core.ui.session.batch_walk import start_batch_walk
+from gcd_core.method.attribution import explain_path
+from gcd_core.method.walk import Path, walk_many
+from gcd_core.ui.session.batch_walk import BatchWalk, start_batch_walk
+from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.tabs.globality import save_wall, tile
+from gcd_core.ui.tabs.explore.events import ExploreTab
+from gcd_core.ui.tabs.globality import ELSEWHERE, GlobalityTab, numbers, save_wall, summary, tile
+from gcd_core.wording import signed
 from tests.ui.fakes import own_picture
 
 pytestmark = pytest.mark.slow
@@ -38,3 +46,56 @@ def test_pictures_on_the_wall_and_in_the_zip_are_the_visitors_own(session: Sessi
     tiles = re.findall('base64,([^"]+)', tile(wall.pieces[0], 0, "Pneumonia"))
     sizes = [Image.open(io.BytesIO(b64decode(data))).size for data in tiles]
     assert sizes == [(59, 88)] * 2, "their shape stays"
+
+
+def walked(session: Session) -> BatchWalk:
+    """Two examples along g, finished, as the session's wall."""
+    domain = session.service.domain
+    domain.walk_points = 9
+    images = [domain.load_image(domain.examples[i]) for i in (0, 1)]
+    task = ["c", "d"], images, session.directions, "g", session.label
+    session.wall = start_batch_walk(session.service, *task)
+    assert session.wall.wait(60) and session.wall.state == "done"
+    return session.wall
+
+
+def test_a_tile_opens_at_its_counterfactual(
+    visitors: Visitors, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall, told = walked(session), []
+    monkeypatch.setattr(gr, "Warning", lambda text, **_: told.append(text))
+    with gr.Blocks():
+        explore = ExploreTab(visitors)
+        tab = GlobalityTab(visitors, explore)
+        tab.tabs = gr.Tabs()
+    request = SimpleNamespace(session_hash="somebody")
+    session.explain("bacterial")  # meanwhile the visitor asked something else
+    answer = tab.open_piece(1, "bb_lig", 0.6, "side", request)
+    piece, facts = wall.pieces[1], answer[explore.layout.numbers]
+    assert facts["label"] == "pneumonia" and facts["image_name"] == "d"
+    assert facts["alphas"]["g"] == pytest.approx(piece.alpha, abs=1e-4) != 0
+    assert facts["after"]["pneumonia"] == pytest.approx(piece.after, abs=1e-3)
+    assert facts["flipped"] == piece.flipped and not told
+    own = next(row for row in explore.layout.rows if row.name == "g")
+    assert answer[own.slider] == pytest.approx(piece.alpha, abs=1e-4)
+    mine = replace(session.directions, vectors=session.directions.vectors.flip(0))
+    session.use("pneumonia", session.sets.keep("pneumonia", "mine", mine))
+    answer = tab.open_piece(1, "bb_lig", 0.6, "side", request)
+    assert not any(answer[explore.layout.numbers]["alphas"].values())
+    assert told == [ELSEWHERE]
+
+
+def test_mean_maps_have_legends_and_say_what_they_leave_unexplained(session: Session) -> None:
+    wall = walked(session)
+    text = summary(wall, "Pneumonia", session.service.domain.alpha_max)
+    assert "changed most" in text and "for Pneumonia" in text
+    errors = [abs(piece.completeness_error) for piece in wall.pieces]
+    assert f">{signed(sum(errors) / 2)}<" in text and "left unexplained" in text
+    own = [explain_path(path).completeness_error for path in paths_of(session, wall)]
+    assert [row["completeness_error"] for row in numbers(wall)["rows"]] == pytest.approx(own)
+
+
+def paths_of(session: Session, wall: BatchWalk) -> list[Path]:
+    """The walks of a wall's images, made anew."""
+    domain, g = session.service.domain, wall.directions["g"]
+    return walk_many(domain, list(wall.images), g, wall.label)

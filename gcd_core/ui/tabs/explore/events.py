@@ -12,6 +12,8 @@ from gcd_core.ui.tabs.explore.handlers import ExploreAnswers, ExploreHandlers
 from gcd_core.ui.tabs.explore.layout import ExploreLayout
 from gcd_core.ui.tabs.handler import LIVE, connect, connect_downloads, report_errors
 
+LANDS_ELSEWHERE = ("arrive", "revisit", "open_piece")  # may open a picture with sliders moved
+
 
 class ExploreTab:
     """The tab's components, its handlers, and the events that connect them.
@@ -63,6 +65,8 @@ class ExploreTab:
             in_one_thread=True,
             js="gcd.opened",
         )
+        if name in LANDS_ELSEWHERE:
+            self._then_follow(self._then_draw(event))
 
     def _bind_opening(self, page: gr.Blocks) -> None:
         layout, handlers, everything = self.layout, self.handlers, self.layout.everything
@@ -130,17 +134,7 @@ class ExploreTab:
             newest_only=True,
             in_one_thread=True,
         )
-        if self.service.domain.generator.live_solver is not None:
-            drawn = connect(
-                drawn.success,
-                handlers.draw_in_full,
-                layout.display,
-                layout.shown,
-                "draw_in_full",
-                newest_only=True,
-                in_one_thread=True,
-            )
-        self._then_follow(drawn)
+        self._then_follow(self._then_draw(drawn, "draw_in_full"))
         for row in layout.rows:
             flipped = connect(
                 row.flip.click,
@@ -160,11 +154,36 @@ class ExploreTab:
             "reset",
         )
 
-    def _then_follow(self, event: Dependency) -> None:
-        """Lets what takes longer follow a move: a line along several directions, the cells."""
-        layout = self.layout
-        connect(
+    def _then_draw(self, event: Dependency, name: str | None = None) -> Dependency:
+        """Lets the full drawing follow a quick one, where there are two decoders."""
+        if self.service.domain.generator.live_solver is None:
+            return event
+        return connect(
             event.success,
+            self.handlers.draw_in_full,
+            self.layout.display,
+            self.layout.shown,
+            name,
+            newest_only=True,
+            in_one_thread=True,
+        )
+
+    def _then_follow(self, event: Dependency) -> None:
+        """Lets what takes longer follow a move, the quickest first.
+
+        That is the answer with the tone kept, a line along several directions, the cells.
+        """
+        layout = self.layout
+        asked = connect(
+            event.success,
+            self.handlers.keep_tone,
+            layout.display,
+            layout.shown,
+            newest_only=True,
+            in_one_thread=True,
+        )
+        connect(
+            asked.success,
             self.handlers.follow,
             layout.display,
             [layout.numbers, layout.pictures, layout.curve],
@@ -197,7 +216,7 @@ class ExploreTab:
                 button.click,
                 self.handlers.change_drawing,
                 layout.detail,
-                layout.pictures,
+                layout.shown,
                 newest_only=True,
                 js=f"gcd.withFirst('{detail}')",
             )

@@ -22,7 +22,7 @@ from gcd_core.report.captions import captions_of
 from gcd_core.ui.frames import SLIDERS, Alphas
 from gcd_core.ui.session.deep_link import restore
 from gcd_core.ui.session.direction_sets import BUNDLED
-from gcd_core.ui.session.display import FROM_PAGE
+from gcd_core.ui.session.display import FROM_PAGE, SAME_TONE
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.layout import ExploreLayout
@@ -30,7 +30,7 @@ from gcd_core.ui.tabs.handler import Answer, Tab
 from gcd_core.ui.views.data_urls import data_address
 from gcd_core.ui.views.exports import save_path, save_report
 from gcd_core.ui.views.html import curve_card, heading, pictures
-from gcd_core.ui.views.payload import payload_of, state_payload
+from gcd_core.ui.views.payload import flipped, payload_of, state_payload
 
 
 def read_alphas(given: object, names: list[str]) -> Alphas:
@@ -270,8 +270,10 @@ class ExploreHandlers(Tab):
     def draw_in_full(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Draws the position in full, once no newer one comes, where a move drew it quickly."""
         session = self.session(request)
-        image = session.open_now("There is nothing to draw yet")
-        return {} if image.sliders.draw_in_full() is None else self.layout.show(session)
+        image = session.image
+        if image is None or image.sliders.draw_in_full() is None:
+            return {}
+        return self.layout.show(session)
 
     def to_flip(
         self,
@@ -331,7 +333,9 @@ class ExploreHandlers(Tab):
         Only where asking the classifier is free, and of cells, where their map is chosen.
         """
         session, answer, new_maps = self.session(request), Answer(), []
-        image = session.open_now("There is nothing to map yet")
+        image = session.image
+        if image is None:
+            return answer
         maps = image.maps
         line = len(image.sliders.alphas) > 1 and maps.line() is None
         if line and not maps.price("bb_lig") and maps.line_now() is not None:
@@ -340,9 +344,26 @@ class ExploreHandlers(Tab):
         cells = session.display.overlay == "cells" and maps.get("cells") is None
         if cells and not maps.price("cells") and maps.cells_now() is not None:
             new_maps.append("cells")
-        if session.display.overlay in new_maps:  # another one may have been chosen meanwhile
+        if session.image is not image:  # another one is open: nothing is said of this one
+            return {}
+        if session.display.overlay in new_maps:  # another map may have been chosen meanwhile
             answer |= self.layout.show_map(session, image)
         return answer
+
+    def keep_tone(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
+        """Asks about a flip without its brightness and contrast, where asking is free.
+
+        About what does not flip only where the visitor chose to see it so.
+        """
+        session = self.session(request)
+        image = session.image
+        if image is None or not image.sliders.alphas or not self.service.classifier_is_free:
+            return {}
+        wanted = flipped(image) or session.display.detail == SAME_TONE
+        if not wanted or image.sliders.current.live or image.exposure.get() is not None:
+            return {}
+        known = image.exposure.ask()
+        return {} if known is None or session.image is not image else self.layout.show(session)
 
     def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Side by side, or one picture over the other with a divider to drag."""
@@ -350,11 +371,18 @@ class ExploreHandlers(Tab):
         return {self.layout.pictures: pictures(session)}
 
     def change_drawing(self, detail: str, request: gr.Request) -> Answer:
-        """Shows the change in the picture itself (`source`), or as it was `decoded`."""
+        """Shows the change in the picture itself (`source`), as it was `decoded`, or `same-tone`.
+
+        The last keeps the picture's brightness and contrast, and asks the classifier once what it
+        says of that.
+        """
         session = self.session(request)
-        check_detail(detail)
+        if detail == SAME_TONE:
+            session.open_now("There is nothing to change yet").exposure.ask()
+        else:
+            check_detail(detail)
         session.display = session.display._replace(detail=detail)
-        return {self.layout.pictures: pictures(session)}
+        return self.layout.show(session)
 
     def send_pictures(self, request: gr.Request) -> Answer:
         """Sends all pictures anew to a page that lacks one."""

@@ -13,7 +13,7 @@ from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.frames import MAX_H, SLIDERS
 from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.direction_sets import BUNDLED
-from gcd_core.ui.session.display import Display
+from gcd_core.ui.session.display import SAME_TONE, Display
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
@@ -27,12 +27,12 @@ from gcd_core.ui.views.html import (
     end_picture,
     fold_line,
     heading,
-    map_panel,
     pictures,
     readout,
     tools,
     ways_line,
 )
+from gcd_core.ui.views.maps import map_panel
 from gcd_core.ui.views.payload import label_names, payload_of, question_of
 
 STEP = 0.01  # of alpha on a slider: what is typed to two decimals stays
@@ -76,12 +76,7 @@ class DirectionRow:
             )
 
 
-OVERLAYS = [
-    ("BB-LIG", "bb_lig"),
-    ("Cells", "cells"),
-    ("Difference", "difference"),
-    ("None", "none"),
-]
+OVERLAYS = {"cells": "Cells", "bb_lig": "BB-LIG", "difference": "Difference", "none": "None"}
 VIEWS = [("Side by side", "side"), ("Before | after", "slide")]
 ACCENT_COLOUR = "colour"  # class of the place to drop an image, where radiographs are not asked for
 EXAMPLES = (
@@ -102,6 +97,20 @@ def targets(
     side = 1 if upwards or question.threshold is None else -1
     words = [question.number(THRESHOLD + side * m) if m else "just flipped" for m in margins]
     return [*zip(words, [f"{m:g}" for m in margins], strict=True), ("strongest", "strongest")]
+
+
+def overlays(leading: str) -> list[tuple[str, str]]:
+    """The maps to choose from, words and values, the leading one first."""
+    kinds = sorted(OVERLAYS, key=lambda kind: kind != leading)
+    return [(OVERLAYS[kind], kind) for kind in kinds]
+
+
+def drawing_buttons() -> dict[str, gr.Button]:
+    """The buttons that the page's script presses for what the changed picture shows."""
+    return {
+        detail: gr.Button(visible="hidden", elem_id=f"draw-{detail}")
+        for detail in (*DETAILS, SAME_TONE)
+    }
 
 
 class ExploreLayout:
@@ -126,9 +135,7 @@ class ExploreLayout:
         self.revisit = gr.Button(visible="hidden", elem_id="revisit")
         self.moved = gr.Button(visible="hidden", elem_id="moved")
         self.detail = gr.Textbox(Display().detail, label="detail", visible=False)
-        self.drawings = {
-            detail: gr.Button(visible="hidden", elem_id=f"draw-{detail}") for detail in DETAILS
-        }
+        self.drawings = drawing_buttons()
         self.file_format = gr.Textbox("pdf", label="file_format", visible=False)
         self._lay_out_strip(domain)
         with gr.Row(elem_id="work"):
@@ -178,14 +185,15 @@ class ExploreLayout:
 
     def _lay_out_stage(self) -> None:
         """The pictures, how to see them, and what is measured of them."""
+        leading = self.visitors.service.leading_map
         with gr.Column(elem_id="stage", min_width=480):
             with gr.Row(elem_id="toolbar"):
                 self.view = gr.Radio(
                     VIEWS, value=Display().view, show_label=False, container=False, elem_id="view"
                 )
                 self.overlay = gr.Radio(
-                    OVERLAYS,
-                    value=Display().overlay,
+                    overlays(leading),
+                    value=leading,
                     label="Map",
                     container=False,
                     elem_id="overlay",

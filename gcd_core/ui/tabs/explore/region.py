@@ -28,7 +28,7 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
-from gcd_core.ui.views.html import figure, image_tag
+from gcd_core.ui.views.figures import figure, image_tag
 from gcd_core.ui.views.payload import doubts_about, label_names, question_of, verdict
 from gcd_core.ui.views.vocabulary import opinion_words, term, way
 

@@ -1,0 +1,128 @@
+"""The map over the changed picture: its colours, what they mean, and what is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+from gcd_core.images.drawing import BRIGHTNESS, EVIDENCE, overlay
+from gcd_core.method.attribution import DISAGREE
+from gcd_core.report.captions import APART, map_meaning
+from gcd_core.ui.session.display import Display
+from gcd_core.ui.session.open_image import OpenImage
+from gcd_core.ui.views.data_urls import drawn
+from gcd_core.ui.views.figures import figure, image_tag
+from gcd_core.ui.views.payload import label_names
+from gcd_core.ui.views.vocabulary import TERMS, plain_way, said, term
+from gcd_core.wording import percent, signed
+
+STILL = "nothing moved yet"
+WAITING = {"bb_lig": "following the direction", "cells": "asking the classifier"}
+
+
+class MapPanel(NamedTuple):
+    """The chosen map, as the page and the API show it."""
+
+    picture: str | None  # the map over the source as a data address; None while it is still to come
+    caption: str  # HTML
+    numbers: dict[str, Any]  # what is known about the map, for the API
+    completeness: str = ""  # HTML
+
+
+def map_figure(image: OpenImage, kind: str, panel: MapPanel) -> str:
+    """Return the map with its scale; before it is there, say that it is on its way."""
+    title, waiting = term(kind, found_reasons(image, kind)), WAITING.get(kind, "")
+    price = image.maps.price(kind)
+    if panel.picture is None and price:
+        body = f'<div class="gcd-wait"><p>{escape(price)}</p></div>'
+    elif panel.picture is None:
+        body = f'<div class="gcd-wait"><span></span>{waiting}</div>'
+    else:
+        body = image_tag(panel.picture, TERMS[kind].expert)
+    below = map_scale(image, kind) + panel.completeness + disagreement(image, kind)
+    return figure(title, panel.caption, body, "map", below)
+
+
+def found_reasons(image: OpenImage, kind: str) -> str:
+    """Say how well a map finds a known reason in this domain; "" where that was not measured."""
+    mass = image.service.domain.map_mass.get(kind)
+    if mass is None:
+        return ""
+    return (
+        f"Where a test classifier read one part of the picture alone, {percent(mass)} of this map "
+        "lay in that part."
+    )
+
+
+def disagreement(image: OpenImage, kind: str) -> str:
+    """Return, as HTML, that the two maps of the classifier point to different places, if so."""
+    agreement = image.maps.agreement() if kind in ("bb_lig", "cells") else None
+    if agreement is None or agreement >= DISAGREE:
+        return ""
+    names = [said(TERMS[name].plain, TERMS[name].expert) for name in ("cells", "bb_lig")]
+    figure = said("", f" (rank correlation {signed(agreement)})")
+    return (
+        f'<p class="notice">{names[0]} and {names[1]} point to different places here{figure}: '
+        f"{APART}</p>"
+    )
+
+
+def map_scale(image: OpenImage, kind: str) -> str:
+    """Return a map's colours with what they mean, in one line: of evidence, for this change."""
+    i, current, positive = image.index, image.sliders.current, label_names(image)[1]
+    if kind == "difference":
+        words = "<span>green: darker</span><i></i><span>yellow: brighter</span>"
+        return f'<div class="scale brightness">{words}</div>'
+    if not image.sliders.alphas:
+        words = f"<span>against</span><i></i><span>for {escape(positive)}</span>"
+    else:
+        up = current.probabilities[i] > image.opened.source.probabilities[i]
+        words = f"<i></i><span>{escape(map_meaning(positive, up))}</span>"
+    return f'<div class="scale">{words}</div>'
+
+
+def map_panel(image: OpenImage, display: Display) -> MapPanel:
+    """Return the chosen map's picture, its caption, and its numbers for the API."""
+    heat, alphas = image.maps.get(display.overlay), image.sliders.alphas
+    if heat is None:
+        return MapPanel(None, "", {})
+    if heat.kind == "difference":
+        caption = "after minus before"
+    elif heat.queries:
+        caption = f"{heat.queries} queries"
+    elif heat.kind == "bb_lig" and alphas:
+        caption = f"along {line_words(list(alphas))}"
+    else:
+        caption = STILL
+    palette = BRIGHTNESS if heat.kind == "difference" else EVIDENCE
+    picture = drawn(overlay(image.opened.pixels, heat.map, display.opacity, palette))
+    facts = dict(heat.facts)
+    if heat.kind in ("bb_lig", "cells"):
+        facts["rank_correlation"] = image.maps.agreement()
+    told = ""
+    if heat.completeness_error is not None and alphas:
+        told = completeness(heat.completeness_error, float(heat.map.sum()))
+    return MapPanel(picture, caption, facts, told)
+
+
+def completeness(error: float, total: float) -> str:
+    """Return a map's completeness error as HTML, in plain words as a share of what it explains.
+
+    Parameters
+    ----------
+    error : float
+        The map's sum less the change that it explains.
+    total : float
+        The map's sum.
+    """
+    change = abs(total - error)
+    share = percent(abs(error) / change) if change else signed(error)
+    numbers = said(escape(share), signed(error))
+    return f'<div class="gcd-completeness">{term("completeness")} <b>{numbers}</b></div>'
+
+
+def line_words(names: Sequence[str]) -> str:
+    """Return the directions of a line as HTML: "g + h1"."""
+    plain = " + ".join(plain_way(name).lower() for name in names)
+    return said(plain, escape(" + ".join(names)))
