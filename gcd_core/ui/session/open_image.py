@@ -10,6 +10,7 @@ from gcd_core.ui.engine.decoded_paths import Paths
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import Opened
 from gcd_core.ui.session.exposure import Exposure
+from gcd_core.ui.session.flips import Flips
 from gcd_core.ui.session.heatmaps import HeatMaps
 from gcd_core.ui.session.regions import Regions
 from gcd_core.ui.session.slider_state import SliderState
@@ -56,6 +57,7 @@ class OpenImage:
         self.weak_directions = weak_directions
         self.paths = self._join_paths(before)
         self.sliders = SliderState(service, opened, directions, self.paths)
+        self.flips = Flips(self.sliders)
         self.maps = HeatMaps(self.sliders, label)
         self.exposure = Exposure(service, self.sliders)
         self.names = self.sliders.names  # the directions that have a slider
@@ -83,15 +85,13 @@ class OpenImage:
         """Return the paths that are decoded so far, by direction."""
         return {name: path for name in self.names if (path := self.paths.get(name)) is not None}
 
-    def pause(self) -> None:
-        """Decode no more paths until `resume`; nobody looks."""
+    def set_away(self, away: bool) -> None:
+        """Decode no more paths while the visitor's page has gone."""
         for paths in self._joined:
-            paths.pause()
-
-    def resume(self) -> None:
-        """Go on decoding paths after `pause`."""
-        for paths in self._joined:
-            paths.join()
+            if away:
+                paths.pause()
+            else:
+                paths.join()
 
     @property
     def _joined(self) -> list[Paths]:
@@ -101,6 +101,7 @@ class OpenImage:
     def leave(self) -> None:
         """End the work for this image, and drop its pictures; answers for it come too late."""
         self.sliders.leave()
+        self.flips.clear()
         self.paths.leave()
         self.maps.clear()
         self.regions.cancel()

@@ -140,7 +140,7 @@ class Visitors:
             if found is not None and found != who:
                 replaced = self._sessions.pop(who, None)  # made for the new page just now
                 if found in self._sessions:
-                    self._sessions[found].pause()
+                    self._sessions[found].set_away(True)
                 own = self._kept.pop(found, None) or self._sessions.pop(found)
                 self._note_left(found)
                 self._attach(who, own)
@@ -154,7 +154,7 @@ class Visitors:
         """Let a visitor go on with a session that was paused. The lock is held."""
         self._left.pop(who, None)
         self._sessions[who] = session
-        session.resume()
+        session.set_away(False)
         self._count()
 
     def end_idle(self) -> None:
@@ -198,7 +198,7 @@ class Visitors:
             keeps = self.service.context.limits.keep_minutes > 0
             if keeps and session is not None and session.return_key is not None:
                 self._kept[who] = self._sessions.pop(who)
-                session.pause()
+                session.set_away(True)
                 self._count()
                 return
             if who in self._kept:

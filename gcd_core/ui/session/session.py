@@ -52,13 +52,8 @@ class Session:
         # The directions that the page shows rows for, and which of these rows are folded away.
         self.laid_out: tuple[list[str], list[str]] = (list(SLIDERS), [])
         self.last_used = time.monotonic()
-        # What only this visitor's browser tab knows, by which it may come back; None for clients
-        # that sent none.
-        self.return_key: str | None = None
-        self.is_away = False  # between `pause` and `resume`
-        self.visits = (
-            1  # how often a page came to this session; what streams to an earlier one ends
-        )
+        self.return_key: str | None = None  # which only the browser's tab knows, to come back by
+        self.is_away, self.visits = False, 1  # `visits` grows as the page goes and one comes
         self.uploads = UploadTally(service.context.limits)  # counts the files that were sent
         # Holds the files to download.
         self.folder = FilePath(tempfile.mkdtemp(prefix="gcd-", dir=service.context.folder))
@@ -132,23 +127,17 @@ class Session:
             self.sets.use(label, name)
             self._choose(label)
 
-    def pause(self) -> None:
-        """The page has gone and may come back: what was asked for goes on, nothing is prepared."""
-        with self._news:
-            self.visits += 1
-            self.is_away, self.last_used = True, time.monotonic()
-            if self.image is not None:
-                self.image.pause()
+    def set_away(self, away: bool) -> None:
+        """The page has gone, or one comes that has nothing yet of what there is.
 
-    def resume(self) -> None:
-        """A page has come back, and has nothing yet of what there is."""
+        Meanwhile what was asked for goes on, and no more paths are decoded.
+        """
         with self._news:
             self.visits += 1
-            self.is_away = False
-            self.sent_pictures = SentPictures()
-            self.laid_out = (list(SLIDERS), [])
+            self.is_away, self.last_used = away, time.monotonic()
+            self.sent_pictures, self.laid_out = SentPictures(), (list(SLIDERS), [])
             if self.image is not None:
-                self.image.resume()
+                self.image.set_away(away)
 
     def close(self) -> None:
         """Stop the visitor's work, and drop everything that was theirs."""
@@ -160,7 +149,7 @@ class Session:
             self._newest = next(self._tickets)  # what is still being opened is not shown
             if self.image is not None:
                 if self.is_away:
-                    self.image.resume()
+                    self.image.set_away(False)
                 self.image.leave()
                 self.image.drop_paths()
             self.image = None

@@ -174,7 +174,7 @@ class CompareTab(Tab):
                 for first in sliders.awaited(name):
                     waiting = waiting_card(name, after_others(*first))
                     yield self._shown(numbers, shown(head, [*cards, waiting, *others]))
-                path = sliders.flip_path(name)
+                path = image.flips.path(name)
             except GCDError:
                 if session.image is image:
                     raise

@@ -46,7 +46,7 @@ def report_of(session: Session) -> Report:
     remedy = "open an image and move a slider first"
     image = session.open_now("There is nothing to report yet", remedy)
     opened, maps, i = image.opened, image.maps, image.index
-    path = image.sliders.path_in_full(image.sliders.moved)
+    path = image.flips.path_in_full(image.sliders.moved)
     current, positions = image.sliders.still()
     if len(positions) > 1:
         maps.line_now()
@@ -152,8 +152,8 @@ def save_path(session: Session) -> FilePath:
     Columns: `alpha`, the probability of each label, `lpips` to the source, `cf_loss`. Raises a
     GCDError if no image is open, or the path cannot be decoded.
     """
-    sliders = session.open_now("There is no direction to follow yet").sliders
-    path = sliders.path_in_full(sliders.moved)
+    image = session.open_now("There is no direction to follow yet")
+    path = image.flips.path_in_full(image.sliders.moved)
     every = path.all_probabilities.tolist()
     rows = [
         {

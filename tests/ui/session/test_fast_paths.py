@@ -73,12 +73,12 @@ def test_paths_are_drawn_fast_and_what_rests_in_full(session: Session) -> None:
 
 @pytest.mark.parametrize("margin", [0.0, 0.15, 0.25])
 def test_a_flip_is_as_convincing_in_full_as_was_asked(session: Session, margin: float) -> None:
-    sliders, threshold = session.image.sliders, 0.5
-    quick = sliders._narrowed(session.image.paths.get("g"), "g", margin)
+    image, threshold = session.image, 0.5
+    quick = image.flips._narrowed(session.image.paths.get("g"), "g", margin)
     hasty = in_full(session, "g", float(quick.alphas[quick.smallest]))
     assert abs(float(hasty.probabilities[0]) - threshold) < margin or margin == 0.0
-    frame, flips = sliders.to_flip("g", margin)
-    alpha = sliders.alphas["g"]
+    frame, flips = image.flips.to_flip("g", margin)
+    alpha = image.sliders.alphas["g"]
     expected = in_full(session, "g", alpha)
     assert flips and not frame.live
     assert frame.probabilities[0] == pytest.approx(float(expected.probabilities[0]), abs=1e-5)
@@ -90,17 +90,17 @@ def test_a_flip_is_as_convincing_in_full_as_was_asked(session: Session, margin: 
     assert abs(float(earlier.probabilities[0]) - threshold) < margin or margin == 0.0
     drawn = session.service.domain.generator.drawn
     drawn.clear()
-    assert sliders.to_flip("g", margin)[0] is frame and not drawn
+    assert image.flips.to_flip("g", margin)[0] is frame and not drawn
 
 
 def test_a_target_that_only_the_fast_decoder_meets_is_missed(session: Session) -> None:
-    frame, flips = session.image.sliders.to_flip("g", 0.45)
+    frame, flips = session.image.flips.to_flip("g", 0.45)
     assert flips and not frame.live and abs(frame.probabilities[0] - 0.5) < 0.45
     assert abs(session.image.sliders.alphas["g"]) == session.service.domain.alpha_max
 
 
 def test_what_is_compared_is_drawn_in_full(session: Session) -> None:
-    path = session.image.sliders.flip_path("g")
+    path = session.image.flips.path("g")
     i = path.counterfactual
     expected = in_full(session, "g", float(path.alphas[i]))
     assert path.counterfactual_flips

@@ -237,7 +237,7 @@ def test_a_position_that_was_left_is_not_decoded_in_full(
 
 def test_to_flip_goes_to_the_counterfactual(session: Session):
     image = session.image
-    frame, flipped = image.sliders.to_flip("g", 0.25)
+    frame, flipped = image.flips.to_flip("g", 0.25)
     path = image.paths.get("g")
     assert flipped == path.flipped
     assert image.sliders.alphas == {"g": pytest.approx(float(path.alphas[path.counterfactual]))}
@@ -247,7 +247,7 @@ def test_to_flip_goes_to_the_counterfactual(session: Session):
 
 def test_to_flip_lands_on_the_smallest_convincing_change_between_the_stops(session: Session):
     image = session.image
-    frame, flipped = image.sliders.to_flip("g", 0.25)
+    frame, flipped = image.flips.to_flip("g", 0.25)
     path, stops = image.paths.get("g"), alpha_grid(6.0)
     assert torch.equal(path.alphas[path.is_walked], torch.tensor(stops)), "each stop is decoded"
     assert flipped and len(path.refined) == 4
@@ -356,7 +356,7 @@ def test_a_flip_is_as_convincing_as_was_asked_for(session: Session):
     before = image.opened.source.probabilities[0]
     alphas, sides = [], []
     for margin in (0.0, 0.1, 0.35, None):
-        frame, flips = image.sliders.to_flip("g", margin)
+        frame, flips = image.flips.to_flip("g", margin)
         assert flips and (frame.probabilities[0] >= 0.5) != (before >= 0.5)
         beyond = abs(frame.probabilities[0] - 0.5)
         if margin is not None:
@@ -368,14 +368,14 @@ def test_a_flip_is_as_convincing_as_was_asked_for(session: Session):
     just = next(i for i in path.alphas.abs().argsort() if path.is_flipped[i])
     assert alphas[0] <= abs(float(path.alphas[just])) <= alphas[0] + step + 1e-6
     evaluations = session.service.domain.generator.evaluations
-    image.sliders.to_flip("g", 0.35)
+    image.flips.to_flip("g", 0.35)
     assert session.service.domain.generator.evaluations == evaluations, "it is known by now"
 
 
 def test_a_target_that_was_missed_stays_told_until_the_sliders_move(session: Session):
     image = session.image
     before = image.opened.source.probabilities[0]
-    frame, flips = image.sliders.to_flip("g", 0.45)
+    frame, flips = image.flips.to_flip("g", 0.45)
     assert flips and abs(frame.probabilities[0] - 0.5) < 0.45
     told = payload_of(session)["missed_target"]
 
@@ -383,9 +383,9 @@ def test_a_target_that_was_missed_stays_told_until_the_sliders_move(session: Ses
     assert told in pictures(session) and " missed" in pictures(session)
     image.sliders.move(dict(image.sliders.alphas))
     assert payload_of(session)["missed_target"] == told, "the page may tell the same place again"
-    image.sliders.to_flip("g", 0.0)
+    image.flips.to_flip("g", 0.0)
     assert payload_of(session)["missed_target"] == "" and " missed" not in pictures(session)
-    image.sliders.to_flip("g", 0.45)
+    image.flips.to_flip("g", 0.45)
     image.sliders.move({"g": round(0.5 * image.sliders.alphas["g"], 1)})
     assert payload_of(session)["missed_target"] == ""
 
@@ -394,7 +394,7 @@ def test_a_map_says_what_its_colours_mean_for_the_flip(session: Session):
     image = session.image
     session.display = session.display._replace(overlay="bb_lig")
     assert ">against</span>" in pictures(session) and "taken away" not in pictures(session)
-    frame, _ = image.sliders.to_flip("g", 0.25)
+    frame, _ = image.flips.to_flip("g", 0.25)
     up = frame.probabilities[0] > image.opened.source.probabilities[0]
     told = "blue: spoke against" if up else "red: spoke for"
     assert f"{told} Pneumonia, taken away" in pictures(session)
@@ -422,7 +422,7 @@ def flipped_beside(visitors: Visitors, oracle: Oracle) -> Session:
     session = visitors.session("somebody")
     session.open_image(domain.load_image(domain.examples[0]), "mine.png")
     wait_for_paths(session)
-    session.image.sliders.to_flip("g", 0.25)
+    session.image.flips.to_flip("g", 0.25)
     return session
 
 

@@ -83,7 +83,7 @@ class ExploreAnswers(Tab):
         """Writes the moved direction from end to end as an animation."""
         session = self.session(request)
         image = session.open_now("There is no direction to follow yet")
-        path = image.sliders.path_in_full(image.sliders.moved)
+        path = image.flips.path_in_full(image.sliders.moved)
         file = session.folder / f"sweep-{image.label}-{path.direction_name}.gif"
         frames = [path.picture(k) for k in path.is_walked.nonzero().flatten().tolist()]
         side = min(max(256, *frames[0].shape[-2:]), 512)
@@ -291,7 +291,7 @@ class ExploreHandlers(Tab):
         """
         session = self.session(request, overlay, opacity, view)
         image = session.open_next("There is no direction to follow yet")
-        frame, _ = image.sliders.to_flip(direction, margin_of(target))
+        frame, _ = image.flips.to_flip(direction, margin_of(target))
         if frame is None or session.image is not image:
             return {}
         return self.layout.show(session) | self.layout.positions(image)

@@ -1,0 +1,226 @@
+"""The flips of one opened image: found on quickly decoded paths, drawn and checked in full."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gcd_core.method.counterfactual import SMALLEST
+from gcd_core.method.loss import cf_loss
+from gcd_core.method.walk import Path
+from gcd_core.ui.frames import POINTS, Frame, Opened, path_frame
+from gcd_core.ui.session.slider_state import SliderState
+
+STRONGEST = "strongest"  # the target in whose place a margin stands otherwise
+FIRST_STEP, HALVINGS = 0.125, 2  # of a slider stop, to find a flip's picture in full
+SAME_ALPHA = 1e-3  # two positions that are nearer than this are one
+
+
+class Flips:
+    """The counterfactuals of an image along its directions, each found once.
+
+    Parameters
+    ----------
+    sliders : SliderState
+        Of the image: its paths are followed, and it keeps the pictures.
+    """
+
+    def __init__(self, sliders: SliderState) -> None:
+        self._sliders = sliders
+        # Paths with their flips drawn in full, and the flips' indices, by direction and target.
+        self._found: dict[tuple[str, float | str], tuple[Path, int]] = {}
+        self._in_full: dict[str, Path] = {}  # whole paths by the full decoder, by direction
+
+    def clear(self) -> None:
+        """Drop all pictures."""
+        self._found.clear()
+        self._in_full.clear()
+
+    def to_flip(self, name: str, margin: float | None) -> tuple[Frame | None, bool]:
+        """Go to the counterfactual along a direction; all other sliders go to 0.
+
+        Parameters
+        ----------
+        margin : float or None
+            How far the probability must lie beyond the threshold, from 0 to 0.5. The nearest such
+            picture is found by bisection. None goes to the most convincing picture of the path.
+
+        Returns
+        -------
+        (Frame or None, bool)
+            The picture as of `SliderState.move`, and whether the prediction flips along the path.
+            If it does not, the picture is the nearest to a flip.
+        """
+        sliders = self._sliders
+        path, index = self.found(name, margin)
+        alpha = round(float(path.alphas[index]), 4)
+        if alpha:
+            known = sliders.known({name: alpha})
+            if known is None or known.live:
+                known = path_frame(path, index, sliders.service.domain.labels)
+            sliders.keep({name: alpha}, sliders.service.second_opinion.on(known))
+        return sliders.move({name: alpha}, name, margin or 0.0), path.any_flip
+
+    def found(self, name: str, margin: float | None) -> tuple[Path, int]:
+        """Wait for the path along a direction; return it, and the index of its flip, in full.
+
+        Parameters
+        ----------
+        name : str
+        margin : float or None
+            As of `to_flip`.
+        """
+        path = self._sliders.path_now(name)
+        key = name, STRONGEST if margin is None else margin
+        if key not in self._found:
+            if margin is None:
+                index = most_convincing(path)
+            else:
+                path = self._narrowed(path, name, margin)
+                index = path.smallest
+            self._found[key] = self._drawn_in_full(path, name, index)
+        return self._found[key]
+
+    def path(self, name: str) -> Path:
+        """Wait for the path along a direction; return it with its counterfactual drawn in full."""
+        path = self._sliders.path_now(name)
+        key = name, f"{path.choice} {path.margin}"
+        if key not in self._found:
+            self._found[key] = self._drawn_in_full(path, name, path.counterfactual)
+        return self._found[key][0]
+
+    def path_in_full(self, name: str) -> Path:
+        """Wait for the path along a direction; return it, every point by the full decoder.
+
+        For what is reported or taken home.
+        """
+        path = self._sliders.path_now(name)
+        if not self._is_fast(name):
+            return path
+        if name not in self._in_full:
+            sliders = self._sliders
+            task = sliders.opened, sliders.directions[name], path.label
+            self._in_full[name] = sliders.service.walk_in_full(*task)
+        return self._in_full[name]
+
+    def _is_fast(self, name: str) -> bool:
+        """Whether the fast decoder drew the path along a direction."""
+        played = self._sliders.paths.played(name)
+        return played is not None and played.fast
+
+    def _narrowed(self, path: Path, name: str, margin: float) -> Path:
+        """Return the path with the smallest change of this margin, found by bisection."""
+        if (path.choice, path.margin) == (SMALLEST, margin):
+            return path
+        wanted, sliders = replace(path, choice=SMALLEST, margin=margin), self._sliders
+        task = wanted, sliders.directions[name], sliders.opened.latent
+        return sliders.service.narrowed(*task, self._is_fast(name))
+
+    def _drawn_in_full(self, path: Path, name: str, index: int) -> tuple[Path, int]:
+        """Draw a point of a path in full, where the fast decoder drew it.
+
+        Where the full picture is less convincing than the fast decoder had it, pictures farther
+        along are tried, at twice the distance each time, and the last step is halved twice.
+        """
+        alpha, alpha_max = float(path.alphas[index]), self._sliders.service.domain.alpha_max
+        if not alpha or not self._is_fast(name):
+            return path, index
+        stop = math.copysign(alpha_max / (POINTS // 2), alpha)
+
+        def drawn(stops: float) -> tuple[Path, int, bool]:
+            at = max(-alpha_max, min(alpha_max, alpha + stops * stop))
+            made, i = self._with_full_point(path, name, round(at, 4))
+            return made, i, bool(made.is_convincing[i])
+
+        near, far = 0.0, FIRST_STEP
+        found = drawn(near)
+        if found[2] or not path.is_convincing[index]:
+            return found[:2]
+        while not (found := drawn(far))[2] and abs(alpha + far * stop) < alpha_max:
+            near, far = far, 2 * far
+        for _ in range(HALVINGS if found[2] else 0):
+            middle = (near + far) / 2
+            tried = drawn(middle)
+            near, far = (near, middle) if tried[2] else (middle, far)
+            found = tried if tried[2] else found
+        return found[:2]
+
+    def _with_full_point(self, path: Path, name: str, alpha: float) -> tuple[Path, int]:
+        """Draw one position in full, and put it among a path's points."""
+        sliders = self._sliders
+        frame, domain = sliders.frame_in_full({name: alpha}), sliders.service.domain
+        return with_full_point(path, alpha, frame, sliders.opened, domain.labels, domain.search.lam)
+
+
+def with_full_point(
+    path: Path, alpha: float, frame: Frame, opened: Opened, labels: tuple[str, ...], lam: float
+) -> tuple[Path, int]:
+    """Put a picture of the full decoder among the points of a path of the fast decoder.
+
+    It takes the place of the point at the same alpha. Where the path's counterfactual is the
+    smallest convincing change, it also takes that of the points nearer to 0 which only the fast
+    decoder takes for convincing: the counterfactual is a picture that was drawn in full.
+
+    Parameters
+    ----------
+    path : Path
+        Its points are composed with what the fast decoder draws at alpha 0.
+    alpha : float
+        The picture's position.
+    frame : Frame
+        The picture, composed with what the full decoder draws at alpha 0.
+    opened : Opened
+        The image that both are of.
+    labels : tuple of str
+        Of the frame's probabilities.
+    lam : float
+        Weight of LPIPS in the CF loss.
+
+    Returns
+    -------
+    (Path, int)
+        The path, and the index of the picture.
+    """
+    assert path.decoded is not None and frame.decoded is not None
+    same = (path.alphas - alpha).abs() <= SAME_ALPHA
+    gone = same.clone()
+    if path.choice == SMALLEST:
+        toward = path.alphas * alpha > 0
+        gone |= path.is_convincing & toward & (path.alphas.abs() < abs(alpha))
+    keep = ~gone
+    at = int((path.alphas[keep] < alpha).sum())
+
+    def joined(ours: Tensor, new: Tensor) -> Tensor:
+        ours = ours[keep]
+        return torch.cat([ours[:at], new.to(ours), ours[at:]])
+
+    own = dict(zip(labels, frame.probabilities, strict=True))
+    every = Tensor([[own[label] for label in path.labels]])
+    probability = Tensor([own[path.label]])
+    logit = probability.double().clamp(1e-12, 1 - 1e-12).logit()
+    distance = Tensor([frame.distance])
+    walked = joined(path.is_walked, (same & path.is_walked).any()[None])
+    full, fast = (opened.composition(quick).baseline for quick in (False, True))
+    assert full is not None and fast is not None
+    return replace(
+        path,
+        alphas=joined(path.alphas, Tensor([alpha])),
+        images=joined(path.images, frame.image),
+        logits=joined(path.logits, logit),
+        probabilities=joined(path.probabilities, probability),
+        all_probabilities=joined(path.all_probabilities, every),
+        distances=joined(path.distances, distance),
+        losses=joined(path.losses, cf_loss(logit, distance, path.sign, lam)),
+        decoded=joined(path.decoded, frame.decoded - full + fast),
+        refined=tuple((~walked).nonzero().flatten().tolist()),
+    ), at
+
+
+def most_convincing(path: Path) -> int:
+    """Index of the point that lies farthest beyond the threshold; nearest to it without a flip."""
+    flipped = path.is_flipped if path.any_flip else torch.ones_like(path.is_flipped)
+    beyond = (path.probabilities - path.threshold).abs() * (1 if path.any_flip else -1)
+    return int(beyond.masked_fill(~flipped, -torch.inf).argmax())
