@@ -250,7 +250,7 @@ def test_a_first_visitor_is_shown_around_and_reads_plain_words(served: Served, v
     page.locator("#flip-g").click()
     page.wait_for_selector("#pictures .flipped")
     words = page.locator("#pictures").inner_text()
-    assert "Along the way" in words and "BB-LIG" not in words and "What flips it" in words
+    assert "On the way" in words and "BB-LIG" not in words and "What flips it" in words
     page.locator("#bars .lpips .term").hover()
     assert "human sight" in page.locator(".gcd-tip").inner_text()
     shoot(page, "plain")

@@ -57,9 +57,7 @@ FORMATS = ("csv", "zip")
 ELSEWHERE = (
     "The directions of these walks are not in use any more: the picture is opened unchanged."
 )
-CHANGE_SCALE = (
-    '<div class="scale most"><span>unchanged</span><i></i><span>changed most</span></div>'
-)
+CHANGE_SCALE = '<div class="scale most"><span>little</span><i></i><span>changed most</span></div>'
 
 
 # -- what is shown ---------------------------------------------------------------------------------
@@ -182,7 +180,7 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
         f"<figcaption>{said('What changed', 'Mean |difference|')}</figcaption>"
         f"{CHANGE_SCALE}</figure>"
         f"<figure>{image_tag(drawn(overlay(mean, heat)), 'mean heat map')}"
-        f"<figcaption>{said('Along the way', 'Mean BB-LIG')}</figcaption>"
+        f"<figcaption>{said('On the way', 'Mean BB-LIG')}</figcaption>"
         f'<div class="scale"><span>against</span><i></i><span>for {escape(positive)}</span></div>'
         f"{mean_completeness(pieces)}</figure>"
     )

@@ -47,7 +47,7 @@ TERMS = {
     ),
     "unchanged": Term("Unchanged", "Unchanged", "The picture as it was opened."),
     "bb_lig": Term(
-        "Along the way",
+        "On the way",
         "BB-LIG heat map",
         "What changed in the picture while the answer changed, on the way from the original to the "
         "picture shown. It cannot tell apart what changes together.",
@@ -199,8 +199,8 @@ def plain_way(name: str) -> str:
 
 # Texts of Gradio's own components by CSS selector, in plain words and in the field's.
 WRITTEN = {
-    "#overlay input[value=cells] + span": ("Tested parts", "Cells"),
-    "#overlay input[value=bb_lig] + span": ("Along the way", "BB-LIG"),
+    "#overlay input[value=cells] + span": ("Tested", "Cells"),
+    "#overlay input[value=bb_lig] + span": ("On the way", "BB-LIG"),
     "#overlay input[value=difference] + span": ("Changes", "Difference"),
     "#tabs button[role=tab]:nth-of-type(2)": ("Find ways", "Find directions"),
     "#tabs button[role=tab]:nth-of-type(3)": ("Compare ways", "Compare directions"),

@@ -32,6 +32,7 @@ from gcd_core.ui.views.html import (
     tools,
     ways_line,
 )
+from gcd_core.ui.views.likeness import likeness_line
 from gcd_core.ui.views.maps import map_panel
 from gcd_core.ui.views.payload import label_names, payload_of, question_of
 
@@ -313,7 +314,8 @@ class ExploreLayout:
 
     def show_ends(self, session: Session) -> Answer:
         """What a newly decoded path changes."""
-        answer: Answer = {self.heading: heading(session), self.fold: fold_line(session)}
+        below = fold_line(session) + likeness_line(session)
+        answer: Answer = {self.heading: heading(session), self.fold: below}
         paths, names, question = decoded(session), label_names(session), question_of(session)
         for row in self.rows:
             path = paths.get(row.name)

@@ -1,0 +1,54 @@
+"""In a real browser: a change without its brightness, a wall's tile at its flip, legible axes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ui.conftest import Served, served
+from tests.ui.test_browser import ARTEFACTS, browser, prepared, pytestmark, visit
+
+__all__ = ["browser", "pytestmark", "served", "visit"]  # what pytest finds here
+SMALLEST = """() => Math.min(...[...document.querySelectorAll('svg.gcd-plot text')]
+    .filter(text => text.closest('svg').clientWidth)
+    .map(text => parseFloat(getComputedStyle(text).fontSize)
+        * text.closest('svg').getBoundingClientRect().width
+        / text.closest('svg').viewBox.baseVal.width))"""
+
+
+def test_the_change_is_seen_and_asked_about_without_its_brightness(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    page.locator("#flip-g").click()
+    page.wait_for_selector("#pictures .flipped")
+    told = page.locator(".gcd-exposure")
+    told.get_by_text("Without it: Pneumonia").wait_for()
+    assert "of the change is brightness and contrast" in told.inner_text()
+    whole = page.locator("#pictures .changed img").first.get_attribute("src")
+    page.get_by_role("button", name="Brightness kept").click()
+    page.wait_for_selector("[data-detail=same-tone][aria-pressed=true]")
+    assert page.locator("#pictures .changed img").first.get_attribute("src") != whole
+    assert "Tone kept" in page.locator("#pictures .changed figcaption").inner_text()
+    page.screenshot(path=ARTEFACTS / "tone-kept.png")
+    page.get_by_role("button", name="As changed").click()
+    page.wait_for_selector("[data-detail=source][aria-pressed=true]")
+    assert "completeness error" in page.locator("#pictures .map").inner_text()
+
+
+@pytest.mark.parametrize("width", [390, 800, 960, 1440])
+def test_numbers_of_plots_are_legible(served: Served, visit, width: int):
+    page = visit(served.address, width=width)
+    prepared(page)
+    assert page.evaluate(SMALLEST) >= 10
+
+
+def test_a_tile_of_the_wall_opens_at_its_flip(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    page.get_by_role("tab", name="Globality").click()
+    page.locator("#walk-images").click()
+    page.locator(".gcd-tile.yes").first.wait_for()
+    page.wait_for_selector(".gcd-means .scale")
+    assert page.evaluate(SMALLEST) >= 10
+    page.locator(".gcd-tile.yes").first.click()
+    page.wait_for_selector("#pictures .flipped")
+    assert float(page.locator("#slider-g input[type=number]").input_value()) != 0
