@@ -129,12 +129,13 @@ def main(args: argparse.Namespace) -> None:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     steered = str(steering) if args.method == RCSB else ""
-    report = walk_report(domain, found, path, heat, warnings, steered)
+    name = shown_name(args.image.name, args.image)
+    report = walk_report(domain, found, path, heat, warnings, steered, name)
     for file_format in ("pdf", "png"):
         write_report(args.out / f"report.{file_format}", report, file_format)
     result = {
         "domain": args.domain,
-        "image": shown_name(args.image.name, args.image),
+        "image": name,
         "warnings": warnings,
         "method": args.method,
         **({"steering": asdict(steering)} if args.method == RCSB else {}),
@@ -307,6 +308,7 @@ def walk_report(
     heat: Attribution,
     warnings: list[str],
     steering: str = "",
+    name: str = "",
 ) -> Report:
     """The page about a walk's counterfactual; classifier and oracle are asked about the source."""
     index, classifier = path.counterfactual, domain.classifier
@@ -329,6 +331,8 @@ def walk_report(
         warnings=warnings,
         oracle=None if was is None or now is None else (was, now),
         steering=steering,
+        name=name,
+        margin=path.margin,
     )
 
 
