@@ -24,15 +24,10 @@ from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.direction_sets import to_explore
 from gcd_core.ui.tabs.explore.events import ExploreTab
-from gcd_core.ui.tabs.find import (
-    STAGE_SHARES,
-    STAGE_TITLES,
-    FindTab,
-    progress_html,
-    search_settings,
-)
+from gcd_core.ui.tabs.find import FindTab, search_settings
 from gcd_core.ui.tabs.handler import Answer
 from gcd_core.ui.views.payload import cautions_of
+from gcd_core.ui.views.search_progress import progress_html
 from tests.ui.conftest import Served
 from tests.ui.fakes import FakeDomain, PriorDomain, WithoutExamples, draw
 from tests.ui.waiting import wait_for
@@ -54,11 +49,6 @@ def test_going_to_explore_lays_nothing_out_on_a_page_being_made_meanwhile() -> N
         before = dict(page.blocks)
         assert to_explore()["selected"] == "explore"
         assert page.blocks == before
-
-
-def test_every_stage_of_a_search_has_a_title_and_a_share() -> None:
-    stages = {"encode", "perturb", "proxy", "carry", "directions", "verify"}
-    assert STAGE_TITLES.keys() == STAGE_SHARES.keys() == stages
 
 
 @pytest.fixture
