@@ -30,6 +30,12 @@ Object.assign(window.gcd, (() => {
         element.textContent = words[which];
         element.parentElement.querySelector('input[aria-label]')?.setAttribute('aria-label', words[which]);
       }
+    // On a narrow page some tabs are in a menu, in any order.
+    const tabs = Object.entries(written).filter(([selector]) => selector.startsWith('#tabs'));
+    for (const button of document.querySelectorAll('#tabs .overflow-dropdown button')) {
+      const words = tabs.find(([, both]) => both.includes(button.textContent.trim()))?.[1][which];
+      if (words && button.textContent.trim() !== words) button.textContent = words;
+    }
     for (const row of document.querySelectorAll('.gcd-direction')) {
       const name = row.querySelector(`.gcd-title .${mode()}`)?.textContent ?? '';
       row.querySelector('button')?.setAttribute('aria-label', `${written['.gcd-direction button'][which]}: ${name}`);

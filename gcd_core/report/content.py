@@ -98,6 +98,7 @@ class Report:
     oracle: tuple[float, float] | None = None
     notice: str = ""  # the domain's own, beside the one that every report has
     name: str = ""  # the picture's
+    synthetic: bool = False  # whether the original is
     time: datetime.datetime | None = None  # when the report was made
     margin: float | None = None  # how far beyond the threshold the change was to go, if anywhere
     words: str = EXPERT  # in which of the `VOCABULARIES` it is written
@@ -153,6 +154,7 @@ class Report:
         oracle: tuple[float, float] | None = None,
         steering: str = "",
         name: str = "",
+        synthetic: bool = False,
         margin: float | None = None,
         words: str = EXPERT,
     ) -> Report:
@@ -174,8 +176,8 @@ class Report:
             As of `Curve`.
         steering : str
             How the bridge was steered, where one made the changed image.
-        name : str
-            The picture's.
+        name, synthetic : str, bool
+            The picture's name, and whether it is synthetic itself.
         margin : float, optional
             How far beyond the threshold the change was to go; None where nobody said.
         words : {"expert", "plain"}
@@ -208,6 +210,7 @@ class Report:
             oracle=oracle,
             notice=domain.notice,
             name=name,
+            synthetic=synthetic,
             time=datetime.datetime.now().astimezone(),
             margin=margin,
             words=words,
@@ -296,7 +299,7 @@ def identity_rows(
     models = [
         ("Generator", domain.generator.identity),
         ("Classifier", domain.classifier.identity),
-        ("Measure of change" if plain else "Perceptual distance", domain.perceptual.identity),
+        *([] if plain else [("Perceptual distance", domain.perceptual.identity)]),
     ]
     if directions is None:
         return models

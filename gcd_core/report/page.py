@@ -209,7 +209,7 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> None:
     change = overlay(report.source, moved, palette=BRIGHTNESS)
     panels = [
         (
-            "Original",
+            "Original, synthetic" if report.synthetic else "Original",
             f"{label.positive} {label.was}",
             to_pil(report.source),
         ),

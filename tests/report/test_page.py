@@ -161,6 +161,11 @@ def test_the_pdf_says_what_is_on_screen():
     assert NOTICE.split(":")[0] in text and text.count("mine.png") == 2
 
 
+def test_a_synthetic_original_says_so():
+    assert "Original, synthetic" in text_of(example(synthetic=True))
+    assert "Original, synthetic" not in text_of(example())
+
+
 def test_there_is_one_disclaimer():
     usual = notice(example())
     assert usual.count("edical device") == 1 and "Nothing here is a patient's." in usual
@@ -207,6 +212,7 @@ def test_in_plain_words_no_word_of_the_field_is_read():
         text = text_of(report)
         assert not FIELDS_WORDS.findall(text)
         assert str(2**62 + 1) in text and "300 pictures" in text
+    assert "Perceptual" not in text, "its name is a word of the field"
     text = text_of(replace(report, steered=True, alphas=[("rcsb", -1.0)]))
     assert "drawn anew" in text and not FIELDS_WORDS.findall(text)
 

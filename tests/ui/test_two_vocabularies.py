@@ -144,3 +144,31 @@ def test_an_experts_page_has_the_words_of_the_field(doubted: Served, visit) -> N
     page.get_by_role("button", name="Plain").click()
     page.locator("#direction-h1 .term").first.hover()
     assert "Hessian" not in page.locator(".gcd-tip").inner_text()
+
+
+def test_the_menu_of_a_phones_tabs_has_the_chosen_words(doubted: Served, visit) -> None:
+    page = visit(doubted.address, width=390, height=844, been_here=False)
+    page.locator(".gcd-tour").get_by_role("button", name="Skip").click()
+    page.get_by_role("button", name="More tabs").click()
+    menu = page.locator("#tabs .overflow-dropdown")
+    wait_until(page, lambda: "Many images" in menu.inner_text())
+    assert "Globality" not in menu.inner_text() and "directions" not in menu.inner_text()
+    menu.get_by_text("Compare ways").click()
+    page.wait_for_selector("#matrix table")
+    page.screenshot(path=ARTEFACTS / "plain-phone-compare.png", full_page=True)
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_where_a_flip_begins_is_whole_beside_its_slider(doubted: Served, visit, width: int) -> None:
+    page = visit(doubted.address, width=width, been_here=False)
+    page.locator(".gcd-tour").get_by_role("button", name="Skip").click()
+    prepared(page)
+    cut = page.locator(".gcd-direction:not(.hide) .from").evaluate_all(
+        """all => all.map(one => {
+            const [own, row] = [one, one.closest('.gcd-direction')].map(
+                element => element.getBoundingClientRect());
+            return [one.textContent, one.scrollWidth > one.clientWidth + 1,
+                    own.right > row.right + 1];
+        })"""
+    )
+    assert cut and not [one for one in cut if one[1] or one[2]]

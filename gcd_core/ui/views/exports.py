@@ -91,6 +91,7 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
         oracle=None if before is None or after is None else (before, after),
         warnings=[*filter(None, told), *of_regions],
         name=opened.name,
+        synthetic=image.example is not None and session.service.domain.synthetic_examples,
         margin=image.sliders.target,
         words=words,
     )
