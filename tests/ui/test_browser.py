@@ -796,7 +796,7 @@ def test_finding_directions_keeps_them_until_they_are_used(served: Served, visit
     page.wait_for_selector(".gcd-newest img")
     shoot(page, "find")
     page.get_by_role("tab", name="About").click()
-    page.locator(".toast-wrap").get_by_text("Directions found").wait_for()
+    page.locator(".toast-wrap").get_by_text("Found, and kept").wait_for()
     assert page.locator(".gcd-about").is_visible(), "nobody is taken away from where they are"
     page.get_by_role("tab", name="Explore").click()
     assert float(page.locator("#slider-g input[type=number]").input_value()) != 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -248,7 +249,9 @@ def test_without_a_picture_directions_are_found_tried_and_told(drawing: FindTab)
     assert places_of(kept.metadata).keys() == {"w1", "w2", "w3", "w4"}
     tried = tried_of(kept.metadata)
     assert tried["g"].n == 8 and tried["g"].works
-    assert f"{tried['g'].sentence}. Confidence" in found[-1][drawing.progress]
+    read = re.sub(r'<span class="plain">.*?</span>|<[^>]*>', "", found[-1][drawing.progress])
+    assert f"{tried['g'].sentence}. Confidence" in read
+    assert "There are no h-directions: they take 512 samples." in read
     assert not found[-1][drawing.use_so_far]["visible"]
     told = drawing.sets.show_tried(numbers["set"], SOMEBODY)[drawing.sets.tried]
     assert told.count("<tr>") == 6 and any(place in told for place in PLACES)
@@ -277,7 +280,8 @@ def test_a_g_can_be_used_before_the_search_has_ended(drawing: FindTab):
     wait_for(lambda: search.usable is not None)
     shown = drawing._show(session, search)
     assert shown[drawing.use_so_far]["visible"]
-    assert "After 64 answers there is a g to use; a better one may come" in shown[drawing.progress]
+    read = re.sub(r'<span class="plain">.*?</span>|<[^>]*>', "", shown[drawing.progress])
+    assert "After 64 answers there is a g to use; a better one may come" in read
     assert "examples flip" in shown[drawing.progress] and "Confidence" in shown[drawing.progress]
     assert shown[drawing.explore.layout.numbers]["usable"] == 64
     for _ in range(2):  # once more changes nothing
