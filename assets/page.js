@@ -67,6 +67,7 @@ window.gcd = (() => {
     keepAddress(element, watch);
     gcd.stage(element, watch);
     watch('value', () => gcd.begin(element));
+    watch('value', () => setTimeout(() => gcd.ownPictures(element)));
   };
 
   // A picture is sent once: where the HTML names it by a key only, it is taken from those that came
@@ -275,18 +276,6 @@ window.gcd = (() => {
   const download = link => () => {
     setTimeout(() => document.querySelector(link)?.click(), MOMENT);
   };
-
-  // A picture pasted anywhere on the page opens like an uploaded one.
-  const openPasted = event => {
-    const file = event.clipboardData?.files?.[0];
-    const input = document.querySelector('#source input[type=file]');
-    if (!file || !input) return;
-    const transfer = new DataTransfer();
-    transfer.items.add(file);
-    input.files = transfer.files;
-    input.dispatchEvent(new Event('change', { bubbles: true }));
-  };
-  document.addEventListener('paste', openPasted);
 
   // The menu of domains closes when something else is clicked, or by the Escape key.
   const closeMenu = except =>

@@ -9,7 +9,9 @@
   const about = card => {
     if (card.matches('.original')) return [seen(card.querySelector('.note')), titleOfDomain()];
     const place = card.closest('#losses') ? null : document.querySelector('[data-about]');
-    return place ? place.dataset.about.split('\n') : [titleOfDomain()];
+    if (!place) return [titleOfDomain()];
+    const plain = document.body.classList.contains('plain');
+    return place.dataset[plain ? 'plainAbout' : 'about'].split('\n');
   };
   const titleOfDomain = () =>
     document.querySelector('[data-about]')?.dataset.about.split(' \u00b7 ').pop() ?? '';

@@ -23,12 +23,23 @@ Object.assign(window.gcd, (() => {
 
   const write = () => {
     const which = mode() === 'plain' ? 0 : 1;
-    for (const [selector, words] of Object.entries(written))
-      for (const element of document.querySelectorAll(selector))
-        if (element.textContent.trim() !== words[which]) element.textContent = words[which];
+    const told = [...document.querySelectorAll('[data-written]')].map(e => JSON.parse(e.dataset.written));
+    for (const [selector, words] of Object.entries(Object.assign({}, written, ...told)))
+      for (const element of document.querySelectorAll(selector)) {
+        if (element.textContent.trim() === words[which]) continue;
+        element.textContent = words[which];
+        element.parentElement.querySelector('input[aria-label]')?.setAttribute('aria-label', words[which]);
+      }
+    // On a narrow page some tabs are in a menu, in any order.
+    const tabs = Object.entries(written).filter(([selector]) => selector.startsWith('#tabs'));
+    for (const button of document.querySelectorAll('#tabs .overflow-dropdown button')) {
+      const words = tabs.find(([, both]) => both.includes(button.textContent.trim()))?.[1][which];
+      if (words && button.textContent.trim() !== words) button.textContent = words;
+    }
     for (const row of document.querySelectorAll('.gcd-direction')) {
       const name = row.querySelector(`.gcd-title .${mode()}`)?.textContent ?? '';
       row.querySelector('button')?.setAttribute('aria-label', `${written['.gcd-direction button'][which]}: ${name}`);
+      for (const input of row.querySelectorAll('input')) input.setAttribute('aria-label', `${name}, ${input.type}`);
     }
     for (const button of document.querySelectorAll('[data-words]'))
       button.setAttribute('aria-pressed', button.dataset.words === mode());
@@ -58,7 +69,7 @@ Object.assign(window.gcd, (() => {
     tip = document.createElement('div');
     tip.className = 'gcd-tip';
     tip.setAttribute('aria-hidden', 'true'); // the term says it itself to who does not see
-    tip.textContent = subject.dataset.tip;
+    tip.textContent = mode() === 'plain' ? subject.dataset.plainTip : subject.dataset.tip;
     document.body.append(tip);
     const box = subject.getBoundingClientRect();
     const above = box.top > tip.offsetHeight + 12;
@@ -140,5 +151,8 @@ Object.assign(window.gcd, (() => {
     setTimeout(() => show(0), 600);
   };
 
-  return { setWords, caption, begin };
+  // What a download sends: its format, and where the event takes them, the words that are chosen.
+  const withFormat = format => (...values) => [format, mode()].slice(0, values.length);
+
+  return { setWords, caption, begin, withFormat };
 })());

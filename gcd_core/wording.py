@@ -23,3 +23,47 @@ def duration(seconds: float) -> str:
     """Seconds as a person says them."""
     seconds = round(seconds)
     return f"{seconds} s" if seconds < 90 else f"{seconds // 60} min {seconds % 60:02d} s"
+
+
+# -- two vocabularies ------------------------------------------------------------------------------
+
+PLAIN, EXPERT = VOCABULARIES = "plain", "expert"
+PLAIN_NAMES = {"g": "Main way", "h": "Way", "w": "Own way"}  # by a direction's first letter
+BRIDGE = "rcsb"  # the name of a path that a bridge made
+
+
+class Worded(str):
+    """A sentence in the field's words, which has the same in plain words with it.
+
+    Attributes
+    ----------
+    plain : str
+        For a reader who knows no word of the field.
+    """
+
+    plain: str
+
+    def __new__(cls, expert: str, plain: str = "") -> Worded:
+        """Take both; without plain words the sentence is the same in both vocabularies."""
+        worded = super().__new__(cls, expert)
+        worded.plain = plain or expert
+        return worded
+
+
+def worded(text: str, words: str = EXPERT) -> str:
+    """Return a sentence in one of the `VOCABULARIES`; one without plain words stays as it is."""
+    return text.plain if words == PLAIN and isinstance(text, Worded) else str(text)
+
+
+def way_name(name: str, words: str = PLAIN) -> str:
+    """Return what a direction is called in one of the `VOCABULARIES`: "h1" and "Way 1".
+
+    A line along several, such as "g + h1", has the names of all.
+    """
+    if words == EXPERT:
+        return name
+    if " + " in name:
+        return " + ".join(map(way_name, name.split(" + ")))
+    if name == BRIDGE:
+        return "Drawn anew"
+    return f"{PLAIN_NAMES.get(name[:1], 'Way')} {name[1:]}".strip()

@@ -137,12 +137,13 @@ def main(args: argparse.Namespace) -> None:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     steered = str(steering) if args.method == RCSB else ""
-    report = walk_report(domain, found, path, shown_heat, warnings, steered, agreement)
+    name = shown_name(args.image.name, args.image)
+    report = walk_report(domain, found, path, shown_heat, warnings, steered, agreement, name)
     for file_format in ("pdf", "png"):
         write_report(args.out / f"report.{file_format}", report, file_format)
     result = {
         "domain": args.domain,
-        "image": shown_name(args.image.name, args.image),
+        "image": name,
         "warnings": warnings,
         "method": args.method,
         **({"steering": asdict(steering)} if args.method == RCSB else {}),
@@ -350,6 +351,7 @@ def walk_report(
     warnings: list[str],
     steering: str = "",
     agreement: float | None = None,
+    name: str = "",
 ) -> Report:
     """The page about a walk's counterfactual; classifier and oracle are asked about the source."""
     index, classifier = path.counterfactual, domain.classifier
@@ -375,6 +377,8 @@ def walk_report(
         agreement=agreement,
         exposure=exposure_of(path),
         steering=steering,
+        name=name,
+        margin=path.margin,
     )
 
 

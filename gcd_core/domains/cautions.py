@@ -9,6 +9,7 @@ from gcd_core.domains.file import Label
 from gcd_core.method.composition import DECODED, SOURCE
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
+from gcd_core.wording import Worded, percent
 
 MAX_LOG_ODDS = math.log((1 - 1e-6) / 1e-6)  # a probability says no more of its log-odds
 REACTS = 2.0  # log-odds that encoding and decoding may move before something is lost
@@ -49,7 +50,13 @@ def cautions(
                 f"{info.title}."
             )
     if info.auroc is not None and info.auroc < STRONG:
-        found.append(f"The classifier is weak here: AUROC {info.auroc:.2f} on its test images.")
+        found.append(
+            Worded(
+                f"The classifier is weak here: AUROC {info.auroc:.2f} on its test images.",
+                "The classifier is weak here: of two test images, one of each kind, it tells which "
+                f"is which {percent(info.auroc)} of the time.",
+            )
+        )
     return found
 
 
@@ -90,14 +97,13 @@ def unreproduced(before: float, again: float) -> str:
     """
     moved = abs(_log_odds(before) - _log_odds(again))
     if (before >= THRESHOLD) != (again >= THRESHOLD):
-        return (
-            "The reconstruction alone already changes the answer: this generator does not draw "
-            "what the classifier saw."
-        )
+        rest = "already changes the answer: this generator does not draw what the classifier saw."
+        return Worded(f"The reconstruction alone {rest}", f"Drawing the picture again {rest}")
     if moved >= REACTS:
-        return (
-            "The classifier reacts to something that the generator does not reproduce: encoding "
-            f"and decoding alone moves its log-odds by {moved:.1f}."
+        start = "The classifier reacts to something that the generator does not reproduce:"
+        return Worded(
+            f"{start} encoding and decoding alone moves its log-odds by {moved:.1f}.",
+            f"{start} drawing the picture again moves its answer.",
         )
     return ""
 
@@ -109,10 +115,16 @@ def found_otherwise(directions: DirectionSet | None, detail: str) -> list[str]:
     """
     settings = None if directions is None else directions.metadata.get("settings")
     found = settings.get("detail") if isinstance(settings, dict) else None
-    ways = {SOURCE: "the picture itself with the change put in", DECODED: "decoded images"}
+    put_in = "the picture itself with the change put in"
+    ways = {SOURCE: put_in, DECODED: "decoded images"}
+    plain = {SOURCE: put_in, DECODED: "what the generator draws"}
     if found not in ways or found == detail:
         return []
-    return [f"The search asked about {ways[found]}; here the classifier sees {ways[detail]}."]
+    expert, other = (
+        f"The search asked about {words[found]}; here the classifier sees {words[detail]}."
+        for words in (ways, plain)
+    )
+    return [Worded(expert, other)]
 
 
 def _log_odds(probability: float) -> float:

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write, read_safetensors
@@ -28,6 +29,7 @@ NAME = re.compile(r"g|[hw][1-9][0-9]{0,3}")
 PROXY = "proxy."
 REACH_POINTS = 12  # on each side of the source, where a direction's reach is measured
 REPEATABILITY = "repeatability"  # among a set's figures: cosine expected with another search's g
+LIKE = 0.7  # absolute cosine from which on two directions are nearly the same
 FLAT = 1e-2  # cosine with the logit's gradient below which that says nothing of an eigenvector
 
 
@@ -132,6 +134,23 @@ class DirectionSet:
         if here is None or logits is None:
             return None
         return (logits.view(len(alphas), -1) - here).abs().amax(0)
+
+    def likeness(self, name: str) -> tuple[str, float] | None:
+        """Which direction before it a direction is nearly the same as, or the reverse of.
+
+        Returns
+        -------
+        (str, float) or None
+            Of those before it in the set the one whose cosine with it has the largest absolute
+            value, and that cosine; None where none is above 0.7.
+        """
+        at = self.names.index(name)
+        if not at:
+            return None
+        cosines = F.cosine_similarity(self.vectors[:at], self.vectors[at : at + 1])
+        nearest = int(cosines.abs().argmax())
+        cosine = float(cosines[nearest])
+        return (self.names[nearest], cosine) if abs(cosine) > LIKE else None
 
     def save(self, path: str | Path) -> None:
         """Write the directions, their proxy and their metadata to one safetensors file.

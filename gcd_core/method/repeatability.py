@@ -15,6 +15,7 @@ from gcd_core.method.proxy import fit_proxy
 from gcd_core.method.samples import Samples
 from gcd_core.method.search_run import Found, SearchCancelled
 from gcd_core.method.settings import VALIDATION_PART
+from gcd_core.wording import Worded
 
 MIN_SAMPLES = 4 * VALIDATION_PART  # samples, of whose halves a proxy can be learned
 HIGH, FAIR = 0.9, 0.7
@@ -35,17 +36,20 @@ class Repeatability:
     @property
     def sentence(self) -> str:
         """What it means, for a person."""
-        expected = f"(expected cosine {self.cosine:.2f})"
+        expected, main = f"g (expected cosine {self.cosine:.2f})", "main way"
         if self.level == "high":
-            return f"Confidence high: another search would find nearly the same g {expected}."
+            start = "Confidence high: another search would find nearly the same"
+            return Worded(f"{start} {expected}.", f"{start} {main}.")
         if self.level == "fair":
-            return (
-                f"Confidence fair: another search would find a similar g {expected}; more samples "
-                "settle it."
+            start = "Confidence fair: another search would find a similar"
+            return Worded(
+                f"{start} {expected}; more samples settle it.",
+                f"{start} {main}; asking about more pictures settles it.",
             )
-        return (
-            f"Confidence low: another search may find another g {expected}; take more samples "
-            "before you rest on it."
+        start = "Confidence low: another search may find another"
+        return Worded(
+            f"{start} {expected}; take more samples before you rest on it.",
+            f"{start} {main}; ask about more pictures before you rest on it.",
         )
 
 

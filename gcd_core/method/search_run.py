@@ -37,6 +37,8 @@ class Progress:
         Seconds that the stage will take at its present rate; None where that is not known.
     evaluations, queries : int
         The generator's network evaluations and the classifier's queries of this search so far.
+    known : int
+        Answers of this search so far that took no query: kept ones, and those of `resume`.
     images : Tensor (N, C, H, W) or None
         The newest perturbed images; with their `probabilities` (N,) of the label and
         `distances` (N,) to the source.
@@ -52,6 +54,7 @@ class Progress:
     eta: float | None
     evaluations: int
     queries: int
+    known: int = 0
     images: Tensor | None = None
     probabilities: Tensor | None = None
     distances: Tensor | None = None
@@ -132,18 +135,19 @@ class CountedBlackBox:
     """
 
     def __init__(self, asked: BlackBox) -> None:
-        self._asked, self.own_queries = asked, 0
+        self._asked, self.own_queries, self.own_hits = asked, 0, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._asked, name)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Ask the black box, and count what was not answered from kept answers."""
-        before = self._asked.queries
+        """Ask the black box, and count what was answered anew and from kept answers."""
+        before, hits = self._asked.queries, self._asked.cache_hits
         try:
             return self._asked(images)
         finally:
             self.own_queries += self._asked.queries - before
+            self.own_hits += self._asked.cache_hits - hits
 
 
 class CountedModels:
@@ -183,6 +187,7 @@ class SearchRun:
         self._progress = progress
         self._began = time.perf_counter()
         self._evaluations = domain.generator.evaluations
+        self._resumed = 0 if samples is None else len(samples)
 
     @property
     def evaluations(self) -> int:
@@ -193,6 +198,11 @@ class SearchRun:
     def queries(self) -> int:
         """Queries of the classifier so far, of this search alone."""
         return self._classifier.own_queries
+
+    @property
+    def known(self) -> int:
+        """Answers so far that took no query: kept ones, and those of the samples given."""
+        return self._classifier.own_hits + self._resumed
 
     @property
     def seconds(self) -> float:
@@ -210,7 +220,9 @@ class SearchRun:
         """Tell where the search stands; `news` are further fields of `Progress`."""
         if self._progress is not None:
             self._progress(
-                Progress(stage, done, total, eta, self.evaluations, self.queries, **news)
+                Progress(
+                    stage, done, total, eta, self.evaluations, self.queries, self.known, **news
+                )
             )
 
     def ask(

@@ -7,21 +7,50 @@ from collections.abc import Sequence
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
 from gcd_core.method.attribution import DISAGREE
+from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import crosses
+from gcd_core.method.prior_search import places_of
 from gcd_core.method.walk import Path
-from gcd_core.wording import percent, signed
+from gcd_core.wording import EXPERT, Worded, percent, signed, way_name
+from gcd_core.wording import PLAIN as PLAIN_WORDS
 
 SYNTHETIC = "SYNTHETIC"
 DOT = " \N{MIDDLE DOT} "
 
 
+def direction_name(name: str, directions: DirectionSet | None, words: str) -> str:
+    """Return what a direction of a set is called in one of the `VOCABULARIES`.
+
+    In plain words one by place is called by it; of several that change one place the later ones
+    have a number.
+    """
+    places = {} if directions is None else places_of(directions.metadata)
+    if words != PLAIN_WORDS or name not in places:
+        return way_name(name, words)
+    place, before = places[name], list(places)[: list(places).index(name)]
+    number = 1 + sum(places[other] == place for other in before)
+    return place.capitalize() + (f" {number}" if number > 1 else "")
+
+
+def direction_names(directions: DirectionSet | None, words: str) -> dict[str, str]:
+    """Return what each direction of a set is called in one of the `VOCABULARIES`."""
+    names = [] if directions is None else directions.names
+    return {name: direction_name(name, directions, words) for name in names}
+
+
 def caption(
-    domain: Domain, label: str, probability: float, alphas: Sequence[tuple[str, float]]
+    domain: Domain,
+    label: str,
+    probability: float,
+    alphas: Sequence[tuple[str, float]],
+    words: str = EXPERT,
+    directions: DirectionSet | None = None,
 ) -> list[str]:
     """Two lines about a decoded picture: its probability; where it lies, and in which domain."""
     _, positive = domain.label_names[label]
     told = domain.label_info[label].question.shown(probability)
-    place = DOT.join(f"{name} {signed(alpha)}" for name, alpha in alphas) or "no change"
+    moved = [f"{direction_name(name, directions, words)} {signed(alpha)}" for name, alpha in alphas]
+    place = DOT.join(moved) or "no change"
     return [f"{SYNTHETIC}{DOT}{positive} {told}", f"{place}{DOT}{domain.title}"]
 
 
@@ -90,16 +119,19 @@ def maps_apart(agreement: float | None) -> str:
     """
     if agreement is None or agreement >= DISAGREE:
         return ""
-    return (
+    return Worded(
         "BB-LIG and the map of cells point to different places (rank correlation "
-        f"{signed(agreement)}): {APART}"
+        f"{signed(agreement)}): {APART}",
+        f"The map on the way and that of tested parts point to different places: {APART}",
     )
 
 
-def captions_of(domain: Domain, path: Path) -> list[list[str]]:
+def captions_of(
+    domain: Domain, path: Path, words: str = EXPERT, directions: DirectionSet | None = None
+) -> list[list[str]]:
     """The lines of each point that was walked on a path, in its order."""
     return [
-        caption(domain, path.label, probability, [(path.direction_name, alpha)])
+        caption(domain, path.label, probability, [(path.direction_name, alpha)], words, directions)
         for alpha, probability, walked in zip(
             path.alphas.tolist(), path.probabilities.tolist(), path.is_walked.tolist(), strict=True
         )

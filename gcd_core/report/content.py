@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from gcd_core import wording
 from gcd_core.bridge.paths import NAME as STEERED
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.walk import Path
-from gcd_core.wording import percent, signed
+from gcd_core.report.captions import direction_names, maps_apart
+from gcd_core.wording import EXPERT, percent, signed, way_name, worded
 
 SEARCH_SETTINGS = {
     "sampling": "codes from",
@@ -72,7 +74,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Report:
-    """What there is to report; nothing of it names a patient or a file."""
+    """What there is to report. It names no patient; a file's name is its owner's to give."""
 
     title: str  # what is asked, such as "Pneumonia"
     domain: str  # title of the domain
@@ -95,7 +97,12 @@ class Report:
     # in the changed image.
     oracle: tuple[float, float] | None = None
     notice: str = ""  # the domain's own, beside the one that every report has
-    date: datetime.date | None = None
+    name: str = ""  # the picture's
+    synthetic: bool = False  # whether the original is
+    time: datetime.datetime | None = None  # when the report was made
+    margin: float | None = None  # how far beyond the threshold the change was to go, if anywhere
+    words: str = EXPERT  # in which of the `VOCABULARIES` it is written
+    called: Mapping[str, str] = field(default_factory=dict)  # directions' names in these words
     # The share of the picture that could change, where that was confined.
     region: float | None = None
     map_method: str = "bb_lig"  # which map `heat` is: this, or "cells"
@@ -109,6 +116,27 @@ class Report:
     def flipped(self) -> bool:
         """Whether the prediction of the explained label changed sides."""
         return self.labels[self.explained].flips(self.curve.threshold)
+
+    @property
+    def target(self) -> str:
+        """What was wanted and whether it was met, in a sentence; "" where nothing was moved."""
+        label, threshold = self.labels[self.explained], self.curve.threshold
+        if self.margin is None or not self.alphas:
+            return ""
+        rises = label.before < threshold
+        wanted = threshold + self.margin if rises else threshold - self.margin
+        met = label.after >= wanted if rises else label.after <= wanted
+        limit = f"{label.question.shown(wanted)} or {'more' if rises else 'less'}"
+        return f"Wanted: {label.positive} {limit}. This was {'met' if met else 'missed'}."
+
+    def say(self, plain: str, expert: str) -> str:
+        """One of two texts, by the report's words."""
+        return plain if self.words == wording.PLAIN else expert
+
+    def direction(self, name: str) -> str:
+        """What a direction, or a line along several, is called."""
+        parts = name.split(" + ")
+        return " + ".join(self.called.get(part, way_name(part, self.words)) for part in parts)
 
     @classmethod
     def of(
@@ -133,6 +161,10 @@ class Report:
         agreement: float | None = None,
         exposure: float | None = None,
         steering: str = "",
+        name: str = "",
+        synthetic: bool = False,
+        margin: float | None = None,
+        words: str = EXPERT,
     ) -> Report:
         """Return today's report of an image and of what it became along directions.
 
@@ -154,15 +186,17 @@ class Report:
             As of `Report`.
         steering : str
             How the bridge was steered, where one made the changed image.
+        name, synthetic : str, bool
+            The picture's name, and whether it is synthetic itself.
+        margin : float, optional
+            How far beyond the threshold the change was to go; None where nobody said.
+        words : {"expert", "plain"}
         """
         explained, direction = domain.labels.index(path.label), path.direction_name
         return cls(
             title=domain.label_info[path.label].title,
             domain=domain.title,
-            labels=[
-                LabelChange(*domain.label_names[label], was, now, domain.label_info[label].question)
-                for label, was, now in zip(domain.labels, before, after, strict=True)
-            ],
+            labels=label_changes(domain, before, after),
             explained=explained,
             source=source,
             changed=changed,
@@ -177,18 +211,36 @@ class Report:
                 threshold=path.threshold,
             ),
             completeness_error=completeness_error,
-            settings=rows_of(domain, path, directions, alphas, steering),
-            identities=identity_rows(domain, directions),
-            warnings=warnings,
+            settings=rows_of(domain, path, directions, alphas, steering, words),
+            identities=identity_rows(domain, directions, words),
+            warnings=[
+                *(worded(warning, words) for warning in warnings),
+                *filter(None, [worded(maps_apart(agreement), words)]),
+            ],
             oracle=oracle,
             notice=domain.notice,
-            date=datetime.date.today(),
+            name=name,
+            synthetic=synthetic,
+            time=datetime.datetime.now().astimezone(),
+            margin=margin,
+            words=words,
+            called=direction_names(directions, words),
             region=None if path.region is None else path.region.double().mean().item(),
             map_method=map_method,
             agreement=agreement,
             exposure=exposure,
             steered=path.direction_name == STEERED,
         )
+
+
+def label_changes(
+    domain: Domain, before: Sequence[float], after: Sequence[float]
+) -> list[LabelChange]:
+    """Return what became of each of a domain's labels, of which both are probabilities."""
+    return [
+        LabelChange(*domain.label_names[label], was, now, domain.label_info[label].question)
+        for label, was, now in zip(domain.labels, before, after, strict=True)
+    ]
 
 
 # -- what a domain and its directions say of themselves ------------------------------------------
@@ -200,22 +252,29 @@ def rows_of(
     directions: DirectionSet | None,
     alphas: Sequence[tuple[str, float]],
     steering: str,
+    words: str,
 ) -> list[tuple[str, str]]:
     """The settings of a path's report: of the directions, or of the bridge; of the region."""
     return [
-        *settings_rows(domain, path.label, None if steering else directions, alphas),
-        *([("Bridge", f"RCSB, {steering}")] if steering else []),
-        *region_rows(path),
+        *settings_rows(domain, path.label, None if steering else directions, alphas, words),
+        *region_rows(path, steering if words == EXPERT else ""),
     ]
 
 
 def settings_rows(
-    domain: Domain, label: str, directions: DirectionSet | None, alphas: Sequence[tuple[str, float]]
+    domain: Domain,
+    label: str,
+    directions: DirectionSet | None,
+    alphas: Sequence[tuple[str, float]],
+    words: str = EXPERT,
 ) -> list[tuple[str, str]]:
-    """The settings that a report lists: domain, label, position, solver, and how the search was.
+    """The settings that a report lists: domain, label, position, solver, seed, how the search was.
 
-    Without directions, domain and label alone.
+    Without directions, domain and label alone. In plain words without those that take the field's.
     """
+    if words == wording.PLAIN:
+        rows = [("Pictures", domain.title), ("Question", domain.label_info[label].title)]
+        return rows if directions is None else [*rows, *_plain_search(directions)]
     rows = [("Domain", domain.name), ("Label", label)]
     if directions is None:
         return rows
@@ -225,8 +284,7 @@ def settings_rows(
         steps = f"{sampling.encode_steps} steps to encode, {sampling.decode_steps} to decode"
         rows.append(("Solver", f"{sampling.solver}, {steps}"))
     search = directions.metadata.get("settings")
-    seed = directions.metadata.get("seed")
-    recorded = [f"seed {seed}"] if type(seed) is int else []
+    recorded, seed = list[str](), directions.metadata.get("seed")
     search = search if isinstance(search, dict) else {}
     for key, title in SEARCH_SETTINGS.items():
         value = search.get(key)
@@ -239,23 +297,37 @@ def settings_rows(
         elif isinstance(value, str):
             recorded.append(f"{title} {value[:24]}")
     rows.append(("Directions found by", ", ".join(recorded) or "not recorded"))
+    if type(seed) is int:
+        rows.append(("Seed", str(seed)))
     return rows
 
 
-def region_rows(path: Path) -> list[tuple[str, str]]:
-    """What a report's settings say of the region, where there is one."""
+def _plain_search(directions: DirectionSet) -> list[tuple[str, str]]:
+    """How the search was, in plain words."""
+    search, seed = directions.metadata.get("settings"), directions.metadata.get("seed")
+    asked = search.get("n_samples") if isinstance(search, dict) else None
+    rows = [("Ways found by", f"asking about {asked} pictures")] if type(asked) is int else []
+    return [*rows, *([("Seed", str(seed))] if type(seed) is int else [])]
+
+
+def region_rows(path: Path, steering: str = "") -> list[tuple[str, str]]:
+    """What a report's settings say of the region and of a steered bridge, where there are any."""
+    rows = [("Bridge", f"RCSB, {steering}")] if steering else []
     if path.region is None:
-        return []
+        return rows
     share = percent(path.region.double().mean().item())
-    return [("Region", f"{share} of the picture")]
+    return [*rows, ("Region", f"{share} of the picture")]
 
 
-def identity_rows(domain: Domain, directions: DirectionSet | None) -> list[tuple[str, str]]:
+def identity_rows(
+    domain: Domain, directions: DirectionSet | None, words: str = EXPERT
+) -> list[tuple[str, str]]:
     """What tells the models and directions of a report from others."""
+    plain = words == wording.PLAIN
     models = [
         ("Generator", domain.generator.identity),
         ("Classifier", domain.classifier.identity),
-        ("Perceptual distance", domain.perceptual.identity),
+        *([] if plain else [("Perceptual distance", domain.perceptual.identity)]),
     ]
     if directions is None:
         return models
@@ -263,10 +335,11 @@ def identity_rows(domain: Domain, directions: DirectionSet | None) -> list[tuple
     found_for = str(made_with)[:64] if made_with else "not recorded"
     if made_with == domain.classifier.identity:
         found_for = "this classifier"
-    return [*models, ("Directions found for", found_for)]
+    return [*models, ("Ways found for" if plain else "Directions found for", found_for)]
 
 
-def position(alphas: Sequence[tuple[str, float]]) -> str:
+def position(alphas: Sequence[tuple[str, float]], words: str = EXPERT) -> str:
     """Where in the semantic space the changed image lies."""
     moved = [f"{signed(alpha)} {name}" for name, alpha in alphas]
-    return ", ".join(moved) or "at the start: encoded and decoded only"
+    at_rest = "unchanged" if words == wording.PLAIN else "encoded and decoded only"
+    return ", ".join(moved) or f"at the start: {at_rest}"

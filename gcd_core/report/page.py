@@ -1,20 +1,23 @@
-"""One page to take home: what was changed in an image, and what the classifier made of it."""
+"""Two pages to take home: the pictures; what the classifier made of them, and how it was asked."""
 
 from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from gcd_core.classifiers.questions import Question
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.drawing import BRIGHTNESS, EVIDENCE, difference, overlay, to_pil
 from gcd_core.method.second_opinion import DISAGREED, FOLLOWS, STAYS, second_opinion
-from gcd_core.report.captions import DOT, SYNTHETIC, exposure_name, map_meaning, maps_apart
+from gcd_core.report.captions import DOT, SYNTHETIC, exposure_name, map_meaning
 from gcd_core.report.content import Curve, Report, position
 from gcd_core.report.layout import (
     ACCENT,
@@ -32,7 +35,7 @@ from gcd_core.report.layout import (
     WIDTH,
     Sheet,
 )
-from gcd_core.wording import percent, signed
+from gcd_core.wording import PLAIN, percent, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,11 +45,13 @@ OPINIONS = {
     STAYS: "which stays where it was",
     DISAGREED: "which disagreed from the start",
 }
-FORMATS = ("pdf", "png")
+FORMATS, PAGES = ("pdf", "png"), 2
+HALF = (INNER - GAP) / 2  # the width of the two large pictures
 MAX_LABELS, FEW_LABELS, MAX_WARNINGS = 12, 5, 3
+DISCLAIMER = "Research use only. Not a medical device, not for diagnosis."
 NOTICE = (
-    "Research use only. Not a medical device, not for diagnosis. The changed image is synthetic: "
-    "it shows what this classifier reacts to, and is no forecast of a patient's course."
+    "The changed image is synthetic: it shows what this classifier reacts to, and is no forecast "
+    "of a patient's course."
 )
 ROW, MIN_ROW, WIDE_ROW = 8.6, 7.6, 11.6  # one label's bars
 HEAD_OF_BARS = 11.0
@@ -57,7 +62,7 @@ _DRAWING = threading.Lock()  # matplotlib's caches of fonts are shared by all th
 
 
 def write_report(target: str | Path | BinaryIO, report: Report, file_format: str = "pdf") -> None:
-    """Draw a report on one A4 page.
+    """Draw a report on two A4 pages; a PNG has one below the other.
 
     Raises a GCDError if the format is another one, or the file cannot be written.
 
@@ -79,12 +84,13 @@ def write_report(target: str | Path | BinaryIO, report: Report, file_format: str
 
     # Hinted letters of a PNG would be set wider or narrower than `Sheet.width` says.
     with _DRAWING, rc_context({"text.hinting": "none"}):
-        sheet = Sheet(vectors=file_format == "pdf")
-        _draw(sheet, report)
-        about = {"Creator": "GCD Explorer", "Producer": None, "CreationDate": None}
-        if file_format == "png":
-            about = {"Software": "GCD Explorer"}
-        sheet.figure.savefig(buffer, format=file_format, dpi=DPI, metadata=about)
+        sheets = [Sheet(vectors=file_format == "pdf") for _ in range(PAGES)]
+        _draw_pictures(sheets[0], report)
+        _draw_numbers(sheets[1], report)
+        if file_format == "pdf":
+            _save_pdf(sheets, buffer)
+        else:
+            _save_png(sheets, buffer)
     if not isinstance(target, str | Path):
         target.write(buffer.getvalue())
         return
@@ -92,28 +98,77 @@ def write_report(target: str | Path | BinaryIO, report: Report, file_format: str
         place.write_bytes(buffer.getvalue())
 
 
-def _draw(sheet: Sheet, report: Report) -> None:
+def _save_pdf(sheets: Sequence[Sheet], target: BinaryIO) -> None:
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    about = {"Creator": "GCD Explorer", "Producer": None, "CreationDate": None}
+    with PdfPages(target, metadata=about) as pages:
+        for sheet in sheets:
+            pages.savefig(sheet.figure, dpi=DPI)
+
+
+def _save_png(sheets: Sequence[Sheet], target: BinaryIO) -> None:
+    drawn = []
+    for sheet in sheets:
+        buffer = io.BytesIO()
+        sheet.figure.savefig(buffer, format="png", dpi=DPI)
+        drawn.append(np.asarray(Image.open(buffer).convert("RGB")))
+    about = PngInfo()
+    about.add_text("Software", "GCD Explorer")
+    Image.fromarray(np.concatenate(drawn)).save(target, "PNG", dpi=(DPI, DPI), pnginfo=about)
+
+
+def _draw_pictures(sheet: Sheet, report: Report) -> None:
+    """The first page: the finding, the pictures, the notice."""
     y = _head(sheet, report)
-    y = _pictures(sheet, report, y)
-    _predictions_and_curve(sheet, report, y)
+    _pictures(sheet, report, y)
+    sheet.rule(NOTICE_LINE)
+    sheet.paragraph(MARGIN, NOTICE_LINE + 5, notice(report), INNER, 7.2, INK, 3.6, most=3)
+
+
+def _draw_numbers(sheet: Sheet, report: Report) -> None:
+    """The second page: predictions, curve, numbers, settings."""
+    _eyebrow(sheet, report, 2)
+    _predictions_and_curve(sheet, report, 31)
     _foot(sheet, report)
 
 
-def _head(sheet: Sheet, report: Report) -> float:
-    """Title, the finding in words, warnings; where the next part begins."""
+def notice(report: Report) -> str:
+    """The one disclaimer of a report: the domain's own, where that says it, or the usual one."""
+    said = "medical device" in report.notice.lower()
+    return " ".join(filter(None, ("" if said else DISCLAIMER, report.notice, NOTICE)))
+
+
+def _eyebrow(sheet: Sheet, report: Report, number: int) -> None:
+    """What stands above every page: whose report it is, of when, and which page."""
     sheet.text(MARGIN, 17, "GCD EXPLORER", 7.5, ACCENT, bold=True)
-    eyebrow = sheet.width("GCD EXPLORER", 7.5, bold=True) + 3
-    sheet.text(MARGIN + eyebrow, 17, "Counterfactual report", 7.5, SOFT)
-    if report.date is not None:
-        day = f"{report.date.day} {report.date:%B %Y}"
-        sheet.text(WIDTH - MARGIN, 17, day, 7.5, SOFT, align="right")
+    at = MARGIN + sheet.width("GCD EXPLORER", 7.5, bold=True) + 3
+    title = report.say("Report", "Counterfactual report") + f", page {number} of {PAGES}"
+    sheet.text(at, 17, title, 7.5, SOFT)
+    at += sheet.width(title, 7.5) + 6
+    day = ""
+    if report.time is not None:
+        time = report.time
+        day = f"{time.day} {time:%B %Y, %H:%M} {time:%Z}".strip()
+    end = WIDTH - MARGIN - sheet.width(day, 7.5)
+    sheet.text(WIDTH - MARGIN, 17, day, 7.5, SOFT, align="right")
+    sheet.text(end - 6, 17, report.name, 7.5, INK, bold=True, align="right", room=end - 6 - at)
     sheet.rule(20)
+
+
+def _head(sheet: Sheet, report: Report) -> float:
+    """Title, the finding in words, the target, warnings; where the next part begins."""
+    _eyebrow(sheet, report, 1)
     _title(sheet, report.title)
-    sheet.text(MARGIN, 37.2, report.domain, 9, SOFT)
+    size = f"{report.source.shape[-1]} \N{MULTIPLICATION SIGN} {report.source.shape[-2]} pixels"
+    room = INNER - sheet.width(DOT + size, 9)
+    domain = sheet.fitted(report.domain, room, 9)
+    sheet.text(MARGIN, 37.2, f"{domain}{DOT}{size}", 9, SOFT)
     label = report.labels[report.explained]
-    outcome = "the prediction flips" if report.flipped else "the prediction stays as it was"
+    what = report.say("the answer", "the prediction")
+    outcome = f"{what} flips" if report.flipped else f"{what} stays as it was"
     how = _how(report)
-    finding = f"{label.positive} {label.was}; {how}, {label.now}: {outcome}."
+    finding = f"{label.positive} {label.was}; {how}, {label.now}: {outcome}. {report.target}"
     y = sheet.paragraph(MARGIN, 46, finding, INNER, 10, INK, 4.8, most=3)
     y += 1 if report.warnings else 0
     for warning in report.warnings[:MAX_WARNINGS]:
@@ -126,11 +181,13 @@ def _head(sheet: Sheet, report: Report) -> float:
 
 def _how(report: Report) -> str:
     """How the image was changed, in words."""
-    steps = [f"{name} by {signed(alpha)}" for name, alpha in report.alphas]
+    steps = [f"{report.direction(name)} by {signed(alpha)}" for name, alpha in report.alphas]
     listed = " and ".join(filter(None, (", ".join(steps[:-1]), *steps[-1:])))
-    how = f"changed along {listed}" if steps else "encoded and decoded without a change"
+    how = report.say("drawn again, unchanged", "encoded and decoded without a change")
+    if steps:
+        how = report.say(f"changed, {listed}", f"changed along {listed}")
     if report.steered:
-        how = "drawn anew by the bridge"
+        how = report.say("drawn anew", "drawn anew by the bridge")
     if report.region is not None:
         how += f", inside {percent(report.region)} of the picture alone"
     return how
@@ -144,25 +201,24 @@ def _title(sheet: Sheet, label: str) -> None:
     sheet.text(MARGIN, 31, label + rest, size, bold=True)
 
 
-def _pictures(sheet: Sheet, report: Report, y: float) -> float:
-    """Original, counterfactual, difference, heat map; where the next part begins."""
-    side = (INNER - 3 * GAP) / 4
+def _pictures(sheet: Sheet, report: Report, y: float) -> None:
+    """Original and counterfactual, half of the width each; below them difference and heat map."""
     label = report.labels[report.explained]
     moved = difference(report.changed, report.source)
     change = overlay(report.source, moved, palette=BRIGHTNESS)
     panels = [
         (
-            "Original",
+            "Original, synthetic" if report.synthetic else "Original",
             f"{label.positive} {label.was}",
             to_pil(report.source),
         ),
         (
-            "Counterfactual" if report.flipped else "Changed",
+            report.say("What flips it", "Counterfactual") if report.flipped else "Changed",
             f"{SYNTHETIC}{DOT}{label.positive} {label.now}",
             to_pil(report.changed),
         ),
         (
-            "Difference",
+            report.say("What changed", "Difference"),
             "changed minus original",
             change,
         ),
@@ -170,32 +226,33 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> float:
     ]
     ends = [(), (), ("darker", "brighter"), ("against", f"for {label.positive}")]
     meaning = map_meaning(label.positive, label.after > label.before)
+    top, captions = y, (HALF + 13.5, 19.0)
+    small = min(HALF, NOTICE_LINE - 2 - y - sum(captions))  # as much as warnings leave room for
     for i, (title, note, image) in enumerate(panels):
-        x = MARGIN + i * (side + GAP)
+        side = HALF if i < 2 else small
+        x, y = MARGIN + i % 2 * (HALF + GAP), top if i < 2 else top + captions[0]
         sheet.picture(x, y, side, image)
         sheet.text(x, y + side + 4.4, title, 8.5, bold=True, room=side)
         sheet.text(x, y + side + 8.2, note, 7.5, SOFT, room=side)
         if ends[i]:
-            palette = BRIGHTNESS if title == "Difference" else EVIDENCE
+            palette = BRIGHTNESS if i == 2 else EVIDENCE
             sheet.gradient(x, y + side + 10.4, side, 1.1, palette)
             sheet.text(x, y + side + 14.4, ends[i][0], 6.5, SOFT, room=side / 2)
             sheet.text(
                 x + side, y + side + 14.4, ends[i][1], 6.5, SOFT, align="right", room=side * 0.7
             )
-    sheet.text(MARGIN + INNER, y + side + 18, meaning, 6.5, SOFT, align="right", room=INNER)
-    below = y + side + 25
-    apart = maps_apart(report.agreement)
-    if apart:
-        below = sheet.paragraph(MARGIN, y + side + 22, apart, INNER, 7.5, INK, 3.6, most=2) + 4
-    return below
+            if i == 3:
+                sheet.text(x, y + side + 18, meaning, 6.5, SOFT, room=side)
 
 
 def _map_title(report: Report) -> tuple[str, str]:
     """What the map is, and what it was made of."""
     if report.map_method == "cells":
-        return "Map of cells", "which parts of the change count"
-    how = "on the way to it" if report.steered else f"walked along {report.curve.direction}"
-    return "BB-LIG heat map", how
+        title = report.say("Tested parts", "Map of cells")
+        return title, "which parts of the change count"
+    direction = report.direction(report.curve.direction)
+    how = "on the way to it" if report.steered else f"{report.say('', 'walked along ')}{direction}"
+    return report.say("On the way", "BB-LIG heat map"), how
 
 
 def _predictions_and_curve(sheet: Sheet, report: Report, y: float) -> None:
@@ -227,7 +284,7 @@ def shown_labels(report: Report, most: int = MAX_LABELS) -> list[int]:
 
 def _bars(sheet: Sheet, report: Report, y: float, which: list[int], row: float) -> float:
     """Before and after of some labels; where the next part begins."""
-    sheet.text(MARGIN, y, "Prediction", 9.5, bold=True)
+    sheet.text(MARGIN, y, report.say("Answer", "Prediction"), 9.5, bold=True)
     if len(which) < len(report.labels):
         note = f"{len(which)} of {len(report.labels)} labels: those that change most"
         sheet.text(MARGIN + COLUMN, y, note, 7, SOFT, align="right", room=COLUMN - 20)
@@ -259,11 +316,13 @@ def _bars(sheet: Sheet, report: Report, y: float, which: list[int], row: float) 
 def _curve(sheet: Sheet, report: Report, x: float, y: float, height: float) -> None:
     """The label's probability along a direction: title, keys, plot."""
     curve, label = report.curve, report.labels[report.explained]
-    along = "on the way to the change" if report.steered else f"along {curve.direction}"
-    sheet.text(x, y, f"{label.positive} {along}", 9.5, bold=True, room=COLUMN)
+    along = report.say(", ", "along ") + report.direction(curve.direction)
+    along = "on the way to the change" if report.steered else along
+    title = f"{label.positive} {along}".replace(" , ", ", ")
+    sheet.text(x, y, title, 9.5, bold=True, room=COLUMN)
     keys = [("classifier", ACCENT, 0.7)]
     if curve.proxy:
-        keys.append(("proxy", FAINT, 0.35))
+        keys.append((report.say("the search's guess", "proxy"), FAINT, 0.35))
     at = x
     for name, colour, thick in keys:
         sheet.box(at, y + 4.5 - thick / 2, 5, thick, colour)
@@ -283,7 +342,7 @@ def _curve(sheet: Sheet, report: Report, x: float, y: float, height: float) -> N
         ha="right",
     )
     below = y + HEAD_OF_CURVE + height + 8
-    sheet.text(left + width / 2, below, "alpha", 7, SOFT, align="center")
+    sheet.text(left + width / 2, below, report.say("strength", "alpha"), 7, SOFT, align="center")
 
 
 def _scales(sheet: Sheet, axes: Axes, curve: Curve, question: Question) -> float:
@@ -333,16 +392,27 @@ def _short(alpha: float) -> str:
 
 def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
     """Position, LPIPS and completeness error, and what they mean; where the next part begins."""
-    walked = ("Alpha", position(report.alphas), "the distance walked along each direction")
+    alphas = [(report.direction(name), alpha) for name, alpha in report.alphas]
+    walked = ("Alpha", position(alphas), "the distance walked along each direction")
+    if report.words == PLAIN:
+        walked = ("Strength", position(alphas, PLAIN), "how far the picture was changed")
     if report.steered:
-        walked = ("Change", percent(abs(report.curve.here[0])), "of what the bridge made")
+        made = report.say("of what was drawn anew", "of what the bridge made")
+        walked = ("Change", percent(abs(report.curve.here[0])), made)
     rows = [
         walked,
-        ("LPIPS", f"{report.distance:.3f}", _distance_words(report)),
         (
-            "Completeness error",
+            report.say("How much changed", "LPIPS"),
+            f"{report.distance:.3f}",
+            _distance_words(report),
+        ),
+        (
+            report.say("What the map leaves out", "Completeness error"),
             signed(report.completeness_error, 3),
-            "the heat map's sum less the change of the logit; 0 explains all",
+            report.say(
+                "of the change of the answer; 0 explains all",
+                "the heat map's sum less the change of the logit; 0 explains all",
+            ),
         ),
     ]
     if report.oracle is not None:
@@ -371,24 +441,27 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
 
 def _distance_words(report: Report) -> str:
     """What LPIPS is, and how much of the change is brightness and contrast."""
+    seen = report.say("how different the two look", "the perceptual change")
     if report.exposure is None:
-        return "the perceptual change; 0 is the same image"
+        return f"{seen}; 0 is the same image"
     share = percent(report.exposure)
     name = exposure_name(report.source.shape[-3])
-    return f"the perceptual change; {share} of the change is {name}"
+    return f"{seen}; {share} of the change is {name}"
 
 
 def _reading(sheet: Sheet, report: Report, y: float, end: float) -> None:
     """How to read the page, where there is room for it."""
     positive = report.labels[report.explained].positive
-    how = (
+    how = report.say(
+        "The picture was changed in a way that changes this classifier's answer.",
         "The changed image is the original moved along a direction of the generator's semantic "
-        "space: what differs between the two is what the direction stands for."
+        "space: what differs between the two is what the direction stands for.",
     )
     if report.steered:
         how = (
-            "In the changed image a region was drawn anew by a network that fills in pictures, led "
-            "by the classifier's gradient; all outside is the original's."
+            "In the changed image a region was drawn anew by a network that fills in pictures"
+            + report.say("", ", led by the classifier's gradient")
+            + "; all outside is the original's."
         )
     text = (
         f"{how} In the heat map, red marks what speaks for {positive} in the original, blue what "
@@ -403,12 +476,16 @@ def _reading(sheet: Sheet, report: Report, y: float, end: float) -> None:
 
 
 def _foot(sheet: Sheet, report: Report) -> None:
-    """Settings and identities side by side, then the notice."""
+    """Settings and identities side by side."""
     sheet.rule(FOOT)
     y = FOOT + 6
     for x, title, rows in (
         (MARGIN, "Settings", report.settings),
-        (MARGIN + COLUMN + 3 * GAP, "Models and directions", report.identities),
+        (
+            MARGIN + COLUMN + 3 * GAP,
+            report.say("Networks and ways", "Models and directions"),
+            report.identities,
+        ),
     ):
         sheet.text(x, y, title, 8.5, bold=True)
         at = y + 5
@@ -419,6 +496,3 @@ def _foot(sheet: Sheet, report: Report) -> None:
                 most = max(left - after, 1)  # one is left for each row below
                 room = COLUMN - 29
                 at = sheet.paragraph(x + 29, at, value, room, 7, INK, FOOT_LINE, most)
-    sheet.rule(NOTICE_LINE)
-    notice = " ".join(filter(None, (NOTICE, report.notice)))
-    sheet.paragraph(MARGIN, NOTICE_LINE + 5, notice, INNER, 7.2, INK, 3.6, most=3)

@@ -35,6 +35,7 @@ SCRIPTS = (
     "stage.js",
     "region.js",
     "words.js",
+    "own.js",
     "save.js",
 )  # the first defines `gcd`, the others add to it
 MAX_UPLOAD = "50mb"  # as much as imaging accepts

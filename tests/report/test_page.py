@@ -6,6 +6,7 @@ import io
 import re
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from gcd_core.errors import GCDError
+from gcd_core.method.directions import DirectionSet
 from gcd_core.report import page as pages
 from gcd_core.report.content import (
     Curve,
@@ -22,9 +24,12 @@ from gcd_core.report.content import (
     position,
     settings_rows,
 )
-from gcd_core.report.page import NOTICE, shown_labels, write_report
+from gcd_core.report.page import NOTICE, notice, shown_labels, write_report
+from gcd_core.wording import PLAIN
+from tests.fields_words import FIELDS_WORDS
 
 ALPHAS = [i / 8 - 2 for i in range(33)]
+MODELS = ("generator", "classifier", "perceptual")
 LONG = "Enlarged cardiomediastinum with an extraordinarily long name that no line can hold at all"
 
 
@@ -55,7 +60,9 @@ def example(count: int = 2, channels: int = 1, **changes: object) -> Report:
             settings=[("Domain", "chest-xray"), ("Solver", "ddim, 20 steps")],
             identities=[("Generator", "c752ec85f18120cc"), ("Classifier", "596d0f406d29c0d5")],
             notice="Nothing here is a patient's.",
-            date=datetime.date(2026, 3, 7),
+            name="mine.png",
+            time=datetime.datetime(2026, 3, 7, 14, 5, tzinfo=datetime.UTC),
+            margin=0.25,
         ),
         **changes,
     )
@@ -100,15 +107,14 @@ def text_of(report: Report) -> str:
     """What a reader of the PDF can search, white space made even."""
     pypdf = pytest.importorskip("pypdf", reason="the package pypdf is missing")
     document = pypdf.PdfReader(io.BytesIO(pdf(report)))
-    assert len(document.pages) == 1
-    return " ".join(document.pages[0].extract_text().split()).replace(
-        "\N{RIGHT SINGLE QUOTATION MARK}", "'"
-    )
+    assert len(document.pages) == 2
+    told = " ".join(page.extract_text() for page in document.pages)
+    return " ".join(told.split()).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
 
 
 def millimetres(image: np.ndarray, x: float, y: float) -> np.ndarray:
-    """The pixel at a place on the page."""
-    return image[round(y / 297 * len(image)), round(x / 210 * image.shape[1])]
+    """The pixel at a place on the first page."""
+    return image[round(y / 594 * len(image)), round(x / 210 * image.shape[1])]
 
 
 def near(image: np.ndarray, colour: str) -> np.ndarray:
@@ -118,10 +124,10 @@ def near(image: np.ndarray, colour: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("count", [1, 40])
-def test_the_pdf_is_one_a4_page_of_vectors(count):
+def test_the_pdf_is_two_a4_pages_of_vectors(count):
     data = pdf(example(count))
     assert data.startswith(b"%PDF-1.") and data.rstrip().endswith(b"%%EOF")
-    assert b"/Count 1 " in data or re.search(rb"/Count 1\b", data)
+    assert re.search(rb"/Count 2\b", data)
     box = re.search(rb"/MediaBox \[ ?([\d. ]+) ?\]", data).group(1).split()
     assert [float(n) / 72 * 25.4 for n in box] == pytest.approx([0, 0, 210, 297], abs=0.1)
     assert data.count(b"/Subtype /Image") <= 6, "text, bars and curves are not pictures"
@@ -132,6 +138,10 @@ def test_the_pdf_says_what_is_on_screen():
     for part in (
         "Pneumonia: what would change the classifier's mind",
         "Pneumonia 90 %; changed along g by −1.50, 25 %: the prediction flips.",
+        "Wanted: Pneumonia 25 % or less. This was met.",
+        "32 × 32 pixels",
+        "mine.png",
+        "page 1 of 2",
         "This is a colour photograph.",
         "Counterfactual",
         "BB-LIG heat map",
@@ -143,12 +153,68 @@ def test_the_pdf_says_what_is_on_screen():
         "596d0f406d29c0d5",
         "ddim, 20 steps",
         "threshold",
-        "7 March 2026",
+        "7 March 2026, 14:05 UTC",
         "Research use only. Not a medical device",
         "Nothing here is a patient's.",
     ):
         assert part in text
-    assert NOTICE.split(":")[0] in text
+    assert NOTICE.split(":")[0] in text and text.count("mine.png") == 2
+
+
+def test_a_synthetic_original_says_so():
+    assert "Original, synthetic" in text_of(example(synthetic=True))
+    assert "Original, synthetic" not in text_of(example())
+
+
+def test_there_is_one_disclaimer():
+    usual = notice(example())
+    assert usual.count("edical device") == 1 and "Nothing here is a patient's." in usual
+    own = "For teaching. Not a medical device; not for diagnosis."
+    assert notice(example(notice=own)) == f"{own} {NOTICE}"
+    assert text_of(example(notice=own)).count("edical device") == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (0.9, 0.25, "Wanted: Pneumonia 25 % or less. This was met."),
+        (0.9, 0.4, "Wanted: Pneumonia 25 % or less. This was missed."),
+        (0.1, 0.75, "Wanted: Pneumonia 75 % or more. This was met."),
+        (0.1, 0.6, "Wanted: Pneumonia 75 % or more. This was missed."),
+    ],
+)
+def test_the_target_is_told_and_whether_it_was_met(before: float, after: float, told: str):
+    report = example(1, labels=[LabelChange("Normal", "Pneumonia", before, after)])
+    assert report.target == told
+    assert replace(report, alphas=[]).target == "" == replace(report, margin=None).target
+
+
+def test_in_plain_words_no_word_of_the_field_is_read():
+    about = {"settings": {"n_samples": 300, "lam": 1.0, "solver": "ddim"}, "seed": 2**62 + 1}
+    named = {"g": "Main way", "h1": "Way 1", "w1": "Upper left"}
+    curve = Curve("g + w1", [(a, 0.5) for a in ALPHAS], [(-2, 0.1), (2, 0.9)], (-1.5, 0.25))
+    found = DirectionSet(["g"], torch.eye(1, 4), {"label": "a"} | about)
+    domain = SimpleNamespace(
+        title="Chests",
+        label_info={"a": SimpleNamespace(title="Pneumonia")},
+        **{part: SimpleNamespace(identity=part[:3]) for part in MODELS},
+    )
+    for moved in ([("g", -1.5), ("w1", 1.0)], []):
+        report = example(
+            words=PLAIN,
+            called=named,
+            curve=curve,
+            alphas=moved,
+            oracle=(0.9, 0.3),
+            settings=settings_rows(domain, "a", found, moved, PLAIN),
+            identities=identity_rows(domain, found, PLAIN),
+        )
+        text = text_of(report)
+        assert not FIELDS_WORDS.findall(text)
+        assert str(2**62 + 1) in text and "300 pictures" in text
+    assert "Perceptual" not in text, "its name is a word of the field"
+    text = text_of(replace(report, steered=True, alphas=[("rcsb", -1.0)]))
+    assert "drawn anew" in text and not FIELDS_WORDS.findall(text)
 
 
 @pytest.mark.slow
@@ -177,8 +243,8 @@ def test_what_a_bridge_drew_is_no_walk():
 
 
 @pytest.mark.slow
-def test_the_png_is_a4_at_200_dpi():
-    assert drawn(example()).shape[:2] == pytest.approx((2339, 1654), abs=1)
+def test_the_png_is_two_a4_pages_at_200_dpi():
+    assert drawn(example()).shape[:2] == pytest.approx((2 * 2339, 1654), abs=2)
 
 
 @pytest.mark.parametrize(
@@ -195,15 +261,17 @@ def test_the_png_is_a4_at_200_dpi():
 def test_nothing_leaves_the_margins_or_runs_into_the_foot(report, monkeypatch):
     monkeypatch.setattr(pages, "DPI", 100)
     ink = (drawn(report) < 250).any(-1)
+    first, ink = ink[: len(ink) // 2], ink[len(ink) // 2 :]
     height, width = ink.shape
     inside = slice(round(15 / 210 * width), round(195 / 210 * width))
     rows = slice(round(12 / 297 * height), round(291 / 297 * height))
-    assert not ink[:, : inside.start].any() and not ink[:, inside.stop :].any()
-    assert not ink[: rows.start].any() and not ink[rows.stop :].any()
+    for page in (first, ink):
+        assert not page[:, : inside.start].any() and not page[:, inside.stop :].any()
+        assert not page[: rows.start].any() and not page[rows.stop :].any()
     above_foot = slice(*(round(y / 297 * height) for y in (pages.FOOT - 2, pages.FOOT - 0.5)))
     assert not ink[above_foot].any()
     above_notice = slice(*(round(y / 297 * height) for y in (275.5, 276.5)))
-    assert not ink[above_notice].any()
+    assert not ink[above_notice].any() and not first[above_notice].any()
     gutter = slice(*(round(x / 210 * width) for x in (102, 109)))
     middle = slice(*(round(y / 297 * height) for y in (185, pages.FOOT - 0.5)))
     assert not ink[middle, gutter].any(), "the columns keep apart"
@@ -212,17 +280,18 @@ def test_nothing_leaves_the_margins_or_runs_into_the_foot(report, monkeypatch):
 @pytest.mark.slow
 def test_pictures_are_the_images():
     image = drawn(example())
-    side = (pages.INNER - 3 * pages.GAP) / 4
+    side = pages.HALF
+    assert side >= 0.95 * pages.INNER / 2, "half of the page's width for each"
     top = next(
-        y for y in np.arange(45, 60, 0.1) if millimetres(image, pages.MARGIN + 35, y).max() < 9
+        y for y in np.arange(45, 60, 0.1) if millimetres(image, pages.MARGIN + 70, y).max() < 9
     )
     for place, left, right in ((0, 255, 0), (1, 0, 255)):
         x = pages.MARGIN + place * (side + pages.GAP)
         assert (millimetres(image, x + 0.2 * side, top + side / 2) == left).all()
         assert (millimetres(image, x + 0.8 * side, top + side / 2) == right).all()
-    x = pages.MARGIN + 2 * (side + pages.GAP)  # the left half grew darker, the right half brighter
+    x, below = pages.MARGIN, top + side + 30  # the left half grew darker, the right half brighter
     red, _, blue = np.moveaxis(
-        np.array([millimetres(image, x + s * side, top + 20) for s in (0.2, 0.8)]), 1, 0
+        np.array([millimetres(image, x + s * side, below) for s in (0.2, 0.8)]), 1, 0
     )
     assert blue[0] > red[0] and red[1] > blue[1]
 
@@ -259,7 +328,7 @@ def test_too_many_labels_are_cut_to_those_that_change_most():
 
 def test_long_names_are_cut_where_they_end():
     text = text_of(crowded(40))
-    assert re.search(r"\b(9|10|11) of 40 labels", text), "warnings take room"
+    assert "12 of 40 labels" in text, "warnings take no room of the numbers'"
     assert text.count("…") > 5
     assert ": what would change the classifier's mind" in text
 
@@ -319,7 +388,7 @@ def test_settings_and_identities(tmp_path):
     found = DirectionSet(["g"], torch.eye(1, CODE), about | {"classifier": "abc"})
     rows = dict(settings_rows(domain, "a", found, [("g", -1.5)]))
     assert rows["Domain"] == "linear" and rows["Position"] == "−1.50 g" and "Solver" not in rows
-    assert rows["Directions found by"] == "seed 5, samples 300, radius 8, λ 1"
+    assert rows["Directions found by"] == "samples 300, radius 8, λ 1" and rows["Seed"] == "5"
     domain.generator.sampling = Sampling("ddim", 100, 250)
     assert dict(settings_rows(domain, "a", found, []))["Solver"].startswith("ddim, 100 steps")
     identities = dict(identity_rows(domain, found))

@@ -764,6 +764,35 @@ def test_upload_and_a_bad_file(served: Served, visit, tmp_path: Path):
     wait_until(page, lambda: "Reconstruction" not in page.locator("#pictures").inner_text())
 
 
+def test_own_pictures_are_tiles_under_their_files_names(served: Served, visit, tmp_path: Path):
+    page = visit(served.address)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    prepared(page)
+    pictures = {}
+    for name, code in (("Frau Muster.png", 1.5), ("second.png", -1.0)):
+        before, file = original(page), tmp_path / name
+        to_pil(draw(torch.tensor([[code, 0.5, 1.0, 2.0, 0, 0, 0, 0]]))).save(file)
+        page.locator("#source input[type=file]").set_input_files(file)
+        wait_until(page, lambda before=before: original(page) != before)
+        page.locator(".gcd-own.chosen").get_by_text(name, exact=True).wait_for()
+        pictures[name] = original(page)
+    assert page.locator(".gcd-own").all_inner_texts() == ["second.png", "Frau Muster.png"]
+    shoot(page, "own")
+    page.locator("#examples button").nth(1).click()
+    wait_until(page, lambda: original(page) not in pictures.values())
+    wait_until(page, lambda: page.locator(".gcd-own.chosen").count() == 0)
+    page.locator(".gcd-own").last.click()
+    wait_until(page, lambda: original(page) == pictures["Frau Muster.png"])
+    wait_until(page, lambda: page.locator(".gcd-own.chosen").inner_text() == "Frau Muster.png")
+    assert len(asked) > 10 and not [url for url in (*asked, page.url) if "Muster" in url]
+    bad = tmp_path / "bad.png"
+    bad.write_text("not a picture")
+    page.locator("#source input[type=file]").set_input_files(bad)
+    page.locator(".toast-wrap").get_by_text("not a picture that can be opened").wait_for()
+    assert "bad.png" not in page.locator("#strip").inner_text()
+
+
 def test_no_picture_stays_in_the_browser(served: Served, visit, tmp_path: Path):
     page = visit(served.address)
     file = tmp_path / "mine.png"
@@ -809,7 +838,7 @@ def test_finding_directions_keeps_them_until_they_are_used(served: Served, visit
     page.wait_for_selector(".gcd-newest img")
     shoot(page, "find")
     page.get_by_role("tab", name="About").click()
-    page.locator(".toast-wrap").get_by_text("Directions found").wait_for()
+    page.locator(".toast-wrap").get_by_text("Found, and kept").wait_for()
     assert page.locator(".gcd-about").is_visible(), "nobody is taken away from where they are"
     page.get_by_role("tab", name="Explore").click()
     assert float(page.locator("#slider-g input[type=number]").input_value()) != 0

@@ -352,6 +352,8 @@ class Search(Job):
     # that it asked about.
     samples: Samples | None = None
     sampled: int = 0  # how many samples the classifier was asked about
+    kept: int = 0  # how many of them it went on from
+    began: float | None = None  # when it first told of itself, on the monotonic clock
     usable: DirectionSet | None = None  # g, while the search still looks for a better one
     # The newest pictures asked about (C, H, W) first, and the label's probability of each.
     newest: list[tuple[Tensor, float]] = field(default_factory=list)
@@ -385,6 +387,9 @@ class Search(Job):
 
     def report(self, progress: Progress) -> None:
         """Keep what the page shows of the progress."""
+        if self.began is None:
+            self.began = time.monotonic()
+            self.kept = self.sampled = 0 if self.samples is None else len(self.samples)
         if progress.stage == "perturb":
             self.sampled = progress.done
         if progress.images is not None and progress.probabilities is not None:

@@ -23,6 +23,7 @@ from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.frames import CARD_SIDE
 
 MAX_IMAGES = 64  # of one batch
+QUICK = 0.2  # of the time of a walk in full that a quick one takes, before it is known
 Points = list[tuple[float, float]]
 
 
@@ -39,6 +40,8 @@ class BatchItem(NamedTuple):
     before, after : float
         The label's probability of the two.
     flipped : bool
+    convincing : bool
+        Whether it flips as surely as the domain's margin wants.
     oracle : (float, float) or None
         The oracle's probability of the two; None where it does not know the label.
     alpha, lpips : float
@@ -61,6 +64,7 @@ class BatchItem(NamedTuple):
     before: float
     after: float
     flipped: bool
+    convincing: bool
     oracle: tuple[float, float] | None
     alpha: float
     lpips: float
@@ -96,6 +100,8 @@ class BatchWalk(Job):
         What there is so far, in the images' order.
     rates : dict of str to (int, int)
         By direction, how many images flipped so far, of how many.
+    began, quick_began : float
+        On the monotonic clock: the walk, and its quick part (None before that).
     """
 
     failure = "The walk failed unexpectedly; try again."
@@ -110,6 +116,7 @@ class BatchWalk(Job):
     pieces: list[BatchItem] = field(default_factory=list)
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
+    quick_began: float | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -120,12 +127,32 @@ class BatchWalk(Job):
         return [name for name in self.directions.names if name != self.direction]
 
     @property
+    def quick_total(self) -> int:
+        """How many quick walks there are in all: none where asking costs something."""
+        return len(self.others) * len(self.images) if self.service.classifier_is_free else 0
+
+    @property
+    def quick_done(self) -> int:
+        """How many of them there are so far."""
+        return sum(self.rates.get(name, (0, 0))[1] for name in self.others)
+
+    @property
+    def fraction(self) -> float:
+        """How much of all walks is done, in [0, 1]; a quick one counts by its points."""
+        done = len(self.pieces) + QUICK * self.quick_done
+        return done / (len(self.images) + QUICK * self.quick_total)
+
+    @property
     def eta(self) -> float | None:
-        """Seconds until all pieces are there; None before the first one and after the last."""
-        done = len(self.pieces)
-        if not 0 < done < len(self.images):
+        """Seconds until all walks are there, at the pace so far; None before the first one."""
+        now, images, done = time.monotonic(), len(self.images), len(self.pieces)
+        if not done or self.fraction >= 1:
             return None
-        return (time.monotonic() - self.began) / done * (len(self.images) - done)
+        pace = ((self.quick_began or now) - self.began) / done  # of an image that is walked in full
+        if self.quick_began is None or not self.quick_done:
+            return pace * (images - done + QUICK * self.quick_total)
+        left = self.quick_total - self.quick_done
+        return (now - self.quick_began) / self.quick_done * left
 
     def advance(self) -> bool:
         """Walk all images; along the other directions only where asking costs nothing."""
@@ -133,6 +160,7 @@ class BatchWalk(Job):
             piece = piece_of(self.service, name, self._walk(image, self.direction, quickly=False))
             self.pieces = [*self.pieces, piece]
             self._count(self.direction, piece.flipped)
+        self.quick_began = time.monotonic()
         if self.service.classifier_is_free:
             for other in self.others:
                 for image in self.images:
@@ -209,6 +237,7 @@ def piece_of(service: ModelService, name: str, path: Path) -> BatchItem:
         before=path.source_probability,
         after=float(path.probabilities[i]),
         flipped=path.counterfactual_flips,
+        convincing=bool(path.is_convincing[i]),
         oracle=None if first is None or second is None else (first, second),
         alpha=float(path.alphas[i]),
         lpips=float(path.distances[i]),

@@ -6,14 +6,29 @@ from html import escape
 
 import gradio as gr
 
-from gcd_core.domains.opening import Domain
+from gcd_core.domains.opening import Check, Domain
 from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
+from gcd_core.ui.views.vocabulary import said
 
-COUNTERFACTUALS = {
-    SMALLEST: "the smallest convincing change: the first point of the walk whose probability lies "
-    "clearly beyond the threshold",
-    LOWEST_LOSS: "the point of the walk with the lowest loss, often well past the threshold, where "
-    "the flip is plain",
+COUNTERFACTUALS = {  # in plain words and in the field's
+    SMALLEST: (
+        "the smallest change after which the classifier is clearly of the other opinion",
+        "the smallest convincing change: the first point of the walk whose probability lies "
+        "clearly beyond the threshold",
+    ),
+    LOWEST_LOSS: (
+        "a change that goes well past the point where the answer changes",
+        "the point of the walk with the lowest loss, often well past the threshold, where the flip "
+        "is plain",
+    ),
+}
+CHECKED = {  # what each check of `sanity` asks, in plain words
+    "gap": "Does the answer stay as it is when a picture is only drawn again?",
+    "repeat": "Does another search find the same?",
+    "reasons": "Of classifiers that read one place alone: do the maps show that place?",
+    "marker": "A classifier that learned a marker in the corner: does the page show it or warn?",
+    "exposure": "A classifier that learned how bright pictures are: is that what changes?",
+    "scrambled": "Of classifiers that learned nothing: is something else found?",
 }
 
 CITATIONS = """@inproceedings{sobieski2024global,
@@ -31,7 +46,7 @@ CITATIONS = """@inproceedings{sobieski2024global,
   year      = {2022}
 }"""
 
-PERTURB = """<svg viewBox="0 0 260 150" role="img" aria-label="Perturbing the semantic code">
+PERTURB = """<svg viewBox="0 0 260 150" role="img" aria-label="Pictures around one are asked about">
 <circle class="ball" cx="96" cy="76" r="60"/><circle class="dot you" cx="96" cy="76" r="6"/>
 <g class="dot"><circle cx="70" cy="44" r="3.5"/><circle cx="118" cy="40" r="3.5"/>
 <circle cx="136" cy="82" r="3.5"/><circle cx="112" cy="114" r="3.5"/>
@@ -43,25 +58,24 @@ PERTURB = """<svg viewBox="0 0 260 150" role="img" aria-label="Perturbing the se
 <path class="lungs" d="M226 56v40M222 62c-10 2-12 18-10 30 6 2 9-2 10-6zM230 62c10 2 12 18 10 30-6
  2-9-2-10-6z"/></svg>"""
 
-PROXY = """<svg viewBox="0 0 260 150" role="img" aria-label="Fitting the proxy and reading g and h">
+PROXY = """<svg viewBox="0 0 260 150" role="img" aria-label="Ways that lead to another answer">
 <path class="level" d="M20 120C60 40 110 30 150 20"/>
 <path class="level" d="M40 136C80 70 140 60 186 44"/>
 <path class="level" d="M76 142C110 104 170 94 224 76"/>
 <circle class="dot you" cx="112" cy="82" r="6"/><path class="arrow g" d="M112 82 70 38m0 11V38h11"/>
 <path class="arrow h" d="M112 82l52-20m-11-2 11 2-6 9"/>
 <path class="arrow h" d="M112 82 62 102m11 2-11-2 6-9"/>
-<text x="58" y="34">g</text><text x="170" y="62">h</text></svg>"""
+<g class="expert"><text x="58" y="34">g</text><text x="170" y="62">h</text></g></svg>"""
 
-WALK = """<svg viewBox="0 0 260 150" role="img" aria-label="Walking along a direction to the flip">
+WALK = """<svg viewBox="0 0 260 150" role="img" aria-label="On the way to another answer">
 <line class="axis" x1="20" x2="244" y1="76" y2="76"/>
 <path class="walk" d="M24 120C90 118 104 96 128 76S180 32 240 28"/>
 <circle class="dot you" cx="40" cy="119" r="6"/>
 <circle class="dot flip" cx="150" cy="56" r="6"/>
-<text x="30" y="142">image</text><text x="162" y="62">counterfactual</text>
+<text x="30" y="142">image</text><text class="expert" x="162" y="62">counterfactual</text>
+<text class="plain" x="162" y="62">what flips it</text>
 <text x="204" y="92">50 %</text></svg>"""
-QUICKLY = (
-    " While a slider moves, a decoder of few steps draws the picture; once it rests, the full one."
-)
+QUICKLY = " While a slider moves, the picture is drawn quickly; once it rests, in full."
 
 
 def step(number: int, picture: str, title: str, text: str) -> str:
@@ -69,6 +83,66 @@ def step(number: int, picture: str, title: str, text: str) -> str:
     return (
         f'<article class="gcd-card gcd-step">{picture}<h2><i>{number}</i>{title}</h2>'
         f"<p>{text}</p></article>"
+    )
+
+
+def checked(check: Check) -> str:
+    """What a check of `sanity` found, as HTML; in plain words a question and its answer."""
+    sentence = escape(check.sentence)
+    question = CHECKED.get(check.name, "")
+    if not question:
+        return sentence
+    return said(f"{question} {'Yes' if check.passed else 'No'}.", sentence)
+
+
+def method_steps(domain: Domain) -> str:
+    """The method in three steps, as HTML."""
+    plain, expert = COUNTERFACTUALS[domain.counterfactual]
+    return (
+        step(
+            1,
+            PERTURB,
+            "Ask about new pictures",
+            said(
+                "A network that can draw such pictures makes many new ones, and the classifier is "
+                "asked about each. It is never opened: only its answers count.",
+                "A diffusion autoencoder turns an image into a short semantic code z_sem and a "
+                "noise map z_T. Codes like those of the domain's images, or of a ball around one "
+                "image's, are drawn and decoded, and the classifier, a black box, is asked about "
+                "each picture.",
+            ),
+        )
+        + step(
+            2,
+            PROXY,
+            said("Learn which ways change the answer", "Learn a proxy, read off directions"),
+            said(
+                "From the answers it is learned which change of a picture changes them most: the "
+                "main way. Others change the picture otherwise, or one quarter of it. Every way is "
+                "tried on examples before it is shown.",
+                "The answers are predicted from the code. The slope of that is the direction g, "
+                "its curvature gives h1, h2, &hellip; The directions by place w1, w2, &hellip; "
+                "follow the slope by what they change in one quarter of the picture each. Every "
+                "direction is tried on examples before it is shown.",
+            ),
+        )
+        + step(
+            3,
+            WALK,
+            said("Change a picture until the answer flips", "Walk until the prediction flips"),
+            said(
+                "The ways hold for <em>any</em> picture of this kind. What flips the answer is "
+                f"{plain}. One map shows where the change mattered on the way; another puts parts "
+                "of the changed picture into the original and asks which of them change the "
+                "answer.",
+                "The directions are global: moving <em>any</em> image along them changes the "
+                f"prediction. The counterfactual is {expert}. The changes that the classifier "
+                "cared about, summed along alpha, are the BB-LIG heat map; the map of cells pastes "
+                "parts of the changed picture into the original, one selection after another, and "
+                "asks which of them change the logit.",
+            )
+            + (QUICKLY if domain.generator.live_solver else ""),
+        )
     )
 
 
@@ -81,38 +155,8 @@ def about(domain: Domain, keep_minutes: int) -> str:
     keep_minutes : int
         For which a visit is kept after its page has gone.
     """
-    steps = (
-        step(
-            1,
-            PERTURB,
-            "Ask about new pictures",
-            "A diffusion autoencoder turns an image into a short semantic code and a noise map. "
-            "Codes like those of the domain's images, or of a ball around one image's, are drawn "
-            "and decoded, and the classifier, a black box, is asked about each picture.",
-        )
-        + step(
-            2,
-            PROXY,
-            "Learn a proxy, read off directions",
-            "The answers are predicted from the code. The slope of that is the direction g, its "
-            "curvature gives h1, h2, &hellip; The directions by place w1, w2, &hellip; follow the "
-            "slope by what they change in one quarter of the picture each. Every direction is "
-            "tried on examples before it is shown.",
-        )
-        + step(
-            3,
-            WALK,
-            "Walk until the prediction flips",
-            "The directions are global: moving <em>any</em> image along them changes the "
-            f"prediction. The counterfactual is {COUNTERFACTUALS[domain.counterfactual]}. The "
-            "changes that the classifier cared about, summed along the way, are the BB-LIG heat "
-            "map; the map of cells pastes parts of the changed picture into the original, one "
-            "selection after another, and asks which of them change the answer."
-            + (QUICKLY if domain.generator.live_solver else ""),
-        )
-    )
     checks = "".join(
-        f'<li class="{"yes" if check.passed else "no"}">{escape(check.sentence)}</li>'
+        f'<li class="{"yes" if check.passed else "no"}">{checked(check)}</li>'
         for check in domain.sanity
     )
     trust = ""
@@ -126,13 +170,16 @@ def about(domain: Domain, keep_minutes: int) -> str:
 <section class="gcd-card gcd-warning"><h2>For research only</h2>
 <p>GCD Explorer shows <em>what a classifier reacts to</em>. It is <b>not a medical device</b>, it
 does not diagnose, and the changed pictures are synthetic: they are no forecast of a patient's
-course. A counterfactual explains this model, not the disease.</p></section>
-<section class="gcd-steps">{steps}</section>{trust}
+course. {said("What flips the answer", "A counterfactual")} explains this model, not the
+disease.</p></section>
+<section class="gcd-steps">{method_steps(domain)}</section>{trust}
 <div class="gcd-columns"><section class="gcd-card"><h2>This domain</h2>
 <p><b>{escape(domain.title)}</b>. {escape(domain.description)} {escape(domain.notice)}</p>
 <p>{kept(keep_minutes)} <button type="button" class="gcd-link" data-do="forget-me">Forget
-me</button> drops your images, directions and searches now.</p><h2>Data and licences</h2>
-<p>{escape(domain.credit)} LPIPS: Zhang et al., BSD&nbsp;2-Clause.</p></section>
+me</button> drops your images, {said("ways", "directions")} and searches now.</p>
+<h2>Data and licences</h2>
+<p>{escape(domain.credit)} {said("The measure of how much changed", "LPIPS")}: Zhang et al.,
+BSD&nbsp;2-Clause.</p></section>
 <section class="gcd-card"><h2>Citation</h2><pre>{escape(CITATIONS)}</pre></section></div></div>"""
 
 

@@ -17,25 +17,44 @@ from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import explain_path
+from gcd_core.method.directions import DirectionSet
 from gcd_core.method.second_opinion import second_opinion
 from gcd_core.method.walk import Path
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, connect_downloads, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
+from gcd_core.ui.views.direction_rows import after_others
 from gcd_core.ui.views.exports import COMPARISONS, save_comparison
 from gcd_core.ui.views.figures import image_tag
-from gcd_core.ui.views.html import after_others, cautions_line
+from gcd_core.ui.views.html import cautions_line
 from gcd_core.ui.views.maps import completeness
-from gcd_core.ui.views.payload import label_names, question_of, reconstruction_flips
-from gcd_core.ui.views.vocabulary import opinion_words, said, term, way
+from gcd_core.ui.views.payload import (
+    fingerprints,
+    label_names,
+    question_of,
+    reconstruction_flips,
+    target_of,
+)
+from gcd_core.ui.views.vocabulary import (
+    TERMS,
+    opinion_words,
+    said,
+    short_way,
+    term,
+    way,
+)
 from gcd_core.wording import signed
 
+FOLLOWING = said("following the way", "following the direction")
 MAX_TWIN_LPIPS = 0.02  # LPIPS between two counterfactuals, up to which they are called alike
 
 
 def row(name: str, path: Path, before: float | None, after: float | None) -> dict[str, Any]:
-    """One direction's numbers, for machines; `before` and `after` are the oracle's."""
+    """One direction's numbers, for machines; `before` and `after` are the oracle's.
+
+    "met" says whether the flip is as sure as the target wants.
+    """
     i = path.counterfactual
     opinion = None
     if path.counterfactual_flips and before is not None and after is not None:
@@ -43,6 +62,7 @@ def row(name: str, path: Path, before: float | None, after: float | None) -> dic
     return {
         "direction": name,
         "flipped": path.counterfactual_flips,
+        "met": bool(path.is_convincing[i]),
         "alpha": float(path.alphas[i]),
         "probability": float(path.probabilities[i]),
         "lpips": float(path.distances[i]),
@@ -57,13 +77,16 @@ def card(
     numbers: dict[str, Any],
     path: Path,
     question: Question = PLAIN,
+    directions: DirectionSet | None = None,
 ) -> str:
     """One direction's counterfactual, heat map and numbers; `positive` names the label's."""
     image = drawn(path.picture(path.counterfactual))
     heat = explain_path(path, until=path.counterfactual)
     heated = drawn(overlay(source, heat.map, 0.65))
     told = completeness(heat.completeness_error, float(heat.map.sum()))
-    verdict = "flips" if numbers["flipped"] else "no flip: nearest point"
+    css, verdict = "no", "no flip: nearest point"
+    if numbers["flipped"]:
+        css, verdict = ("yes", "flips") if numbers["met"] else ("barely", "flips, less sure")
     opinion = ""
     if numbers["oracle"] is not None:
         opinion = (
@@ -71,22 +94,24 @@ def card(
             f"</dt><dd>{charts.percent(numbers['oracle'], question)}</dd></div>"
         )
     return (
-        f'<article class="gcd-card gcd-direction-card {"yes" if numbers["flipped"] else "no"}">'
-        f"<header><b>{way(numbers['direction'])}</b><em>{verdict}</em></header>"
-        f'<div class="pair">{image_tag(image, "counterfactual")}'
-        f"{image_tag(heated, 'BB-LIG heat map')}</div>{told}"
+        f'<article class="gcd-card gcd-direction-card {css}">'
+        f"<header><b>{way(numbers['direction'], directions)}</b><em>{verdict}</em></header>"
+        f'<div class="pair">{image_tag(image, "the changed picture")}'
+        f"{image_tag(heated, TERMS['bb_lig'].plain)}</div>{told}"
         f"<dl><div><dt>{escape(positive)}</dt>"
         f"<dd>{charts.percent(numbers['probability'], question)}</dd></div>"
         f"<div><dt>{said('strength', '&alpha;')}</dt><dd>{signed(numbers['alpha'])}</dd></div>"
-        f"<div><dt>LPIPS</dt><dd>{numbers['lpips']:.3f}</dd></div>{opinion}</dl></article>"
+        f"<div><dt>{said('change', 'LPIPS')}</dt><dd>{numbers['lpips']:.3f}</dd></div>"
+        f"{opinion}</dl></article>"
     )
 
 
-def waiting_card(name: str, after: str = "") -> str:
+def waiting_card(name: str, directions: DirectionSet, after: str = "") -> str:
     """The place of a direction whose path is being decoded, maybe after those of others."""
     return (
-        f'<article class="gcd-card gcd-direction-card"><header><b>{way(name)}</b></header>'
-        f'<div class="gcd-wait"><span></span>following the direction{after}</div></article>'
+        '<article class="gcd-card gcd-direction-card">'
+        f"<header><b>{way(name, directions)}</b></header>"
+        f'<div class="gcd-wait"><span></span>{FOLLOWING}{after}</div></article>'
     )
 
 
@@ -108,21 +133,27 @@ def twins(names: list[str], values: list[list[float | None]]) -> list[tuple[str,
     ]
 
 
-def tables(names: list[str], values: list[list[float | None]], cosines: Tensor) -> str:
+def tables(
+    directions: DirectionSet, names: list[str], values: list[list[float | None]], cosines: Tensor
+) -> str:
     """How different the directions are, in the pictures and in themselves, as HTML."""
+    called = {name: short_way(name, directions) for name in names}
+    heads, ways = list(called.values()), said("ways", "directions")
     alike = "".join(
-        f"<p>{escape(a)} and {escape(b)} change this picture alike (LPIPS {value:.3f}).</p>"
+        f"<p>{called[a]} and {called[b]} change this picture alike "
+        f"({said('', 'LPIPS ')}{value:.3f}).</p>"
         for a, b, value in twins(names, values)
     )
     return (
         f'<div class="gcd-card"><h2>{term("diversity")}'
-        "<small>LPIPS between counterfactuals</small></h2>"
-        f"{charts.matrix(names, values)}"
-        '<p class="gcd-quiet">The deeper the colour, the more two directions change the '
-        f"picture differently. Empty: one of the two does not flip it.</p>{alike}</div>"
-        f'<div class="gcd-card"><h2>{term("cosine")}<small>between directions</small></h2>'
-        f"{charts.matrix(names, cosines.tolist(), digits=2)}"
-        '<p class="gcd-quiet">0: orthogonal. 1 or &minus;1: the same way, or its reverse.</p></div>'
+        f"<small>{said('', 'LPIPS between counterfactuals')}</small></h2>"
+        f"{charts.matrix(heads, values)}"
+        f'<p class="gcd-quiet">The deeper the colour, the more two {ways} change the '
+        f"picture differently. &ndash;: one of the two does not flip it.</p>{alike}</div>"
+        f'<div class="gcd-card"><h2>{term("cosine")}<small>{said("", "between directions")}'
+        f"</small></h2>{charts.matrix(heads, cosines.tolist(), digits=2)}"
+        f'<p class="gcd-quiet">0: {said("nothing in common", "orthogonal")}. 1 or &minus;1: the '
+        "same way, or its reverse.</p></div>"
     )
 
 
@@ -164,15 +195,17 @@ class CompareTab(Tab):
         numbers: dict[str, Any] = {"label": label, "image_name": opened.name, "rows": []}
         numbers["set"] = session.sets.used(label)
         numbers |= {"lpips": [], "reconstruction_flips": reconstruction_flips(image)}
-        head = f'<p class="gcd-quiet">Directions: {escape(numbers["set"])}</p>'
+        numbers |= {"target": target_of(image), "fingerprints": fingerprints(image)}
+        ways = said("Ways", "Directions")
+        head = f'<p class="gcd-quiet">{ways}: {escape(numbers["set"])}</p>'
         head += cautions_line(image)
         cards: list[str] = []
         images: list[Tensor] = []
         for name in names:
-            others = [waiting_card(n) for n in names[len(cards) + 1 :]]
+            others = [waiting_card(n, image.directions) for n in names[len(cards) + 1 :]]
             try:
                 for first in sliders.awaited(name):
-                    waiting = waiting_card(name, after_others(*first))
+                    waiting = waiting_card(name, image.directions, after_others(*first))
                     yield self._shown(numbers, shown(head, [*cards, waiting, *others]))
                 path = image.flips.path(name)
             except GCDError:
@@ -183,9 +216,8 @@ class CompareTab(Tab):
                 return
             opinion = self.service.second_opinion.of(path.counterfactual_image)
             numbers["rows"].append(row(name, path, before, opinion[i] if opinion else None))
-            cards.append(
-                card(opened.pixels, positive, numbers["rows"][-1], path, question_of(image))
-            )
+            told = numbers["rows"][-1], path, question_of(image), image.directions
+            cards.append(card(opened.pixels, positive, *told))
             images.append(path.counterfactual_image)
         lpips = self.service.distances_between(torch.cat(images))
         values = distances(numbers["rows"], lpips)
@@ -193,7 +225,9 @@ class CompareTab(Tab):
         cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=2)
         numbers |= {"lpips": values, "cosines": cosines.tolist(), "alike": twins(names, values)}
         image.compared = numbers
-        yield self._shown(numbers, shown(head, cards), tables(names, values, cosines))
+        yield self._shown(
+            numbers, shown(head, cards), tables(image.directions, names, values, cosines)
+        )
 
     def _shown(self, numbers: dict[str, Any], cards: str, matrix: str = "") -> Answer:
         """All that the tab shows."""

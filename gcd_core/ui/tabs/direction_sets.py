@@ -15,7 +15,7 @@ from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
-from gcd_core.ui.views.html import heading, tried_list
+from gcd_core.ui.views.direction_rows import heading, tried_list
 from gcd_core.ui.views.payload import payload_of
 
 

@@ -1,4 +1,4 @@
-"""The Find directions tab: a search in the background, its progress, and direction files."""
+"""The Find directions tab: a search in the background, its settings, and direction files."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from html import escape
 
 import gradio as gr
 
-from gcd_core.classifiers import BlackBox
-from gcd_core.classifiers.base import notice_of
-from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
-from gcd_core.method.directions import REPEATABILITY, DirectionSet
+from gcd_core.method.directions import REPEATABILITY
 from gcd_core.method.prior_search import ANSWERS_FOR_H
-from gcd_core.method.search_run import Progress
 from gcd_core.method.settings import BALL, PRIOR, Settings
 from gcd_core.ui.frames import MAX_H, MAX_W
 from gcd_core.ui.session.registry import Visitors
@@ -24,44 +20,37 @@ from gcd_core.ui.tabs.direction_sets import SetsPanel, chooser, named
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
-from gcd_core.ui.views.data_urls import drawn, thumbnail
+from gcd_core.ui.views.data_urls import drawn
+from gcd_core.ui.views.direction_rows import tried_list
 from gcd_core.ui.views.figures import SAVE, image_tag
-from gcd_core.ui.views.html import caution, image_name, told_of_g, tried_list
 from gcd_core.ui.views.payload import label_names, question_of
-from gcd_core.wording import duration
+from gcd_core.ui.views.search_progress import gallery_html, progress_html, seconds_left
+from gcd_core.ui.views.vocabulary import INFO, LABEL, WRITTEN, said
 
-STAGE_TITLES = {
-    "encode": "Reading pictures into the generator",
-    "perturb": "Asking the classifier about new pictures",
-    "proxy": "Learning to predict its answers",
-    "carry": "Going to where the answer changes",
-    "directions": "Reading the directions off the answers",
-    "verify": "Trying the directions on examples",
-}
-LAMBDA_OF_LPIPS = "\N{GREEK SMALL LETTER LAMDA} of LPIPS"
-WAYS_LABEL = "Directions by place"
+LAMBDA_OF_LPIPS, WAYS_LABEL = (WRITTEN[f"#{field} {LABEL}"][1] for field in ("lam", "n-ways"))
 WHERE = [
     ("What the images are like", PRIOR),
     ("Around this picture, as in the paper", BALL),
 ]
 HOW = {  # a search asks, by where it looks
-    PRIOR: "It asks about 32, 64, 128, &hellip; new pictures, at most as many as <b>Samples</b>, "
-    "and stops once g has settled and flips the examples. h-directions take 512 samples. "
-    f"{WAYS_LABEL} (0 to {MAX_W}) change one quarter of the picture each; they take no sample.",
-    BALL: "It asks about <b>Samples</b> pictures close to the open one; 1,024 are usual. The "
-    "radius says how close.",
+    PRIOR: said(
+        "It asks about 32, 64, 128, &hellip; new pictures, at most as many as stand here, and "
+        "stops once the main way has settled and flips the examples. Further ways take "
+        f"{ANSWERS_FOR_H} pictures. Ways by place (0 to {MAX_W}) change one quarter of the picture "
+        "each; they take no more.",
+        "It asks about 32, 64, 128, &hellip; new pictures, at most as many as <b>Samples</b>, and "
+        f"stops once g has settled and flips the examples. h-directions take {ANSWERS_FOR_H} "
+        f"samples. {WAYS_LABEL} (0 to {MAX_W}) change one quarter of the picture each; they take "
+        "no sample.",
+    ),
+    BALL: said(
+        "It asks about so many pictures like the open one; 1,024 are usual.",
+        "It asks about <b>Samples</b> pictures close to the open one; 1,024 are usual. The radius "
+        "says how close, in z_sem.",
+    ),
 }
-DOT = " \N{MIDDLE DOT} "
 USUAL_SAMPLES = {PRIOR: 256, BALL: 1024}  # where the domain's own search looks elsewhere
 SETTLED_COSINE = 0.99  # cosine between one g and the next, of twice the samples
-STAGE_SHARES = {
-    "encode": (0.0, 0.02),
-    "perturb": (0.02, 0.9),
-    "proxy": (0.9, 0.95),
-    "carry": (0.2, 0.21),
-    "directions": (0.95, 0.96),
-    "verify": (0.96, 1),
-}
 
 
 def search_settings(
@@ -115,106 +104,17 @@ def given(field: str, value: float | None) -> float:
     return value
 
 
-def queries(progress: Progress, classifier: BlackBox) -> str:
-    """How much a search asked of the classifier, and what may still be asked."""
-    counts = [f"{progress.queries} queries"]
-    if classifier.cache_hits:
-        counts.append(f"{classifier.cache_hits} answers known from before")
-    if classifier.budget is not None:
-        counts.append(f"{classifier.budget - classifier.queries} left of the budget")
-    return DOT.join(counts)
-
-
-def progress_html(
-    search: Search | None, classifier: BlackBox, ahead: int = 0, wait: float | None = None
-) -> str:
-    """The bar, what the search is at, what it has cost, and what is to be known of the answers.
-
-    `ahead` searches go first; they take about `wait` seconds, where that is known.
-    """
-    return _progress(search, classifier, ahead, wait) + caution(notice_of(classifier))
-
-
-def _progress(search: Search | None, classifier: BlackBox, ahead: int, wait: float | None) -> str:
-    if search is None:
-        return charts.meter(0, "Ready", "nothing is running")
-    if search.state == "waiting":
-        place = f"{ahead} search{'es' if ahead != 1 else ''} first" if ahead else "starting"
-        if ahead and wait:
-            place += f", about {duration(wait)}"
-        return charts.meter(0, "Waiting for a free place", place)
-    if search.state == "failed":
-        return charts.meter(0, "The search stopped", search.error)
-    progress = search.progress
-    cost = queries(progress, classifier) if progress else ""
-    if search.state == "done":
-        done = charts.meter(1, "Done: the directions are kept, use them when you like", cost)
-        return done + told_of_g(search.result)
-    if search.state == "cancelled":
-        kept = f"{DOT}what was asked is kept" if search.samples is not None else ""
-        return charts.meter(fraction_done(search), f"Cancelled{kept}", cost) + so_far(search)
-    if progress is None:
-        return charts.meter(0, STAGE_TITLES["encode"], "")
-    left = "" if progress.eta is None else f"{DOT}about {duration(progress.eta)} left"
-    count = f"{DOT}{progress.done} of {progress.total}" if progress.total > 1 else ""
-    stage = progress.stage if progress.directions is None else "perturb"  # it goes on asking
-    title = STAGE_TITLES[stage] + count
-    return charts.meter(fraction_done(search), title, cost + left) + so_far(search)
-
-
-def so_far(search: Search) -> str:
-    """What is known of the g that can be used before the search has ended."""
-    found = search.usable
-    if found is None:
-        return ""
-    answers = found.metadata["settings"]["n_samples"]
-    end = "; a better one may come" if search.running else ""
-    offer = f'<p class="gcd-so-far">After {answers} answers there is a g to use{end}.</p>'
-    return offer + told_of_g(found)
-
-
-def fraction_done(search: Search) -> float:
-    """How much of a search is done, in [0, 1]."""
-    progress, settings = search.progress, search.settings
-    if progress is None:
-        return 0.0
-    low, high = STAGE_SHARES[progress.stage]
-    part = progress.done / max(progress.total, 1)
-    # Sampling and fitting take turns.
-    in_turns = settings.sampling != BALL or settings.settle is not None or settings.boundary
-    if in_turns and search.running and progress.stage != "verify":
-        low, high = STAGE_SHARES["perturb"]
-        part = search.sampled / settings.n_samples
-    return low + (high - low) * part
-
-
-def gallery_html(search: Search | None, positive: str, question: Question = PLAIN) -> str:
-    """The newest pictures asked about, with the classifier's probability."""
-    if search is None or not search.newest:
-        return '<p class="gcd-quiet">The newest pictures asked about appear here.</p>'
-    cells = "".join(
-        f'<figure><img src="{thumbnail(image[None], 96)}" alt="new {image_name(image)}">'
-        f'<figcaption><i style="width:{100 * p:.0f}%"></i>'
-        f"<span>{charts.percent(p, question)}</span></figcaption></figure>"
-        for image, p in search.newest
-    )
-    return f'<div class="gcd-newest" title="{escape(positive)}">{cells}</div>'
-
-
 def number(
-    value: float | None, label: str, precision: int | None = None, visible: bool = True
+    value: float | None,
+    label: str,
+    elem_id: str,
+    precision: int | None = None,
+    visible: bool = True,
 ) -> gr.Number:
     """A small field for a setting; the library judges what is typed."""
-    return gr.Number(value, label=label, precision=precision, min_width=100, visible=visible)
-
-
-def why_no_h(found: DirectionSet) -> str:
-    """Why a set has no h-directions, in a sentence behind others; "" where it has some."""
-    if "h1" in found.names:
-        return ""
-    few = found.metadata["settings"]["n_samples"] < ANSWERS_FOR_H
-    why = f"they take {ANSWERS_FOR_H} samples" if few else "no curvature was seen"
-    return f" There are no h-directions: {why}."
+    return gr.Number(
+        value, label=label, elem_id=elem_id, precision=precision, min_width=100, visible=visible
+    )
 
 
 class FindTab(Tab):
@@ -237,32 +137,29 @@ class FindTab(Tab):
                 )
                 with gr.Accordion("Settings", open=False, elem_id="settings"):
                     with gr.Row():
-                        self.samples = number(defaults.n_samples, "Samples", precision=0)
-                        self.radius = number(defaults.radius, "Radius", visible=around)
-                        self.lam = number(defaults.lam, LAMBDA_OF_LPIPS)
+                        self.samples = number(defaults.n_samples, "Samples", "samples", 0)
+                        self.radius = number(defaults.radius, "Radius", "radius", visible=around)
+                        self.lam = number(defaults.lam, LAMBDA_OF_LPIPS, "lam")
                     with gr.Row():
-                        self.k = number(min(defaults.n_h, MAX_H), "h-directions (k)", precision=0)
+                        self.k = number(min(defaults.n_h, MAX_H), "h-directions (k)", "k", 0)
                         self.ways = number(
-                            defaults.n_ways, WAYS_LABEL, precision=0, visible=not around
+                            defaults.n_ways, WAYS_LABEL, "n-ways", 0, visible=not around
                         )
                     self.how = html("how", how(sampling))
                     with gr.Row():
-                        own = f" ({defaults.steps}: distilled)"
-                        title = "Steps" + (own if defaults.solver == DISTILLED else "")
-                        self.steps = number(defaults.steps, title, precision=0)
-                        self.seed = number(0, "Seed", precision=0)
+                        self.steps = number(defaults.steps, "Steps", "steps", 0)
+                        self.seed = number(0, "Seed", "seed", 0)
                     self.boundary = gr.Checkbox(
                         defaults.boundary,
                         label="Search at the decision boundary",
-                        info="For an image that the classifier is sure of: a first g leads to the "
-                        "boundary, and the directions are looked for there.",
+                        info=WRITTEN[f"#boundary {INFO}"][1],
                         elem_id="boundary",
                         visible=around,
                     )
                     self.settle = gr.Checkbox(
                         False,
                         label="Stop early, once g has settled",
-                        info="Spares queries; the h-directions take longer to settle than g.",
+                        info=WRITTEN[f"#settle {INFO}"][1],
                         elem_id="settle",
                         visible=around,
                     )
@@ -286,8 +183,9 @@ class FindTab(Tab):
     def _losses(search: Search | None) -> str:
         train, validation = (search.train_losses, search.validation_losses) if search else ([], [])
         return (
-            '<div class="gcd-card"><h2>Loss of the proxy<small><i class="proxy"></i>training'
-            f'<i class="measured"></i>validation</small>{SAVE if train else ""}</h2>'
+            f'<div class="gcd-card"><h2>{said("How well the search guesses", "Loss of the proxy")}'
+            f'<small><i class="proxy"></i>{said("learned", "training")}<i class="measured"></i>'
+            f"{said('checked', 'validation')}</small>{SAVE if train else ''}</h2>"
             f"{charts.losses(train, validation)}</div>"
         )
 
@@ -387,8 +285,7 @@ class FindTab(Tab):
             "set": name,
             "repeatability": search.result.metadata["figures"].get(REPEATABILITY),
         }
-        told = f"Directions found, and kept as \u201c{name}\u201d. Use these, when you like."
-        gr.Info(told + (why_no_h(search.result) if search.settings.n_h else ""))
+        gr.Info(f"Found, and kept as \u201c{name}\u201d. Use these, when you like.")
         new = {self.explore.layout.numbers: numbers, self.sets.chosen: chooser(session, name)}
         yield self._show(session, search) | new
 
@@ -417,10 +314,11 @@ class FindTab(Tab):
         if search.usable is not None:
             answer["usable"] = search.usable.metadata["settings"]["n_samples"]
         if progress is not None:
-            told = ("stage", "done", "total", "eta", "queries", "evaluations")
+            told = ("stage", "done", "total", "queries", "evaluations")
             answer |= {name: getattr(progress, name) for name in told}
-            classifier = self.domain.classifier
-            answer |= {"cache_hits": classifier.cache_hits, "budget": classifier.budget}
+            left = seconds_left(search) if search.running else None
+            answer |= {"cache_hits": progress.known, "eta": left}
+            answer["budget"] = self.domain.classifier.budget
         return answer
 
     def _show(self, session: Session, search: Search) -> Answer:
@@ -502,10 +400,10 @@ def subject(session: Session, sampling: str) -> str:
     if image is None and around:
         return '<p class="gcd-quiet">Open an image in Explore first.</p>'
     positive = escape(label_names(session)[1])
-    of = "the prediction of"
+    ways, of = said("Ways", "Directions"), said("the answer to", "the prediction of")
     if image is None:
         return (
-            f'<div class="gcd-subject"><p>Directions that change {of} <b>{positive}</b>, learned '
+            f'<div class="gcd-subject"><p>{ways} that change {of} <b>{positive}</b>, learned '
             "by asking the classifier about new pictures, drawn as this domain's images are. No "
             "picture need be open.</p></div>"
         )
@@ -519,6 +417,6 @@ def subject(session: Session, sampling: str) -> str:
     )
     return (
         f'<div class="gcd-subject">{image_tag(drawn(opened.pixels), "source image")}'
-        f"<div><h2>{escape(opened.name)}</h2><p>Directions that change {of} "
+        f"<div><h2>{escape(opened.name)}</h2><p>{ways} that change {of} "
         f"<b>{positive}</b> (here {probability}), {learned}</p></div></div>"
     )

@@ -47,17 +47,20 @@ from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import data_address, drawn
 from gcd_core.ui.views.exports import rows_as_csv
 from gcd_core.ui.views.figures import image_tag
+from gcd_core.ui.views.html import caution
 from gcd_core.ui.views.maps import completeness
 from gcd_core.ui.views.payload import label_names, question_of
-from gcd_core.ui.views.vocabulary import opinion_words, said, term, way
-from gcd_core.wording import duration
+from gcd_core.ui.views.vocabulary import opinion_words, said, way, written
+from gcd_core.wording import Worded, duration, percent
 
 TILE_SIDE = 88  # of a picture on the wall, in pixels
 FORMATS = ("csv", "zip")
-ELSEWHERE = (
-    "The directions of these walks are not in use any more: the picture is opened unchanged."
+ELSEWHERE = Worded(
+    "The directions of these walks are not in use any more: the picture is opened unchanged.",
+    "The ways of these walks are not in use any more: the picture is opened unchanged.",
 )
 CHANGE_SCALE = '<div class="scale most"><span>little</span><i></i><span>changed most</span></div>'
+WAYS = said("ways", "directions")
 
 
 # -- what is shown ---------------------------------------------------------------------------------
@@ -71,6 +74,7 @@ def row(piece: BatchItem) -> dict[str, Any]:
         "before": piece.before,
         "after": piece.after,
         "flipped": piece.flipped,
+        "met": piece.convincing,
         "alpha": piece.alpha,
         "lpips": piece.lpips,
         "completeness_error": piece.completeness_error,
@@ -112,33 +116,41 @@ def progress_html(wall: BatchWalk | None) -> str:
         return charts.meter(0, "Ready", "nothing is running")
     done, total = len(wall.pieces), len(wall.images)
     if wall.state == "failed":
-        return charts.meter(done / total, "The walk stopped", wall.error)
+        return charts.meter(wall.fraction, "The walk stopped", wall.error)
     if wall.state == "cancelled":
-        return charts.meter(done / total, "Cancelled: what there is stays", f"{done} of {total}")
+        return charts.meter(wall.fraction, "Cancelled: what there is stays", f"{done} of {total}")
     if wall.state == "done":
         return charts.meter(1, "Done", f"{total} image{'s' if total != 1 else ''}")
-    if done < total:
-        left = "" if wall.eta is None else f"about {duration(wall.eta)} left"
-        return charts.meter(done / total, f"Walking {done + 1} of {total}", left)
-    others = wall.others
-    tried = sum(wall.rates.get(name, (0, 0))[1] for name in others)
-    share = tried / max(len(others) * total, 1)
-    return charts.meter(share, "Trying the other directions quickly", "for the bars alone")
+    left = "" if wall.eta is None else f"about {duration(wall.eta)} left"
+    what = f"Image {done + 1} of {total}"
+    if done == total:
+        what = f"Trying the others: {wall.quick_done} of {wall.quick_total} quick walks"
+    return charts.meter(wall.fraction, what, left)
+
+
+def numbered(name: str, taken: list[str]) -> str:
+    """A name that no image before has: files of several patients may all be called "DICOM"."""
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name} {number}", number + 1
+    return free
 
 
 def tile(piece: BatchItem, number: int, positive: str, question: Question = PLAIN) -> str:
     """One image on the wall: what it was, what it became, and whether that flips."""
-    css = "yes" if piece.flipped else "no"
+    css, verdict = "no", ", no flip"
+    if piece.flipped:
+        css, verdict = ("yes", "") if piece.convincing else ("barely", ", less sure than wanted")
     words = (
         f"{piece.name}: {positive} {question.shown(piece.before)} to "
-        f"{question.shown(piece.after)}" + ("" if piece.flipped else ", no flip")
+        f"{question.shown(piece.after)}{verdict}"
     )
     mark = opinion_words(piece.opinion, said("2nd opinion ", "oracle "))
     return (
         f'<button type="button" class="gcd-tile {css}" data-piece="{number}" '
         f'title="{escape(words)}" aria-label="{escape(words)}">'
         f"{''.join(_tile_picture(picture) for picture in piece.pictures)}"
-        f"<span>{charts.percent(piece.before, question)} &rarr; "
+        f"<span><b>{escape(piece.name)}</b>{charts.percent(piece.before, question)} &rarr; "
         f"{charts.percent(piece.after, question)}{mark}</span>"
         "</button>"
     )
@@ -157,6 +169,17 @@ def mean_completeness(pieces: list[BatchItem]) -> str:
     return completeness(error, change + error)
 
 
+def hardly_followed(facts: dict[str, Any]) -> str:
+    """Remark, as HTML, that the second opinion follows in fewer than half of the flips; else ""."""
+    share = facts["oracle_flip_rate"]
+    if share is None or share >= 0.5:
+        return ""
+    return caution(
+        f"The second opinion follows in {percent(share)} only: most of these flips may be tricks "
+        "on the first classifier."
+    )
+
+
 def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
     """What all images have alike: rates, mean maps, curves, and the other directions' rates."""
     pieces = wall.pieces
@@ -168,7 +191,7 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
     if facts["oracle_flip_rate"] is not None:
         counted = flips - facts["oracle_disagreed"]
         told += (
-            f"; the {term('oracle').lower()} follows in "
+            "; the second opinion follows in "
             f"<b>{charts.percent(facts['oracle_flip_rate'])}</b> of "
             + (f"these {flips}" if counted == flips else f"the {counted} where it agreed at first")
         )
@@ -185,17 +208,23 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
         f"{mean_completeness(pieces)}</figure>"
     )
     curves = [piece.curve for piece in pieces]
-    bars = [(way(name), *wall.rates[name]) for name in wall.directions.names if name in wall.rates]
+    walked = way(wall.direction, wall.directions)
+    bars = [
+        (way(name, wall.directions), *wall.rates[name])
+        for name in wall.directions.names
+        if name in wall.rates
+    ]
     return (
         '<div class="gcd-alike">'
-        f'<div class="gcd-card"><h2>{way(wall.direction)}<small>{escape(positive)}</small></h2>'
-        f'<p class="gcd-told">{told}.</p><div class="gcd-means">{maps}</div></div>'
+        f'<div class="gcd-card"><h2>{walked}<small>{escape(positive)}</small></h2>'
+        f'<p class="gcd-told">{told}.</p>{hardly_followed(facts)}'
+        f'<div class="gcd-means">{maps}</div></div>'
         f'<div class="gcd-card"><h2>{said("As sure as at first", "The original prediction")}'
-        "<small>median and quartiles</small></h2>"
+        f"<small>{said('the middle, and half of them', 'median and quartiles')}</small></h2>"
         f"{charts.fan(curves, curve_quantiles(curves), alpha_max)}</div>"
         f'<div class="gcd-card"><h2>{said("Every way", "Every direction")}'
         f"<small>images that flip</small></h2>{charts.rates(bars)}"
-        f'<p class="gcd-quiet">{way(wall.direction)} in full; the others quickly, in a few points.'
+        f'<p class="gcd-quiet">{walked} in full; the others quickly, in a few points.'
         "</p></div></div>"
     )
 
@@ -292,7 +321,7 @@ class GlobalityTab(Tab):
                         height=150,
                     )
                 )
-                self.direction = gr.Dropdown(
+                self.direction = gr.Radio(
                     list(SLIDERS), value="g", label="Direction", elem_id="globality-direction"
                 )
                 with gr.Row():
@@ -324,17 +353,18 @@ class GlobalityTab(Tab):
         session = self.session(request)
         negative, positive = label_names(session)
         if not session.names:
-            text = "There are no directions for this label yet: find or load some first."
+            text = f"There are no {WAYS} for this label yet: find or load some first."
             none = gr.update(choices=[], value=None)
             return {self.subject: f'<p class="gcd-quiet">{text}</p>', self.direction: none}
         used = escape(session.sets.used(session.label))
         text = (
-            f'<p class="gcd-quiet">{escape(negative)} or {escape(positive)}; directions: {used}. '
-            "Each image is walked along one direction toward its flip: does it hold for all?</p>"
+            f'<p class="gcd-quiet">{escape(negative)} or {escape(positive)}; {WAYS}: {used}. '
+            f"Each image is {said('changed in one way', 'walked along one direction')} toward its "
+            "flip: does it hold for all?</p>"
         )
         chosen = "g" if session.image is None else session.image.sliders.moved
         choice = gr.update(choices=session.names, value=chosen)
-        return {self.subject: text, self.direction: choice}
+        return {self.subject: text + written(session.directions), self.direction: choice}
 
     def walk_images(
         self, files: list[str] | None, direction: str | None, request: gr.Request
@@ -425,7 +455,7 @@ class GlobalityTab(Tab):
                 continue
             whole = self.domain.detail == SOURCE
             images.append(read.picture if whole else read.picture.view)
-            names.append(read.name(path.name))
+            names.append(numbered(read.name(path.name), names))
         if not images:
             raise GCDError("None of these files could be opened as an image.")
         return names, images, skipped

@@ -100,15 +100,19 @@ def connect(
 
 
 def connect_downloads(
-    buttons: dict[str, gr.Button], handler: Callable[..., Any], inputs: Any, outputs: Any, name: str
+    buttons: dict[str, gr.Button],
+    handler: Callable[..., Any],
+    inputs: Any,
+    outputs: Any,
+    name: str,
 ) -> None:
     """Bind buttons that write what is shown to a file, whose download then begins.
 
     Parameters
     ----------
     buttons : dict of str to gradio.Button
-        By the format of the file, which the handler gets first. The first one's event is in the
-        API, by its name.
+        By the format of the file, which the handler gets first, and then, where it takes them, the
+        words that the page is read in. The first one's event is in the API, by its name.
     handler, inputs, outputs
         As `connect` has them. The last output is the button with the file.
     name : str
@@ -123,7 +127,7 @@ def connect_downloads(
             outputs,
             name if file_format == public else f"{name}_{file_format}",
             public=file_format == public,
-            js=f"gcd.withFirst('{file_format}')" if inputs else None,
+            js=f"gcd.withFormat('{file_format}')" if inputs else None,
         )
         written.success(None, None, None, js=f"gcd.download('#{outputs[-1].elem_id}')")
 

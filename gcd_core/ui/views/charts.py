@@ -127,14 +127,18 @@ def fan(curves: Sequence[Points], spread: CurveQuantiles, alpha_max: float) -> s
     )
     band = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*low, *reversed(high)])
     parts += [f'<polygon class="band" points="{band}"/>', polyline(median, "measured")]
-    return plot(axes, parts, f"{len(curves)} probability curves with median and quartiles")
+    return plot(axes, parts, f"{len(curves)} curves, their middle and the band of half of them")
 
 
 def rates(rows: Sequence[tuple[str, int, int]]) -> str:
-    """Return bars of how many images each direction flips: (name as HTML, flips, images)."""
+    """Return bars of how many images each direction flips: (name as HTML, flips, images).
+
+    Those of fewer than half are grey.
+    """
     return "".join(
-        f'<div class="gcd-rate"><span>{name}</span><i><b style="width:'
-        f'{100 * flips / max(count, 1):.0f}%"></b></i><em>{flips} of {count}</em></div>'
+        f'<div class="gcd-rate{"" if 2 * flips >= count else " few"}"><span>{name}</span>'
+        f'<i><b style="width:{100 * flips / max(count, 1):.0f}%"></b></i>'
+        f"<em>{flips} of {count}</em></div>"
         for name, flips, count in rows
     )
 
@@ -192,7 +196,7 @@ def curve(
             f'data-top="{axes.top / axes.height}" data-bottom="{axes.bottom / axes.height}"'
         )
     what = "Probability" if question.spread is None else escape(question.scale) or "Number"
-    return plot(axes, parts, f"{what} along the direction, from {low} to {high}", drag)
+    return plot(axes, parts, f"{what} on the way, from {low} to {high}", drag)
 
 
 def bars(
@@ -257,7 +261,7 @@ def losses(train: Sequence[float], validation: Sequence[float]) -> str:
     width, height, left, bottom = 420, 150, 40, 20
     values = [v for v in (*train, *validation) if v > 0]
     if len(values) < 2:
-        return '<p class="gcd-quiet">The curve appears when the proxy starts to learn.</p>'
+        return '<p class="gcd-quiet">The curve appears when the search starts to learn.</p>'
     low, high = math.log10(min(values)), math.log10(max(values))
     span = max(high - low, 1e-6)
     epochs = max(len(train), len(validation), 2)
@@ -276,7 +280,7 @@ def losses(train: Sequence[float], validation: Sequence[float]) -> str:
 
     return (
         f'<svg class="gcd-plot" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="Loss of the proxy by epoch">'
+        f'aria-label="How well the search guesses, round by round">'
         f'<line class="grid" x1="{left}" x2="{width - 10}" y1="{height - bottom}" '
         f'y2="{height - bottom}"/>'
         f'<line class="grid" x1="{left}" x2="{width - 10}" y1="10" y2="10"/>'
@@ -284,7 +288,7 @@ def losses(train: Sequence[float], validation: Sequence[float]) -> str:
         f'<text class="tick" x="{left - 5}" y="{height - bottom}" text-anchor="end">'
         f"{10**low:.2g}</text>"
         f'<text class="tick" x="{width - 10}" y="{height - 5}" text-anchor="end">'
-        f"epoch {epochs}</text>"
+        f'<tspan class="plain">round</tspan><tspan class="expert">epoch</tspan> {epochs}</text>'
         f"{line(train, 'proxy')}{line(validation, 'measured')}</svg>"
     )
 
@@ -306,19 +310,21 @@ def matrix(names: Sequence[str], values: Sequence[Sequence[float | None]], digit
 
     Parameters
     ----------
+    names : sequence of str
+        As HTML.
     values : sequence of sequence of (float or None)
         One row for each name. None leaves a cell empty.
     digits : int
         After the decimal point.
     """
     most = max((abs(v) for row in values for v in row if v is not None), default=0.0) or 1.0
-    head = "".join(f"<th>{escape(n)}</th>" for n in names)
+    head = "".join(f"<th>{name}</th>" for name in names)
     rows = []
     for i, name in enumerate(names):
         cells = "".join(_cell(v, i == j, most, digits) for j, v in enumerate(values[i]))
-        rows.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
+        rows.append(f"<tr><th>{name}</th>{cells}</tr>")
     css = "gcd-matrix many" if len(names) > ROOMY else "gcd-matrix"
-    return f'<table class="{css}"><tr><td></td>{head}</tr>{"".join(rows)}</table>'
+    return f'<table class="{css}"><tr><td class="corner"></td>{head}</tr>{"".join(rows)}</table>'
 
 
 def _cell(value: float | None, itself: bool, most: float, digits: int) -> str:
@@ -326,7 +332,7 @@ def _cell(value: float | None, itself: bool, most: float, digits: int) -> str:
     if itself:
         return '<td class="self">&middot;</td>'
     if value is None:
-        return '<td class="none"></td>'
+        return '<td class="none">&ndash;</td>'
     value = round(value, digits) + 0.0  # no -0.00
     text = f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
     return f'<td style="--heat:{100 * abs(value) / most:.0f}%">{text}</td>'

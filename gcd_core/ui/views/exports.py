@@ -32,13 +32,14 @@ from gcd_core.ui.views.payload import (
     reconstruction_caution,
     verdict,
 )
-from gcd_core.wording import percent
+from gcd_core.wording import EXPERT, VOCABULARIES, percent
 
 
-def report_of(session: Session) -> Report:
+def report_of(session: Session, words: str = EXPERT) -> Report:
     """Return the report of the open image: picture, slider position, curve and heat map.
 
-    The map is that of cells where it is chosen and known, else BB-LIG.
+    The map is that of cells where it is chosen and known, else BB-LIG. It is written in one of the
+    `VOCABULARIES`.
 
     Raises a GCDError if no image is open, its label has no directions, or the path cannot be
     decoded.
@@ -62,7 +63,7 @@ def report_of(session: Session) -> Report:
     told = [
         first_disagreement(image),
         opened.notice,
-        f"The original was {opened.fitted}." if opened.fitted else "",
+        f"The networks see the original {opened.fitted}." if opened.fitted else "",
         exposure_caution(image),
         reconstruction_caution(image),
         *cautions_of(image),
@@ -96,13 +97,22 @@ def report_of(session: Session) -> Report:
         map_method=heat.kind,
         agreement=maps.agreement(),
         exposure=image.exposure.share if positions else None,
+        name=opened.name,
+        synthetic=image.example is not None and session.service.domain.synthetic_examples,
+        margin=image.sliders.target,
+        words=words,
     )
 
 
-def save_report(session: Session, file_format: str) -> FilePath:
-    """Write the report to the session's folder, which is deleted when the visitor leaves."""
+def save_report(session: Session, file_format: str, words: str = EXPERT) -> FilePath:
+    """Write the report to the session's folder, which is deleted when the visitor leaves.
+
+    Raises a GCDError where `words` is none of the `VOCABULARIES`.
+    """
+    if words not in VOCABULARIES:
+        raise GCDError(f"A report is written in {' or '.join(VOCABULARIES)} words, not {words!r}.")
     file = session.folder / f"report-{session.label}.{file_format}"
-    write_report(file, report_of(session), file_format)
+    write_report(file, report_of(session, words), file_format)
     return file
 
 

@@ -6,22 +6,15 @@ from html import escape
 
 from torch import Tensor
 
-from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.method.composition import DECODED, SOURCE
-from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import crosses
-from gcd_core.method.prior_search import places_of
-from gcd_core.method.repeatability import repeatability_of
-from gcd_core.method.verification import tried_of
-from gcd_core.method.walk import Path
 from gcd_core.report.captions import caption
-from gcd_core.ui.frames import shown_names
 from gcd_core.ui.session.deep_link import address_of
 from gcd_core.ui.session.display import SAME_TONE, Display
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views import charts
-from gcd_core.ui.views.data_urls import drawn, end_thumbnail
+from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.exposure import exposure_line
 from gcd_core.ui.views.figures import SAVE, figure, image_tag
 from gcd_core.ui.views.maps import MapPanel, line_words, map_figure, map_panel
@@ -40,8 +33,8 @@ from gcd_core.ui.views.payload import (
     question_of,
     reconstruction_caution,
 )
-from gcd_core.ui.views.vocabulary import explained, opinion_words, said, term, way
-from gcd_core.wording import duration, signed
+from gcd_core.ui.views.vocabulary import opinion_words, said, term, told
+from gcd_core.wording import VOCABULARIES
 
 DIVIDER = (
     '<input type="range" class="gcd-divider" min="0" max="100" value="50" '
@@ -120,15 +113,20 @@ def pictures(session: Session, panel: MapPanel | None = None) -> str:
     count = len(figures)
     sliders = image.sliders
     probability, place = sliders.current.probabilities[image.index], list(sliders.alphas.items())
-    about = escape("\n".join(caption(domain, image.label, probability, place)))
+    told_below = domain, image.label, probability, place
+    about, plain = (
+        escape("\n".join(caption(*told_below, words, image.directions)))
+        for words in VOCABULARIES[::-1]
+    )
     if image.opened.compositions is not None or sliders.alphas:
         figures.append(drawing_switch(image, display))
     if base is not None:
         figures.append(f'<img class="base" src="{drawn(base)}" alt="">')
     return session.sent_pictures.only_new(
         f'<div class="gcd-pictures n{count}" data-side="{image.opened.image.shape[-1]}" '
-        f'data-address="{escape(address_of(image))}" '
-        f'data-about="{about}" style="--shape: {image.opened.aspect:.4f}">'
+        f'data-address="{escape(address_of(image))}" data-name="{escape(image.opened.name)}" '
+        f'data-about="{about}" data-plain-about="{plain}" '
+        f'style="--shape: {image.opened.aspect:.4f}">'
         f"{''.join(figures)}</div>"
     )
 
@@ -177,11 +175,11 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     note = f"{positive} {charts.percent(after, question)}"
     missed = missed_target(image)
     css = "changed" + (" flipped" if flip else "") + (" missed" if missed else "")
-    below = f'<p class="notice">{escape(missed)}</p>' if missed else ""
+    below = f'<p class="notice">{told(missed)}</p>' if missed else ""
     source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
     changed = image_tag(drawn(shown), f"the changed {image_name(opened.image)}")
-    told = filter(None, (first_disagreement(image), opened.notice))
-    warning = "".join(f'<p class="notice">{escape(sentence)}</p>' for sentence in told)
+    known = filter(None, (first_disagreement(image), opened.notice))
+    warning = "".join(f'<p class="notice">{told(sentence)}</p>' for sentence in known)
     if display.view == "slide":
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
         return [figure("Before | after", note, body, f"slide {css}", warning + below)]
@@ -222,14 +220,20 @@ def tools(grey: bool) -> str:
 
 
 def original_title(image: OpenImage) -> str:
-    """Return the title of the opened image: whether it is synthetic, how it was made square."""
+    """Return the title of the opened image: whether it is synthetic, how networks see it.
+
+    A picture that is shown whole is told with its size; that networks see it squeezed or padded to
+    a square is in the tooltip.
+    """
     synthetic = image.example is not None and image.service.domain.synthetic_examples
     title = "Original, synthetic" if synthetic else "Original"
     if not image.opened.fitted:
         return title
-    words = escape(image.opened.fitted)
-    seen = words.split(" from ")[0]
-    return f'{title}, <abbr title="{words}">{seen}</abbr>'
+    how, _, size = image.opened.fitted.partition(" from ")
+    whole = image.opened.compositions is not None and image.opened.aspect != 1
+    words = f"The networks see it {image.opened.fitted}."
+    seen = size.removesuffix(" pixels") if whole else how
+    return f'{title}, <abbr title="{escape(words)}">{escape(seen)}</abbr>'
 
 
 # -- numbers to read -------------------------------------------------------------------------------
@@ -280,7 +284,7 @@ def cautions_line(image: OpenImage) -> str:
 
 def caution(text: str) -> str:
     """Return one warning as HTML; "" of none."""
-    return f'<p class="gcd-caution">{escape(text)}</p>' if text else ""
+    return f'<p class="gcd-caution">{told(text)}</p>' if text else ""
 
 
 def curve_card(image: OpenImage) -> str:
@@ -301,7 +305,7 @@ def curve_card(image: OpenImage) -> str:
         question,
     )
     positive = escape(label_names(image)[1])
-    name = line_words(list(alphas) or [sliders.moved])
+    name = said(" on the ", " along ") + line_words(list(alphas) or [sliders.moved])
     keys = f'<i class="measured"></i>{term("classifier")}'
     if proxy:
         keys += f'<i class="proxy"></i>{term("proxy")}'
@@ -315,170 +319,6 @@ def curve_card(image: OpenImage) -> str:
             "</p>"
         )
     return (
-        f'<div class="gcd-card"><h2><span>{positive} along {name}</span><small>{keys}</small>'
+        f'<div class="gcd-card"><h2><span>{positive}{name}</span><small>{keys}</small>'
         f"{SAVE}</h2>{plot}{gap}</div>"
-    )
-
-
-# -- beside the sliders ----------------------------------------------------------------------------
-
-
-def heading(session: Session) -> str:
-    """Return the text over the sliders: which end is which label, how many paths are ready."""
-    negative, positive = label_names(session)
-    if not session.names:
-        return (
-            f'<div class="gcd-heading"><h2>{term("directions")}</h2><div class="gcd-quiet">'
-            "There are none for this label yet: search for some in <b>Find directions</b>, or load "
-            "a file there.</div></div>"
-        )
-    used = escape(session.sets.used(session.label))
-    state = ""
-    if session.image is not None and session.image.paths.ready < session.image.paths.total:
-        paths, of = session.image.paths, said("ways", "directions")
-        text = f"preparing {paths.ready} of {paths.total} {of}{after_others(*paths.before)}"
-        state = f'<small class="busy"><span>{text}</span></small>'
-    return (
-        f'<div class="gcd-heading"><h2>{term("directions")} <span class="set">{used}</span>{state}'
-        "</h2>"
-        f'<p>At its ends: <i class="no"></i>{escape(negative)} <i class="yes"></i>'
-        f"{escape(positive)}</p></div>"
-    )
-
-
-def after_others(count: int, seconds: float | None) -> str:
-    """Say how many paths of others come first, and how long they take; "" for one or none."""
-    if count < 2:
-        return ""
-    wait = "" if seconds is None else f", about {duration(seconds)}"
-    return f"; {count} of other visitors&rsquo; first{wait}"
-
-
-def ways_line(session: Session) -> str:
-    """Return the text over the sliders of the directions by place, or of independent ways.
-
-    Sets of earlier searches have the latter: these do not tell a place. "" where none is shown.
-    """
-    shown = [name for name in session.names if name not in session.weak_directions]
-    if not any(name.startswith("w") for name in shown):
-        return ""
-    placed = places_of(session.directions.metadata)
-    title, text = "ways", "Each flips by what no other has."
-    if placed:
-        title, text = "places", "Each changes one quarter of the picture most."
-    return f'<div class="gcd-ways"><h2>{term(title)}</h2><p>{text}</p></div>'
-
-
-def told_of_g(found: DirectionSet) -> str:
-    """Return what is known of g: the examples it flips, and whether another search would agree."""
-    tried, confidence = tried_of(found.metadata).get("g"), repeatability_of(found)
-    sentences = [f"{tried.sentence}."] if tried else []
-    if confidence:
-        sentences.append(confidence.sentence)
-    level = confidence.level if confidence else ""
-    text = escape(" ".join(sentences))
-    return f'<p class="gcd-confidence {level}">{text}</p>' if sentences else ""
-
-
-def tried_list(found: DirectionSet | None) -> str:
-    """Return what each direction of a set did to examples; "" where that was not tried."""
-    if found is None:
-        return ""
-    tried, placed = tried_of(found.metadata), places_of(found.metadata)
-    names = [name for name in shown_names(found) if name in tried]
-    if not names:
-        return ""
-    judged = any(tried[name].agreed is not None for name in names)
-    head = f"<th>Tried on {tried[names[0]].n} examples</th><th>flip</th>"
-    rows = [head + ("<th>second opinion follows</th>" if judged else "")]
-    for name in names:
-        one, place = tried[name], placed.get(name, "")
-        cells = [way(name, place) + said("", f" {place}" if place else ""), str(one.flipped)]
-        if judged:
-            cells.append("" if one.agreed is None else str(one.agreed))
-        rows.append("".join(f"<td>{cell}</td>" for cell in cells))
-    table = "".join(f"<tr>{row}</tr>" for row in rows)
-    linear, line = found.metadata.get("figures", {}).get("explained"), ""
-    if type(linear) is float:
-        share = charts.percent(linear)
-        line = f'<p class="gcd-info">One straight slope explains {share} of the answers.</p>'
-    return f'<table class="gcd-tried">{table}</table>{line}'
-
-
-def decoded(session: Session) -> dict[str, Path]:
-    """Return the decoded paths of the open image by direction; empty where none is open."""
-    return {} if session.image is None else session.image.ready_paths()
-
-
-def fold_line(session: Session) -> str:
-    """Return the line under which the weak directions are folded away.
-
-    It says how many of the examples they flip, where that was tried, and how many of their decoded
-    paths flip the opened image all the same.
-    """
-    weak, paths = session.weak_directions, decoded(session)
-    if not weak:
-        return ""
-    count = len(weak)
-    flips = sum(name in paths and paths[name].any_flip for name in weak)
-    here = f" \N{MIDDLE DOT} {flips} flip{'s' if flips == 1 else ''} here" if flips else ""
-    ending = "s" if count == 1 else ""
-    tried = tried_of(session.directions.metadata)
-    what = f"hardly move{ending} this classifier"
-    if tried:
-        least, most = (end(tried[name].flipped for name in weak) for end in (min, max))
-        counts = f"{most}" if least == most else f"{least} to {most}"
-        what = f"flip{ending} only {counts} of {tried[weak[0]].n} examples"
-    return (
-        '<button type="button" class="gcd-fold" aria-expanded="false">'
-        f"{count} more {what}{here}</button>"
-    )
-
-
-def direction_title(directions: DirectionSet, name: str, path: Path | None) -> str:
-    """Return a direction's name, the alpha of its nearest flip, and how many examples it flips.
-
-    The second is there once the direction's path is decoded, the third where that was tried.
-    """
-    title = way(name, places_of(directions.metadata).get(name, ""))
-    one = tried_of(directions.metadata).get(name)
-    examples = ""
-    if one is not None:
-        share = explained(f"{one.flipped}/{one.n}", f"{one.sentence}.")
-        examples = f'<small class="tried">{said("", share)}</small>'
-    if path is None:
-        return f"<b>{title}</b>{examples}"
-    if not path.any_flip:
-        return f'<b data-flips="no">{title}</b><small>no flip</small>{examples}'
-    alphas = path.alphas[path.is_flipped]
-    first = signed(float(alphas[alphas.abs().argmin()]))
-    flips = '<span class="flips">flips </span>'
-    return f"<b>{title}</b><small>{said('', flips)}from {first}</small>{examples}"
-
-
-def end_picture(
-    names: tuple[str, str], path: Path | None, end: int, question: Question = PLAIN
-) -> str:
-    """Return the thumbnail of one end of a direction.
-
-    Parameters
-    ----------
-    names : (str, str)
-        The label's negative and positive name.
-    path : Path or None
-        None before it is decoded.
-    end : {0, -1}
-        The first picture of the path or its last.
-    question : Question
-        In whose scale its probability is told.
-    """
-    if path is None:
-        return '<span class="gcd-thumb waiting"></span>'
-    predicted = float(path.probabilities[end]) >= path.threshold
-    side = f"{names[predicted]} at alpha {signed(float(path.alphas[end]))}"
-    picture = end_thumbnail(path.images, end)
-    probability = charts.number(float(path.probabilities[end]), question)
-    return (
-        f'<span class="gcd-thumb {"yes" if predicted else "no"}"><img src="{picture}" '
-        f'alt="{escape(side)}" title="{escape(side)}"><b>{probability}</b></span>'
     )

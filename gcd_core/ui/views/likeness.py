@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gcd_core.images.drawing import difference
 from gcd_core.method.attribution import DISAGREE, map_agreement
-from gcd_core.method.prior_search import places_of
+from gcd_core.method.directions import DirectionSet
 from gcd_core.method.walk import Path
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.vocabulary import way
@@ -65,17 +65,17 @@ def likeness_line(session: Session) -> str:
         return ""
     first = next(iter(changes))
     alike, elsewhere = alike_and_elsewhere(changes)
-    parts, places = [], places_of(session.directions.metadata)
+    parts, directions = [], session.directions
     if alike:
-        parts.append(f"{listed([first, *alike], places)} change this picture alike")
+        parts.append(f"{listed([first, *alike], directions)} change this picture alike")
     if elsewhere:
         verb = "changes" if len(elsewhere) == 1 else "change"
-        others = listed(elsewhere, places)
-        parts.append(f"{others} {verb} other places than {listed([first], places)}")
+        others = listed(elsewhere, directions)
+        parts.append(f"{others} {verb} other places than {listed([first], directions)}")
     return f'<p class="gcd-likeness">{"; ".join(parts)}.</p>' if parts else ""
 
 
-def listed(names: Sequence[str], places: Mapping[str, str]) -> str:
-    """Names of directions as HTML, some of them with a place: "g, h1 and h2"."""
-    words = [way(name, places.get(name, "")) for name in names]
+def listed(names: Sequence[str], directions: DirectionSet) -> str:
+    """Names of directions of a set as HTML: "g, h1 and h2"."""
+    words = [way(name, directions) for name in names]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

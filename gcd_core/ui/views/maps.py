@@ -14,11 +14,14 @@ from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.figures import figure, image_tag
 from gcd_core.ui.views.payload import label_names
-from gcd_core.ui.views.vocabulary import TERMS, plain_way, said, term
-from gcd_core.wording import percent, signed
+from gcd_core.ui.views.vocabulary import TERMS, said, term
+from gcd_core.wording import percent, signed, way_name
 
 STILL = "nothing moved yet"
-WAITING = {"bb_lig": "following the direction", "cells": "asking the classifier"}
+WAITING = {
+    "bb_lig": said("following the way", "following the direction"),
+    "cells": "asking the classifier",
+}
 
 
 class MapPanel(NamedTuple):
@@ -39,7 +42,7 @@ def map_figure(image: OpenImage, kind: str, panel: MapPanel) -> str:
     elif panel.picture is None:
         body = f'<div class="gcd-wait"><span></span>{waiting}</div>'
     else:
-        body = image_tag(panel.picture, TERMS[kind].expert)
+        body = image_tag(panel.picture, TERMS[kind].plain)
     below = map_scale(image, kind) + panel.completeness + disagreement(image, kind)
     return figure(title, panel.caption, body, "map", below)
 
@@ -90,9 +93,9 @@ def map_panel(image: OpenImage, display: Display) -> MapPanel:
     if heat.kind == "difference":
         caption = "after minus before"
     elif heat.queries:
-        caption = f"{heat.queries} queries"
+        caption = said(f"asked {heat.queries} times", f"{heat.queries} queries")
     elif heat.kind == "bb_lig" and alphas:
-        caption = f"along {line_words(list(alphas))}"
+        caption = said("on the ", "along ") + line_words(list(alphas))
     else:
         caption = STILL
     palette = BRIGHTNESS if heat.kind == "difference" else EVIDENCE
@@ -123,6 +126,6 @@ def completeness(error: float, total: float) -> str:
 
 
 def line_words(names: Sequence[str]) -> str:
-    """Return the directions of a line as HTML: "g + h1"."""
-    plain = " + ".join(plain_way(name).lower() for name in names)
-    return said(plain, escape(" + ".join(names)))
+    """Return the directions of a line as HTML: "g + h1" and "main way + way 1"."""
+    line = " + ".join(names)
+    return said(way_name(line).lower(), escape(line))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gcd_core.classifiers.base import notice_of
+from gcd_core.classifiers.cache import fingerprint
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
 from gcd_core.method.loss import THRESHOLD, crosses
@@ -22,6 +23,7 @@ from gcd_core.ui.session.regions import Tried
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.charts import Points
 from gcd_core.ui.views.data_urls import drawn
+from gcd_core.wording import Worded, way_name
 
 
 def label_names(shown: Session | OpenImage, label: str | None = None) -> tuple[str, str]:
@@ -114,22 +116,51 @@ def convincing(image: OpenImage, margin: float) -> bool:
     return flipped(image) and abs(probability - THRESHOLD) >= margin
 
 
+def target_of(image: OpenImage) -> dict[str, Any]:
+    """Return what a counterfactual is to reach: how it is chosen, and how far from the threshold.
+
+    `probability` is what the explained label's must fall to, or rise to, from this image.
+    """
+    domain = image.service.domain
+    rises = image.opened.source.probabilities[image.index] < THRESHOLD
+    return {
+        "counterfactual": domain.counterfactual,
+        "margin": domain.margin,
+        "probability": THRESHOLD + domain.margin if rises else THRESHOLD - domain.margin,
+    }
+
+
+def fingerprints(image: OpenImage) -> dict[str, str]:
+    """Return what tells the picture, the directions and the models from others, in hexadecimals."""
+    domain, vectors = image.service.domain, image.directions.vectors
+    return {
+        "image": fingerprint(image.opened.image)[0].hex(),
+        "directions": fingerprint(vectors.float()[None])[0].hex(),
+        "generator": domain.generator.identity,
+        "classifier": domain.classifier.identity,
+        "perceptual": domain.perceptual.identity,
+    }
+
+
 def missed_target(image: OpenImage) -> str:
     """Return a sentence where *To flip* led to less than what was wanted; else ""."""
     target, sliders = image.sliders.target, image.sliders
     if target is None or not sliders.alphas:
         return ""
+    called = way_name(sliders.moved)
     if not flipped(image):
-        return f"Along {sliders.moved} the answer does not change: this is the nearest point."
+        return Worded(
+            f"Along {sliders.moved} the answer does not change: this is the nearest point.",
+            f"{called}: the answer does not change. This is the nearest point.",
+        )
     if convincing(image, target):
         return ""
     shown, i = question_of(image).shown, image.index
     rises = sliders.current.probabilities[i] >= THRESHOLD
     wanted = THRESHOLD + target if rises else THRESHOLD - target
-    return (
-        f"{label_names(image)[1]} {shown(wanted)} was wanted; along {sliders.moved} "
-        f"{shown(sliders.current.probabilities[i])} is the most convincing."
-    )
+    start = f"{label_names(image)[1]} {shown(wanted)} was wanted; "
+    most = f"{shown(sliders.current.probabilities[i])} is the most convincing."
+    return Worded(f"{start}along {sliders.moved} {most}", f"{start}{called}: {most}")
 
 
 def state_payload(session: Session) -> dict[str, Any]:

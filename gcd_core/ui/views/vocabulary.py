@@ -5,139 +5,196 @@ The page holds both; a switch in its header shows one of them.
 
 from __future__ import annotations
 
+import json
 from html import escape
 from typing import NamedTuple
 
+from gcd_core.method.directions import DirectionSet
+from gcd_core.method.prior_search import places_of
 from gcd_core.method.second_opinion import DISAGREED, FOLLOWS, STAYS
+from gcd_core.method.verification import tried_of
+from gcd_core.report.captions import direction_name
+from gcd_core.ui.frames import SLIDERS
+from gcd_core.wording import PLAIN, Worded, signed, way_name, worded
 
 
 class Term(NamedTuple):
-    """A term of the page."""
+    """A term of the page, and what it means in one or two sentences; each in both vocabularies."""
 
-    # For a clinician and for a researcher.
+    # For a clinician.
     plain: str
+    plain_meaning: str
+    # For a researcher.
     expert: str
-    meaning: str  # one or two sentences, for both
+    meaning: str
 
 
 TERMS = {
     "directions": Term(
         "Ways to change the answer",
+        "Each slider changes the picture in one way that was found by asking the classifier.",
         "Directions",
-        "Each slider changes the picture in one way that was found to change the classifier's "
-        "answer: unit vectors in the generator's code z_sem.",
-    ),
-    "alpha": Term(
-        "strength",
-        "alpha",
-        "How far the picture is changed along a direction; 0 changes nothing, and the sign says "
-        "which way.",
+        "Unit vectors in the generator's semantic code z_sem along which the classifier's logit "
+        "changes; alpha is the distance.",
     ),
     "counterfactual": Term(
         "What flips it",
-        "Counterfactual",
         "The picture changed until the classifier answers otherwise. It is synthetic.",
+        "Counterfactual",
+        "The picture at alpha, where the prediction has crossed the threshold. It is synthetic.",
     ),
-    "changed": Term("Changed", "Changed", "The picture changed, the answer still the same."),
+    "changed": Term(
+        "Changed",
+        "The picture changed, the answer still the same.",
+        "Changed",
+        "The picture at alpha; the prediction has not crossed the threshold.",
+    ),
     "reconstruction": Term(
-        "As the generator draws it",
+        "Drawn again",
+        "The picture drawn again, nothing changed on purpose. What differs from the original here, "
+        "the generator cannot draw.",
         "Reconstruction",
-        "The picture encoded and decoded again, nothing changed on purpose. What differs from the "
-        "original here, the generator cannot draw.",
+        "Encoded to z_sem and z_T, and decoded again at alpha 0. What differs from the original "
+        "here, the generator cannot draw.",
     ),
-    "unchanged": Term("Unchanged", "Unchanged", "The picture as it was opened."),
+    "unchanged": Term(
+        "Unchanged",
+        "The picture as it was opened.",
+        "Unchanged",
+        "The picture as it was opened: alpha is 0 along every direction.",
+    ),
     "bb_lig": Term(
         "On the way",
-        "BB-LIG heat map",
         "What changed in the picture while the answer changed, on the way from the original to the "
         "picture shown. It cannot tell apart what changes together.",
+        "BB-LIG heat map",
+        "Black-box latent integrated gradients: the change of the logit along the walk, given to "
+        "the pixels that changed. It cannot tell apart what changes together.",
     ),
     "cells": Term(
         "Tested parts",
-        "Cells (Shapley values)",
         "Which parts of the change make the answer: the classifier is asked about mixtures of "
         "both pictures, and each part gets its share.",
+        "Cells (Shapley values)",
+        "The classifier is asked about mixtures of both pictures, and each cell gets its share of "
+        "the change of the logit.",
     ),
     "completeness": Term(
         "left unexplained",
+        "How far the map is from explaining the whole change of the answer; 0 explains all of it.",
         "completeness error",
         "How far the map's sum is from the change of the classifier's log-odds that it explains; 0 "
         "explains all of it.",
     ),
-    "difference": Term("What changed", "Difference", "The picture shown minus the original."),
+    "difference": Term(
+        "What changed",
+        "What is brighter and what is darker than in the original.",
+        "Difference",
+        "The picture shown minus the original.",
+    ),
     "proxy": Term(
         "the search's guess",
+        "What the search expected the classifier to answer. The ways were found by such guesses.",
         "proxy",
-        "The small network that learned the classifier's answers during the search; the directions "
-        "were read off it.",
+        "The small network that learned the logit and LPIPS from the code during the search; the "
+        "directions are its gradient and curvature.",
     ),
-    "classifier": Term("classifier", "classifier", "What the classifier answered, measured."),
+    "classifier": Term(
+        "classifier",
+        "What the classifier answered, measured.",
+        "classifier",
+        "What the classifier answered, measured at every alpha of the walk.",
+    ),
     "lpips": Term(
-        "How much changed (LPIPS)",
+        "How much changed",
+        "How different the picture shown looks from the original, as a model of human sight sees "
+        "it: 0 is the same, below 0.1 is a small change.",
         "Perceptual change (LPIPS)",
-        "The distance of the picture shown to the original as a network that models human sight "
-        "sees it: 0 is the same, below 0.1 is a small change.",
+        "LPIPS between the picture shown and the original: 0 is the same, below 0.1 is a small "
+        "change.",
     ),
     "exposure": Term(
         "brightness and contrast of the whole picture",
-        "brightness and contrast (one tone curve)",
         "What one curve explains that makes each brightness another one, wherever it lies in the "
         "picture. A flip that needs this may say more of the exposure than of a finding.",
+        "brightness and contrast (one tone curve)",
+        "What one tone curve explains that makes each brightness another one, wherever it lies in "
+        "the picture. A flip that needs this may say more of the exposure than of a finding.",
     ),
     "colour_exposure": Term(
         "brightness, contrast and colour of the whole picture",
-        "brightness, contrast and colour (one tone curve a channel)",
         "What one curve for red, green and blue each explains, wherever a colour lies in the "
+        "picture. A flip that needs this may say more of the stain than of a finding.",
+        "brightness, contrast and colour (one tone curve a channel)",
+        "What one tone curve for red, green and blue each explains, wherever a colour lies in the "
         "picture. A flip that needs this may say more of the stain than of a finding.",
     ),
     "same_tone": Term(
         "Brightness kept",
-        "Tone kept",
         "The same change, with brightness and contrast of the original kept.",
+        "Tone kept",
+        "The same change, with the tone curve of the original kept.",
     ),
     "oracle": Term(
         "Second opinion",
-        "Second opinion",
         "Another classifier, which no search ever asks: where it changes its mind too, the change "
         "means more than a trick on the first.",
+        "Second opinion",
+        "An oracle of another architecture and seed, which no search ever asks: where its "
+        "prediction flips too, the change is less likely to be adversarial to the first.",
     ),
     "prediction": Term(
         "Answer",
-        "Prediction",
         "What the classifier answers to each question, before and after the change.",
+        "Prediction",
+        "The classifier's probability of each label, before and after the change.",
     ),
     "ways": Term(
-        "Independent ways",
-        "Independent ways",
-        "Directions that flip the answer each on its own, by what no other one changes.",
+        "Further ways",
+        "Ways of an earlier search, beside the main one. What each did to examples was measured.",
+        "Further directions",
+        "Directions of an earlier search beside g and h; what each did to examples was measured.",
     ),
     "places": Term(
         "Place by place",
+        "Ways that change mostly one quarter of the picture each.",
         "Directions by place",
-        "Directions that change the answer mostly by one quarter of the picture each.",
+        "Directions in z_sem that follow the proxy's slope by what they change in one quarter of "
+        "the picture each.",
     ),
     "diversity": Term(
         "How different the ways are",
+        "How different the pictures look to which two ways lead: the larger the number, the more "
+        "unlike.",
         "Diversity",
         "LPIPS between the counterfactuals of two directions: the larger, the more unlike.",
     ),
     "cosine": Term(
-        "Angle between ways",
+        "How alike the ways are",
+        "0: two ways have nothing in common. 1: they are the same way. \N{MINUS SIGN}1: one is "
+        "the other's reverse.",
         "Cosine",
-        "Of the angle between two directions: 0 is at right angles, 1 or -1 the same line.",
+        "Cosine of the angle between two directions in z_sem: 0 is at right angles, 1 or "
+        "\N{MINUS SIGN}1 the same line.",
     ),
 }
-OTHER = {
-    "g": "Main way",
-    "h": "Way",
-    "w": "Own way",
-    "r": "The bridge",
-}  # by a direction's first letter
-MEANINGS = {
-    "g": "The straightest way to another answer.",
-    "h": "Along an eigenvector of the Hessian of the loss: another way, the first the most curved.",
-    "w": "Found to flip the answer on its own, by what no other direction changes.",
-    "r": "A Schroedinger bridge fills in the region, led by the classifier's gradient (RCSB).",
+MEANINGS = {  # by a direction's first letter, in plain words and in the field's
+    "g": (
+        "The straightest way to another answer.",
+        "The global counterfactual direction: the proxy's slope in z_sem.",
+    ),
+    "h": (
+        "Another way to change the picture, beside the main one.",
+        "Along an eigenvector of the Hessian of the loss in z_sem; h1 has the largest eigenvalue.",
+    ),
+    "w": (
+        "A further way to change the picture, beside the main one.",
+        "A further direction of the search in z_sem, beside g and h.",
+    ),
+    "r": (
+        "Another network draws the region anew, as this classifier wants it.",
+        "A Schroedinger bridge fills in the region, led by the classifier's gradient (RCSB).",
+    ),
 }
 
 
@@ -159,16 +216,38 @@ def said(plain: str, expert: str) -> str:
 
 def term(name: str, more: str = "") -> str:
     """Return a term as HTML, with its meaning, and more of it, as a tooltip."""
-    plain, expert, meaning = TERMS[name]
-    return explained(said(escape(plain), escape(expert)), f"{meaning} {more}".strip())
+    words = TERMS[name]
+    body = said(escape(words.plain), escape(words.expert))
+    meanings = (f"{meaning} {more}".strip() for meaning in (words.plain_meaning, words.meaning))
+    return explained(body, *meanings)
 
 
-def explained(body: str, meaning: str) -> str:
-    """Return HTML with a tooltip that the pointer and the keyboard reach."""
-    text = escape(meaning)
+def told(sentence: str) -> str:
+    """Return a sentence as HTML, in both vocabularies where it has both."""
+    return said(escape(worded(sentence, PLAIN)), escape(sentence))
+
+
+def explained(body: str, plain: str, expert: str = "") -> str:
+    """Return HTML with a tooltip that the pointer and the keyboard reach.
+
+    Without `expert` both vocabularies have the same one.
+    """
+    plain, expert = escape(plain), escape(expert or plain)
     return (
-        f'<span class="term" tabindex="0" data-tip="{text}">{body}<i class="sr">{text}</i></span>'
+        f'<span class="term" tabindex="0" data-tip="{expert}" data-plain-tip="{plain}">{body}'
+        f'<i class="sr">{said(plain, expert)}</i></span>'
     )
+
+
+def written(directions: DirectionSet) -> str:
+    """Return HTML that is not seen: what the choice in Globality calls directions by place.
+
+    The page's script writes it, as it does `WRITTEN`.
+    """
+    texts = {
+        WALKED.format(name): way_names(name, directions) for name in places_of(directions.metadata)
+    }
+    return f'<i hidden data-written="{escape(json.dumps(texts))}"></i>' if texts else ""
 
 
 def captions() -> dict[str, str]:
@@ -178,25 +257,53 @@ def captions() -> dict[str, str]:
     }
 
 
-def way(name: str, place: str = "") -> str:
+def way(name: str, directions: DirectionSet | None = None) -> str:
     """Return a direction's name as HTML ("h1" and "Way 1"), with its meaning.
 
-    A direction by place is called by it (an arrow after "w1", and "Upper left").
+    A direction by place of a set is called by it (an arrow after "w1", and "Upper left"). Of a set,
+    the meaning says what was measured on examples, and which other direction it is nearly.
     """
+    plain, expert = MEANINGS.get(name[:1], ("", ""))
+    if directions is None or name not in directions.names:
+        return explained(short_way(name), plain, expert)
+    place, one = places_of(directions.metadata).get(name), tried_of(directions.metadata).get(name)
     if place:
-        title = place.capitalize()
-        meaning = f"{title}: changes this quarter of the picture most, as it is seen here."
-        return explained(said(title, f"{escape(name)} {ARROWS[place]}"), meaning)
-    return explained(said(plain_way(name), escape(name)), MEANINGS.get(name[:1], ""))
+        plain = expert = f"{place.capitalize()}: changes this quarter of the picture most."
+    more = [] if one is None else [f"{one.sentence}."]
+    if like := likeness(name, directions):
+        more.append(like)
+    plain = " ".join([plain, *(worded(text, PLAIN) for text in more)])
+    return explained(short_way(name, directions), plain, " ".join([expert, *more]))
 
 
-def plain_way(name: str) -> str:
-    """Return a direction's name in plain words."""
-    if name == "rcsb":
-        return OTHER["r"]
-    return f"{OTHER.get(name[:1], 'Way')} {name[1:]}".strip()
+def short_way(name: str, directions: DirectionSet | None = None) -> str:
+    """Return a direction's name as HTML, as `way` does, without its meaning."""
+    return said(*map(escape, way_names(name, directions)))
 
 
+def way_names(name: str, directions: DirectionSet | None = None) -> tuple[str, str]:
+    """Return what a direction is called in plain words and in the field's."""
+    place = None if directions is None else places_of(directions.metadata).get(name)
+    arrow = f" {ARROWS[place]}" if place else ""
+    return direction_name(name, directions, PLAIN), f"{name}{arrow}"
+
+
+def likeness(name: str, directions: DirectionSet) -> str:
+    """Say which direction before it a direction is nearly, in a sentence; "" where it is none."""
+    found = directions.likeness(name)
+    if found is None:
+        return ""
+    other, cosine = found
+    (plain, expert), (like, nearly) = (way_names(one, directions) for one in (name, other))
+    sign = "\N{MINUS SIGN}" if cosine < 0 else ""
+    return Worded(
+        f"{expert}: nearly {sign}{nearly} (cosine {signed(cosine)}).",
+        f"{plain} is nearly {'the reverse of ' if sign else ''}{like}.",
+    )
+
+
+WALKED = "#globality-direction input[value={}] + span"
+LABEL, INFO = "[data-testid=block-info]", ".info-text"
 # Texts of Gradio's own components by CSS selector, in plain words and in the field's.
 WRITTEN = {
     "#overlay input[value=cells] + span": ("Tested", "Cells"),
@@ -211,6 +318,48 @@ WRITTEN = {
     "#region-method input[value=gcd] + span": ("By the ways found", "Black box: directions"),
     "#region-method input[value=rcsb] + span": ("Drawn anew", "White box: bridge (RCSB)"),
     "#sweep:not(.busy)": ("Play", "Sweep"),
+    "#back": ("Back to the first ways", "Back to the bundled directions"),
+    "#start": ("Find ways", "Find directions"),
+    "#use-so-far": ("Use this main way now", "Use this g now"),
+    "#sampling label:last-child > span": (
+        "Around this picture",
+        "Around this picture, as in the paper",
+    ),
+    f"#samples {LABEL}": ("Pictures asked about", "Samples"),
+    f"#radius {LABEL}": ("How far around", "Radius"),
+    f"#lam {LABEL}": (
+        "Weight of how much changes",
+        "\N{GREEK SMALL LETTER LAMDA} of LPIPS",
+    ),
+    f"#k {LABEL}": ("Further ways", "h-directions (k)"),
+    f"#n-ways {LABEL}": ("Ways by place", "Directions by place"),
+    f"#seed {LABEL}": ("Number of the draw", "Seed"),
+    "#boundary .label-text": (
+        "Search where the answer changes",
+        "Search at the decision boundary",
+    ),
+    f"#boundary {INFO}": (
+        "For a picture that the classifier is sure of: it is first changed until the answer is "
+        "open, and the ways are looked for there.",
+        "For an image that the classifier is sure of: a first g leads to the boundary, and the "
+        "directions are looked for there.",
+    ),
+    "#settle .label-text": (
+        "Stop early, once the main way has settled",
+        "Stop early, once g has settled",
+    ),
+    f"#settle {INFO}": (
+        "Asks less; further ways take longer to settle than the main one.",
+        "Spares queries; the h-directions take longer to settle than g.",
+    ),
+    f"#steps {LABEL}": ("Drawing steps", "Steps"),
+    f"#chosen {LABEL}": ("Ways", "Directions"),
+    f"#globality-direction {LABEL}": ("Way", "Direction"),
+}
+WRITTEN |= {
+    selector.format(name): (way_name(name), name)
+    for name in SLIDERS
+    for selector in (WALKED, f"#slider-{{}} {LABEL}")
 }
 TOUR = (  # CSS selectors of what the tour points at, and its texts
     ("#strip", "Open a picture, or choose one of the examples. Nothing leaves this server."),

@@ -13,7 +13,7 @@ from gcd_core.ui.engine import models as module
 from gcd_core.ui.engine.jobs import Search
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.tabs.find import progress_html
+from gcd_core.ui.views.search_progress import progress_html
 from tests.ui.waiting import wait_for, wait_for_paths
 
 pytestmark = pytest.mark.slow

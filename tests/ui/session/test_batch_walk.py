@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
 from gcd_core.errors import GCDError
 from gcd_core.method.walk import walk
-from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchWalk, start_batch_walk
+from gcd_core.ui.session.batch_walk import MAX_IMAGES, QUICK, BatchWalk, start_batch_walk
 from gcd_core.ui.session.session import Session
+from gcd_core.ui.tabs.globality import progress_html
 from tests.ui.fakes import own_picture
 
 
@@ -125,3 +128,26 @@ def test_a_failure_is_told_in_a_sentence(session: Session, monkeypatch) -> None:
     monkeypatch.setattr(session.service, "toward", fail)
     wall = finished(walked(session, 2))
     assert wall.state == "failed" and wall.error == "The classifier is away."
+
+
+def test_one_bar_and_one_time_are_of_all_walks(session: Session, monkeypatch) -> None:
+    directions = session.directions  # g, and four others that are walked quickly
+    images = [session.service.domain.load_image(path) for path in session.service.domain.examples]
+    walk = BatchWalk(session.service, ["a", "b", "c"], images, directions, "g", "pneumonia")
+    assert walk.fraction == 0 and walk.eta is None and walk.quick_total == 12
+    monkeypatch.setattr(walk, "pieces", [object()])
+    walk.began = time.monotonic() - 10
+    assert walk.fraction == pytest.approx(1 / (3 + 12 * QUICK))
+    assert walk.eta == pytest.approx(10 * (2 + 12 * QUICK), rel=0.02)
+    walk.pieces, walk.rates = [object()] * 3, {"h1": (1, 3), "h2": (0, 1), "g": (3, 3)}
+    walk.quick_began = time.monotonic() - 8
+    assert walk.fraction == pytest.approx((3 + 4 * QUICK) / (3 + 12 * QUICK))
+    assert walk.eta == pytest.approx(
+        16, rel=0.02
+    )  # two seconds for each of the eight that are left
+    told = progress_html(walk)
+    assert "4 of 12 quick walks" in told and "about 16 s left" in told
+    walk.rates = {name: (0, 3) for name in directions.names}
+    assert walk.fraction == 1 and walk.eta is None
+    monkeypatch.setattr(session.service.domain.classifier, "budget", 100)
+    assert walk.quick_total == 0, "what costs something is not asked for the bars"

@@ -1,8 +1,10 @@
 """The Compare tab, where another image is opened while it compares."""
 
 import csv
+import hashlib
 import io
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from zipfile import ZipFile
@@ -14,6 +16,7 @@ import torch
 from PIL import Image
 
 from gcd_core.errors import GCDError
+from gcd_core.method.directions import DirectionSet
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.compare import CompareTab, tables, twins
 from tests.ui.fakes import FakeClassifier
@@ -94,8 +97,10 @@ def test_only_what_flips_is_held_against_each_other(
 def test_twins_are_told() -> None:
     values = [[0.0, 0.02, 0.3], [0.02, 0.0, None], [0.3, None, None]]
     assert twins(["g", "h1", "h2"], values) == [("g", "h1", 0.02)]
-    table = tables(["g", "h1", "h2"], values, torch.eye(3))
-    assert "g and h1 change this picture alike (LPIPS 0.020)" in table and "h2 change" not in table
+    found = DirectionSet(["g", "h1", "h2"], torch.eye(3), {"label": "a"})
+    table = tables(found, found.names, values, torch.eye(3))
+    told = re.sub(r'<span class="plain">.*?</span>|<[^>]*>', "", table)
+    assert "g and h1 change this picture alike (LPIPS 0.020)" in told and "h2 change" not in told
 
 
 def test_the_oracle_judges_each_counterfactual(visitors: Visitors) -> None:
@@ -129,6 +134,19 @@ def test_a_comparison_is_taken_home(visitors: Visitors) -> None:
     assert [float(row["alpha"]) for row in rows] == [row["alpha"] for row in numbers["rows"]]
     file = tab.save("json", SOMEBODY)[tab.file]
     assert json.loads(Path(file).read_text()) == json.loads(json.dumps(numbers))
+    kept, domain = json.loads(Path(file).read_text()), visitors.service.domain
+    before = session.image.opened.source.probabilities[0]
+    side = 1 if before < 0.5 else -1
+    assert kept["target"]["probability"] == pytest.approx(0.5 + side * domain.margin)
+    assert [row["met"] for row in kept["rows"]] == [
+        row["flipped"] and side * (row["probability"] - 0.5) >= domain.margin
+        for row in kept["rows"]
+    ]
+    told = kept["fingerprints"]
+    assert told["classifier"] == domain.classifier.identity
+    pixels = session.image.opened.image.contiguous().numpy()
+    kind = f"{session.image.opened.image.dtype} {tuple(pixels.shape[1:])} ".encode()
+    assert told["image"] == hashlib.sha256(kind + pixels.tobytes()).hexdigest()
     file = tab.save("zip", SOMEBODY)[tab.file]
     with ZipFile(file) as archive:
         assert {f"{name}.png" for name in names} < set(archive.namelist())

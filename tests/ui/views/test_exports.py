@@ -48,8 +48,9 @@ def test_it_holds_what_is_on_screen(session: Session):
     attribution = explain_path(path, until=end)
     assert torch.equal(report.heat, attribution.map)
     assert report.completeness_error == attribution.completeness_error
-    assert report.warnings == ["A word of warning."] and report.date == datetime.date.today()
-    assert "Musterfrau" not in repr(report)
+    assert report.warnings == ["A word of warning."] and report.time.date() == datetime.date.today()
+    assert report.name == image.opened.name and report.margin is None and report.target == ""
+    assert report.name == "Musterfrau.png", "its owner's to keep"
 
 
 def test_one_direction_alone_and_none_at_all(session: Session):

@@ -13,7 +13,7 @@ from gcd_core.method.verification import Tried, with_tried
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.about import about
-from gcd_core.ui.views.html import (
+from gcd_core.ui.views.direction_rows import (
     direction_title,
     fold_line,
     told_of_g,
@@ -21,8 +21,11 @@ from gcd_core.ui.views.html import (
     ways_line,
 )
 from gcd_core.ui.views.payload import proxy_curve
+from gcd_core.ui.views.vocabulary import ARROWS
 from tests.ui.fakes import CODE, HAZE, FakeDomain
 from tests.ui.waiting import wait_for_paths
+
+UPPER_LEFT = ARROWS["upper left"]
 
 
 class ReadsHaze:
@@ -71,17 +74,21 @@ def placed(domain, **tried: tuple[int, int]) -> DirectionSet:
     return DirectionSet(["g", "w1", "w2"], torch.eye(CODE)[:3], with_tried(about, told))
 
 
-@pytest.mark.parametrize("names, title", [("g w1 w2", "Independent ways"), ("g h1", ""), ("g", "")])
-def test_ways_of_earlier_searches_are_called_independent(session: Session, names: str, title: str):
+@pytest.mark.parametrize("names, title", [("g w1 w2", "Further ways"), ("g h1", ""), ("g", "")])
+def test_ways_of_earlier_searches_say_that_they_were_not_tried(
+    session: Session, names: str, title: str
+):
     use(session, found(session.service.domain, names))
     line = ways_line(session)
     assert bool(line) == bool(title) and title in line
+    assert ("not tried on examples" in line) == bool(title) and "on its own" not in line
 
 
 def test_directions_by_place_are_called_by_their_place(session: Session):
     directions = placed(session.service.domain, g=(4, 4), w1=(4, 0), w2=(3, 2))
     use(session, directions)
     assert "Directions by place" in ways_line(session) and "quarter" in ways_line(session)
+    assert "Tried on 8 examples: each flips 4 or 5." in ways_line(session)
     title = direction_title(directions, "w1", None)
     assert "w1 \N{NORTH WEST ARROW}" in title and "Upper left: changes this quarter" in title
     assert "4/8" in title and "4 of 8 examples flip, the second opinion follows in 4" in title
@@ -90,6 +97,29 @@ def test_directions_by_place_are_called_by_their_place(session: Session):
     assert "upper left</span></td><td>4</td><td>4</td>" in told
     assert "8 of 8 examples flip" in told_of_g(directions)
     assert "Confidence fair" in told_of_g(directions)
+
+
+@pytest.mark.parametrize(
+    ("mixed", "expert", "plain"),
+    [
+        ([0.8, 0.0, 0.6], "nearly g (cosine +0.80).", "is nearly main way."),
+        ([-0.8, 0.0, 0.6], "nearly -g (cosine -0.80).", "is nearly the reverse of main way."),
+        ([0.0, 0.9, 0.4], f"nearly w1 {UPPER_LEFT} (cosine +0.91).", "is nearly upper left."),
+        ([0.6, 0.3, 0.7], "", ""),
+    ],
+)
+def test_a_direction_that_is_nearly_another_says_so(
+    session: Session, mixed: list[float], expert: str, plain: str
+):
+    directions = placed(session.service.domain, g=(4, 4), w1=(4, 4), w2=(4, 4))
+    vectors = torch.eye(CODE)[:3]
+    vectors[2, :3] = torch.tensor(mixed)
+    directions = replace(directions, vectors=torch.nn.functional.normalize(vectors, dim=1))
+    use(session, directions)
+    line, title = ways_line(session), direction_title(directions, "w2", None)
+    assert ("nearly" in line) == bool(expert) == ("nearly" in title)
+    expert = expert.replace("-", "\N{MINUS SIGN}")
+    assert expert in line and expert in title and plain in line.lower()
 
 
 def test_what_flips_too_few_examples_is_folded_with_its_number(session: Session):
@@ -106,7 +136,7 @@ def test_a_place_that_is_none_is_not_told(session: Session, wrong: object):
     directions = placed(session.service.domain)
     directions.metadata["places"] = wrong
     use(session, directions)
-    assert "Independent ways" in ways_line(session)
+    assert "Further ways" in ways_line(session)
     assert "<b>here" not in direction_title(directions, "w1", None)
     assert tried_list(directions) == "" and tried_list(None) == ""
 
@@ -118,7 +148,7 @@ def test_what_hardly_moves_the_classifier_is_counted(session: Session):
     use(session, found(domain, "g h1 w1", ReadsHaze()))
     assert session.weak_directions == ["h1", "w1"] and session.names == ["g", "h1", "w1"]
     assert "2 more hardly move this classifier<" in fold_line(session)
-    assert "Independent ways" not in ways_line(session)  # none is left to stand under it
+    assert "Further ways" not in ways_line(session)  # none is left to stand under it
     use(session, found(domain, "g h1", proxy=ReadsHaze()))
     assert "1 more hardly moves this classifier<" in fold_line(session)
     session.explain("bacterial")  # has directions without a proxy
@@ -154,8 +184,9 @@ def test_the_curve_of_a_search_over_codes_starts_at_the_picture(session: Session
 def test_about_says_whether_explanations_can_be_trusted(tmp_path: Path) -> None:
     domain = FakeDomain(tmp_path, examples=1)
     text = about(domain, 15)
-    assert '<li class="yes">Nothing is lost.</li>' in text
-    assert '<li class="no">&lt;b&gt;Lost&lt;/b&gt;.</li>' in text
+    assert '<span class="expert">Nothing is lost.</span></li>' in text
+    assert "only drawn again? Yes.</span>" in text and "warn? No.</span>" in text
+    assert '<span class="expert">&lt;b&gt;Lost&lt;/b&gt;.</span></li>' in text
     assert "for 15 minutes after" in text and "minutes" not in about(domain, 0)
     domain.sanity = ()
     assert "trusted" not in about(domain, 15)

@@ -203,7 +203,8 @@ class ExploreTab:
         layout, answers = self.layout, self.answers
         file = [layout.numbers, layout.report_file]
         reports = {"pdf": layout.report_pdf, "png": layout.report_png}
-        connect_downloads(reports, answers.report, layout.file_format, file, "report")
+        written = [layout.file_format, layout.words]
+        connect_downloads(reports, answers.report, written, file, "report")
         connect_downloads({"csv": layout.path_csv}, answers.save_path, None, file, "save_path")
 
     def _bind_view_and_sweep(self) -> None:
@@ -222,4 +223,5 @@ class ExploreTab:
             )
         layout.sweep.click(None, None, None, js="gcd.sweep", api_visibility="private")
         file = [layout.numbers, layout.report_file]
-        connect_downloads({"gif": layout.gif}, self.answers.make_sweep, None, file, "sweep")
+        sweep, given = self.answers.make_sweep, [layout.sweep_format, layout.words]
+        connect_downloads({"gif": layout.gif}, sweep, given, file, "sweep")

@@ -28,8 +28,9 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.layout import ExploreLayout
 from gcd_core.ui.tabs.handler import Answer, Tab
 from gcd_core.ui.views.data_urls import data_address
+from gcd_core.ui.views.direction_rows import heading
 from gcd_core.ui.views.exports import save_path, save_report
-from gcd_core.ui.views.html import curve_card, heading, pictures
+from gcd_core.ui.views.html import curve_card, pictures
 from gcd_core.ui.views.payload import flipped, payload_of, state_payload
 
 
@@ -79,23 +80,32 @@ class ExploreAnswers(Tab):
 
     # -- taking home ------------------------------------------------------------------------
 
-    def make_sweep(self, request: gr.Request) -> Answer:
-        """Writes the moved direction from end to end as an animation."""
+    def make_sweep(self, file_format: str, words: str, request: gr.Request) -> Answer:
+        """Writes the moved direction from end to end as an animation, a `gif`.
+
+        `words` are "plain" or "expert", as of `report`.
+        """
+        if file_format != "gif":
+            raise GCDError(f"A sweep is written as gif, not as {file_format!r}.")
         session = self.session(request)
         image = session.open_now("There is no direction to follow yet")
         path = image.flips.path_in_full(image.sliders.moved)
         file = session.folder / f"sweep-{image.label}-{path.direction_name}.gif"
         frames = [path.picture(k) for k in path.is_walked.nonzero().flatten().tolist()]
+        told = captions_of(self.domain, path, words, image.directions)
         side = min(max(256, *frames[0].shape[-2:]), 512)
         with atomic_write(file) as place:  # another click may be reading it
-            save_gif(frames, place, size=side, captions=captions_of(self.domain, path))
+            save_gif(frames, place, size=side, captions=told)
         animation = data_address(file.read_bytes(), "gif")
         return self._file(session, file, frames=len(frames), gif=animation)
 
-    def report(self, file_format: str, request: gr.Request) -> Answer:
-        """Writes what is on screen to a page to take home, as `pdf` or `png`."""
+    def report(self, file_format: str, words: str, request: gr.Request) -> Answer:
+        """Writes what is on screen to two pages to take home, as `pdf` or `png`.
+
+        `words` are "plain" for a reader who knows no word of the field, or "expert".
+        """
         session = self.session(request)
-        return self._file(session, save_report(session, file_format), report=file_format)
+        return self._file(session, save_report(session, file_format, words), report=file_format)
 
     def save_path(self, request: gr.Request) -> Answer:
         """Writes the path along the moved direction as CSV: alpha, probabilities, LPIPS, loss."""

@@ -20,21 +20,19 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.region import RegionPanel
 from gcd_core.ui.tabs.handler import Answer, html
 from gcd_core.ui.views.data_urls import thumbnail
-from gcd_core.ui.views.html import (
-    curve_card,
+from gcd_core.ui.views.direction_rows import (
     decoded,
     direction_title,
     end_picture,
     fold_line,
     heading,
-    pictures,
-    readout,
-    tools,
     ways_line,
 )
+from gcd_core.ui.views.html import curve_card, pictures, readout, tools
 from gcd_core.ui.views.likeness import likeness_line
 from gcd_core.ui.views.maps import map_panel
 from gcd_core.ui.views.payload import label_names, payload_of, question_of
+from gcd_core.wording import EXPERT
 
 STEP = 0.01  # of alpha on a slider: what is typed to two decimals stays
 ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
@@ -126,18 +124,19 @@ class ExploreLayout:
     def __init__(self, visitors: Visitors) -> None:
         self.visitors, domain = visitors, visitors.service.domain
         self.alpha_max, self.margin = domain.alpha_max, domain.margin
-        self.label_info = domain.label_info
-        thresholds = [label.question.threshold for label in self.label_info.values()]
-        self.own_targets = any(threshold is not None for threshold in thresholds)
-        self.grey = domain.generator.channels == 1
+        self.label_info, self.grey = domain.label_info, domain.generator.channels == 1
+        questions = [label.question for label in self.label_info.values()]
+        self.own_targets = any(question.threshold is not None for question in questions)
         self.numbers = gr.JSON(label="facts", visible=False, elem_id="facts")
         self.direction = gr.Textbox("g", label="direction", visible=False)
         self.address = gr.Textbox("", label="address", visible=False)
-        self.revisit = gr.Button(visible="hidden", elem_id="revisit")
-        self.moved = gr.Button(visible="hidden", elem_id="moved")
+        sent = (gr.Button(visible="hidden", elem_id=name) for name in ("revisit", "moved"))
+        self.revisit, self.moved = sent  # by the page's script
         self.detail = gr.Textbox(Display().detail, label="detail", visible=False)
         self.drawings = drawing_buttons()
         self.file_format = gr.Textbox("pdf", label="file_format", visible=False)
+        self.words = gr.Textbox(EXPERT, label="words", visible=False)
+        self.sweep_format = gr.Textbox("gif", label="file_format", visible=False)
         self._lay_out_strip(domain)
         with gr.Row(elem_id="work"):
             self._lay_out_stage()

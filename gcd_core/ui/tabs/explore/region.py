@@ -30,7 +30,8 @@ from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.figures import figure, image_tag
 from gcd_core.ui.views.payload import doubts_about, label_names, question_of, verdict
-from gcd_core.ui.views.vocabulary import opinion_words, term, way
+from gcd_core.ui.views.vocabulary import opinion_words, term, told, way
+from gcd_core.wording import Worded
 
 MAX_MASK_LENGTH = 400_000  # letters of a mask's data address
 WITH_MASK = "gcd.withMask"  # the script's function that sends what is painted
@@ -62,7 +63,7 @@ def why_no_bridge(domain: Domain) -> str:
     try:
         bridge_of(domain)
     except GCDError as error:
-        return str(error)
+        return Worded(str(error), "A region is changed by the ways found: nothing else is set up.")
     return ""
 
 
@@ -120,14 +121,14 @@ def card(image: OpenImage, tried: Tried) -> str:
     )
     doubts = doubts_about(tried, question)
     css = ("doubtful" if doubts else "yes") if path.counterfactual_flips else "no"
-    told = [
+    shown_pictures = [
         (original, "Original", f"{positive} {question.shown(before)}"),
         (changed, "Changed", f"{positive} {question.shown(here[1])}"),
         (change, "What changed", "yellow brighter, green darker"),
     ]
     pictures = "".join(
         figure(title, escape(note), image_tag(drawn(outlined(one, tried.mask)), title))
-        for one, title, note in told
+        for one, title, note in shown_pictures
     )
     opinion = ""
     if tried.oracle is not None:
@@ -136,7 +137,8 @@ def card(image: OpenImage, tried: Tried) -> str:
     numbers = f"{term('lpips')} <b>{float(path.distances[path.counterfactual]):.3f}</b>"
     below = f'<p class="numbers"><span>{numbers}</span><span>{opinion}</span></p>'
     warning = "".join(f'<p class="gcd-caution">{escape(doubt)}</p>' for doubt in doubts)
-    about = f"{charts.percent(tried.share)} of the picture, along {way(path.direction_name)}"
+    walked = way(path.direction_name, image.directions)
+    about = f"{charts.percent(tried.share)} of the picture, {walked}"
     return (
         f'<article class="gcd-card gcd-region {css}"><h2><span>{escape(tried.name)}</span>'
         f"<small>{about}</small></h2><p>{escape(verdict(tried, before, positive, question))}</p>"
@@ -201,7 +203,7 @@ class RegionPanel(Tab):
                 self.cancel = gr.Button("Cancel", size="sm", elem_id="cancel-region")
                 self.forget = gr.Button("Forget all", size="sm", elem_id="forget-regions")
             if black_box_only:
-                gr.HTML(f'<p class="gcd-note">{escape(black_box_only)}</p>', elem_id="region-note")
+                gr.HTML(f'<p class="gcd-note">{told(black_box_only)}</p>', elem_id="region-note")
             self.suggested = gr.HTML(
                 label="suggested",
                 html_template="<i></i>",  # its value is for the page's script

@@ -1,0 +1,200 @@
+"""What stands beside the sliders, as HTML: each direction's name, ends, and what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from gcd_core.classifiers.questions import PLAIN, Question
+from gcd_core.method.directions import DirectionSet
+from gcd_core.method.prior_search import places_of
+from gcd_core.method.repeatability import repeatability_of
+from gcd_core.method.verification import tried_of
+from gcd_core.method.walk import Path
+from gcd_core.ui.frames import shown_names
+from gcd_core.ui.session.session import Session
+from gcd_core.ui.views import charts
+from gcd_core.ui.views.data_urls import end_thumbnail
+from gcd_core.ui.views.payload import label_names
+from gcd_core.ui.views.vocabulary import explained, likeness, said, term, told, way
+from gcd_core.wording import duration, signed
+
+FIND = said("Find ways", "Find directions")
+
+
+def heading(session: Session) -> str:
+    """Return the text over the sliders: which end is which label, how many paths are ready."""
+    negative, positive = label_names(session)
+    if not session.names:
+        return (
+            f'<div class="gcd-heading"><h2>{term("directions")}</h2><div class="gcd-quiet">'
+            f"There are none for this label yet: search for some in <b>{FIND}</b>, or load a file "
+            "there.</div></div>"
+        )
+    used = escape(session.sets.used(session.label))
+    state = ""
+    if session.image is not None and session.image.paths.ready < session.image.paths.total:
+        paths, of = session.image.paths, said("ways", "directions")
+        text = f"preparing {paths.ready} of {paths.total} {of}{after_others(*paths.before)}"
+        state = f'<small class="busy"><span>{text}</span></small>'
+    return (
+        f'<div class="gcd-heading"><h2>{term("directions")} <span class="set">{used}</span>{state}'
+        "</h2>"
+        f'<p>At its ends: <i class="no"></i>{escape(negative)} <i class="yes"></i>'
+        f"{escape(positive)}</p></div>"
+    )
+
+
+def after_others(count: int, seconds: float | None) -> str:
+    """Say how many paths of others come first, and how long they take; "" for one or none."""
+    if count < 2:
+        return ""
+    wait = "" if seconds is None else f", about {duration(seconds)}"
+    return f"; {count} of other visitors&rsquo; first{wait}"
+
+
+def ways_line(session: Session) -> str:
+    """Return the text over the sliders of the directions by place, or of further ones.
+
+    Sets of earlier searches have the latter: these do not tell a place. It says what they did to
+    examples, and which are nearly another. "" where none is shown.
+    """
+    found = session.directions
+    names = [name for name in session.names if name not in session.weak_directions]
+    ways = [name for name in names if name.startswith("w")]
+    if not ways:
+        return ""
+    tried, placed = tried_of(found.metadata), places_of(found.metadata)
+    sentences = ["Each changes one quarter of the picture most."] if placed else []
+    measured = [tried[name].flipped for name in ways if name in tried]
+    if measured:
+        flips = span(measured)
+        which = "it flips" if len(measured) == 1 else "each flips"
+        sentences.append(f"Tried on {tried[ways[0]].n} examples: {which} {flips}.")
+    else:
+        sentences.append("What they do was not tried on examples.")
+    sentences += filter(None, (likeness(name, found) for name in ways))
+    title, text = term("places" if placed else "ways"), " ".join(map(told, sentences))
+    return f'<div class="gcd-ways"><h2>{title}</h2><p>{text}</p></div>'
+
+
+def span(counts: Sequence[int]) -> str:
+    """Return the least and the most of some counts: "6", "6 or 7", "4 to 7"."""
+    least, most = min(counts), max(counts)
+    if least == most:
+        return f"{most}"
+    return f"{least} {'or' if most == least + 1 else 'to'} {most}"
+
+
+def told_of_g(found: DirectionSet) -> str:
+    """Return what is known of g: the examples it flips, and whether another search would agree."""
+    tried, confidence = tried_of(found.metadata).get("g"), repeatability_of(found)
+    sentences = [f"{tried.sentence}."] if tried else []
+    if confidence:
+        sentences.append(confidence.sentence)
+    level = confidence.level if confidence else ""
+    text = " ".join(map(told, sentences))
+    return f'<p class="gcd-confidence {level}">{text}</p>' if sentences else ""
+
+
+def tried_list(found: DirectionSet | None) -> str:
+    """Return what each direction of a set did to examples; "" where that was not tried."""
+    if found is None:
+        return ""
+    tried, placed = tried_of(found.metadata), places_of(found.metadata)
+    names = [name for name in shown_names(found) if name in tried]
+    if not names:
+        return ""
+    judged = any(tried[name].agreed is not None for name in names)
+    head = f"<th>Tried on {tried[names[0]].n} examples</th><th>flip</th>"
+    rows = [head + ("<th>second opinion follows</th>" if judged else "")]
+    for name in names:
+        one, place = tried[name], placed.get(name, "")
+        cells = [way(name, found) + said("", f" {place}" if place else ""), str(one.flipped)]
+        if judged:
+            cells.append("" if one.agreed is None else str(one.agreed))
+        rows.append("".join(f"<td>{cell}</td>" for cell in cells))
+    table = "".join(f"<tr>{row}</tr>" for row in rows)
+    linear, line = found.metadata.get("figures", {}).get("explained"), ""
+    if type(linear) is float:
+        share = charts.percent(linear)
+        line = f'<p class="gcd-info">One straight slope explains {share} of the answers.</p>'
+    return f'<table class="gcd-tried">{table}</table>{line}'
+
+
+def decoded(session: Session) -> dict[str, Path]:
+    """Return the decoded paths of the open image by direction; empty where none is open."""
+    return {} if session.image is None else session.image.ready_paths()
+
+
+def fold_line(session: Session) -> str:
+    """Return the line under which the weak directions are folded away.
+
+    It says how many of the examples they flip, where that was tried, and how many of their decoded
+    paths flip the opened image all the same.
+    """
+    weak, paths = session.weak_directions, decoded(session)
+    if not weak:
+        return ""
+    count = len(weak)
+    flips = sum(name in paths and paths[name].any_flip for name in weak)
+    here = f" \N{MIDDLE DOT} {flips} flip{'s' if flips == 1 else ''} here" if flips else ""
+    ending = "s" if count == 1 else ""
+    tried = tried_of(session.directions.metadata)
+    what = f"hardly move{ending} this classifier"
+    if tried:
+        counts = span([tried[name].flipped for name in weak])
+        what = f"flip{ending} only {counts} of {tried[weak[0]].n} examples"
+    return (
+        '<button type="button" class="gcd-fold" aria-expanded="false">'
+        f"{count} more {what}{here}</button>"
+    )
+
+
+def direction_title(directions: DirectionSet, name: str, path: Path | None) -> str:
+    """Return a direction's name, the alpha of its nearest flip, and how many examples it flips.
+
+    The second is there once the direction's path is decoded, the third where that was tried.
+    """
+    title = way(name, directions)
+    one = tried_of(directions.metadata).get(name)
+    examples = ""
+    if one is not None:
+        share = explained(f"{one.flipped}/{one.n}", f"{one.sentence}.")
+        examples = f'<small class="tried">{said("", share)}</small>'
+    if path is None:
+        return f"<b>{title}</b>{examples}"
+    if not path.any_flip:
+        return f'<b data-flips="no">{title}</b><small class="from">no flip</small>{examples}'
+    alphas = path.alphas[path.is_flipped]
+    first = signed(float(alphas[alphas.abs().argmin()]))
+    flips = '<span class="flips">flips </span>'
+    return f'<b>{title}</b><small class="from">{said("", flips)}from {first}</small>{examples}'
+
+
+def end_picture(
+    names: tuple[str, str], path: Path | None, end: int, question: Question = PLAIN
+) -> str:
+    """Return the thumbnail of one end of a direction.
+
+    Parameters
+    ----------
+    names : (str, str)
+        The label's negative and positive name.
+    path : Path or None
+        None before it is decoded.
+    end : {0, -1}
+        The first picture of the path or its last.
+    question : Question
+        In whose scale its probability is told.
+    """
+    if path is None:
+        return '<span class="gcd-thumb waiting"></span>'
+    predicted = float(path.probabilities[end]) >= path.threshold
+    side = f"{names[predicted]} at {signed(float(path.alphas[end]))}"
+    picture = end_thumbnail(path.images, end)
+    probability = charts.number(float(path.probabilities[end]), question)
+    return (
+        f'<span class="gcd-thumb {"yes" if predicted else "no"}"><img src="{picture}" '
+        f'alt="{escape(side)}" title="{escape(side)}"><b>{probability}</b></span>'
+    )
