@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -129,6 +130,12 @@ class Report:
         limit = f"{label.question.shown(wanted)} or {'more' if rises else 'less'}"
         return f"Wanted: {label.positive} {limit}. This was {'met' if met else 'missed'}."
 
+    @property
+    def cautions(self) -> list[str]:
+        """The warnings, and that the two maps point to different places, where they do."""
+        apart = worded(maps_apart(self.agreement), self.words)
+        return [*self.warnings, *filter(None, [apart])]
+
     def say(self, plain: str, expert: str) -> str:
         """One of two texts, by the report's words."""
         return plain if self.words == wording.PLAIN else expert
@@ -156,15 +163,9 @@ class Report:
         here: float,
         proxy: Sequence[tuple[float, float]] = (),
         warnings: Sequence[str] = (),
-        oracle: tuple[float, float] | None = None,
-        map_method: str = "bb_lig",
-        agreement: float | None = None,
-        exposure: float | None = None,
         steering: str = "",
-        name: str = "",
-        synthetic: bool = False,
-        margin: float | None = None,
         words: str = EXPERT,
+        **fields: Any,
     ) -> Report:
         """Return today's report of an image and of what it became along directions.
 
@@ -182,15 +183,12 @@ class Report:
             Where on the path the changed image lies.
         proxy : sequence of (float, float)
             As of `Curve`.
-        map_method, agreement, exposure
-            As of `Report`.
         steering : str
             How the bridge was steered, where one made the changed image.
-        name, synthetic : str, bool
-            The picture's name, and whether it is synthetic itself.
-        margin : float, optional
-            How far beyond the threshold the change was to go; None where nobody said.
         words : {"expert", "plain"}
+        **fields
+            Further fields of `Report`, as they are: `oracle`, `name`, `synthetic`, `margin`,
+            `map_method`, `agreement`, `exposure`.
         """
         explained, direction = domain.labels.index(path.label), path.direction_name
         return cls(
@@ -213,23 +211,14 @@ class Report:
             completeness_error=completeness_error,
             settings=rows_of(domain, path, directions, alphas, steering, words),
             identities=identity_rows(domain, directions, words),
-            warnings=[
-                *(worded(warning, words) for warning in warnings),
-                *filter(None, [worded(maps_apart(agreement), words)]),
-            ],
-            oracle=oracle,
+            warnings=[worded(warning, words) for warning in warnings],
             notice=domain.notice,
-            name=name,
-            synthetic=synthetic,
             time=datetime.datetime.now().astimezone(),
-            margin=margin,
             words=words,
             called=direction_names(directions, words),
             region=None if path.region is None else path.region.double().mean().item(),
-            map_method=map_method,
-            agreement=agreement,
-            exposure=exposure,
             steered=path.direction_name == STEERED,
+            **fields,
         )
 
 

@@ -170,8 +170,8 @@ def _head(sheet: Sheet, report: Report) -> float:
     how = _how(report)
     finding = f"{label.positive} {label.was}; {how}, {label.now}: {outcome}. {report.target}"
     y = sheet.paragraph(MARGIN, 46, finding, INNER, 10, INK, 4.8, most=3)
-    y += 1 if report.warnings else 0
-    for warning in report.warnings[:MAX_WARNINGS]:
+    y += 1 if report.cautions else 0
+    for warning in report.cautions[:MAX_WARNINGS]:
         lines = sheet.wrapped(warning, INNER - 7, 8.5, most=2)
         sheet.box(MARGIN, y - 3.2, INNER, 4.2 * len(lines) + 2, WELL)
         sheet.box(MARGIN, y - 3.2, 0.9, 4.2 * len(lines) + 2, INK)
@@ -248,8 +248,7 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> None:
 def _map_title(report: Report) -> tuple[str, str]:
     """What the map is, and what it was made of."""
     if report.map_method == "cells":
-        title = report.say("Tested parts", "Map of cells")
-        return title, "which parts of the change count"
+        return report.say("Tested parts", "Map of cells"), "which parts count"
     direction = report.direction(report.curve.direction)
     how = "on the way to it" if report.steered else f"{report.say('', 'walked along ')}{direction}"
     return report.say("On the way", "BB-LIG heat map"), how
@@ -446,7 +445,7 @@ def _distance_words(report: Report) -> str:
         return f"{seen}; 0 is the same image"
     share = percent(report.exposure)
     name = exposure_name(report.source.shape[-3])
-    return f"{seen}; {share} of the change is {name}"
+    return f"{share} of the change is {name}"
 
 
 def _reading(sheet: Sheet, report: Report, y: float, end: float) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from typing import Any
 
 import gradio as gr
 
+from gcd_core.classifiers import BlackBox
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import DISTILLED
@@ -117,6 +119,37 @@ def number(
     )
 
 
+def losses_html(search: Search | None) -> str:
+    """How well a search predicts the answers, as HTML."""
+    train, validation = (search.train_losses, search.validation_losses) if search else ([], [])
+    return (
+        f'<div class="gcd-card"><h2>{said("How well the search guesses", "Loss of the proxy")}'
+        f'<small><i class="proxy"></i>{said("learned", "training")}<i class="measured"></i>'
+        f"{said('checked', 'validation')}</small>{SAVE if train else ''}</h2>"
+        f"{charts.losses(train, validation)}</div>"
+    )
+
+
+def search_numbers(search: Search, classifier: BlackBox) -> dict[str, Any]:
+    """How far a search is, for machines."""
+    progress = search.progress
+    answer = {
+        "state": search.state,
+        "label": search.label,
+        "image_name": search.name,
+        "ahead": search.place if search.state == "waiting" else 0,
+    }
+    if search.usable is not None:
+        answer["usable"] = search.usable.metadata["settings"]["n_samples"]
+    if progress is not None:
+        told = ("stage", "done", "total", "queries", "evaluations")
+        answer |= {name: getattr(progress, name) for name in told}
+        left = seconds_left(search) if search.running else None
+        answer |= {"cache_hits": progress.known, "eta": left}
+        answer["budget"] = classifier.budget
+    return answer
+
+
 class FindTab(Tab):
     """The components of the tab and the handlers between them and a visitor's session."""
 
@@ -177,17 +210,7 @@ class FindTab(Tab):
                     "Use this g now", size="md", visible=False, elem_id="use-so-far"
                 )
                 self.newest = html("newest", gallery_html(None, ""))
-                self.losses = html("losses", self._losses(None))
-
-    @staticmethod
-    def _losses(search: Search | None) -> str:
-        train, validation = (search.train_losses, search.validation_losses) if search else ([], [])
-        return (
-            f'<div class="gcd-card"><h2>{said("How well the search guesses", "Loss of the proxy")}'
-            f'<small><i class="proxy"></i>{said("learned", "training")}<i class="measured"></i>'
-            f"{said('checked', 'validation')}</small>{SAVE if train else ''}</h2>"
-            f"{charts.losses(train, validation)}</div>"
-        )
+                self.losses = html("losses", losses_html(None))
 
     # -- handlers ---------------------------------------------------------------------------
 
@@ -280,7 +303,7 @@ class FindTab(Tab):
             return
         name = session.keep_found(search, search.result)
         numbers = {
-            **self._numbers(search),
+            **search_numbers(search, self.domain.classifier),
             "directions": search.result.names,
             "set": name,
             "repeatability": search.result.metadata["figures"].get(REPEATABILITY),
@@ -295,7 +318,7 @@ class FindTab(Tab):
         if session.search is None or not session.search.running:
             raise GCDError("No search is running: there is nothing to cancel.")
         session.search.cancel()
-        return {self.explore.layout.numbers: self._numbers(session.search)}
+        return {self.explore.layout.numbers: search_numbers(session.search, self.domain.classifier)}
 
     def use_g_so_far(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Opens, in Explore, the g that a search offers from 64 answers on, and keeps it."""
@@ -303,34 +326,16 @@ class FindTab(Tab):
         session.use_so_far()
         return self.sets.show_everything(session)
 
-    def _numbers(self, search: Search) -> dict:
-        progress = search.progress
-        answer = {
-            "state": search.state,
-            "label": search.label,
-            "image_name": search.name,
-            "ahead": search.place if search.state == "waiting" else 0,
-        }
-        if search.usable is not None:
-            answer["usable"] = search.usable.metadata["settings"]["n_samples"]
-        if progress is not None:
-            told = ("stage", "done", "total", "queries", "evaluations")
-            answer |= {name: getattr(progress, name) for name in told}
-            left = seconds_left(search) if search.running else None
-            answer |= {"cache_hits": progress.known, "eta": left}
-            answer["budget"] = self.domain.classifier.budget
-        return answer
-
     def _show(self, session: Session, search: Search) -> Answer:
         """All that the tab says of a search."""
         waiting = search.state == "waiting"
         ahead, wait = (search.place, search.seconds_ahead) if waiting else (0, None)
         positive, asked = label_names(session, search.label)[1], question_of(session, search.label)
         return {
-            self.explore.layout.numbers: self._numbers(search),
+            self.explore.layout.numbers: search_numbers(search, self.domain.classifier),
             self.progress: progress_html(search, self.domain.classifier, ahead, wait),
             self.newest: gallery_html(search, positive, asked),
-            self.losses: self._losses(search),
+            self.losses: losses_html(search),
             self.start: gr.update(interactive=not search.running),
             self.cancel: gr.update(interactive=search.running),
             self.use_so_far: gr.update(visible=search.usable is not None and search.result is None),

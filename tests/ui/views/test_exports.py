@@ -15,6 +15,7 @@ from PIL import Image
 
 from gcd_core.errors import GCDError
 from gcd_core.method.attribution import explain_path
+from gcd_core.report.captions import exposure_words
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
@@ -48,7 +49,9 @@ def test_it_holds_what_is_on_screen(session: Session):
     attribution = explain_path(path, until=end)
     assert torch.equal(report.heat, attribution.map)
     assert report.completeness_error == attribution.completeness_error
-    assert report.warnings == ["A word of warning."] and report.time.date() == datetime.date.today()
+    tone = exposure_words(image.exposure.share, 1)
+    assert report.warnings == ["A word of warning.", tone] and image.exposure.share > 0.25
+    assert report.time.date() == datetime.date.today()
     assert report.name == image.opened.name and report.margin is None and report.target == ""
     assert report.name == "Musterfrau.png", "its owner's to keep"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gcd_core.method.directions import DirectionSet
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.likeness import alike_and_elsewhere, changes_of, likeness_line, listed
 from tests.ui.waiting import wait_for_paths
@@ -32,10 +33,13 @@ def test_changes_are_alike_or_elsewhere_only_where_that_is_clear() -> None:
 
 
 def test_names_are_listed_as_one_says_them() -> None:
-    assert listed(["g"], {}).count('data-tip="') == 1 and " and " not in listed(["g"], {})
-    words = listed(["g", "h1", "w1"], {"w1": "upper left"})
+    metadata = {"label": "pneumonia", "places": {"w1": "upper left"}}
+    directions = DirectionSet(["g", "h1", "w1"], torch.eye(3), metadata)
+    assert listed(["g"], directions).count('data-tip="') == 1
+    assert " and " not in listed(["g"], directions).split('class="sr"')[0]
+    words = listed(["g", "h1", "w1"], directions)
     assert "Upper left" in words
-    assert words.count('data-tip="') == 3 and words.count(" and ") == 1 and ", " in words
+    assert words.count('data-tip="') == 3 and words.count("</span> and <span") == 1
 
 
 @pytest.mark.slow
