@@ -285,6 +285,7 @@ def links(visit: Visit) -> None:
         visit.as_another()
         visit.open("arrive", address=address)
     visit.ask("prepare")
+    visit.ask("forget")
 
 
 def record() -> dict[str, Any]:

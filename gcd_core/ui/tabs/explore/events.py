@@ -66,7 +66,7 @@ class ExploreTab:
             js="gcd.opened",
         )
         if name in LANDS_ELSEWHERE:
-            self._then_follow(self._then_draw(event))
+            self._then_follow(self._then_draw(event, f"draw_after_{name}"))
 
     def _bind_opening(self, page: gr.Blocks) -> None:
         layout, handlers, everything = self.layout, self.handlers, self.layout.everything
@@ -134,7 +134,7 @@ class ExploreTab:
             newest_only=True,
             in_one_thread=True,
         )
-        self._then_follow(self._then_draw(drawn, "draw_in_full"))
+        self._then_follow(self._then_draw(drawn, "draw_in_full", public=True))
         for row in layout.rows:
             flipped = connect(
                 row.flip.click,
@@ -154,7 +154,7 @@ class ExploreTab:
             "reset",
         )
 
-    def _then_draw(self, event: Dependency, name: str | None = None) -> Dependency:
+    def _then_draw(self, event: Dependency, name: str, public: bool = False) -> Dependency:
         """Lets the full drawing follow a quick one, where there are two decoders."""
         if self.service.domain.generator.live_solver is None:
             return event
@@ -164,6 +164,7 @@ class ExploreTab:
             self.layout.display,
             self.layout.shown,
             name,
+            public=public,
             newest_only=True,
             in_one_thread=True,
         )
