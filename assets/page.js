@@ -179,6 +179,23 @@ window.gcd = (() => {
     return values;
   };
 
+  // On opening a picture the smallest change that flips its answer comes by itself, unless that was
+  // switched off, or a slider stands elsewhere already.
+  const FIRST_FLIP = 'gcd-first-flip';
+  const firstFlip = element => {
+    const box = element.querySelector('input');
+    box.checked = localStorage.getItem(FIRST_FLIP) !== 'off';
+    box.addEventListener('change', () => localStorage.setItem(FIRST_FLIP, box.checked ? 'on' : 'off'));
+  };
+  const openedAnew = (...values) => {
+    setTimeout(() => {
+      const at = document.querySelector('#pictures [data-address]')?.dataset.address ?? '';
+      const [button, box] = ['#flip-g', '[data-first-flip]'].map(one => document.querySelector(one));
+      if (box?.checked && button?.offsetParent && !opening && !/&[ghw]\d*=/.test(at)) button.click();
+    }, MOMENT);
+    return opened(...values);
+  };
+
   // The key that only this tab knows. By it the tab finds its visit again after a reload or a lost
   // connection. A tab that was copied from another one has that one's storage: while the other one
   // holds the key's lock, the copy takes a key of its own.
@@ -295,5 +312,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { switchTheme, examples, pictures, bars, withAddress, filled, fold, dragCurve, moveSlider, fade, ended, opened, forgotten, found, flip, withFirst, wall, withPiece, download };
+  return { switchTheme, examples, pictures, bars, withAddress, filled, fold, dragCurve, moveSlider, fade, ended, opened, openedAnew, firstFlip, forgotten, found, flip, withFirst, wall, withPiece, download };
 })();

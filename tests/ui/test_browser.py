@@ -41,6 +41,7 @@ TOURS_BEGUN_AGAIN = """() => {
 SEEN_BY_AN_EXPERT = (
     "localStorage.setItem('gcd-words', 'expert'); localStorage.setItem('gcd-tour', 'seen')"
 )
+AT_REST = "localStorage.setItem('gcd-first-flip', localStorage.getItem('gcd-first-flip') ?? 'off')"
 AS_PNG = "canvas => canvas.toDataURL('image/png')"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -83,6 +84,7 @@ def visit(browser) -> Iterator[Callable]:
             accept_downloads=True,
             **options,
         )
+        context.add_init_script(AT_REST)  # a picture that opens does not flip by itself
         if been_here:  # as an expert, who has seen the tour
             context.add_init_script(SEEN_BY_AN_EXPERT)
         contexts.append(context)
@@ -722,6 +724,28 @@ def test_a_press_waits_for_the_picture_that_the_page_opens_first(
     assert page.locator("#pictures .flipped").count()
 
 
+def test_a_picture_flips_first_unless_that_was_switched_off(served: Served, visit, tmp_path: Path):
+    page = visit(served.address)
+    page.evaluate("localStorage.setItem('gcd-first-flip', 'on')")
+    page.reload()
+    page.wait_for_selector("#pictures [data-address^='example=1&'][data-address*='&g=']")
+    page.wait_for_selector("#pictures .flipped")
+    mine = tmp_path / "mine.png"
+    to_pil(draw(torch.tensor([[1.5, 0.5, 1.0, 2.0, 0, 0, 0, 0]]))).save(mine)
+    page.locator("#source input[type=file]").set_input_files(mine)
+    page.wait_for_selector("#pictures [data-address^='own=1&'][data-address*='&g=']")
+    page.locator("#reset").click()
+    page.wait_for_selector("#pictures [data-address='own=1&label=pneumonia']")
+    page.get_by_label("Show a flip when a picture opens").uncheck()
+    page.locator("#examples button").nth(1).click()
+    page.wait_for_selector("#pictures [data-address^='example=2&']")
+    prepared(page)
+    assert "&g=" not in page.locator("#pictures [data-address]").get_attribute("data-address")
+    page.reload()
+    page.wait_for_selector("#pictures figure img")
+    assert not page.get_by_label("Show a flip when a picture opens").is_checked()
+
+
 def test_a_press_waits_for_the_file_that_is_being_sent(served: Served, visit, tmp_path: Path):
     """Where the file cannot be opened, the press is dropped."""
     page = visit(served.address)
@@ -878,6 +902,7 @@ def test_without_a_picture_a_g_is_found_and_used_before_the_search_ends(
     with serving(domain) as served:
         page = browser.new_page(viewport={"width": width, "height": height})
         page.add_init_script(SEEN_BY_AN_EXPERT)
+        page.add_init_script(AT_REST)
         page.set_default_timeout(PATIENCE)
         page.goto(served.address)
         page.get_by_text("Open a radiograph to begin").wait_for()

@@ -158,10 +158,14 @@ def test_the_menu_of_a_phones_tabs_has_the_chosen_words(doubted: Served, visit) 
     page.screenshot(path=ARTEFACTS / "plain-phone-compare.png", full_page=True)
 
 
+@pytest.mark.parametrize("words", ["plain", "expert"])
 @pytest.mark.parametrize("width", [1280, 1440])
-def test_where_a_flip_begins_is_whole_beside_its_slider(doubted: Served, visit, width: int) -> None:
-    page = visit(doubted.address, width=width, been_here=False)
-    page.locator(".gcd-tour").get_by_role("button", name="Skip").click()
+def test_where_a_flip_begins_is_whole_beside_its_slider(
+    doubted: Served, visit, width: int, words: str
+) -> None:
+    page = visit(doubted.address, width=width, been_here=words == "expert")
+    if words == "plain":
+        page.locator(".gcd-tour").get_by_role("button", name="Skip").click()
     prepared(page)
     cut = page.locator(".gcd-direction:not(.hide) .from").evaluate_all(
         """all => all.map(one => {

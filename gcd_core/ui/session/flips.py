@@ -51,10 +51,12 @@ class Flips:
         Returns
         -------
         (Frame or None, bool)
-            The picture as of `SliderState.move`, and whether the prediction flips along the path.
+            The picture as of `SliderState.move` (None if the sliders went on while the flip was
+            looked for), and whether the prediction flips along the path.
             If it does not, the picture is the nearest to a flip.
         """
         sliders = self._sliders
+        intended = sliders.intend()
         path, index = self.found(name, margin)
         alpha = round(float(path.alphas[index]), 4)
         if alpha:
@@ -62,7 +64,7 @@ class Flips:
             if known is None or known.live:
                 known = path_frame(path, index, sliders.service.domain.labels)
             sliders.keep({name: alpha}, sliders.service.second_opinion.on(known))
-        return sliders.move({name: alpha}, name, margin or 0.0), path.any_flip
+        return sliders.move({name: alpha}, name, margin or 0.0, intended), path.any_flip
 
     def found(self, name: str, margin: float | None) -> tuple[Path, int]:
         """Wait for the path along a direction; return it, and the index of its flip, in full.

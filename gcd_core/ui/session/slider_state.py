@@ -108,20 +108,33 @@ class SliderState:
 
     # -- moving --------------------------------------------------------------------------------
 
+    def intend(self) -> int:
+        """Draw a ticket for a move that is still to be found; a move that comes later goes first.
+
+        What is under way for an older ticket is not shown.
+        """
+        with self._lock:
+            self._newest = next(self._tickets)
+            return self._newest
+
     def move(
-        self, alphas: Alphas, moved: str | None = None, target: float | None = None
+        self,
+        alphas: Alphas,
+        moved: str | None = None,
+        target: float | None = None,
+        intended: int | None = None,
     ) -> Frame | None:
         """Go to z_sem + sum of alpha_i v_i, and return the picture there.
 
         None if a newer move came meanwhile, or the image was left. `moved` is the direction that
         counts as the moved one; by default the first whose alpha changes. `target` is what
-        `to_flip` was asked for.
+        `to_flip` was asked for, `intended` the ticket that it drew.
         """
         if not self.names:
             raise GCDError("There are no directions to move along yet: find or load some first.")
         wanted = rounded(alphas, self.names)
         with self._lock:
-            if self._left:
+            if self._left or intended not in (None, self._newest):
                 return None
             ticket = self._newest = next(self._tickets)
             changed = [n for n in self.names if wanted.get(n, 0.0) != self.alphas.get(n, 0.0)]

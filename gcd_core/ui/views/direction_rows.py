@@ -168,8 +168,7 @@ def direction_title(directions: DirectionSet, name: str, path: Path | None) -> s
         return f'<b data-flips="no">{title}</b><small class="from">no flip</small>{examples}'
     alphas = path.alphas[path.is_flipped]
     first = signed(float(alphas[alphas.abs().argmin()]))
-    flips = '<span class="flips">flips </span>'
-    return f'<b>{title}</b><small class="from">{said("", flips)}from {first}</small>{examples}'
+    return f'<b>{title}</b><small class="from">from {first}</small>{examples}'
 
 
 def end_picture(

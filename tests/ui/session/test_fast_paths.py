@@ -93,6 +93,20 @@ def test_a_flip_is_as_convincing_in_full_as_was_asked(session: Session, margin: 
     assert image.flips.to_flip("g", margin)[0] is frame and not drawn
 
 
+def test_a_move_that_comes_while_a_flip_is_looked_for_stays(session: Session) -> None:
+    image = session.image
+    found, moved = image.flips.found, []
+
+    def slowly(name, margin):
+        answer = found(name, margin)
+        moved.append(image.sliders.move({"h1": 0.5}))
+        return answer
+
+    image.flips.found = slowly
+    assert image.flips.to_flip("g", 0.25)[0] is None
+    assert image.sliders.alphas == {"h1": 0.5} and image.sliders.current is moved[0]
+
+
 def test_a_target_that_only_the_fast_decoder_meets_is_missed(session: Session) -> None:
     frame, flips = session.image.flips.to_flip("g", 0.45)
     assert flips and not frame.live and abs(frame.probabilities[0] - 0.5) < 0.45

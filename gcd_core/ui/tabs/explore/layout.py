@@ -34,6 +34,10 @@ from gcd_core.ui.views.maps import map_panel
 from gcd_core.ui.views.payload import label_names, payload_of, question_of
 from gcd_core.wording import EXPERT
 
+FIRST_FLIP = (  # only where asking the classifier costs nothing
+    '<label class="gcd-first-flip"><input type="checkbox" data-first-flip checked> '
+    "Show a flip when a picture opens</label>"
+)
 STEP = 0.01  # of alpha on a slider: what is typed to two decimals stays
 ROW, FOLDED = "gcd-direction", "folded"  # classes of a direction's row
 
@@ -250,6 +254,8 @@ class ExploreLayout:
                 self.report_pdf = gr.Button("Report", size="sm", elem_id="report-pdf")
                 self.report_png = gr.Button("PNG", size="sm", elem_id="report-png")
                 self.path_csv = gr.Button("CSV", size="sm", elem_id="path-csv")
+            if self.visitors.service.classifier_is_free:
+                html("first-flip", FIRST_FLIP, js_on_load="gcd.firstFlip(element)")
             self.report_file = gr.DownloadButton("file", visible="hidden", elem_id="report-file")
         return rows
 
