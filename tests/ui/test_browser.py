@@ -963,7 +963,7 @@ def test_ways_have_sliders_and_what_hardly_moves_folds_away(
     page.wait_for_selector("#work", state="visible")
     wait_until(page, lambda: rows(page) == ["g", "w1"])
     told = page.locator("#ways").inner_text()
-    assert "Independent ways" in told
+    assert "Further directions" in told
     fold = page.get_by_role("button", name="2 more hardly move this classifier")
     assert fold.get_attribute("aria-expanded") == "false"
     page.wait_for_selector("#direction-w2 .gcd-thumb img", state="attached")

@@ -238,7 +238,7 @@ def test_events_sent_again_after_leaving_are_refused(site: tuple[str, Site]) -> 
     for event, data in (
         ("open_example", [0, *DISPLAY]),
         ("move", [1.0] + [0] * 12 + DISPLAY),
-        ("report", ["pdf"]),
+        ("report", ["pdf", "expert"]),
     ):
         answer = ask(server, event, data, session_hash="leaver")
         assert failed(answer) and "visit has ended" in answer[1]

@@ -243,7 +243,7 @@ def test_a_report_of_what_is_on_screen(client: Client, picture: Path):
     text = " ".join(pypdf.PdfReader(file).pages[0].extract_text().split())
     before, after = (round(100 * moved[when]["pneumonia"]) for when in ("before", "after"))
     assert f"Pneumonia {before} %; changed" in text and f", {after} %: the prediction" in text
-    assert "changed along g by −4.00 and h1 by +1.00" in text and "mine" not in text
+    assert "changed along g by −4.00 and h1 by +1.00" in text and "mine.png" in text
     assert f"LPIPS {moved['lpips']:.3f}" in text
     assert "Drawn chest" in text and "brightness" in text and "Not a medical device" in text
 

@@ -61,7 +61,7 @@ async def visit(http: httpx2.AsyncClient, config: PageConfig, seed: int) -> None
     acts = [("open_example", [seed % 2, *DISPLAY]), ("prepare", DISPLAY)]
     file = await browser.upload("mine.png", picture(seed))
     acts += [("open_image", [file, *DISPLAY]), ("to_flip", ["g", *DISPLAY, "0.25"])]
-    acts += [("report_png", ["png"]), ("save_path", [])]
+    acts += [("report_png", ["png", "expert"]), ("save_path", [])]
     for event, values in acts:
         answer = await browser.ask(event, values)
         while "Many visitors are here" in answer.sentence:  # a slow machine

@@ -98,7 +98,7 @@ def test_no_word_of_the_field_is_read_in_plain_words(doubted: Served, visit) -> 
     )
     wait_until(page, lambda: "main way + way 1" in page.locator("#curve").inner_text())
     look("two-ways")
-    for title in ("Parts", "Changes"):
+    for title in ("Tested", "Changes"):
         page.locator("#overlay").get_by_text(title, exact=True).click()
         page.wait_for_selector("#pictures .map img")
         look(title.lower())

@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 
 from gcd_core.ui.frames import SLIDERS
-from gcd_core.ui.session.display import FROM_PAGE
 from tools.load.browser import Answer, Browser, Hear
 from tools.load.times import Times
 
@@ -70,7 +69,7 @@ class Visitor:
         """Visit the page until a moment of the monotonic clock, and leave whatever is under way."""
         await self.browser.enter()
         try:
-            await self._open("arrive", [*DISPLAY, FROM_PAGE])
+            await self._open("arrive", [*DISPLAY, "#page"])
             if self.searches:
                 self._behind["search"] = asyncio.create_task(self._search())
             await asyncio.wait_for(self._act(), max(until - time.monotonic(), 0))

@@ -69,13 +69,14 @@ TOOLS = (  # the action of the page's script, the button's sign, and its title
 PROXY_GAP = 0.15  # between the proxy's and the classifier's probability, from which a line says so
 DRAWINGS = {
     SOURCE: "In your picture",
-    DECODED: "Generator&rsquo;s drawing",
+    DECODED: "Generator&rsquo;s",
     SAME_TONE: "Brightness kept",
 }
-KEEPS = (
-    ' title="The same change with the original&rsquo;s brightness and contrast; '
-    'asks the classifier once"'
-)
+MEANT = {
+    DECODED: "The picture as the generator draws it",
+    SAME_TONE: "The same change with the original&rsquo;s brightness and contrast; asks the "
+    "classifier once",
+}
 NUMBERS_ARE_OF = {
     DECODED: "<p>Numbers and map are your picture&rsquo;s, not this drawing&rsquo;s.</p>",
     SAME_TONE: "<p>Bars and map are those of the whole change.</p>",
@@ -202,7 +203,7 @@ def drawing_switch(image: OpenImage, display: Display) -> str:
     if not image.sliders.alphas:
         del choices[SAME_TONE]
     buttons = "".join(
-        f'<button type="button" data-detail="{detail}"{KEEPS if detail == SAME_TONE else ""} '
+        f'<button type="button" data-detail="{detail}" title="{MEANT.get(detail, words)}" '
         f'aria-pressed="{str(detail == here).lower()}">{words}</button>'
         for detail, words in choices.items()
     )

@@ -75,9 +75,9 @@ TERMS = {
         "Tested parts",
         "Which parts of the change make the answer: the classifier is asked about mixtures of "
         "both pictures, and each part gets its share.",
-        "Cells (Shapley values)",
-        "The classifier is asked about mixtures of both pictures, and each cell gets its share of "
-        "the change of the logit.",
+        "Cells",
+        "Shapley values: the classifier is asked about mixtures of both pictures, and each cell "
+        "gets its share of the change of the logit.",
     ),
     "completeness": Term(
         "left unexplained",

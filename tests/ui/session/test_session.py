@@ -211,7 +211,7 @@ def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
     held = Held(service.walk)
     monkeypatch.setattr(service, "walk", held)
     one.open_example(0), other.open_example(0)  # the other one keeps the paths going
-    thread, answers = in_thread(one.image.sliders.to_flip, "g", 0.25)
+    thread, answers = in_thread(one.image.flips.to_flip, "g", 0.25)
     assert held.called.wait(30)
     monkeypatch.setattr(service, "in_turn", lambda urgency, function, *args: function(*args))
     monkeypatch.setattr(service.compute, "run_alike", lambda _, function, item: function([item])[0])
