@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from gcd_core.method.exposure import is_doubtful
+from gcd_core.method.loss import crosses
 from gcd_core.report.captions import exposure_words, without_exposure_words
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.views.payload import flipped, label_names, question_of
@@ -20,11 +21,17 @@ def exposure_line(image: OpenImage) -> str:
     if not image.sliders.alphas:
         return ""
     css = " doubtful" if flip_is_doubtful(image) else ""
-    name = term("exposure" if image.opened.image.shape[-3] == 1 else "colour_exposure")
-    share, without = escape(percent(image.exposure.share)), escape(without_words(image))
+    channels, without = image.opened.image.shape[-3], without_words(image)
+    more = exposure_words(image.exposure.share, channels, without)
+    name = term("exposure" if channels == 1 else "colour_exposure", more)
+    verdict, known, i = "", image.exposure.get(), image.index
+    if known is not None and flipped(image):
+        before, after = (one.probabilities[i] for one in (image.opened.source, known))
+        verdict = ", flips without it" if crosses(before, after) else ", no flip without it"
+    share = escape(percent(image.exposure.share))
     return (
-        f'<p class="gcd-exposure{css}"><b>{share}</b> of the change is {name}. '
-        f"<span>{without}</span></p>"
+        f'<div class="gcd-number gcd-exposure{css}"><span>of it {name}</span>'
+        f"<b>{share}{verdict}</b></div>"
     )
 
 

@@ -114,20 +114,23 @@ TERMS = {
         "change.",
     ),
     "exposure": Term(
-        "brightness and contrast of the whole picture",
-        "What one curve explains that makes each brightness another one, wherever it lies in the "
-        "picture. A flip that needs this may say more of the exposure than of a finding.",
-        "brightness and contrast (one tone curve)",
-        "What one tone curve explains that makes each brightness another one, wherever it lies in "
-        "the picture. A flip that needs this may say more of the exposure than of a finding.",
+        "brightness",
+        "Brightness and contrast of the whole picture: what one curve explains that makes each "
+        "brightness another one, wherever it lies. A flip that needs this may say more of the "
+        "exposure than of a finding.",
+        "brightness",
+        "Brightness and contrast of the whole picture: what one tone curve explains, wherever a "
+        "brightness lies. A flip that needs this may say more of the exposure than of a finding.",
     ),
     "colour_exposure": Term(
-        "brightness, contrast and colour of the whole picture",
-        "What one curve for red, green and blue each explains, wherever a colour lies in the "
-        "picture. A flip that needs this may say more of the stain than of a finding.",
-        "brightness, contrast and colour (one tone curve a channel)",
-        "What one tone curve for red, green and blue each explains, wherever a colour lies in the "
-        "picture. A flip that needs this may say more of the stain than of a finding.",
+        "brightness, colour",
+        "Brightness, contrast and colour of the whole picture: what one curve for red, green and "
+        "blue each explains, wherever a colour lies. A flip that needs this may say more of the "
+        "stain than of a finding.",
+        "brightness, colour",
+        "Brightness, contrast and colour of the whole picture: what one tone curve a channel "
+        "explains, wherever a colour lies. A flip that needs this may say more of the stain than "
+        "of a finding.",
     ),
     "same_tone": Term(
         "Brightness kept",

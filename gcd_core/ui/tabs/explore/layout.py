@@ -254,8 +254,8 @@ class ExploreLayout:
                 self.report_pdf = gr.Button("Report", size="sm", elem_id="report-pdf")
                 self.report_png = gr.Button("PNG", size="sm", elem_id="report-png")
                 self.path_csv = gr.Button("CSV", size="sm", elem_id="path-csv")
-            if self.visitors.service.classifier_is_free:
-                html("first-flip", FIRST_FLIP, js_on_load="gcd.firstFlip(element)")
+                if self.visitors.service.classifier_is_free:
+                    html("first-flip", FIRST_FLIP, js_on_load="gcd.firstFlip(element)")
             self.report_file = gr.DownloadButton("file", visible="hidden", elem_id="report-file")
         return rows
 
