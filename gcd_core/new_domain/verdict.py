@@ -75,12 +75,18 @@ def verdict_of(
 
 
 def _side(label: str, share: float) -> Finding:
-    told = f"Reconstructions keep {percent(share)} of the classifier's answers to {label!r}"
+    told = f"Reconstructions keep {beside(share, SIDE)} of the classifier's answers to {label!r}"
     mend = (
         f"too few, wanted {percent(SIDE)}: more minutes, or the classifier reads what is smaller "
         "than the generator draws"
     )
     return Finding(share >= SIDE, told, mend)
+
+
+def beside(share: float, wanted: float) -> str:
+    """A share as a person reads it, finer where it would read as the one that it misses."""
+    told = percent(share)
+    return f"{100 * share:.1f} %" if share < wanted and told == percent(wanted) else told
 
 
 def _likeness(lpips: float, channels: int) -> Finding:
@@ -91,7 +97,7 @@ def _likeness(lpips: float, channels: int) -> Finding:
 
 
 def _flips(label: str, share: float, count: int) -> Finding:
-    told = f"g flips {percent(share)} of {count} test pictures for {label!r}"
+    told = f"g flips {beside(share, FLIPS)} of {count} test pictures for {label!r}"
     mend = (
         f"too few, wanted {percent(FLIPS)}: more minutes, more pictures of both sides, or a "
         "question that pictures show more of"
@@ -103,7 +109,7 @@ def _follows(label: str, share: float | None) -> Finding:
     if share is None:
         told = f"Nobody gives a second opinion on {label!r}"
         return Finding(False, told, "give labels of its classes, or an [oracle] in a TOML file")
-    told = f"The second opinion on {label!r} follows in {percent(share)} of the flips"
+    told = f"The second opinion on {label!r} follows in {beside(share, FOLLOWS)} of the flips"
     mend = (
         f"too few, wanted {percent(FOLLOWS)}: what the directions draw is read by this classifier "
         "alone; look at the pictures"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gcd_core.new_domain.verdict import verdict_of
+from gcd_core.new_domain.verdict import beside, verdict_of
 
 GOOD = {
     "side": 0.98,
@@ -60,3 +60,7 @@ def test_no_flip_needs_no_second_opinion(tmp_path) -> None:
     found = verdict_of(write(tmp_path, flips=0.0, follows=None), ["ill"], 1, unusable=31)
     assert not any("second opinion on" in finding.told for finding in found)
     assert found[-1].sentence.startswith("31 files were no pictures")
+
+
+def test_a_share_does_not_read_as_the_one_that_it_misses() -> None:
+    assert [beside(x, 0.97) for x in (0.9688, 0.97, 0.94)] == ["96.9 %", "97 %", "94 %"]
