@@ -34,6 +34,14 @@ from gcd_core.ui.views.maps import map_panel
 from gcd_core.ui.views.payload import label_names, payload_of, question_of
 from gcd_core.wording import EXPERT
 
+ACTIONS = (
+    ("Reset", "reset"),
+    ("Sweep", "sweep"),
+    ("GIF", "gif"),
+    ("Report", "report-pdf"),
+    ("PNG", "report-png"),
+    ("CSV", "path-csv"),
+)
 FIRST_FLIP = (  # only where asking the classifier costs nothing
     '<label class="gcd-first-flip"><input type="checkbox" data-first-flip checked> '
     "Show a flip when a picture opens</label>"
@@ -248,12 +256,9 @@ class ExploreLayout:
             rows += [DirectionRow(name, self.alpha_max) for name in SLIDERS[1 + MAX_H :]]
             self.fold = html("fold", js_on_load="gcd.fold(element, watch)")
             with gr.Row(elem_id="actions"):
-                self.reset = gr.Button("Reset", size="sm", elem_id="reset")
-                self.sweep = gr.Button("Sweep", size="sm", elem_id="sweep")
-                self.gif = gr.Button("GIF", size="sm", elem_id="gif")
-                self.report_pdf = gr.Button("Report", size="sm", elem_id="report-pdf")
-                self.report_png = gr.Button("PNG", size="sm", elem_id="report-png")
-                self.path_csv = gr.Button("CSV", size="sm", elem_id="path-csv")
+                buttons = [gr.Button(title, size="sm", elem_id=name) for title, name in ACTIONS]
+                self.reset, self.sweep, self.gif = buttons[:3]
+                self.report_pdf, self.report_png, self.path_csv = buttons[3:]
                 if self.visitors.service.classifier_is_free:
                     html("first-flip", FIRST_FLIP, js_on_load="gcd.firstFlip(element)")
             self.report_file = gr.DownloadButton("file", visible="hidden", elem_id="report-file")
