@@ -265,9 +265,14 @@ class Compute(Runner):
         return True
 
     def _run(self, tasks: list[Task]) -> None:
-        """Run tasks in one call; where that fails, each alone, as the others need not fail."""
+        """Run tasks in one call; where that fails, each alone, as the others need not fail.
+
+        One that runs between the batches of another finds autograd as it is outside of it: a bridge
+        needs gradients, and the paths that give way to it are decoded without.
+        """
         try:
-            results = tasks[0].work([task.item for task in tasks])
+            with torch.inference_mode(False), torch.enable_grad():
+                results = tasks[0].work([task.item for task in tasks])
             answered = list(zip(tasks, results, strict=True))
         except BaseException as error:
             if len(tasks) == 1:

@@ -111,6 +111,29 @@ def test_between_batches_all_live_work_and_one_other_piece_go_first(compute: Com
     assert work.finish() == expected
 
 
+def test_work_between_batches_may_take_gradients(compute: Compute):
+    """Though what gives way to it computes without."""
+    work, found = Work(compute, []), []
+
+    @torch.inference_mode()
+    def long() -> None:
+        work.begun.set()
+        assert work.go_on.wait(PATIENCE)
+        compute.yield_to_urgent(Urgency.PATH)
+        found.append(torch.is_inference_mode_enabled())
+
+    def steep() -> None:
+        factor, x = torch.ones(1), torch.full((1,), 3.0, requires_grad=True)
+        found.append(float(torch.autograd.grad((factor * x * x).sum(), x)[0]))
+
+    work.threads.append(threading.Thread(target=compute.run, args=(Urgency.PATH, long)))
+    work.threads[-1].start()
+    assert work.begun.wait(PATIENCE)
+    work.submit(Urgency.LIVE, steep)
+    work.finish()
+    assert found == [6.0, True]
+
+
 def test_after_a_long_piece_the_work_between_goes_on(compute: Compute):
     work = Work(compute, [])
     work.start("search", Urgency.SEARCH, batches=3, hold=True)
