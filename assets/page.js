@@ -196,6 +196,8 @@ window.gcd = (() => {
     return opened(...values);
   };
 
+  const openedBy = event => (['open_image', 'open_example', 'arrive'].includes(event) ? openedAnew : opened);
+
   // The key that only this tab knows. By it the tab finds its visit again after a reload or a lost
   // connection. A tab that was copied from another one has that one's storage: while the other one
   // holds the key's lock, the copy takes a key of its own.
@@ -312,5 +314,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { switchTheme, examples, pictures, bars, withAddress, filled, fold, dragCurve, moveSlider, fade, ended, opened, openedAnew, firstFlip, forgotten, found, flip, withFirst, wall, withPiece, download };
+  return { switchTheme, examples, pictures, bars, withAddress, filled, fold, dragCurve, moveSlider, fade, ended, openedBy, firstFlip, forgotten, found, flip, withFirst, wall, withPiece, download };
 })();

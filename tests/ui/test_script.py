@@ -23,7 +23,7 @@ SIGNS = ("=>", "addEventListener", "querySelector", "document.", "window.", "set
 def test_no_two_scripts_give_a_name() -> None:
     given = [re.search(r"^  return \{([^}]*)\};\n\}\)\(\)", text, re.M) for text in SCRIPTS_TEXT]
     names = [name.split(":")[0].strip() for found in given if found for name in found[1].split(",")]
-    assert {"opened", "sourcePicture", "film"} <= set(names)
+    assert {"openedBy", "sourcePicture", "film"} <= set(names)
     assert sorted(names) == sorted(set(names))
 
 

@@ -14,8 +14,6 @@ from gcd_core.ui.tabs.handler import LIVE, connect, connect_downloads, report_er
 
 LANDS_ELSEWHERE = ("arrive", "revisit", "open_piece")  # may open a picture with sliders moved
 
-OPENS_A_PICTURE = ("open_image", "open_example", "arrive")  # events after which it may flip first
-
 
 class ExploreTab:
     """The tab's components, its handlers, and the events that connect them.
@@ -65,7 +63,7 @@ class ExploreTab:
             public=name == "open_image",
             together=True,
             in_one_thread=True,
-            js="gcd.openedAnew" if name in OPENS_A_PICTURE else "gcd.opened",
+            js=f"gcd.openedBy('{name}')",
         )
         if name in LANDS_ELSEWHERE:
             self._then_follow(self._then_draw(event, f"draw_after_{name}"))
