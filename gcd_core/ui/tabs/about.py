@@ -193,7 +193,7 @@ def kept(minutes: int) -> str:
     return (
         "Your images stay in the memory of this server while the page is open, and for "
         f"{minutes} minutes after that, so that this tab of your browser can come back to them. "
-        "They are never written to disk."
+        "Nothing of them is kept on disk."
     )
 
 
