@@ -181,8 +181,9 @@ def test_where_a_flip_begins_is_whole_beside_its_slider(
 def test_only_the_mark_of_waiting_turns_and_not_its_words(doubted: Served, visit) -> None:
     page = visit(doubted.address)
     turning = page.evaluate("""() => {
-        document.body.insertAdjacentHTML('beforeend', '<div class="gcd-wait" id="probe"><span></span>'
-            + '<span class="plain">a way</span><span class="expert">a direction</span></div>');
+        const spans = '<span></span><span class="plain">a</span><span class="expert">b</span>';
+        document.body.insertAdjacentHTML(
+            'beforeend', `<div class="gcd-wait" id="probe">${spans}</div>`);
         return [...document.querySelectorAll('#probe span')].map(
             one => getComputedStyle(one).animationName !== 'none');
     }""")
