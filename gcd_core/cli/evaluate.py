@@ -243,7 +243,12 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
     if not evaluation.outcomes:
         raise GCDError(f"No image of {settings['images']} could be read.")
     names = list(evaluation.outcomes)
-    figures = {name: summarise(evaluation.outcomes[name], evaluation.costs[name]) for name in names}
+    figures = {
+        name: summarise(
+            evaluation.outcomes[name], evaluation.costs[name], evaluation.features.get(name)
+        )
+        for name in names
+    }
     first = "g" if "g" in names else names[0]
     best = {kind: best_of(figures, kind) for kind in "hw"}
     print(
@@ -302,7 +307,7 @@ def print_figures(
     """Print each direction's figures, and those of the other counterfactual and of the maps."""
     columns = ["flip_rate", "oracle_flip_rate", "manifold_lpips", "manifold_ratio", "alpha"]
     columns += ["lpips", "l1", "exposure", "fine_power", "gini_bb_lig", "gini_difference"]
-    columns += ["completeness_error"]
+    columns += ["completeness_error", "fid_oracle"]
     columns += ["cout"] if settings["cout"] else []
     columns += ["region"] if settings["region"] else []
     asked = any(own["third_class"] is not None for own in figures.values())

@@ -94,4 +94,6 @@ class BridgeOnBatches(OnBatches):
             other = WHOLE if settings.choice == SMALLEST else SMALLEST
             others = [replace(path, choice=other) for path in paths]
             measured = self.outcomes_of(files, paths, others, heats, cost)
-        return Evaluation({NAME: measured}, {NAME: cost}, None)
+            features = self.features_of(paths)
+        named = {} if features is None else {NAME: features}
+        return Evaluation({NAME: measured}, {NAME: cost}, None, named)

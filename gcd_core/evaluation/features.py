@@ -6,7 +6,7 @@ every figure made so carries its name: FID(oracle).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -55,6 +55,25 @@ def oracle_features(oracle: BlackBox | None) -> Features:
         return torch.cat(kept)
 
     return Features("oracle", of)
+
+
+class FeaturePairs(NamedTuple):
+    """The features of N images and of their counterfactuals, in the same order."""
+
+    sources: Tensor  # (N, D), float32
+    counterfactuals: Tensor  # (N, D), float32
+
+    @classmethod
+    def joined(cls, batches: Sequence[FeaturePairs]) -> FeaturePairs:
+        """Those of batches as one, in their order."""
+        return cls(*(torch.cat(each) for each in zip(*batches, strict=True)))
+
+    @property
+    def frechet_distance(self) -> float | None:
+        """FID of the counterfactuals to the images; None of a single image."""
+        if len(self.sources) < 2:
+            return None
+        return frechet_distance(self.sources, self.counterfactuals)
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:

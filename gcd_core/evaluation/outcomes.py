@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
@@ -14,7 +14,9 @@ from torch import Tensor
 
 from gcd_core.classifiers.questions import Question
 from gcd_core.domains.opening import Domain
+from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
+from gcd_core.evaluation.features import FeaturePairs, Features, oracle_features
 from gcd_core.evaluation.maps import MapOutcome, compare_maps, summarise_maps
 from gcd_core.evaluation.pairs import Seen, see
 from gcd_core.generators.base import Latent
@@ -124,6 +126,9 @@ class Evaluation:
     costs: dict[str, Cost]
     # The counterfactuals of the directions compared; None with a single direction.
     seen: Seen | None
+    # Name of each direction to the oracle's features of its images and of their counterfactuals;
+    # empty without an oracle that has features.
+    features: dict[str, FeaturePairs]
 
     @property
     def other(self) -> str:
@@ -163,6 +168,21 @@ class OnBatches:
 
     def __init__(self, domain: Domain, label: str, settings: EvaluationSettings) -> None:
         self.domain, self.label, self.settings = domain, label, settings
+        self._features: Features | None = None
+        with suppress(GCDError):  # an oracle without features leaves their figures out
+            self._features = oracle_features(domain.oracle)
+
+    def features_of(self, paths: Sequence[Path]) -> FeaturePairs | None:
+        """The oracle's features of the paths' images and counterfactuals, as it is shown them.
+
+        None without an oracle that has features.
+        """
+        oracle = self.domain.oracle
+        if oracle is None or self._features is None:
+            return None
+        sources = torch.cat([path.source_for(oracle) for path in paths])
+        found = torch.cat([path.asked(path.counterfactual, oracle) for path in paths])
+        return FeaturePairs(*(self._features.of(images).float() for images in (sources, found)))
 
     def regions_of(
         self,
@@ -274,7 +294,7 @@ class DirectionsOnBatches(OnBatches):
         encoding = Cost()
         with encoding.measure(domain):
             latent = domain.generator.encode(images)
-        outcomes, costs, found, flipped = {}, {}, [], []
+        outcomes, costs, found, flipped, features = {}, {}, [], [], {}
         for direction in self.directions:
             cost = replace(encoding)
             with cost.measure(domain):
@@ -294,27 +314,34 @@ class DirectionsOnBatches(OnBatches):
             others = _other_choices(domain, paths, direction, latent)
             outcomes[direction.name] = self.outcomes_of(files, paths, others, heats, cost)
             costs[direction.name] = cost
+            seen_by_oracle = self.features_of(paths)
+            if seen_by_oracle is not None:
+                features[direction.name] = seen_by_oracle
             found.append(counterfactuals_of(paths))
             flipped.append([path.counterfactual_flips for path in paths])
         seen = None
         if len(self.directions) > 1:
             sides = torch.tensor(flipped).T
             seen = see(images, torch.stack(found, dim=1), sides, domain.perceptual)
-        return Evaluation(outcomes, costs, seen)
+        return Evaluation(outcomes, costs, seen, features)
 
 
 def gathered(batches: Iterable[Evaluation]) -> Evaluation:
     """Join what was measured on batches, in their order."""
     outcomes: dict[str, list[Outcome]] = {}
     costs: dict[str, Cost] = {}
+    features: dict[str, list[FeaturePairs]] = {}
     seen = None
     for batch in batches:
+        for name, pairs in batch.features.items():
+            features.setdefault(name, []).append(pairs)
         for name, measured in batch.outcomes.items():
             outcomes.setdefault(name, []).extend(measured)
             costs.setdefault(name, Cost()).add(batch.costs[name])
         if batch.seen is not None:
             seen = batch.seen if seen is None else seen + batch.seen
-    return Evaluation(outcomes, costs, seen)
+    joined = {name: FeaturePairs.joined(pairs) for name, pairs in features.items()}
+    return Evaluation(outcomes, costs, seen, joined)
 
 
 def _other_choices(
@@ -381,7 +408,9 @@ def counterfactuals_of(paths: Sequence[Path]) -> Tensor:
     return torch.cat([path.counterfactual_image for path in paths])
 
 
-def summarise(outcomes: Sequence[Outcome], cost: Cost) -> dict:
+def summarise(
+    outcomes: Sequence[Outcome], cost: Cost, features: FeaturePairs | None = None
+) -> dict:
     """The figures of one direction: rates and means over its images.
 
     Beside the means of `Outcome`'s numbers: `n`; `flip_rate`, and the same of the images that the
@@ -391,10 +420,12 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost) -> dict:
     `fine_power`, of the sources' power at a quarter to half of the sampling
     rate the share that the counterfactuals have; `manifold_ratio`, mean `manifold_lpips` over mean
     `reconstruction_lpips`.
-    `alpha` is the mean of its absolute value. What cannot be had is None. What the other choice of
-    the counterfactual comes to stands under its own name, `lowest_loss` or `smallest`: a table of
-    `flip_rate`, `oracle_flip_rate`, `oracle_disagreed`, `alpha`, `lpips` and `l1`. `maps`, where
-    they were compared, is as of `summarise_maps`.
+    `alpha` is the mean of its absolute value. `fid_oracle` is the FID of the counterfactuals to the
+    images by the oracle's features, where there are `features`. What cannot be had is None.
+
+    What the other choice of the counterfactual comes to stands under its own name, `lowest_loss` or
+    `smallest`: a table of `flip_rate`, `oracle_flip_rate`, `oracle_disagreed`, `alpha`, `lpips` and
+    `l1`. `maps`, where they were compared, is as of `summarise_maps`.
     """
     flipped = torch.tensor([o.flipped for o in outcomes])
     positive = torch.tensor([o.probability >= THRESHOLD for o in outcomes])
@@ -428,6 +459,7 @@ def summarise(outcomes: Sequence[Outcome], cost: Cost) -> dict:
     figures["manifold_ratio"] = (
         figures["manifold_lpips"] / reconstruction if reconstruction else None
     )
+    figures["fid_oracle"] = features and features.frechet_distance
     others = [o.other for o in outcomes]
     crossed = torch.tensor(
         [

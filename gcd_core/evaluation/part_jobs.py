@@ -19,6 +19,7 @@ from gcd_core.classifiers.base import preprocessing_of
 from gcd_core.distributed.job import Part, PartsJob, Shared
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.evaluation.bridge_outcomes import NAME, BridgeOnBatches
+from gcd_core.evaluation.features import FeaturePairs
 from gcd_core.evaluation.outcomes import (
     Cost,
     DirectionsOnBatches,
@@ -38,6 +39,7 @@ from gcd_core.method.composition import DECODED
 from gcd_core.method.directions import Direction
 
 SEEN = "seen.safetensors"  # a part's file of what its counterfactuals say of pairs of directions
+FEATURES = "features.safetensors"  # a part's file of the oracle's features, of each direction
 
 
 class Read(NamedTuple):
@@ -197,6 +199,8 @@ class EvaluateJob(PartsJob):
                 for number, outcome in zip(numbers, outcomes, strict=True)
             ]
             files = {} if batch.seen is None else {SEEN: save(_tensors(batch.seen))}
+            if batch.features:
+                files[FEATURES] = save(_features_by_name(batch))
             return Part(rows, about, files)
 
         return of_part
@@ -302,7 +306,13 @@ def batch_of(part: Part) -> Evaluation:
     if SEEN in part.files:
         tensors = load(part.files[SEEN])
         seen = Seen(int(tensors.pop("images")), **tensors)
-    return Evaluation(outcomes, costs, seen)
+    kept = load(part.files[FEATURES]) if FEATURES in part.files else {}
+    features = {
+        name: FeaturePairs(*(kept[f"{name}.{field}"] for field in FeaturePairs._fields))
+        for name in costs
+        if kept
+    }
+    return Evaluation(outcomes, costs, seen, features)
 
 
 def _measure(
@@ -332,6 +342,14 @@ def _side_asked(domain: Domain, detail: str, steering: Steering | None) -> int:
 
 def _tensors(seen: Seen) -> dict[str, Tensor]:
     return vars(seen) | {"images": torch.tensor(seen.images)}
+
+
+def _features_by_name(batch: Evaluation) -> dict[str, Tensor]:
+    return {
+        f"{name}.{field}": tensor.contiguous()
+        for name, pairs in batch.features.items()
+        for field, tensor in pairs._asdict().items()
+    }
 
 
 def _named_region(region: Tensor | Region | None) -> Any:

@@ -202,6 +202,7 @@ def _directions(found: list[Measurement]) -> Rows:
                 "LPIPS": _number(own["lpips"], 3),
                 "L1": _number(own["l1"], 3),
                 "fine power": _percent(own.get("fine_power")),
+                "FID(oracle)": _number(own.get("fid_oracle"), 1),
                 "manifold LPIPS": _number(own["manifold_lpips"], 3),
                 "Gini BB-LIG": _number(own["gini_bb_lig"], 2),
                 "Gini difference": _number(own["gini_difference"], 2),

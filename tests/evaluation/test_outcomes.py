@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gcd_core.classifiers.architectures import build_network
+from gcd_core.classifiers.network import TorchClassifier
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
+from gcd_core.evaluation.features import frechet_distance, oracle_features
 from gcd_core.evaluation.markdown import markdown
 from gcd_core.evaluation.outcomes import (
     best_of,
@@ -18,7 +21,7 @@ from gcd_core.evaluation.pairs import Comparison
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.directions import Direction
 from gcd_core.method.walk import walk, walk_many
-from tests.evaluation.domain import CODE, WAY, linear_domain, source_image
+from tests.evaluation.domain import CODE, SIZE, WAY, linear_domain, source_image
 from tests.evaluation.measured import evaluated
 from tests.fakes import unit
 
@@ -96,6 +99,7 @@ def test_evaluation_tells_a_direction_that_flips_from_one_that_does_not(domain, 
     assert g["oracle_disagreed"] == pytest.approx((~agreed).float().mean().item())
     assert g["lpips"] == pytest.approx(domain.perceptual(found, images).mean().item(), abs=1e-6)
     assert g["l1"] == pytest.approx((found - images).abs().mean().item(), abs=1e-6)
+    assert g["fid_oracle"] is None, "this oracle has no features"
     assert g["alpha"] == pytest.approx(
         sum(path.alphas[path.counterfactual].abs().item() for path in paths) / 5
     )
@@ -110,6 +114,25 @@ def test_evaluation_tells_a_direction_that_flips_from_one_that_does_not(domain, 
     (pair,) = comparison.pairs()
     assert pair.directions == ("g", "h1") and pair.abs_cosine == pytest.approx(0, abs=1e-6)
     assert (pair.n, pair.lpips, pair.rank_correlation) == (0, None, None), "h1 flips nothing"
+
+
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_fid_is_of_all_images_however_they_are_batched(domain, images, batch_size):
+    torch.manual_seed(0)
+    network = build_network("resnet", 1, 2, {"width": 8, "blocks": [1, 1]})
+    oracle = TorchClassifier(network, ("a", "b"), "sigmoid", "o", SIZE, 1)
+    domain = replace(domain, oracle=oracle)
+    named = [(f"{i}.png", image[None]) for i, image in enumerate(images)]
+    evaluation = evaluated(domain, named, [G, across()], "a", batch_size=batch_size)
+    features = oracle_features(oracle).of
+    for direction in (G, across()):
+        name = direction.name
+        found = counterfactuals_of(walk_many(domain, images, direction, "a"))
+        expected = frechet_distance(features(images), features(found))
+        kept = evaluation.features[name]
+        figures = summarise(evaluation.outcomes[name], evaluation.costs[name], kept)
+        assert figures["fid_oracle"] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert expected > 0
 
 
 @pytest.mark.parametrize("batch_size", [2, 8])
