@@ -110,3 +110,25 @@ def test_inside_a_mask_it_is_the_mean_of_the_authors_map():
         expected = torch.stack([m[mask].mean() for m, mask in zip(maps, masks, strict=True)])
         torch.testing.assert_close(ours.inside(a, b, masks), expected, atol=1e-5, rtol=1e-4)
         assert ours.inside(a, a, masks).tolist() == [0, 0]
+
+
+def test_a_source_is_looked_at_once() -> None:
+    """The features of the second images are kept: the same distances, at fewer passes."""
+    generator = torch.Generator().manual_seed(0)
+    a, sources = torch.rand(2, 4, 1, 64, 64, generator=generator)
+    perceptual, seen = LPIPS(), []
+    perceptual.network.net.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    with torch.inference_mode():
+        first = perceptual(a, sources)
+        assert seen == [4, 4]
+        again = perceptual(a, sources)
+        assert seen[2:] == [4] and torch.equal(first, again)
+        mixed = torch.cat([sources[2:3], a[:1], sources[2:3]])
+        found = perceptual(a[:3], mixed)
+        assert seen[3:] == [3, 1]
+        moved = sources.clone()
+        moved[0, 0, 5, 5] += 0.5
+        assert perceptual(a, moved)[0] != first[0], "another picture has features of its own"
+    plain = LPIPS()  # with autograd nothing is kept
+    torch.testing.assert_close(found, plain(a[:3], mixed))
+    assert not plain._kept

@@ -130,6 +130,12 @@ class Composition:
         """
         return self._over(decoded, self.source_for(classifier))
 
+    def shown_and_asked(self, decoded: Tensor, classifier: BlackBox) -> tuple[Tensor, Tensor]:
+        """`shown` and `asked` of decoded images; one tensor where they are the same."""
+        shown = self.shown(decoded)
+        same = self.source_for(classifier) is self.source
+        return shown, shown if same else self.asked(decoded, classifier)
+
     def source_for(self, classifier: BlackBox) -> Tensor:
         """The source (1, C, h, w) at the size at which a classifier is asked about it."""
         preprocessing = preprocessing_of(classifier)

@@ -133,8 +133,10 @@ class Networks:
         """Ask the classifier and LPIPS about what is made of decoded images (N, C, S, S)."""
         classifier, parts = self.domain.classifier, decoded.float().cpu().split(1)
         own = list(zip(compositions, parts, strict=True))
-        pictures = [composition.shown(part) for composition, part in own]
-        asked = [composition.asked(part, classifier) for composition, part in own]
+        pictures, asked = zip(
+            *(composition.shown_and_asked(part, classifier) for composition, part in own),
+            strict=True,
+        )
         if len({one.shape for one in asked}) == 1:
             logits = classifier(torch.cat(asked))
         else:
