@@ -251,7 +251,7 @@ class ModelService:
     ) -> Path:
         """Walk an image along a unit vector (D,) from 0 to `length`, by the fast decoder."""
         task = opened, vector, length, label
-        return self.in_batches(Urgency.NEXT, self._walk_line, *task, cancel=cancel)
+        return self.in_batches(Urgency.MAP, self._walk_line, *task, cancel=cancel)
 
     # -- paths and searches ----------------------------------------------------------------
 

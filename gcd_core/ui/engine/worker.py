@@ -31,9 +31,10 @@ class Urgency(IntEnum):
     """How urgent a task is, the most urgent first."""
 
     LIVE = 0  # a visitor waits for it
-    NEXT = 1  # a visitor sees something similar meanwhile, or may ask for it next
-    PATH = 2  # the paths of an opened image
-    SEARCH = 3  # searches and walks of many images, which are known to take a minute
+    NEXT = 1  # a visitor sees something similar meanwhile
+    MAP = 2  # a map over what a visitor sees already, or what they may ask for next
+    PATH = 3  # the paths of an opened image
+    SEARCH = 4  # searches and walks of many images, which are known to take a minute
 
 
 class Task(NamedTuple):

@@ -81,7 +81,7 @@ class Exposure:
             curve, _ = self._fit(frame)
             source = opened.composition().source_for(classifier)
             image = curve.without(source, frame.asked(classifier))
-            probabilities = self._service.in_turn(Urgency.NEXT, self._service.ask, image)[0]
+            probabilities = self._service.in_turn(Urgency.MAP, self._service.ask, image)[0]
             found = SameTone(curve.without(opened.pixels, frame.picture), probabilities)
             self._asked = frame, found
             return found

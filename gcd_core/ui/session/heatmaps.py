@@ -287,7 +287,7 @@ class HeatMaps:
         def ask(cancel: Cancel) -> HeatMap:
             check_budget(self.service.domain.classifier, QUERIES)
             task = self._explain_cells, frame.asked(self.service.domain.classifier)
-            made = self.service.in_batches(Urgency.NEXT, *task, cancel=cancel)
+            made = self.service.in_batches(Urgency.MAP, *task, cancel=cancel)
             return HeatMap(
                 "cells",
                 at_size(made.map, sliders.opened.image.shape[-2:]),

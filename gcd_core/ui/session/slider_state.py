@@ -209,7 +209,7 @@ class SliderState:
             if alphas in self._frames or self._on_path(alphas) is not None:
                 continue
             latent = latent_at(self.opened, self.directions, alphas)
-            frame = self.service.decode_live(latent, self.opened, Urgency.NEXT)
+            frame = self.service.decode_live(latent, self.opened, Urgency.MAP)
             self._keep(frame, alphas, ticket)
             yield
 

@@ -88,12 +88,13 @@ def test_the_most_urgent_goes_first_and_equals_in_their_order(compute: Compute):
     for name, urgency in (
         ("search", Urgency.SEARCH),
         ("path", Urgency.PATH),
+        ("map", Urgency.MAP),
         ("next", Urgency.NEXT),
         ("live 1", Urgency.LIVE),
         ("live 2", Urgency.LIVE),
     ):
         work.start(name, urgency)
-    assert work.finish() == ["first", "live 1", "live 2", "next", "path", "search"]
+    assert work.finish() == ["first", "live 1", "live 2", "next", "map", "path", "search"]
 
 
 def test_between_batches_all_live_work_and_one_other_piece_go_first(compute: Compute):
