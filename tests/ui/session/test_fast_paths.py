@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from gcd_core.method.composition import SOURCE
+from gcd_core.method.counterfactual import SMALLEST
 from gcd_core.method.walk import walk
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
@@ -74,7 +76,8 @@ def test_paths_are_drawn_fast_and_what_rests_in_full(session: Session) -> None:
 @pytest.mark.parametrize("margin", [0.0, 0.15, 0.25])
 def test_a_flip_is_as_convincing_in_full_as_was_asked(session: Session, margin: float) -> None:
     image, threshold = session.image, 0.5
-    quick = image.flips._narrowed(session.image.paths.get("g"), "g", margin)
+    wanted = replace(session.image.paths.get("g"), choice=SMALLEST, margin=margin)
+    quick = session.service.narrowed(wanted, session.directions["g"], image.opened.latent, True)
     hasty = in_full(session, "g", float(quick.alphas[quick.smallest]))
     assert abs(float(hasty.probabilities[0]) - threshold) < margin or margin == 0.0
     frame, flips = image.flips.to_flip("g", margin)

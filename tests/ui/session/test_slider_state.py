@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ import torch
 from gcd_core.classifiers.base import BudgetExceeded
 from gcd_core.errors import GCDError
 from gcd_core.ui.engine.service import ModelService
-from gcd_core.ui.frames import LINE_POINTS, alpha_grid, rounded
+from gcd_core.ui.frames import LINE_POINTS, Frame, alpha_grid, rounded
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.html import pictures, readout
@@ -106,9 +108,9 @@ def test_the_neighbours_of_a_position_are_decoded_ahead(session: Session):
     near = [{"g": 1.0 + stop, "h2": -6.0}, {"g": 1.0, "h2": stop - 6.0}]
     near += [{"g": 1.0, "h2": -6.0, "h1": alpha} for alpha in (stop, -stop)]
     stops = [rounded(alphas, session.names) for alphas in near]
-    wait_for(lambda: all(alphas in image.sliders._frames for alphas in stops))
-    domain, kept = session.service.domain, image.sliders._frames.get(stops[0])
-    assert max(abs(alpha) for key in list(image.sliders._frames._frames) for _, alpha in key) <= 6.0
+    wait_for(lambda: None not in map(image.sliders.known, stops))
+    domain, kept = session.service.domain, image.sliders.known(stops[0])
+    assert image.sliders.known({"g": 1.0, "h2": -6.0 - stop}) is None, "beyond the slider's end"
     frame = image.sliders.move(near[0])
     assert frame is kept
     z_sem = image.opened.latent.z_sem + near[0]["g"] * session.directions["g"].vector
@@ -123,9 +125,10 @@ def test_nothing_is_decoded_ahead_for_a_position_that_was_left(
 ):
     image = session.image
     wait_for_paths(session)
-    monkeypatch.setattr(session.service.ahead, "follow", lambda *_: None)
+    works: list[Iterator[None]] = []
+    monkeypatch.setattr(session.service.ahead, "follow", lambda _, work: works.append(work))
     image.sliders.move({"g": 1.0, "h1": 1.0})
-    work = image.sliders._ahead(image.sliders.alphas, image.sliders._newest)
+    work = works[0]
     next(work)
     image.sliders.move({"g": 2.0, "h1": 1.0})
     with pytest.raises(StopIteration):
@@ -172,14 +175,18 @@ def test_a_decoded_path_takes_the_place_of_what_was_drawn_live(
     assert not session.image.sliders.current.live
 
 
-def test_a_frame_of_an_image_that_was_left_is_not_kept(session: Session):
-    moves, ticket, frame = (
-        session.image.sliders,
-        session.image.sliders._newest,
-        session.image.sliders.current,
-    )
-    session.open_example(1)
-    assert not moves._keep(frame, {"g": 1.0}, ticket) and {"g": 1.0} not in moves._frames
+def test_a_frame_of_an_image_that_was_left_is_not_kept(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    moves, decode = session.image.sliders, session.service.decode_live
+
+    def leaving(*args: Any) -> Frame:
+        session.open_example(1)
+        return decode(*args)
+
+    monkeypatch.setattr(session.service, "decode_live", leaving)
+    assert moves.move({"g": 1.0, "h1": 1.0}) is None
+    assert moves.known({"g": 1.0, "h1": 1.0}) is None
     assert moves.move({"g": 1.0}) is None and session.image.sliders.alphas == {}
 
 
