@@ -277,6 +277,7 @@ def _sanity(found: list[Measurement]) -> Rows:
     rows = [
         {
             "label": f"`{measurement.content['label']}`",
+            "detail": measurement.content.get("detail", "decoded"),
             "check": f"`{check['name']}`",
             "passes": "yes" if check["passed"] else "no",
             "what it says": check["sentence"],

@@ -191,7 +191,7 @@ def test_tables_are_written_and_held_against_their_files(document: Path, capsys)
     after = document.read_text()
     assert after.startswith("A\n\n<!-- results:sanity drawn -->\n")
     assert after.endswith("<!-- /results -->\n\nB\n") and "BEFORE" not in after
-    assert cells(after)[1] == ["`ill`", "`gap`", "no", "It moves."]
+    assert cells(after)[1] == ["`ill`", "decoded", "`gap`", "no", "It moves."]
     assert main(["results", "--check"]) == 0, "what was written is as the file has it"
     assert main(["results", "--check", str(document)]) == 0
     document.write_text(after.replace("It moves.", "It rests."))
