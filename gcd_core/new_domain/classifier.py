@@ -468,11 +468,6 @@ def _check_inside(names: Sequence[str], folder: Path) -> None:
             raise GCDError(f"{name} lies outside of {folder}; put it beside the TOML file.")
 
 
-def table_lines(name: str, table: Mapping[str, Any]) -> list[str]:
-    """A table as lines of TOML; tables within it stand in braces."""
-    return [f"[{name}]", *(f"{key} = {value_text(value)}" for key, value in table.items())]
-
-
 def value_text(value: Any) -> str:
     """A value as TOML has it."""
     if isinstance(value, dict):
