@@ -46,8 +46,8 @@ def main(args: argparse.Namespace) -> None:
     domain = gcd_core.load_domain(args.domain, device=args.device)
     form = domain.generator.image_size, domain.generator.channels, domain.fit
     train, table = load_split(args.data, args.labels, "train", *form)
-    kinds = {task.name: ~targets_of(table, [task])[:, 0].isnan() for task in questions}
-    if unknown := sorted(set(kinds) - set(domain.labels)):
+    targets = {task.name: targets_of(table, [task])[:, 0] for task in questions}
+    if unknown := sorted(set(targets) - set(domain.labels)):
         known = ", ".join(domain.labels)
         raise GCDError(f"The domain has no label {unknown[0]!r}; it has {known}.")
     validation, _ = load_split(args.data, args.labels, "val", *form)
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
     off.save(args.out)
     counts = {}
     if args.codes:
-        measured = measure_codes(domain, train, kinds)
+        measured = measure_codes(domain, train, targets)
         save_code_statistics(args.codes, measured, domain.generator.identity)
         counts = {label: statistics.n_images for label, statistics in measured.items()}
     figures = {

@@ -23,6 +23,7 @@ COARSE_SIDE = 16  # pixels of a side of the coarse pictures that codes are held 
 MIN_VARIANCE = 1e-3  # of the mean variance, added to each axis: no axis is without any
 MIN_IMAGES = 100
 PARTS = ("mean", "covariance", "drawing")
+DAMAGED = (LookupError, ValueError, AttributeError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +42,25 @@ class CodeStatistics:
         None where no image was seen: then all axes count the same.
     n_images : int
         How many were measured; 0 where mean and covariance are assumed.
+    kinds : tuple of CodeStatistics
+        Mean and covariance of each of the two kinds that the question tells apart, without a
+        drawing; empty where nobody told which image is of which.
     """
 
     mean: Tensor
     covariance: Tensor
     drawing: Tensor | None = None
     n_images: int = 0
+    kinds: tuple[CodeStatistics, ...] = ()
 
     @classmethod
-    def measured(cls, codes: Tensor, pictures: Tensor) -> CodeStatistics:
+    def measured(
+        cls, codes: Tensor, pictures: Tensor, positive: Tensor | None = None
+    ) -> CodeStatistics:
         """Measure codes (N, D) of images, and their `coarse` pictures (N, P).
+
+        `positive` (N,), bool, says which of two kinds an image is of. The kinds are measured where
+        each has 100 images.
 
         Raises
         ------
@@ -65,13 +75,15 @@ class CodeStatistics:
         if not bool(codes.isfinite().all() and pictures.isfinite().all()):
             raise GCDError("A code or a picture holds something that is no finite number.")
         codes, pictures = codes.double(), pictures.double()
-        centred = codes - codes.mean(0)
-        covariance = centred.T @ centred / (len(codes) - 1)
-        floor = MIN_VARIANCE * covariance.diagonal().mean()
-        covariance = covariance + floor * torch.eye(codes.shape[1], dtype=torch.float64)
-        crossed = centred.T @ (pictures - pictures.mean(0)) / (len(codes) - 1)
+        mean, covariance = _moments(codes)
+        crossed = (codes - mean).T @ (pictures - pictures.mean(0)) / (len(codes) - 1)
         drawing = torch.linalg.solve(covariance, crossed).T
-        return cls(codes.mean(0).float(), covariance.float(), drawing.float(), len(codes))
+        kinds: list[CodeStatistics] = []
+        if positive is not None and MIN_IMAGES <= positive.sum() <= len(codes) - MIN_IMAGES:
+            for own in (codes[positive], codes[~positive]):
+                own_mean, own_covariance = _moments(own)
+                kinds.append(cls(own_mean.float(), own_covariance.float(), None, len(own)))
+        return cls(mean.float(), covariance.float(), drawing.float(), len(codes), tuple(kinds))
 
     @classmethod
     def assumed(cls, z_sem_size: int, moments: tuple[Tensor, Tensor] | None) -> CodeStatistics:
@@ -88,9 +100,10 @@ class CodeStatistics:
     def identity(self) -> str:
         """A short hash of all numbers: samples drawn from others are not mixed."""
         digest = hashlib.sha256()
-        for part in PARTS:
-            value = getattr(self, part)
-            digest.update(b"" if value is None else value.contiguous().numpy().tobytes())
+        for statistics in (self, *self.kinds):
+            for part in PARTS:
+                value = getattr(statistics, part)
+                digest.update(b"" if value is None else value.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     @property
@@ -139,8 +152,16 @@ class CodeStatistics:
         """Draw n codes (n, D) of N(mean, covariance), each second one mirrored at the mean.
 
         The first of each pair are orthogonal in w, D at a time, of lengths as a normal vector has
-        them: so few codes see every axis alike.
+        them: so few codes see every axis alike. Where the kinds are known, codes are drawn of each
+        by itself, two pairs in turn: what lies between two kinds is like no image.
         """
+        if self.kinds:
+            seeds = torch.randint(2**62, (len(self.kinds),), generator=generator).tolist()
+            each = [
+                kind.draw(4 * -(-n // 4), torch.Generator().manual_seed(seed)).unflatten(0, (-1, 4))
+                for kind, seed in zip(self.kinds, seeds, strict=True)
+            ]
+            return torch.stack(each, dim=1).flatten(0, 2)[:n]
         size, pairs = len(self.mean), (n + 1) // 2
         drawn: list[Tensor] = []
         while sum(map(len, drawn)) < pairs:
@@ -156,6 +177,14 @@ class CodeStatistics:
         About 1 for an image of the kind.
         """
         return self.whitened(codes).square().mean(1).sqrt()
+
+
+def _moments(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and covariance (D, D) of codes (N, D), with a little variance on each axis."""
+    mean = codes.mean(0)
+    covariance = (codes - mean).T @ (codes - mean) / (len(codes) - 1)
+    floor = MIN_VARIANCE * covariance.diagonal().mean()
+    return mean, covariance + floor * torch.eye(codes.shape[1], dtype=codes.dtype)
 
 
 def coarse(images: Tensor) -> Tensor:
@@ -187,6 +216,10 @@ def save_code_statistics(
         for part in PARTS
         if (value := getattr(statistics, part)) is not None
     }
+    for label, statistics in by_label.items():
+        for part in ("mean", "covariance") if statistics.kinds else ():
+            each = [getattr(kind, part) for kind in statistics.kinds]
+            tensors[f"{label}.kinds.{part}"] = torch.stack(each)
     counts = {label: statistics.n_images for label, statistics in by_label.items()}
     header = {"format": FORMAT, "generator": generator, "n_images": json.dumps(counts)}
     with atomic_write(path) as place:
@@ -217,10 +250,11 @@ def load_code_statistics(path: str | Path, generator: str) -> dict[str, CodeStat
                 tensors[f"{label}.covariance"],
                 tensors.get(f"{label}.drawing"),
                 count,
+                _kinds(tensors, label),
             )
             for label, count in counts.items()
         }
-    except (SafetensorError, OSError, LookupError, ValueError, AttributeError, RecursionError) as e:
+    except (SafetensorError, OSError, *DAMAGED) as e:
         raise GCDError(
             f"{path} is missing or holds no statistics of codes; make it with `calibrate`."
         ) from e
@@ -234,8 +268,20 @@ def load_code_statistics(path: str | Path, generator: str) -> dict[str, CodeStat
     return found
 
 
+def _kinds(tensors: Mapping[str, Tensor], label: str) -> tuple[CodeStatistics, ...]:
+    """The kinds of a label's question in a file; none where it does not tell them."""
+    if f"{label}.kinds.mean" not in tensors:
+        return ()
+    parts = (tensors[f"{label}.kinds.{part}"] for part in ("mean", "covariance"))
+    return tuple(CodeStatistics(*each) for each in zip(*parts, strict=True))
+
+
 def _is_sound(statistics: CodeStatistics) -> bool:
     """Whether the shapes fit each other, the count is one and the covariance too."""
+    if any(kind.mean.shape != statistics.mean.shape for kind in statistics.kinds):
+        return False
+    if not all(map(_is_sound, statistics.kinds)):
+        return False
     mean, covariance, drawing = (getattr(statistics, part) for part in PARTS)
     if type(statistics.n_images) is not int or statistics.n_images < 0:
         return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from gcd_core.method.code_statistics import CodeStatistics
 
 ALL_AXES = 0.03  # of the prior variance that does not hang on how much picture an axis makes
 PICTURE_WEIGHT = 0.1  # of the picture's change beside the codes' distance, in a direction
+SURE_PICTURE_WEIGHT = 0.3  # the same, where the answers say well enough what g then is
+SURE = 0.95  # cosine expected with another search's g, from which on they do
 PENALTIES = torch.logspace(-3, 5, 65, dtype=torch.float64)
 MOST_FREEDOM = 0.98  # share of the answers that a fit may use up
 
@@ -31,12 +33,15 @@ class MeanSlope:
         The share of the logit's variance that it explains, of answers that it has not seen (by
         generalised cross-validation); 0 to 1.
     statistics : CodeStatistics
+    picture_weight : float
+        Of the picture's change, in a direction.
     """
 
     slope: Tensor
     intercept: float
     explained: float
     statistics: CodeStatistics
+    picture_weight: float = PICTURE_WEIGHT
 
     @property
     def gradient(self) -> Tensor:
@@ -49,7 +54,7 @@ class MeanSlope:
         return self.intercept + self.statistics.whitened(codes) @ self.slope
 
     def direction(
-        self, picture_weight: float = PICTURE_WEIGHT, elsewhere: Tensor | None = None
+        self, picture_weight: float | None = None, elsewhere: Tensor | None = None
     ) -> Tensor:
         """The unit direction (D,) that raises the logit most for what it costs.
 
@@ -60,12 +65,13 @@ class MeanSlope:
 
         Parameters
         ----------
-        picture_weight : float
-            0 or more.
+        picture_weight : float, optional
+            0 or more; by default the slope's own.
         elsewhere : Tensor (D, D), optional
             A further cost, in w, such as of changes outside a region.
         """
-        cost = torch.eye(len(self.slope)) + picture_weight * self.statistics.picture_change
+        weight = self.picture_weight if picture_weight is None else picture_weight
+        cost = torch.eye(len(self.slope)) + weight * self.statistics.picture_change
         if elsewhere is not None:
             cost = cost + elsewhere
         step = self.statistics.factor @ torch.linalg.solve(cost, self.slope)
@@ -155,7 +161,28 @@ def _likeliest(sizes: Tensor, projected: Tensor, total: float, n: int) -> float:
     return float(PENALTIES[evidence.argmax()])
 
 
-def expected_cosine(codes: Tensor, logits: Tensor, statistics: CodeStatistics) -> float:
+def weighed_slope(
+    codes: Tensor, logits: Tensor, statistics: CodeStatistics
+) -> tuple[MeanSlope, float]:
+    """The mean slope of some answers, and the cosine to be expected with another search's g.
+
+    The more the picture's change weighs, the less a counterfactual changes, and the more answers it
+    takes to know the direction. So the greater weight is taken where a cosine of 0.95 is expected
+    with it. Parameters and errors are those of `fit_mean_slope`.
+    """
+    slope = fit_mean_slope(codes, logits, statistics)
+    expected = expected_cosine(codes, logits, statistics, SURE_PICTURE_WEIGHT)
+    if expected >= SURE:
+        return replace(slope, picture_weight=SURE_PICTURE_WEIGHT), expected
+    return slope, expected_cosine(codes, logits, statistics)
+
+
+def expected_cosine(
+    codes: Tensor,
+    logits: Tensor,
+    statistics: CodeStatistics,
+    picture_weight: float = PICTURE_WEIGHT,
+) -> float:
     """The cosine to be expected between g of these answers and g of as many others.
 
     g is learned from each half of the answers; mirrored codes stay together. With c the cosine
@@ -169,7 +196,7 @@ def expected_cosine(codes: Tensor, logits: Tensor, statistics: CodeStatistics) -
     first = torch.arange(len(logits)) // 2 % 2 == 0
     try:
         one, other = (
-            fit_mean_slope(codes[rows], logits[rows], statistics).direction()
+            fit_mean_slope(codes[rows], logits[rows], statistics).direction(picture_weight)
             for rows in (first, ~first)
         )
     except GCDError:

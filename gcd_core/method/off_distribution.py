@@ -176,7 +176,7 @@ def calibrate(
 
 @torch.inference_mode()
 def measure_codes(
-    domain: Models, train: Tensor, kinds: Mapping[str, Tensor]
+    domain: Models, train: Tensor, targets: Mapping[str, Tensor]
 ) -> dict[str, CodeStatistics]:
     """Measure what the codes of a domain's images are like, for each label's question.
 
@@ -185,8 +185,9 @@ def measure_codes(
     domain : Models
     train : Tensor (N, C, S, S)
         Images in [0, 1], or uint8 up to 255.
-    kinds : mapping of str to Tensor (N,), bool
-        By label, the images that its question makes sense for; of a label that is not there, all.
+    targets : mapping of str to Tensor (N,)
+        By label, which of its question's two kinds each image is of: 1, 0, or NaN for an image that
+        the question makes no sense for. Of a label that is not there, all images count.
 
     Raises
     ------
@@ -196,12 +197,15 @@ def measure_codes(
     batches = [_as_float(batch) for batch in train.split(BATCH)]
     codes = torch.cat([domain.generator.encode_semantic(batch).float().cpu() for batch in batches])
     pictures = torch.cat([coarse(batch) for batch in batches])
-    every = torch.ones(len(codes), dtype=torch.bool)
-    return {
-        label: CodeStatistics.measured(codes[kept], pictures[kept])
-        for label in domain.labels
-        for kept in (kinds.get(label, every),)
-    }
+    found = {}
+    for label in domain.labels:
+        if label not in targets:
+            found[label] = CodeStatistics.measured(codes, pictures)
+            continue
+        kept = ~targets[label].isnan()
+        positive = targets[label][kept] > 0.5
+        found[label] = CodeStatistics.measured(codes[kept], pictures[kept], positive)
+    return found
 
 
 def _reconstructed(domain: Models, images: Tensor) -> tuple[Tensor, Latent]:

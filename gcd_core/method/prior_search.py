@@ -15,7 +15,7 @@ from gcd_core.images.picture import Picture
 from gcd_core.method.code_statistics import COARSE_SIDE, CodeStatistics
 from gcd_core.method.composition import compose, view_of
 from gcd_core.method.directions import REPEATABILITY, DirectionSet, curvature_directions
-from gcd_core.method.mean_slope import MeanSlope, expected_cosine, fit_mean_slope
+from gcd_core.method.mean_slope import MeanSlope, weighed_slope
 from gcd_core.method.perturbation import Answers, ask, default_batch_size
 from gcd_core.method.proxy import FittedProxy, linear_proxy
 from gcd_core.method.samples import Question, Samples
@@ -46,7 +46,7 @@ def find_over_codes(
     """Search as `find_directions` with `sampling` "prior" or "images" does.
 
     Codes are asked about in doublings: 32, 64, 128, ... up to `n_samples`. The search stops once g
-    has settled (`expected_cosine`) and flips all examples. With h-directions it goes on to 512;
+    has settled (`weighed_slope`) and flips all examples. With h-directions it goes on to 512;
     with fewer samples there are none. Each direction is tried on eight of the domain's examples:
     at most 64 queries more, 8 for each h-direction, and 16 for each doubling that follows one in
     which g had settled and did not flip all examples.
@@ -91,8 +91,7 @@ class _Search:
         least = max(USABLE_ANSWERS, ANSWERS_FOR_H if settings.n_h else 0)
         for n in _doublings(len(source.codes)):
             samples = run.ask(source.codes[:n], batch_size, source.answers)
-            slope = fit_mean_slope(samples.z_sem, samples.logits, statistics)
-            expected = expected_cosine(samples.z_sem, samples.logits, statistics)
+            slope, expected = weighed_slope(samples.z_sem, samples.logits, statistics)
             run.stop_if_cancelled()
             last = n == len(source.codes)
             over = last or (n >= least and expected >= wanted)

@@ -137,6 +137,47 @@ def test_codes_are_drawn_of_the_mean_and_the_covariance():
     assert squares.var() == pytest.approx(2 * SIZE, rel=0.1)
 
 
+def two_kinds(n=300):
+    """Codes (2n, 6) of two kinds that lie apart, their pictures, and which are of the first."""
+    codes, pictures, _ = codes_and_pictures(n=2 * n)
+    positive = torch.arange(2 * n) % 2 == 0
+    codes[positive.numpy()] += 8 * np.eye(SIZE)[2]
+    return torch.tensor(codes), torch.tensor(pictures), positive
+
+
+def test_each_kind_has_its_own_mean_and_covariance():
+    codes, pictures, positive = two_kinds()
+    statistics = CodeStatistics.measured(codes, pictures, positive)
+    assert len(statistics.kinds) == 2
+    for kind, own in zip(statistics.kinds, (codes[positive], codes[~positive]), strict=True):
+        expected = np.cov(own.numpy().T)
+        expected += MIN_VARIANCE * np.trace(expected) / SIZE * np.eye(SIZE)
+        np.testing.assert_allclose(kind.mean, own.numpy().mean(0), rtol=1e-5)
+        np.testing.assert_allclose(kind.covariance, expected, rtol=1e-5, atol=1e-6)
+        assert kind.n_images == 300 and kind.drawing is None
+    plain = CodeStatistics.measured(codes, pictures)
+    assert not plain.kinds and torch.equal(plain.covariance, statistics.covariance)
+    assert plain.identity != statistics.identity
+    few = torch.arange(600) < 99
+    assert not CodeStatistics.measured(codes, pictures, few).kinds, "99 of a kind are too few"
+
+
+def test_codes_are_drawn_of_each_kind_in_turn_and_not_between_them():
+    codes, pictures, positive = two_kinds()
+    statistics = CodeStatistics.measured(codes, pictures, positive)
+    drawn = statistics.draw(4000, torch.Generator().manual_seed(0))
+    of_first = (torch.arange(4000) // 4 % 2 == 0).numpy()
+    for kind, own in zip(statistics.kinds, (drawn[of_first], drawn[~of_first]), strict=True):
+        pairs = (own - kind.mean).view(-1, 2, SIZE)
+        torch.testing.assert_close(pairs[:, 0], -pairs[:, 1], atol=1e-4, rtol=1e-4)
+        white = kind.whitened(own).double().numpy()
+        np.testing.assert_allclose(np.cov(white.T), np.eye(SIZE), atol=0.08)
+    more = statistics.draw(5000, torch.Generator().manual_seed(0))
+    assert torch.equal(more[:4000], drawn), "a longer search begins with the same codes"
+    halves = torch.arange(4000) // 2 % 2 == 0
+    assert of_first[halves.numpy()].mean() == 0.5, "each half of the pairs sees both kinds"
+
+
 def test_a_coarse_look_is_the_mean_and_deviation_of_squares():
     images = torch.rand(3, 1, 64, 64)
     squares = images.double().numpy().reshape(3, 16, 4, 16, 4)
@@ -165,11 +206,12 @@ def test_too_few_images_and_numbers_that_are_none_are_refused():
 
 
 def test_a_file_gives_back_what_was_written(tmp_path):
-    given = {"a": measured(), "b.c": CodeStatistics.assumed(3, None)}
+    kinds = CodeStatistics.measured(*two_kinds())
+    given = {"a": measured(), "b.c": CodeStatistics.assumed(3, None), "d": kinds}
     file = tmp_path / "codes.safetensors"
     save_code_statistics(file, given, "generator-1")
     loaded = load_code_statistics(file, "generator-1")
-    assert list(loaded) == ["a", "b.c"]
+    assert list(loaded) == ["a", "b.c", "d"] and len(loaded["d"].kinds) == 2
     for label, statistics in given.items():
         assert loaded[label].identity == statistics.identity
         assert loaded[label].n_images == statistics.n_images
@@ -225,6 +267,11 @@ def test_the_sound_file_that_the_damaged_ones_are_made_of_is_read(tmp_path):
         {"a.drawing": torch.ones(256, 3, 1)},
         {"a.mean": torch.zeros(3, dtype=torch.int64)},
         {"a.covariance": torch.eye(3, dtype=torch.complex64)},
+        {"a.kinds.mean": torch.zeros(2, 3)},
+        {"a.kinds.mean": torch.zeros(2, 3), "a.kinds.covariance": torch.eye(3)[None]},
+        {"a.kinds.mean": torch.zeros(1, 3), "a.kinds.covariance": -torch.eye(3)[None]},
+        {"a.kinds.mean": torch.zeros(1, 4), "a.kinds.covariance": torch.eye(4)[None]},
+        {"a.kinds.mean": torch.zeros(()), "a.kinds.covariance": torch.zeros(())},
     ],
 )
 def test_damaged_numbers_are_refused_in_a_sentence(tmp_path, tensors):

@@ -7,7 +7,14 @@ from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
 from gcd_core.method.code_statistics import CodeStatistics
-from gcd_core.method.mean_slope import PICTURE_WEIGHT, MeanSlope, expected_cosine, fit_mean_slope
+from gcd_core.method.mean_slope import (
+    PICTURE_WEIGHT,
+    SURE_PICTURE_WEIGHT,
+    MeanSlope,
+    expected_cosine,
+    fit_mean_slope,
+    weighed_slope,
+)
 
 SIZE = 40
 
@@ -226,6 +233,21 @@ def test_the_cosine_expected_is_the_one_of_two_searches():
     met = np.mean([float(cosine(found[2 * i], found[2 * i + 1])) for i in range(10)])
     assert expected == pytest.approx(met, abs=0.1)
     assert 0.3 < met < 0.95, "noisy enough to say something"
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.5, 40.0])
+def test_the_picture_weighs_more_where_the_answers_are_sure(noise):
+    statistics = statistics_of(size=10)
+    codes = drawn(statistics, 128, 3)
+    logits = statistics.whitened(codes) @ unit_slope(10)
+    logits = logits + noise * torch.randn(128, generator=torch.Generator().manual_seed(9))
+    slope, expected = weighed_slope(codes, logits, statistics)
+    sure = expected_cosine(codes, logits, statistics, SURE_PICTURE_WEIGHT) >= 0.95
+    weight = SURE_PICTURE_WEIGHT if sure else PICTURE_WEIGHT
+    assert sure == (noise == 0.0)
+    assert expected == expected_cosine(codes, logits, statistics, weight)
+    plain = fit_mean_slope(codes, logits, statistics)
+    assert torch.equal(slope.direction(), plain.direction(weight))
 
 
 def test_halves_without_a_direction_promise_nothing():
