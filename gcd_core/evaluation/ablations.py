@@ -84,9 +84,9 @@ def _by_samples(trials: Trials, panel: str, lam: float, radius: float) -> Rows:
     search = trials.domain.search.changed(lam=lam)
     domain = replace(trials.domain, search=search, counterfactual=LOWEST_LOSS)
     own, rows = trials.on(domain, few), []
-    last = trials.from_pool(lam=lam, radius=radius)
-    for count in counts(trials.samples):
-        g = trials.from_pool(lam=lam, radius=radius, n_samples=count)
+    numbers = counts(trials.samples)
+    found = [trials.from_pool(lam=lam, radius=radius, n_samples=count) for count in numbers]
+    for count, g in zip(numbers, found, strict=True):
         paths = own.walked(g)
         rows.append(
             {
@@ -98,7 +98,7 @@ def _by_samples(trials: Trials, panel: str, lam: float, radius: float) -> Rows:
                 "FR": 100 * sum(p.counterfactual_flips for p in paths) / len(paths),
                 "LPIPS": metrics.mean([p.distances[p.counterfactual].item() for p in paths]),
                 "alpha": metrics.mean([abs(p.alphas[p.counterfactual].item()) for p in paths]),
-                "cosine_to_all": _cosine(g, last),
+                "cosine_to_all": _cosine(g, found[-1]),
                 "n": len(paths),
             }
         )

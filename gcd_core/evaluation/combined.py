@@ -29,10 +29,8 @@ def others(trials: Trials) -> list[str]:
     """The h-directions that the paper combines: all but the three of highest flip rate.
 
     Its S-Table 2 has the same figures for "others combined" as Table 4 for "the other 12 combined".
-    Where there are no more than three, all but the first.
     """
-    ranked = by_flip_rate(trials)
-    return ranked[BEST:] or ranked[1:]
+    return by_flip_rate(trials)[BEST:]
 
 
 def lowest(trials: Trials, names: Sequence[str]) -> list[Path]:

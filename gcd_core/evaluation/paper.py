@@ -62,21 +62,26 @@ def best_h(trials: Trials) -> Rows:
     named = [
         (f"{place} ({name})", trials.of(name)) for place, name in zip(places, best, strict=False)
     ]
-    return _of_h("4", trials, named)
+    return _of_h("4", trials, named, combined.others(trials))
 
 
 def first_h(table: str) -> Callable[[Trials], Rows]:
-    """S-Tables 2 and 3: the h-direction of highest flip rate, and the others combined."""
+    """S-Tables 2 and 3: the h-direction of highest flip rate, and the others combined.
+
+    Of sets of three h-directions or fewer, the others are all but the first.
+    """
 
     def make(trials: Trials) -> Rows:
-        first = combined.by_flip_rate(trials)[:1]
-        return _of_h(table, trials, [(f"1st ({name})", trials.of(name)) for name in first])
+        ranked = combined.by_flip_rate(trials)
+        named = [(f"1st ({name})", trials.of(name)) for name in ranked[:1]]
+        return _of_h(table, trials, named, combined.others(trials) or ranked[1:])
 
     return make
 
 
-def _of_h(table: str, trials: Trials, named: Sequence[tuple[str, dict[str, Any]]]) -> Rows:
-    others = combined.others(trials)
+def _of_h(
+    table: str, trials: Trials, named: Sequence[tuple[str, dict[str, Any]]], others: Sequence[str]
+) -> Rows:
     rows = list(named)
     if others:
         said = f"the other {len(others)} combined" if table == "4" else "others combined"

@@ -54,7 +54,7 @@ def _draw_bars(axes: Axes, name: str, rows: Rows) -> None:
         heights = [row[figure] or 0 for row in rows]
         axes.bar([at + i * width for at in range(len(rows))], heights, width, label=figure)
     axes.set_xticks([at + 0.4 - width / 2 for at in range(len(rows))], [row[x] for row in rows])
-    axes.set(xlabel=x)
+    axes.set(xlabel="share of the pixels, up to" if name == "SF3" else x)
     for row in rows:
         if row.get("direction") == "g":
             axes.axhline(row["FR"], color="grey", linewidth=0.8)
