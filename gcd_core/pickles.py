@@ -71,6 +71,14 @@ def read_pickle(path: Path, inert: tuple[str, ...] = LIGHTNING) -> dict[str, Any
 def read_module_pickle(path: Path, key: str) -> dict[str, Tensor]:
     """Read one network's tensors from a pickle of whole modules, as NVIDIA's StyleGANs come.
 
+    As `read_module`, whose tensors by their names in the network it returns.
+    """
+    return module_tensors(read_module(path, key))
+
+
+def read_module(path: Path, key: str, inert: tuple[str, ...] = ()) -> Mapping[str, Any]:
+    """Read one network's parts from a pickle of whole modules, as NVIDIA's StyleGANs come.
+
     Such a file carries its networks' Python source, which its own reader runs. Here nothing runs:
     what would become an object becomes the table of its parts, and only tensors, arrays and plain
     containers are made. Raises a GCDError if the file is absent, another kind of file, or holds any
@@ -81,17 +89,25 @@ def read_module_pickle(path: Path, key: str) -> dict[str, Tensor]:
     path : Path
     key : str
         The network in the file's table, such as "G_ema".
+    inert : tuple of str
+        Packages whose classes and functions the file may mention beside: a table of parts, which
+        nothing can run, stands in for each.
 
     Returns
     -------
-    dict
-        Parameters and buffers by their names in the network.
+    Mapping
+        The network's attributes by name; ``_parameters``, ``_buffers`` and ``_modules`` are tables.
     """
-    content = _read(path)
+    content = _read(path, inert)
     network = content.get(key) if isinstance(content, Mapping) else None
     if not isinstance(network, Mapping):
         raise GCDError(f"{path.name} holds no network {key!r}; give one that has it.")
-    return dict(_tensors_of(network))
+    return network
+
+
+def module_tensors(module: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Parameters and buffers by their names in a network that `read_module` read."""
+    return dict(_tensors_of(module))
 
 
 def read_array_pickle(path: Path) -> dict[str, Tensor]:
@@ -126,9 +142,28 @@ def _storage(content: bytes) -> Any:
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
+def _scalar(dtype: np.dtype, content: bytes) -> Any:
+    """In the place of NumPy's function: one number, and nothing else."""
+    return np.frombuffer(content, dtype)[0].item()
+
+
+def _array(make: object, parts: tuple, state: tuple, attributes: object = None) -> np.ndarray:
+    """In the place of dill's function: an array of a kind, shape and type, with its content."""
+    array = _empty_array(*parts)
+    array.__setstate__(state)
+    return array
+
+
 def _empty_array(kind: type, shape: tuple, dtype: Any) -> np.ndarray:
     """In the place of NumPy's function: an array that its state is then given to."""
     return np.ndarray.__new__(np.ndarray, shape, dtype)
+
+
+class _Mentioned(_Fields):
+    """Stands in for a class or function that a pickle mentions; it takes what that was given."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__()
 
 
 class _ModuleReader(pickle.Unpickler):
@@ -147,11 +182,15 @@ class _ModuleReader(pickle.Unpickler):
         ("numpy", "dtype"): np.dtype,
         ("numpy.core.multiarray", "_reconstruct"): _empty_array,
         ("numpy._core.multiarray", "_reconstruct"): _empty_array,
+        ("numpy.core.multiarray", "scalar"): _scalar,
+        ("numpy._core.multiarray", "scalar"): _scalar,
+        ("dill._dill", "_create_array"): _array,
         ("_codecs", "encode"): codecs.encode,
     }
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, inert: tuple[str, ...] = ()) -> None:
         super().__init__(file, encoding="latin1")
+        self._inert = inert
 
     def find_class(self, module: str, name: str) -> Any:
         """What a name in the pickle stands for.
@@ -159,6 +198,8 @@ class _ModuleReader(pickle.Unpickler):
         Raises a GCDError if that is nothing a network's tensors are made of.
         """
         if (module, name) not in self.MADE:
+            if any(f"{module}.".startswith(f"{package}.") for package in self._inert):
+                return _Mentioned
             raise GCDError(
                 f"The pickle holds Python objects ({module}.{name}) beside networks and tensors, "
                 "which could run code when read; save the network's state dict as .safetensors."
@@ -170,13 +211,13 @@ class _ModuleReader(pickle.Unpickler):
         raise GCDError("The pickle refers to something outside itself; give a whole one.")
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, inert: tuple[str, ...] = ()) -> Any:
     """What a file's pickle makes, by a reader that refuses what could run code."""
     if not path.is_file():
         raise GCDError(f"There is no file {path}; check the name.")
     try:
         with path.open("rb") as file:
-            return _ModuleReader(file).load()
+            return _ModuleReader(file, inert).load()
     except GCDError:
         raise
     except Exception:  # a damaged pickle can raise anything

@@ -1,10 +1,10 @@
-"""`tables`: the paper's tables and ablations on a domain, each kept as soon as it is made."""
+"""`tables`: the paper's tables and figures on a domain, each kept as soon as it is made."""
 
 import argparse
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,18 @@ from gcd_core.evaluation import judges as networks
 from gcd_core.evaluation.faces import attribute_correlations
 from gcd_core.evaluation.judges import Judges
 from gcd_core.evaluation.markdown import markdown
-from gcd_core.evaluation.paper import TABLES, in_papers_protocol, make_table
+from gcd_core.evaluation.paper import TABLES, check_table, in_papers_protocol, make_table
 from gcd_core.evaluation.plots import DRAWN, draw_table
+from gcd_core.evaluation.published import published, published_of
 from gcd_core.evaluation.trials import Rows, Trials
 from gcd_core.files import atomic_write
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.directions import check_generator
 
 POOL = "pool.safetensors"  # the ablations' samples
-POOLED = {"4", "F1", "F2"}  # tables that are made from them
+PAPER = "paper"  # of --beside: all of the paper's rows
+OURS = "ours"
+NO_ROWS = "No row: there is no h-direction, or no image flips."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--directions", type=Path, required=True, help="what `find` wrote")
     listed = "; ".join(f"{name}: {table.title}" for name, table in TABLES.items())
     parser.add_argument(
-        "--table", nargs="+", choices=TABLES, default=list(TABLES), help=f"{listed} (default: all)"
+        "--table", nargs="+", metavar="T", default=list(TABLES), help=f"{listed} (default: all)"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
     parser.add_argument(
@@ -62,10 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_detail(parser)
     parser.add_argument(
-        "--others", nargs="+", default=[], metavar="DOMAIN", help="generators to compare in D3"
+        "--others", nargs="+", default=[], metavar="DOMAIN", help="generators to compare in S4"
     )
     parser.add_argument(
-        "--beside", type=Path, help="JSON of rows to print beside ours: {table: [row, ...]}"
+        "--beside",
+        metavar="paper|FILE",
+        help="paper: all of the paper's rows beside ours (those of a domain of the paper's are "
+        "always there); or JSON of rows: {table: [row, ...]}",
     )
     add_cluster(parser)
     group = parser.add_argument_group(
@@ -79,17 +85,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Make the tables that are not in the folder yet, and print all of them."""
+    for name in args.table:
+        check_table(name)
     check_at_least(64, samples=args.samples)
     check_at_least(1, limit=args.limit, batch_size=args.batch_size)
     check_cluster(args)
     check_readable(args.directions)
     check_writable(args.json)
-    beside = published_rows(args.beside)
+    beside = rows_beside(args.beside)
     found = gcd_core.load_directions(args.directions)
     domain = opened(args)
     check_generator(found, domain)
     args.out.mkdir(parents=True, exist_ok=True)
     settings = {
+        "numbers": "the paper's",  # tables of older runs had others
         "domain": args.domain,
         "generator": domain.generator.identity,
         "classifier": domain.classifier.identity,
@@ -108,9 +117,6 @@ def main(args: argparse.Namespace) -> None:
     mine = list(share_of(args).parts(len(args.table)))
     todo = [i for i, name in enumerate(names) if args.table.index(name) in mine]
     job = TablesJob(args, names, settings)
-    if todo and args.ray and POOLED & set(names):
-        print("the samples of the ablations ...", file=sys.stderr)
-        _ = job.trials(domain).pool  # once, not by every worker
     for number, part in done_by(args, job, domain, todo):
         name = names[number]
         for file, content in part.files.items():
@@ -124,8 +130,13 @@ def main(args: argparse.Namespace) -> None:
         return
     for name, rows in made.items():
         assert rows is not None  # it was made
-        shown = rows + beside.get(name, [])
-        print(f"{TABLES[name].title}\n{markdown(shown, columns(shown))}\n")
+        by_paper = (
+            published(name)
+            if args.beside == PAPER
+            else published_of(name, domain.name, found.label)
+        )
+        shown = laid_out(rows, by_paper, beside.get(name, []))
+        print(f"{TABLES[name].title}\n{shown}\n")
     for sentence in networks.missing(settings["networks"]):
         print(sentence, file=sys.stderr)
     write_json(args.json, {**settings, "tables": made})
@@ -209,13 +220,14 @@ def judges_of(args: argparse.Namespace) -> Judges:
     )
 
 
-def published_rows(file: Path | None) -> dict[str, Rows]:
-    """Rows of others, by table, from a JSON file; none without one.
+def rows_beside(given: str | None) -> dict[str, Rows]:
+    """Rows of others, by table, from the JSON file that --beside names; none without one.
 
     Raises a GCDError if the file is no such table.
     """
-    if file is None:
+    if given is None or given == PAPER:
         return {}
+    file = Path(given)
     check_readable(file)
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
@@ -230,7 +242,19 @@ def published_rows(file: Path | None) -> dict[str, Rows]:
     return found
 
 
-def columns(rows: Rows) -> list[str]:
+def laid_out(rows: Rows, by_paper: Sequence[dict] = (), others: Sequence[dict] = ()) -> str:
+    """Rows as Markdown; where others stand beside them, each row says whose it is."""
+    if not rows and not by_paper and not others:
+        return NO_ROWS
+    names = columns([*by_paper, *rows, *others])  # the paper's columns first, in its order
+    if not by_paper and not others:
+        return markdown(rows, names)
+    told = ((OURS, rows), (PAPER, by_paper), ("others", others))
+    shown = [{"of": of, **row} for of, each in told for row in each]
+    return markdown(shown, ["of", *names])
+
+
+def columns(rows: Sequence[dict]) -> list[str]:
     """All that any row has, in the order in which it first comes."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
@@ -258,8 +282,8 @@ def kept(file: Path, settings: dict[str, Any]) -> Rows | None:
 
 def keep(folder: Path, name: str, rows: Rows, settings: dict[str, Any]) -> None:
     """Write a table as JSON, as Markdown and, where there is one, as a plot; the JSON last."""
-    text = f"# {TABLES[name].title}\n\n{markdown(rows, columns(rows))}\n"
+    text = f"# {TABLES[name].title}\n\n{laid_out(rows)}\n"
     (folder / f"table-{name}.md").write_text(text, encoding="utf-8")
-    if name in DRAWN:
+    if name in DRAWN and rows:
         draw_table(folder / f"table-{name}.png", name, TABLES[name].title, rows)
     write_json(folder / f"table-{name}.json", {"settings": settings, "rows": rows})

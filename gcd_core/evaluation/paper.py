@@ -1,30 +1,20 @@
-"""The paper's tables and figures on a domain, by walks along directions found before."""
+"""The paper's tables and figures on a domain, by their own numbers, by walks along directions."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import Any, NamedTuple
 
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
-from gcd_core.evaluation import ablations, appendix_ablations
-from gcd_core.evaluation.metrics import mean, quantus_judges, rank_correlation
-from gcd_core.evaluation.outcomes import batches_of, counterfactuals_of
-from gcd_core.evaluation.pairs import Comparison, diversity_of_flips, see
+from gcd_core.evaluation import ablations, appendix_ablations, combined, paper_maps
 from gcd_core.evaluation.paper_comparison import PAPER, PAPER_POINTS, FixedSampling
-from gcd_core.evaluation.trials import Rows, Trials, light
-from gcd_core.images.drawing import difference, overlay
-from gcd_core.method.attribution import explain_path
+from gcd_core.evaluation.published import in_columns
+from gcd_core.evaluation.trials import Rows, Trials
 from gcd_core.method.composition import DECODED
 from gcd_core.method.counterfactual import LOWEST_LOSS
-from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
 from gcd_core.method.settings import BALL
-from gcd_core.method.walk import Path, walk_many
 
 PAPER_ALPHA = 3.0
 
@@ -53,124 +43,103 @@ def in_papers_protocol(domain: Domain) -> Domain:
     )
 
 
-def directions_table(trials: Trials) -> Rows:
-    """Of each direction: flip rates, COUT, LPIPS, FID, sFID, S3, those of faces; S1 and S2."""
-    domain, directions = trials.domain, list(trials.directions)
-    comparison = Comparison.of(directions)
-    all_paths: dict[str, list[Path]] = {d.name: [] for d in directions}
-    for _, batch in batches_of(trials.named(), trials.batch_size):
-        latent = domain.generator.encode(batch)
-        found, flipped = [], []
-        for direction in directions:
-            paths = walk_many(domain, batch, direction, trials.label, latent)
-            all_paths[direction.name] += [light(path) for path in paths]
-            found.append(counterfactuals_of(paths))
-            flipped.append([path.counterfactual_flips for path in paths])
-        sides = torch.tensor(flipped).T
-        comparison.add(see(batch, torch.stack(found, dim=1), sides, domain.perceptual))
-    rows = [{"direction": name, **trials.figures(paths)} for name, paths in all_paths.items()]
-    if len(rows) > 1:
-        rows.append({"direction": "S1", "lpips": comparison.diversity})
-        rows.append({"direction": "S2", "lpips": diversity_of_flips(comparison.pairs())})
-    return rows
+def g_of_faces(trials: Trials) -> Rows:
+    """Table 1: g's counterfactuals, with the figures of faces."""
+    about = {"dataset": trials.domain.name, "class": trials.label, "method": "GCD"}
+    return [{**about, **in_columns("1", trials.of("g"))}]
 
 
-def maps_table(trials: Trials) -> Rows:
-    """BB-LIG against the absolute difference, over the images that g flips."""
-    heats: dict[str, list[Tensor]] = {"BB-LIG": [], "difference": []}
-    for path in trials.walked(trials.directions["g"]):
-        if path.counterfactual_flips:
-            at = path.counterfactual
-            heats["BB-LIG"].append(explain_path(path, until=at).map)
-            heats["difference"].append(explain_path(path, "difference", until=at).map)
-    by, judges = quantus_judges()
-    return [
-        {
-            "map": name,
-            "n": len(maps),
-            **{judge: mean([of(heat) for heat in maps]) for judge, of in judges.items()},
-            "by": by,
-        }
-        for name, maps in heats.items()
+def g_of_scans(trials: Trials) -> Rows:
+    """Table 2: g's counterfactuals, with S3."""
+    about = {"class": trials.label, "direction": "g"}
+    return [{**about, **in_columns("2", trials.of("g"))}]
+
+
+def best_h(trials: Trials) -> Rows:
+    """Table 4: the three h-directions of highest flip rate, and the others combined."""
+    best = combined.by_flip_rate(trials)[: combined.BEST]
+    places = [f"h, {place} by FR" for place in ("1st", "2nd", "3rd")]
+    named = [
+        (f"{place} ({name})", trials.of(name)) for place, name in zip(places, best, strict=False)
     ]
+    return _of_h("4", trials, named, combined.others(trials))
 
 
-def mean_maps_table(trials: Trials) -> Rows:
-    """What all images' counterfactuals change alike: mean maps, and how alike the images' own are.
+def first_h(table: str) -> Callable[[Trials], Rows]:
+    """S-Tables 2 and 3: the h-direction of highest flip rate, and the others combined.
 
-    Of each direction the mean size of the difference and of BB-LIG, laid over the mean image in
-    `trials.pictures`; `agreement` is the mean rank correlation of an image's map with the mean of
-    the others', `top_decile` the share of the mean that lies in a tenth of the picture.
+    Of sets of three h-directions or fewer, the others are all but the first.
     """
-    middle, rows = trials.images.mean(0, keepdim=True), []
-    for direction in trials.directions:
-        maps: dict[str, list[Tensor]] = {"difference": [], "BB-LIG": []}
-        for path in trials.walked(direction):
-            changed = difference(path.counterfactual_image, path.source)
-            heat = explain_path(path, until=path.counterfactual).map
-            for own, size in zip(maps.values(), (changed, heat), strict=True):
-                own.append(size.abs().double())
-        for name, own in maps.items():
-            mean_of_all = mean_map(own)
-            trials.pictures[f"{direction.name}-{name}"] = overlay(middle, mean_of_all)
-            rows.append(
-                {
-                    "direction": direction.name,
-                    "map": name,
-                    "n": len(own),
-                    "agreement": _agreement(own),
-                    "top_decile": _top_decile(mean_of_all),
-                }
-            )
+
+    def make(trials: Trials) -> Rows:
+        ranked = combined.by_flip_rate(trials)
+        named = [(f"1st ({name})", trials.of(name)) for name in ranked[:1]]
+        return _of_h(table, trials, named, combined.others(trials) or ranked[1:])
+
+    return make
+
+
+def _of_h(
+    table: str, trials: Trials, named: Sequence[tuple[str, dict[str, Any]]], others: Sequence[str]
+) -> Rows:
+    rows = list(named)
+    if others:
+        said = f"the other {len(others)} combined" if table == "4" else "others combined"
+        rows.append((said, combined.figures(trials, others)))
+    about = {"dataset": trials.domain.name, "class": trials.label}
+    return [{**about, "direction": name, **in_columns(table, own)} for name, own in rows]
+
+
+def every_direction(trials: Trials) -> Rows:
+    """Fig. 3: the flip rate of every direction, and all other figures behind it."""
+    rows = []
+    for name in trials.directions.names:
+        own = trials.of(name)
+        rows.append({"direction": name, "FR": own["FR"], **own})
     return rows
-
-
-def _agreement(maps: list[Tensor]) -> float | None:
-    """The mean rank correlation of each map with the mean of the others."""
-    others = (mean_map(maps[:i] + maps[i + 1 :]) for i in range(len(maps)))
-    pairs = zip(maps, others, strict=True)
-    return mean(rank_correlation(own, rest) for own, rest in pairs)
-
-
-def _top_decile(heat: Tensor) -> float:
-    """The share of a map (H, W) of sizes that lies in its strongest tenth of the pixels."""
-    size = heat.flatten().sort(descending=True).values
-    return (size[: math.ceil(len(size) / 10)].sum() / size.sum().clamp(min=1e-12)).item()
-
-
-def curves_table(trials: Trials) -> Rows:
-    """Quartiles of the probability of the side that each image was on, along g."""
-    curves = []
-    for path in trials.walked(trials.directions["g"]):
-        own = path.source_probability >= path.threshold
-        sides = path.probabilities if own else 1 - path.probabilities
-        curves.append(list(zip(path.alphas.abs().tolist(), sides.tolist(), strict=True)))
-    spread = curve_quantiles(curves, points=13)
-    return [
-        {"alpha": alpha, "lower": low, "median": median, "upper": high}
-        for alpha, low, median, high in zip(
-            spread.alphas.tolist(), *spread.quartiles.tolist(), strict=True
-        )
-    ]
 
 
 TABLES = {
-    "1": Table("Counterfactuals along each direction (Table 1)", directions_table),
-    "2": Table("Sparseness and complexity of maps (Table 2)", maps_table),
-    "3": Table("Source images: g found from each (Table 3)", ablations.sources),
-    "4": Table("Number of samples: g from the first of one pool", ablations.sample_counts),
-    "D1": Table("Mean change and mean heat of all images (Fig. 4, D.1)", mean_maps_table),
-    "D2": Table("Probability along g, quartiles over images (D.2)", curves_table),
-    "D3": Table("Other generators: g found by each (D.3)", appendix_ablations.generators),
-    "D6": Table("Pictures of other resolutions (D.6)", appendix_ablations.resolutions),
-    "F1": Table("Weight of LPIPS: how many samples g needs (F.1)", ablations.lambda_needs),
-    "F2": Table("Weight of LPIPS: the counterfactual (F.2)", ablations.lambda_counterfactual),
-    "F3": Table("Radius of the perturbations (F.3)", ablations.radii),
+    "1": Table("Table 1: counterfactuals along g", g_of_faces),
+    "2": Table("Table 2: counterfactuals along g, with S3", g_of_scans),
+    "3": Table("Table 3: g from five source images, each of them", ablations.sources),
+    "4": Table("Table 4: the three best h-directions, and the others combined", best_h),
+    "S1": Table("S-Table 1: g from five source images, mean and deviation", ablations.spread),
+    "S2": Table("S-Table 2: the first h-direction, and the others combined", first_h("S2")),
+    "S3": Table("S-Table 3: the same, with S3", first_h("S3")),
+    "S4": Table("S-Table 4: other generators", appendix_ablations.generators),
+    "S5": Table("S-Table 5: BB-LIG against the absolute difference", paper_maps.simplicity),
+    "S6": Table("S-Table 6: diversity, LPIPS between counterfactuals", combined.diversity),
+    "S7": Table(
+        "S-Table 7: pictures of another size than the generator's", appendix_ablations.sizes
+    ),
+    "F3": Table("Fig. 3: flip rate of each direction", every_direction),
+    "F4": Table("Fig. 4: mean absolute difference along g", paper_maps.mean_maps_of_g),
+    "SF1": Table("S-Fig. 1: mean absolute difference along each direction", paper_maps.mean_maps),
+    "SF2": Table("S-Fig. 2: probability along g, of images that flip", paper_maps.curves),
+    "SF3": Table("S-Fig. 3: share of a map's pixels that are not zero", paper_maps.lit_pixels),
+    "SF4": Table("S-Fig. 4: CF loss against samples, lambda and radius", ablations.cf_losses),
 }
+# Names that this project gave before: what has them now.
+FORMER = {
+    "D1": "F4 (along g) or SF1 (along each direction)",
+    "D2": "SF2",
+    "D3": "S4",
+    "D6": "S7",
+    "F1": "SF4",
+    "F2": "SF4",
+}
+
+
+def check_table(name: str) -> None:
+    """Raise a GCDError if there is no such table; of a former name it gives the new one."""
+    if name in FORMER:
+        raise GCDError(f"The table {name} is now called {FORMER[name]}, by the paper's numbers.")
+    if name not in TABLES:
+        raise GCDError(f"There is no table {name!r}; there are {', '.join(TABLES)}.")
 
 
 def make_table(name: str, trials: Trials) -> Rows:
     """Make one table's rows. Raises a GCDError if there is no such table."""
-    if name not in TABLES:
-        raise GCDError(f"There is no table {name!r}; there are {', '.join(TABLES)}.")
+    check_table(name)
     return TABLES[name].make(trials)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
@@ -54,7 +53,7 @@ class Trials:
         The networks that figures are made with; the domain's oracle stands in for those of FID,
         sFID and S3 that are missing.
     others : sequence of Domain
-        Whose generators are tried too (D.3).
+        Whose generators are tried too (S-Table 4).
     pool : path, optional
         Where the ablations' samples are kept, so that no later run asks for them again.
     """
@@ -75,6 +74,9 @@ class Trials:
         self.images, self.label = torch.cat(pictures), directions.label
         self.samples, self.batch_size = samples, batch_size
         self._pool_file = pool
+        self._pools: dict[float, Samples] = {}
+        self._paths: dict[str, list[Path]] = {}
+        self._once: dict[Any, Any] = {}
         self.pictures: dict[str, Image.Image] = {}  # what tables draw beside their rows
         if len(self.images) < MIN_IMAGES:
             raise GCDError(f"The tables need four images at least, not {len(self.images)}.")
@@ -85,17 +87,28 @@ class Trials:
             with suppress(GCDError):  # the figures are left open then
                 self.judges = self.judges.with_stand_in(oracle_features(domain.oracle))
 
-    def on(self, domain: Domain, images: Tensor | None = None) -> Trials:
-        """The same trials on another domain, or on other images by the same names."""
+    def on(
+        self,
+        domain: Domain,
+        images: Tensor | None = None,
+        directions: DirectionSet | None = None,
+    ) -> Trials:
+        """The same trials on another domain, on other images by the same names, or of others."""
         images = self.images if images is None else images
         return Trials(
             domain,
-            zip(self.names, images.split(1), strict=True),
-            self.directions,
+            list(zip(self.names, images.split(1), strict=False)),
+            directions or self.directions,
             self.samples,
             self.batch_size,
             self.judges,
         )
+
+    def once(self, what: Any, make: Callable[[], Any]) -> Any:
+        """What `make` returns; it is called once for each `what`, and the answer kept."""
+        if what not in self._once:
+            self._once[what] = make()
+        return self._once[what]
 
     def named(self) -> NamedImages:
         """The images with their names."""
@@ -107,6 +120,20 @@ class Trials:
         for _, batch in batches_of(self.named(), self.batch_size):
             paths += walk_many(self.domain, batch, direction, self.label)
         return paths
+
+    def counterfactuals(self, name: str) -> list[Path]:
+        """The walks along a direction with their counterfactuals as only pictures; made once."""
+        if name not in self._paths:
+            paths = [light(path) for path in self.walked(self.directions[name])]
+            own = self.images.split(1)  # one copy of the sources serves all directions
+            self._paths[name] = [
+                replace(path, source=image) for path, image in zip(paths, own, strict=True)
+            ]
+        return self._paths[name]
+
+    def of(self, name: str) -> dict[str, Any]:
+        """The figures of a direction; made once."""
+        return self.once(("figures", name), lambda: self.figures(self.counterfactuals(name)))
 
     # -- searches ---------------------------------------------------------------------------------
 
@@ -127,16 +154,25 @@ class Trials:
         plain = {"n_samples": self.samples, "n_h": 0, "sampling": BALL, "boundary": False}
         return self.domain.search.changed(**plain)
 
-    @cached_property
-    def pool(self) -> Samples:
-        """The samples around `source` that the ablations share, made once and kept."""
-        if self._pool_file is not None and self._pool_file.is_file():
-            return kept_samples(
-                self._pool_file, self.domain, self.source, self.label, self.settings
-            )
-        samples = self.search(self.source).samples
-        if self._pool_file is not None:
-            keep_samples(self._pool_file, samples)
+    def pool(self, radius: float | None = None) -> Samples:
+        """The samples around `source` that the ablations share, made once and kept.
+
+        Each radius, by default the domain's, has samples of its own.
+        """
+        radius = self.settings.radius if radius is None else radius
+        if radius not in self._pools:
+            self._pools[radius] = self._pool_of(radius)
+        return self._pools[radius]
+
+    def _pool_of(self, radius: float) -> Samples:
+        settings, file = self.settings.changed(radius=radius), self._pool_file
+        if file is not None and radius != self.settings.radius:
+            file = file.with_stem(f"{file.stem}-radius-{radius:g}")
+        if file is not None and file.is_file():
+            return kept_samples(file, self.domain, self.source, self.label, settings)
+        samples = self.search(self.source, radius=radius).samples
+        if file is not None:
+            keep_samples(file, samples)
         return samples
 
     def search(self, source: Tensor, **changes: Any) -> Found:
@@ -147,50 +183,47 @@ class Trials:
 
     def from_pool(self, **changes: Any) -> Direction:
         """G by the pool's samples, with other settings; nothing is asked."""
-        return self.search(self.source, resume=self.pool, **changes).directions["g"]
-
-    def cosine(self, g: Direction) -> float:
-        """Of a direction with the g that is evaluated."""
-        return F.cosine_similarity(g.vector, self.directions["g"].vector, dim=0).item()
+        pool = self.pool(changes.get("radius"))
+        return self.search(self.source, resume=pool, **changes).directions["g"]
 
     # -- figures ----------------------------------------------------------------------------------
 
-    def of_g(self, g: Direction) -> dict[str, Any]:
-        """What a g does to all images, in few figures."""
-        paths = self.walked(g)
-        losses = [path.losses[path.lowest_loss].item() for path in paths]
-        alphas = [abs(path.alphas[path.lowest_loss].item()) for path in paths]
-        figures = self.figures([light(path) for path in paths])
-        few = {name: figures[name] for name in ("flip_rate", "oracle_flip_rate", "lpips")}
-        own = {"cosine": self.cosine(g), "cf_loss": metrics.mean(losses)}
-        return {**own, "alpha_of_lowest_loss": metrics.mean(alphas), **few}
-
     def figures(self, paths: Sequence[Path]) -> dict[str, Any]:
-        """Rates and distances of the counterfactuals of all images, in their order."""
+        """Figures of the counterfactuals of all images, in their order, by the paper's names.
+
+        FR, FVA and the oracle's flip rate are in percent. What is made by another network than the
+        paper's carries that one's name: ``FID(oracle)``.
+        """
         sources = torch.cat([path.source for path in paths])
         made = counterfactuals_of(paths)
         flipped = torch.tensor([path.counterfactual_flips for path in paths])
-        figures: dict[str, Any] = {
-            "n": len(paths),
-            "flip_rate": metrics.flip_rate(flipped),
-            "oracle_flip_rate": self._oracle_rate(flipped, paths, sources, made),
-            "cout": metrics.mean(
+        fidelity, likeness = self.judges.fidelity, self.judges.likeness
+        figures: dict[str, Any] = {}
+        if fidelity is not None:
+            real, other = fidelity.of(sources), fidelity.of(made)
+            by = "" if fidelity.name == "inception" else f"({fidelity.name})"
+            figures[f"FID{by}"] = frechet_distance(real, other)
+            figures[f"sFID{by}"] = split_frechet(real, other)
+        if likeness is not None:
+            by = "" if likeness.name == "simsiam" else f"({likeness.name})"
+            figures[f"S3{by}"] = similarity(likeness.of(sources), likeness.of(made))
+        figures |= self.judges.of_faces(sources, made, self.label)
+        if "FVA" in figures:
+            figures["FVA"] *= 100
+        oracle = self._oracle_rate(flipped, paths, sources, made)
+        return figures | {
+            "COUT": metrics.mean(
                 [
                     metrics.cout(self.domain.classifier, self.label, path.source, image[None])
                     for path, image in zip(paths, made, strict=True)
                 ]
             ),
-            "lpips": metrics.mean([path.distances[path.counterfactual].item() for path in paths]),
-            "l1": metrics.mean_absolute_error(made, sources).mean().item(),
+            "FR": 100 * metrics.flip_rate(flipped),
+            "LPIPS": metrics.mean([path.distances[path.counterfactual].item() for path in paths]),
+            "L1": metrics.mean_absolute_error(made, sources).mean().item(),
+            "oracle": None if oracle is None else 100 * oracle,
+            "n": len(paths),
         }
-        fidelity, likeness = self.judges.fidelity, self.judges.likeness
-        if fidelity is not None:
-            real, other = fidelity.of(sources), fidelity.of(made)
-            figures[f"FID({fidelity.name})"] = frechet_distance(real, other)
-            figures[f"sFID({fidelity.name})"] = split_frechet(real, other)
-        if likeness is not None:
-            figures[f"S3({likeness.name})"] = similarity(likeness.of(sources), likeness.of(made))
-        return figures | self.judges.of_faces(sources, made, self.label)
 
     def _oracle_rate(
         self, flipped: Tensor, paths: Sequence[Path], sources: Tensor, made: Tensor

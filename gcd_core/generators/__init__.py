@@ -18,7 +18,7 @@ def load_generator(
     device: str | torch.device = "auto",
     precision: str = "auto",
 ) -> Generator:
-    """Load a generator: a Diffusion Autoencoder, a plain autoencoder, a StyleGAN2 or an ALAE.
+    """Load a generator: a Diffusion Autoencoder, an autoencoder, a StyleGAN2 or -XL, or an ALAE.
 
     Parameters
     ----------
@@ -28,10 +28,11 @@ def load_generator(
         ``encode_steps``, ``decode_steps``) and ``clip_denoised``. With ``"kind": "vae"`` it is an
         autoencoder's, as ``train vae --generator`` writes it; ``"kind": "alae"`` needs no other
         key; ``"kind": "stylegan"`` takes ``projection_steps`` or ``encoder``, see
-        `gcd_core.generators.stylegan`.
+        `gcd_core.generators.stylegan`; ``"kind": "styleganxl"`` these and ``class``, see
+        `gcd_core.generators.styleganxl`.
     weights
         ``.safetensors``, ``*.safetensors.index.json`` with its shards, or an official ``.ckpt``,
-        ``.pt``, ``.pth`` (ALAE) or ``.pkl`` (StyleGAN).
+        ``.pt``, ``.pth`` (ALAE) or ``.pkl`` (StyleGAN, StyleGAN-XL).
     device
         ``"auto"`` takes the GPU if there is one.
     precision
@@ -64,12 +65,16 @@ def load_generator(
         from gcd_core.generators.stylegan import load_stylegan
 
         return load_stylegan(config, weights, device)
+    if kind == "styleganxl":
+        from gcd_core.generators.styleganxl import load_styleganxl
+
+        return load_styleganxl(config, weights, device)
     if kind != "diffae":
         from gcd_core.errors import GCDError
 
         raise GCDError(
-            f"There is no generator of the kind {kind!r}; there are 'diffae', 'vae', 'alae' and "
-            "'stylegan'."
+            f"There is no generator of the kind {kind!r}; there are 'diffae', 'vae', 'alae', "
+            "'stylegan' and 'styleganxl'."
         )
     config.pop("kind", None)
     from gcd_core.generators.diffae.loading import load_diffae

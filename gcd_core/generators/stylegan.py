@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 import torch
@@ -166,7 +166,24 @@ class Block(nn.Module):
         return x, share
 
 
-class StyleGAN2(nn.Module):
+class StyleNetwork(nn.Module):
+    """What maps z to w, and draws pictures in [-1, 1] of w."""
+
+    image_size: int
+    channels: int
+    w_size: int
+
+    @property
+    def z_size(self) -> int:
+        """The numbers of a z."""
+        raise NotImplementedError
+
+    def styles(self, z: Tensor) -> Tensor:
+        """W (N, w_size) of normal z (N, z_size)."""
+        raise NotImplementedError
+
+
+class StyleGAN2(StyleNetwork):
     """Mapping z to w, and synthesis w to pictures in [-1, 1], by the official names.
 
     The skip architecture, which all of NVIDIA's published generators have.
@@ -272,18 +289,32 @@ def load_stylegan(
     The configuration may name ``projection_steps`` or an ``encoder``, a TorchScript file beside the
     weights; without either the generator decodes, and its error on `encode` says what it needs.
     """
-    if unknown := sorted(set(config) - KEYS):
+    check_keys(config, KEYS)
+    weights = Path(weights)
+    network = build_stylegan(read_stylegan(weights), weights.name)
+    return as_generator(network, config, weights, device)
+
+
+def check_keys(config: Mapping, known: Set[str]) -> None:
+    """Raise a GCDError if a StyleGAN's configuration has another key, or no such steps."""
+    if unknown := sorted(set(config) - known):
         raise GCDError(
-            f"The configuration of a 'stylegan' has no key {unknown[0]!r}; it knows "
-            f"{', '.join(sorted(KEYS))}."
+            f"The configuration of a {config['kind']!r} has no key {unknown[0]!r}; it knows "
+            f"{', '.join(sorted(known))}."
         )
-    steps, file = config.get("projection_steps"), config.get("encoder")
+    steps = config.get("projection_steps")
     if steps is not None and (type(steps) is not int or steps < 1):
         raise GCDError(f"projection_steps is {steps!r}; give a whole number, such as 500.")
-    weights, device = Path(weights), choose_device(device)
-    network = build_stylegan(read_stylegan(weights), weights.name)
+
+
+def as_generator(
+    network: StyleNetwork, config: Mapping, weights: Path, device: str | torch.device
+) -> StyleGenerator:
+    """A network behind the protocol of all generators, with the encoder that `config` names."""
+    device = choose_device(device)
     network = network.eval().requires_grad_(False).to(device)
-    identity = weights_identity({"kind": "stylegan"}, network)
+    identity = weights_identity({"kind": config["kind"]}, network)
+    steps, file = config.get("projection_steps"), config.get("encoder")
     encoder: Encoder | None = None
     if file is not None:
         encoder = _torchscript(weights.parent / str(file), device)

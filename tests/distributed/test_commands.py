@@ -136,22 +136,22 @@ def test_tables_in_shares_are_those_of_one_run(place: Path, tmp_path: Path, caps
     found.directions.save(tmp_path / "d.st")
     command = ["tables", "--domain", str(place / "tiny"), "--images", str(images)]
     command += ["--directions", str(tmp_path / "d.st"), "--samples", "64", "--device", "cpu"]
-    command += ["--table", "1", "D1", "D2"]
+    command += ["--table", "1", "SF1", "SF2"]
     assert main([*command, "--out", str(tmp_path / "one")]) == 0
     for share in ("1/2", "0/2"):
         assert main([*command, "--out", str(tmp_path / "two"), "--shard", share]) == 0
         made = {file.stem for file in (tmp_path / "two").glob("table-*.json")}
-        assert ("table-D1" in made) and ("table-1" in made) == (share == "0/2")
+        assert ("table-SF1" in made) and ("table-1" in made) == (share == "0/2")
     capsys.readouterr()
     assert main([*command, "--out", str(tmp_path / "two")]) == 0
     assert "made" not in capsys.readouterr().err, "all are there"
-    for name in ("1", "D1", "D2"):
+    for name in ("1", "SF1", "SF2"):
         one, two = (
             json.loads((tmp_path / n / f"table-{name}.json").read_text())["rows"]
             for n in ("one", "two")
         )
         assert one == two
-    pictures = {f.name: f.read_bytes() for f in (tmp_path / "one").glob("table-D1-*.png")}
+    pictures = {f.name: f.read_bytes() for f in (tmp_path / "one").glob("table-SF1-*.png")}
     assert len(pictures) == 4
     for name, content in pictures.items():
         assert (tmp_path / "two" / name).read_bytes() == content

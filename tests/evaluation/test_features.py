@@ -8,7 +8,7 @@ import torch
 from gcd_core.classifiers.architectures import build_network
 from gcd_core.classifiers.network import TorchClassifier
 from gcd_core.errors import GCDError
-from gcd_core.evaluation import metrics
+from gcd_core.evaluation import features, metrics
 from gcd_core.evaluation.features import (
     frechet_distance,
     oracle_features,
@@ -75,6 +75,17 @@ def test_split_it_does_not_flatter_copies():
         split_frechet(real[:3], real[:3])
     with pytest.raises(GCDError, match="two images"):
         frechet_distance(real[:1], real)
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(40, [10] * 4), (9, [3, 2, 2, 2]), (5, [3, 2])])
+def test_split_each_subset_is_held_against_all_others(n, sizes, monkeypatch):
+    compared = []
+    monkeypatch.setattr(features, "frechet_distance", lambda a, b: compared.append((a, b)) or 1.0)
+    numbers = torch.arange(n, dtype=torch.float64)[:, None]
+    assert split_frechet(numbers, numbers) == 1
+    assert [len(own) for _, own in compared] == sizes
+    for rest, own in compared:
+        assert sorted(torch.cat([rest, own])[:, 0].tolist()) == list(range(n))
 
 
 def test_similarity_is_a_mean_cosine():

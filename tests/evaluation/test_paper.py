@@ -3,7 +3,7 @@
 import json
 import sys
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 import torch
@@ -13,11 +13,12 @@ from gcd_core.__main__ import main
 from gcd_core.classifiers.preprocessing import Preprocessing
 from gcd_core.cli import tables
 from gcd_core.errors import GCDError
-from gcd_core.evaluation import metrics
+from gcd_core.evaluation import ablations, combined, metrics, paper_maps
 from gcd_core.evaluation.ablations import counts
-from gcd_core.evaluation.outcomes import summarise
+from gcd_core.evaluation.outcomes import counterfactuals_of, summarise
 from gcd_core.evaluation.pairs import Comparison
 from gcd_core.evaluation.paper import TABLES, in_papers_protocol, make_table
+from gcd_core.evaluation.published import COLUMNS, OWN, published, published_of
 from gcd_core.evaluation.trials import Trials
 from gcd_core.generators.resized import resized
 from gcd_core.method import proxy
@@ -47,18 +48,89 @@ def named(domain):
     return [(file.stem, domain.load_image(file)) for file in domain.examples]
 
 
-def test_table_1_is_what_evaluate_measures(domain, directions):
+def test_tables_of_g_are_what_evaluate_measures(domain, directions):
     trials = Trials(domain, named(domain), directions)
-    rows = {row["direction"]: row for row in make_table("1", trials)}
     measured = evaluated(domain, named(domain), list(directions), "a", with_cout=True)
+    every = {row["direction"]: row for row in make_table("F3", trials)}
     for name in ("g", "h1"):
-        own = summarise(measured.outcomes[name], measured.costs[name])
-        for figure in ("n", "flip_rate", "oracle_flip_rate", "cout", "lpips", "l1"):
-            assert rows[name][figure] == pytest.approx(own[figure], abs=1e-6), figure
-        assert not [key for key in rows[name] if "FID" in key]  # its oracle is no network
-    comparison = Comparison.of(directions)
+        own, row = summarise(measured.outcomes[name], measured.costs[name]), every[name]
+        assert row["n"] == own["n"]
+        assert row["FR"] == pytest.approx(100 * own["flip_rate"])
+        assert row["oracle"] == pytest.approx(100 * own["oracle_flip_rate"])
+        for ours, theirs in (("COUT", "cout"), ("LPIPS", "lpips"), ("L1", "l1")):
+            assert row[ours] == pytest.approx(own[theirs], abs=1e-6), ours
+        assert not [key for key in row if "FID" in key]  # its oracle is no network
+    (first,), (second,) = make_table("1", trials), make_table("2", trials)
+    assert list(first) == ["dataset", "class", "method", *COLUMNS["1"], *OWN]
+    assert list(second) == ["class", "direction", *COLUMNS["2"], *OWN]
+    assert first["FR"] == second["FR"] == every["g"]["FR"] and first["FID"] is None
+
+
+@pytest.fixture
+def many(domain):
+    """G, four h-directions of which h2 leads best to the flip and h1 least, and one by place."""
+    torch.manual_seed(3)
+    aside = [torch.nn.functional.normalize(v - (v @ WAY) * WAY, dim=0) for v in torch.randn(5, 8)]
+    vectors = [WAY] + [
+        torch.nn.functional.normalize(share * WAY + away, dim=0)
+        for share, away in zip((0.1, 1.0, 0.6, 0.6, 0.2), aside, strict=True)
+    ]
+    metadata = {"label": "a", "domain": "linear", "generator": domain.generator.identity}
+    return DirectionSet(["g", "h1", "h2", "h3", "h4", "w1"], torch.stack(vectors), metadata)
+
+
+def test_others_combined_is_each_image_s_counterfactual_of_the_lowest_loss(domain, many):
+    trials = Trials(domain, named(domain), many)
+    rates = {row["direction"]: row["FR"] for row in make_table("F3", trials)}
+    ranked = sorted(("h1", "h2", "h3", "h4"), key=lambda name: -rates[name])
+    assert ranked[0] == "h2" and rates["h2"] > rates[ranked[-1]]
+    best = make_table("4", trials)
+    places = [f"h, {n} by FR ({h})" for n, h in zip(("1st", "2nd", "3rd"), ranked, strict=False)]
+    assert [row["direction"] for row in best] == [*places, "the other 1 combined"]
+    assert best[3]["FR"] == rates[ranked[3]], "of one direction it is that one's"
+    pair = ["h3", "h4"]
+    chosen = combined.lowest(trials, pair)
+    for i, path in enumerate(chosen):
+        losses = [trials.counterfactuals(name)[i].losses[0] for name in pair]
+        assert path.losses[0] == min(losses)
+    assert len({path.direction_name for path in chosen}) > 1, "no direction is best for all"
+    first, others = make_table("S2", trials)
+    assert first["direction"] == "1st (h2)" and first["FR"] == best[0]["FR"]
+    assert others["direction"] == "others combined" and others["FR"] == best[3]["FR"]
+    assert [row["FR"] for row in make_table("S3", trials)] == [first["FR"], others["FR"]]
+    two = Trials(
+        domain, named(domain), DirectionSet(many.names[:3], many.vectors[:3], many.metadata)
+    )
+    assert [row["direction"] for row in make_table("4", two)] == [
+        "h, 1st by FR (h2)",
+        "h, 2nd by FR (h1)",
+    ]
+    assert [row["FR"] for row in make_table("S2", two)] == [rates["h2"], rates["h1"]]
+
+
+def test_diversity_is_of_g_against_all_h_and_between_all_h(domain, many):
+    trials = Trials(domain, named(domain), many)
+    first, second, every, _ = make_table("S6", trials)
+    h = ["h1", "h2", "h3", "h4"]
+    made = {name: counterfactuals_of(trials.counterfactuals(name)) for name in ("g", *h)}
+    lowest = counterfactuals_of(combined.lowest(trials, h))
+    assert first["linear a"] == pytest.approx(
+        domain.perceptual(made["g"], lowest).mean().item(), abs=1e-6
+    )
+    pairs = [domain.perceptual(made[a], made[b]).mean() for a, b in combinations(h, 2)]
+    assert second["linear a"] == pytest.approx(torch.stack(pairs).mean().item(), abs=1e-6)
+    comparison = Comparison.of(list(many))
+    measured = evaluated(domain, named(domain), list(many), "a")
     comparison.add(measured.seen)
-    assert rows["S1"]["lpips"] == pytest.approx(comparison.diversity)
+    assert every["linear a"] == pytest.approx(comparison.diversity, abs=1e-6)
+
+
+def test_without_an_h_direction_there_is_no_row(domain, directions):
+    only = DirectionSet(["g"], directions.vectors[:1], directions.metadata)
+    trials = Trials(domain, named(domain), only)
+    assert make_table("4", trials) == make_table("S2", trials) == []
+    assert make_table("S6", trials)[0]["linear a"] is None
+    assert tables.laid_out([]) == tables.NO_ROWS
 
 
 def test_by_a_networks_features_the_distances_are_named_for_it(domain, directions):
@@ -68,66 +140,112 @@ def test_by_a_networks_features_the_distances_are_named_for_it(domain, direction
     oracle = TorchClassifier(network, ("a",), "sigmoid", "o", 16, 1, mean=0, std=1)
     trials = Trials(replace(domain, oracle=oracle), named(domain), directions)
     row = make_table("1", trials)[0]
-    assert row["FID(oracle)"] >= 0 and row["sFID(oracle)"] > 0 and 0 < row["S3(oracle)"] <= 1
+    assert row["FID(oracle)"] >= 0 and row["sFID(oracle)"] > 0 and row["FID"] is None
+    assert 0 < make_table("2", trials)[0]["S3(oracle)"] <= 1
     source = torch.cat([image for _, image in named(domain)]).flatten(1).double()
     assert trials.judges.fidelity is trials.judges.likeness is not None
     found = trials.judges.fidelity.of(trials.images)
     torch.testing.assert_close(found, source, atol=1e-6, rtol=0)
 
 
-def test_maps_curves_and_ablations(domain, directions, tmp_path, monkeypatch):
-    monkeypatch.setattr(proxy, "MIN_STEPS", 100)  # three dozen proxies are fitted here
-    monkeypatch.setattr(proxy, "MAX_EPOCHS", 60)
-    pool = tmp_path / "pool.safetensors"
-    trials = Trials(domain, named(domain), directions, samples=128, pool=pool)
-    maps = {row["map"]: row for row in make_table("2", trials)}
-    assert set(maps) == {"BB-LIG", "difference"} and maps["BB-LIG"]["n"] > 0
-    curves = make_table("D2", trials)
+def test_maps_are_told_by_shares_of_the_pixels(domain, directions):
+    trials = Trials(domain, named(domain), directions)
+    (row,) = make_table("S5", trials)
+    assert row["dataset / class"] == "linear / a" and row["n"] > 0
+    heats = paper_maps.maps_of_flips(trials)
+    for name in ("BB-LIG", "AD"):
+        shares = [metrics.effective_complexity(heat) / heat.numel() for heat in heats[name]]
+        assert row[f"effective complexity {name}"] == pytest.approx(metrics.mean(shares))
+        assert 0 < row[f"sparseness {name}"] < 1
+    bins = make_table("SF3", trials)
+    assert [bin["from"] for bin in bins] == [i / 10 for i in range(10)]
+    for name in ("BB-LIG", "AD"):
+        assert sum(bin[name] for bin in bins) == pytest.approx(1)
+    lit = [torch.zeros(10, 10) for _ in range(4)]
+    for heat, n in zip(lit, (1, 15, 19, 100), strict=True):
+        heat.view(-1)[:n] = 1
+    trials._once["maps"] = {"BB-LIG": lit, "AD": lit[:2]}
+    bins = make_table("SF3", trials)
+    assert [bin["BB-LIG"] for bin in bins] == [0.25, 0.5, *[0] * 7, 0.25]
+    assert [bin["AD"] for bin in bins] == [0.5, 0.5, *[0] * 8]
+
+
+def test_curves_are_of_images_that_flip(domain, directions):
+    trials = Trials(domain, named(domain), directions)
+    curves = make_table("SF2", trials)
     medians = [row["median"] for row in curves]
     assert curves[0]["alpha"] == 0 and medians == sorted(medians, reverse=True)
-    queries = domain.classifier.queries
-    needs = make_table("F1", trials)
-    spent = domain.classifier.queries - queries
-    assert spent == 128 + 1 + 8, "the samples are asked about once, for all weights and numbers"
-    assert [row["samples"] for row in needs] == [32, 64, 96, 128] * 4
-    assert all(row["cosine_to_all"] == pytest.approx(1, abs=1e-4) for row in needs[3::4])
+    flips = sum(path.counterfactual_flips for path in trials.counterfactuals("g"))
+    assert {row["n"] for row in curves} == {flips}
+    sideways = DirectionSet(
+        ["g"], (unit(8, 2) - (unit(8, 2) @ WAY) * WAY)[None], directions.metadata
+    )
+    assert make_table("SF2", Trials(domain, named(domain), sideways)) == []
+
+
+def test_losses_against_samples_lambda_and_radius(domain, directions, tmp_path, monkeypatch):
+    monkeypatch.setattr(proxy, "MIN_STEPS", 100)  # eight proxies are fitted here
+    monkeypatch.setattr(proxy, "MAX_EPOCHS", 60)
+    monkeypatch.setattr(ablations, "LAMBDAS", (1.0, 4.0))
+    monkeypatch.setattr(ablations, "RADII", (0.5, 1.0))
+    monkeypatch.setattr(ablations, "counts", lambda samples: [samples // 2, samples])
+    pool, file = tmp_path / "pool.safetensors", tmp_path / "pool-radius-1.safetensors"
+    trials = Trials(domain, named(domain), directions, samples=128, pool=pool)
+    rows = make_table("SF4", trials)
+    left, middle = ([r for r in rows if r["panel"] == p] for p in ("left", "middle"))
+    assert pool.is_file() and file.is_file(), "one pool for each radius"
+    assert [row["samples"] for row in left] == [64, 128] * 2
+    assert all(row["cosine_to_all"] == pytest.approx(1, abs=1e-4) for row in left[1::2])
+    assert {row["radius"] for row in left} == {2.0}
+    assert [row["radius"] for row in middle] == [1.0] * 2 + [2.0] * 2
+    of_one = {row["samples"]: row["CF loss"] for row in left if row["lambda"] == 1}
+    for row in middle[2:]:
+        assert row["CF loss"] == pytest.approx(of_one[row["samples"]], abs=1e-5)
+    for one, other in pairwise(left[1::2]):  # all stop at the end, where only the weight differs
+        weighed = (other["lambda"] - one["lambda"]) * one["LPIPS"]
+        assert other["CF loss"] - one["CF loss"] == pytest.approx(weighed, abs=0.01)
+    assert set(trials.pictures) == {"lambda-1", "lambda-4"}
     again = Trials(domain, named(domain), directions, samples=128, pool=pool)
     queries = domain.classifier.queries
-    assert make_table("F1", again) == needs
-    assert domain.classifier.queries - queries == 8, "nor are they in another run"
-    lambdas = make_table("F2", trials)
-    assert [row["lambda"] for row in lambdas] == [0.0625, 0.25, 1, 4]
-    assert all(row["cosine"] > 0.9 for row in lambdas)
-    for one, other in pairwise(lambdas):  # all stop at the end, where only the weight differs
-        weighed = (other["lambda"] - one["lambda"]) * one["lpips"]
-        assert other["cf_loss"] - one["cf_loss"] == pytest.approx(weighed, abs=0.01)
-    assert lambdas[-1]["cf_loss"] > lambdas[0]["cf_loss"] + 0.1
-    numbers = make_table("4", trials)
-    assert [row["samples"] for row in numbers] == [32, 64, 96, 128]
-    assert numbers[-1]["cosine_to_all"] == pytest.approx(1, abs=1e-4)
-    sources = make_table("3", trials)
-    assert len(sources) == 4 and all(row["flip_rate"] == 1 for row in sources)
-    assert all(row["map_correlation"] > 0.5 for row in sources)
-    assert len(make_table("F3", trials)) == 3
+    for radius in (None, 1.0):
+        assert torch.equal(again.pool(radius).z_sem, trials.pool(radius).z_sem)
+    assert domain.classifier.queries - queries == 8, "samples are asked about once, in all runs"
+
+
+def test_five_sources_each_and_their_spread(domain, directions, monkeypatch):
+    monkeypatch.setattr(proxy, "MIN_STEPS", 100)
+    monkeypatch.setattr(proxy, "MAX_EPOCHS", 60)
+    trials = Trials(domain, named(domain), directions, samples=128)
+    rows = make_table("3", trials)
+    assert len(rows) == 5 and all(row["FR"] == 100 for row in rows)
+    assert all(row["map_correlation"] > 0.5 for row in rows)
+    queries = domain.classifier.queries
+    (row,) = make_table("S1", trials)
+    assert domain.classifier.queries == queries, "they are those of Table 3"
+    own = torch.tensor([each["COUT"] for each in rows], dtype=torch.float64)
+    assert row["COUT"] == pytest.approx(own.mean().item())
+    assert row["COUT_std"] == pytest.approx(own.std(correction=0).item())
+    assert (row["FR"], row["FR_std"], row["FS"], row["sources"]) == (100, 0, None, 5)
 
 
 def test_mean_maps_show_where_all_images_change(domain, directions, tmp_path):
     faint = [(name, 0.5 + 0.2 * (image - 0.5)) for name, image in named(domain)]  # none is clipped
     exact = LinearGenerator(8, domain.generator.image_size)
     trials = Trials(replace(domain, generator=exact), faint, directions)
-    rows = {(row["direction"], row["map"]): row for row in make_table("D1", trials)}
+    rows = {(row["direction"], row["map"]): row for row in make_table("SF1", trials)}
     for direction in directions:  # every image changes by the same picture, times its alpha
-        row = rows[direction.name, "difference"]
+        row = rows[direction.name, "AD"]
         assert row["n"] == 8 and row["agreement"] == pytest.approx(1, abs=1e-3)
         change = (domain.generator.basis @ direction.vector).abs().sort(descending=True).values
         tenth = -(-len(change) // 10)
         share = (change[:tenth].sum() / change.sum()).item()
         assert row["top_decile"] == pytest.approx(share, abs=1e-3)
     assert trials.pictures.keys() == {
-        f"{name}-{kind}" for name in ("g", "h1") for kind in ("difference", "BB-LIG")
+        f"{name}-{kind}" for name in ("g", "h1") for kind in ("AD", "BB-LIG")
     }
     side = domain.generator.image_size
     assert all(picture.size == (side, side) for picture in trials.pictures.values())
+    assert make_table("F4", trials) == [rows["g", "AD"], rows["g", "BB-LIG"]]
 
 
 def test_the_pool_of_another_search_is_refused(domain, directions, tmp_path):
@@ -154,11 +272,13 @@ def test_samples_come_by_1024_as_in_the_paper():
 def test_other_generators_are_asked_of_the_same_classifier(domain, directions):
     other = replace(domain, name="other", generator=LinearGenerator(8, 8))
     trials = Trials(domain, named(domain), directions, samples=64, others=[other])
-    first, second = make_table("D3", trials)
-    assert (first["generator"], second["generator"]) == ("linear", "other")
-    assert first["reconstruction_lpips"] == pytest.approx(0.1 / 5**2, abs=1e-4)
-    assert first["flip_rate"] == 1 and second["n"] == 8
-    assert second["reconstruction_lpips"] > 0  # its pictures are of half the size
+    rows = make_table("S4", trials)
+    models = [(row["model"], row["direction"]) for row in rows]
+    both = ("g", "h combined")
+    assert models == [(m, d) for m in ("linear", "other") for d in both]
+    assert rows[0]["reconstruction LPIPS"] == pytest.approx(0.1 / 5**2, abs=1e-4)
+    assert rows[0]["FR"] == 1 and rows[2]["n"] == 8
+    assert rows[2]["reconstruction LPIPS"] > 0  # its pictures are of half the size
 
 
 class AtSize:
@@ -179,13 +299,16 @@ class AtSize:
 def test_pictures_of_other_resolutions(domain, directions):
     classifier = AtSize(domain.classifier, domain.generator.image_size)
     domain = replace(domain, classifier=classifier, oracle=None)
-    rows = make_table("D6", Trials(domain, named(domain), directions))
+    rows = make_table("S7", Trials(domain, named(domain), directions))
     size = domain.generator.image_size
-    assert [row["resolution"] for row in rows] == [size // 4, size // 2, size, 2 * size]
+    sides = [size // 4, size // 2, size, 2 * size, 2 * size]
+    assert [row["side"] for row in rows] == sides
+    assert [row["direction"] for row in rows] == ["g"] * 4 + ["h combined"]
     plain = make_table("1", Trials(domain, named(domain), directions))[0]
-    for figure in ("flip_rate", "lpips", "cout"):
+    assert rows[2]["FR"] == pytest.approx(plain["FR"] / 100)
+    for figure in ("LPIPS", "COUT"):
         assert rows[2][figure] == pytest.approx(plain[figure], abs=1e-6)
-    assert rows[3]["flip_rate"] == 1 and 2 * size in classifier.seen
+    assert rows[3]["FR"] == 1 and 2 * size in classifier.seen
 
 
 def test_maps_are_judged_by_quantus_where_it_is(monkeypatch):
@@ -240,10 +363,10 @@ def test_the_command_walks_in_the_detail_that_is_asked_for(
 
     monkeypatch.setattr(tables, "make_table", made)
     directions.save(file)
-    command = ["tables", "--domain", "linear", "--images", str(domain.folder), "--table", "2"]
+    command = ["tables", "--domain", "linear", "--images", str(domain.folder), "--table", "S5"]
     assert main([*command, "--directions", str(file), "--out", str(out), *options]) == 0
     assert set(walked) == {detail}
-    assert json.loads((out / "table-2.json").read_text())["settings"]["detail"] == detail
+    assert json.loads((out / "table-S5.json").read_text())["settings"]["detail"] == detail
 
 
 def test_the_command_keeps_each_table_and_does_not_make_it_twice(
@@ -254,30 +377,30 @@ def test_the_command_keeps_each_table_and_does_not_make_it_twice(
     directions.save(file)
     command = ["tables", "--domain", "linear", "--images", str(domain.folder), "--samples", "64"]
     command += ["--directions", str(file), "--out", str(out)]
-    assert main([*command, "--table", "D1"]) == 0
+    assert main([*command, "--table", "F4"]) == 0
     drawn = {p.name for p in out.iterdir()}
-    assert drawn > {f"table-D1-{n}-{m}.png" for n in ("g", "h1") for m in ("difference", "BB-LIG")}
+    assert drawn > {f"table-F4-g-{m}.png" for m in ("AD", "BB-LIG")}
     capsys.readouterr()
-    assert main([*command, "--table", "2", "D2"]) == 0
+    assert main([*command, "--table", "S5", "SF2"]) == 0
     assert {p.name for p in out.iterdir()} - drawn == {
-        "table-2.json",
-        "table-2.md",
-        "table-D2.json",
-        "table-D2.md",
-        "table-D2.png",
+        "table-S5.json",
+        "table-S5.md",
+        "table-SF2.json",
+        "table-SF2.md",
+        "table-SF2.png",
     }
     printed = capsys.readouterr().out
-    assert "| map " in printed and "| alpha" in printed
+    assert "| dataset / class " in printed and "| alpha" in printed
     monkeypatch.setattr(tables, "make_table", lambda *_: pytest.fail("made twice"))
     numbers = tmp_path / "numbers.json"
-    assert main([*command, "--table", "2", "D2", "--json", str(numbers)]) == 0
+    assert main([*command, "--table", "S5", "SF2", "--json", str(numbers)]) == 0
     assert capsys.readouterr().out == printed
-    assert set(json.loads(numbers.read_text())["tables"]) == {"2", "D2"}
+    assert set(json.loads(numbers.read_text())["tables"]) == {"S5", "SF2"}
     command[command.index("64")] = "96"
-    assert main([*command, "--table", "2"]) == 1
+    assert main([*command, "--table", "S5"]) == 1
     assert "other settings (samples)" in capsys.readouterr().err
-    (out / "table-2.json").write_text("{")
-    assert main([*command, "--table", "2"]) == 1
+    (out / "table-S5.json").write_text("{")
+    assert main([*command, "--table", "S5"]) == 1
     assert "is no table" in capsys.readouterr().err
 
 
@@ -288,4 +411,72 @@ def test_bad_requests_are_refused(domain, directions):
         Trials(domain, named(domain), directions, samples=10)
     with pytest.raises(GCDError, match="no table 'D9'"):
         make_table("D9", Trials(domain, named(domain), directions))
-    assert len(TABLES) == 11
+    numbers = ["1", "2", "3", "4", *(f"S{i}" for i in range(1, 8)), "F3", "F4"]
+    assert list(TABLES) == [*numbers, "SF1", "SF2", "SF3", "SF4"]
+
+
+@pytest.mark.parametrize(
+    ("former", "new"),
+    [("D1", "F4"), ("D2", "SF2"), ("D3", "S4"), ("D6", "S7"), ("F1", "SF4"), ("F2", "SF4")],
+)
+def test_a_former_name_is_refused_with_the_new_one(former, new, tmp_path, capsys):
+    command = ["tables", "--domain", "x", "--images", "x", "--directions", "x", "--out"]
+    assert main([*command, str(tmp_path), "--table", "1", former]) == 1
+    assert f"The table {former} is now called {new}" in capsys.readouterr().err
+
+
+# -- the paper's own rows --------------------------------------------------------------------------
+
+
+def test_all_published_rows_are_there_with_columns_that_ours_have():
+    assert sum(len(published(name)) for name in TABLES if name != "3") == 84
+    assert published("3") == published("S1") and published("F3") == []
+    for name, own in COLUMNS.items():
+        seen = {column for row in published(name) for column in row}
+        assert set(own) <= seen
+        rest = seen - {*own, "FR_std"}
+        assert rest <= {"dataset", "class", "method", "access", "direction", "model", "task"}
+
+
+@pytest.mark.parametrize(
+    ("table", "domain", "label", "n"),
+    [
+        ("1", "celebahq-256", "Smile", 7),
+        ("1", "celeba-128", "Young", 7),
+        ("2", "chexpert-224", "Lung Lesion", 1),
+        ("2", "celebahq-256", "Smile", 0),
+        ("3", "celeba-128", "Smiling", 1),
+        ("4", "celebahq-256", "Young", 0),
+        ("S3", "chexpert-224", "Atelectasis", 2),
+        ("S4", "celebahq-256", "Young", 4),
+        ("S4", "celeba-128", "Young", 0),
+        ("S5", "chexpert-224", "Support Devices", 1),
+        ("S6", "celeba-128", "Smiling", 2),
+        ("S7", "celeba-128", "Smiling", 0),
+        ("1", "chest-xray", "pneumonia", 0),
+    ],
+)
+def test_a_domain_of_the_papers_has_its_rows(table, domain, label, n):
+    assert len(published_of(table, domain, label)) == n
+
+
+def test_rows_stand_beside_ours_where_the_domain_is_the_papers_or_on_request(
+    domain, directions, tmp_path, monkeypatch, capsys
+):
+    faces = replace(domain, name="celebahq-256")
+    file, label = tmp_path / "d.safetensors", directions.metadata | {"label": "Smile"}
+    faces = replace(faces, label_info={"Smile": domain.label_info["a"]})
+    DirectionSet(directions.names, directions.vectors, label).save(file)
+    monkeypatch.setattr(tables, "make_table", lambda name, trials: [{"class": "x", "FR": 50.0}])
+    command = ["tables", "--domain", "d", "--images", str(domain.folder), "--table", "4"]
+    command += ["--directions", str(file), "--out", str(tmp_path / "t")]
+    for own, extra, n in ((faces, [], 5), (domain, [], 1), (domain, ["--beside", "paper"], 5)):
+        monkeypatch.setattr(gcd_core, "load_domain", lambda name, device, d=own: d, raising=False)
+        monkeypatch.setattr(tables, "check_generator", lambda *_: None)
+        assert main([*command, *extra]) == 0
+        lines = capsys.readouterr().out.splitlines()[3:-1]
+        assert len(lines) == n
+        assert ("| paper |" in "".join(lines)) == (n == 5)
+    head = tables.laid_out([{"FR": 1.0, "LPIPS": 2.0}], published("2")).splitlines()[0]
+    names = [name.strip() for name in head.strip("|").split("|")]
+    assert names == ["of", "class", "direction", "S3", "COUT", "FR", "LPIPS"]
