@@ -7,6 +7,7 @@ from itertools import combinations, pairwise
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 import gcd_core
 from gcd_core.__main__ import main
@@ -18,6 +19,7 @@ from gcd_core.evaluation.ablations import counts
 from gcd_core.evaluation.outcomes import counterfactuals_of, summarise
 from gcd_core.evaluation.pairs import Comparison
 from gcd_core.evaluation.paper import TABLES, in_papers_protocol, make_table
+from gcd_core.evaluation.plots import draw_table
 from gcd_core.evaluation.published import COLUMNS, OWN, published, published_of
 from gcd_core.evaluation.trials import Trials
 from gcd_core.generators.resized import resized
@@ -423,6 +425,32 @@ def test_a_former_name_is_refused_with_the_new_one(former, new, tmp_path, capsys
     command = ["tables", "--domain", "x", "--images", "x", "--directions", "x", "--out"]
     assert main([*command, str(tmp_path), "--table", "1", former]) == 1
     assert f"The table {former} is now called {new}" in capsys.readouterr().err
+
+
+def test_what_is_drawn_shows_every_curve(monkeypatch, tmp_path):
+    losses = {
+        (panel, lam, radius, count): lam + radius / count
+        for panel, lam, radius in (("left", 1, 4), ("left", 4, 4), ("middle", 1, 8))
+        for count in (64, 128)
+    }
+    names = ("panel", "lambda", "radius", "samples")
+    rows = {
+        "SF4": [dict(zip(names, key, strict=True)) | {"CF loss": v} for key, v in losses.items()],
+        "F3": [{"direction": "g", "FR": 90.0, "oracle": 80.0}, {"direction": "h1", "FR": 5.0}],
+        "3": [{"probability": p, "FR": 100.0, "map_correlation": 0.5} for p in (0.2, 0.9)],
+    }
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure.axes))
+    for name, own in rows.items():
+        draw_table(tmp_path / "x.png", name, "title", [{"oracle": None} | row for row in own])
+    left, middle = drawn[0]
+    assert [line.get_label() for line in left.lines] == ["lambda 1", "lambda 4"]
+    assert [line.get_label() for line in middle.lines] == ["radius 8"]
+    assert list(middle.lines[0].get_ydata()) == [1.125, 1.0625]
+    (bars,) = drawn[1]
+    assert [bar.get_height() for bar in bars.patches] == [90, 5, 80, 0]
+    assert list(bars.lines[0].get_ydata()) == [90, 90], "g's flip rate is a line"
+    assert list(drawn[2][0].lines[0].get_ydata()) == [1, 1]
 
 
 # -- the paper's own rows --------------------------------------------------------------------------
