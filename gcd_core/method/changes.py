@@ -78,9 +78,9 @@ class Change:
         names = {label: label.capitalize() for label in self.others} if names is None else names
         by_place: dict[str, list[str]] = {}
         for part in self.parts:
-            where = f" in the {part.place}" if part.place else ""
+            where = f"in the {part.place}" if part.place else "in no one place"
             by_place.setdefault(where, []).append(part.how)
-        told = ", ".join(f"{' and '.join(hows)}{where}" for where, hows in by_place.items())
+        told = ", ".join(f"{' and '.join(hows)} {where}" for where, hows in by_place.items())
         alike = f"; alike in {self.alike} of {self.n} images" if told else ""
         moved = [
             f"{names[label]} {'rises' if change > 0 else 'falls'}"

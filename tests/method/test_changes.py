@@ -109,7 +109,10 @@ def test_other_answers_that_move_the_same_way_are_told() -> None:
 def test_parts_of_one_place_are_told_together() -> None:
     parts = (Part("brighter", "rim of the picture"), Part("darker"), Part("smoother"))
     told = Change(parts, 7, 8).sentence()
-    assert told == "brighter in the rim of the picture, darker and smoother; alike in 7 of 8 images"
+    assert told == (
+        "brighter in the rim of the picture, darker and smoother in no one place; alike in 7 of 8 "
+        "images"
+    )
 
 
 def test_the_place_of_one_pictures_change() -> None:

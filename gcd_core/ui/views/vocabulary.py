@@ -6,6 +6,7 @@ The page holds both; a switch in its header shows one of them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from html import escape
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from gcd_core.method.directions import DirectionSet
 from gcd_core.method.prior_search import places_of
 from gcd_core.method.second_opinion import DISAGREED, FOLLOWS, STAYS
 from gcd_core.method.verification import tried_of
-from gcd_core.report.captions import direction_name
+from gcd_core.report.captions import direction_name, note_on, what_it_does
 from gcd_core.ui.frames import SLIDERS
 from gcd_core.wording import PLAIN, Worded, signed, way_name, worded
 
@@ -260,11 +261,16 @@ def captions() -> dict[str, str]:
     }
 
 
-def way(name: str, directions: DirectionSet | None = None) -> str:
+def way(
+    name: str,
+    directions: DirectionSet | None = None,
+    positives: Mapping[str, str] | None = None,
+) -> str:
     """Return a direction's name as HTML ("h1" and "Way 1"), with its meaning.
 
     A direction by place of a set is called by it (an arrow after "w1", and "Upper left"). Of a set,
-    the meaning says what was measured on examples, and which other direction it is nearly.
+    the meaning says what was measured on examples, what it does to pictures, which other direction
+    it is nearly, and what a person says of it. `positives` is as of `what_it_does`.
     """
     plain, expert = MEANINGS.get(name[:1], ("", ""))
     if directions is None or name not in directions.names:
@@ -273,8 +279,9 @@ def way(name: str, directions: DirectionSet | None = None) -> str:
     if place:
         plain = expert = f"{place.capitalize()}: changes this quarter of the picture most."
     more = [] if one is None else [f"{one.sentence}."]
-    if like := likeness(name, directions):
-        more.append(like)
+    does = what_it_does(name, directions, positives)
+    more += filter(None, [does, "" if does else likeness(name, directions)])
+    more += filter(None, [note_on(name, directions).sentence])
     plain = " ".join([plain, *(worded(text, PLAIN) for text in more)])
     return explained(short_way(name, directions), plain, " ".join([expert, *more]))
 
@@ -287,8 +294,9 @@ def short_way(name: str, directions: DirectionSet | None = None) -> str:
 def way_names(name: str, directions: DirectionSet | None = None) -> tuple[str, str]:
     """Return what a direction is called in plain words and in the field's."""
     place = None if directions is None else places_of(directions.metadata).get(name)
-    arrow = f" {ARROWS[place]}" if place else ""
-    return direction_name(name, directions, PLAIN), f"{name}{arrow}"
+    arrow, called = f" {ARROWS[place]}" if place else "", note_on(name, directions).called
+    expert = f"{name}{arrow}" + (f" {called}" if called else "")
+    return direction_name(name, directions, PLAIN), expert
 
 
 def likeness(name: str, directions: DirectionSet) -> str:

@@ -253,9 +253,9 @@ def test_without_a_picture_directions_are_found_tried_and_told(drawing: FindTab)
     assert f"{tried['g'].sentence}. Confidence" in read
     assert "There are no h-directions: they take 512 samples." in read
     assert not found[-1][drawing.use_so_far]["visible"]
-    told = drawing.sets.show_tried(numbers["set"], SOMEBODY)[drawing.sets.tried]
+    told = drawing.sets.show_about(numbers["set"], SOMEBODY)[drawing.sets.tried]
     assert told.count("<tr>") == 6 and any(place in told for place in PLACES)
-    assert drawing.sets.show_tried("bundled", SOMEBODY)[drawing.sets.tried] == ""
+    assert drawing.sets.show_about("bundled", SOMEBODY)[drawing.sets.tried] == ""
 
 
 @pytest.mark.slow
