@@ -24,6 +24,7 @@ from gcd_core.method.places import (
 
 FIGURE = "changes"  # among a set's metadata: what each direction changes, by its name
 BRIGHTER, DARKER, SHARPER, SMOOTHER = HOW = ("brighter", "darker", "sharper", "smoother")
+DIFFERENT = "different"  # of one picture, where it is none of them
 PART = 0.3  # of a change's squares, from which on a part of it is told
 SEEN = 0.01  # mean absolute change of brightness, of [0, 1], from which on there is one
 SEEN_DETAIL = 0.1  # the same of fine detail, as a share of the picture's own
@@ -43,6 +44,7 @@ class Part:
     Attributes
     ----------
     how : {"brighter", "darker", "sharper", "smoother"}
+        Of one picture "different" too.
     place : str or None
         A place's name, of the domain's or of every picture's; None where no place holds 60 %.
     """
@@ -166,7 +168,7 @@ def _parts(
 
 
 def part_of(source: Tensor, changed: Tensor, heat: Tensor | None, atlas: Atlas) -> Part | None:
-    """The one place where a picture changed, and whether it is brighter or darker there.
+    """The one place where a picture changed, and how it is there.
 
     Parameters
     ----------
@@ -180,25 +182,26 @@ def part_of(source: Tensor, changed: Tensor, heat: Tensor | None, atlas: Atlas) 
     Returns
     -------
     Part or None
-        None where neither the map nor the difference has a sure place, or what changed there is
-        neither brighter nor darker in three quarters of its size.
+        Brighter or darker where three quarters of the change go that way, else sharper or smoother
+        where fine detail changed by a tenth, else "different". None where neither the map nor the
+        difference has a sure place.
     """
     change = on_grid((changed - source).float().mean(1).cpu())[0]
     masses = [] if heat is None else [on_grid(heat[None].cpu())[0].abs()]
-    for mass in (*masses, change.square()):
-        place = sure_place(mass, atlas) if bool(mass.sum() > 0) else None
-        if place is None:
-            continue
-        inside = change[_mask(place, atlas)]
-        lean = float(inside.sum() / inside.abs().sum().clamp(min=1e-12))
-        if abs(lean) >= MOSTLY:  # three quarters against one
-            return Part(BRIGHTER if lean > 0 else DARKER, place)
-    return None
-
-
-def _mask(place: str, atlas: Atlas) -> Tensor:
-    """The squares (48, 48) of a place by its name."""
-    return mask_of({**FRAME, **atlas}[place])
+    found = (sure_place(mass, atlas) for mass in (*masses, change.square()) if bool(mass.any()))
+    place = next(filter(None, found), None)
+    if place is None:
+        return None
+    mask = mask_of({**FRAME, **atlas}[place])
+    inside = change[mask]
+    lean = float(inside.sum() / inside.abs().sum().clamp(min=1e-12))
+    if abs(lean) >= MOSTLY:  # three quarters against one
+        return Part(BRIGHTER if lean > 0 else DARKER, place)
+    before, after = (on_grid(detail_of(image).cpu())[0][mask].mean() for image in (source, changed))
+    rise = float((after - before) / before.clamp(min=1e-6))
+    if abs(rise) >= SEEN_DETAIL:
+        return Part(SHARPER if rise > 0 else SMOOTHER, place)
+    return Part(DIFFERENT, place)
 
 
 def nearest_direction(vectors: Tensor, names: Sequence[str], name: str) -> tuple[str, float] | None:

@@ -124,8 +124,12 @@ def test_the_place_of_one_pictures_change() -> None:
     # The picture changes everywhere, and the map says where that mattered.
     heat = FIELD.float() * -1
     assert part_of(source, source + 0.2, heat, ATLAS) == Part("brighter", "right lower lung field")
-    torn = source + 0.2 * FIELD * (torch.arange(S) % 2 * 2 - 1)[:, None]
-    assert part_of(source, torn, heat, ATLAS) is None, "neither brighter nor darker"
+    mean, tilt = source.mean(), torch.arange(S) / S - 0.28  # around the middle of the field
+    assert part_of(source, source + 0.8 * SOFT * tilt, heat, ATLAS) == Part(
+        "different", "right lower lung field"
+    )
+    smoother = mean + (source - mean) * (1 - 0.9 * FIELD)
+    assert part_of(source, smoother, heat, ATLAS) == Part("smoother", "right lower lung field")
 
 
 def test_which_other_direction_one_resembles() -> None:

@@ -131,8 +131,8 @@ def save_comparison(folder: FilePath, image: OpenImage, file_format: str) -> Fil
         The session's: it is deleted when the visitor leaves.
     file_format : {"csv", "json", "zip"}
         "csv" has a row for each direction, with what it does and what is noted on it, "json" all
-        numbers. "zip" has both and every picture;
-        the text in each changed picture's file says that it is synthetic.
+        numbers. "zip" has both and every picture; the text in each changed picture's file says that
+        it is synthetic.
     """
     numbers = image.compared
     if not numbers:

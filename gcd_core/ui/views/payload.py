@@ -123,7 +123,7 @@ def flip_sentence(image: OpenImage) -> str:
         return ""
     i, shown, sliders = image.index, question_of(image).shown, image.sliders
     before, after = image.opened.source.probabilities[i], sliders.current.probabilities[i]
-    heat = image.maps.get("cells") or image.maps.get("bb_lig")
+    heat = image.maps.get("bb_lig")
     part = part_of(
         image.opened.image,
         sliders.current.image,
