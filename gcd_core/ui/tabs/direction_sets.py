@@ -8,10 +8,10 @@ from typing import Any
 import gradio as gr
 
 from gcd_core.errors import GCDError
-from gcd_core.method.directions import load_directions
+from gcd_core.method.directions import DirectionSet, load_directions
 from gcd_core.method.notes import MARKS, MAX_CALLED, MAX_REMARK, Note
 from gcd_core.report.captions import note_on
-from gcd_core.ui.frames import shown_names
+from gcd_core.ui.frames import SLIDERS, shown_names
 from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.direction_sets import BUNDLED, MAX_NAME_LENGTH, file_name
 from gcd_core.ui.session.notes import named, note
@@ -21,6 +21,7 @@ from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views.direction_rows import heading, tried_list
 from gcd_core.ui.views.payload import payload_of, positives_of
+from gcd_core.ui.views.vocabulary import NOTED, written
 
 
 def to_explore() -> dict[str, Any]:
@@ -67,14 +68,12 @@ class SetsPanel(Tab):
     def _build_notes(self) -> None:
         """What a person says of a direction."""
         with gr.Accordion("Names and remarks", open=False, elem_id="notes"):
-            with gr.Row():
-                self.noted = gr.Dropdown([], label="On", elem_id="noted", min_width=100)
-                self.called = gr.Textbox(
-                    label="Name", max_length=MAX_CALLED, elem_id="called", min_width=120
-                )
+            self.noted = gr.Radio([*SLIDERS], label="On", elem_id="noted")
+            self.called = gr.Textbox(label="Name", max_length=MAX_CALLED, elem_id="called")
             self.remark = gr.Textbox(label="Remark", max_length=MAX_REMARK, elem_id="remark")
             choices = [("not said", ""), *((mark, mark) for mark in MARKS)]
             self.mark = gr.Radio(choices, value="", label="It is a", elem_id="mark")
+            self.all_about = [self.tried, self.noted, self.called, self.remark, self.mark]
             self.keep_note = gr.Button("Keep", size="sm", elem_id="keep-note")
 
     def use_directions(
@@ -93,9 +92,16 @@ class SetsPanel(Tab):
         found = named(session, name)
         names = [] if found is None else shown_names(found)
         return {
-            self.tried: tried_list(found, positives_of(session)),
+            self.tried: self._told(session, found),
             self.noted: gr.update(choices=names, value=names[0] if names else None),
+            **self._note(note_on(names[0] if names else "", found)),
         }
+
+    @staticmethod
+    def _told(session: Session, found: DirectionSet | None) -> str:
+        """What a set's directions did and do, and what they are called to choose among."""
+        names = "" if found is None else written(found, NOTED)
+        return tried_list(found, positives_of(session)) + names
 
     def show_about(self, name: str, request: gr.Request) -> Answer:
         """Does so of the chosen set."""
@@ -103,7 +109,10 @@ class SetsPanel(Tab):
 
     def show_note(self, name: str, direction: str | None, request: gr.Request) -> Answer:
         """What is noted on a direction of the chosen set."""
-        said = note_on(direction or "", named(self.session(request), name))
+        return self._note(note_on(direction or "", named(self.session(request), name)))
+
+    def _note(self, said: Note) -> Answer:
+        """A note in its fields."""
         return {self.called: said.called, self.remark: said.remark, self.mark: said.mark}
 
     def note_direction(
@@ -125,7 +134,7 @@ class SetsPanel(Tab):
         found = note(session, name, direction, Note.of(called or "", remark or "", mark or ""))
         gr.Info("Kept. It goes with the saved file and the report.")
         return {
-            self.tried: tried_list(found, positives_of(session)),
+            self.tried: self._told(session, found),
             **self.explore.layout.show_ends(session),
         }
 
@@ -192,10 +201,9 @@ class SetsPanel(Tab):
             "use_directions",
         )
         self.explore.then_prepare(used, "use_directions")
-        shown = [self.tried, self.noted]
-        connect(self.chosen.change, self.show_about, self.chosen, shown, newest_only=True)
+        connect(self.chosen.change, self.show_about, self.chosen, self.all_about, newest_only=True)
         noted, said = [self.chosen, self.noted], [self.called, self.remark, self.mark]
-        connect(self.noted.change, self.show_note, noted, said, newest_only=True)
+        connect(self.noted.input, self.show_note, noted, said, newest_only=True)
         kept = [self.tried, *layout.ends]
         connect(self.keep_note.click, self.note_direction, [*noted, *said], kept)
         connect(

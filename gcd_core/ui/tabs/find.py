@@ -348,7 +348,7 @@ class FindTab(Tab):
             tab.select,
             self.show_subject,
             [chosen, self.sampling],
-            [self.subject, chosen, self.sets.tried, self.sets.noted],
+            [self.subject, chosen, *self.sets.all_about],
         )
         connect(
             self.sampling.input,

@@ -11,6 +11,7 @@ from html import escape
 from typing import NamedTuple
 
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.notes import notes_of
 from gcd_core.method.prior_search import places_of
 from gcd_core.method.second_opinion import DISAGREED, FOLLOWS, STAYS
 from gcd_core.method.verification import tried_of
@@ -243,13 +244,17 @@ def explained(body: str, plain: str, expert: str = "") -> str:
     )
 
 
-def written(directions: DirectionSet) -> str:
-    """Return HTML that is not seen: what the choice in Globality calls directions by place.
+def written(directions: DirectionSet, selector: str | None = None) -> str:
+    """Return HTML that is not seen: what a choice calls directions by place, and named ones.
 
-    The page's script writes it, as it does `WRITTEN`.
+    The page's script writes it, as it does `WRITTEN`. `selector` is that of the choice's buttons;
+    by default those in Globality.
     """
+    known = {*places_of(directions.metadata), *notes_of(directions.metadata)}
     texts = {
-        WALKED.format(name): way_names(name, directions) for name in places_of(directions.metadata)
+        (selector or WALKED).format(name): way_names(name, directions)
+        for name in directions.names
+        if name in known
     }
     return f'<i hidden data-written="{escape(json.dumps(texts))}"></i>' if texts else ""
 
@@ -314,6 +319,7 @@ def likeness(name: str, directions: DirectionSet) -> str:
 
 
 WALKED = "#globality-direction input[value={}] + span"
+NOTED = "#noted input[value={}] + span"
 LABEL, INFO = "[data-testid=block-info]", ".info-text"
 # Texts of Gradio's own components by CSS selector, in plain words and in the field's.
 WRITTEN = {
@@ -370,7 +376,7 @@ WRITTEN = {
 WRITTEN |= {
     selector.format(name): (way_name(name), name)
     for name in SLIDERS
-    for selector in (WALKED, f"#slider-{{}} {LABEL}")
+    for selector in (WALKED, NOTED, f"#slider-{{}} {LABEL}")
 }
 TOUR = (  # CSS selectors of what the tour points at, and its texts
     ("#strip", "Open a picture, or choose one of the examples. Nothing leaves this server."),
