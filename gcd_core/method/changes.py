@@ -14,6 +14,7 @@ from gcd_core.method.composition import local_deviation
 from gcd_core.method.places import (
     FRAME,
     Atlas,
+    Region,
     is_place_name,
     is_there,
     mask_of,
@@ -168,7 +169,7 @@ def _parts(
 
 
 def part_of(source: Tensor, changed: Tensor, heat: Tensor | None, atlas: Atlas) -> Part | None:
-    """The one place where a picture changed, and how it is there.
+    """The one place where a picture changed, if there is one, and how it is there.
 
     Parameters
     ----------
@@ -183,16 +184,14 @@ def part_of(source: Tensor, changed: Tensor, heat: Tensor | None, atlas: Atlas) 
     -------
     Part or None
         Brighter or darker where three quarters of the change go that way, else sharper or smoother
-        where fine detail changed by a tenth, else "different". None where neither the map nor the
-        difference has a sure place.
+        where fine detail changed by a tenth, else "different". Where neither the map nor the
+        difference has a sure place, it is of the whole picture; None where that is "different".
     """
     change = on_grid((changed - source).float().mean(1).cpu())[0]
     masses = [] if heat is None else [on_grid(heat[None].cpu())[0].abs()]
     found = (sure_place(mass, atlas) for mass in (*masses, change.square()) if bool(mass.any()))
     place = next(filter(None, found), None)
-    if place is None:
-        return None
-    mask = mask_of({**FRAME, **atlas}[place])
+    mask = mask_of({**FRAME, **atlas}[place] if place else (Region(0, 1, 0, 1),))
     inside = change[mask]
     lean = float(inside.sum() / inside.abs().sum().clamp(min=1e-12))
     if abs(lean) >= MOSTLY:  # three quarters against one
@@ -201,7 +200,7 @@ def part_of(source: Tensor, changed: Tensor, heat: Tensor | None, atlas: Atlas) 
     rise = float((after - before) / before.clamp(min=1e-6))
     if abs(rise) >= SEEN_DETAIL:
         return Part(SHARPER if rise > 0 else SMOOTHER, place)
-    return Part(DIFFERENT, place)
+    return Part(DIFFERENT, place) if place else None
 
 
 def nearest_direction(vectors: Tensor, names: Sequence[str], name: str) -> tuple[str, float] | None:

@@ -115,9 +115,9 @@ def first_disagreement(image: OpenImage) -> str:
 
 
 def flip_sentence(image: OpenImage) -> str:
-    """Return what flips the picture, in one sentence; "" where nothing does.
+    """Return what flips the picture, in one sentence; "" where nothing does, or nothing is sure.
 
-    The place is told where the map that is known, or the difference, has a sure one (`part_of`).
+    The place is told where the map on the way, or the difference, has a sure one (`part_of`).
     """
     if not flipped(image):
         return ""
@@ -131,7 +131,7 @@ def flip_sentence(image: OpenImage) -> str:
         image.service.domain.places,
     )
     change = f"{label_names(image)[1]} {shown(before)} \N{RIGHTWARDS ARROW} {shown(after)}"
-    return f"{change} if the {part.place} were {part.how}." if part else f"{change}."
+    return f"{change} if the {part.place or 'picture'} were {part.how}." if part else ""
 
 
 def convincing(image: OpenImage, margin: float) -> bool:
