@@ -19,6 +19,7 @@ COMMANDS = {
     "new-domain": ("gcd_core.cli.new_domain", "make a domain of your images and classifier"),
     "find": ("gcd_core.cli.find", "find directions from one image"),
     "find-many": ("gcd_core.cli.find_many", "search for labels x sources x classifiers of a plan"),
+    "describe": ("gcd_core.cli.describe", "measure what a domain's directions do to pictures"),
     "explain": ("gcd_core.cli.explain", "explain one image with directions found before"),
     "evaluate": ("gcd_core.cli.evaluate", "measure directions, or reconstruction, on many images"),
     "merge": ("gcd_core.cli.merge", "put the parts of evaluate, or of others, together"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -99,6 +100,7 @@ class LinearDomain:
     labels = ("a", "b")
     device = "cpu"
     oracle = None
+    places: ClassVar = {}
     alpha_max = 3.0
     walk_points = 7
     counterfactual, margin, detail = SMALLEST, MARGIN, "decoded"

@@ -23,6 +23,7 @@ from gcd_core.generators.weights import INDEX_SUFFIX
 from gcd_core.images.reading import FITS
 from gcd_core.method.composition import DETAILS
 from gcd_core.method.counterfactual import MARGIN, SMALLEST, check_counterfactual
+from gcd_core.method.places import read_atlas
 from gcd_core.method.settings import MIN_SETTINGS, Settings, check_radius, check_steps
 
 DOMAIN_FILE = "domain.toml"
@@ -56,6 +57,7 @@ TOP: tuple[Keys, Keys] = (
         "sanity": str,
         "fit": str,
         "ages": list,
+        "places": dict,
     },
 )
 GENERATOR: tuple[Keys, Keys] = (
@@ -167,7 +169,8 @@ def find_problems(
     -------
     dict
         Sentences by section: "file" (the top level), "generator", "classifier", "oracle",
-        "search", "walk", "bridge", "labels", "examples". A list is empty where nothing is wrong.
+        "search", "walk", "bridge", "labels", "places", "examples". A list is empty where nothing is
+        wrong.
     """
     found = {"file": [*_key_problems("the file", table, *TOP)]}
     if isinstance(table.get("fit"), str) and table["fit"] not in FITS:
@@ -185,6 +188,7 @@ def find_problems(
         "walk": _walk_problems,
         "bridge": lambda section: _bridge_problems(folder, section),
         "labels": lambda section: _label_problems(folder, section),
+        "places": _place_problems,
     }
     for name, problems in sections.items():
         fits = isinstance(table.get(name), dict)
@@ -356,6 +360,13 @@ def _walk_problems(section: Mapping[str, Any]) -> Iterator[str]:
                 check_counterfactual(*asked)
             except GCDError as error:
                 yield f"{where}: {error}"
+
+
+def _place_problems(section: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        read_atlas(section)
+    except GCDError as error:
+        yield f"[places]: {error}"
 
 
 def _bridge_problems(folder: Path, section: Mapping[str, Any]) -> Iterator[str]:

@@ -40,6 +40,7 @@ from gcd_core.method.composition import SOURCE
 from gcd_core.method.counterfactual import MARGIN, SMALLEST
 from gcd_core.method.directions import DirectionSet, check_made_with, load_directions
 from gcd_core.method.off_distribution import OffDistribution, load_off_distribution
+from gcd_core.method.places import Atlas, read_atlas
 from gcd_core.method.settings import Settings
 from gcd_core.perceptual import LPIPS
 
@@ -101,6 +102,8 @@ class Domain:
         What fills in a region of a picture, where the domain has one (`rcsb`).
     steering : Steering
         How the bridge is steered by default.
+    places : dict of str to tuple of Region
+        Its own places of a picture, beside halves, thirds and quarters (`sure_place`).
     """
 
     name: str
@@ -132,6 +135,7 @@ class Domain:
     codes: dict[str, CodeStatistics] = field(default_factory=dict)
     synthetic_examples: bool = False
     ages: tuple[float, float] | None = None
+    places: Atlas = field(default_factory=dict)
     _ready: dict[str, DirectionSet] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -290,6 +294,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         codes=open_codes(folder, table, generator),
         synthetic_examples=table.get("synthetic_examples", False),
         ages=tuple(table["ages"]) if "ages" in table else None,
+        places=read_atlas(table.get("places", {})),
     )
 
 

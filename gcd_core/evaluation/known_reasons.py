@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,37 +15,12 @@ from torch.nn import functional as F
 
 from gcd_core.classifiers.base import Classifier, digest_of
 from gcd_core.errors import GCDError
+from gcd_core.method.places import Region
+
+__all__ = ["LUNG_FIELDS", "Region", "RegionReader"]
 
 LABEL = "bright"
 GAIN = 3.0  # log-odds for each standard deviation of a region's brightness
-
-
-class Region(NamedTuple):
-    """A box of the picture, its borders as shares of the frame: rows and columns in [0, 1]."""
-
-    # The rows from `top` on, to before `bottom`.
-    top: float
-    bottom: float
-    # The columns, likewise.
-    left: float
-    right: float
-
-    def mask(self, height: int, width: int) -> Tensor:
-        """The box (H, W), bool: its borders at the nearest pixels.
-
-        Raises a GCDError if it holds no pixel of such a picture.
-        """
-        inside = torch.zeros(height, width, dtype=torch.bool)
-        rows = slice(round(self.top * height), round(self.bottom * height))
-        inside[rows, round(self.left * width) : round(self.right * width)] = True
-        if not 0 <= min(self) <= max(self) <= 1 or not inside.any():
-            raise GCDError(f"{self} holds no pixel of a picture of {height} x {width}.")
-        return inside
-
-    def brightness(self, images: Tensor) -> Tensor:
-        """The mean (N,) over the box and all channels of images (N, C, H, W)."""
-        return images[..., self.mask(*images.shape[-2:]).to(images.device)].mean(dim=(1, 2))
-
 
 # The lungs of a frontal chest radiograph: the patient's right is on the viewer's left. Each is
 # 13.7 % of the picture.

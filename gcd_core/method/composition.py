@@ -52,8 +52,8 @@ def contrast_lost(decoded: Tensor, baseline: Tensor) -> Tensor:
     picture that keeps seven tenths of its contrast keeps all of the source's details.
     """
     side = max(3, decoded.shape[-1] // WINDOWS | 1)
-    before = _local_deviation(baseline.mean(1, keepdim=True), side) + GRAIN
-    after = _local_deviation(decoded.mean(1, keepdim=True), side) + GRAIN
+    before = local_deviation(baseline.mean(1, keepdim=True), side) + GRAIN
+    after = local_deviation(decoded.mean(1, keepdim=True), side) + GRAIN
     return _local_mean((1 - after / before / ENOUGH).clamp(min=0), side)
 
 
@@ -62,8 +62,8 @@ def _local_mean(images: Tensor, side: int) -> Tensor:
     return F.avg_pool2d(F.pad(images, [side // 2] * 4, mode="reflect"), side, stride=1)
 
 
-def _local_deviation(images: Tensor, side: int) -> Tensor:
-    """The standard deviation within each pixel's window."""
+def local_deviation(images: Tensor, side: int) -> Tensor:
+    """The standard deviation (N, C, H, W) within each pixel's window, of an odd side."""
     squares = _local_mean(images.square(), side) - _local_mean(images, side).square()
     return squares.clamp(min=0).sqrt()
 

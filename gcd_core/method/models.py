@@ -13,6 +13,7 @@ from torch import Tensor
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.generators.base import Generator
 from gcd_core.method.code_statistics import CodeStatistics
+from gcd_core.method.places import Atlas
 from gcd_core.method.settings import Settings
 
 
@@ -70,6 +71,10 @@ class Models(Protocol):
 
     def example_images(self, most: int) -> list[Tensor]:
         """Up to so many of its images (1, C, S, S) in [0, 1], to try directions on."""
+
+    @property
+    def places(self) -> Atlas:
+        """Its own places of a picture by name, such as "right lower lung field"; may be empty."""
 
     @property
     def search(self) -> Settings:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gcd_core.errors import GCDError
 from gcd_core.generators.base import Latent
 from gcd_core.images.picture import Picture
+from gcd_core.method.changes import Change, with_changes
 from gcd_core.method.code_statistics import COARSE_SIDE, CodeStatistics
 from gcd_core.method.composition import compose, view_of
 from gcd_core.method.directions import REPEATABILITY, DirectionSet, curvature_directions
@@ -78,6 +79,7 @@ class _Search:
     ) -> None:
         self.run, self.question, self.settings, self.examples = run, question, settings, examples
         self.tried: dict[str, Tried] = {}
+        self.changes: dict[str, Change] = {}
         self.offered = False
         self.places: dict[str, str] = {}
 
@@ -111,9 +113,15 @@ class _Search:
         first = n >= USABLE_ANSWERS and not self.offered
         self.offered = self.offered or first
         self.tried.clear()
-        if self.examples is not None and (over or first):
-            tried = self.examples.tried(slope.direction(), slope.statistics, 2 if over else 1)
-            self.tried["g"] = tried
+        self.changes.clear()
+        if over or first:
+            self._try("g", slope.direction(), slope.statistics, 2 if over else 1)
+
+    def _try(self, name: str, vector: Tensor, statistics: CodeStatistics, points: int = 1) -> None:
+        """Try a direction (D,) on the examples, if there are any."""
+        if self.examples is not None:
+            measured = self.examples.measured(vector, statistics, points)
+            self.tried[name], self.changes[name] = measured
 
     def _all_flip(self) -> bool:
         """Whether all examples flip, or all but one in fifty; without any, nobody knows better."""
@@ -152,8 +160,8 @@ class _Search:
         run.report("directions", len(names), len(names))
         for i, (name, vector) in enumerate(zip(names, vectors, strict=True)):
             run.stop_if_cancelled()
-            if self.examples is not None and name not in self.tried:
-                self.tried[name] = self.examples.tried(vector, statistics)
+            if name not in self.tried:
+                self._try(name, vector, statistics)
             run.report("verify", i + 1, len(names))
         stacked = torch.stack(vectors)
         return self._set(names, stacked, eigenvalues, samples, slope, expected, fitted), fitted
@@ -174,6 +182,7 @@ class _Search:
         told = {PLACED: self.places} if self.places else {}
         metadata["settings"] |= {"codes_of": slope.statistics.n_images}  # images that were measured
         about = with_tried(metadata | {"figures": figures} | told, self.tried)
+        about = with_changes(about, self.changes)
         mean = slope.statistics.mean[None]
         return DirectionSet(names, vectors, about, eigenvalues, mean, fitted.proxy)
 

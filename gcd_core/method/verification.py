@@ -13,6 +13,7 @@ from torch import Tensor
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.generators.base import Latent
 from gcd_core.images.picture import Picture
+from gcd_core.method.changes import Change, measure_change
 from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.composition import SOURCE, Composition, compose, resolve_detail, view_of
 from gcd_core.method.models import Models
@@ -89,12 +90,13 @@ class Examples:
     ----------
     domain : Models
     images : sequence of Tensor (1, C, S, S) or Picture
-        Of which the first eight are taken.
+        Of which the first `most` are taken.
     label : str
     solver, steps
         Of the generator, for encoding and decoding.
     detail : {"source", "decoded"}, optional
         As of `walk`.
+    most : int
     """
 
     @torch.inference_mode()
@@ -106,33 +108,46 @@ class Examples:
         solver: str | None,
         steps: int | None,
         detail: str | None = None,
+        most: int = MAX_EXAMPLES,
     ) -> None:
         self.domain, self.label, self.solver, self.steps = domain, label, solver, steps
-        sources = list(images)[:MAX_EXAMPLES]
+        sources = list(images)[:most]
         views = torch.cat([view_of(source) for source in sources])
         self.latent: Latent = domain.generator.encode(views, solver, steps)
         self.compositions: list[Composition] = [compose(source) for source in sources]
+        self._decoded = domain.generator.decode(self.latent, solver, steps).float().cpu()
         if resolve_detail(domain, detail) == SOURCE:
-            baselines = domain.generator.decode(self.latent, solver, steps).float().split(1)
+            baselines = self._decoded.to(domain.device).split(1)
             self.compositions = [
                 replace(composition, baseline=baseline)
                 for composition, baseline in zip(self.compositions, baselines, strict=True)
             ]
-        asked = [composition.source_for(domain.classifier) for composition in self.compositions]
-        logits = [domain.classifier.logit(domain.classifier(image), label) for image in asked]
-        self.predicted = torch.cat(logits).cpu() >= 0
+        classifier = domain.classifier
+        asked = [composition.source_for(classifier) for composition in self.compositions]
+        outputs = torch.cat([classifier(image) for image in asked])
+        self.predicted = classifier.logit(outputs, label).cpu() >= 0
+        each = [classifier.probability(outputs, name) for name in classifier.labels]
+        self._answers = torch.stack(each, dim=1).float().cpu()
         self._before: dict[int, float] = {}  # the oracle's probability of a picture, once asked
 
-    @torch.inference_mode()
     def tried(self, vector: Tensor, statistics: CodeStatistics, points: int = 1) -> Tried:
+        """What `measured` says of flips."""
+        return self.measured(vector, statistics, points)[0]
+
+    @torch.inference_mode()
+    def measured(
+        self, vector: Tensor, statistics: CodeStatistics, points: int = 1
+    ) -> tuple[Tried, Change]:
         """Walk every picture toward its flip along a direction (D,), in so many even steps.
 
-        It asks `points` queries a picture, fewer where one flips before the end.
+        It asks `points` queries a picture, fewer where one flips before the end. What changes is
+        measured at the last picture of each walk, and takes no query more.
         """
         domain, alpha_max = self.domain, self.domain.alpha_max
         signs = torch.where(self.predicted, -1.0, 1.0)
         flipped = torch.zeros(len(signs), dtype=torch.bool)
         opinions, lpips, distances = [], [], []
+        ends, answers = self._decoded.clone(), self._answers.clone()
         for k in range(1, points + 1):
             left = (~flipped).nonzero().flatten()
             if not len(left):
@@ -144,6 +159,7 @@ class Examples:
             for row, i in enumerate(left.tolist()):
                 own = decoded[row : row + 1]
                 answer = ask_about(domain, own, self.compositions[i], self.label)
+                ends[i], answers[i] = own[0].float().cpu(), answer.probabilities[0]
                 if bool(answer.logits[0] >= 0) == bool(self.predicted[i]):
                     continue
                 flipped[i] = True
@@ -151,7 +167,7 @@ class Examples:
                 distances.append(float(statistics.distance(codes[row : row + 1])))
                 if self._oracle is not None:
                     opinions.append(self._opinion(self._oracle, own, i))
-        return Tried(
+        tried = Tried(
             positives=int(self.predicted.sum()),
             positives_flipped=int((flipped & self.predicted).sum()),
             negatives=int((~self.predicted).sum()),
@@ -161,6 +177,9 @@ class Examples:
             lpips=sum(lpips) / max(1, len(lpips)),
             distance=sum(distances) / max(1, len(distances)),
         )
+        moved = dict(zip(domain.classifier.labels, (answers - self._answers).T, strict=True))
+        moved.pop(self.label)
+        return tried, measure_change(self._decoded, ends, signs, domain.places, moved)
 
     @property
     def _oracle(self) -> BlackBox | None:

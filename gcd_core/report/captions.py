@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
 from gcd_core.method.attribution import DISAGREE
+from gcd_core.method.changes import LITTLE, changes_of, likeness_word, nearest_direction
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import crosses
+from gcd_core.method.notes import Note, notes_of
 from gcd_core.method.prior_search import places_of
 from gcd_core.method.walk import Path
 from gcd_core.wording import EXPERT, Worded, percent, signed, way_name
@@ -21,9 +23,12 @@ DOT = " \N{MIDDLE DOT} "
 def direction_name(name: str, directions: DirectionSet | None, words: str) -> str:
     """Return what a direction of a set is called in one of the `VOCABULARIES`.
 
-    In plain words one by place is called by it; of several that change one place the later ones
-    have a number.
+    A name that a person gave stands for it in plain words, and behind it in the field's. In plain
+    words one by place is called by it; of several that change one place the later ones have a
+    number.
     """
+    if called := note_on(name, directions).called:
+        return called if words == PLAIN_WORDS else f"{name} ({called})"
     places = {} if directions is None else places_of(directions.metadata)
     if words != PLAIN_WORDS or name not in places:
         return way_name(name, words)
@@ -36,6 +41,62 @@ def direction_names(directions: DirectionSet | None, words: str) -> dict[str, st
     """Return what each direction of a set is called in one of the `VOCABULARIES`."""
     names = [] if directions is None else directions.names
     return {name: direction_name(name, directions, words) for name in names}
+
+
+def what_it_does(
+    name: str, directions: DirectionSet | None, positives: Mapping[str, str] | None = None
+) -> str:
+    """Return what a direction of a set does to pictures, in a sentence, as it was measured.
+
+    Parameters
+    ----------
+    name : str
+    directions : DirectionSet or None
+    positives : mapping of str to str, optional
+        The positive answer of each label.
+
+    Returns
+    -------
+    str
+        In both vocabularies (`Worded`); "" where it was not measured.
+    """
+    change = None if directions is None else changes_of(directions.metadata).get(name)
+    if directions is None or change is None or name not in directions.names:
+        return ""
+    toward = (positives or {}).get(directions.label, directions.label.capitalize())
+    told = f"Toward {toward}: {change.sentence(positives)}"
+    near = nearest_direction(directions.vectors, directions.names, name)
+    if near is None:
+        return f"{told}."
+    other, cosine = near
+    word, sign = likeness_word(cosine), "\N{MINUS SIGN}" if cosine <= -LITTLE else ""
+    plain = f"{'the reverse of ' if sign else ''}{direction_name(other, directions, PLAIN_WORDS)}"
+    shown = direction_name(other, directions, EXPERT)
+    return Worded(
+        f"{told}; {word} {sign}{shown} (cosine {signed(cosine)}).", f"{told}; {word} {plain}."
+    )
+
+
+def about_direction(
+    name: str, directions: DirectionSet | None, positives: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return columns of a table about a direction of a set: what it does, what a person says.
+
+    A text that a table program would take for a formula has an apostrophe before it.
+    """
+    said = note_on(name, directions)
+    columns = {
+        "called": said.called,
+        "mark": said.mark,
+        "remark": said.remark,
+        "does": str(what_it_does(name, directions, positives)),
+    }
+    return {key: f"'{text}" if text[:1] in tuple("=+-@") else text for key, text in columns.items()}
+
+
+def note_on(name: str, directions: DirectionSet | None) -> Note:
+    """Return what a person says of a direction of a set; an empty note where nobody did."""
+    return notes_of({} if directions is None else directions.metadata).get(name, Note())
 
 
 def caption(

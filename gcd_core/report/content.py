@@ -16,7 +16,13 @@ from gcd_core.domains.opening import Domain
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.walk import Path
-from gcd_core.report.captions import direction_names, maps_apart
+from gcd_core.report.captions import (
+    direction_name,
+    direction_names,
+    maps_apart,
+    note_on,
+    what_it_does,
+)
 from gcd_core.wording import EXPERT, percent, signed, way_name, worded
 
 SEARCH_SETTINGS = {
@@ -244,10 +250,29 @@ def rows_of(
     words: str,
 ) -> list[tuple[str, str]]:
     """The settings of a path's report: of the directions, or of the bridge; of the region."""
+    own = None if steering else directions
     return [
-        *settings_rows(domain, path.label, None if steering else directions, alphas, words),
+        *settings_rows(domain, path.label, own, alphas, words),
         *region_rows(path, steering if words == EXPERT else ""),
+        *does_rows(domain, own, alphas, words),
     ]
+
+
+def does_rows(
+    domain: Domain,
+    directions: DirectionSet | None,
+    alphas: Sequence[tuple[str, float]],
+    words: str = EXPERT,
+) -> list[tuple[str, str]]:
+    """What each moved direction does to pictures, and what a person says of it; where known."""
+    positives = {label: names[1] for label, names in domain.label_names.items()}
+    rows = []
+    for name, _ in alphas:
+        does = worded(what_it_does(name, directions, positives), words)
+        told = " ".join(filter(None, [note_on(name, directions).sentence, does]))
+        if told:
+            rows.append((direction_name(name, directions, words), told))
+    return rows
 
 
 def settings_rows(

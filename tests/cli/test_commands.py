@@ -21,6 +21,7 @@ from gcd_core.cli.options import StageBars, write_json
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.known_reasons import Region, RegionReader
 from gcd_core.generators.sampling import Sampling
+from gcd_core.method.changes import changes_of
 from gcd_core.method.search_run import Progress
 from gcd_core.training import TRAININGS
 from gcd_core.wording import percent, signed
@@ -711,3 +712,27 @@ def test_usable_axes_are_counted(tmp_path: Path, capsys) -> None:
     assert result["axes"] == len(result["lpips"]) == 16
     assert result["usable_axes"] == sum(d >= 0.03 for d in result["lpips"])
     assert f"{result['usable_axes']} of 16 axes" in capsys.readouterr().out
+
+
+def test_describe_fills_in_what_directions_change_and_leaves_the_rest(tmp_path, capsys):
+    tiny, numbers = write_tiny_domain(tmp_path / "tiny"), tmp_path / "d.json"
+    found = gcd_core.load_domain(tiny, device="cpu")
+    label = found.labels[0]
+    file = tiny / "d.safetensors"
+    vectors = torch.stack([unit(found.generator.z_sem_size, k) for k in (1, 2)])
+    about = {"label": label, "domain": "tiny", "generator": found.generator.identity}
+    gcd_core.DirectionSet(["g", "h1"], vectors, about | {"seed": 3}).save(file)
+    command = ["describe", "--domain", str(tiny), "--json", str(numbers)]
+    assert main(command) == 1 and "no ready-made directions" in capsys.readouterr().err
+    toml = (tiny / "domain.toml").read_text(encoding="utf-8")
+    table = f"[labels.{label}]\n"
+    assert table in toml
+    named = toml.replace(table, f'{table}directions = "d.safetensors"\n')
+    (tiny / "domain.toml").write_text(named, encoding="utf-8")
+    assert main(command) == 0
+    filled = gcd_core.load_directions(file)
+    assert torch.equal(filled.vectors, vectors) and filled.metadata["seed"] == 3
+    changes = changes_of(filled.metadata)
+    assert set(changes) == {"g", "h1"} and changes["g"].n == len(found.example_images(8))
+    assert f"{label} h1: " in capsys.readouterr().out
+    assert set(json.loads(numbers.read_text())["changes"][label]) == {"g", "h1"}

@@ -8,8 +8,10 @@ import torch
 from gcd_core.bridge.paths import rcsb
 from gcd_core.domains.check import check_domain
 from gcd_core.domains.opening import load_domain
+from gcd_core.evaluation.known_reasons import LUNG_FIELDS
 from gcd_core.files import bundled
 from gcd_core.images.free_form import free_form_masks
+from gcd_core.method.changes import changes_of
 from gcd_core.method.walk import walk
 from gcd_core.ui.serve import OFFERED
 
@@ -25,6 +27,7 @@ def test_a_bundled_domain_is_whole_and_its_g_flips(name: str) -> None:
     for label in domain.labels:
         directions = domain.ready_directions(label)
         assert directions is not None and directions.names[0] == "g"
+        assert set(changes_of(directions.metadata)) == set(directions.names), "describe was run"
     label = domain.labels[0]
     directions = domain.ready_directions(label)
     probabilities = domain.classifier.probability(domain.classifier(images), label)
@@ -32,6 +35,12 @@ def test_a_bundled_domain_is_whole_and_its_g_flips(name: str) -> None:
     assert len(sure) >= 2
     for image in sure:
         assert walk(domain, image[None], directions["g"], label=label).flipped
+
+
+def test_the_lung_fields_of_the_radiographs_are_those_of_known_reasons() -> None:
+    places = load_domain("chest-xray", device="cpu").places
+    for name, field in LUNG_FIELDS.items():
+        assert places[f"{name} lung field"] == (field,)
 
 
 def test_a_mask_over_the_corners_flips_no_radiograph() -> None:

@@ -115,3 +115,11 @@ def test_ages_are_two_numbers_the_smaller_first(ages: list) -> None:
     assert any("'ages' are two numbers" in problem for problem in problems)
     for sound in ([1, 5], [0, 0.5]):
         assert not any("ages" in said for said in find_problems(Path(), {"ages": sound})["file"])
+
+
+def test_places_are_boxes_of_shares() -> None:
+    table = {"places": {"left lung": [0.1, 0.9, 0.5, 0.9]}}
+    assert find_problems(Path(), table)["places"] == []
+    assert find_problems(Path(), {})["places"] == []
+    (told,) = find_problems(Path(), {"places": {"left lung": [0.9, 0.1, 0.5, 0.9]}})["places"]
+    assert told.startswith("[places]: The place 'left lung' is a box")

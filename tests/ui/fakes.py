@@ -162,6 +162,7 @@ class FakeDomain:
     notice = "Nothing here is a patient's."
     credit = "Drawn by this test."
     oracle = None
+    places: ClassVar = {}
     synthetic_examples, ages = False, None
     off_distribution = None
     sanity = (Check("gap", True, "Nothing is lost."), Check("marker", False, "<b>Lost</b>."))

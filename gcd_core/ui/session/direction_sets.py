@@ -24,6 +24,7 @@ class Sets:
         self._lock = threading.RLock()
         self._kept: OrderedDict[tuple[str, str], DirectionSet] = OrderedDict()
         self._used: dict[str, str] = {}
+        self._noted: dict[str, DirectionSet] = {}  # the domain's own with a visitor's notes
 
     def names(self, label: str) -> list[str]:
         """Return the names of a label's kept sets, the oldest first."""
@@ -46,12 +47,26 @@ class Sets:
 
     def name_of(self, label: str, directions: DirectionSet) -> str | None:
         """Return the name that a set is kept under; None if it is not kept."""
-        return next((n for n in self.names(label) if self._kept[label, n] is directions), None)
+        vectors = directions.vectors  # which a note on it leaves as they are
+        return next((n for n in self.names(label) if self._kept[label, n].vectors is vectors), None)
 
     def in_use(self, label: str) -> DirectionSet | None:
-        """Return the set that is in use for a label; None if it is the domain's own."""
+        """Return the set that is in use for a label; None if it is the domain's own, unnoted."""
         name = self.used(label)
-        return None if name == BUNDLED else self._kept[label, name]
+        return self.noted(label) if name == BUNDLED else self._kept[label, name]
+
+    def noted(self, label: str) -> DirectionSet | None:
+        """Return the domain's own set with the visitor's notes; None where there are none."""
+        return self._noted.get(label)
+
+    def note(self, label: str, name: str, directions: DirectionSet) -> None:
+        """Put a set with another note in the place of itself, kept ones or "bundled"."""
+        with self._lock:
+            if name == BUNDLED:
+                self._noted[label] = directions
+            else:
+                self.get(label, name)
+                self._kept[label, name] = directions
 
     def keep(self, label: str, name: str, directions: DirectionSet) -> str:
         """Keep a set and return its name. A number is added if another set has the name."""
@@ -62,6 +77,10 @@ class Sets:
             while len(self._kept) > MAX_SETS_KEPT and spare[:1] != [(label, name)]:
                 del self._kept[spare.pop(0)]
             return name
+
+    def keep_once(self, label: str, name: str, directions: DirectionSet) -> str:
+        """Keep a set that may be kept already, maybe with notes, and return its name."""
+        return self.name_of(label, directions) or self.keep(label, name, directions)
 
     def use(self, label: str, name: str) -> None:
         """Use a kept set for a label, or "bundled". Raises a GCDError if no set has this name."""
@@ -92,6 +111,7 @@ class Sets:
         """Drop all sets."""
         self._kept.clear()
         self._used.clear()
+        self._noted.clear()
 
     def _free(self, label: str, name: str) -> str:
         taken, free, number = {BUNDLED, *self.names(label)}, name, 2

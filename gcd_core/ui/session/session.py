@@ -127,6 +127,15 @@ class Session:
             self.sets.use(label, name)
             self._choose(label)
 
+    def show_noted(self, name: str, directions: DirectionSet) -> None:
+        """Put a set with another note in the place of itself; what was decoded along it stays."""
+        with self._news:
+            self.sets.note(directions.label, name, directions)
+            if (self.label, self.sets.used(self.label)) == (directions.label, name):
+                self.directions = directions
+                if self.image is not None:
+                    self.image.directions = directions
+
     def set_away(self, away: bool) -> None:
         """The page has gone, or one comes that has nothing yet of what there is.
 
@@ -215,10 +224,7 @@ class Session:
     def open_now(self, problem: str, remedy: str = "open an image first") -> OpenImage:
         """Return the open image.
 
-        Raises
-        ------
-        GCDError
-            If there is none. The problem and the remedy are its sentence.
+        Raises a GCDError if there is none: the problem and the remedy are its sentence.
         """
         if self.image is None:
             raise GCDError(f"{problem}: {remedy}.")
@@ -268,14 +274,10 @@ class Session:
 
     def keep_found(self, search: Search, directions: DirectionSet) -> str:
         """Keep a set that a search found, once, and return its name."""
-        kept = self.sets.name_of(search.label, directions)
-        return kept or self.sets.keep(search.label, search.set_name(directions), directions)
+        return self.sets.keep_once(search.label, search.set_name(directions), directions)
 
     def use_so_far(self) -> None:
-        """Use the g that the last search offers before its end, and keep it.
-
-        Raises a GCDError if it offers none yet.
-        """
+        """Use the g that the last search offers so far, and keep it; a GCDError without one."""
         search = self.search
         if search is None or search.usable is None:
             raise GCDError(

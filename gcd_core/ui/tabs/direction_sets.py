@@ -9,14 +9,19 @@ import gradio as gr
 
 from gcd_core.errors import GCDError
 from gcd_core.method.directions import DirectionSet, load_directions
+from gcd_core.method.notes import MARKS, MAX_CALLED, MAX_REMARK, Note
+from gcd_core.report.captions import note_on
+from gcd_core.ui.frames import SLIDERS, shown_names
 from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.direction_sets import BUNDLED, MAX_NAME_LENGTH, file_name
+from gcd_core.ui.session.notes import named, note
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views.direction_rows import heading, tried_list
-from gcd_core.ui.views.payload import payload_of
+from gcd_core.ui.views.payload import payload_of, positives_of
+from gcd_core.ui.views.vocabulary import NOTED, written
 
 
 def to_explore() -> dict[str, Any]:
@@ -58,6 +63,18 @@ class SetsPanel(Tab):
             )
         with gr.Column(visible=False) as self.file_box:
             self.file = gr.File(label="Directions", interactive=False, elem_id="file")
+        self._build_notes()
+
+    def _build_notes(self) -> None:
+        """What a person says of a direction."""
+        with gr.Accordion("Names and remarks", open=False, elem_id="notes"):
+            self.noted = gr.Radio([*SLIDERS], label="On", elem_id="noted")
+            self.called = gr.Textbox(label="Name", max_length=MAX_CALLED, elem_id="called")
+            self.remark = gr.Textbox(label="Remark", max_length=MAX_REMARK, elem_id="remark")
+            choices = [("not said", ""), *((mark, mark) for mark in MARKS)]
+            self.mark = gr.Radio(choices, value="", label="It is a", elem_id="mark")
+            self.all_about = [self.tried, self.noted, self.called, self.remark, self.mark]
+            self.keep_note = gr.Button("Keep", size="sm", elem_id="keep-note")
 
     def use_directions(
         self, name: str, overlay: str, opacity: float, view: str, request: gr.Request
@@ -70,9 +87,56 @@ class SetsPanel(Tab):
         session.use(session.label, name or session.sets.newest(session.label))
         return self.show_everything(session)
 
-    def show_tried(self, name: str, request: gr.Request) -> Answer:
-        """What the directions of the chosen set did to examples."""
-        return {self.tried: tried_list(named(self.session(request), name))}
+    def about(self, session: Session, name: str) -> Answer:
+        """What a set's directions did to examples, and do; those that can be noted on."""
+        found = named(session, name)
+        names = [] if found is None else shown_names(found)
+        return {
+            self.tried: self._told(session, found),
+            self.noted: gr.update(choices=names, value=names[0] if names else None),
+            **self._note(note_on(names[0] if names else "", found)),
+        }
+
+    @staticmethod
+    def _told(session: Session, found: DirectionSet | None) -> str:
+        """What a set's directions did and do, and what they are called to choose among."""
+        names = "" if found is None else written(found, NOTED)
+        return tried_list(found, positives_of(session)) + names
+
+    def show_about(self, name: str, request: gr.Request) -> Answer:
+        """Does so of the chosen set."""
+        return self.about(self.session(request), name)
+
+    def show_note(self, name: str, direction: str | None, request: gr.Request) -> Answer:
+        """What is noted on a direction of the chosen set."""
+        return self._note(note_on(direction or "", named(self.session(request), name)))
+
+    def _note(self, said: Note) -> Answer:
+        """A note in its fields."""
+        return {self.called: said.called, self.remark: said.remark, self.mark: said.mark}
+
+    def note_direction(
+        self,
+        name: str,
+        direction: str | None,
+        called: str,
+        remark: str,
+        mark: str,
+        request: gr.Request,
+    ) -> Answer:
+        """Keeps a name, a remark and a mark with a direction of the chosen set.
+
+        They go with the saved file, the report and the tables.
+        """
+        session = self.session(request)
+        if direction is None:
+            raise GCDError("There is no direction to note anything on: choose one.")
+        found = note(session, name, direction, Note.of(called or "", remark or "", mark or ""))
+        gr.Info("Kept. It goes with the saved file and the report.")
+        return {
+            self.tried: self._told(session, found),
+            **self.explore.layout.show_ends(session),
+        }
 
     def rename_directions(self, name: str, other: str, request: gr.Request) -> Answer:
         """Gives a kept set of directions another name."""
@@ -137,7 +201,11 @@ class SetsPanel(Tab):
             "use_directions",
         )
         self.explore.then_prepare(used, "use_directions")
-        connect(self.chosen.change, self.show_tried, self.chosen, self.tried, newest_only=True)
+        connect(self.chosen.change, self.show_about, self.chosen, self.all_about, newest_only=True)
+        noted, said = [self.chosen, self.noted], [self.called, self.remark, self.mark]
+        connect(self.noted.input, self.show_note, noted, said, newest_only=True)
+        kept = [self.tried, *layout.ends]
+        connect(self.keep_note.click, self.note_direction, [*noted, *said], kept)
         connect(
             self.name.submit,
             self.rename_directions,
@@ -161,17 +229,6 @@ class SetsPanel(Tab):
             "load_directions",
         )
         self.explore.then_prepare(loaded, "load_directions")
-
-
-def named(session: Session, name: str) -> DirectionSet | None:
-    """The explained label's set of a name, without one the newest; None where there is none.
-
-    Raises a GCDError if no set has this name.
-    """
-    name = name or session.sets.newest(session.label)
-    if name == BUNDLED:
-        return session.service.ready_directions(session.label)
-    return session.sets.get(session.label, name)
 
 
 def chooser(session: Session, name: str) -> dict[str, Any]:

@@ -18,12 +18,11 @@ from gcd_core.method.settings import BALL, PRIOR, Settings
 from gcd_core.ui.frames import MAX_H, MAX_W
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Search, Session
-from gcd_core.ui.tabs.direction_sets import SetsPanel, chooser, named
+from gcd_core.ui.tabs.direction_sets import SetsPanel, chooser
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
-from gcd_core.ui.views.direction_rows import tried_list
 from gcd_core.ui.views.figures import SAVE, image_tag
 from gcd_core.ui.views.payload import label_names, question_of
 from gcd_core.ui.views.search_progress import gallery_html, progress_html, seconds_left
@@ -221,7 +220,7 @@ class FindTab(Tab):
         return {
             self.subject: subject(session, sampling),
             self.sets.chosen: chosen,
-            self.sets.tried: tried_list(named(session, chosen["value"])),
+            **self.sets.about(session, chosen["value"]),
         }
 
     def choose_sampling(self, sampling: str, request: gr.Request) -> Answer:
@@ -349,7 +348,7 @@ class FindTab(Tab):
             tab.select,
             self.show_subject,
             [chosen, self.sampling],
-            [self.subject, chosen, self.sets.tried],
+            [self.subject, chosen, *self.sets.all_about],
         )
         connect(
             self.sampling.input,

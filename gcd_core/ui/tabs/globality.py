@@ -25,7 +25,7 @@ from gcd_core.images.reading import shown_name
 from gcd_core.method.composition import SOURCE
 from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
 from gcd_core.method.second_opinion import DISAGREED, share_that_follows
-from gcd_core.report.captions import caption
+from gcd_core.report.captions import about_direction, caption
 from gcd_core.ui.frames import CARD_SIDE, SLIDERS
 from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
@@ -49,7 +49,7 @@ from gcd_core.ui.views.exports import rows_as_csv
 from gcd_core.ui.views.figures import image_tag
 from gcd_core.ui.views.html import caution
 from gcd_core.ui.views.maps import completeness
-from gcd_core.ui.views.payload import label_names, question_of
+from gcd_core.ui.views.payload import label_names, positives_of, question_of
 from gcd_core.ui.views.vocabulary import opinion_words, said, way, written
 from gcd_core.wording import Worded, duration, percent
 
@@ -257,7 +257,10 @@ def save_wall(session: Session, wall: BatchWalk, file_format: str) -> FilePath:
     """
     if file_format not in FORMATS:
         raise GCDError(f"A wall is written as {' or '.join(FORMATS)}, not as {file_format!r}.")
-    rows = rows_as_csv([row(piece) for piece in wall.pieces])
+    now = session.directions  # maybe noted on since
+    now = now if now.vectors is wall.directions.vectors else wall.directions
+    columns = about_direction(wall.direction, now, positives_of(session))
+    rows = rows_as_csv([row(piece) | columns for piece in wall.pieces])
     file = session.folder / f"globality-{wall.label}-{wall.direction}.{file_format}"
     if file_format == "csv":
         with atomic_write(file) as place:

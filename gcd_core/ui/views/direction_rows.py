@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
-from gcd_core.classifiers.questions import PLAIN, Question
+from gcd_core.classifiers.questions import PLAIN as PLAIN_QUESTION
+from gcd_core.classifiers.questions import Question
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.prior_search import places_of
 from gcd_core.method.repeatability import repeatability_of
 from gcd_core.method.verification import tried_of
 from gcd_core.method.walk import Path
+from gcd_core.report.captions import note_on, what_it_does
 from gcd_core.ui.frames import shown_names
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import end_thumbnail
-from gcd_core.ui.views.payload import label_names
-from gcd_core.ui.views.vocabulary import explained, likeness, said, term, told, way
-from gcd_core.wording import duration, signed
+from gcd_core.ui.views.payload import label_names, positives_of, why_no_flip
+from gcd_core.ui.views.vocabulary import (
+    explained,
+    likeness,
+    said,
+    short_way,
+    term,
+    told,
+    way,
+)
+from gcd_core.wording import PLAIN, duration, signed, worded
 
 FIND = said("Find ways", "Find directions")
 
@@ -97,14 +107,28 @@ def told_of_g(found: DirectionSet) -> str:
     return f'<p class="gcd-confidence {level}">{text}</p>' if sentences else ""
 
 
-def tried_list(found: DirectionSet | None) -> str:
-    """Return what each direction of a set did to examples; "" where that was not tried."""
+def does_list(found: DirectionSet, positives: Mapping[str, str] | None = None) -> str:
+    """Return what each direction of a set does to pictures, and what a person says; "" if unknown.
+
+    `positives` is as of `what_it_does`.
+    """
+    rows = []
+    for name in shown_names(found):
+        texts = filter(None, [what_it_does(name, found, positives), note_on(name, found).sentence])
+        if line := " ".join(map(told, texts)):
+            rows.append(f"<dt>{short_way(name, found)}</dt><dd>{line}</dd>")
+    return f'<dl class="gcd-does">{"".join(rows)}</dl>' if rows else ""
+
+
+def tried_list(found: DirectionSet | None, positives: Mapping[str, str] | None = None) -> str:
+    """Return what each direction of a set did to examples, and does; "" where that is unknown."""
     if found is None:
         return ""
     tried, placed = tried_of(found.metadata), places_of(found.metadata)
     names = [name for name in shown_names(found) if name in tried]
+    does = does_list(found, positives)
     if not names:
-        return ""
+        return does
     judged = any(tried[name].agreed is not None for name in names)
     head = f"<th>Tried on {tried[names[0]].n} examples</th><th>flip</th>"
     rows = [head + ("<th>second opinion follows</th>" if judged else "")]
@@ -119,7 +143,7 @@ def tried_list(found: DirectionSet | None) -> str:
     if type(linear) is float:
         share = charts.percent(linear)
         line = f'<p class="gcd-info">One straight slope explains {share} of the answers.</p>'
-    return f'<table class="gcd-tried">{table}</table>{line}'
+    return f'<table class="gcd-tried">{table}</table>{line}{does}'
 
 
 def decoded(session: Session) -> dict[str, Path]:
@@ -151,12 +175,33 @@ def fold_line(session: Session) -> str:
     )
 
 
-def direction_title(directions: DirectionSet, name: str, path: Path | None) -> str:
+def direction_titles(session: Session) -> dict[str, str]:
+    """Return the title of each shown direction, as far as its path is decoded."""
+    found, positives, paths = session.directions, positives_of(session), decoded(session)
+    why = {
+        name: why_no_flip(path, session.image)
+        for name, path in paths.items()
+        if session.image is not None
+    }
+    return {
+        name: direction_title(found, name, paths.get(name), positives, why.get(name, ""))
+        for name in session.names
+    }
+
+
+def direction_title(
+    directions: DirectionSet,
+    name: str,
+    path: Path | None,
+    positives: Mapping[str, str] | None = None,
+    why: str = "",
+) -> str:
     """Return a direction's name, the alpha of its nearest flip, and how many examples it flips.
 
-    The second is there once the direction's path is decoded, the third where that was tried.
+    The second is there once the direction's path is decoded, the third where that was tried. `why`
+    says why the path does not flip; `positives` is as of `what_it_does`.
     """
-    title = way(name, directions)
+    title = way(name, directions, positives)
     one = tried_of(directions.metadata).get(name)
     examples = ""
     if one is not None:
@@ -165,14 +210,15 @@ def direction_title(directions: DirectionSet, name: str, path: Path | None) -> s
     if path is None:
         return f"<b>{title}</b>{examples}"
     if not path.any_flip:
-        return f'<b data-flips="no">{title}</b><small class="from">no flip</small>{examples}'
+        text = explained("no flip", worded(why, PLAIN), why) if why else "no flip"
+        return f'<b data-flips="no">{title}</b><small class="from">{text}</small>{examples}'
     alphas = path.alphas[path.is_flipped]
     first = signed(float(alphas[alphas.abs().argmin()]))
     return f'<b>{title}</b><small class="from">from {first}</small>{examples}'
 
 
 def end_picture(
-    names: tuple[str, str], path: Path | None, end: int, question: Question = PLAIN
+    names: tuple[str, str], path: Path | None, end: int, question: Question = PLAIN_QUESTION
 ) -> str:
     """Return the thumbnail of one end of a direction.
 

@@ -15,7 +15,7 @@ from gcd_core.files import atomic_write
 from gcd_core.images.drawing import encode_png, overlay, save_png
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.walk import Path
-from gcd_core.report.captions import caption
+from gcd_core.report.captions import about_direction, caption
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
 from gcd_core.ui.session.open_image import OpenImage
@@ -27,6 +27,7 @@ from gcd_core.ui.views.payload import (
     first_disagreement,
     label_names,
     place_on_line,
+    positives_of,
     proxy_curve,
     question_of,
     reconstruction_caution,
@@ -129,8 +130,9 @@ def save_comparison(folder: FilePath, image: OpenImage, file_format: str) -> Fil
     folder : pathlib.Path
         The session's: it is deleted when the visitor leaves.
     file_format : {"csv", "json", "zip"}
-        "csv" has a row for each direction, "json" all numbers. "zip" has both and every picture;
-        the text in each changed picture's file says that it is synthetic.
+        "csv" has a row for each direction, with what it does and what is noted on it, "json" all
+        numbers. "zip" has both and every picture; the text in each changed picture's file says that
+        it is synthetic.
     """
     numbers = image.compared
     if not numbers:
@@ -139,18 +141,22 @@ def save_comparison(folder: FilePath, image: OpenImage, file_format: str) -> Fil
         raise GCDError(
             f"A comparison is written as one of {', '.join(COMPARISONS)}, not {file_format!r}."
         )
-    names = [row["direction"] for row in numbers["rows"]]
+    names, positives = [row["direction"] for row in numbers["rows"]], positives_of(image)
+    rows = [
+        row | about_direction(row["direction"], image.directions, positives)
+        for row in numbers["rows"]
+    ]
     file = folder / f"comparison-{numbers['label']}.{file_format}"
     if file_format == "zip":
         paths = image.ready_paths()
         pictures = _pictures(image, [paths[name] for name in names])
         with atomic_write(file) as place, ZipFile(place, "w", ZIP_DEFLATED) as archive:
-            archive.writestr("comparison.csv", rows_as_csv(numbers["rows"]))
+            archive.writestr("comparison.csv", rows_as_csv(rows))
             archive.writestr("comparison.json", json.dumps(numbers, indent=1))
             for name, data in pictures.items():
                 archive.writestr(name, data)
         return file
-    text = rows_as_csv(numbers["rows"]) if file_format == "csv" else json.dumps(numbers, indent=1)
+    text = rows_as_csv(rows) if file_format == "csv" else json.dumps(numbers, indent=1)
     with atomic_write(file) as place:
         place.write_text(text, encoding="utf-8")
     return file

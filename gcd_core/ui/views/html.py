@@ -21,6 +21,7 @@ from gcd_core.ui.views.maps import MapPanel, line_words, map_figure, map_panel
 from gcd_core.ui.views.payload import (
     cautions_of,
     first_disagreement,
+    flip_sentence,
     flipped,
     label_names,
     measured_curve,
@@ -257,10 +258,16 @@ def readout(image: OpenImage) -> str:
     bars = charts.bars(rows, domain.labels, moved, questions, premises)
     return (
         f'<div class="gcd-card"><h2>{term("prediction")} <small>before &rarr; after</small></h2>'
-        f"{bars}{second_opinion(image)}"
+        f"{sentence_line(image)}{bars}{second_opinion(image)}"
         f'<div class="gcd-number lpips"><span>{term("lpips")}</span>'
         f"<b>{current.distance:.3f}</b></div>{exposure_line(image)}{cautions_line(image)}</div>"
     )
+
+
+def sentence_line(image: OpenImage) -> str:
+    """Return what flips the picture in one sentence, as HTML; "" where nothing does."""
+    sentence = flip_sentence(image)
+    return f'<p class="gcd-sentence">{escape(sentence)}</p>' if sentence else ""
 
 
 def second_opinion(image: OpenImage) -> str:

@@ -12,10 +12,13 @@ from gcd_core.classifiers.base import notice_of
 from gcd_core.classifiers.cache import fingerprint
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
+from gcd_core.method.changes import part_of
 from gcd_core.method.loss import THRESHOLD, crosses
+from gcd_core.method.no_flip import no_flip
 from gcd_core.method.repeatability import unrepeatable
 from gcd_core.method.second_opinion import DISAGREED, STAYS, second_opinion
 from gcd_core.method.settings import BALL
+from gcd_core.method.walk import Path
 from gcd_core.ui.frames import Frame, alpha_grid
 from gcd_core.ui.session.heatmaps import line_vector
 from gcd_core.ui.session.open_image import OpenImage
@@ -23,7 +26,8 @@ from gcd_core.ui.session.regions import Tried
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.charts import Points
 from gcd_core.ui.views.data_urls import drawn
-from gcd_core.wording import Worded, way_name
+from gcd_core.wording import PLAIN as PLAIN_WORDS
+from gcd_core.wording import Worded, signed, way_name, worded
 
 
 def label_names(shown: Session | OpenImage, label: str | None = None) -> tuple[str, str]:
@@ -110,6 +114,26 @@ def first_disagreement(image: OpenImage) -> str:
     return f"The second opinion disagrees about the original: {label_names(image)[1]} {shown}."
 
 
+def flip_sentence(image: OpenImage) -> str:
+    """Return what flips the picture, in one sentence; "" where nothing does, or nothing is sure.
+
+    The place is told where the map on the way, or the difference, has a sure one (`part_of`).
+    """
+    if not flipped(image):
+        return ""
+    i, shown, sliders = image.index, question_of(image).shown, image.sliders
+    before, after = image.opened.source.probabilities[i], sliders.current.probabilities[i]
+    heat = image.maps.get("bb_lig")
+    part = part_of(
+        image.opened.image,
+        sliders.current.image,
+        None if heat is None else heat.map,
+        image.service.domain.places,
+    )
+    change = f"{label_names(image)[1]} {shown(before)} \N{RIGHTWARDS ARROW} {shown(after)}"
+    return f"{change} if the {part.place or 'picture'} were {part.how}." if part else ""
+
+
 def convincing(image: OpenImage, margin: float) -> bool:
     """Whether the picture is flipped, with its probability `margin` or more from the threshold."""
     probability = image.sliders.current.probabilities[image.index]
@@ -142,6 +166,26 @@ def fingerprints(image: OpenImage) -> dict[str, str]:
     }
 
 
+def positives_of(shown: Session | OpenImage) -> dict[str, str]:
+    """Return the positive answer of each label of the domain."""
+    return {label: names[1] for label, names in shown.service.domain.label_names.items()}
+
+
+def why_no_flip(path: Path, image: OpenImage) -> str:
+    """Return why a path of the image does not flip, in sentences; "" where it does.
+
+    How near it came, whether a stronger walk would, and whether the generator fails to draw what
+    the classifier reads.
+    """
+    found = no_flip(path)
+    if found is None:
+        return ""
+    shown = f"{label_names(image)[1]} {question_of(image).shown(found.probability)}"
+    nearest = Worded(f"nearest: {shown} at alpha {signed(found.alpha)}.", f"nearest: {shown}.")
+    parts = [nearest, found.sentence, *filter(None, [reconstruction_caution(image)])]
+    return Worded(" ".join(parts), " ".join(worded(part, PLAIN_WORDS) for part in parts))
+
+
 def missed_target(image: OpenImage) -> str:
     """Return a sentence where *To flip* led to less than what was wanted; else ""."""
     target, sliders = image.sliders.target, image.sliders
@@ -149,9 +193,13 @@ def missed_target(image: OpenImage) -> str:
         return ""
     called = way_name(sliders.moved)
     if not flipped(image):
+        path = image.paths.get(sliders.moved)
+        found = None if path is None else no_flip(path)
+        more = f" {found.sentence}" if found else ""
+        plain = f" {worded(found.sentence, PLAIN_WORDS)}" if found else ""
         return Worded(
-            f"Along {sliders.moved} the answer does not change: this is the nearest point.",
-            f"{called}: the answer does not change. This is the nearest point.",
+            f"Along {sliders.moved} the answer does not change: this is the nearest point.{more}",
+            f"{called}: the answer does not change. This is the nearest point.{plain}",
         )
     if convincing(image, target):
         return ""
@@ -190,6 +238,7 @@ def _image_payload(image: OpenImage) -> dict[str, Any]:
         "alphas": {n: sliders.alphas.get(n, 0.0) for n in image.names},
         "moved": sliders.moved,
         "missed_target": missed_target(image),
+        "sentence": flip_sentence(image),
         "before": dict(zip(labels, opened.source.probabilities, strict=True)),
         "after": dict(zip(labels, current.probabilities, strict=True)),
         "flipped": flipped(image),

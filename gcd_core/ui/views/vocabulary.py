@@ -6,14 +6,16 @@ The page holds both; a switch in its header shows one of them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from html import escape
 from typing import NamedTuple
 
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.notes import notes_of
 from gcd_core.method.prior_search import places_of
 from gcd_core.method.second_opinion import DISAGREED, FOLLOWS, STAYS
 from gcd_core.method.verification import tried_of
-from gcd_core.report.captions import direction_name
+from gcd_core.report.captions import direction_name, note_on, what_it_does
 from gcd_core.ui.frames import SLIDERS
 from gcd_core.wording import PLAIN, Worded, signed, way_name, worded
 
@@ -242,13 +244,17 @@ def explained(body: str, plain: str, expert: str = "") -> str:
     )
 
 
-def written(directions: DirectionSet) -> str:
-    """Return HTML that is not seen: what the choice in Globality calls directions by place.
+def written(directions: DirectionSet, selector: str | None = None) -> str:
+    """Return HTML that is not seen: what a choice calls directions by place, and named ones.
 
-    The page's script writes it, as it does `WRITTEN`.
+    The page's script writes it, as it does `WRITTEN`. `selector` is that of the choice's buttons;
+    by default those in Globality.
     """
+    known = {*places_of(directions.metadata), *notes_of(directions.metadata)}
     texts = {
-        WALKED.format(name): way_names(name, directions) for name in places_of(directions.metadata)
+        (selector or WALKED).format(name): way_names(name, directions)
+        for name in directions.names
+        if name in known
     }
     return f'<i hidden data-written="{escape(json.dumps(texts))}"></i>' if texts else ""
 
@@ -260,11 +266,16 @@ def captions() -> dict[str, str]:
     }
 
 
-def way(name: str, directions: DirectionSet | None = None) -> str:
+def way(
+    name: str,
+    directions: DirectionSet | None = None,
+    positives: Mapping[str, str] | None = None,
+) -> str:
     """Return a direction's name as HTML ("h1" and "Way 1"), with its meaning.
 
     A direction by place of a set is called by it (an arrow after "w1", and "Upper left"). Of a set,
-    the meaning says what was measured on examples, and which other direction it is nearly.
+    the meaning says what was measured on examples, what it does to pictures, which other direction
+    it is nearly, and what a person says of it. `positives` is as of `what_it_does`.
     """
     plain, expert = MEANINGS.get(name[:1], ("", ""))
     if directions is None or name not in directions.names:
@@ -273,8 +284,9 @@ def way(name: str, directions: DirectionSet | None = None) -> str:
     if place:
         plain = expert = f"{place.capitalize()}: changes this quarter of the picture most."
     more = [] if one is None else [f"{one.sentence}."]
-    if like := likeness(name, directions):
-        more.append(like)
+    does = what_it_does(name, directions, positives)
+    more += filter(None, [does, "" if does else likeness(name, directions)])
+    more += filter(None, [note_on(name, directions).sentence])
     plain = " ".join([plain, *(worded(text, PLAIN) for text in more)])
     return explained(short_way(name, directions), plain, " ".join([expert, *more]))
 
@@ -287,8 +299,9 @@ def short_way(name: str, directions: DirectionSet | None = None) -> str:
 def way_names(name: str, directions: DirectionSet | None = None) -> tuple[str, str]:
     """Return what a direction is called in plain words and in the field's."""
     place = None if directions is None else places_of(directions.metadata).get(name)
-    arrow = f" {ARROWS[place]}" if place else ""
-    return direction_name(name, directions, PLAIN), f"{name}{arrow}"
+    arrow, called = f" {ARROWS[place]}" if place else "", note_on(name, directions).called
+    expert = f"{name}{arrow}" + (f" {called}" if called else "")
+    return direction_name(name, directions, PLAIN), expert
 
 
 def likeness(name: str, directions: DirectionSet) -> str:
@@ -306,6 +319,7 @@ def likeness(name: str, directions: DirectionSet) -> str:
 
 
 WALKED = "#globality-direction input[value={}] + span"
+NOTED = "#noted input[value={}] + span"
 LABEL, INFO = "[data-testid=block-info]", ".info-text"
 # Texts of Gradio's own components by CSS selector, in plain words and in the field's.
 WRITTEN = {
@@ -362,7 +376,7 @@ WRITTEN = {
 WRITTEN |= {
     selector.format(name): (way_name(name), name)
     for name in SLIDERS
-    for selector in (WALKED, f"#slider-{{}} {LABEL}")
+    for selector in (WALKED, NOTED, f"#slider-{{}} {LABEL}")
 }
 TOUR = (  # CSS selectors of what the tour points at, and its texts
     ("#strip", "Open a picture, or choose one of the examples. Nothing leaves this server."),

@@ -17,6 +17,8 @@ from PIL import Image
 
 from gcd_core.errors import GCDError
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.notes import Note
+from gcd_core.ui.session.notes import note
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.compare import CompareTab, tables, twins
 from tests.ui.fakes import FakeClassifier
@@ -124,6 +126,7 @@ def test_a_comparison_is_taken_home(visitors: Visitors) -> None:
     session.open_example(0)
     with pytest.raises(GCDError, match="compare first"):
         tab.save("csv", SOMEBODY)
+    note(session, "bundled", "h1", Note.of("wider heart", "", "no idea"))
     *_, answer = tab.compare(SOMEBODY)
     numbers = answer[tab.numbers]
     names = [row["direction"] for row in numbers["rows"]]
@@ -131,6 +134,7 @@ def test_a_comparison_is_taken_home(visitors: Visitors) -> None:
     with open(file, encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     assert [row["direction"] for row in rows] == names and rows[0]["oracle"] == ""
+    assert [row["called"] for row in rows[:2]] == ["", "wider heart"]
     assert [float(row["alpha"]) for row in rows] == [row["alpha"] for row in numbers["rows"]]
     file = tab.save("json", SOMEBODY)[tab.file]
     assert json.loads(Path(file).read_text()) == json.loads(json.dumps(numbers))

@@ -21,6 +21,7 @@ from gcd_core.images.drawing import to_pil
 from gcd_core.method.prior_search import PLACES, places_of
 from gcd_core.method.settings import BALL, PRIOR, Settings
 from gcd_core.method.verification import tried_of
+from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.direction_sets import to_explore
@@ -253,9 +254,9 @@ def test_without_a_picture_directions_are_found_tried_and_told(drawing: FindTab)
     assert f"{tried['g'].sentence}. Confidence" in read
     assert "There are no h-directions: they take 512 samples." in read
     assert not found[-1][drawing.use_so_far]["visible"]
-    told = drawing.sets.show_tried(numbers["set"], SOMEBODY)[drawing.sets.tried]
+    told = drawing.sets.show_about(numbers["set"], SOMEBODY)[drawing.sets.tried]
     assert told.count("<tr>") == 6 and any(place in told for place in PLACES)
-    assert drawing.sets.show_tried("bundled", SOMEBODY)[drawing.sets.tried] == ""
+    assert drawing.sets.show_about("bundled", SOMEBODY)[drawing.sets.tried] == ""
 
 
 @pytest.mark.slow
@@ -367,3 +368,23 @@ def test_directions_of_low_confidence_are_a_caution_wherever_they_are_used(
         assert (
             len([text for text in cautions_of(session.image) if "Confidence low" in text]) == told
         )
+
+
+def test_a_person_notes_something_on_a_direction(find: FindTab, visitors: Visitors) -> None:
+    sets, session = find.sets, visitors.session("somebody")
+    shown = find.show_subject(BUNDLED, PRIOR, SOMEBODY)
+    assert shown[sets.noted]["value"] == "g" and shown[sets.called] == shown[sets.mark] == ""
+    kept = sets.note_direction(BUNDLED, "h1", "<i>wide</i>", "a\nb", "shortcut", SOMEBODY)
+    title = kept[find.explore.layout.rows[1].title]
+    assert "&lt;i&gt;wide" in title and "<i>wide" not in title
+    assert "Marked as shortcut. a b" in kept[sets.tried] and "#noted input" in kept[sets.tried]
+    assert sets.show_note(BUNDLED, "h1", SOMEBODY) == {
+        sets.called: "<i>wide</i>",
+        sets.remark: "a b",
+        sets.mark: "shortcut",
+    }
+    assert sets.show_about("", SOMEBODY)[sets.called] == "", "the first is g"
+    assert session.directions.metadata["notes"]["h1"]["mark"] == "shortcut"
+    for wrong in ((None, ""), ("h9", ""), ("g", "sure")):
+        with pytest.raises(GCDError):
+            sets.note_direction(BUNDLED, wrong[0], "", "", wrong[1], SOMEBODY)

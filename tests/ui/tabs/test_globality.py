@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from base64 import b64decode
@@ -15,8 +16,10 @@ from PIL import Image
 
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.attribution import explain_path
+from gcd_core.method.notes import Note
 from gcd_core.method.walk import Path, walk_many
 from gcd_core.ui.session.batch_walk import BatchWalk, start_batch_walk
+from gcd_core.ui.session.notes import note
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
@@ -99,3 +102,11 @@ def paths_of(session: Session, wall: BatchWalk) -> list[Path]:
     """The walks of a wall's images, made anew."""
     domain, g = session.service.domain, wall.directions["g"]
     return walk_many(domain, list(wall.images), g, wall.label)
+
+
+def test_a_walls_table_tells_what_a_person_said_since(session: Session) -> None:
+    wall = walked(session)
+    note(session, "bundled", "g", Note.of("wider heart", "-1", "shortcut"))
+    rows = list(csv.DictReader(save_wall(session, wall, "csv").open(encoding="utf-8")))
+    assert len(rows) == 2 and all(row["called"] == "wider heart" for row in rows)
+    assert {(row["mark"], row["remark"], row["does"]) for row in rows} == {("shortcut", "'-1", "")}

@@ -22,7 +22,7 @@ from gcd_core.ui.tabs.handler import Answer, html
 from gcd_core.ui.views.data_urls import thumbnail
 from gcd_core.ui.views.direction_rows import (
     decoded,
-    direction_title,
+    direction_titles,
     end_picture,
     fold_line,
     heading,
@@ -327,10 +327,10 @@ class ExploreLayout:
         below = fold_line(session) + likeness_line(session)
         answer: Answer = {self.heading: heading(session), self.fold: below}
         paths, names, question = decoded(session), label_names(session), question_of(session)
+        titles = direction_titles(session)
         for row in self.rows:
             path = paths.get(row.name)
-            shown = row.name in session.names
-            answer[row.title] = direction_title(session.directions, row.name, path) if shown else ""
+            answer[row.title] = titles.get(row.name, "")
             answer[row.low] = end_picture(names, path, 0, question)
             answer[row.high] = end_picture(names, path, -1, question)
         return answer
