@@ -143,8 +143,8 @@ Object.assign(window.gcd, (() => {
     const p = between(film.probabilities.map(row => row[which]), at);
     const flips = alpha !== 0 && crosses(Number(bar.dataset.before), p);
     figure.classList.toggle('flipped', flips);
-    const note = figure.querySelector('figcaption .note');
-    if (note) note.textContent = `${bar.querySelector('.words b').textContent} ${inScale(p, bar.dataset)}`;
+    const number = figure.querySelector('figcaption .number');
+    if (number) number.textContent = inScale(p, bar.dataset);
     const title = figure.querySelector('figcaption b[data-moved]');
     if (title) title.innerHTML = gcd.caption(alpha === 0 ? atRest : flips ? 'counterfactual' : 'changed');
     return p;

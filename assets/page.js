@@ -5,6 +5,10 @@
 window.gcd = (() => {
   const MOMENT = 300; // milliseconds that Gradio needs to give a link its new file
 
+  // Gradio may bring the scripts when the page is there already.
+  const whenThere = begin =>
+    document.body ? begin() : document.addEventListener('DOMContentLoaded', begin);
+
   // The button in the header turns light to dark and back.
   const switchTheme = element =>
     element.addEventListener('click', event => {
@@ -45,26 +49,9 @@ window.gcd = (() => {
     place();
   };
 
-  // The address follows what is shown: another image or label is a step back for the browser, a
-  // move of a slider is not. What it holds is the server's to say, and to read.
-  const STEPS = ['example', 'label', 'own', 'directions'];
-  const keepAddress = (element, watch) => {
-    let timer = 0;
-    const write = () => {
-      const address = element.querySelector('[data-address]')?.dataset.address;
-      if (!address || location.search === `?${address}`) return;
-      const [was, is] = [new URLSearchParams(location.search), new URLSearchParams(address)];
-      const step = location.search && STEPS.some(key => was.get(key) !== is.get(key));
-      history[step ? 'pushState' : 'replaceState'](null, '', `?${address}${location.hash}`);
-    };
-    watch('value', () => {
-      clearTimeout(timer);
-      timer = setTimeout(write, MOMENT);
-    });
-  };
   const pictures = (element, watch) => {
     keepDivider(element, watch);
-    keepAddress(element, watch);
+    watch('value', () => gcd.writeAddress());
     gcd.stage(element, watch);
     watch('value', () => gcd.begin(element));
     watch('value', () => setTimeout(() => gcd.ownPictures(element)));
@@ -86,21 +73,6 @@ window.gcd = (() => {
       if (sent.size > PICTURES_KEPT) sent.delete(sent.keys().next().value);
       return `src="${picture}"`;
     });
-
-  // Each tab is a step, too; back and forward go through all of them.
-  const tabName = tab => tab.textContent.trim().split(' ')[0].toLowerCase();
-  document.addEventListener('click', event => {
-    const tab = event.target.closest('#tabs [role=tab]');
-    if (tab && event.isTrusted && location.hash !== `#${tabName(tab)}`)
-      history.pushState(null, '', `${location.search}#${tabName(tab)}`);
-  });
-  window.addEventListener('popstate', () => {
-    const wanted = location.hash.slice(1) || 'explore';
-    for (const tab of document.querySelectorAll('#tabs [role=tab]'))
-      if (tabName(tab) === wanted && tab.getAttribute('aria-selected') !== 'true') tab.click();
-    const shown = document.querySelector('[data-address]')?.dataset.address;
-    if (shown && location.search !== `?${shown}`) document.querySelector('#revisit')?.click();
-  });
 
   // The line that opens and closes the rows of directions which hardly move the classifier.
   const fold = (element, watch) => {
@@ -164,15 +136,21 @@ window.gcd = (() => {
 
   // The pictures fade while another image is being opened.
   let [opening, shown] = [0, 0]; // images that are being opened, and that were opened so far
-  const fade = (...values) => {
+  const opens = () => {
     opening += 1;
     document.querySelector('.gcd-pictures')?.classList.add('busy');
+  };
+  const fade = (...values) => {
+    opens();
+    gcd.stepsOn();
     return values;
   };
   const ended = () => {
     opening = Math.max(opening - 1, 0);
     if (!opening) document.querySelector('.gcd-pictures')?.classList.remove('busy');
+    gcd.writeAddress();
   };
+  const isOpening = () => opening > 0;
   const opened = (...values) => {
     shown += 1;
     ended();
@@ -234,10 +212,10 @@ window.gcd = (() => {
   })();
 
   // What the page opens when it is loaded, and when one goes back, is said by its address.
-  const withAddress = async (...values) => [
-    ...fade(...values.slice(0, -1)),
-    `${location.search}#page:${await visit}`,
-  ];
+  const withAddress = async (...values) => {
+    opens();
+    return [...values.slice(0, -1), `${location.search}#page:${await visit}`];
+  };
 
   // Everything of the visit has been dropped: the page begins as a new visitor's.
   const forgotten = () => {
@@ -264,10 +242,14 @@ window.gcd = (() => {
   // waits until that is shown. If it cannot be opened, a message says so, and the press is dropped.
   const awaited = () => opening > 0 || !document.querySelector('#source input[type=file]');
   const flip = name => async (_, ...others) => {
+    gcd.flipBegins(name);
     const [before, waits] = [shown, awaited()];
     for (let quiet = 0; waits && quiet < 2; quiet = awaited() ? 0 : quiet + 1)
       await new Promise(go => setTimeout(go, 50));
-    if (waits && shown === before) throw new Error('The image was not opened.');
+    if (waits && shown === before) {
+      gcd.flipEnds();
+      throw new Error('The image was not opened.');
+    }
     return [name, ...others];
   };
 
@@ -314,5 +296,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { switchTheme, examples, pictures, bars, withAddress, filled, fold, dragCurve, moveSlider, fade, ended, openedBy, firstFlip, forgotten, found, flip, withFirst, wall, withPiece, download };
+  return { whenThere, switchTheme, examples, pictures, bars, withAddress, filled, fold, dragCurve, moveSlider, fade, ended, isOpening, openedBy, firstFlip, forgotten, found, flip, withFirst, wall, withPiece, download };
 })();

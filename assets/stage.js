@@ -166,9 +166,19 @@ Object.assign(window.gcd, (() => {
     });
   };
 
+  // How much of the window the pictures cover where they stay in sight.
+  const keepHeight = block => {
+    if (!block) return;
+    new ResizeObserver(() => {
+      const stuck = getComputedStyle(block).position === 'sticky' ? block.offsetHeight : 0;
+      document.documentElement.style.setProperty('--gcd-stuck', `${stuck}px`);
+    }).observe(block);
+  };
+
   const stage = (element, watch) => {
     pictures = element;
     follow(element);
+    keepHeight(element.closest('#pictures'));
     place();
     watch('value', () => blinking || showBefore(false));
     watch('value', () => gcd.outline());

@@ -55,6 +55,7 @@ Object.assign(window.gcd, (() => {
     [written, steps, captions] = [words, tour, figures];
   };
   const caption = name => captions[name];
+  const wordsOf = selector => written[selector];
 
   // What a term means, beside it, while it is pointed at or has the focus.
   let tip = null;
@@ -140,8 +141,7 @@ Object.assign(window.gcd, (() => {
     }).observe(document.body, { childList: true, subtree: true });
     write();
   };
-  if (document.body) start();
-  else document.addEventListener('DOMContentLoaded', start);
+  gcd.whenThere(start);
 
   // The first visit's tour begins once there is something to see.
   const begin = element => {
@@ -154,5 +154,5 @@ Object.assign(window.gcd, (() => {
   // What a download sends: its format, and where the event takes them, the words that are chosen.
   const withFormat = format => (...values) => [format, mode()].slice(0, values.length);
 
-  return { setWords, caption, begin, withFormat };
+  return { setWords, caption, wordsOf, begin, withFormat };
 })());

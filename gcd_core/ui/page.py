@@ -28,14 +28,18 @@ from gcd_core.ui.tabs.handler import connect
 from gcd_core.ui.views.vocabulary import TOUR, WRITTEN, captions
 
 ASSETS = bundled("assets")
+OUTER = ASSETS / "outer.css"  # for what is not in Gradio's own root
 SCRIPTS = (
     "page.js",
+    "address.js",
+    "keys.js",
     "compose.js",
     "film.js",
     "stage.js",
     "region.js",
     "words.js",
     "own.js",
+    "flip.js",
     "save.js",
 )  # the first defines `gcd`, the others add to it
 MAX_UPLOAD = "50mb"  # as much as imaging accepts
@@ -47,19 +51,21 @@ MAX_EVENTS_WAITING = 256  # events that wait for such a place; a further one is 
 
 
 def header(domain: Domain, menu: str = "") -> str:
-    """The page's title, the domain's or the menu of domains, and the switch of light and dark."""
+    """A link to the sliders, the page's title, the domain's or the domains' menu, and switches."""
     return (
+        '<a class="gcd-skip" href="#directions">Skip to the sliders</a>'
         f'<div class="gcd-header"><h1>GCD Explorer</h1>{menu}'
         f"<span>{'' if menu else escape(domain.title)}<i>What would change the classifier&rsquo;s "
         "mind?</i></span>"
         "<em>Research use only &middot; not a medical device</em>"
+        '<div class="gcd-page-tools" role="toolbar" aria-label="The page">'
         '<div class="gcd-words" role="group" aria-label="Words">'
         '<button type="button" data-words="plain">Plain</button>'
         '<button type="button" data-words="expert">Expert</button></div>'
         '<button id="tour" type="button" title="Show me around" aria-label="Show me around">?'
         "</button>"
         '<button id="theme" type="button" title="Light or dark" aria-label="Light or dark">'
-        "</button></div>"
+        "</button></div></div>"
     )
 
 
@@ -175,7 +181,7 @@ def page_settings() -> dict[str, Any]:
         "theme": theme(),
         "css_paths": [ASSETS / "page.css"],
         # In the head it runs before the components are there, which call what it defines.
-        "head": f"<script>\n{page_script()}</script>",
+        "head": f"<style>\n{OUTER.read_text('utf-8')}</style><script>\n{page_script()}</script>",
         "max_file_size": MAX_UPLOAD,
         "footer_links": ["api"],
         # Else the browser keeps every event's pictures on disk, after the visitor has left too,

@@ -28,6 +28,7 @@ class PageLocation(NamedTuple):
     example: int | None  # from 0; None if the address names none
     label: str | None
     alphas: Alphas  # the slider position, each alpha within +- `alpha_max`
+    directions: str | None  # the name of the set; None if the address says nothing of it
     lost: list[str]  # what cannot be brought back, in sentences
 
 
@@ -58,11 +59,17 @@ def read_address(query: str, session: Session) -> PageLocation:
     lost = []
     if "own" in given and (image is None or image.example is not None):
         lost.append(GONE)
-    if "directions" in given and session.sets.used(known or session.label) == BUNDLED:
-        lost.append(OTHERS_GONE)
+    directions = None
+    if "directions" in given:
+        names = [call(known or session.label) for call in (session.sets.used, session.sets.newest)]
+        directions = next((name for name in names if name != BUNDLED), BUNDLED)
+        if directions == BUNDLED:
+            lost.append(OTHERS_GONE)
+    elif "example" in given or "own" in given:
+        directions = BUNDLED
     if lost:  # the position belongs to another image, or to other directions
         alphas = {}
-    return PageLocation(None if example is None else example - 1, known, alphas, lost)
+    return PageLocation(None if example is None else example - 1, known, alphas, directions, lost)
 
 
 def _whole(text: str | None) -> int | None:
@@ -88,8 +95,11 @@ def restore(session: Session, query: str) -> list[str]:
         What could not be brought back, in sentences.
     """
     where = read_address(query, session)
-    if where.label is not None and where.label != session.label:
-        session.explain(where.label)
+    label = where.label or session.label
+    if where.directions not in (None, session.sets.used(label)):
+        session.use(label, where.directions)
+    elif label != session.label:
+        session.explain(label)
     if where.example is not None:
         if session.image is None or session.image.example != where.example:
             session.open_example(where.example)

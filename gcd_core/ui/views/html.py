@@ -174,7 +174,7 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
         flip = crosses(before, after)
     elif detail == DECODED and current.decoded is not None:
         shown = current.decoded
-    note = f"{positive} {charts.percent(after, question)}"
+    note = answer_note(positive, charts.percent(after, question))
     missed = missed_target(image)
     css = "changed" + (" flipped" if flip else "") + (" missed" if missed else "")
     below = f'<p class="notice">{told(missed)}</p>' if missed else ""
@@ -185,11 +185,16 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     if display.view == "slide":
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
         return [figure("Before | after", note, body, f"slide {css}", warning + below)]
-    own = f"{positive} {charts.percent(before, question)}"
+    own = answer_note(positive, charts.percent(before, question))
     return [
         figure(original_title(image), own, source, "original", warning),
         figure(f"<b data-moved>{title}</b>", note, changed, css, below),
     ]
+
+
+def answer_note(positive: str, number: str) -> str:
+    """Return what a picture's answer is, of HTML: on a narrow page the number has its own line."""
+    return f'<span class="of">{positive}</span> <span class="number">{number}</span>'
 
 
 def drawing_switch(image: OpenImage, display: Display) -> str:

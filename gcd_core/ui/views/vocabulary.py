@@ -260,10 +260,13 @@ def written(directions: DirectionSet, selector: str | None = None) -> str:
 
 
 def captions() -> dict[str, str]:
-    """Return the titles of the changed picture as HTML, by what the picture is."""
-    return {
-        name: term(name) for name in ("counterfactual", "changed", "reconstruction", "unchanged")
-    }
+    """Return the titles of the changed picture as HTML, by what it is; and what comes before."""
+    titles = ("counterfactual", "changed", "reconstruction", "unchanged")
+    flipping = said(
+        "Looking for the smallest change that turns the answer",
+        "Searching the nearest flip, checked in full",
+    )
+    return {"flipping": flipping, **{name: term(name) for name in titles}}
 
 
 def way(
@@ -326,9 +329,9 @@ WRITTEN = {
     "#overlay input[value=cells] + span": ("Tested", "Cells"),
     "#overlay input[value=bb_lig] + span": ("On the way", "BB-LIG"),
     "#overlay input[value=difference] + span": ("Changes", "Difference"),
-    "#tabs button[role=tab]:nth-of-type(2)": ("Find ways", "Find directions"),
-    "#tabs button[role=tab]:nth-of-type(3)": ("Compare ways", "Compare directions"),
-    "#tabs button[role=tab]:nth-of-type(4)": ("Many images", "Globality"),
+    "#tabs [data-tab-id=find]": ("Find ways", "Find directions"),
+    "#tabs [data-tab-id=compare]": ("Compare ways", "Compare directions"),
+    "#tabs [data-tab-id=globality]": ("Many images", "Globality"),
     ".gcd-direction button": ("Flip", "To flip"),
     "#target > .sr-only": ("How sure", "To flip"),
     "#reset": ("Undo all", "Reset"),

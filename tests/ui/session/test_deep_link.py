@@ -41,6 +41,10 @@ def test_what_was_a_visitors_own_is_named_by_nothing_and_missed_aloud(
     address = address_of(session.image)
     assert address == "own=1&label=pneumonia&directions=own&g=1"
     assert restore(session, address) == [], "it is still there"
+    before = "example=1&label=pneumonia"
+    assert restore(session, before) == [] and session.image.bundled
+    assert restore(session, f"{before}&directions=own") == [] and not session.image.bundled
+    session.open_image(domain.load_image(domain.examples[1]), "Musterfrau Erika.png")
     other = visitors.session("later")
     assert restore(other, address) == [GONE, OTHERS_GONE]
     assert (

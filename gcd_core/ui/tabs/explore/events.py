@@ -145,6 +145,7 @@ class ExploreTab:
                 public=row.name == "g",
                 js=f"gcd.flip('{row.name}')",
             )
+            flipped.then(None, None, None, js="gcd.flipEnds", api_visibility="private")
             self._then_follow(flipped)
         connect(
             layout.reset.click,

@@ -151,8 +151,8 @@ class ExploreLayout:
         self.sweep_format = gr.Textbox("gif", label="file_format", visible=False)
         self._lay_out_strip(domain)
         with gr.Row(elem_id="work"):
+            self.rows = self._lay_out_directions()  # the first that the Tab key reaches
             self._lay_out_stage()
-            self.rows = self._lay_out_directions()
         self.pictures_missing = gr.Button(visible="hidden", elem_id="pictures-missing")
         self.sliders = [row.slider for row in self.rows]
         self.films = [row.film for row in self.rows]

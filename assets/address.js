@@ -1,0 +1,70 @@
+// The page's address and what is shown agree: it follows both the picture and the tab, and back and
+// forward go through all of their steps.
+
+Object.assign(window.gcd, (() => {
+  const MOMENT = 300; // milliseconds for what else an answer brings
+  // Another image, label or set of directions, and another tab, is a step back for the browser; a
+  // move of a slider is not. What the query holds is the server's to say, and to read.
+  const STEPS = ['example', 'label', 'own', 'directions'];
+  let timer = 0;
+  let returning = false; // to a step that the browser has in its history already
+
+  const put = (address, step) => history[step ? 'pushState' : 'replaceState'](null, '', address);
+
+  const follow = () => {
+    const address = document.querySelector('#pictures [data-address]')?.dataset.address;
+    if (!address || gcd.isOpening()) return; // what is to be shown comes later
+    const [was, is] = [new URLSearchParams(location.search), new URLSearchParams(address)];
+    const step = location.search && !returning && STEPS.some(key => was.get(key) !== is.get(key));
+    returning = false;
+    if (location.search !== `?${address}`) put(`?${address}${location.hash}`, step);
+  };
+  const writeAddress = () => {
+    clearTimeout(timer);
+    timer = setTimeout(follow, MOMENT);
+  };
+  const stepsOn = () => {
+    returning = false;
+  };
+
+  const wanted = () => location.hash.slice(1) || 'explore';
+  const selected = () => document.querySelector('#tabs [role=tab][aria-selected=true]')?.dataset.tabId;
+
+  // On a narrow page some tabs are in a menu, where they have no name but their words.
+  const select = name => {
+    const tab = document.querySelector(`#tabs [role=tab][data-tab-id="${CSS.escape(name)}"]`);
+    if (tab) return tab.click();
+    const words = gcd.wordsOf(`#tabs [data-tab-id=${name}]`) ?? [name];
+    for (const button of document.querySelectorAll('#tabs .overflow-dropdown button'))
+      if (words.some(text => text.toLowerCase() === button.textContent.trim().toLowerCase()))
+        return button.click();
+  };
+
+  const TRIES = 30; // changes of the page until the tab that the address names is chosen
+  let tries = 0;
+  const followTab = () => {
+    const name = selected();
+    if (!name) return;
+    if (name === wanted()) tries = TRIES;
+    else if (tries < TRIES) (tries += 1) && select(wanted());
+    else put(`${location.search}#${name}`, true);
+  };
+  gcd.whenThere(() =>
+    new MutationObserver(followTab).observe(document.body, {
+      childList: true,
+      subtree: true,
+      attributeFilter: ['aria-selected'],
+    })
+  );
+
+  window.addEventListener('popstate', () => {
+    if (wanted() !== selected()) select(wanted());
+    const shown = document.querySelector('[data-address]')?.dataset.address;
+    if (!shown || location.search === `?${shown}`) return;
+    clearTimeout(timer);
+    returning = true;
+    document.querySelector('#revisit')?.click();
+  });
+
+  return { writeAddress, stepsOn };
+})());
