@@ -27,6 +27,14 @@ from gcd_core.images.dataset import ImageFiles
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.settings import VALIDATION_PART
 
+# What is compared, by its name in the JSON file; the domain's own search may be missing.
+PARTS = {
+    "find": "find, {} samples",
+    "few": "find over drawn codes, {} samples",
+    "transfer": "transfer, an image",
+    "bb_lig": "BB-LIG, an image",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `bench`."""
@@ -92,7 +100,7 @@ def main(args: argparse.Namespace) -> None:
         }
     if args.short:
         del result["peak_memory_mib"]
-        for part in ("find", "transfer", "bb_lig"):
+        for part in filter(result.get, PARTS):
             for side in ("paper", "ours", "ratio"):
                 del result[part][side]["seconds"]
     show(result)
@@ -168,23 +176,20 @@ def show(result: dict) -> None:
     measures = ["evaluations", "queries"] + ([] if result["short"] else ["seconds"])
     rows = [
         {
-            "work": name,
+            "work": name.format(result[key].get("samples")),
             **{f"{m}, paper": result[key]["paper"][m] for m in measures},
             **{f"{m}, ours": result[key]["ours"][m] for m in measures},
             **{f"{m}, ratio": result[key]["ratio"][m] for m in measures},
         }
-        for key, name in (
-            ("find", f"find, {result['find']['samples']} samples"),
-            ("transfer", "transfer, an image"),
-            ("bb_lig", "BB-LIG, an image"),
-        )
+        for key, name in PARTS.items()
+        if key in result
     ]
     columns = [f"{m}, {side}" for m in measures for side in ("paper", "ours", "ratio")]
     print(
         f"{result['label']!r} on {result['device']['name']}, {result['device']['threads']} threads"
     )
     print(markdown(rows, ["work", *columns]))
-    for key in ("find", "transfer", "bb_lig"):
+    for key in filter(result.get, PARTS):
         if result[key]["scaled"]:
             print(f"the paper's {key} is scaled by count: run on {result[key]['measured_on']}")
     print("\nagreement, paper against ours")

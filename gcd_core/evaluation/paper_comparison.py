@@ -21,11 +21,12 @@ from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction
 from gcd_core.method.search import find_directions
 from gcd_core.method.search_run import Found
-from gcd_core.method.settings import BALL
+from gcd_core.method.settings import BALL, PRIOR
 from gcd_core.method.walk import Path, walk, walk_many
 
 PAPER = Sampling("ddim", 100, 250)
 PAPER_POINTS = 128
+FEW = 64  # pictures that the domain's own search asks about, where the paper's asks 1,024
 
 Announce = Callable[[str], None]
 
@@ -108,8 +109,10 @@ def compare(
         `find`, `transfer` and `bb_lig`, each with the costs of the `paper` and of `ours` and their
         `ratio`; `transfer` and `bb_lig` are per image. Where a cost is `scaled`, `measured_on` says
         what was run. `agreement` compares the answers; `peak_memory_mib` is this process's, after
-        our search.
+        our search. `few` is the domain's own search over drawn codes, of 64 queries and those that
+        try its g, beside the paper's; it is not there where the domain searches as the paper does.
     """
+    few = _few_queries(domain, label, seed, announce)
     plain = domain.search.changed(boundary=False, sampling=BALL)  # the paper's
     domain = replace(domain, search=plain)
     slow = replace(domain, generator=FixedSampling(domain.generator, PAPER), detail=DECODED)
@@ -117,10 +120,20 @@ def compare(
     inversion = _inversion(slow, images[:1])
     g = searches.ours.directions["g"]
     walks = _both_walks(domain, slow, images[: size.paper_images], g, label, size, announce)
+    costs = _costs(size, searches, walks, inversion)
+    found = _agreement_of_searches(domain, images, label, searches, announce)
+    if few is not None:
+        costs["few"] = {
+            "samples": len(few.samples),
+            **_side_by_side(Cost(**costs["find"]["paper"]), _cost(few)),
+            "scaled": costs["find"]["scaled"],
+            "measured_on": costs["find"]["measured_on"],
+        }
+        found["flip_rate_few"] = _flip_rate(domain, images, few.directions["g"], label)
     return {
-        **_costs(size, searches, walks, inversion),
+        **costs,
         "agreement": {
-            "find": _agreement_of_searches(domain, images, label, searches, announce),
+            "find": found,
             "transfer": _agreement_of_paths(domain, walks),
             "live": _agreement_of_decoders(domain, images[: size.live_images], g, label),
             "bb_lig": _agreement_of_maps(walks),
@@ -176,6 +189,16 @@ def _searches(
         announce(f"find, our settings, the same {size.paper_samples} samples")
         alike = find_directions(domain, source, label, n_samples=size.paper_samples, seed=seed)
     return _Searches(paper, alike, ours, peak)
+
+
+def _few_queries(domain: Domain, label: str, seed: int, announce: Announce) -> Found | None:
+    """The domain's own search with few queries; None where it searches as the paper does."""
+    if domain.search.sampling == BALL:
+        return None
+    announce(f"find, the domain's own search, {FEW} samples")
+    return find_directions(
+        domain, None, label, sampling=PRIOR, n_samples=FEW, n_h=0, n_ways=0, seed=seed
+    )
 
 
 def _inversion(slow: Domain, source: Tensor) -> Cost:

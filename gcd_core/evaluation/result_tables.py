@@ -295,6 +295,8 @@ def _bench(found: list[Measurement]) -> Rows:
         content = measurement.content
         searched = f"find, {content['find']['samples']:,} samples"
         works = {"find": searched, "transfer": "walk, an image", "bb_lig": "BB-LIG, an image"}
+        if "few" in content:
+            works["few"] = f"find over drawn codes, {content['few']['samples']} samples"
         for key, work in works.items():
             paper, ours, ratio = (content[key][side] for side in ("paper", "ours", "ratio"))
             for unit in paper:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -65,6 +66,20 @@ def test_our_cost_is_what_the_domain_says(result):
     ratios = result["find"]["ratio"]
     assert ratios["evaluations"] == pytest.approx(120_100 / (5 + 5 * 480))
     assert result["bb_lig"]["ratio"]["evaluations"] is None
+
+
+def test_the_domains_own_search_of_few_queries_stands_beside_the_papers(domain):
+    own = replace(domain, search=domain.search.changed(sampling="prior"))
+    images = torch.cat([domain.load_image(path) for path in domain.examples])
+    size = paper_comparison.Size(
+        samples=32, paper_samples=9, paper_images=1, paper_points=5, growth=(), live_images=2
+    )
+    few = paper_comparison.compare(own, images, "a", size)
+    tries = 2 * len(domain.examples)  # g is tried on each example, in two steps
+    assert few["few"]["samples"] == 64
+    assert few["few"]["ours"]["queries"] == 64 + tries
+    assert few["few"]["paper"] == few["find"]["paper"] and few["few"]["scaled"]
+    assert few["agreement"]["find"]["flip_rate_few"] == 1
 
 
 def test_equal_answers_agree(result):
