@@ -257,7 +257,7 @@ def agrees(page) -> bool:
             const shown = document.querySelector('#pictures [data-address]')?.dataset.address;
             const tab = document.querySelector('#tabs [role=tab][aria-selected=true]');
             const named = location.hash.slice(1) || 'explore';
-            return location.search === `?${shown}` && named === tab.dataset.tabId;
+            return location.search === `?${shown}` && named === tab?.dataset.tabId;
         }"""
     )
 

@@ -86,7 +86,7 @@ def opened(browser) -> Iterator:
     pages = []
 
     def opened(path: Path, hardware: bool, side: int = 1400, as_drawn: bool = False):
-        page = browser.new_page(viewport={"width": 2 * side, "height": 800})
+        page = browser.new_page(viewport={"width": max(2 * side, 1200), "height": 800})
         pages.append(page)
         page.add_init_script(CARD if hardware else NO_CARD)
         page.goto("about:blank")

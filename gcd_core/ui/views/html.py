@@ -262,17 +262,23 @@ def readout(image: OpenImage) -> str:
     moved, premises = bool(image.sliders.alphas), [premise_of(image, x) for x in domain.labels]
     bars = charts.bars(rows, domain.labels, moved, questions, premises)
     return (
-        f'<div class="gcd-card"><h2>{term("prediction")} <small>before &rarr; after</small></h2>'
-        f"{sentence_line(image)}{bars}{second_opinion(image)}"
+        f'<div class="gcd-card"><h2>{term("prediction")} {change_of(image)}</h2>'
+        f"{bars}{second_opinion(image)}"
         f'<div class="gcd-number lpips"><span>{term("lpips")}</span>'
         f"<b>{current.distance:.3f}</b></div>{exposure_line(image)}{cautions_line(image)}</div>"
     )
 
 
-def sentence_line(image: OpenImage) -> str:
-    """Return what flips the picture in one sentence, as HTML; "" where nothing does."""
+def change_of(image: OpenImage) -> str:
+    """Return what flips the picture, as HTML in one line: its sentence from "if" on.
+
+    The whole sentence stands in the tooltip; the bars below have its numbers.
+    """
     sentence = flip_sentence(image)
-    return f'<p class="gcd-sentence">{escape(sentence)}</p>' if sentence else ""
+    if not sentence:
+        return "<small>before &rarr; after</small>"
+    clause = sentence[sentence.rindex(" if ") + 1 :].removesuffix(".")
+    return f'<small class="gcd-sentence" title="{escape(sentence)}">{escape(clause)}</small>'
 
 
 def second_opinion(image: OpenImage) -> str:

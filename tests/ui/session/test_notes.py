@@ -104,7 +104,8 @@ def test_a_flip_is_told_in_one_sentence_with_its_place(session: Session):
     image.flips.to_flip("g", 0.25)
     sentence = flip_sentence(image)
     assert sentence.startswith("Pneumonia ") and sentence.endswith(".")
-    assert f'<p class="gcd-sentence">{sentence}</p>' in readout(image)
+    clause = sentence[sentence.index("if the ") : -1]
+    assert f'title="{sentence}">{clause}</small>' in readout(image)
     assert " if the " in sentence and sentence.rstrip(".").split()[-1] in (*HOW, DIFFERENT)
 
 
