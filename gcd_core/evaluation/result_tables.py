@@ -306,7 +306,7 @@ def _bench(found: list[Measurement]) -> Rows:
                         "unit": unit,
                         "the paper's protocol": _count(paper[unit]),
                         "the domain's settings": _count(ours[unit]),
-                        "ratio": NONE if ratio[unit] is None else f"{ratio[unit]:.3g}",
+                        "ratio": _ratio(ratio[unit]),
                         "the paper's side": f"scaled; ran: {content[key]['measured_on']}"
                         if content[key]["scaled"]
                         else "ran whole",
@@ -347,6 +347,13 @@ def _percent(share: float | None) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return NONE if value is None else f"{value:.{digits}f}"
+
+
+def _ratio(value: float | None) -> str:
+    """Three digits, and whole from 100 on."""
+    if value is None:
+        return NONE
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _count(value: float) -> str:
