@@ -82,12 +82,10 @@ class Waves(nn.Module):
         return turn @ shift @ self.transform
 
 
-class FilteredLayer(nn.Module):
-    """A styled convolution whose nonlinearity lies between an up and a down filter."""
+class StyledLayer(nn.Module):
+    """What both kinds of layers have: a convolution, its styles, and the size of its inputs."""
 
     magnitude_ema: Tensor
-    up_filter: Tensor
-    down_filter: Tensor
 
     def __init__(self, size: LayerSize, shapes: Mapping[str, torch.Size]) -> None:
         super().__init__()
@@ -96,6 +94,16 @@ class FilteredLayer(nn.Module):
         self.weight = nn.Parameter(torch.zeros(shapes["weight"]))
         self.bias = nn.Parameter(torch.zeros(shapes["bias"]))
         self.register_buffer("magnitude_ema", torch.ones(()))
+
+
+class FilteredLayer(StyledLayer):
+    """A styled convolution whose nonlinearity lies between an up and a down filter."""
+
+    up_filter: Tensor
+    down_filter: Tensor
+
+    def __init__(self, size: LayerSize, shapes: Mapping[str, torch.Size]) -> None:
+        super().__init__(size, shapes)
         self.register_buffer("up_filter", torch.zeros(shapes["up_filter"]))
         self.register_buffer("down_filter", torch.zeros(shapes["down_filter"]))
         taps = len(self.up_filter) + len(self.down_filter)
@@ -110,18 +118,8 @@ class FilteredLayer(nn.Module):
         return downsampled(x, self.down_filter, self.size.down)
 
 
-class Colours(nn.Module):
+class Colours(StyledLayer):
     """The last layer: maps to a picture's channels."""
-
-    magnitude_ema: Tensor
-
-    def __init__(self, size: LayerSize, shapes: Mapping[str, torch.Size]) -> None:
-        super().__init__()
-        self.size = size
-        self.affine = Dense(*reversed(shapes["affine.weight"]))
-        self.weight = nn.Parameter(torch.zeros(shapes["weight"]))
-        self.bias = nn.Parameter(torch.zeros(shapes["bias"]))
-        self.register_buffer("magnitude_ema", torch.ones(()))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Pictures (N, channels, S, S)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -77,6 +78,7 @@ def on_grid(maps: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(maps[:, None].float(), GRID)[:, 0]
 
 
+@lru_cache(maxsize=256)
 def mask_of(boxes: tuple[Region, ...]) -> Tensor:
     """The squares (48, 48), bool, of a place."""
     return torch.stack([box.mask(GRID, GRID) for box in boxes]).any(0)
