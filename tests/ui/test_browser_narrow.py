@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gcd_core.images.drawing import to_pil
+from gcd_core.ui.tabs import find
 from tests.ui.conftest import Served, served
 from tests.ui.fakes import draw
 from tests.ui.test_browser import (
@@ -232,6 +233,25 @@ def test_no_row_moves_under_the_pointer(served: Served, visit, size: tuple[int, 
     page.wait_for_selector("#pictures [data-address='example=6&label=pneumonia']")
     seen.append(page.evaluate(ROWS))
     assert seen == [rows] * 4
+
+
+@pytest.mark.parametrize("size", [(390, 844), (800, 1112), (1280, 800)])
+def test_nothing_of_a_search_moves_once_it_is_said_what_it_looks_at(
+    served: Served, visit, monkeypatch, size: tuple[int, int]
+):
+    held = Held(find.subject)
+    monkeypatch.setattr(find, "subject", held)
+    page = visit(served.address, *size)
+    prepared(page)
+    tops = """all => all.filter(one => one.offsetParent).map(
+        one => [one.innerText, Math.round(one.getBoundingClientRect().top)])"""
+    page.get_by_role("tab", name="Find directions").click()
+    wait_until(page, held.called.is_set)
+    page.locator("#start").wait_for()
+    before = page.locator("#find-what button").evaluate_all(tops)
+    held.go_on.set()
+    page.locator("#subject p").wait_for()
+    assert page.locator("#find-what button").evaluate_all(tops) == before
 
 
 def test_what_a_flip_does_is_said_while_it_lasts(served: Served, visit, monkeypatch):

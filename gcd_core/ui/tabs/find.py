@@ -161,8 +161,8 @@ class FindTab(Tab):
         defaults = self.domain.search
         with gr.Row(elem_id="find"):
             with gr.Column(elem_id="find-what", min_width=280):
-                self.subject = html("subject")
                 sampling = BALL if defaults.sampling == BALL else PRIOR
+                self.subject = html("subject", SUBJECT_TO_COME)
                 around = sampling == BALL
                 self.sampling = gr.Radio(
                     WHERE, value=sampling, label="Where to search", elem_id="sampling"
@@ -391,6 +391,10 @@ class FindTab(Tab):
             "use_so_far",
         )
         self.explore.then_prepare(used, "use_so_far")
+
+
+# The place of the subject, before its first answer: nothing below it moves then.
+SUBJECT_TO_COME = '<div class="gcd-subject"></div>'
 
 
 def how(sampling: str) -> str:
