@@ -39,14 +39,11 @@ def test_a_page_that_is_loaded_anew_at_compare_shows_it(served: Served, visit):
 
 
 @pytest.mark.parametrize("width", [390, 800, 1280])
-def test_two_sets_stand_side_by_side(served: Served, visit, tmp_path: Path, width: int):
+def test_two_sets_stand_side_by_side(served: Served, visit, width: int):
     page = visit(served.address, width, 844)
     prepared(page)
-    file = tmp_path / "mine.safetensors"
-    other_set(served).save(file)
-    go_to(page, "find")
-    page.locator("#load input[type=file]").set_input_files(file)
-    page.wait_for_selector("#work", state="visible")
+    session = next(one for one in served.visitors._sessions.values() if not one.is_away)
+    session.sets.keep("pneumonia", "mine", other_set(served))
     go_to(page, "compare")
     page.wait_for_selector("#matrix table")
     page.get_by_role("button", name="Two sets side by side").click()
@@ -55,7 +52,7 @@ def test_two_sets_stand_side_by_side(served: Served, visit, tmp_path: Path, widt
     wait_until(page, lambda: page.locator("#sets-result .gcd-set-side img").count() == 4)
     assert cards.count() == 4
     told = page.locator("#sets-result").inner_text()
-    assert "g of mine and bundled: cosine +0." in told and "nearly the reverse" in told
+    assert "g of bundled and mine: cosine +0." in told and "nearly the reverse" in told
     assert "only in bundled: nearest in mine" in told
     page.screenshot(path=ARTEFACTS / f"two-sets-{width}.png", full_page=True)
     out = page.evaluate(
@@ -69,7 +66,7 @@ def test_two_sets_stand_side_by_side(served: Served, visit, tmp_path: Path, widt
         page.locator("#sets-json").click()
     numbers = json.loads(Path(saved.value.path()).read_text())
     assert saved.value.suggested_filename == "drawn-chest-pneumonia-two-sets.json"
-    assert numbers["sets"] == ["mine", "bundled"] and numbers["state"] == "done"
+    assert numbers["sets"] == ["bundled", "mine"] and numbers["state"] == "done"
     page.reload()  # and what was compared is there again
     wait_until(page, lambda: page.locator("#sets-result .gcd-set-side img").count() == 4)
     assert page.locator("#sets-result").inner_text() == told

@@ -210,6 +210,21 @@ def hardly_followed(facts: dict[str, Any]) -> str:
     )
 
 
+def rates_told(facts: dict[str, Any], flips: int) -> str:
+    """How many images flip, and in how many of them the second opinion follows, as HTML."""
+    done = facts["done"]
+    images, verb = ("image", "flips") if done == 1 else ("images", "flip")
+    told = f"<b>{flips} of {done}</b> {images} {verb}"
+    if flips:
+        told += f" ({charts.percent(facts['flip_rate'])})"
+    share = facts["oracle_flip_rate"]
+    if share is None:
+        return f"{told}."
+    counted = flips - facts["oracle_disagreed"]
+    told += f"; the second opinion follows in <b>{round(share * counted)} of {counted}</b>"
+    return f"{told}." if counted == flips else f"{told} about which it agreed at first."
+
+
 def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
     """What all images have alike: rates, mean maps, curves, and the other directions' rates."""
     pieces = wall.pieces
@@ -217,14 +232,7 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
         return ""
     facts = numbers(wall)
     flips = sum(piece.flipped for piece in pieces)
-    told = f"<b>{charts.percent(facts['flip_rate'])}</b> of {len(pieces)} images flip"
-    if facts["oracle_flip_rate"] is not None:
-        counted = flips - facts["oracle_disagreed"]
-        told += (
-            "; the second opinion follows in "
-            f"<b>{charts.percent(facts['oracle_flip_rate'])}</b> of "
-            + (f"these {flips}" if counted == flips else f"the {counted} where it agreed at first")
-        )
+    judged = any(piece.oracle is not None for piece in pieces)
     mean = torch.cat([piece.source for piece in pieces]).mean(0, keepdim=True)
     change = mean_map([piece.change for piece in pieces])
     heat = mean_map([piece.heat for piece in pieces])
@@ -248,7 +256,8 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
     return (
         '<div class="gcd-alike">'
         f'<div class="gcd-card"><h2>{walked}<small>{escape(positive)}</small></h2>'
-        f'<div class="gcd-told">{told}.{hardly_followed(facts)}</div>'
+        f'<div class="gcd-told{" judged" if judged else ""}">{rates_told(facts, flips)}'
+        f"{hardly_followed(facts)}</div>"
         f'<div class="gcd-means">{maps}</div></div>'
         f'<div class="gcd-card"><h2>{said("As sure as at first", "The original prediction")}'
         f"<small>{said('the middle, and half of them', 'median and quartiles')}</small></h2>"
