@@ -272,11 +272,13 @@ class SetComparisonPanel(Tab):
         self.numbers = gr.JSON(label="facts", visible=False)
         with gr.Accordion("Two sets side by side", open=False, elem_id="two-sets") as self.box:
             with gr.Row(elem_id="two-sets-choice"):
+                # The handlers check the names: a client of the API may know more than is offered.
+                free: dict[str, Any] = {"allow_custom_value": True, "min_width": 120}
                 self.first = gr.Dropdown(
-                    [BUNDLED], value=BUNDLED, label="First set", elem_id="first-set", min_width=120
+                    [BUNDLED], value=BUNDLED, label="First set", elem_id="first-set", **free
                 )
                 self.second = gr.Dropdown(
-                    [BUNDLED], value=None, label="Second set", elem_id="second-set", min_width=120
+                    [BUNDLED], value=None, label="Second set", elem_id="second-set", **free
                 )
             with gr.Row(elem_id="two-sets-do"):
                 self.start = gr.Button("Compare the two", size="sm", elem_id="compare-sets")
