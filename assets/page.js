@@ -136,6 +136,7 @@ window.gcd = (() => {
 
   // The pictures fade while another image is being opened.
   let [opening, shown] = [0, 0]; // images that are being opened, and that were opened so far
+  let arriving = true; // until the page has opened its first image, or could not
   const opens = () => {
     opening += 1;
     document.querySelector('.gcd-pictures')?.classList.add('busy');
@@ -147,6 +148,7 @@ window.gcd = (() => {
   };
   const ended = () => {
     opening = Math.max(opening - 1, 0);
+    arriving = false;
     if (!opening) document.querySelector('.gcd-pictures')?.classList.remove('busy');
     gcd.writeAddress();
   };
@@ -215,6 +217,13 @@ window.gcd = (() => {
   const withAddress = async (...values) => {
     opens();
     return [...values.slice(0, -1), `${location.search}#page:${await visit}`];
+  };
+
+  // What looks at the open image waits until the page has one: a tab that the address names is
+  // chosen before that.
+  const onceOpened = async (...values) => {
+    while (arriving || opening > 0) await new Promise(go => setTimeout(go, 50));
+    return values;
   };
 
   // Everything of the visit has been dropped: the page begins as a new visitor's.
@@ -296,5 +305,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { whenThere, switchTheme, examples, pictures, bars, withAddress, filled, fold, dragCurve, moveSlider, fade, ended, isOpening, openedBy, firstFlip, forgotten, found, flip, withFirst, wall, withPiece, download };
+  return { whenThere, switchTheme, examples, pictures, bars, withAddress, onceOpened, filled, fold, dragCurve, moveSlider, fade, ended, isOpening, openedBy, firstFlip, forgotten, found, flip, withFirst, wall, withPiece, download };
 })();

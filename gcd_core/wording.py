@@ -22,7 +22,11 @@ def signed(number: float, digits: int = 2) -> str:
 def duration(seconds: float) -> str:
     """Seconds as a person says them."""
     seconds = round(seconds)
-    return f"{seconds} s" if seconds < 90 else f"{seconds // 60} min {seconds % 60:02d} s"
+    if seconds < 90:
+        return f"{seconds} s"
+    if seconds < 5400:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
 # -- two vocabularies ------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gcd_core.wording import percent, signed
+from gcd_core.wording import duration, percent, signed
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,11 @@ def test_only_a_certain_probability_is_0_or_100(probability: float, text: str) -
 )
 def test_a_number_has_its_sign_unless_it_is_0(number: float, digits: int, text: str) -> None:
     assert signed(number, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (89, "89 s"), (90, "1 min 30 s"), (5399, "89 min 59 s"), (9429, "2 h 37 min")],
+)
+def test_a_duration_has_no_more_than_two_numbers(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -183,7 +183,7 @@ def before_anything(visit: Visit) -> None:
         visit.ask(event)
     for event in ("sweep", "save_comparison", "save_wall", "find_directions", "reset"):
         visit.ask(event)
-    for event in ("cancel_search", "cancel_walk", "cancel_region"):
+    for event in ("cancel_search", "cancel_walk", "cancel_region", "cancel_sets", "save_sets"):
         visit.ask(event)
     visit.ask("open_image", visit.file("damaged.png", b"\x89PNG\r\n\x1a\n broken"))
 
@@ -228,6 +228,15 @@ def compare(visit: Visit) -> None:
         visit.ask("save_comparison", file_format)
 
 
+def compare_sets(visit: Visit, name: str) -> None:
+    """The found set against the bundled one."""
+    visit.ask("compare_sets", "bundled", "Mine")
+    for file_format in ("csv", "json", "../x"):
+        visit.ask("save_sets", file_format)
+    visit.ask("compare_sets", "Mine", "Mine")
+    visit.ask("compare_sets", "bundled", name)
+
+
 def regions(visit: Visit) -> None:
     """A part of the picture alone."""
     lungs, corner = mask(18, 30, 113, 105), mask(0, 0, 20, 20)
@@ -257,6 +266,7 @@ def find(visit: Visit) -> None:
     visit.open("load_directions", handle_file(saved))
     visit.ask("prepare")
     visit.ask("compare")
+    compare_sets(visit, name)
     visit.ask("load_directions", visit.file("damaged.safetensors", b"nothing"))
     visit.ask("use_directions", "nothing")
     visit.open("arrive", address=LOST)

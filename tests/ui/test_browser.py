@@ -129,6 +129,11 @@ def wait_until(page, condition: Callable[[], bool]) -> None:
         page.wait_for_timeout(50)
 
 
+def go_to(page, tab: str) -> None:
+    """Opens a tab as its address does, also where a narrow page has it in a menu."""
+    page.evaluate("name => { location.hash = name; }", tab)
+
+
 def drag(page, name: str, share: float) -> None:
     """Drags a direction's slider to a share of its width."""
     box = page.locator(f"#slider-{name} input[type=range]").bounding_box()

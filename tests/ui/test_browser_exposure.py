@@ -50,6 +50,9 @@ def test_a_tile_of_the_wall_opens_at_its_flip(served: Served, visit):
     page.locator(".gcd-tile.yes").first.wait_for()
     page.wait_for_selector(".gcd-means .scale")
     assert page.evaluate(SMALLEST) >= 10
+    assert page.locator(".gcd-alike .gcd-card").evaluate_all(
+        "all => all.every(one => one.scrollWidth <= one.clientWidth + 1)"
+    )
     page.locator(".gcd-tile.yes").first.click()
     page.wait_for_selector("#pictures .flipped")
     assert float(page.locator("#slider-g input[type=number]").input_value()) != 0

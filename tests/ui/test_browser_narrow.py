@@ -15,6 +15,7 @@ from tests.ui.test_browser import (
     ARTEFACTS,
     browser,
     drag,
+    go_to,
     prepared,
     pytestmark,
     visit,
@@ -252,6 +253,80 @@ def test_nothing_of_a_search_moves_once_it_is_said_what_it_looks_at(
     held.go_on.set()
     page.locator("#subject p").wait_for()
     assert page.locator("#find-what button").evaluate_all(tops) == before
+
+
+SEEN = """() => [...document.querySelectorAll(
+    '#tabs button, #tabs input, #tabs select, #pictures, #readout, #strip'
+)].filter(one => one.offsetParent && one.offsetWidth > 2 && !one.closest('#readout'))
+    .map(one => [one.id || one.value || one.textContent.slice(0, 20),
+        Math.round(one.getBoundingClientRect().top + scrollY)])"""
+
+
+@pytest.mark.parametrize("words", ["plain", "expert"])
+@pytest.mark.parametrize("size", [(390, 844), (834, 1112)])
+def test_a_flip_and_a_missed_target_have_their_room_before(
+    served: Served, visit, size: tuple[int, int], words: str
+):
+    """Rows, toolbar and readout stay where they are, and a tablet need not scroll."""
+    page = visit(served.address, *size)
+    page.locator(f"[data-words={words}]").click()
+    prepared(page)
+    rows = page.locator(".gcd-direction:not(.hide), #actions, #readout")
+
+    def tops() -> list[int]:
+        page.evaluate("scrollTo(0, 0)")
+        pictures = box(page, "#pictures")["y"]
+        return rows.evaluate_all(
+            "(all, top) => all.map(one => Math.round(one.getBoundingClientRect().top - top))",
+            pictures,
+        )
+
+    def height() -> int:
+        return page.evaluate("document.documentElement.scrollHeight")
+
+    before = tops()
+    page.locator("#flip-g").click()
+    page.wait_for_selector("#pictures .flipped")
+    page.locator("#bars .gcd-exposure b", has_text="without it").wait_for()
+    assert tops() == before and (size[0] < 600 or height() <= size[1])
+    page.locator("#target label").nth(2).click()
+    page.locator("#flip-h4").click()
+    missed = page.locator("#pictures .changed .notice")
+    missed.wait_for()
+    assert "was wanted" in missed.inner_text() and "is reached" in missed.inner_text()
+    assert tops() == before and (size[0] < 600 or height() <= size[1])
+    page.screenshot(path=ARTEFACTS / f"missed-{size[0]}-{words}.png", full_page=True)
+    page.locator("#reset").click()
+    missed.wait_for(state="detached")
+    assert tops() == before
+
+
+@pytest.mark.parametrize("tab", ["compare", "globality"])
+@pytest.mark.parametrize("size", [(390, 844), (800, 1112), (1280, 800)])
+def test_no_row_moves_with_a_tabs_first_answer(
+    served: Served, visit, size: tuple[int, int], tab: str
+):
+    page = visit(served.address, *size)
+    prepared(page)
+    later: list = []  # requests, which come once the tab was looked at
+    looked_at: list[bool] = []
+    page.route(
+        "**/queue/join*",
+        lambda route: route.continue_() if looked_at else later.append(route),
+    )
+    go_to(page, tab)
+    button = {"compare": "#compare-again", "globality": "#walk-images"}[tab]
+    page.wait_for_selector(button)
+    wait_until(page, lambda: bool(later))
+    before = page.evaluate(SEEN)
+    looked_at.append(True)
+    for route in later:
+        route.continue_()
+    if tab == "compare":
+        page.wait_for_selector("#matrix table")
+    else:
+        page.wait_for_timeout(1500)  # the answer is what stands there already
+    assert page.evaluate(SEEN) == before
 
 
 def test_what_a_flip_does_is_said_while_it_lasts(served: Served, visit, monkeypatch):

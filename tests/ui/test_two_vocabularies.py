@@ -118,6 +118,13 @@ def test_no_word_of_the_field_is_read_in_plain_words(doubted: Served, visit) -> 
     page.get_by_role("tab", name="Compare ways").click()
     page.wait_for_selector("#matrix table")
     look("compare")
+    page.get_by_role("button", name="Two sets side by side").click()
+    page.locator("#compare-sets").click()
+    page.wait_for_function(
+        "() => document.querySelector('.gcd-set-side') && "
+        "!document.querySelector('#sets-result .gcd-wait')"
+    )
+    look("two-sets")
     page.get_by_role("tab", name="Many images").click()
     page.locator("#walk-images").click()
     wait_until(page, lambda: "Done" in page.locator("#globality-progress").inner_text())

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from gcd_core.errors import GCDError
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.walk import Path
 from gcd_core.ui.engine.decoded_paths import Paths
 from gcd_core.ui.engine.service import ModelService
-from gcd_core.ui.frames import Opened
+from gcd_core.ui.frames import Opened, shown_names
+from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.exposure import Exposure
 from gcd_core.ui.session.flips import Flips
 from gcd_core.ui.session.heatmaps import HeatMaps
 from gcd_core.ui.session.regions import Regions
+from gcd_core.ui.session.set_comparison import (
+    QUERIES_A_PATH,
+    SetComparison,
+    Side,
+    common_names,
+    part_of,
+)
 from gcd_core.ui.session.slider_state import SliderState
+
+NamedSet = tuple[str, DirectionSet]  # a set of directions, and what it is called
 
 
 class OpenImage:
@@ -62,6 +74,7 @@ class OpenImage:
         self.exposure = Exposure(service, self.sliders)
         self.names = self.sliders.names  # the directions that have a slider
         self.compared: dict[str, Any] = {}  # the last answer of Compare, in numbers
+        self.compared_sets: SetComparison | None = None  # the last one of two sets
         strong = [name for name in self.names if name not in weak_directions]
         self.regions = Regions(service, opened, directions or None, strong, label)
 
@@ -72,13 +85,16 @@ class OpenImage:
                 self._own_bundled = before._own_bundled
             else:
                 before.drop_paths()
-        task = self.opened, self.directions, self.label
         if not self.bundled:
-            return self.service.paths(*task)
+            return self.service.paths(self.opened, self.directions, self.label)
+        return self._bundled_paths(self.directions)
+
+    def _bundled_paths(self, directions: DirectionSet) -> Paths:
+        """Return the image's paths along the bundled directions, decoded already or new ones."""
         if self.example is not None:
-            return self.service.examples.paths(self.example, self.label, self.directions)
+            return self.service.examples.paths(self.example, self.label, directions)
         if self._own_bundled is None:
-            self._own_bundled = self.service.paths(*task)
+            self._own_bundled = self.service.paths(self.opened, directions, self.label)
         return self._own_bundled.join()  # once more, so that they are kept when this one leaves
 
     def ready_paths(self) -> dict[str, Path]:
@@ -92,6 +108,64 @@ class OpenImage:
                 paths.pause()
             else:
                 paths.join()
+        if self.compared_sets is not None:
+            self.compared_sets.set_away(away)
+
+    # -- two sets side by side -----------------------------------------------------------------
+
+    def queries_for_sets(self, sets: Sequence[NamedSet]) -> int:
+        """About how many images the classifier is asked about to compare two sets here.
+
+        Nothing for the set in use: its paths are decoded when an image is opened.
+        """
+        common = common_names(*(directions for _, directions in sets))
+        walks = [
+            len(shown_names(directions) if name == BUNDLED else common)
+            for name, directions in sets
+            if not self._uses(directions)
+        ]
+        return QUERIES_A_PATH * sum(walks)
+
+    def compare_sets(self, sets: Sequence[NamedSet]) -> SetComparison:
+        """Hold two sets of the explained label against each other here; follow what it returns.
+
+        The comparison before this one ends.
+
+        Raises
+        ------
+        GCDError
+            If the classifier's budget does not allow it; nothing is asked then.
+        """
+        classifier, needed = self.service.domain.classifier, self.queries_for_sets(sets)
+        if classifier.budget is not None:
+            left = max(classifier.budget - classifier.queries, 0)
+            if needed > left:
+                raise GCDError(
+                    f"This comparison asks the classifier about {needed} images; of its budget of "
+                    f"{classifier.budget} {left} are left. Compare a set of fewer directions."
+                )
+        if self.compared_sets is not None:
+            self.compared_sets.leave()
+        common = common_names(*(directions for _, directions in sets))
+        sides = [self._side(name, directions, common) for name, directions in sets]
+        self.compared_sets = SetComparison(self.service, self.index, sides)
+        return self.compared_sets
+
+    def _uses(self, directions: DirectionSet) -> bool:
+        """Whether these are the directions in use here, maybe with other notes."""
+        return directions.vectors is self.directions.vectors
+
+    def _side(self, name: str, directions: DirectionSet, common: list[str]) -> Side:
+        """Return one side of a comparison; the paths that there are already are taken."""
+        if self._uses(directions):
+            return Side(name, directions, self.sliders, self.flips)
+        if name == BUNDLED:
+            walked, paths = directions, self._bundled_paths(directions)
+        else:
+            walked = part_of(directions, common)
+            paths = self.service.paths(self.opened, walked, self.label)
+        sliders = SliderState(self.service, self.opened, walked, paths)
+        return Side(name, directions, sliders, Flips(sliders), paths)
 
     @property
     def _joined(self) -> list[Paths]:
@@ -103,6 +177,8 @@ class OpenImage:
         self.sliders.leave()
         self.flips.clear()
         self.paths.leave()
+        if self.compared_sets is not None:
+            self.compared_sets.cancel()
         self.maps.clear()
         self.regions.cancel()
 

@@ -18,11 +18,12 @@ from gcd_core.errors import GCDError
 from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.directions import DirectionSet
-from gcd_core.method.second_opinion import second_opinion
 from gcd_core.method.walk import Path
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.handler import Answer, Tab, connect, connect_downloads, html
+from gcd_core.ui.tabs.set_comparison import SetComparisonPanel
 from gcd_core.ui.views import charts
+from gcd_core.ui.views.compared import counterfactual_row, numbers_list, verdict_of
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.direction_rows import after_others
 from gcd_core.ui.views.exports import COMPARISONS, save_comparison
@@ -38,37 +39,14 @@ from gcd_core.ui.views.payload import (
 )
 from gcd_core.ui.views.vocabulary import (
     TERMS,
-    opinion_words,
     said,
     short_way,
     term,
     way,
 )
-from gcd_core.wording import signed
 
 FOLLOWING = said("following the way", "following the direction")
 MAX_TWIN_LPIPS = 0.02  # LPIPS between two counterfactuals, up to which they are called alike
-
-
-def row(name: str, path: Path, before: float | None, after: float | None) -> dict[str, Any]:
-    """One direction's numbers, for machines; `before` and `after` are the oracle's.
-
-    "met" says whether the flip is as sure as the target wants.
-    """
-    i = path.counterfactual
-    opinion = None
-    if path.counterfactual_flips and before is not None and after is not None:
-        opinion = second_opinion(path.source_probability, before, after)
-    return {
-        "direction": name,
-        "flipped": path.counterfactual_flips,
-        "met": bool(path.is_convincing[i]),
-        "alpha": float(path.alphas[i]),
-        "probability": float(path.probabilities[i]),
-        "lpips": float(path.distances[i]),
-        "oracle": after,
-        "opinion": opinion,
-    }
 
 
 def card(
@@ -84,25 +62,13 @@ def card(
     heat = explain_path(path, until=path.counterfactual)
     heated = drawn(overlay(source, heat.map, 0.65))
     told = completeness(heat.completeness_error, float(heat.map.sum()))
-    css, verdict = "no", "no flip: nearest point"
-    if numbers["flipped"]:
-        css, verdict = ("yes", "flips") if numbers["met"] else ("barely", "flips, less sure")
-    opinion = ""
-    if numbers["oracle"] is not None:
-        opinion = (
-            f'<div class="oracle"><dt>{term("oracle")} {opinion_words(numbers["opinion"])}'
-            f"</dt><dd>{charts.percent(numbers['oracle'], question)}</dd></div>"
-        )
+    css, verdict = verdict_of(numbers)
     return (
         f'<article class="gcd-card gcd-direction-card {css}">'
         f"<header><b>{way(numbers['direction'], directions)}</b><em>{verdict}</em></header>"
         f'<div class="pair">{image_tag(image, "the changed picture")}'
         f"{image_tag(heated, TERMS['bb_lig'].plain)}</div>{told}"
-        f"<dl><div><dt>{escape(positive)}</dt>"
-        f"<dd>{charts.percent(numbers['probability'], question)}</dd></div>"
-        f"<div><dt>{said('strength', '&alpha;')}</dt><dd>{signed(numbers['alpha'])}</dd></div>"
-        f"<div><dt>{said('change', 'LPIPS')}</dt><dd>{numbers['lpips']:.3f}</dd></div>"
-        f"{opinion}</dl></article>"
+        f"{numbers_list(numbers, positive, question)}</article>"
     )
 
 
@@ -168,19 +134,20 @@ class CompareTab(Tab):
     def __init__(self, visitors: Visitors) -> None:
         super().__init__(visitors)
         self.numbers = gr.JSON(label="facts", visible=False)
+        with gr.Row(elem_id="compare-do"):  # above what comes late, which pushes nothing then
+            self.again = gr.Button("Compare again", size="sm", elem_id="compare-again")
+            self.file_format = gr.Textbox("csv", label="file_format", visible=False)
+            self.saves = {
+                name: gr.Button(name.upper(), size="sm", elem_id=f"compare-{name}")
+                for name in COMPARISONS
+            }
+            self.file = gr.DownloadButton(visible="hidden", elem_id="compare-file")
+        self.sets = SetComparisonPanel(visitors)
         with gr.Row(elem_id="compare"):
             with gr.Column(elem_id="compare-cards", min_width=480):
                 self.cards = html("cards")
             with gr.Column(elem_id="compare-matrix", min_width=320):
                 self.matrix = html("matrix")
-                self.again = gr.Button("Compare again", size="sm", elem_id="compare-again")
-                self.file_format = gr.Textbox("csv", label="file_format", visible=False)
-                with gr.Row(elem_id="compare-save"):
-                    self.saves = {
-                        name: gr.Button(name.upper(), size="sm", elem_id=f"compare-{name}")
-                        for name in COMPARISONS
-                    }
-                self.file = gr.DownloadButton(visible="hidden", elem_id="compare-file")
 
     def compare(self, request: gr.Request) -> Iterator[Answer]:
         """Every direction's counterfactual; the last answer holds all rows and the matrix."""
@@ -196,6 +163,7 @@ class CompareTab(Tab):
         numbers["set"] = session.sets.used(label)
         numbers |= {"lpips": [], "reconstruction_flips": reconstruction_flips(image)}
         numbers |= {"target": target_of(image), "fingerprints": fingerprints(image)}
+        known = {row["direction"]: row for row in image.compared.get("rows", [])}
         ways = said("Ways", "Directions")
         head = f'<p class="gcd-quiet">{ways}: {escape(numbers["set"])}</p>'
         head += cautions_line(image)
@@ -214,13 +182,17 @@ class CompareTab(Tab):
             if session.image is not image:  # another one was opened: this one's cards go
                 yield {self.cards: "", self.matrix: ""}
                 return
-            opinion = self.service.second_opinion.of(path.counterfactual_image)
-            numbers["rows"].append(row(name, path, before, opinion[i] if opinion else None))
+            if name not in known:
+                opinion = self.service.second_opinion.of(path.counterfactual_image)
+                after = opinion[i] if opinion else None
+                known[name] = counterfactual_row(name, path, before, after)
+            numbers["rows"].append(known[name])
             told = numbers["rows"][-1], path, question_of(image), image.directions
             cards.append(card(opened.pixels, positive, *told))
             images.append(path.counterfactual_image)
-        lpips = self.service.distances_between(torch.cat(images))
-        values = distances(numbers["rows"], lpips)
+        values = image.compared.get("lpips") or distances(
+            numbers["rows"], self.service.distances_between(torch.cat(images))
+        )
         vectors = torch.stack([image.directions[name].vector for name in names])
         cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=2)
         numbers |= {"lpips": values, "cosines": cosines.tolist(), "alike": twins(names, values)}
@@ -242,12 +214,16 @@ class CompareTab(Tab):
 
     def bind(self, tab: gr.Tab) -> None:
         """Connects the components: the tab compares when it is opened."""
+        begins = partial(gr.on, [tab.select, self.again.click])
         connect(
-            partial(gr.on, [tab.select, self.again.click]),
+            begins,
             self.compare,
             None,
             [self.numbers, self.cards, self.matrix],
             "compare",
+            js="gcd.onceOpened",
         )
         shown = [self.numbers, self.file]
         connect_downloads(self.saves, self.save, self.file_format, shown, "save_comparison")
+        connect(tab.select, self.sets.come_back, None, self.sets.offered, js="gcd.onceOpened")
+        self.sets.bind()

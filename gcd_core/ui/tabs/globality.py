@@ -24,11 +24,13 @@ from gcd_core.images.picture import Picture
 from gcd_core.images.reading import shown_name
 from gcd_core.method.composition import SOURCE
 from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
+from gcd_core.method.directions import DirectionSet
 from gcd_core.method.second_opinion import DISAGREED, share_that_follows
 from gcd_core.report.captions import about_direction, caption
-from gcd_core.ui.frames import CARD_SIDE, SLIDERS
+from gcd_core.ui.frames import CARD_SIDE, SLIDERS, shown_names
 from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
+from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
@@ -61,9 +63,37 @@ ELSEWHERE = Worded(
 )
 CHANGE_SCALE = '<div class="scale most"><span>little</span><i></i><span>changed most</span></div>'
 WAYS = said("ways", "directions")
+TO_COME = (
+    '<p class="gcd-quiet">Here will stand: every image before and after, how many flip, what '
+    f"changed in all of them, and how many images each of the other {WAYS} flips.</p>"
+)
 
 
 # -- what is shown ---------------------------------------------------------------------------------
+
+
+def subject(names: tuple[str, str], used: str, directions: DirectionSet | None) -> str:
+    """What would be walked, as HTML.
+
+    Parameters
+    ----------
+    names : (str, str)
+        The label's negative and positive name.
+    used : str
+        What the set of directions is called.
+    directions : DirectionSet or None
+        The set; None or one without names where the label has none.
+    """
+    if directions is None or not directions.names:
+        text = f"There are no {WAYS} for this label yet: find or load some first."
+        return f'<p class="gcd-quiet">{text}</p>'
+    asked = f"{escape(names[0])} or {escape(names[1])}"
+    text = (
+        f'<p class="gcd-quiet">{asked}, {WAYS}: {escape(used)}. Each image is '
+        f"{said('changed in one way', 'walked along one direction')} toward its flip: does it "
+        "hold for all?</p>"
+    )
+    return text + written(directions)
 
 
 def row(piece: BatchItem) -> dict[str, Any]:
@@ -180,6 +210,21 @@ def hardly_followed(facts: dict[str, Any]) -> str:
     )
 
 
+def rates_told(facts: dict[str, Any], flips: int) -> str:
+    """How many images flip, and in how many of them the second opinion follows, as HTML."""
+    done = facts["done"]
+    images, verb = ("image", "flips") if done == 1 else ("images", "flip")
+    told = f"<b>{flips} of {done}</b> {images} {verb}"
+    if flips:
+        told += f" ({charts.percent(facts['flip_rate'])})"
+    share = facts["oracle_flip_rate"]
+    if share is None:
+        return f"{told}."
+    counted = flips - facts["oracle_disagreed"]
+    told += f"; the second opinion follows in <b>{round(share * counted)} of {counted}</b>"
+    return f"{told}." if counted == flips else f"{told} about which it agreed at first."
+
+
 def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
     """What all images have alike: rates, mean maps, curves, and the other directions' rates."""
     pieces = wall.pieces
@@ -187,14 +232,7 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
         return ""
     facts = numbers(wall)
     flips = sum(piece.flipped for piece in pieces)
-    told = f"<b>{charts.percent(facts['flip_rate'])}</b> of {len(pieces)} images flip"
-    if facts["oracle_flip_rate"] is not None:
-        counted = flips - facts["oracle_disagreed"]
-        told += (
-            "; the second opinion follows in "
-            f"<b>{charts.percent(facts['oracle_flip_rate'])}</b> of "
-            + (f"these {flips}" if counted == flips else f"the {counted} where it agreed at first")
-        )
+    judged = any(piece.oracle is not None for piece in pieces)
     mean = torch.cat([piece.source for piece in pieces]).mean(0, keepdim=True)
     change = mean_map([piece.change for piece in pieces])
     heat = mean_map([piece.heat for piece in pieces])
@@ -209,15 +247,17 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
     )
     curves = [piece.curve for piece in pieces]
     walked = way(wall.direction, wall.directions)
+    walks = [wall.direction, *(wall.others if wall.quick_total else [])]
     bars = [
-        (way(name, wall.directions), *wall.rates[name])
+        (way(name, wall.directions), *wall.rates.get(name, (0, 0)))
         for name in wall.directions.names
-        if name in wall.rates
+        if name in walks
     ]
     return (
         '<div class="gcd-alike">'
         f'<div class="gcd-card"><h2>{walked}<small>{escape(positive)}</small></h2>'
-        f'<p class="gcd-told">{told}.</p>{hardly_followed(facts)}'
+        f'<div class="gcd-told{" judged" if judged else ""}">{rates_told(facts, flips)}'
+        f"{hardly_followed(facts)}</div>"
         f'<div class="gcd-means">{maps}</div></div>'
         f'<div class="gcd-card"><h2>{said("As sure as at first", "The original prediction")}'
         f"<small>{said('the middle, and half of them', 'median and quartiles')}</small></h2>"
@@ -313,9 +353,13 @@ class GlobalityTab(Tab):
         self.numbers = gr.JSON(label="facts", visible=False)
         self.piece = gr.Number(0, label="piece", precision=0, visible=False)
         self.open = gr.Button(visible="hidden", elem_id="open-piece")
+        first = self.domain.labels[0]
+        ready = self.service.ready_directions(first)
         with gr.Row(elem_id="globality"):
             with gr.Column(elem_id="globality-what", min_width=280):
-                self.subject = html("subject", elem_id="globality-subject")
+                # What a new visitor's first answer says stands there from the start.
+                said_first = subject(self.domain.label_names[first], BUNDLED, ready)
+                self.subject = html("subject", said_first, elem_id="globality-subject")
                 self.files = without_temp_copy(
                     gr.File(
                         label=f"Images, up to {MAX_IMAGES} (none: {self._others})",
@@ -325,23 +369,26 @@ class GlobalityTab(Tab):
                     )
                 )
                 self.direction = gr.Radio(
-                    list(SLIDERS), value="g", label="Direction", elem_id="globality-direction"
+                    list(SLIDERS) if ready is None else shown_names(ready),
+                    value="g",
+                    label="Direction",
+                    elem_id="globality-direction",
                 )
-                with gr.Row():
+                with gr.Row(elem_id="globality-do"):
                     self.start = gr.Button(
                         "Walk all of them", variant="primary", size="md", elem_id="walk-images"
                     )
                     self.cancel = gr.Button("Cancel", size="md", elem_id="cancel-walk")
-                self.progress = html("progress", progress_html(None), elem_id="globality-progress")
                 self.file_format = gr.Textbox("csv", label="file_format", visible=False)
-                with gr.Row():
+                with gr.Row(elem_id="globality-save"):
                     self.saves = {
                         name: gr.Button(name.upper(), size="sm", elem_id=f"globality-{name}")
                         for name in FORMATS
                     }
                 self.file = gr.DownloadButton(visible="hidden", elem_id="globality-file")
+                self.progress = html("progress", progress_html(None), elem_id="globality-progress")
             with gr.Column(elem_id="globality-shown", min_width=420):
-                self.summary = html("summary", elem_id="globality-summary")
+                self.summary = html("summary", TO_COME, elem_id="globality-summary")
                 self.wall = html("wall", js_on_load="gcd.wall(element)")
 
     @property
@@ -354,20 +401,13 @@ class GlobalityTab(Tab):
     def subject_html(self, request: gr.Request) -> Answer:
         """What would be walked: the label, the set of directions, and the directions in it."""
         session = self.session(request)
-        negative, positive = label_names(session)
+        used = session.sets.used(session.label)
+        told = subject(label_names(session), used, session.directions)
         if not session.names:
-            text = f"There are no {WAYS} for this label yet: find or load some first."
-            none = gr.update(choices=[], value=None)
-            return {self.subject: f'<p class="gcd-quiet">{text}</p>', self.direction: none}
-        used = escape(session.sets.used(session.label))
-        text = (
-            f'<p class="gcd-quiet">{escape(negative)} or {escape(positive)}; {WAYS}: {used}. '
-            f"Each image is {said('changed in one way', 'walked along one direction')} toward its "
-            "flip: does it hold for all?</p>"
-        )
+            return {self.subject: told, self.direction: gr.update(choices=[], value=None)}
         chosen = "g" if session.image is None else session.image.sliders.moved
         choice = gr.update(choices=session.names, value=chosen)
-        return {self.subject: text + written(session.directions), self.direction: choice}
+        return {self.subject: told, self.direction: choice}
 
     def walk_images(
         self, files: list[str] | None, direction: str | None, request: gr.Request

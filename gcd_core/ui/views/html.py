@@ -25,6 +25,7 @@ from gcd_core.ui.views.payload import (
     flipped,
     label_names,
     measured_curve,
+    missed_in_short,
     missed_target,
     opinion_of_flip,
     place_on_line,
@@ -34,8 +35,8 @@ from gcd_core.ui.views.payload import (
     question_of,
     reconstruction_caution,
 )
-from gcd_core.ui.views.vocabulary import opinion_words, said, term, told
-from gcd_core.wording import VOCABULARIES
+from gcd_core.ui.views.vocabulary import explained, opinion_words, said, term, told
+from gcd_core.wording import PLAIN, VOCABULARIES, worded
 
 DIVIDER = (
     '<input type="range" class="gcd-divider" min="0" max="100" value="50" '
@@ -177,7 +178,7 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     note = answer_note(positive, charts.percent(after, question))
     missed = missed_target(image)
     css = "changed" + (" flipped" if flip else "") + (" missed" if missed else "")
-    below = f'<p class="notice">{told(missed)}</p>' if missed else ""
+    below = missed_notice(image, missed) if missed else ""
     source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
     changed = image_tag(drawn(shown), f"the changed {image_name(opened.image)}")
     known = filter(None, (first_disagreement(image), opened.notice))
@@ -190,6 +191,15 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
         figure(original_title(image), own, source, "original", warning),
         figure(f"<b data-moved>{title}</b>", note, changed, css, below),
     ]
+
+
+def missed_notice(image: OpenImage, missed: str) -> str:
+    """Return, as HTML, that the target was missed: whole, and in short for a narrow page."""
+    short = explained(escape(missed_in_short(image)), worded(missed, PLAIN), missed)
+    return (
+        f'<p class="notice"><span class="whole">{told(missed)}</span>'
+        f'<span class="short">{short}</span></p>'
+    )
 
 
 def answer_note(positive: str, number: str) -> str:

@@ -211,6 +211,16 @@ def missed_target(image: OpenImage) -> str:
     return Worded(f"{start}along {sliders.moved} {most}", f"{start}{called}: {most}")
 
 
+def missed_in_short(image: OpenImage) -> str:
+    """Return the same in a few words, for a narrow page, where `missed_target` says something."""
+    if not flipped(image):
+        return "No flip: this is the nearest point"
+    shown, after = question_of(image).shown, image.sliders.current.probabilities[image.index]
+    target = image.sliders.target or 0.0
+    wanted = THRESHOLD + target if after >= THRESHOLD else THRESHOLD - target
+    return f"{shown(wanted)} was wanted, {shown(after)} is reached"
+
+
 def state_payload(session: Session) -> dict[str, Any]:
     """Return what the page shows, in numbers and words, as JSON holds it."""
     image = session.image

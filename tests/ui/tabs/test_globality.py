@@ -23,7 +23,15 @@ from gcd_core.ui.session.notes import note
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
-from gcd_core.ui.tabs.globality import ELSEWHERE, GlobalityTab, numbers, save_wall, summary, tile
+from gcd_core.ui.tabs.globality import (
+    ELSEWHERE,
+    GlobalityTab,
+    numbers,
+    rates_told,
+    save_wall,
+    summary,
+    tile,
+)
 from gcd_core.wording import signed
 from tests.ui.fakes import own_picture
 
@@ -110,3 +118,16 @@ def test_a_walls_table_tells_what_a_person_said_since(session: Session) -> None:
     rows = list(csv.DictReader(save_wall(session, wall, "csv").open(encoding="utf-8")))
     assert len(rows) == 2 and all(row["called"] == "wider heart" for row in rows)
     assert {(row["mark"], row["remark"], row["does"]) for row in rows} == {("shortcut", "'-1", "")}
+
+
+def test_rates_are_counted_in_whole_images() -> None:
+    facts = {"done": 1, "flip_rate": 1.0, "oracle_flip_rate": None, "oracle_disagreed": 0}
+    assert rates_told(facts, 1) == "<b>1 of 1</b> image flips (100&thinsp;%)."
+    facts |= {"done": 6, "flip_rate": 0.5, "oracle_flip_rate": 0.5, "oracle_disagreed": 1}
+    told = rates_told(facts, 3)
+    assert told.startswith(
+        "<b>3 of 6</b> images flip (50&thinsp;%); the second opinion follows in "
+    )
+    assert told.endswith("<b>1 of 2</b> about which it agreed at first.")
+    facts |= {"flip_rate": 0.0, "oracle_flip_rate": None}
+    assert rates_told(facts, 0) == "<b>0 of 6</b> images flip."

@@ -1,0 +1,150 @@
+"""Two sets of directions of one label, side by side on one opened image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from gcd_core.errors import GCDError
+from gcd_core.images.drawing import at_most
+from gcd_core.method.directions import DirectionSet
+from gcd_core.method.walk import BISECTION_STEPS, Path
+from gcd_core.ui.engine.decoded_paths import Before, Paths
+from gcd_core.ui.engine.service import ModelService
+from gcd_core.ui.frames import POINTS, shown_names
+from gcd_core.ui.session.flips import Flips
+from gcd_core.ui.session.slider_state import SliderState
+
+SHOWN_SIDE = 320  # pixels of a picture's longer side, at most
+QUERIES_A_PATH = 1 + POINTS + BISECTION_STEPS  # the most that a path asks the classifier about
+
+
+@dataclass
+class Side:
+    """One of the two sets, and its paths on the image."""
+
+    name: str
+    directions: DirectionSet
+    sliders: SliderState
+    flips: Flips
+    joined: Paths | None = None  # to leave in the end; None where the paths are the open image's
+
+
+class Walked(NamedTuple):
+    """What a direction does to the image."""
+
+    path: Path
+    picture: Tensor  # the counterfactual as it is shown: (1, C, H, W), in [0, 1]
+    oracle: float | None  # of the label, on the counterfactual; None where nobody was asked
+
+
+class SetComparison:
+    """Walks the image along every direction that both sets have, g first.
+
+    Parameters
+    ----------
+    service : ModelService
+    label_index : int
+        Of the explained label, among the domain's.
+    sides : sequence of Side
+        Two of them.
+
+    Attributes
+    ----------
+    names : list of str
+        The directions that both sets have.
+    walked : dict of (str, int) to Walked
+        By direction and side, what there is so far.
+    cancelled : bool
+    """
+
+    def __init__(self, service: ModelService, label_index: int, sides: Sequence[Side]) -> None:
+        self.service, self.index, self.sides = service, label_index, tuple(sides)
+        self.names = common_names(*(side.directions for side in sides))
+        self.walked: dict[tuple[str, int], Walked] = {}
+        self.cancelled = False
+        self._newest: object = None  # of those who follow it
+
+    @property
+    def state(self) -> str:
+        """How far it is: "done", "cancelled", or "running" where more is to come."""
+        if len(self.walked) == len(self.names) * len(self.sides):
+            return "done"
+        return "cancelled" if self.cancelled else "running"
+
+    def follow(self) -> Iterator[Before | None]:
+        """Walk what is not walked yet.
+
+        Yields who goes first while a path is awaited, and None after each walk. It ends early where
+        the comparison is cancelled, or somebody else follows it: a page that was loaded anew.
+
+        Raises
+        ------
+        GCDError
+            If a path cannot be decoded.
+        """
+        mine = self._newest = object()
+        for name in self.names:
+            for i, side in enumerate(self.sides):
+                if (name, i) in self.walked:
+                    continue
+                try:
+                    for first in side.sliders.awaited(name):
+                        yield first
+                        if self.cancelled or self._newest is not mine:
+                            return
+                    path = side.flips.path(name)
+                except GCDError:
+                    if self.cancelled:
+                        return
+                    raise
+                opinion = self.service.second_opinion.of(path.counterfactual_image)
+                after = opinion[self.index] if opinion else None
+                picture = at_most(path.picture(path.counterfactual), SHOWN_SIDE)
+                self.walked[name, i] = Walked(path, picture, after)
+                if self.state == "done":
+                    self.leave()
+                yield None
+                if self.cancelled or self._newest is not mine:
+                    return
+
+    def cancel(self) -> None:
+        """End it before its next batch of pictures; what there is stays."""
+        self.cancelled = True
+        self.leave()
+
+    def leave(self) -> None:
+        """Decode no more along the two sets for this comparison."""
+        for side in self.sides:
+            if side.joined is not None:
+                side.joined.leave()
+                side.joined = None
+
+    def set_away(self, away: bool) -> None:
+        """Decode no more while the visitor's page has gone."""
+        for side in self.sides:
+            if side.joined is not None:
+                if away:
+                    side.joined.pause()
+                else:
+                    side.joined.join()
+
+
+def common_names(one: DirectionSet, other: DirectionSet) -> list[str]:
+    """Return the shown directions that two sets have by the same name, g first."""
+    names = shown_names(other)
+    return [name for name in shown_names(one) if name in names]
+
+
+def part_of(directions: DirectionSet, names: Sequence[str]) -> DirectionSet:
+    """Return a set with some of its directions alone."""
+    rows = [directions.names.index(name) for name in names]
+    return replace(
+        directions,
+        names=list(names),
+        vectors=directions.vectors[rows],
+        eigenvalues=[directions.eigenvalues[i] for i in rows],
+    )

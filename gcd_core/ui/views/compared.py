@@ -1,0 +1,60 @@
+"""A counterfactual beside others: its numbers, for machines and to read."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from gcd_core.classifiers.questions import PLAIN, Question
+from gcd_core.method.second_opinion import second_opinion
+from gcd_core.method.walk import Path
+from gcd_core.ui.views import charts
+from gcd_core.ui.views.vocabulary import opinion_words, said, term
+from gcd_core.wording import signed
+
+
+def counterfactual_row(
+    name: str, path: Path, before: float | None, after: float | None
+) -> dict[str, Any]:
+    """Return one direction's numbers, for machines; `before` and `after` are the oracle's.
+
+    "met" says whether the flip is as sure as the target wants.
+    """
+    i = path.counterfactual
+    opinion = None
+    if path.counterfactual_flips and before is not None and after is not None:
+        opinion = second_opinion(path.source_probability, before, after)
+    return {
+        "direction": name,
+        "flipped": path.counterfactual_flips,
+        "met": bool(path.is_convincing[i]),
+        "alpha": float(path.alphas[i]),
+        "probability": float(path.probabilities[i]),
+        "lpips": float(path.distances[i]),
+        "oracle": after,
+        "opinion": opinion,
+    }
+
+
+def verdict_of(numbers: dict[str, Any]) -> tuple[str, str]:
+    """Return the CSS class of a counterfactual's card, and whether it flips, in words."""
+    if not numbers["flipped"]:
+        return "no", "no flip: nearest point"
+    return ("yes", "flips") if numbers["met"] else ("barely", "flips, less sure")
+
+
+def numbers_list(numbers: dict[str, Any], positive: str, question: Question = PLAIN) -> str:
+    """Return a counterfactual's numbers as an HTML list; `positive` is the label's name."""
+    opinion = ""
+    if numbers["oracle"] is not None:
+        opinion = (
+            f'<div class="oracle"><dt>{term("oracle")} {opinion_words(numbers["opinion"])}'
+            f"</dt><dd>{charts.percent(numbers['oracle'], question)}</dd></div>"
+        )
+    return (
+        f"<dl><div><dt>{escape(positive)}</dt>"
+        f"<dd>{charts.percent(numbers['probability'], question)}</dd></div>"
+        f"<div><dt>{said('strength', '&alpha;')}</dt><dd>{signed(numbers['alpha'])}</dd></div>"
+        f"<div><dt>{said('change', 'LPIPS')}</dt><dd>{numbers['lpips']:.3f}</dd></div>"
+        f"{opinion}</dl>"
+    )
