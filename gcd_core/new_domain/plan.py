@@ -18,14 +18,14 @@ from gcd_core.files import bundled
 GREY, COLOUR = "chest-xray", "blood-cells"  # the bundled domains whose generators are begun with
 SIZES = (128, 160, 192, 256)
 FIRST_ROUND = 1 / 3  # of the minutes, after which there is a domain that opens
-CLASSIFIER_SHARE, CLASSIFIER_MOST = 0.06, 8.0  # of the minutes, and minutes, for each classifier
+CLASSIFIER_SHARE, CLASSIFIER_MOST = 0.045, 8.0  # of the minutes, and minutes, for each classifier
 LEAST_TRAINING = 0.4  # share of a round that its trainings take at least
 LEARNED = (250, 25)  # pictures of train, and of val and test each, that a minute allows
 LEVELS = (1.0, 0.5, 0.25)  # of what a round searches and measures, until that is left for training
 TRAININGS = {  # shares of a round's training time
-    "first": {"codec": 0.4, "diffae": 0.4, "distilled": 0.2},
-    "only": {"codec": 0.3, "diffae": 0.4, "distilled": 0.2, "decoder": 0.1},
-    "later": {"diffae": 0.55, "distilled": 0.25, "decoder": 0.2},
+    "first": {"codec": 0.3, "diffae": 0.5, "distilled": 0.2},
+    "only": {"codec": 0.25, "diffae": 0.5, "distilled": 0.15, "decoder": 0.1},
+    "later": {"diffae": 0.65, "distilled": 0.2, "decoder": 0.15},
 }
 IMAGES_PER_QUERY = 8  # pictures asked about in the time in which a drawn code is decoded and asked
 BETTER = 30.0  # minutes, the fewest for which two rounds are made
@@ -369,6 +369,8 @@ def overheads(
     looked = own.read + own.semantic + own.perceptual + own.classifier  # at a picture as it is
     search = 1.5 * effort.queries * own.asked + effort.images(task) * looked + 2 * 8 * walk
     seconds |= {f"find:{label}": search for label in task.labels}
+    if kind != "later" and not task.remote:  # what z_sem learns to tell
+        seconds["diffae"] += task.counts["train"] * own.classifier
     if effort.checks:
         searches = 5 if "repeat" in effort.checks else 0
         seconds["sanity"] = 32 * gone + searches * (effort.samples * own.asked + 8 * walk)
@@ -380,8 +382,8 @@ def overheads(
 def queries_of(planned: Round, task: Task) -> int:
     """Pictures that a round asks the classifier about, at most.
 
-    Examples, two searches a question with their tries, walks with their bisections, and
-    measurements with a map of 25 queries each.
+    All pictures of train, unless asking may cost something, examples, two searches a question with
+    their tries, walks with their bisections, and measurements with a map of 25 queries each.
     """
     effort, asked = planned.effort, len(task.labels)
     walked, mapped = 15, 26
@@ -389,6 +391,8 @@ def queries_of(planned: Round, task: Task) -> int:
     searched += 2 * asked * 8 * walked
     measured = effort.walked * asked * walked + effort.evaluated * (2 + asked * (walked + mapped))
     labelled = task.counts["test"] if task.measured else 0
+    if planned.kind != "later" and not task.remote:
+        labelled += task.counts["train"]
     checked = 64 if effort.checks else 0
     if "repeat" in effort.checks:
         checked += 5 * (effort.samples + 8 * walked + 4 * walked)

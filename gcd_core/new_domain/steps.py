@@ -6,9 +6,12 @@ import json
 import re
 import shutil
 import tomllib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from gcd_core.domains.check import inspect_domain
 from gcd_core.domains.opening import load_domain
@@ -16,7 +19,7 @@ from gcd_core.errors import GCDError
 from gcd_core.evaluation.result_tables import FOLDER as RESULTS
 from gcd_core.files import write_json
 from gcd_core.generators.weights import CONFIG_NAME, STEM, WEIGHTS_NAME
-from gcd_core.images.dataset import ImageFiles
+from gcd_core.images.dataset import ImageFiles, load_split
 from gcd_core.method.directions import DirectionSet, load_directions
 from gcd_core.method.prior_search import MIN_IMAGES, SETTLED
 from gcd_core.method.repeatability import repeatability_of
@@ -30,6 +33,8 @@ from gcd_core.new_domain.work import Step, Work, options
 from gcd_core.training.classifier import Task
 
 PREPARED = "images.zip"
+ANSWERS = "answers.csv"  # of the classifier, to the pictures that are learned from
+ASKED_AT_ONCE = 64
 ROUND = "round.txt"  # in a training's folder that is made anew each round: of which one it is
 FEWEST_CODES = 100  # pictures of a label that codes are measured on
 SAVES = 10.0  # minutes between two checkpoints, at most
@@ -92,6 +97,9 @@ def diffae(work: Work, planned: Round, minutes: float) -> None:
     """Train the diffusion autoencoder; in a later round, the same one further."""
     design, total = work.plan.design, work.state["totals"]["diffae"]
     words = ["train", "diffae", *_of_data(work), "--decorrelate", "--semantic-mean"]
+    answers = work.folder / ANSWERS
+    if not (work.task.remote or answers.is_file() or (work.folder / "diffae").is_dir()):
+        _ask_about_all(work, answers)
     words += options(
         [
             ("--codec", work.folder / "codec"),
@@ -101,6 +109,7 @@ def diffae(work: Work, planned: Round, minutes: float) -> None:
             ("--attention", [design.attention]),
             ("--max-weight", 20),
             ("--augmentations", design.augmentations),
+            ("--answers", answers if answers.is_file() else None),
             ("--batch", design.batch),
             ("--lr", design.rate),
             ("--begin-with", design.begin),
@@ -112,6 +121,32 @@ def diffae(work: Work, planned: Round, minutes: float) -> None:
         ]
     )
     work.run(words)
+
+
+def _ask_about_all(work: Work, path: Path) -> None:
+    """Ask the classifier about the pictures to learn from; write the log-odds of each question.
+
+    What z_sem has to tell of them no direction can miss.
+    """
+    design, sections = work.plan.design, work.sections
+    if sections.classifier is None:  # it was trained here
+        own = _tables_of(work)["classifier"] | {"weights": "classifier.safetensors"}
+        sections = replace(sections, classifier=own, folder=work.folder / "classifier")
+    classifier, _ = sections.open(work.device)
+    assert classifier is not None
+    pictures, table = load_split(
+        work.folder / PREPARED, work.folder / TABLE, "train", design.size, design.channels
+    )
+    odds = []
+    for batch in pictures.split(ASKED_AT_ONCE):
+        logits = classifier(batch.float() / 255)
+        odds.append(torch.stack([classifier.logit(logits, name) for name in sections.labels], 1))
+    columns = [f"question {number}" for number in range(len(sections.labels))]
+    rows = [
+        {"file": file} | dict(zip(columns, map(str, answers), strict=True))
+        for file, answers in zip(table["file"], torch.cat(odds).tolist(), strict=True)
+    ]
+    write_table(path, rows)
 
 
 def distilled(work: Work, planned: Round, minutes: float) -> None:

@@ -27,6 +27,7 @@ from gcd_core.generators.weights import (
 )
 from gcd_core.generators.whitening import Whitening
 from gcd_core.images.dataset import load_split
+from gcd_core.training.answers import AnswerMap, read_answers
 from gcd_core.training.augmentation import augment_gently
 from gcd_core.training.decorrelation import Decorrelation
 from gcd_core.training.loop import (
@@ -44,7 +45,8 @@ from gcd_core.training.options import add_data, add_run, add_shape
 
 CODEC_CONFIG, CODEC_WEIGHTS = "codec.json", "codec.safetensors"
 MEAN_WEIGHT = 0.5  # of the squared error of what the code says by itself, beside the noise's
-MEAN_RATE = 2e-3  # learning rate of the map that says it
+ANSWERS_WEIGHT = 1.0  # of the squared error of what the code tells of the classifier's answers
+MAP_RATE = 2e-3  # learning rate of the linear maps of the code
 DECORRELATED = 4096  # inputs, moved ones among them, whose codes have unit covariance at last
 
 
@@ -72,6 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "that z_T cannot decide what z_sem should",
     )
     parser.add_argument(
+        "--answers",
+        help="CSV with file and a column of log-odds for each question: what a classifier answers "
+        "to the images of train, which z_sem learns to tell",
+    )
+    parser.add_argument(
         "--begin-with", help="folder with the generator whose network a new run begins with"
     )
     parser.add_argument("--max-weight", type=float, default=5.0, help="bound of the loss weight")
@@ -88,10 +95,13 @@ def main(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     codec = _load_codec(Path(args.codec), device) if args.codec else None
     size, channels = (codec.image_size, codec.channels) if codec else (args.size, args.channels)
-    images, _ = load_split(args.data, args.labels, "train", size, channels, args.fit)
+    images, table = load_split(args.data, args.labels, "train", size, channels, args.fit)
     held_out, _ = load_split(args.data, args.labels, "val", size, channels, args.fit)
-    training = DiffusionTraining(args, images, held_out, codec, device)
-    settings = run_settings(args, "codec", "grid_minutes", "begin_with")
+    answers = read_answers(Path(args.answers), table["file"]) if args.answers else None
+    training = DiffusionTraining(args, images, held_out, codec, device, answers)
+    settings = run_settings(args, "codec", "grid_minutes", "begin_with", "answers")
+    if answers is not None:
+        settings["answers"] = answers.shape[1]
     run(training, Plan.of(args, settings, log_every=200, save_minutes=args.grid_minutes))
 
 
@@ -108,6 +118,8 @@ class DiffusionTraining(Training):
         What the diffusion goes on top of, on `device`.
     device : torch.device
         Where to work.
+    answers : Tensor (N, L), optional
+        What a classifier answers to the images, standardised.
     """
 
     ema: EMA[DiffAEModel]
@@ -119,6 +131,7 @@ class DiffusionTraining(Training):
         held_out: Tensor,
         codec: VAE | None,
         device: torch.device,
+        answers: Tensor | None = None,
     ) -> None:
         self.args, self.codec, self.device = args, codec, device
         self.images, self.held_out = images, held_out
@@ -145,18 +158,28 @@ class DiffusionTraining(Training):
                 own = self.mean.state_dict()
                 if all(own[name].shape == w.shape for name, w in begun.semantic_mean.items()):
                     self.mean.load_state_dict(begun.semantic_mean)
-            fast = torch.optim.Adam(self.mean.parameters(), lr=MEAN_RATE)
-            self.learners.append(Learner(self.mean, fast, max_norm=None))
+            self._add_map(self.mean)
+        self.answers = self.told = None
+        if answers is not None:  # a moved copy keeps its image's answer
+            self.answers = answers.repeat(1 + args.augmentations, 1).to(device)
+            self.told = AnswerMap(args.z_sem, answers.shape[1]).to(device)
+            self._add_map(self.told)
         self.ema = EMA(self.model, args.ema)
         self.alphas_cumprod = torch.tensor(squared_alphas(), device=device)
         self.z_sem_std = torch.ones(args.z_sem, device=device)
         self.decorrelation = Decorrelation(args.z_sem).to(device) if args.decorrelate else None
 
+    def _add_map(self, linear: nn.Module) -> None:
+        """Add a linear map of the code to what learns."""
+        fast = torch.optim.Adam(linear.parameters(), lr=MAP_RATE)
+        self.learners.append(Learner(linear, fast, max_norm=None))
+
     def losses(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Return the weighted squared error of the noise, of a batch at random times.
 
         With a semantic mean the diffusion works on the image less the mean. The mean's own error is
-        added: it trains the encoder, and, in a loss of its own, the mean.
+        added: it trains the encoder, and, in a loss of its own, the mean. So is the error of what
+        the code tells of a classifier's answers.
         """
         args, source = self.args, torch.Generator().manual_seed(self.args.seed + step)
         chosen = torch.randint(len(self.inputs), (args.batch,), generator=source)
@@ -177,11 +200,17 @@ class DiffusionTraining(Training):
         errors = F.mse_loss(predicted.float(), noise, reduction="none").mean((1, 2, 3))
         # 1 + 1 / SNR makes of the noise's error that of v; without a bound, high t would drown all.
         loss = (errors * (1 / a).clamp(max=args.max_weight)).mean()
-        if self.mean is None:
-            return [loss], {"loss": errors.mean()}
-        said = F.mse_loss(self.mean(z_sem), x_0)
-        of_mean = F.mse_loss(self.mean(z_sem.detach()), x_0)
-        return [loss + MEAN_WEIGHT * said, of_mean], {"loss": errors.mean(), "mean_loss": of_mean}
+        all_losses, figures = [loss], {"loss": errors.mean()}
+        if self.mean is not None:
+            all_losses[0] = all_losses[0] + MEAN_WEIGHT * F.mse_loss(self.mean(z_sem), x_0)
+            all_losses.append(F.mse_loss(self.mean(z_sem.detach()), x_0))
+            figures["mean_loss"] = all_losses[-1]
+        if self.told is not None and self.answers is not None:
+            wanted = self.answers[chosen]
+            all_losses[0] = all_losses[0] + ANSWERS_WEIGHT * self.told(z_sem, wanted)
+            all_losses.append(self.told(z_sem.detach(), wanted))
+            figures["answers_loss"] = all_losses[-1]
+        return all_losses, figures
 
     def _codes_now(self, raw: Tensor, step: int) -> Tensor:
         """Return the codes (N, D) that the U-Net gets; update their statistics by the batch."""
