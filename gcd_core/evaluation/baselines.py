@@ -135,15 +135,15 @@ def _g_on(where: str) -> Callable[[Searches, int, int], Tensor]:
 
 
 METHODS = (
-    Method(f"random vectors, mean of {RANDOM}", _random),
-    Method(f"principal axis, the best of {of.AXES}", _axis),
-    Method("difference of means, real images", _means),
-    Method("linear classifier, real images (InterFaceGAN)", _normal),
-    Method("ridge regression, real images", _ridge_on(REAL)),
-    Method("ridge regression, drawn codes", _ridge_on(DRAWN)),
     Method("g, one image (the paper's)", _g_on(ONE), around=True),
     Method("g, drawn codes of each kind", _g_on(KINDS)),
     Method("g, real images", _g_on(REAL)),
+    Method("ridge regression, drawn codes", _ridge_on(DRAWN)),
+    Method("ridge regression, real images", _ridge_on(REAL)),
+    Method("linear classifier, real images (InterFaceGAN)", _normal),
+    Method("difference of means, real images", _means),
+    Method(f"principal axis, the best of {of.AXES}", _axis),
+    Method(f"random vectors, mean of {RANDOM}", _random),
 )
 
 
