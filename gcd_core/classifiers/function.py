@@ -37,7 +37,7 @@ class Function(nn.Module):
     ) -> None:
         super().__init__()
         self._ask = lambda images: function(images)  # a Module here would become a part of this one
-        self._name, self._least, self._most = name, least, most
+        self._name, self.least, self._most = name, least, most
 
     def forward(self, images: Tensor) -> Tensor:
         """The answers (N, L) to images (N, C, H, W)."""
@@ -45,8 +45,8 @@ class Function(nn.Module):
 
     def _answer(self, images: Tensor) -> Tensor:
         count = len(images)
-        if count < self._least:
-            images = torch.cat([images, images[-1:].expand(self._least - count, -1, -1, -1)])
+        if count < self.least:
+            images = torch.cat([images, images[-1:].expand(self.least - count, -1, -1, -1)])
         try:
             answer = self._ask(images)
         except GCDError:

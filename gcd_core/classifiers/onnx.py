@@ -30,13 +30,35 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
     On a CUDA device, CUDA is used where this ONNX Runtime has it.
     """
     check_keys(table, KEYS, OPTIONAL_KEYS)
-    try:
-        import onnxruntime as ort
-    except ImportError as error:
-        raise GCDError(
-            f'A classifier of kind "onnx" needs ONNX Runtime ({error}): pip install onnxruntime.'
-        ) from error
+    _runtime(table["model"])
     path, data = read_model(folder, table["model"])
+    network, shape = open_network(path, device, table.get("answer"))
+    settings = with_input(table, path, shape, network.least)
+    identity = digest_of(table, data, *_beside(path, data))
+    return TorchClassifier.from_table(network, settings, identity, device)
+
+
+def open_network(
+    path: Path, device: str | torch.device, answer: str | None = None
+) -> tuple[Function, list[int | None]]:
+    """Open an ONNX file as a function of images, with the shape that it takes.
+
+    Raises a GCDError if ONNX Runtime is missing or cannot run the file, the file does not take one
+    batch of images, or the output is not clear.
+
+    Parameters
+    ----------
+    answer : str, optional
+        The name of the output, where there are several.
+
+    Returns
+    -------
+    network : Function
+        Images (N, ...) to a Tensor (N, D), on the CPU.
+    shape : list of (int or None)
+        Of its input; None where any number will do.
+    """
+    ort = _runtime(path.name)
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors are told here
     options.intra_op_num_threads = torch.get_num_threads()
@@ -50,17 +72,23 @@ def load(table: dict[str, Any], folder: Path, device: str | torch.device) -> Tor
         ) from error
     source = _input(session, path)
     shape = [side if isinstance(side, int) else None for side in source.shape]
-    target = _output(session, path, table.get("answer"))
+    target = _output(session, path, answer)
     least = (shape[0] if shape else None) or 1
-    settings = with_input(table, path, shape, least)
 
     def ask(images: Tensor) -> Tensor:
         pixels = np.ascontiguousarray(images.cpu().numpy(), dtype=FLOATS[source.type])
         return torch.from_numpy(session.run([target], {source.name: pixels})[0])
 
-    network = Function(ask, str(path), least, most=shape[0])
-    identity = digest_of(table, data, *_beside(path, data))
-    return TorchClassifier.from_table(network, settings, identity, device)
+    return Function(ask, str(path), least, most=shape[0] if shape else None), shape
+
+
+def _runtime(name: str) -> Any:
+    """ONNX Runtime; a GCDError says which file needs it where it is missing."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise GCDError(f"{name} needs ONNX Runtime ({error}): pip install onnxruntime.") from error
+    return onnxruntime
 
 
 def _providers(device: torch.device, available: list[str]) -> list[str | tuple[str, dict]]:

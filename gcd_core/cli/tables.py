@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 import gcd_core
 from gcd_core.checks import check_at_least
 from gcd_core.cli.evaluate import add_images
@@ -25,18 +27,28 @@ from gcd_core.distributed.job import Part, PartsJob, Shared
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import judges as networks
+from gcd_core.evaluation.baselines import MIN_QUERIES, QUERIES, RUNS
 from gcd_core.evaluation.faces import attribute_correlations
 from gcd_core.evaluation.judges import Judges
+from gcd_core.evaluation.kept_answers import KeptAnswers
 from gcd_core.evaluation.markdown import markdown
-from gcd_core.evaluation.paper import TABLES, check_table, in_papers_protocol, make_table
+from gcd_core.evaluation.paper import (
+    BASELINES,
+    TABLES,
+    check_table,
+    in_papers_protocol,
+    make_table,
+)
 from gcd_core.evaluation.plots import DRAWN, draw_table
+from gcd_core.evaluation.provenance import identity_of_directions, measured, networks_of
 from gcd_core.evaluation.published import published, published_of
-from gcd_core.evaluation.trials import Rows, Trials
+from gcd_core.evaluation.trials import BaselineSettings, Rows, Trials
 from gcd_core.files import atomic_write
 from gcd_core.images.dataset import ImageFiles
-from gcd_core.method.directions import check_generator
+from gcd_core.method.directions import DirectionSet, check_generator
 
 POOL = "pool.safetensors"  # the ablations' samples
+ANSWERS = "baselines.json"  # what the table of baselines has asked
 PAPER = "paper"  # of --beside: all of the paper's rows
 OURS = "ours"
 NO_ROWS = "No row: there is no h-direction, or no image flips."
@@ -49,7 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--directions", type=Path, required=True, help="what `find` wrote")
     listed = "; ".join(f"{name}: {table.title}" for name, table in TABLES.items())
     parser.add_argument(
-        "--table", nargs="+", metavar="T", default=list(TABLES), help=f"{listed} (default: all)"
+        "--table",
+        nargs="+",
+        metavar="T",
+        default=[name for name in TABLES if name != BASELINES],
+        help=f"{listed} (default: all of the paper's)",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
     parser.add_argument(
@@ -74,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "always there); or JSON of rows: {table: [row, ...]}",
     )
     add_cluster(parser)
+    add_baselines(parser)
     group = parser.add_argument_group(
         "networks of figures", "FILE or hf://OWNER/REPOSITORY/FILE, with #SHA256 behind it"
     )
@@ -83,12 +100,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--partition", type=Path, help="list_eval_partition.csv, of CD")
 
 
+def add_baselines(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of the table of baselines."""
+    group = parser.add_argument_group(f"--table {BASELINES}")
+    group.add_argument(
+        "--queries",
+        nargs="+",
+        type=int,
+        default=list(QUERIES),
+        metavar="N",
+        help="of each direction (default: 64 256 1024)",
+    )
+    group.add_argument(
+        "--search-split",
+        default="train",
+        help="the split of the labels file whose images are asked about (default: train)",
+    )
+    group.add_argument(
+        "--reasons",
+        type=int,
+        default=2,
+        metavar="N",
+        help="images that are walked for each of four classifiers of a known reason (default: 2)",
+    )
+
+
 def main(args: argparse.Namespace) -> None:
     """Make the tables that are not in the folder yet, and print all of them."""
     for name in args.table:
         check_table(name)
     check_at_least(64, samples=args.samples)
     check_at_least(1, limit=args.limit, batch_size=args.batch_size)
+    check_at_least(0, reasons=args.reasons)
+    check_at_least(MIN_QUERIES, queries=min(args.queries))
     check_cluster(args)
     check_readable(args.directions)
     check_writable(args.json)
@@ -97,22 +141,9 @@ def main(args: argparse.Namespace) -> None:
     domain = opened(args)
     check_generator(found, domain)
     args.out.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "numbers": "the paper's",  # tables of older runs had others
-        "domain": args.domain,
-        "generator": domain.generator.identity,
-        "classifier": domain.classifier.identity,
-        "directions": found.names,
-        "images": str(args.images),
-        "split": args.split,
-        "limit": args.limit,
-        "samples": args.samples,
-        "protocol": args.protocol,
-        "detail": domain.detail,
-        "others": args.others,
-        "networks": {name: getattr(args, name) for name in networks.WHERE},
-    }
-    made = {name: kept(args.out / f"table-{name}.json", settings) for name in args.table}
+    settings = settings_of(args, domain, found)
+    hangs_on = {name: settings | own_settings(args, name) for name in args.table}
+    made = {name: kept(args.out / f"table-{name}.json", hangs_on[name]) for name in args.table}
     names = tuple(name for name, rows in made.items() if rows is None)
     mine = list(share_of(args).parts(len(args.table)))
     todo = [i for i, name in enumerate(names) if args.table.index(name) in mine]
@@ -123,7 +154,7 @@ def main(args: argparse.Namespace) -> None:
             with atomic_write(args.out / file) as place:
                 place.write_bytes(content)
         made[name] = part.about["rows"]
-        keep(args.out, name, part.about["rows"], settings)
+        keep(args.out, name, part.about["rows"], hangs_on[name])
         print(f"{TABLES[name].title}: made", file=sys.stderr)
     if args.shard:
         print(f"{args.out}: share {args.shard} is done; without --shard all are printed")
@@ -139,7 +170,58 @@ def main(args: argparse.Namespace) -> None:
         print(f"{TABLES[name].title}\n{shown}\n")
     for sentence in networks.missing(settings["networks"]):
         print(sentence, file=sys.stderr)
-    write_json(args.json, {**settings, "tables": made})
+    vectors = identity_of_directions(found)  # the table of baselines has its own
+    of_vectors = {} if [*made] == [BASELINES] else {"directions": vectors}
+    write_json(
+        args.json,
+        {
+            "label": found.label,
+            "tables": made,
+            "settings": {name: without_path(own) for name, own in hangs_on.items()},
+            "identity": networks_of(domain) | of_vectors,
+            "measured": measured(domain, images_of(args)),
+        },
+    )
+
+
+def without_path(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings for a file that leaves this machine; `measured` says which images they were."""
+    return {key: value for key, value in settings.items() if key != "images"}
+
+
+def settings_of(args: argparse.Namespace, domain: Domain, found: DirectionSet) -> dict[str, Any]:
+    """All that the tables hang on; JSON can hold it."""
+    return {
+        "numbers": "the paper's",  # tables of older runs had others
+        "domain": args.domain,
+        "generator": domain.generator.identity,
+        "classifier": domain.classifier.identity,
+        "directions": found.names,
+        "images": str(args.images),
+        "split": args.split,
+        "limit": args.limit,
+        "samples": args.samples,
+        "protocol": args.protocol,
+        "detail": domain.detail,
+        "others": args.others,
+        "networks": {name: getattr(args, name) for name in networks.WHERE},
+    }
+
+
+def own_settings(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    """What a single table hangs on besides."""
+    if name != BASELINES:
+        return {}
+    return {
+        "queries": args.queries,
+        "reasons": args.reasons,
+        "search_split": args.search_split,
+    }
+
+
+def images_of(args: argparse.Namespace) -> ImageFiles:
+    """The images that are walked."""
+    return ImageFiles(args.images, args.labels, args.split, args.limit)
 
 
 def opened(args: argparse.Namespace) -> Domain:
@@ -174,17 +256,33 @@ class TablesJob(PartsJob):
     def trials(self, domain: Domain) -> Trials:
         """Read the images and the directions, and open the networks of figures."""
         args = self.args
-        files = ImageFiles(args.images, args.labels, args.split, args.limit)
+        directions = gcd_core.load_directions(args.directions)
         return Trials(
             domain,
-            list(files.load(domain.load_image)),
-            gcd_core.load_directions(args.directions),
+            list(images_of(args).load(domain.load_image)),
+            directions,
             args.samples,
             args.batch_size,
-            judges_of(args),
+            judges_of(args, domain),
             [gcd_core.load_domain(other, device=args.device) for other in args.others],
             args.out / POOL,
+            self.baselines(domain, directions.label) if BASELINES in self.names else None,
         )
+
+    def baselines(self, domain: Domain, label: str) -> BaselineSettings:
+        """What the table of baselines is made with."""
+        args, most = self.args, RUNS * max(*QUERIES, *self.args.queries)
+
+        def real() -> list[Tensor]:
+            files = ImageFiles(args.images, args.labels, args.search_split, most)
+            return [image for _, image in files.load(domain.load_image)]
+
+        # Answers are of one image each: neither the number of images nor of queries counts.
+        names = ("domain", "generator", "classifier", "images", "protocol", "detail")
+        settings = {name: self.made_with[name] for name in names}
+        settings |= {"label": label, "search_split": args.search_split, "asked": most}
+        kept = KeptAnswers(args.out / ANSWERS, settings)
+        return BaselineSettings(real, sorted(args.queries), args.reasons, kept)
 
     def worker(
         self, shared: Shared | None = None, domain: Domain | None = None
@@ -208,13 +306,14 @@ class TablesJob(PartsJob):
         return of_part
 
 
-def judges_of(args: argparse.Namespace) -> Judges:
-    """The networks that the command line names."""
+def judges_of(args: argparse.Namespace, domain: Domain) -> Judges:
+    """The networks that the command line names, and the one that the domain does."""
     annotations = args.annotations
     return Judges(
         fidelity=networks.inception(args.inception) if args.inception else None,
         likeness=networks.simsiam(args.simsiam) if args.simsiam else None,
         faces=networks.vggface2(args.vggface2) if args.vggface2 else None,
+        recognition=networks.face_api(domain.face_api, domain.device) if domain.face_api else None,
         attributes=networks.celeba_oracle(args.attributes) if args.attributes else None,
         correlations=attribute_correlations(annotations, args.partition) if annotations else None,
     )

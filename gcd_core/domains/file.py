@@ -55,6 +55,7 @@ TOP: tuple[Keys, Keys] = (
         "off_distribution": str,
         "codes": str,
         "sanity": str,
+        "face_api": str,
         "fit": str,
         "ages": list,
         "places": dict,
@@ -177,7 +178,7 @@ def find_problems(
         found["file"].append(f"'fit' is {table['fit']!r}; choose one of {', '.join(FITS)}.")
     if "ages" in table and not _are_ages(table["ages"]):
         found["file"].append("'ages' are two numbers, the youngest and the oldest, in years.")
-    for key in ("off_distribution", "codes", "sanity"):
+    for key in ("off_distribution", "codes", "sanity", "face_api"):
         if isinstance(table.get(key), str):
             found["file"] += _file_problems(folder, f"{key!r} in the file", table[key])
     sections: dict[str, Callable[[Any], Iterator[str]]] = {

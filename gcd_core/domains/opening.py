@@ -104,6 +104,8 @@ class Domain:
         How the bridge is steered by default.
     places : dict of str to tuple of Region
         Its own places of a picture, beside halves, thirds and quarters (`sure_place`).
+    face_api : Path or None
+        The recognition network of face-api, where the images are portraits: of FS(face-api).
     """
 
     name: str
@@ -136,6 +138,7 @@ class Domain:
     synthetic_examples: bool = False
     ages: tuple[float, float] | None = None
     places: Atlas = field(default_factory=dict)
+    face_api: Path | None = None
     _ready: dict[str, DirectionSet] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -295,6 +298,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         synthetic_examples=table.get("synthetic_examples", False),
         ages=tuple(table["ages"]) if "ages" in table else None,
         places=read_atlas(table.get("places", {})),
+        face_api=inside(folder, table["face_api"]) if "face_api" in table else None,
     )
 
 

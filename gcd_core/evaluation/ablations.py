@@ -49,7 +49,8 @@ def spread(trials: Trials) -> Rows:
     """S-Table 1: the mean of Table 3's rows, and the deviation of each figure behind it."""
     rows = sources(trials)
     row: dict[str, Any] = {"dataset": trials.domain.name, "class": trials.label}
-    for name in (*COLUMNS["S1"], *OWN[:-1]):
+    by_others = [name for name in rows[0] if name.partition("(")[0] in COLUMNS["S1"]]
+    for name in dict.fromkeys((*COLUMNS["S1"], *by_others, *OWN[:-1])):
         values = [own[name] for own in rows if own[name] is not None]
         row[name] = metrics.mean(values)
         if values:

@@ -6,12 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gcd_core.domains.opening import Domain
 from gcd_core.evaluation import combined, metrics
 from gcd_core.evaluation.published import in_columns
-from gcd_core.evaluation.trials import Rows, Trials
+from gcd_core.evaluation.trials import MIN_IMAGES, Rows, Trials
 from gcd_core.generators.resized import Resized, resized
+from gcd_core.method.loss import THRESHOLD
+from gcd_core.method.search import find_directions
 
 SCALES = (0.25, 0.5, 1.0, 2.0)  # sides of pictures, times the generator's; the last is the paper's
 
@@ -63,36 +66,83 @@ def _with_others(trials: Trials) -> list[tuple[str, Domain]]:
     return found
 
 
-@torch.inference_mode()
 def sizes(trials: Trials) -> Rows:
-    """S-Table 7: pictures that are smaller or larger than the generator's.
+    """S-Table 7: pictures that are smaller or larger than the generator's, and pairs of classes.
 
     Larger ones are brought down to its size and back up, and classifier, LPIPS and all figures see
     them at their own; of twice the size, as in the paper, all h are combined too. Smaller ones are
-    brought up to it. FR and the oracle's flip rate are fractions.
+    brought up to it. The domain's other labels that ask for one class against another follow at
+    twice the size (`_pair`). FR and the oracle's flip rate are fractions.
     """
-    domain, rows = trials.domain, []
-    size = domain.generator.image_size
+    rows = []
     for scale in SCALES:
-        side = round(scale * size)
-        images = resized(trials.images, side)
-        if side <= size:
-            there, images = domain, resized(images, size)
-        else:
-            there = replace(domain, generator=Resized(domain.generator, side), bridge=None)
-        own = trials.on(there, images)
-        behind: dict[str, Any] = {}
-        if domain.off_distribution is not None:
-            inward = resized(images, size).split(trials.batch_size)
-            scores = torch.cat([domain.off_distribution.score(domain, part) for part in inward])
-            behind["off_distribution"] = scores.mean().item()
-            warned = scores > domain.off_distribution.threshold
-            behind["warned"] = warned.double().mean().item()
-        about = {"task": trials.label, "side": side}
-        alphas = [abs(path.alphas[0].item()) for path in own.counterfactuals("g")]
-        behind["alpha"] = metrics.mean(alphas)
-        rows.append({"direction": "g", **about, **in_columns("S7", own.of("g")), **behind})
-        if scale == SCALES[-1] and (h := combined.h_of(own)):
-            figures = in_columns("S7", combined.figures(own, h))
-            rows.append({"direction": "h combined", **about, **figures})
+        own = _at_size(trials, scale)
+        with_h = scale == SCALES[-1]
+        side = round(scale * trials.domain.generator.image_size)
+        rows += _of_size(own, trials.domain, side, with_h)
+    for label, info in trials.domain.label_info.items():
+        if info.question.against and label != trials.label:
+            rows += _pair(trials, label)
     return rows
+
+
+def _at_size(trials: Trials, scale: float, rows: Tensor | None = None) -> Trials:
+    """The trials on pictures (of these numbers) of the generator's size times a scale."""
+    domain, size = trials.domain, trials.domain.generator.image_size
+    side = round(scale * size)
+    images = resized(trials.images if rows is None else trials.images[rows], side)
+    if side <= size:
+        return trials.on(domain, resized(images, size))
+    return trials.on(
+        replace(domain, generator=Resized(domain.generator, side), bridge=None), images
+    )
+
+
+def _pair(trials: Trials, label: str) -> Rows:
+    """The rows of a label that asks for one class against another, by a search of its own.
+
+    Of the images that no third class wins; no row where these are fewer than four.
+    """
+    classifier, question = trials.domain.classifier, trials.domain.label_info[label].question
+    logits = classifier(trials.images)
+    of_either = torch.ones(len(trials.images), dtype=torch.bool)
+    if question.third in classifier.labels:
+        of_either = classifier.probability(logits, question.third).cpu() < THRESHOLD
+    rows = of_either.nonzero().flatten()
+    if len(rows) < MIN_IMAGES:
+        return []
+    own = _at_size(trials, SCALES[-1], rows)
+    least_sure = (classifier.probability(logits, label).cpu()[rows] - THRESHOLD).abs().argmin()
+    settings = trials.settings.changed(n_h=len(combined.h_of(trials)))
+    source = own.images[least_sure][None]
+    found = find_directions(own.domain, source, label, settings=settings)
+    own = own.on(own.domain, own.images, found.directions)
+    return _of_size(own, trials.domain, own.images.shape[-1], True)
+
+
+def _of_size(trials: Trials, domain: Domain, side: int, with_h: bool) -> Rows:
+    """The rows of one label at one size; `domain` has the generator at its own size."""
+    about = {"task": task_of(domain, trials.label), "side": side}
+    behind: dict[str, Any] = {}
+    if domain.off_distribution is not None:
+        inward = resized(trials.images, domain.generator.image_size).split(trials.batch_size)
+        with torch.inference_mode():
+            each = [domain.off_distribution.score(domain, part) for part in inward]
+        scores = torch.cat(each)
+        behind["off_distribution"] = scores.mean().item()
+        behind["warned"] = (scores > domain.off_distribution.threshold).double().mean().item()
+    alphas = [abs(path.alphas[0].item()) for path in trials.counterfactuals("g")]
+    behind["alpha"] = metrics.mean(alphas)
+    rows = [{"direction": "g", **about, **in_columns("S7", trials.of("g")), **behind}]
+    if with_h and (h := combined.h_of(trials)):
+        figures = in_columns("S7", combined.figures(trials, h))
+        rows.append({"direction": "h combined", **about, **figures})
+    return rows
+
+
+def task_of(domain: Domain, label: str) -> str:
+    """What a label's flip leads from and to: "banjo to acoustic guitar"; else the label."""
+    question = domain.label_info[label].question
+    if not question.against:
+        return label
+    return f"{', '.join(question.against)} to {', '.join(question.of or (label,))}"

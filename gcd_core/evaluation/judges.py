@@ -18,6 +18,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gcd_core.classifiers.onnx import open_network
 from gcd_core.classifiers.published import CELEBA
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.faces import attributes_changed, correlation_difference, same_face
@@ -56,6 +57,8 @@ class Judges:
     fidelity: Features | None = None  # of FID and sFID
     likeness: Features | None = None  # of S3
     faces: Features | None = None  # of FVA and FS
+    # Of an FS by another network than the paper's, which carries its name: FS(face-api).
+    recognition: Features | None = None
     # Images (N, 3, S, S) in [0, 1] to probabilities (N, 40) of CelebA's attributes; of MNAC.
     attributes: Callable[[Tensor], Tensor] | None = None
     # (40, 40): of the attributes over the annotated images; of CD, with `attributes`.
@@ -66,7 +69,7 @@ class Judges:
         return replace(self, fidelity=self.fidelity or features, likeness=self.likeness or features)
 
     def of_faces(self, sources: Tensor, made: Tensor, label: str) -> dict[str, Any]:
-        """FVA, FS, MNAC and CD, as far as there are networks for them.
+        """FVA, FS, MNAC and CD, as far as there are networks for them, and FS(face-api).
 
         Parameters
         ----------
@@ -79,6 +82,9 @@ class Judges:
         if self.faces is not None:
             real, other = self.faces.of(sources), self.faces.of(made)
             figures["FVA"], figures["FS"] = same_face(real, other)
+        if self.recognition is not None:
+            real, other = self.recognition.of(sources), self.recognition.of(made)
+            figures[f"FS({self.recognition.name})"] = same_face(real, other)[1]
         if self.attributes is not None:
             before, after = self.attributes(sources), self.attributes(made)
             figures["MNAC"] = attributes_changed(before, after)
@@ -189,6 +195,27 @@ def vggface2(source: str) -> Features:
         return network(255 * images.flip(1) - mean)
 
     return Features("vggface2", _batched(of))
+
+
+def face_api(path: Path, device: str = "cpu") -> Features:
+    """The recognition network of @vladmandic/face-api: a face's descriptor, (N, 128).
+
+    As `tools/face_api/networks` has it: portraits (N, 3, S, S) in [0, 1] whose face fills the
+    middle 75 % of the frame; pictures of another size are resized to S. Raises a GCDError if the
+    file is no network of such pictures, or ONNX Runtime is missing.
+    """
+    network, shape = open_network(path, device)
+    side = shape[-1] if len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] else None
+    if side is None:
+        raise GCDError(
+            f"{path.name} takes {shape}, not pictures (N, 3, S, S); name the recognition.onnx of "
+            "tools/face_api/networks."
+        )
+
+    def of(images: Tensor) -> Tensor:
+        return network(F.interpolate(images, (side, side), mode="bilinear", antialias=True))
+
+    return Features("face-api", _batched(of))
 
 
 def celeba_oracle(source: str) -> Callable[[Tensor], Tensor]:

@@ -73,3 +73,13 @@ def summarise_maps(outcomes: Sequence[dict[str, MapOutcome]]) -> dict[str, dict]
             "cout_back": metrics.mean([m.cout_back for m in maps]),
         }
     return figures
+
+
+def mass_inside(heat: Tensor, inside: Tensor) -> tuple[float, float]:
+    """Of a map (H, W) the share that lies inside a mask (H, W), and whether its peak does: 0 or 1.
+
+    Both are of the absolute values; a map of zeros has a share of 0.
+    """
+    size = heat.double().abs()
+    share = (size * inside).sum().item() / max(size.sum().item(), 1e-12)
+    return share, float(inside.flatten()[size.flatten().argmax()].item())

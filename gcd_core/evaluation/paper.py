@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
-from gcd_core.evaluation import ablations, appendix_ablations, combined, paper_maps
+from gcd_core.evaluation import (
+    ablations,
+    appendix_ablations,
+    baselines,
+    combined,
+    paper_maps,
+)
 from gcd_core.evaluation.paper_comparison import PAPER, PAPER_POINTS, FixedSampling
 from gcd_core.evaluation.published import in_columns
 from gcd_core.evaluation.trials import Rows, Trials
@@ -17,6 +23,7 @@ from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.settings import BALL
 
 PAPER_ALPHA = 3.0
+BASELINES = "baselines"  # the one table that is not the paper's
 
 
 class Table(NamedTuple):
@@ -119,6 +126,7 @@ TABLES = {
     "SF2": Table("S-Fig. 2: probability along g, of images that flip", paper_maps.curves),
     "SF3": Table("S-Fig. 3: share of a map's pixels that are not zero", paper_maps.lit_pixels),
     "SF4": Table("S-Fig. 4: CF loss against samples, lambda and radius", ablations.cf_losses),
+    BASELINES: Table("Is one image enough? g beside other directions", baselines.compare),
 }
 # Names that this project gave before: what has them now.
 FORMER = {

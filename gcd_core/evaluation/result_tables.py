@@ -24,7 +24,10 @@ from gcd_core.domains.file import read_domain_file
 from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.markdown import markdown
+from gcd_core.evaluation.paper import BASELINES
+from gcd_core.evaluation.paper import TABLES as MADE
 from gcd_core.evaluation.provenance import identity_of_directions, networks_of
+from gcd_core.evaluation.published import FRACTIONS
 
 FOLDER = "results"
 OPENING = re.compile(r"<!-- results:(\S+) (\S+) -->")
@@ -38,7 +41,11 @@ KEYS = {
     "classifiers": {"classifiers"},
     "sanity": {"checks"},
     "bench": {"find", "transfer", "bb_lig"},
+    "tables": {"tables", "label"},
 }
+# Of the tables that `tables` made: figures with other digits than three, and those in percent.
+DIGITS = {"alpha": 2, "FID": 1, "sFID": 1, "FVA": 1, "complexity": 2}
+IN_PERCENT = ("FR", "oracle", "FVA", "FR_std", "oracle_std", "FVA_std")
 
 
 @dataclass(frozen=True)
@@ -114,9 +121,13 @@ def stale_files(folder: Path) -> list[str]:
 
 def _directions_now(domain: Domain, content: dict[str, Any]) -> dict[str, str]:
     """The identity of the domain's directions that a file measured; "" where it lacks one."""
-    if not KEYS["directions"] <= content.keys():
+    if KEYS["directions"] <= content.keys():
+        label, names = content["label"], list(content["directions"])
+    elif KEYS["tables"] <= content.keys():
+        label = content["label"]
+        names = next(iter(content["settings"].values()))["directions"]
+    else:
         return {"directions": ""}
-    label, names = content["label"], content["directions"]
     ready = domain.ready_directions(label) if label in domain.labels else None
     if ready is None or not set(names) <= set(ready.names):
         return {"directions": ""}
@@ -160,6 +171,8 @@ def make_table(name: str, folder: Path) -> str:
     if not found:
         return f"\n{NOT_MEASURED}\n"
     rows, used = rows_of(found)
+    if not rows:
+        return f"\n{NOT_MEASURED}\n"
     sources = "; ".join(dict.fromkeys(m.source for m in used))
     return f"\n{markdown(rows, list(rows[0]), aligned=False)}\n\nFrom {sources}.\n"
 
@@ -315,6 +328,41 @@ def _bench(found: list[Measurement]) -> Rows:
     return rows, found
 
 
+def _of_tables(number: str) -> Callable[[list[Measurement]], Rows]:
+    """One of the tables that `tables` made, of all labels; without columns that nothing is in."""
+
+    def make(found: list[Measurement]) -> Rows:
+        used = [m for m in found if number in m.content["tables"]]
+        rows = [
+            {"label": f"`{m.content['label']}`", **row}
+            for m in used
+            for row in m.content["tables"][number]
+        ]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        filled = [name for name in names if any(row.get(name) is not None for row in rows)]
+        said = {"label", "class", "dataset", "task"}  # a label's own is said once
+        if "task" not in filled:
+            filled = [name for name in filled if name == "label" or name not in said]
+        return [{name: _cell(number, name, row.get(name)) for name in filled} for row in rows], used
+
+    return make
+
+
+def _cell(table: str, name: str, value: Any) -> str:
+    """A figure of the paper's tables as it is written."""
+    if value is None or isinstance(value, str):
+        return NONE if value is None else value
+    if isinstance(value, float):
+        plain = name.partition("(")[0].partition("_std")[0]
+        if name in IN_PERCENT and table not in FRACTIONS:
+            return f"{value:.1f}"
+        return _number(value, DIGITS.get(plain, 3))
+    return f"{value:,}"
+
+
+# The mark `table-1` is Table 1, `baselines` the one that is not the paper's.
+OF_TABLES = [name if name == BASELINES else f"table-{name}" for name in MADE]
+
 # Name of each table: of which files it is made, and how.
 TABLES: dict[str, tuple[str, Callable[[list[Measurement]], Rows]]] = {
     "directions": ("directions", _directions),
@@ -323,6 +371,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Measurement]], Rows]]] = {
     "classifiers": ("classifiers", _classifiers),
     "sanity": ("sanity", _sanity),
     "bench": ("bench", _bench),
+    **{name: ("tables", _of_tables(name.removeprefix("table-"))) for name in OF_TABLES},
 }
 
 

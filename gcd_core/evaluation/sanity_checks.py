@@ -22,6 +22,7 @@ from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.decoded import MemoisedGenerator
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS, Region, RegionReader
+from gcd_core.evaluation.maps import mass_inside
 from gcd_core.evaluation.spurious_classifiers import (
     LABEL,
     MARKER,
@@ -235,8 +236,7 @@ class Sanity:
 
     def _with(self, classifier: BlackBox) -> Domain:
         """The domain with another classifier, of the label `planted`."""
-        info = {LABEL: Label(LABEL, "Planted", "absent", "present")}
-        return replace(self.domain, classifier=classifier, oracle=None, label_info=info)
+        return with_planted(self.domain, classifier)
 
     def _along_g_of(self, classifier: BlackBox) -> tuple[Domain, list[Path]]:
         """The domain with another classifier, and the walks along the g that is found for it."""
@@ -277,9 +277,9 @@ class Sanity:
                 heat = explain_path(
                     path, method, classifier=domain.classifier, until=path.counterfactual
                 ).map
-                size = heat.double().abs()
-                mass.append((size * inside).sum().item() / max(size.sum().item(), 1e-12))
-                peak.append(inside.flatten()[size.flatten().argmax()].item())
+                share, at_peak = mass_inside(heat, inside)
+                mass.append(share)
+                peak.append(at_peak)
             figures[method] = {"mass": sum(mass) / len(mass), "peak": sum(peak) / len(peak)}
         return figures
 
@@ -292,6 +292,12 @@ class Sanity:
         pairs = zip(first.sigmoid().tolist(), second.sigmoid().tolist(), strict=True)
         told = [bool(unreproduced(before, after)) for before, after in pairs]
         return (first - second).abs().mean().item(), sum(told) / len(told)
+
+
+def with_planted(domain: Domain, classifier: BlackBox) -> Domain:
+    """A domain with a classifier of the label `planted` in the place of its own, and no oracle."""
+    info = {LABEL: Label(LABEL, "Planted", "absent", "present")}
+    return replace(domain, classifier=classifier, oracle=None, label_info=info)
 
 
 def _flip_rate(paths: Sequence[Path]) -> float:

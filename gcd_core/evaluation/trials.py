@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any
@@ -23,8 +23,10 @@ from gcd_core.evaluation.features import (
     split_frechet,
 )
 from gcd_core.evaluation.judges import Judges
-from gcd_core.evaluation.outcomes import NamedImages, batches_of, counterfactuals_of
+from gcd_core.evaluation.kept_answers import KeptAnswers
+from gcd_core.evaluation.outcomes import NamedImages, counterfactuals_of
 from gcd_core.evaluation.sample_store import keep_samples, kept_samples
+from gcd_core.generators.base import Latent
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.samples import Samples
 from gcd_core.method.search import find_directions
@@ -34,6 +36,17 @@ from gcd_core.method.walk import Path, walk_many
 
 MIN_IMAGES, FEWEST_SAMPLES = 4, 64
 Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class BaselineSettings:
+    """What the table of baselines is made with, beside what `Trials` has."""
+
+    # Reads images (1, C, S, S) to ask about, none of which is walked: twice as many as queries.
+    real: Callable[[], Sequence[Tensor]]
+    queries: Sequence[int]  # of each direction
+    reasons: int = 2  # images that are walked for each classifier of a known reason; 0 for none
+    kept: KeptAnswers = field(default_factory=KeptAnswers)
 
 
 class Trials:
@@ -56,6 +69,8 @@ class Trials:
         Whose generators are tried too (S-Table 4).
     pool : path, optional
         Where the ablations' samples are kept, so that no later run asks for them again.
+    baselines : Baselines, optional
+        What the table of baselines is made with; it needs them.
     """
 
     def __init__(
@@ -68,7 +83,9 @@ class Trials:
         judges: Judges | None = None,
         others: Sequence[Domain] = (),
         pool: FilePath | None = None,
+        baselines: BaselineSettings | None = None,
     ) -> None:
+        self.baselines = baselines
         self.domain, self.directions, self.others = domain, directions, others
         self.names, pictures = zip(*images, strict=True)
         self.images, self.label = torch.cat(pictures), directions.label
@@ -76,6 +93,7 @@ class Trials:
         self._pool_file = pool
         self._pools: dict[float, Samples] = {}
         self._paths: dict[str, list[Path]] = {}
+        self._latents: dict[int, Latent] = {}
         self._once: dict[Any, Any] = {}
         self.pictures: dict[str, Image.Image] = {}  # what tables draw beside their rows
         if len(self.images) < MIN_IMAGES:
@@ -114,11 +132,23 @@ class Trials:
         """The images with their names."""
         return ((name, image[None]) for name, image in zip(self.names, self.images, strict=True))
 
-    def walked(self, direction: Direction) -> list[Path]:
-        """The walks of all images along a direction."""
+    @torch.inference_mode()
+    def latents(self, rows: Sequence[int]) -> Latent:
+        """The latents of the images of these numbers; each image is encoded once."""
+        if missing := [row for row in rows if row not in self._latents]:
+            made = self.domain.generator.encode(self.images[missing])
+            self._latents |= {row: made[i] for i, row in enumerate(missing)}
+        each = [self._latents[row] for row in rows]
+        return Latent(torch.cat([one.z_sem for one in each]), torch.cat([one.z_T for one in each]))
+
+    def walked(self, direction: Direction, rows: Sequence[int] | None = None) -> list[Path]:
+        """The walks along a direction of the images of these numbers; of all without any."""
+        rows = range(len(self.images)) if rows is None else rows
         paths: list[Path] = []
-        for _, batch in batches_of(self.named(), self.batch_size):
-            paths += walk_many(self.domain, batch, direction, self.label)
+        for first in range(0, len(rows), self.batch_size):
+            some = list(rows[first : first + self.batch_size])
+            latents = self.latents(some)
+            paths += walk_many(self.domain, self.images[some], direction, self.label, latents)
         return paths
 
     def counterfactuals(self, name: str) -> list[Path]:
@@ -146,7 +176,12 @@ class Trials:
     @property
     def source(self) -> Tensor:
         """The image that the classifier is least sure of: a search from it has most to see."""
-        return self.images[(self.probabilities - 0.5).abs().argmin()][None]
+        return self.images[self.source_row][None]
+
+    @property
+    def source_row(self) -> int:
+        """Its number."""
+        return int((self.probabilities - 0.5).abs().argmin())
 
     @property
     def settings(self) -> Settings:

@@ -1,5 +1,6 @@
 """The figures' networks, from files made in the official layouts: names, order of colours, hash."""
 
+import argparse
 import hashlib
 import pickle
 import re
@@ -12,10 +13,14 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gcd_core.cli import tables
+from gcd_core.domains.opening import Domain, load_domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import judges
 from gcd_core.evaluation.features import Features
 from gcd_core.evaluation.judges import Judges, attribute_of, found_file
+from gcd_core.evaluation.published import in_columns
+from tests.tiny_domain import write_tiny_domain
 
 pytestmark = pytest.mark.slow
 
@@ -219,3 +224,67 @@ def test_what_is_missing_is_named_with_where_to_get_it() -> None:
     assert len(sentences) == 3
     assert not any("inception" in sentence for sentence in sentences)
     assert any("github.com/facebookresearch/simsiam" in sentence for sentence in sentences)
+
+
+def save_descriptor(path: Path, shape: list[int | None], weight: np.ndarray) -> None:
+    """An ONNX file whose descriptor (N, D) is the mean of each channel times a weight (3, D)."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["images"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["means"]),
+        helper.make_node("MatMul", ["means", "weight"], ["descriptor"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "recognition",
+        [helper.make_tensor_value_info("images", kind, shape)],
+        [helper.make_tensor_value_info("descriptor", kind, [None, weight.shape[1]])],
+        [onnx.numpy_helper.from_array(weight, "weight")],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save_model(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+
+
+def test_fs_of_face_api_is_the_cosine_of_its_descriptors(tmp_path, images):
+    weight = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    save_descriptor(tmp_path / "recognition.onnx", [None, 3, 20, 20], weight)
+    recognition = judges.face_api(tmp_path / "recognition.onnx")
+    made = (images * torch.tensor([0.2, 1.0, 0.6])[:, None, None]).clamp(0, 1)
+    figures = Judges(recognition=recognition).of_faces(images, made, "Smile")
+    assert list(figures) == ["FS(face-api)"]
+    first, second = (x.mean((2, 3)) @ torch.from_numpy(weight) for x in (images, made))
+    expected = F.cosine_similarity(first, second).mean().item()
+    assert figures["FS(face-api)"] == pytest.approx(expected, abs=1e-4) and expected < 0.999
+    row = in_columns("1", figures)
+    assert row["FS"] is None and row["FS(face-api)"] == figures["FS(face-api)"]
+
+
+def test_a_network_of_other_pictures_is_refused(tmp_path):
+    save_descriptor(tmp_path / "r.onnx", [None, 3, None, None], np.eye(3, dtype=np.float32))
+    with pytest.raises(GCDError, match=r"r\.onnx takes .*name the recognition\.onnx"):
+        judges.face_api(tmp_path / "r.onnx")
+
+
+def test_a_domain_names_its_recognition_network(tmp_path):
+    folder = write_tiny_domain(tmp_path / "tiny", channels=3)
+    text = (folder / "domain.toml").read_text()
+    (folder / "domain.toml").write_text(f'face_api = "recognition.onnx"\n{text}')
+    with pytest.raises(GCDError, match=r"recognition\.onnx"):
+        load_domain(folder, device="cpu")
+    save_descriptor(folder / "recognition.onnx", [None, 3, 20, 20], np.eye(3, dtype=np.float32))
+    domain = load_domain(folder, device="cpu")
+    none = dict.fromkeys((*judges.WHERE, "annotations", "partition"))
+    found = tables.judges_of(argparse.Namespace(**none), domain)
+    assert found.recognition is not None and found.recognition.name == "face-api"
+    assert tables.judges_of(argparse.Namespace(**none), load_domain_without(folder)).faces is None
+
+
+def load_domain_without(folder: Path) -> Domain:
+    """The same domain where it names no recognition network."""
+    text = (folder / "domain.toml").read_text()
+    (folder / "domain.toml").write_text(text.partition("\n")[2])
+    domain = load_domain(folder, device="cpu")
+    assert domain.face_api is None
+    return domain

@@ -7,7 +7,7 @@ import torch
 
 from gcd_core.evaluation import metrics
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS, RegionReader
-from gcd_core.evaluation.maps import COMPARED, compare_maps, summarise_maps
+from gcd_core.evaluation.maps import COMPARED, compare_maps, mass_inside, summarise_maps
 from gcd_core.method.walk import walk
 from tests.ui.fakes import HAZE, FakeDomain, draw
 
@@ -40,3 +40,13 @@ def test_their_means():
     assert means["cells"]["completeness_error"] == pytest.approx(0.3)
     assert means["bb_lig"]["cout"] == pytest.approx(0.2)
     assert means["difference"]["completeness_error"] is None
+
+
+def test_the_mass_inside_is_of_absolute_values():
+    heat, inside = torch.zeros(4, 4), torch.zeros(4, 4, dtype=torch.bool)
+    inside[:2] = True
+    assert mass_inside(heat, inside)[0] == 0
+    heat[0, 1], heat[3, 3] = -3.0, 1.0
+    assert mass_inside(heat, inside) == (0.75, 1.0)
+    heat[3, 3] = 5.0
+    assert mass_inside(heat, inside) == (0.375, 0.0)

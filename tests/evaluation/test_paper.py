@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 import gcd_core
 from gcd_core.__main__ import main
 from gcd_core.classifiers.preprocessing import Preprocessing
+from gcd_core.classifiers.questions import Question, questioned
 from gcd_core.cli import tables
+from gcd_core.domains.file import Label
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import ablations, combined, metrics, paper_maps
 from gcd_core.evaluation.ablations import counts
@@ -313,6 +315,45 @@ def test_pictures_of_other_resolutions(domain, directions):
     assert rows[3]["FR"] == 1 and 2 * size in classifier.seen
 
 
+class Classes:
+    """Softmax logits of four classes: "a" as the code says, -1, the logit's opposite, and one."""
+
+    labels = ("a", "b", "c", "d")
+    output = "softmax"
+    identity, cache_hits, budget, remote = "classes", 0, None, False
+
+    def __init__(self, classifier, last):
+        self.classifier, self.last, self.queries = classifier, last, 0
+        self.preprocessing = classifier.preprocessing
+
+    def __call__(self, images):
+        self.queries += len(images)
+        own = self.classifier(images)[:, :1]
+        flat = torch.full_like(own, -1)
+        return torch.cat([own, flat, -own, torch.full_like(own, self.last)], 1)
+
+    def index(self, label):
+        return self.labels.index(label)
+
+
+@pytest.mark.parametrize("last", [-9.0, 9.0])
+def test_pairs_of_classes_have_rows_of_their_own(domain, directions, last):
+    pairs = [Question("a", ("a",), ("b",)), Question("a or c", ("a",), ("c",))]
+    at_size = AtSize(domain.classifier, domain.generator.image_size)
+    info = {pair.name: Label(pair.name, pair.name, "no", "yes", asked=pair) for pair in pairs}
+    classifier = questioned(Classes(at_size, last), pairs)
+    asked = replace(domain, classifier=classifier, oracle=None, label_info=info)
+    rows = make_table("S7", Trials(asked, named(domain), directions, samples=64))
+    own, other = ([r for r in rows if r["task"] == t] for t in ("b to a", "c to a"))
+    assert [row["direction"] for row in own] == ["g"] * 4 + ["h combined"]
+    if last > 0:  # on all images another class wins, so none is of the second pair
+        assert not other and len(rows) == len(own)
+        return
+    assert [row["direction"] for row in other] == ["g", "h combined"]
+    assert {row["side"] for row in other} == {2 * domain.generator.image_size}
+    assert other[0]["FR"] == 1 and other[0]["n"] == 8 and set(other[0]) >= set(COLUMNS["S7"])
+
+
 def test_maps_are_judged_by_quantus_where_it_is(monkeypatch):
     pytest.importorskip("quantus")
     by, judges = metrics.quantus_judges()
@@ -414,7 +455,7 @@ def test_bad_requests_are_refused(domain, directions):
     with pytest.raises(GCDError, match="no table 'D9'"):
         make_table("D9", Trials(domain, named(domain), directions))
     numbers = ["1", "2", "3", "4", *(f"S{i}" for i in range(1, 8)), "F3", "F4"]
-    assert list(TABLES) == [*numbers, "SF1", "SF2", "SF3", "SF4"]
+    assert list(TABLES) == [*numbers, "SF1", "SF2", "SF3", "SF4", "baselines"]
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,21 @@ def test_what_was_decoded_is_remembered():
     assert generator.identity == domain.generator.identity
 
 
+def test_what_was_encoded_is_remembered(monkeypatch):
+    domain, asked = linear_domain(), []
+    encode = domain.generator.encode_semantic
+    monkeypatch.setattr(
+        domain.generator, "encode_semantic", lambda x: asked.append(len(x)) or encode(x)
+    )
+    generator = MemoisedGenerator(domain.generator)
+    images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    first = generator.encode_semantic(images[:3])
+    again = generator.encode_semantic(images[[3, 1, 0]])
+    assert asked == [3, 1]
+    torch.testing.assert_close(first, encode(images[:3]))
+    torch.testing.assert_close(again, encode(images[[3, 1, 0]]))
+
+
 def test_the_gap_is_how_far_the_logit_moves(fields):
     domain, images = fields
     verdict = Sanity(domain, images, "bright", samples=32).gap()
