@@ -35,6 +35,7 @@ from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.generators.weights import load_latent_statistics
 from gcd_core.images.picture import Picture, load_picture
 from gcd_core.images.reading import ImageSource, load_image
+from gcd_core.method.changes import read_words
 from gcd_core.method.code_statistics import CodeStatistics, load_code_statistics
 from gcd_core.method.composition import SOURCE
 from gcd_core.method.counterfactual import MARGIN, SMALLEST
@@ -104,6 +105,8 @@ class Domain:
         How the bridge is steered by default.
     places : dict of str to tuple of Region
         Its own places of a picture, beside halves, thirds and quarters (`sure_place`).
+    change_words : dict of str to str
+        Its own words for the kinds of change (`read_words`).
     """
 
     name: str
@@ -136,6 +139,7 @@ class Domain:
     synthetic_examples: bool = False
     ages: tuple[float, float] | None = None
     places: Atlas = field(default_factory=dict)
+    change_words: dict[str, str] = field(default_factory=dict)
     _ready: dict[str, DirectionSet] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -295,6 +299,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         synthetic_examples=table.get("synthetic_examples", False),
         ages=tuple(table["ages"]) if "ages" in table else None,
         places=read_atlas(table.get("places", {})),
+        change_words=read_words(table.get("changes", {})),
     )
 
 

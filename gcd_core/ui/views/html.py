@@ -27,6 +27,7 @@ from gcd_core.ui.views.payload import (
     measured_curve,
     missed_target,
     opinion_of_flip,
+    other_sentence,
     place_on_line,
     premise_of,
     proxy_curve,
@@ -217,6 +218,24 @@ def drawing_switch(image: OpenImage, display: Display) -> str:
     return f'<div class="gcd-detail">{switch}{NUMBERS_ARE_OF.get(here, "")}</div>'
 
 
+def another_button(image: OpenImage) -> str:
+    """Return the button for another counterfactual, as HTML; "" where nothing is flipped.
+
+    Where asking costs, it says how many images the classifier is asked about.
+    """
+    if not flipped(image):
+        return ""
+    most = image.others.queries
+    price = ""
+    if not image.service.classifier_is_free:
+        price = said(f", asks up to {most} times", f", up to {most} queries")
+    title = f"Another change that flips it, without what moved most here; asks up to {most} times"
+    return (
+        '<button type="button" class="gcd-another" id="flip-another" data-do="another" '
+        f'title="{title}">Another way{price}</button>'
+    )
+
+
 def tools(grey: bool) -> str:
     """Return the tools to look closer: zoom, flicker, full screen; for grey pictures the window."""
     return (WINDOW if grey else "") + "".join(
@@ -272,13 +291,17 @@ def readout(image: OpenImage) -> str:
 def change_of(image: OpenImage) -> str:
     """Return what flips the picture, as HTML in one line: its sentence from "if" on.
 
-    The whole sentence stands in the tooltip; the bars below have its numbers.
+    The whole sentence stands in the tooltip; the bars below have its numbers. What came of a search
+    for another counterfactual takes its place; beside it is the button for one more.
     """
-    sentence = flip_sentence(image)
-    if not sentence:
-        return "<small>before &rarr; after</small>"
-    clause = sentence[sentence.rindex(" if ") + 1 :].removesuffix(".")
-    return f'<small class="gcd-sentence" title="{escape(sentence)}">{escape(clause)}</small>'
+    sentence, other = flip_sentence(image), other_sentence(image)
+    button = another_button(image)
+    if not sentence and not other:
+        return f"<small>before &rarr; after</small>{button}"
+    clause = escape(sentence[sentence.rfind(" if ") + 1 :].removesuffix("."))
+    title = f' title="{escape(sentence)}"' if sentence else ""
+    shown = told(other) if other else clause
+    return f'<small class="gcd-sentence"{title}>{shown}</small>{button}'
 
 
 def second_opinion(image: OpenImage) -> str:

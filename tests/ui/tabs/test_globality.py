@@ -110,3 +110,23 @@ def test_a_walls_table_tells_what_a_person_said_since(session: Session) -> None:
     rows = list(csv.DictReader(save_wall(session, wall, "csv").open(encoding="utf-8")))
     assert len(rows) == 2 and all(row["called"] == "wider heart" for row in rows)
     assert {(row["mark"], row["remark"], row["does"]) for row in rows} == {("shortcut", "'-1", "")}
+
+
+def test_a_walk_goes_on_while_the_page_is_loaded_anew(visitors: Visitors, session: Session) -> None:
+    session.service.domain.walk_points = 9
+    with gr.Blocks():
+        tab = GlobalityTab(visitors, ExploreTab(visitors))
+    request, key = SimpleNamespace(session_hash="somebody"), "0" * 32
+    visitors.come_back("somebody", key)
+    first = tab.walk_images(None, "g", request)
+    assert next(first)[tab.numbers]["images"] == len(session.service.domain.examples)
+    wall = session.wall
+    visitors.leave("somebody")
+    assert list(first) == [], "nothing is sent to a page that has gone"
+    again = SimpleNamespace(session_hash="again")
+    assert visitors.come_back("again", key) is session and session.wall is wall
+    last = {part: value for answer in tab.go_on(again) for part, value in answer.items()}
+    assert wall.state == "done" and len(wall.pieces) == 3
+    assert last[tab.wall].count("data-piece") == 3 and "Done" in last[tab.progress]
+    stranger = SimpleNamespace(session_hash="stranger")
+    assert list(tab.go_on(stranger)) == [{}]

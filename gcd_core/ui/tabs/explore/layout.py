@@ -153,6 +153,7 @@ class ExploreLayout:
         with gr.Row(elem_id="work"):
             self.rows = self._lay_out_directions()  # the first that the Tab key reaches
             self._lay_out_stage()
+        self.another = gr.Button(visible="hidden", elem_id="another")  # by the page's script
         self.pictures_missing = gr.Button(visible="hidden", elem_id="pictures-missing")
         self.sliders = [row.slider for row in self.rows]
         self.films = [row.film for row in self.rows]
