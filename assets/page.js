@@ -275,11 +275,6 @@ window.gcd = (() => {
     if (detail) document.querySelector(`#draw-${detail}`)?.click();
   });
 
-  // The button beside them: another change that flips the picture.
-  document.addEventListener('click', event => {
-    if (event.target.closest('[data-do="another"]')) document.querySelector('#another')?.click();
-  });
-
   // A picture of the wall opens in Explore.
   let piece = 0;
   const wall = element =>

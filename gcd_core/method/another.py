@@ -25,9 +25,10 @@ from gcd_core.method.perturbation import ask_about, check_label, check_source
 from gcd_core.method.region import check_region
 from gcd_core.method.walk import BISECTION_STEPS, Path, walk
 
+MAX_QUERIES = 64  # that one search asks; MAX_DIRECTIONS follows from it
 POINTS = 9  # walked along a combination, its start included
 WALK_QUERIES = 1 + POINTS + BISECTION_STEPS  # the source, the points, the halvings
-MAX_DIRECTIONS = 17  # that may change: with so many two slopes each and two walks are 64 queries
+MAX_DIRECTIONS = MAX_QUERIES // 2 - 1 - WALK_QUERIES  # that may change
 STEP = 0.25  # of the walk's length, over which a slope is asked
 NOTHING_OUTSIDE = "Outside of the region nothing moves the answer."
 NOTHING_LEFT = "Nothing is left to change that does not resemble what is to be avoided."

@@ -220,12 +220,19 @@ def test_to_flip_before_after_and_sweep(served: Served, visit):
 def test_another_way_is_offered_beside_a_flip(served: Served, visit):
     page = visit(served.address)
     prepared(page)
-    button = page.locator("[data-do=another]")
-    assert not button.count()
+    button = page.locator("#flip-another")
+    assert not button.is_visible()
     page.locator("#flip-g").click()
     button.wait_for()
     flip = changed_picture(page)
-    shoot(page, "before-another-way")
+    words = page.evaluate(
+        """() => {
+            const range = document.createRange();
+            range.selectNodeContents(document.querySelector('#first-flip label'));
+            return range.getBoundingClientRect().right;
+        }"""
+    )
+    assert words <= button.bounding_box()["x"], "nothing lies over another"
     button.click()
     wait_until(page, lambda: "ithout g" in page.locator("#bars").inner_text())
     assert "queries" in page.locator("#bars").inner_text() and changed_picture(page) != flip

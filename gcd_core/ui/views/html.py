@@ -36,7 +36,7 @@ from gcd_core.ui.views.payload import (
     reconstruction_caution,
 )
 from gcd_core.ui.views.vocabulary import opinion_words, said, term, told
-from gcd_core.wording import VOCABULARIES
+from gcd_core.wording import PLAIN, VOCABULARIES, worded
 
 DIVIDER = (
     '<input type="range" class="gcd-divider" min="0" max="100" value="50" '
@@ -218,24 +218,6 @@ def drawing_switch(image: OpenImage, display: Display) -> str:
     return f'<div class="gcd-detail">{switch}{NUMBERS_ARE_OF.get(here, "")}</div>'
 
 
-def another_button(image: OpenImage) -> str:
-    """Return the button for another counterfactual, as HTML; "" where nothing is flipped.
-
-    Where asking costs, it says how many images the classifier is asked about.
-    """
-    if not flipped(image):
-        return ""
-    most = image.others.queries
-    price = ""
-    if not image.service.classifier_is_free:
-        price = said(f", asks up to {most} times", f", up to {most} queries")
-    title = f"Another change that flips it, without what moved most here; asks up to {most} times"
-    return (
-        '<button type="button" class="gcd-another" id="flip-another" data-do="another" '
-        f'title="{title}">Another way{price}</button>'
-    )
-
-
 def tools(grey: bool) -> str:
     """Return the tools to look closer: zoom, flicker, full screen; for grey pictures the window."""
     return (WINDOW if grey else "") + "".join(
@@ -292,16 +274,14 @@ def change_of(image: OpenImage) -> str:
     """Return what flips the picture, as HTML in one line: its sentence from "if" on.
 
     The whole sentence stands in the tooltip; the bars below have its numbers. What came of a search
-    for another counterfactual takes its place; beside it is the button for one more.
+    for another counterfactual takes its place.
     """
     sentence, other = flip_sentence(image), other_sentence(image)
-    button = another_button(image)
     if not sentence and not other:
-        return f"<small>before &rarr; after</small>{button}"
+        return "<small>before &rarr; after</small>"
     clause = escape(sentence[sentence.rfind(" if ") + 1 :].removesuffix("."))
-    title = f' title="{escape(sentence)}"' if sentence else ""
-    shown = told(other) if other else clause
-    return f'<small class="gcd-sentence"{title}>{shown}</small>{button}'
+    title = escape(" ".join(filter(None, [worded(other, PLAIN), sentence])))
+    return f'<small class="gcd-sentence" title="{title}">{told(other) if other else clause}</small>'
 
 
 def second_opinion(image: OpenImage) -> str:

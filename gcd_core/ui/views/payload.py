@@ -225,16 +225,16 @@ def other_sentence(image: OpenImage) -> str:
     other = image.others.here
     if other is None:
         return ""
-    asked = f"the classifier was asked {other.queries} times"
+    asked = f"asked {other.queries} times"
     plain, names = enumerated([*map(way_name, other.avoided)]), enumerated(other.avoided)
     if not flipped(image):
         return Worded(
-            f"Without {names} nothing flips: this is the nearest point. {other.queries} queries.",
-            f"Without {plain} the answer does not change: this is the nearest point; {asked}.",
+            f"Without {names} no flip; {other.queries} queries. This is the nearest point.",
+            f"Without {plain} no flip; {asked}. This is the nearest point.",
         )
     return Worded(
-        f"Another change, without {names}. {other.queries} queries.",
-        f"Another change, without {plain}; {asked}.",
+        f"Without {names}; {other.queries} queries.",
+        f"Without {plain}; {asked}.",
     )
 
 

@@ -149,7 +149,7 @@ class ExploreTab:
             )
             flipped.then(None, None, None, js="gcd.flipEnds", api_visibility="private")
             self._then_follow(flipped)
-        other = connect(  # by the page's script
+        other = connect(
             layout.another.click,
             self.another.another_way,
             [layout.region.mask, *layout.display, layout.target],
