@@ -238,12 +238,25 @@ window.gcd = (() => {
     if (event.target.closest('[data-do="forget-me"]')) document.querySelector('#forget-me')?.click();
   });
 
-  // A search has ended in a tab that nobody looks at: its title says so until somebody does.
+  // A search has ended in a tab that nobody looks at: its title says so until somebody does, and the
+  // browser, where that was allowed. The browser asks for it on a press of the box only.
+  const TELL = 'gcd-tell';
+  const mayTell = () => window.Notification?.permission === 'granted' && localStorage.getItem(TELL) === 'on';
+  const tellMe = element => {
+    const box = element.querySelector('input');
+    if (!window.Notification) return element.remove();
+    box.checked = mayTell();
+    box.addEventListener('change', async () => {
+      localStorage.setItem(TELL, box.checked ? 'on' : 'off');
+      if (box.checked && Notification.permission !== 'granted') await Notification.requestPermission();
+      box.checked = mayTell();
+    });
+  };
   const found = () => {
-    if (!document.hidden) return;
+    if (!document.hidden || !document.querySelector('#progress [data-found]')) return;
     const title = document.title;
     document.title = `\u2713 Directions found \u2013 ${title}`;
-    if (window.Notification?.permission === 'granted') new Notification('Directions found', { body: title });
+    if (mayTell()) new Notification('Directions found', { body: title });
     document.addEventListener('visibilitychange', () => (document.title = title), { once: true });
   };
 
@@ -305,5 +318,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { whenThere, switchTheme, examples, pictures, bars, withAddress, onceOpened, filled, fold, dragCurve, moveSlider, fade, ended, isOpening, openedBy, firstFlip, forgotten, found, flip, withFirst, wall, withPiece, download };
+  return { whenThere, switchTheme, examples, pictures, bars, withAddress, onceOpened, filled, fold, dragCurve, moveSlider, fade, ended, isOpening, openedBy, firstFlip, forgotten, tellMe, found, flip, withFirst, wall, withPiece, download };
 })();

@@ -171,6 +171,12 @@ Object.assign(window.gcd, (() => {
     return [count ? flat.toDataURL('image/png') : '', method];
   };
 
+  // What another counterfactual is to leave alone: what is painted, where the painter is open.
+  const withAvoided = (_, ...others) => {
+    gcd.flipBegins('another');
+    return [painting() ? withMask()[0] : '', ...others];
+  };
+
   // The server's suggestion takes the place of what is painted.
   const suggested = (props, watch) =>
     watch('value', async () => {
@@ -190,5 +196,5 @@ Object.assign(window.gcd, (() => {
       outline();
     });
 
-  return { painter, paint, withMask, suggested, outline };
+  return { painter, paint, withMask, withAvoided, suggested, outline };
 })());

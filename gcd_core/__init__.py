@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gcd_core.generators import load_generator
     from gcd_core.generators.base import Latent
     from gcd_core.images.picture import Picture
+    from gcd_core.method.another import Another, another_counterfactual
     from gcd_core.method.attribution import Attribution, bb_lig, explain_path
     from gcd_core.method.directions import Direction, DirectionSet, load_directions
     from gcd_core.method.exposure import exposure_of, without_exposure
@@ -33,6 +34,7 @@ _HOME = {
     "gcd_core.generators": ("load_generator",),
     "gcd_core.generators.base": ("Latent",),
     "gcd_core.images.picture": ("Picture",),
+    "gcd_core.method.another": ("Another", "another_counterfactual"),
     "gcd_core.method.attribution": ("Attribution", "bb_lig", "explain_path"),
     "gcd_core.method.directions": ("Direction", "DirectionSet", "load_directions"),
     "gcd_core.method.exposure": ("exposure_of", "without_exposure"),
@@ -45,6 +47,7 @@ _HOME = {
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "Another",
     "Attribution",
     "Cancelled",
     "Direction",
@@ -59,6 +62,7 @@ __all__ = [
     "Samples",
     "Settings",
     "Steering",
+    "another_counterfactual",
     "bb_lig",
     "explain_path",
     "exposure_of",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def percent(probability: float) -> str:
     """A probability as a person reads it; never a false 0 or 100."""
@@ -17,6 +19,11 @@ def signed(number: float, digits: int = 2) -> str:
     if abs(number) < 0.5 * 10**-digits:
         return "0"
     return f"{number:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Names in a sentence: "g", "g and w1", "g, w1 and w2"; there must be one."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def duration(seconds: float) -> str:

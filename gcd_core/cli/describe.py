@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> None:
         replace(directions, metadata=metadata).save(file)
         result[directions.label] = metadata[CHANGES]
         for name, change in changes.items():
-            print(f"{directions.label} {name}: {change.sentence(positive)}")
+            print(f"{directions.label} {name}: {change.sentence(positive, domain.change_words)}")
     write_json(args.json, {"domain": domain.name, "n": len(images), "changes": result})
 
 

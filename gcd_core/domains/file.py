@@ -21,6 +21,7 @@ from gcd_core.errors import GCDError
 from gcd_core.generators.diffae.solvers import check_solver
 from gcd_core.generators.weights import INDEX_SUFFIX
 from gcd_core.images.reading import FITS
+from gcd_core.method.changes import read_words
 from gcd_core.method.composition import DETAILS
 from gcd_core.method.counterfactual import MARGIN, SMALLEST, check_counterfactual
 from gcd_core.method.places import read_atlas
@@ -59,6 +60,7 @@ TOP: tuple[Keys, Keys] = (
         "fit": str,
         "ages": list,
         "places": dict,
+        "changes": dict,
     },
 )
 GENERATOR: tuple[Keys, Keys] = (
@@ -170,8 +172,8 @@ def find_problems(
     -------
     dict
         Sentences by section: "file" (the top level), "generator", "classifier", "oracle",
-        "search", "walk", "bridge", "labels", "places", "examples". A list is empty where nothing is
-        wrong.
+        "search", "walk", "bridge", "labels", "places", "changes", "examples". A list is empty where
+        nothing is wrong.
     """
     found = {"file": [*_key_problems("the file", table, *TOP)]}
     if isinstance(table.get("fit"), str) and table["fit"] not in FITS:
@@ -189,7 +191,8 @@ def find_problems(
         "walk": _walk_problems,
         "bridge": lambda section: _bridge_problems(folder, section),
         "labels": lambda section: _label_problems(folder, section),
-        "places": _place_problems,
+        "places": lambda section: _refusal(read_atlas, "[places]", section),
+        "changes": lambda section: _refusal(read_words, "[changes]", section),
     }
     for name, problems in sections.items():
         fits = isinstance(table.get(name), dict)
@@ -363,11 +366,14 @@ def _walk_problems(section: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{where}: {error}"
 
 
-def _place_problems(section: Mapping[str, Any]) -> Iterator[str]:
+def _refusal(
+    read: Callable[[Mapping[str, Any]], object], where: str, section: Mapping[str, Any]
+) -> Iterator[str]:
+    """Tell why a section cannot be read, if so."""
     try:
-        read_atlas(section)
+        read(section)
     except GCDError as error:
-        yield f"[places]: {error}"
+        yield f"{where}: {error}"
 
 
 def _bridge_problems(folder: Path, section: Mapping[str, Any]) -> Iterator[str]:

@@ -35,6 +35,7 @@ from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.generators.weights import load_latent_statistics
 from gcd_core.images.picture import Picture, load_picture
 from gcd_core.images.reading import ImageSource, load_image
+from gcd_core.method.changes import read_words
 from gcd_core.method.code_statistics import CodeStatistics, load_code_statistics
 from gcd_core.method.composition import SOURCE
 from gcd_core.method.counterfactual import MARGIN, SMALLEST
@@ -106,6 +107,8 @@ class Domain:
         Its own places of a picture, beside halves, thirds and quarters (`sure_place`).
     face_api : Path or None
         The recognition network of face-api, where the images are portraits: of FS(face-api).
+    change_words : dict of str to str
+        Its own words for the kinds of change (`read_words`).
     """
 
     name: str
@@ -139,6 +142,7 @@ class Domain:
     ages: tuple[float, float] | None = None
     places: Atlas = field(default_factory=dict)
     face_api: Path | None = None
+    change_words: dict[str, str] = field(default_factory=dict)
     _ready: dict[str, DirectionSet] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -299,6 +303,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         ages=tuple(table["ages"]) if "ages" in table else None,
         places=read_atlas(table.get("places", {})),
         face_api=inside(folder, table["face_api"]) if "face_api" in table else None,
+        change_words=read_words(table.get("changes", {})),
     )
 
 

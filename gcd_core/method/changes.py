@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gcd_core.errors import GCDError
 from gcd_core.method.composition import local_deviation
 from gcd_core.method.places import (
     FRAME,
@@ -35,6 +36,7 @@ ANSWERS = 0.1  # mean change of another question's probability, from which on it
 MAX_OTHERS = 3  # questions that are told
 MAX_TOLD = 64  # questions, and parts, that are read from a file
 LITTLE, RATHER = 0.4, 0.7  # absolute cosines of two directions: below, above
+MAX_WORD = 30  # letters of a domain's own word for a kind of change
 FINE = 5  # pixels along the window of fine detail
 
 
@@ -76,13 +78,19 @@ class Change:
     n: int
     others: dict[str, float] = field(default_factory=dict)
 
-    def sentence(self, names: Mapping[str, str] | None = None) -> str:
-        """The same for a person; `names` has the positive answer of each label that is told."""
+    def sentence(
+        self, names: Mapping[str, str] | None = None, words: Mapping[str, str] | None = None
+    ) -> str:
+        """The same for a person.
+
+        `names` has the positive answer of each label that is told, `words` the domain's own words
+        for kinds of change (`read_words`).
+        """
         names = {label: label.capitalize() for label in self.others} if names is None else names
         by_place: dict[str, list[str]] = {}
         for part in self.parts:
             where = f"in the {part.place}" if part.place else "in no one place"
-            by_place.setdefault(where, []).append(part.how)
+            by_place.setdefault(where, []).append((words or {}).get(part.how, part.how))
         told = ", ".join(f"{' and '.join(hows)} {where}" for where, hows in by_place.items())
         alike = f"; alike in {self.alike} of {self.n} images" if told else ""
         moved = [
@@ -92,6 +100,27 @@ class Change:
         ]
         also = f"; also {', '.join(moved[:MAX_OTHERS])}" if moved else ""
         return f"{told or f'no one change in {self.n} images'}{alike}{also}"
+
+
+def read_words(table: Mapping[str, object]) -> dict[str, str]:
+    """Read a domain's own words for the kinds of change, such as "hazier" for "smoother".
+
+    A word says how a picture is after the change: it ends "if the lung were ...".
+
+    Raises
+    ------
+    GCDError
+        Naming the first kind that there is not, or the first word that is none.
+    """
+    for kind, word in table.items():
+        if kind not in (*HOW, DIFFERENT):
+            known = ", ".join((*HOW, DIFFERENT))
+            raise GCDError(f"There is no kind of change {kind[:MAX_WORD]!r}; there are {known}.")
+        if not isinstance(word, str) or not 0 < len(word) <= MAX_WORD or not word.isprintable():
+            raise GCDError(
+                f"The word for {kind!r} is a text of 1 to {MAX_WORD} letters in one line."
+            )
+    return {kind: str(word) for kind, word in table.items()}
 
 
 def detail_of(images: Tensor) -> Tensor:

@@ -44,7 +44,10 @@ def direction_names(directions: DirectionSet | None, words: str) -> dict[str, st
 
 
 def what_it_does(
-    name: str, directions: DirectionSet | None, positives: Mapping[str, str] | None = None
+    name: str,
+    directions: DirectionSet | None,
+    positives: Mapping[str, str] | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> str:
     """Return what a direction of a set does to pictures, in a sentence, as it was measured.
 
@@ -54,6 +57,8 @@ def what_it_does(
     directions : DirectionSet or None
     positives : mapping of str to str, optional
         The positive answer of each label.
+    kinds : mapping of str to str, optional
+        The domain's own words for kinds of change.
 
     Returns
     -------
@@ -64,7 +69,7 @@ def what_it_does(
     if directions is None or change is None or name not in directions.names:
         return ""
     toward = (positives or {}).get(directions.label, directions.label.capitalize())
-    told = f"Toward {toward}: {change.sentence(positives)}"
+    told = f"Toward {toward}: {change.sentence(positives, kinds)}"
     near = nearest_direction(directions.vectors, directions.names, name)
     if near is None:
         return f"{told}."
@@ -78,9 +83,14 @@ def what_it_does(
 
 
 def about_direction(
-    name: str, directions: DirectionSet | None, positives: Mapping[str, str] | None = None
+    name: str,
+    directions: DirectionSet | None,
+    positives: Mapping[str, str] | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return columns of a table about a direction of a set: what it does, what a person says.
+
+    `positives` and `kinds` are as of `what_it_does`.
 
     A text that a table program would take for a formula has an apostrophe before it.
     """
@@ -89,7 +99,7 @@ def about_direction(
         "called": said.called,
         "mark": said.mark,
         "remark": said.remark,
-        "does": str(what_it_does(name, directions, positives)),
+        "does": str(what_it_does(name, directions, positives, kinds)),
     }
     return {key: f"'{text}" if text[:1] in tuple("=+-@") else text for key, text in columns.items()}
 

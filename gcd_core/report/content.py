@@ -268,7 +268,7 @@ def does_rows(
     positives = {label: names[1] for label, names in domain.label_names.items()}
     rows = []
     for name, _ in alphas:
-        does = worded(what_it_does(name, directions, positives), words)
+        does = worded(what_it_does(name, directions, positives, domain.change_words), words)
         told = " ".join(filter(None, [note_on(name, directions).sentence, does]))
         if told:
             rows.append((direction_name(name, directions, words), told))

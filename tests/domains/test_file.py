@@ -117,6 +117,20 @@ def test_ages_are_two_numbers_the_smaller_first(ages: list) -> None:
         assert not any("ages" in said for said in find_problems(Path(), {"ages": sound})["file"])
 
 
+def test_kinds_of_change_have_words_of_their_own() -> None:
+    table: dict = {"changes": {"smoother": "hazier", "different": "altered"}}
+    assert find_problems(Path(), table)["changes"] == []
+    for wrong, says in (
+        ({"wider": "larger"}, "There is no kind of change 'wider'; there are brighter, darker"),
+        ({"darker": ""}, "The word for 'darker' is a text of 1 to 30 letters"),
+        ({"darker": "a\nb"}, "The word for 'darker'"),
+        ({"darker": 3}, "The word for 'darker'"),
+        ({"sharper": "x" * 31}, "The word for 'sharper'"),
+    ):
+        (told,) = find_problems(Path(), {"changes": wrong})["changes"]
+        assert told.startswith(f"[changes]: {says}")
+
+
 def test_places_are_boxes_of_shares() -> None:
     table = {"places": {"left lung": [0.1, 0.9, 0.5, 0.9]}}
     assert find_problems(Path(), table)["places"] == []

@@ -163,6 +163,7 @@ class FakeDomain:
     credit = "Drawn by this test."
     oracle = None
     places: ClassVar = {}
+    change_words: ClassVar = {}
     synthetic_examples, ages = False, None
     off_distribution = None
     sanity = (Check("gap", True, "Nothing is lost."), Check("marker", False, "<b>Lost</b>."))

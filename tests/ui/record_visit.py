@@ -179,7 +179,15 @@ def before_anything(visit: Visit) -> None:
     """What is refused where nothing is open."""
     visit.ask("facts")
     visit.ask("move", g=1.0)
-    for event in ("to_flip", "heatmap", "compare", "suggest_region", "report", "save_path"):
+    for event in (
+        "to_flip",
+        "another_way",
+        "heatmap",
+        "compare",
+        "suggest_region",
+        "report",
+        "save_path",
+    ):
         visit.ask(event)
     for event in ("sweep", "save_comparison", "save_wall", "find_directions", "reset"):
         visit.ask(event)
@@ -209,6 +217,9 @@ def explore(visit: Visit) -> None:
     visit.ask("move", g=7.0)
     visit.ask("to_flip", direction="g")
     visit.ask("heatmap", overlay="bb_lig")
+    visit.ask("another_way")
+    visit.ask("another_way")
+    visit.ask("another_way", mask(0, 0, 20, 20))
     visit.ask("to_flip", direction="g", target="strongest")
     visit.ask("to_flip", direction="h3", target="0.45")
     visit.ask("to_flip", direction="z9")

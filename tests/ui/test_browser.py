@@ -222,6 +222,68 @@ def test_to_flip_before_after_and_sweep(served: Served, visit):
     assert download.value.suggested_filename == "sweep-pneumonia-g.gif"
 
 
+def test_another_way_is_offered_beside_a_flip(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    button = page.locator("#flip-another")
+    assert not button.is_visible()
+    page.locator("#flip-g").click()
+    button.wait_for()
+    flip = changed_picture(page)
+    words = page.evaluate(
+        """() => {
+            const range = document.createRange();
+            range.selectNodeContents(document.querySelector('#first-flip label'));
+            return range.getBoundingClientRect().right;
+        }"""
+    )
+    assert words <= button.bounding_box()["x"], "nothing lies over another"
+    button.click()
+    wait_until(page, lambda: "ithout g" in page.locator("#bars").inner_text())
+    assert "queries" in page.locator("#bars").inner_text() and changed_picture(page) != flip
+    assert float(page.locator("#slider-g input[type=range]").input_value()) == 0
+    wait_until(page, lambda: "h1=" in page.url and "&g=" not in page.url)
+    shoot(page, "another-way")
+    assert page.evaluate("document.documentElement.scrollHeight") <= 800
+    page.locator("#reset").click()
+    wait_until(page, lambda: "ithout g" not in page.locator("#bars").inner_text())
+
+
+NOTIFIED = """() => {
+    window.Notification = class {
+        static permission = 'default';
+        static asked = 0;
+        static told = [];
+        static async requestPermission() {
+            this.asked += 1;
+            this.permission = 'granted';
+        }
+        constructor(title) {
+            this.constructor.told.push(title);
+        }
+    };
+    Object.defineProperty(document, 'hidden', { get: () => true });
+}"""
+ENDED = "document.querySelector('#progress').innerHTML = '<i data-found></i>', gcd.found()"
+
+
+def test_the_browser_tells_of_a_searchs_end_only_who_asked_for_it(served: Served, visit):
+    page = visit(served.address)
+    page.evaluate(NOTIFIED)
+    page.get_by_role("tab", name="Find directions").click()
+    page.evaluate(ENDED)
+    assert page.title().startswith("\u2713")
+    assert page.evaluate("[Notification.asked, Notification.told.length]") == [0, 0]
+    page.locator("#tell-me input").check()
+    wait_until(page, lambda: page.evaluate("Notification.asked") == 1)
+    page.evaluate(ENDED)
+    assert page.evaluate("Notification.told") == ["Directions found"]
+    page.locator("#tell-me input").uncheck()
+    page.evaluate(ENDED)
+    page.evaluate("document.querySelector('#progress').innerHTML = '', gcd.found()")
+    assert page.evaluate("Notification.told.length") == 1, "nor where nothing was found"
+
+
 def test_a_sweep_moves_slider_picture_and_curve_until_it_is_stopped(served: Served, visit):
     page = visit(served.address)
     prepared(page)

@@ -16,6 +16,7 @@ from gcd_core.bridge.paths import rcsb
 from gcd_core.domains.opening import Domain
 from gcd_core.generators.base import Latent
 from gcd_core.images.picture import Picture
+from gcd_core.method.another import Another, another_counterfactual
 from gcd_core.method.composition import SOURCE, Composition, compose, view_of
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction, DirectionSet
@@ -256,6 +257,25 @@ class Networks:
     @property
     def _quick(self) -> dict[str, Any]:
         return {"solver": self.domain.generator.live_solver, "choice": LOWEST_LOSS}
+
+    def another(
+        self,
+        opened: Opened,
+        directions: DirectionSet,
+        label: str,
+        avoid: Sequence[str] = (),
+        **options: Any,
+    ) -> Another:
+        """Find a counterfactual that avoids directions, or a region; as `another_counterfactual`.
+
+        By the fast decoder where its error cancels.
+        """
+        domain = self.domain
+        if domain.detail == SOURCE:
+            options["solver"] = domain.generator.live_solver
+        options["batch_size"] = None if "cuda" in str(domain.device) else BACKGROUND_BATCH
+        task = opened.walked, directions, label, avoid
+        return another_counterfactual(domain, *task, latent=opened.latent, **options)
 
     def steer(self, image: Tensor, label: str, region: Tensor, **options: Any) -> Path:
         """Change an image (1, C, H, W) inside a mask (S, S) by the domain's bridge."""

@@ -110,6 +110,7 @@ class ModelService:
         self._fast = DecodeBatcher(decode, lambda: domain.generator.live_solver)
         self.walk, self._find = gpu(networks.walk, PATH), gpu(networks.find, SEARCH)
         self.try_walk, self.steered = gpu(networks.try_walk, PATH), gpu(networks.steer, PATH)
+        self.another = gpu(networks.another, PATH)
         self._walk_line, self._narrow = gpu(networks.walk_line, MOVE), gpu(networks.narrow, MOVE)
         self.toward, self.ask = gpu(networks.walk_toward, PATH), gpu(networks.ask, MOVE)
         self.second_opinion = SecondOpinion(domain, gpu(networks.ask_oracle, MOVE), self.in_turn)

@@ -13,6 +13,7 @@ from gcd_core.bridge.paths import POINTS as BRIDGE_POINTS
 from gcd_core.bridge.paths import bridge_of
 from gcd_core.classifiers.base import BudgetExceeded
 from gcd_core.errors import GCDError
+from gcd_core.method.another import queries_at_most
 from gcd_core.method.cells import QUERIES, check_budget
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.plausibility import MAX_RATIO, redrawing_ratio
@@ -23,9 +24,11 @@ from gcd_core.ui.engine.jobs import Job
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.frames import POINTS, Opened
+from gcd_core.ui.session.others import only
 
 GCD = "gcd"  # along a direction
 METHODS = (GCD, RCSB)
+WITHOUT = "without"  # by the best combination of directions, everywhere but in the region
 MAX_REGIONS_KEPT = 6  # kept of one image; the oldest make room
 BUSY = "A region is being tried already: cancel it or wait for it to end."
 
@@ -41,7 +44,8 @@ class Tried(NamedTuple):
     path : Path
         The walk along the direction that went farthest; confined to the mask.
     asked : list of str
-        The directions that were walked; "rcsb" where the bridge changed it.
+        The directions that were walked, or that a combination is of; "rcsb" where the bridge
+        changed it.
     redrawing : float or None
         As of `redrawing_ratio`; None where LPIPS cannot be measured in a part of the picture.
     oracle : (float, float) or None
@@ -118,8 +122,9 @@ class Regions:
         By "gcd" the picture is walked along one direction after the other until one flips: along
         all by the fast decoder, and along the one that went farthest in full. Where asking the
         classifier costs, along the first direction only. By "rcsb" the domain's bridge is steered
-        by the classifier's gradient. The job's progress is (done, total), of directions or of the
-        bridge's steps. What came of it is kept.
+        by the classifier's gradient. By "without" the region stays and the rest is changed, along
+        the best combination of all directions. The job's progress is (done, total), of directions,
+        of the bridge's steps or of queries. What came of it is kept.
 
         Raises
         ------
@@ -127,7 +132,7 @@ class Regions:
             If there is nothing to walk along, no bridge or no gradient, another region is being
             tried, the mask does not fit, or the budget does not allow it; nothing is asked then.
         """
-        if method not in METHODS:
+        if method not in (*METHODS, WITHOUT):
             raise GCDError(f"A region is changed by {' or '.join(METHODS)}, not by {method!r}.")
         if method == RCSB:
             bridge_of(self.service.domain)
@@ -135,16 +140,22 @@ class Regions:
             raise GCDError("There are no directions for this label yet: find or load some first.")
         masks = check_region(self.service.domain, mask)
         assert masks is not None
-        points = POINTS
-        if method == RCSB:
-            points = self.service.domain.steering.steps + BRIDGE_POINTS
-        self._check_budget(points + BISECTION_STEPS)
+        self._check_budget(self._most_queries(method))
         job = Job(partial(self._attempt, masks[0], method), owner=self, busy=BUSY)
         self.service.context.background.submit(job)
         return job
 
+    def _most_queries(self, method: str) -> int:
+        """How many images of one walk, or of one combination, the classifier is asked about."""
+        if method == WITHOUT and self.directions is not None:
+            return queries_at_most(only(self.directions, self.names))
+        points = self.service.domain.steering.steps + BRIDGE_POINTS if method == RCSB else POINTS
+        return points + BISECTION_STEPS
+
     def _attempt(self, mask: Tensor, method: str, job: Job) -> Tried:
-        path, asked = (self._steer if method == RCSB else self._walked)(mask, job)
+        ways = {GCD: self._walked, RCSB: self._steer, WITHOUT: self._without}
+        path, asked = ways[method](mask, job)
+        mask = ~mask if method == WITHOUT else mask
         judged = self._redrawing(path, mask), self._opinions(path)
         tried = Tried(f"Region {next(self._numbers)}", mask, path, asked, *judged)
         self.kept = [*self.kept, tried][-MAX_REGIONS_KEPT:]
@@ -185,6 +196,21 @@ class Regions:
             "report": lambda *done: job.report(done),
         }
         return service.in_batches(Urgency.NEXT, service.steered, *task, **hooks), [RCSB]
+
+    def _without(self, mask: Tensor, job: Job) -> tuple[Path, list[str]]:
+        """The change that leaves a mask alone, and the directions that it is made of."""
+        assert self.directions is not None
+        service, directions = self.service, only(self.directions, self.names)
+        task, hooks = (self.opened, directions, self.label), {"cancel": job.cancelled}
+        found = service.in_batches(
+            Urgency.NEXT,
+            service.another,
+            *task,
+            avoid_region=mask,
+            report=lambda *done: job.report(done),
+            **hooks,
+        )
+        return found.path, list(found.coefficients)
 
     def _best_of(self, names: list[str], mask: Tensor, job: Job) -> str:
         """The first direction that flips inside a mask, else the one that comes nearest to it."""

@@ -101,7 +101,8 @@ class SetsPanel(Tab):
     def _told(session: Session, found: DirectionSet | None) -> str:
         """What a set's directions did and do, and what they are called to choose among."""
         names = "" if found is None else written(found, NOTED)
-        return tried_list(found, positives_of(session)) + names
+        kinds = session.service.domain.change_words
+        return tried_list(found, positives_of(session), kinds) + names
 
     def show_about(self, name: str, request: gr.Request) -> Answer:
         """Does so of the chosen set."""

@@ -33,6 +33,10 @@ WHERE = [
     ("What the images are like", PRIOR),
     ("Around this picture, as in the paper", BALL),
 ]
+TELL_ME = (
+    '<label class="gcd-first-flip"><input type="checkbox"> Tell me by a message of the browser '
+    "when a search ends while I look elsewhere</label>"
+)
 HOW = {  # a search asks, by where it looks
     PRIOR: said(
         "It asks about 32, 64, 128, &hellip; new pictures, at most as many as stand here, and "
@@ -205,6 +209,7 @@ class FindTab(Tab):
                 self.sets = SetsPanel(self.visitors, self.explore)
             with gr.Column(elem_id="find-progress", min_width=420):
                 self.progress = html("progress", progress_html(None, self.domain.classifier))
+                html("tell-me", TELL_ME, js_on_load="gcd.tellMe(element)")
                 self.use_so_far = gr.Button(
                     "Use this g now", size="md", visible=False, elem_id="use-so-far"
                 )
@@ -374,13 +379,14 @@ class FindTab(Tab):
             [numbers, *shown, chosen, self.use_so_far],
             "find_directions",
         )
-        found.success(None, None, None, js="gcd.found", api_visibility="private")
-        connect(
+        again = connect(
             self.explore.arrived.success,
             self.go_on,
             None,
             [numbers, *shown, chosen, self.use_so_far],
         )
+        for ended in (found, again):
+            ended.success(None, None, None, js="gcd.found", api_visibility="private")
         connect(self.cancel.click, self.stop, None, numbers, "cancel_search")
         self.sets.bind(tabs)
         used = connect(

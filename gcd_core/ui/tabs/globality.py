@@ -299,7 +299,9 @@ def save_wall(session: Session, wall: BatchWalk, file_format: str) -> FilePath:
         raise GCDError(f"A wall is written as {' or '.join(FORMATS)}, not as {file_format!r}.")
     now = session.directions  # maybe noted on since
     now = now if now.vectors is wall.directions.vectors else wall.directions
-    columns = about_direction(wall.direction, now, positives_of(session))
+    columns = about_direction(
+        wall.direction, now, positives_of(session), session.service.domain.change_words
+    )
     rows = rows_as_csv([row(piece) | columns for piece in wall.pieces])
     file = session.folder / f"globality-{wall.label}-{wall.direction}.{file_format}"
     if file_format == "csv":
@@ -425,15 +427,33 @@ class GlobalityTab(Tab):
         if session.wall is not None and session.wall.running:
             raise GCDError(BatchWalk.busy)
         names, images, skipped = self._images(files, session.uploads)
-        label, positive = session.label, label_names(session)[1]
         wall = start_batch_walk(
-            self.service, names, images, session.directions, direction or "g", label, session
+            self.service,
+            names,
+            images,
+            session.directions,
+            direction or "g",
+            session.label,
+            session,
         )
-        session.wall, seen = wall, -1
+        session.wall = wall
         if skipped:
             gr.Warning(f"{len(skipped)} could not be opened: {', '.join(skipped)[:300]}")
-        tiles: list[str] = []
-        while True:
+        yield from self._followed(session, wall, skipped)
+
+    def go_on(self, request: gr.Request) -> Iterator[Answer]:
+        """Shows a walk that was begun before the page was loaded anew, to its end."""
+        session = self.session(request)
+        if session.wall is None:
+            yield {}
+        else:
+            yield from self._followed(session, session.wall, [])
+
+    def _followed(self, session: Session, wall: BatchWalk, skipped: list[str]) -> Iterator[Answer]:
+        """Shows a walk until it ends, or the page has gone."""
+        label, visit, seen = wall.label, session.visits, -1
+        positive, tiles = label_names(session, label)[1], list[str]()
+        while session.visits == visit:
             running, now = wall.running, wall.changed_since(seen, 1.0)
             if now != seen or not running:
                 seen = now
@@ -551,6 +571,12 @@ class GlobalityTab(Tab):
             "walk_images",
         ).then(lambda: None, None, self.files, api_visibility="private", **LIVE)
         connect(self.cancel.click, self.stop, None, self.numbers, "cancel_walk")
+        connect(
+            self.explore.arrived.success,
+            self.go_on,
+            None,
+            [self.numbers, self.progress, self.summary, self.wall],
+        )
         opened = connect(
             self.open.click,
             self.open_piece,

@@ -107,26 +107,35 @@ def told_of_g(found: DirectionSet) -> str:
     return f'<p class="gcd-confidence {level}">{text}</p>' if sentences else ""
 
 
-def does_list(found: DirectionSet, positives: Mapping[str, str] | None = None) -> str:
+def does_list(
+    found: DirectionSet,
+    positives: Mapping[str, str] | None = None,
+    kinds: Mapping[str, str] | None = None,
+) -> str:
     """Return what each direction of a set does to pictures, and what a person says; "" if unknown.
 
-    `positives` is as of `what_it_does`.
+    `positives` and `kinds` are as of `what_it_does`.
     """
     rows = []
     for name in shown_names(found):
-        texts = filter(None, [what_it_does(name, found, positives), note_on(name, found).sentence])
+        does = what_it_does(name, found, positives, kinds)
+        texts = filter(None, [does, note_on(name, found).sentence])
         if line := " ".join(map(told, texts)):
             rows.append(f"<dt>{short_way(name, found)}</dt><dd>{line}</dd>")
     return f'<dl class="gcd-does">{"".join(rows)}</dl>' if rows else ""
 
 
-def tried_list(found: DirectionSet | None, positives: Mapping[str, str] | None = None) -> str:
+def tried_list(
+    found: DirectionSet | None,
+    positives: Mapping[str, str] | None = None,
+    kinds: Mapping[str, str] | None = None,
+) -> str:
     """Return what each direction of a set did to examples, and does; "" where that is unknown."""
     if found is None:
         return ""
     tried, placed = tried_of(found.metadata), places_of(found.metadata)
     names = [name for name in shown_names(found) if name in tried]
-    does = does_list(found, positives)
+    does = does_list(found, positives, kinds)
     if not names:
         return does
     judged = any(tried[name].agreed is not None for name in names)
@@ -178,13 +187,14 @@ def fold_line(session: Session) -> str:
 def direction_titles(session: Session) -> dict[str, str]:
     """Return the title of each shown direction, as far as its path is decoded."""
     found, positives, paths = session.directions, positives_of(session), decoded(session)
+    kinds = session.service.domain.change_words
     why = {
         name: why_no_flip(path, session.image)
         for name, path in paths.items()
         if session.image is not None
     }
     return {
-        name: direction_title(found, name, paths.get(name), positives, why.get(name, ""))
+        name: direction_title(found, name, paths.get(name), positives, why.get(name, ""), kinds)
         for name in session.names
     }
 
@@ -195,13 +205,14 @@ def direction_title(
     path: Path | None,
     positives: Mapping[str, str] | None = None,
     why: str = "",
+    kinds: Mapping[str, str] | None = None,
 ) -> str:
     """Return a direction's name, the alpha of its nearest flip, and how many examples it flips.
 
     The second is there once the direction's path is decoded, the third where that was tried. `why`
-    says why the path does not flip; `positives` is as of `what_it_does`.
+    says why the path does not flip; `positives` and `kinds` are as of `what_it_does`.
     """
-    title = way(name, directions, positives)
+    title = way(name, directions, positives, kinds)
     one = tried_of(directions.metadata).get(name)
     examples = ""
     if one is not None:

@@ -142,8 +142,9 @@ def save_comparison(folder: FilePath, image: OpenImage, file_format: str) -> Fil
             f"A comparison is written as one of {', '.join(COMPARISONS)}, not {file_format!r}."
         )
     names, positives = [row["direction"] for row in numbers["rows"]], positives_of(image)
+    kinds = image.service.domain.change_words
     rows = [
-        row | about_direction(row["direction"], image.directions, positives)
+        row | about_direction(row["direction"], image.directions, positives, kinds)
         for row in numbers["rows"]
     ]
     file = folder / f"comparison-{numbers['label']}.{file_format}"

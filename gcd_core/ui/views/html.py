@@ -28,6 +28,7 @@ from gcd_core.ui.views.payload import (
     missed_in_short,
     missed_target,
     opinion_of_flip,
+    other_sentence,
     place_on_line,
     premise_of,
     proxy_curve,
@@ -282,13 +283,15 @@ def readout(image: OpenImage) -> str:
 def change_of(image: OpenImage) -> str:
     """Return what flips the picture, as HTML in one line: its sentence from "if" on.
 
-    The whole sentence stands in the tooltip; the bars below have its numbers.
+    The whole sentence stands in the tooltip; the bars below have its numbers. What came of a search
+    for another counterfactual takes its place.
     """
-    sentence = flip_sentence(image)
-    if not sentence:
+    sentence, other = flip_sentence(image), other_sentence(image)
+    if not sentence and not other:
         return "<small>before &rarr; after</small>"
-    clause = sentence[sentence.rindex(" if ") + 1 :].removesuffix(".")
-    return f'<small class="gcd-sentence" title="{escape(sentence)}">{escape(clause)}</small>'
+    clause = escape(sentence[sentence.rfind(" if ") + 1 :].removesuffix("."))
+    title = escape(" ".join(filter(None, [worded(other, PLAIN), sentence])))
+    return f'<small class="gcd-sentence" title="{title}">{told(other) if other else clause}</small>'
 
 
 def second_opinion(image: OpenImage) -> str:

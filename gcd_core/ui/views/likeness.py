@@ -13,6 +13,7 @@ from gcd_core.method.directions import DirectionSet
 from gcd_core.method.walk import Path
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.vocabulary import way
+from gcd_core.wording import enumerated
 
 ALIKE = 0.9  # correlation of two changes, from which on they are called alike
 
@@ -77,5 +78,4 @@ def likeness_line(session: Session) -> str:
 
 def listed(names: Sequence[str], directions: DirectionSet) -> str:
     """Names of directions of a set as HTML: "g, h1 and h2"."""
-    words = [way(name, directions) for name in names]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return enumerated([way(name, directions) for name in names])

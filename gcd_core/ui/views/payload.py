@@ -12,7 +12,7 @@ from gcd_core.classifiers.base import notice_of
 from gcd_core.classifiers.cache import fingerprint
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
-from gcd_core.method.changes import part_of
+from gcd_core.method.changes import Part, part_of
 from gcd_core.method.loss import THRESHOLD, crosses
 from gcd_core.method.no_flip import no_flip
 from gcd_core.method.repeatability import unrepeatable
@@ -27,7 +27,7 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.charts import Points
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.wording import PLAIN as PLAIN_WORDS
-from gcd_core.wording import Worded, signed, way_name, worded
+from gcd_core.wording import Worded, enumerated, signed, way_name, worded
 
 
 def label_names(shown: Session | OpenImage, label: str | None = None) -> tuple[str, str]:
@@ -123,15 +123,24 @@ def flip_sentence(image: OpenImage) -> str:
         return ""
     i, shown, sliders = image.index, question_of(image).shown, image.sliders
     before, after = image.opened.source.probabilities[i], sliders.current.probabilities[i]
-    heat = image.maps.get("bb_lig")
-    part = part_of(
-        image.opened.image,
-        sliders.current.image,
-        None if heat is None else heat.map,
-        image.service.domain.places,
-    )
+    part = changed_part(image)
+    words = image.service.domain.change_words
     change = f"{label_names(image)[1]} {shown(before)} \N{RIGHTWARDS ARROW} {shown(after)}"
-    return f"{change} if the {part.place or 'picture'} were {part.how}." if part else ""
+    if part is None:
+        return ""
+    return f"{change} if the {part.place or 'picture'} were {words.get(part.how, part.how)}."
+
+
+def changed_part(image: OpenImage) -> Part | None:
+    """Return where the current picture changed, and how; worked out once for picture and map."""
+    current, heat = image.sliders.current, image.maps.get("bb_lig")
+    known = image.changed_part
+    if known is None or known[0] is not current or known[1] is not heat:
+        given = None if heat is None else heat.map
+        places = image.service.domain.places
+        part = part_of(image.opened.image, current.image, given, places)
+        known = image.changed_part = current, heat, part
+    return known[2]
 
 
 def convincing(image: OpenImage, margin: float) -> bool:
@@ -219,6 +228,37 @@ def missed_in_short(image: OpenImage) -> str:
     target = image.sliders.target or 0.0
     wanted = THRESHOLD + target if after >= THRESHOLD else THRESHOLD - target
     return f"{shown(wanted)} was wanted, {shown(after)} is reached"
+
+
+def other_sentence(image: OpenImage) -> str:
+    """Return what came of the search for another counterfactual that is shown; "" where none is."""
+    other = image.others.here
+    if other is None:
+        return ""
+    asked = f"asked {other.queries} times"
+    plain, names = enumerated([*map(way_name, other.avoided)]), enumerated(other.avoided)
+    if not flipped(image):
+        return Worded(
+            f"Without {names} no flip; {other.queries} queries. This is the nearest point.",
+            f"Without {plain} no flip; {asked}. This is the nearest point.",
+        )
+    return Worded(
+        f"Without {names}; {other.queries} queries.",
+        f"Without {plain}; {asked}.",
+    )
+
+
+def other_payload(image: OpenImage) -> dict[str, Any] | None:
+    """Return the same as JSON holds it; None where none is shown."""
+    other = image.others.here
+    if other is None:
+        return None
+    return {
+        "avoided": list(other.avoided),
+        "queries": other.queries,
+        "flipped": flipped(image),
+        "sentence": other_sentence(image),
+    }
 
 
 def state_payload(session: Session) -> dict[str, Any]:

@@ -68,7 +68,8 @@ def _progress(search: Search | None, classifier: BlackBox, ahead: int, wait: flo
     cost = queries(progress, classifier) if progress else ""
     if search.state == "done":
         done = charts.meter(1, "Done: what was found is kept, use it when you like", cost)
-        return done + told_of_g(search.result) + told_of_h(search)
+        # The mark is for the page's script.
+        return f"<div data-found>{done}{told_of_g(search.result)}{told_of_h(search)}</div>"
     if search.state == "cancelled":
         kept = f"{DOT}what was asked is kept" if search.samples is not None else ""
         return charts.meter(fraction_done(search), f"Cancelled{kept}", cost) + so_far(search)

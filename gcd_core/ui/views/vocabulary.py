@@ -273,12 +273,13 @@ def way(
     name: str,
     directions: DirectionSet | None = None,
     positives: Mapping[str, str] | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> str:
     """Return a direction's name as HTML ("h1" and "Way 1"), with its meaning.
 
     A direction by place of a set is called by it (an arrow after "w1", and "Upper left"). Of a set,
     the meaning says what was measured on examples, what it does to pictures, which other direction
-    it is nearly, and what a person says of it. `positives` is as of `what_it_does`.
+    it is nearly, and what a person says of it. `positives` and `kinds` are as of `what_it_does`.
     """
     plain, expert = MEANINGS.get(name[:1], ("", ""))
     if directions is None or name not in directions.names:
@@ -287,7 +288,7 @@ def way(
     if place:
         plain = expert = f"{place.capitalize()}: changes this quarter of the picture most."
     more = [] if one is None else [f"{one.sentence}."]
-    does = what_it_does(name, directions, positives)
+    does = what_it_does(name, directions, positives, kinds)
     more += filter(None, [does, "" if does else likeness(name, directions)])
     more += filter(None, [note_on(name, directions).sentence])
     plain = " ".join([plain, *(worded(text, PLAIN) for text in more)])

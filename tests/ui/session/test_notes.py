@@ -17,10 +17,11 @@ from gcd_core.ui.engine.jobs import Search
 from gcd_core.ui.session.notes import named, note
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
+from gcd_core.ui.views import payload
 from gcd_core.ui.views.direction_rows import direction_title, direction_titles, tried_list
 from gcd_core.ui.views.exports import report_of
 from gcd_core.ui.views.html import readout
-from gcd_core.ui.views.payload import flip_sentence, why_no_flip
+from gcd_core.ui.views.payload import flip_sentence, state_payload, why_no_flip
 from gcd_core.wording import PLAIN, worded
 from tests.ui.waiting import wait_for_paths
 
@@ -106,7 +107,24 @@ def test_a_flip_is_told_in_one_sentence_with_its_place(session: Session):
     assert sentence.startswith("Pneumonia ") and sentence.endswith(".")
     clause = sentence[sentence.index("if the ") : -1]
     assert f'title="{sentence}">{clause}</small>' in readout(image)
-    assert " if the " in sentence and sentence.rstrip(".").split()[-1] in (*HOW, DIFFERENT)
+    how = sentence.rstrip(".").split()[-1]
+    assert " if the " in sentence and how in (*HOW, DIFFERENT)
+    image.service.domain.change_words = {how: "hazier"}
+    assert flip_sentence(image) == sentence.replace(how, "hazier")
+
+
+def test_the_place_is_worked_out_once_for_a_picture_and_its_map(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, asked = session.image, []
+    monkeypatch.setattr(payload, "part_of", lambda *of: asked.append(of) or Part("darker"))
+    image.flips.to_flip("g", 0.25)
+    assert flip_sentence(image).endswith("if the picture were darker.")
+    readout(image), state_payload(session)
+    assert len(asked) == 1
+    image.flips.to_flip("g", 0.45)
+    flip_sentence(image)
+    assert len(asked) == 2, "of another picture it is worked out anew"
 
 
 def test_a_direction_that_does_not_flip_says_why(session: Session):

@@ -131,3 +131,23 @@ def test_rates_are_counted_in_whole_images() -> None:
     assert told.endswith("<b>1 of 2</b> about which it agreed at first.")
     facts |= {"flip_rate": 0.0, "oracle_flip_rate": None}
     assert rates_told(facts, 0) == "<b>0 of 6</b> images flip."
+
+
+def test_a_walk_goes_on_while_the_page_is_loaded_anew(visitors: Visitors, session: Session) -> None:
+    session.service.domain.walk_points = 9
+    with gr.Blocks():
+        tab = GlobalityTab(visitors, ExploreTab(visitors))
+    request, key = SimpleNamespace(session_hash="somebody"), "0" * 32
+    visitors.come_back("somebody", key)
+    first = tab.walk_images(None, "g", request)
+    assert next(first)[tab.numbers]["images"] == len(session.service.domain.examples)
+    wall = session.wall
+    visitors.leave("somebody")
+    assert list(first) == [], "nothing is sent to a page that has gone"
+    again = SimpleNamespace(session_hash="again")
+    assert visitors.come_back("again", key) is session and session.wall is wall
+    last = {part: value for answer in tab.go_on(again) for part, value in answer.items()}
+    assert wall.state == "done" and len(wall.pieces) == 3
+    assert last[tab.wall].count("data-piece") == 3 and "Done" in last[tab.progress]
+    stranger = SimpleNamespace(session_hash="stranger")
+    assert list(tab.go_on(stranger)) == [{}]

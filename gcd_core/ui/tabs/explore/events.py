@@ -8,6 +8,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.tabs.explore.another import AnotherWay
 from gcd_core.ui.tabs.explore.handlers import ExploreAnswers, ExploreHandlers
 from gcd_core.ui.tabs.explore.layout import ExploreLayout
 from gcd_core.ui.tabs.handler import LIVE, connect, connect_downloads, report_errors
@@ -30,6 +31,7 @@ class ExploreTab:
         self.layout = ExploreLayout(visitors)
         self.handlers = ExploreHandlers(visitors, self.layout)
         self.answers = ExploreAnswers(visitors, self.layout)
+        self.another = AnotherWay(visitors, self.layout)
         self.arrived: Dependency  # the event in which a page comes, or comes back
 
     def bind(self, page: gr.Blocks) -> None:
@@ -147,6 +149,16 @@ class ExploreTab:
             )
             flipped.then(None, None, None, js="gcd.flipEnds", api_visibility="private")
             self._then_follow(flipped)
+        other = connect(
+            layout.another.click,
+            self.another.another_way,
+            [layout.region.mask, *layout.display, layout.target],
+            [*layout.shown, *layout.sliders, layout.region.cards],
+            "another_way",
+            js="gcd.withAvoided",
+        )
+        other.then(None, None, None, js="gcd.flipEnds", api_visibility="private")
+        self._then_follow(other)
         connect(
             layout.reset.click,
             handlers.reset_all,

@@ -310,6 +310,7 @@ class ExploreHandlers(Tab):
         """Puts every slider back to 0."""
         session = self.session(request, overlay, opacity, view)
         image = session.open_now("There is nothing to move yet")
+        image.others.clear()
         if image.sliders.move({}, image.sliders.moved) is None:
             return {}
         return self.layout.show(session) | self.layout.positions(image)

@@ -8,6 +8,7 @@ import gradio as gr
 
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
+from gcd_core.method.another import MAX_QUERIES
 from gcd_core.method.composition import DETAILS
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.frames import MAX_H, SLIDERS
@@ -122,6 +123,19 @@ def drawing_buttons() -> dict[str, gr.Button]:
         detail: gr.Button(visible="hidden", elem_id=f"draw-{detail}")
         for detail in (*DETAILS, SAME_TONE)
     }
+
+
+def action_buttons(free: bool) -> list[gr.Button]:
+    """What to do with all directions, and another way; what that may cost, unless asking is free.
+
+    Where it is free a box switches off that a picture which opens is flipped by itself.
+    """
+    buttons = [gr.Button(title, size="sm", elem_id=name) for title, name in ACTIONS]
+    price = "" if free else f": up to {MAX_QUERIES} questions to the classifier"
+    another = gr.Button(f"Another way{price}", size="sm", elem_id="flip-another", min_width=40)
+    if free:
+        html("first-flip", FIRST_FLIP, js_on_load="gcd.firstFlip(element)")
+    return [*buttons, another]
 
 
 class ExploreLayout:
@@ -256,11 +270,9 @@ class ExploreLayout:
             rows += [DirectionRow(name, self.alpha_max) for name in SLIDERS[1 + MAX_H :]]
             self.fold = html("fold", js_on_load="gcd.fold(element, watch)")
             with gr.Row(elem_id="actions"):
-                buttons = [gr.Button(title, size="sm", elem_id=name) for title, name in ACTIONS]
+                buttons = action_buttons(self.visitors.service.classifier_is_free)
                 self.reset, self.sweep, self.gif = buttons[:3]
-                self.report_pdf, self.report_png, self.path_csv = buttons[3:]
-                if self.visitors.service.classifier_is_free:
-                    html("first-flip", FIRST_FLIP, js_on_load="gcd.firstFlip(element)")
+                self.report_pdf, self.report_png, self.path_csv, self.another = buttons[3:]
             self.report_file = gr.DownloadButton("file", visible="hidden", elem_id="report-file")
         return rows
 

@@ -29,6 +29,7 @@ from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.figures import figure, image_tag
+from gcd_core.ui.views.maps import line_words
 from gcd_core.ui.views.payload import doubts_about, label_names, question_of, verdict
 from gcd_core.ui.views.vocabulary import opinion_words, term, told, way
 from gcd_core.wording import Worded
@@ -137,7 +138,8 @@ def card(image: OpenImage, tried: Tried) -> str:
     numbers = f"{term('lpips')} <b>{float(path.distances[path.counterfactual]):.3f}</b>"
     below = f'<p class="numbers"><span>{numbers}</span><span>{opinion}</span></p>'
     warning = "".join(f'<p class="gcd-caution">{escape(doubt)}</p>' for doubt in doubts)
-    walked = way(path.direction_name, image.directions)
+    names = path.direction_name.split(" + ")
+    walked = line_words(names) if len(names) > 1 else way(names[0], image.directions)
     about = f"{charts.percent(tried.share)} of the picture, {walked}"
     return (
         f'<article class="gcd-card gcd-region {css}"><h2><span>{escape(tried.name)}</span>'
@@ -242,6 +244,12 @@ class RegionPanel(Tab):
         The last answer holds what came of it.
         """
         session, image = self._image(request)
+        yield from self.attempts(session, image, mask, method)
+
+    def attempts(
+        self, session: Session, image: OpenImage, mask: str, method: str
+    ) -> Iterator[Answer]:
+        """Answers of a region that is tried by a method; as of `Regions.start`."""
         marked = self._reader.mask(mask_file(mask), self.size)
         job, seen = image.regions.start(marked, method), 0
         while job.running:

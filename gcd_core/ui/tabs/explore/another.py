@@ -1,0 +1,58 @@
+"""What the button for another counterfactual does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gradio as gr
+
+from gcd_core.ui.session.regions import WITHOUT
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.tabs.explore.handlers import margin_of
+from gcd_core.ui.tabs.explore.layout import ExploreLayout
+from gcd_core.ui.tabs.handler import Answer, Tab
+from gcd_core.ui.views.payload import other_payload, payload_of
+
+
+class AnotherWay(Tab):
+    """The handler.
+
+    Parameters
+    ----------
+    visitors : Visitors
+    layout : ExploreLayout
+        Whose components it answers with.
+    """
+
+    def __init__(self, visitors: Visitors, layout: ExploreLayout) -> None:
+        super().__init__(visitors)
+        self.layout = layout
+
+    def another_way(
+        self,
+        mask: str,
+        overlay: str,
+        opacity: float,
+        view: str,
+        target: str,
+        request: gr.Request,
+    ) -> Iterator[Answer]:
+        """Shows another counterfactual, without what moved most in the one that is shown.
+
+        Asked again it does without that one too. With a mask, as of `paint_region`, the picture
+        stays as it is there, and what comes of that is told as of `try_region`. `target` is as of
+        `to_flip`. At most 64 images are asked about.
+        """
+        session, layout = self.session(request, overlay, opacity, view), self.layout
+        image = session.open_now("There is nothing to change yet")
+        if mask:
+            for answer in layout.region.attempts(session, image, mask, WITHOUT):
+                facts = answer.pop(layout.region.numbers, None)
+                yield answer | ({} if facts is None else {layout.numbers: facts})
+            return
+        frame = image.others.go_on(margin_of(target))
+        if frame is None or session.image is not image:
+            yield {}
+            return
+        numbers = {layout.numbers: payload_of(session, another=other_payload(image))}
+        yield layout.show(session) | layout.positions(image) | numbers
