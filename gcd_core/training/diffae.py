@@ -123,6 +123,7 @@ class DiffusionTraining(Training):
     """
 
     ema: EMA[DiffAEModel]
+    learners: list[Learner]
 
     def __init__(
         self,
