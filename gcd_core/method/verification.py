@@ -78,8 +78,11 @@ class Tried:
         """The same for a person."""
         told = f"{self.flipped} of {self.n} examples flip"
         if self.flipped and self.agreed is not None:
+            asked = self.flipped - self.disagreed
+            if not asked:
+                return f"{told}, the second opinion disagreed from the start"
             told += f", the second opinion follows in {self.agreed}"
-            told += f" of {self.flipped - self.disagreed}" if self.disagreed else ""
+            told += f" of {asked}" if self.disagreed else ""
         return told
 
 

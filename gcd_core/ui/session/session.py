@@ -46,6 +46,7 @@ class Session:
         self.sets = Sets()  # of directions, which the visitor found or loaded
         self.image: OpenImage | None = None  # what is open
         self.search: Search | None = None  # the visitor's last search
+        self.searched: Opened | None = None  # the image that was open when that began
         self.wall: BatchWalk | None = None  # the visitor's last walk of many images
         self.display = Display(service.leading_map)  # how the visitor looks at the pictures
         self.sent_pictures = SentPictures()  # what the visitor's page has
@@ -201,7 +202,11 @@ class Session:
         """Put a new open image in the place of the one before. The lock is held."""
         before = self.image
         if before is not None:
+            if self.is_away:
+                before.set_away(False)  # what it no more counts as is counted down by leaving
             before.leave()
+        if before is None or before.opened is not opened:
+            self.display = self.display.for_another_image()
         self.image = OpenImage(
             self.service,
             opened,
@@ -212,6 +217,8 @@ class Session:
             example,
             before,
         )
+        if self.is_away:
+            self.image.set_away(True)
         return self.image
 
     # -- what is open -----------------------------------------------------------------------
@@ -259,7 +266,7 @@ class Session:
             if last is not None and last.answers(image, question):
                 search.samples = last.samples
             self.service.start_search(search)
-            self.search = search
+            self.search, self.searched = search, opened
         return search
 
     def check_searchable(self, sampling: str) -> None:
