@@ -46,7 +46,6 @@ class Session:
         self.sets = Sets()  # of directions, which the visitor found or loaded
         self.image: OpenImage | None = None  # what is open
         self.search: Search | None = None  # the visitor's last search
-        self.searched: Opened | None = None  # the image that was open when that began
         self.wall: BatchWalk | None = None  # the visitor's last walk of many images
         self.display = Display(service.leading_map)  # how the visitor looks at the pictures
         self.sent_pictures = SentPictures()  # what the visitor's page has
@@ -158,9 +157,7 @@ class Session:
                 self.wall.cancel()
             self._newest = next(self._tickets)  # what is still being opened is not shown
             if self.image is not None:
-                if self.is_away:
-                    self.image.set_away(False)
-                self.image.leave()
+                self.image.leave(self.is_away)
                 self.image.drop_paths()
             self.image = None
             self.sets.clear()
@@ -185,7 +182,7 @@ class Session:
         with self._news:
             if ticket != self._newest:
                 return None
-            self._shown = ticket
+            self._shown, self.display = ticket, self.display.for_another_image()
             return self._begin(opened, example)
 
     def _choose(self, label: str) -> None:
@@ -202,11 +199,7 @@ class Session:
         """Put a new open image in the place of the one before. The lock is held."""
         before = self.image
         if before is not None:
-            if self.is_away:
-                before.set_away(False)  # what it no more counts as is counted down by leaving
-            before.leave()
-        if before is None or before.opened is not opened:
-            self.display = self.display.for_another_image()
+            before.leave(self.is_away)
         self.image = OpenImage(
             self.service,
             opened,
@@ -216,9 +209,8 @@ class Session:
             self.sets.used(self.label) == BUNDLED,
             example,
             before,
+            self.is_away,
         )
-        if self.is_away:
-            self.image.set_away(True)
         return self.image
 
     # -- what is open -----------------------------------------------------------------------
@@ -261,12 +253,12 @@ class Session:
             self.check_searchable(settings.sampling)
             opened, last = None if self.image is None else self.image.opened, self.search
             image, name = (None, "") if opened is None else (opened.walked, opened.name)
-            search = Search(image, name, self.label, settings)
+            search = Search(image, name, self.label, settings, opened=opened)
             question = Question.of(self.service.domain, self.label, settings)
             if last is not None and last.answers(image, question):
                 search.samples = last.samples
             self.service.start_search(search)
-            self.search, self.searched = search, opened
+            self.search = search
         return search
 
     def check_searchable(self, sampling: str) -> None:

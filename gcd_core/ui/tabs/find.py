@@ -421,7 +421,7 @@ def subject(session: Session, sampling: str) -> str:
     search, label = session.search, session.label
     opened = None if session.image is None else session.image.opened
     if search is not None and search.running:
-        opened, label, sampling = session.searched, search.label, search.settings.sampling
+        opened, label, sampling = search.opened, search.label, search.settings.sampling
     around = sampling == BALL
     if opened is None and around:
         return '<p class="gcd-quiet">Open an image in Explore first.</p>'
