@@ -74,6 +74,15 @@ class Tried:
         return any(n and flipped >= FLIPS_A_SIDE * n for flipped, n in sides)
 
     @property
+    def flips_few(self) -> bool:
+        """Whether it flips fewer than half of the pictures, and of no side every one."""
+        sides = (
+            (self.positives_flipped, self.positives),
+            (self.negatives_flipped, self.negatives),
+        )
+        return 2 * self.flipped < self.n and not any(n and n == flipped for flipped, n in sides)
+
+    @property
     def sentence(self) -> str:
         """The same for a person."""
         told = f"{self.flipped} of {self.n} examples flip"

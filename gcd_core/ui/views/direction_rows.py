@@ -85,7 +85,7 @@ def ways_line(session: Session) -> str:
     if not ways:
         return ""
     tried, placed = tried_of(found.metadata), places_of(found.metadata)
-    sentences = ["Each changes one quarter of the picture most."] if placed else []
+    sentences = ["Each was looked for in one quarter of the picture."] if placed else []
     measured = [tried[name].flipped for name in ways if name in tried]
     if measured:
         flips = span(measured)
