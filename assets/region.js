@@ -55,7 +55,7 @@ Object.assign(window.gcd, (() => {
       context.fill(border);
     }
     const share = document.querySelector('.gcd-painter .share');
-    if (share) share.textContent = count ? `${Math.max(1, Math.round((100 * count) / width ** 2))} %` : '';
+    if (share) share.textContent = count ? `${Math.max(1, Math.round((100 * count) / width ** 2))} % of the picture` : '';
   };
 
   const spot = (event, frame) => {

@@ -74,12 +74,24 @@ class Tried:
         return any(n and flipped >= FLIPS_A_SIDE * n for flipped, n in sides)
 
     @property
+    def flips_few(self) -> bool:
+        """Whether it flips fewer than half of the pictures, and of no side every one."""
+        sides = (
+            (self.positives_flipped, self.positives),
+            (self.negatives_flipped, self.negatives),
+        )
+        return 2 * self.flipped < self.n and not any(n and n == flipped for flipped, n in sides)
+
+    @property
     def sentence(self) -> str:
         """The same for a person."""
         told = f"{self.flipped} of {self.n} examples flip"
         if self.flipped and self.agreed is not None:
+            asked = self.flipped - self.disagreed
+            if not asked:
+                return f"{told}, the second opinion disagreed from the start"
             told += f", the second opinion follows in {self.agreed}"
-            told += f" of {self.flipped - self.disagreed}" if self.disagreed else ""
+            told += f" of {asked}" if self.disagreed else ""
         return told
 
 

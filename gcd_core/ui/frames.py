@@ -47,13 +47,13 @@ def shown_names(directions: DirectionSet) -> list[str]:
 def weak_direction_names(directions: DirectionSet, alpha_max: float) -> list[str]:
     """The shown directions that are not worth a look at once, never g.
 
-    Those that flip too few of the examples that they were tried on. Of a set that does not say
-    what was tried, those that hardly move the proxy's logit within `alpha_max`; none without a
-    proxy.
+    Those that flip too few of the examples that they were tried on: less than 60 % of each side,
+    or fewer than half of all and of no side every one. Of a set that does not say what was tried,
+    those that hardly move the proxy's logit within `alpha_max`; none without a proxy.
     """
     tried = tried_of(directions.metadata)
     if tried:
-        failed = {name for name, one in tried.items() if not one.works}
+        failed = {name for name, one in tried.items() if not one.works or one.flips_few}
         return [name for name in shown_names(directions) if name != "g" and name in failed]
     reach = directions.reach(alpha_max)
     if reach is None:

@@ -21,6 +21,7 @@ from gcd_core.method.samples import Question, Samples
 from gcd_core.method.search_run import Progress, SearchInterrupted
 from gcd_core.method.settings import BALL, Settings
 from gcd_core.ui.engine.worker import CLOSING
+from gcd_core.ui.frames import Opened
 
 LOG = logging.getLogger(__name__)
 STEPS_TIMED = 16  # the last steps of a queue; their mean time tells how long the next ones take
@@ -351,6 +352,7 @@ class Search(Job):
     # At first those of an earlier search, to go on from; after a search that found nothing, those
     # that it asked about.
     samples: Samples | None = None
+    opened: Opened | None = None  # what was open when the search began, if anything was
     sampled: int = 0  # how many samples the classifier was asked about
     kept: int = 0  # how many of them it went on from
     began: float | None = None  # when it first told of itself, on the monotonic clock

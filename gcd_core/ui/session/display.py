@@ -39,6 +39,10 @@ class Display(NamedTuple):
     view: str = "side"
     detail: str = SOURCE
 
+    def for_another_image(self) -> Display:
+        """Return the same for another image: a kept tone was asked for of one image alone."""
+        return self._replace(detail=SOURCE) if self.detail == SAME_TONE else self
+
 
 class SentPictures:
     """The pictures that a visitor's page was sent, so that none is sent to it twice.

@@ -51,6 +51,8 @@ class OpenImage:
     before : OpenImage or None
         What was open, and was left. If it is of the same image and label, its decoded paths along
         the bundled directions are taken over; otherwise they are dropped.
+    away : bool
+        Whether the visitor's page has gone: no paths are decoded until it comes back.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class OpenImage:
         bundled: bool = True,
         example: int | None = None,
         before: OpenImage | None = None,
+        away: bool = False,
     ) -> None:
         self.service, self.opened, self.example = service, opened, example
         self.label, self.directions, self.bundled = label, directions, bundled
@@ -82,6 +85,8 @@ class OpenImage:
         strong = [name for name in self.names if name not in weak_directions]
         self.others = Others(self.sliders, label, strong)
         self.regions = Regions(service, opened, directions or None, strong, label)
+        if away:
+            self.set_away(True)
 
     def _join_paths(self, before: OpenImage | None) -> Paths:
         """Return the image's paths: those that are decoded already, or new ones."""
@@ -177,8 +182,13 @@ class OpenImage:
         """The paths that this image counts as a session of, as often as it does."""
         return [self.paths, *([self._own_bundled] if self._own_bundled is not None else [])]
 
-    def leave(self) -> None:
-        """End the work for this image, and drop its pictures; answers for it come too late."""
+    def leave(self, away: bool = False) -> None:
+        """End the work for this image, and drop its pictures; answers for it come too late.
+
+        `away` is whether it counts as one that nobody looks at, by `set_away`.
+        """
+        if away:
+            self.set_away(False)
         self.sliders.leave()
         self.flips.clear()
         self.paths.leave()

@@ -157,9 +157,7 @@ class Session:
                 self.wall.cancel()
             self._newest = next(self._tickets)  # what is still being opened is not shown
             if self.image is not None:
-                if self.is_away:
-                    self.image.set_away(False)
-                self.image.leave()
+                self.image.leave(self.is_away)
                 self.image.drop_paths()
             self.image = None
             self.sets.clear()
@@ -184,7 +182,7 @@ class Session:
         with self._news:
             if ticket != self._newest:
                 return None
-            self._shown = ticket
+            self._shown, self.display = ticket, self.display.for_another_image()
             return self._begin(opened, example)
 
     def _choose(self, label: str) -> None:
@@ -201,7 +199,7 @@ class Session:
         """Put a new open image in the place of the one before. The lock is held."""
         before = self.image
         if before is not None:
-            before.leave()
+            before.leave(self.is_away)
         self.image = OpenImage(
             self.service,
             opened,
@@ -211,6 +209,7 @@ class Session:
             self.sets.used(self.label) == BUNDLED,
             example,
             before,
+            self.is_away,
         )
         return self.image
 
@@ -254,7 +253,7 @@ class Session:
             self.check_searchable(settings.sampling)
             opened, last = None if self.image is None else self.image.opened, self.search
             image, name = (None, "") if opened is None else (opened.walked, opened.name)
-            search = Search(image, name, self.label, settings)
+            search = Search(image, name, self.label, settings, opened=opened)
             question = Question.of(self.service.domain, self.label, settings)
             if last is not None and last.answers(image, question):
                 search.samples = last.samples

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 
 import gradio as gr
 
 from gcd_core.domains.opening import Check, Domain
 from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
-from gcd_core.ui.views.vocabulary import said
+from gcd_core.ui.views.vocabulary import TERMS, said
+from gcd_core.wording import percent
 
 COUNTERFACTUALS = {  # in plain words and in the field's
     SMALLEST: (
@@ -25,10 +27,19 @@ COUNTERFACTUALS = {  # in plain words and in the field's
 CHECKED = {  # what each check of `sanity` asks, in plain words
     "gap": "Does the answer stay as it is when a picture is only drawn again?",
     "repeat": "Does another search find the same?",
-    "reasons": "Of classifiers that read one place alone: do the maps show that place?",
+    "reasons": "Of classifiers that read one place alone: does a map show that place?",
     "marker": "A classifier that learned a marker in the corner: does the page show it or warn?",
     "exposure": "A classifier that learned how bright pictures are: is that what changes?",
     "scrambled": "Of classifiers that learned nothing: is something else found?",
+}
+UNLESS = {  # what follows where a check is not passed, in plain words
+    "gap": "Part of a changed answer may come from drawing the picture again.",
+    "repeat": "Compare several searches before you believe one.",
+    "reasons": "Do not take a map for the place that the classifier reads.",
+    "marker": "A marker that a classifier learned may go unseen.",
+    "exposure": "What changes in a picture may not be what the classifier reads.",
+    "scrambled": "What ways and maps show here is partly how the pictures differ among themselves, "
+    "whatever the classifier learned.",
 }
 
 CITATIONS = """@inproceedings{sobieski2024global,
@@ -86,13 +97,20 @@ def step(number: int, picture: str, title: str, text: str) -> str:
     )
 
 
-def checked(check: Check) -> str:
-    """What a check of `sanity` found, as HTML; in plain words a question and its answer."""
+def checked(check: Check, map_mass: Mapping[str, float]) -> str:
+    """What a check of `sanity` found, as HTML; in plain words a question and its answer.
+
+    `map_mass` is as of `Domain`: how much of each map lies in the place that is read.
+    """
     sentence = escape(check.sentence)
     question = CHECKED.get(check.name, "")
     if not question:
         return sentence
-    return said(f"{question} {'Yes' if check.passed else 'No'}.", sentence)
+    answer = f"{question} {'Yes' if check.passed else f'No. {UNLESS[check.name]}'}"
+    if check.name == "reasons" and map_mass:
+        shares = [f"{TERMS[name].plain} {percent(share)}" for name, share in map_mass.items()]
+        answer = f"{answer.rstrip('.')}. Of each map so much lies there: {', '.join(shares)}"
+    return said(escape(f"{answer.rstrip('.')}."), sentence)
 
 
 def method_steps(domain: Domain) -> str:
@@ -156,7 +174,7 @@ def about(domain: Domain, keep_minutes: int) -> str:
         For which a visit is kept after its page has gone.
     """
     checks = "".join(
-        f'<li class="{"yes" if check.passed else "no"}">{checked(check)}</li>'
+        f'<li class="{"yes" if check.passed else "no"}">{checked(check, domain.map_mass)}</li>'
         for check in domain.sanity
     )
     trust = ""
@@ -192,8 +210,9 @@ def kept(minutes: int) -> str:
         )
     return (
         "Your images stay in the memory of this server while the page is open, and for "
-        f"{minutes} minutes after that, so that this tab of your browser can come back to them. "
-        "Nothing of them is kept on disk."
+        f"{minutes} minutes after that. Within that time this tab of your browser finds the "
+        "picture that was open last, and where its sliders stood; of the tiles of your other "
+        "pictures it finds none: open their files again. Nothing of them is kept on disk."
     )
 
 

@@ -15,6 +15,7 @@ from gcd_core.generators.diffae.solvers import DISTILLED
 from gcd_core.method.directions import REPEATABILITY
 from gcd_core.method.prior_search import ANSWERS_FOR_H
 from gcd_core.method.settings import BALL, PRIOR, Settings
+from gcd_core.method.verification import MAX_EXAMPLES
 from gcd_core.ui.frames import MAX_H, MAX_W
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Search, Session
@@ -42,11 +43,11 @@ HOW = {  # a search asks, by where it looks
         "It asks about 32, 64, 128, &hellip; new pictures, at most as many as stand here, and "
         "stops once the main way has settled and flips the examples. Further ways take "
         f"{ANSWERS_FOR_H} pictures. Ways by place (0 to {MAX_W}) change one quarter of the picture "
-        "each; they take no more.",
+        f"each. On top of that, every way is tried on {MAX_EXAMPLES} examples.",
         "It asks about 32, 64, 128, &hellip; new pictures, at most as many as <b>Samples</b>, and "
         f"stops once g has settled and flips the examples. h-directions take {ANSWERS_FOR_H} "
         f"samples. {WAYS_LABEL} (0 to {MAX_W}) change one quarter of the picture each; they take "
-        "no sample.",
+        f"no sample. The tries on {MAX_EXAMPLES} examples come on top.",
     ),
     BALL: said(
         "It asks about so many pictures like the open one; 1,024 are usual.",
@@ -129,8 +130,22 @@ def losses_html(search: Search | None) -> str:
         f'<div class="gcd-card"><h2>{said("How well the search guesses", "Loss of the proxy")}'
         f'<small><i class="proxy"></i>{said("learned", "training")}<i class="measured"></i>'
         f"{said('checked', 'validation')}</small>{SAVE if train else ''}</h2>"
-        f"{charts.losses(train, validation)}</div>"
+        f"{charts.losses(train, validation) or no_curve(search)}</div>"
     )
+
+
+def no_curve(search: Search | None) -> str:
+    """Why there is no curve of losses, or not yet, as HTML."""
+    if search is None or search.running:
+        text = "The curve appears when the search starts to learn."
+    elif search.state == "done":
+        text = said(
+            "There is no curve: this search read its ways straight off the answers.",
+            "There is no curve: no proxy was trained; the directions are mean slopes of the logit.",
+        )
+    else:
+        text = "There is no curve: the search ended before it learned."
+    return f'<p class="gcd-quiet">{text}</p>'
 
 
 def search_numbers(search: Search, classifier: BlackBox) -> dict[str, Any]:
@@ -409,20 +424,27 @@ def how(sampling: str) -> str:
 
 
 def subject(session: Session, sampling: str) -> str:
-    """The label that a search is about, and the image that it looks at, if one is open."""
-    image, around = session.image, sampling == BALL
-    if image is None and around:
+    """The label that a search is about, and the image that it looks at, if one is open.
+
+    That of a search that runs, whatever is opened meanwhile; else that of the next one.
+    """
+    search, label = session.search, session.label
+    opened = None if session.image is None else session.image.opened
+    if search is not None and search.running:
+        opened, label, sampling = search.opened, search.label, search.settings.sampling
+    around = sampling == BALL
+    if opened is None and around:
         return '<p class="gcd-quiet">Open an image in Explore first.</p>'
-    positive = escape(label_names(session)[1])
+    positive = escape(label_names(session, label)[1])
     ways, of = said("Ways", "Directions"), said("the answer to", "the prediction of")
-    if image is None:
+    if opened is None:
         return (
             f'<div class="gcd-subject"><p>{ways} that change {of} <b>{positive}</b>, learned '
             "by asking the classifier about new pictures, drawn as this domain's images are. No "
             "picture need be open.</p></div>"
         )
-    opened = image.opened
-    probability = charts.percent(opened.source.probabilities[image.index], question_of(image))
+    index = session.service.domain.labels.index(label)
+    probability = charts.percent(opened.source.probabilities[index], question_of(session, label))
     learned = (
         "learned from this one image by asking the classifier about pictures close to it."
         if around

@@ -257,11 +257,11 @@ def _scale_of(question: Question) -> str:
 
 
 def losses(train: Sequence[float], validation: Sequence[float]) -> str:
-    """Return the plot of the proxy's loss by epoch, on a logarithmic axis."""
+    """Return the plot of the proxy's loss by epoch, on a logarithmic axis; "" of fewer than two."""
     width, height, left, bottom = 420, 150, 40, 20
     values = [v for v in (*train, *validation) if v > 0]
     if len(values) < 2:
-        return '<p class="gcd-quiet">The curve appears when the search starts to learn.</p>'
+        return ""
     low, high = math.log10(min(values)), math.log10(max(values))
     span = max(high - low, 1e-6)
     epochs = max(len(train), len(validation), 2)

@@ -10,7 +10,7 @@ from gcd_core.classifiers.questions import Question
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.prior_search import places_of
 from gcd_core.method.repeatability import repeatability_of
-from gcd_core.method.verification import tried_of
+from gcd_core.method.verification import Tried, tried_of
 from gcd_core.method.walk import Path
 from gcd_core.report.captions import note_on, what_it_does
 from gcd_core.ui.frames import shown_names
@@ -19,6 +19,7 @@ from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import end_thumbnail
 from gcd_core.ui.views.payload import label_names, positives_of, why_no_flip
 from gcd_core.ui.views.vocabulary import (
+    LABEL,
     explained,
     likeness,
     said,
@@ -26,14 +27,19 @@ from gcd_core.ui.views.vocabulary import (
     term,
     told,
     way,
+    written,
 )
 from gcd_core.wording import PLAIN, duration, signed, worded
 
+SLIDER = f"#slider-{{}} {LABEL}"  # the label of a direction's slider
 FIND = said("Find ways", "Find directions")
 
 
-def heading(session: Session) -> str:
-    """Return the text over the sliders: which end is which label, how many paths are ready."""
+def heading(session: Session, at: float = 0.0) -> str:
+    """Return the text over the sliders: which end is which label, how many paths are ready.
+
+    `at` is when that is told again, in seconds: by it the page's script sees that it still is.
+    """
     negative, positive = label_names(session)
     if not session.names:
         return (
@@ -46,10 +52,14 @@ def heading(session: Session) -> str:
     if session.image is not None and session.image.paths.ready < session.image.paths.total:
         paths, of = session.image.paths, said("ways", "directions")
         text = f"preparing {paths.ready} of {paths.total} {of}{after_others(*paths.before)}"
-        state = f'<small class="busy"><span>{text}</span></small>'
+        css = "busy"
+        if paths.finished:
+            why = escape(paths.error or "stopped")
+            css, text = "", f"{paths.ready} of {paths.total} {of}: {why}"
+        state = f'<small class="{css}" data-told="{at:.0f}"><span>{text}</span></small>'
     return (
-        f'<div class="gcd-heading"><h2>{term("directions")} <span class="set">{used}</span>{state}'
-        "</h2>"
+        f'<div class="gcd-heading">{written(session.directions, SLIDER)}'
+        f'<h2>{term("directions")} <span class="set">{used}</span>{state}</h2>'
         f'<p>At its ends: <i class="no"></i>{escape(negative)} <i class="yes"></i>'
         f"{escape(positive)}</p></div>"
     )
@@ -75,7 +85,7 @@ def ways_line(session: Session) -> str:
     if not ways:
         return ""
     tried, placed = tried_of(found.metadata), places_of(found.metadata)
-    sentences = ["Each changes one quarter of the picture most."] if placed else []
+    sentences = ["Each was looked for in one quarter of the picture."] if placed else []
     measured = [tried[name].flipped for name in ways if name in tried]
     if measured:
         flips = span(measured)
@@ -145,7 +155,7 @@ def tried_list(
         one, place = tried[name], placed.get(name, "")
         cells = [way(name, found) + said("", f" {place}" if place else ""), str(one.flipped)]
         if judged:
-            cells.append("" if one.agreed is None else str(one.agreed))
+            cells.append(followed(one))
         rows.append("".join(f"<td>{cell}</td>" for cell in cells))
     table = "".join(f"<tr>{row}</tr>" for row in rows)
     linear, line = found.metadata.get("figures", {}).get("explained"), ""
@@ -153,6 +163,16 @@ def tried_list(
         share = charts.percent(linear)
         line = f'<p class="gcd-info">One straight slope explains {share} of the answers.</p>'
     return f'<table class="gcd-tried">{table}</table>{line}{does}'
+
+
+def followed(one: Tried) -> str:
+    """Return in how many flips the second opinion followed, of those that it could follow in."""
+    if one.agreed is None:
+        return ""
+    if not one.flipped:
+        return "not asked"
+    asked = one.flipped - one.disagreed
+    return f"{one.agreed} of {asked}" if asked else "disagreed from the start"
 
 
 def decoded(session: Session) -> dict[str, Path]:

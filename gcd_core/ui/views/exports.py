@@ -10,14 +10,18 @@ from pathlib import Path as FilePath
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
+import torch
+
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.drawing import encode_png, overlay, save_png
 from gcd_core.method.attribution import explain_path
+from gcd_core.method.loss import cf_loss
 from gcd_core.method.walk import Path
-from gcd_core.report.captions import about_direction, caption
+from gcd_core.report.captions import about_direction, caption, direction_name
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
+from gcd_core.ui.session.flips import SAME_ALPHA
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.exposure import exposure_caution
@@ -33,7 +37,7 @@ from gcd_core.ui.views.payload import (
     reconstruction_caution,
     verdict,
 )
-from gcd_core.wording import EXPERT, VOCABULARIES, percent
+from gcd_core.wording import EXPERT, PLAIN, VOCABULARIES, percent
 
 
 def report_of(session: Session, words: str = EXPERT) -> Report:
@@ -166,22 +170,35 @@ def save_comparison(folder: FilePath, image: OpenImage, file_format: str) -> Fil
 def save_path(session: Session) -> FilePath:
     """Write the path along the moved direction as CSV to the same folder, a row for each point.
 
-    Columns: `alpha`, the probability of each label, `lpips` to the source, `cf_loss`. Raises a
-    GCDError if no image is open, or the path cannot be decoded.
+    Columns: `alpha`, the probability of each label, `lpips` to the source, `cf_loss` (the label's
+    logit toward the flip plus lambda times LPIPS, Eq. 1 of the paper), `shown` (1 for the picture
+    shown, which has a row of its own where it lies between two points), `direction`, and `name`,
+    what the page calls that. Raises a GCDError if no image is open, or the path cannot be decoded.
     """
     image = session.open_now("There is no direction to follow yet")
     path = image.flips.path_in_full(image.sliders.moved)
-    every = path.all_probabilities.tolist()
+    frame, alphas = image.sliders.still()
+    columns = path.all_probabilities.tolist(), path.distances.tolist(), path.losses.tolist()
+    points = dict(zip(path.alphas.tolist(), zip(*columns, strict=True), strict=True))
+    here = alphas.get(path.direction_name, 0.0) if len(alphas) < 2 else None
+    if here is not None and all(abs(alpha - here) > SAME_ALPHA for alpha in points):
+        own = dict(zip(session.service.domain.labels, frame.probabilities, strict=True))
+        logit = torch.tensor(own[path.label]).double().clamp(1e-12, 1 - 1e-12).logit()
+        distance = torch.tensor(frame.distance)
+        loss = cf_loss(logit, distance, path.sign, session.service.domain.search.lam)
+        points[here] = [own[label] for label in path.labels], frame.distance, float(loss)
+    called = direction_name(path.direction_name, image.directions, PLAIN)
     rows = [
         {
             "alpha": alpha,
             **dict(zip(path.labels, probabilities, strict=True)),
             "lpips": distance,
             "cf_loss": loss,
+            "shown": int(here is not None and abs(alpha - here) <= SAME_ALPHA),
+            "direction": path.direction_name,
+            "name": called,
         }
-        for alpha, probabilities, distance, loss in zip(
-            path.alphas.tolist(), every, path.distances.tolist(), path.losses.tolist(), strict=True
-        )
+        for alpha, (probabilities, distance, loss) in sorted(points.items())
     ]
     file = session.folder / f"path-{session.label}-{path.direction_name}.csv"
     with atomic_write(file) as place:

@@ -337,7 +337,7 @@ def curve_card(image: OpenImage) -> str:
         question,
     )
     positive = escape(label_names(image)[1])
-    name = said(" on the ", " along ") + line_words(list(alphas) or [sliders.moved])
+    name = said(": ", " along ") + line_words(list(alphas) or [sliders.moved], image.directions)
     keys = f'<i class="measured"></i>{term("classifier")}'
     if proxy:
         keys += f'<i class="proxy"></i>{term("proxy")}'

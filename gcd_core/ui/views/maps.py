@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 from gcd_core.images.drawing import BRIGHTNESS, EVIDENCE, overlay
 from gcd_core.method.attribution import DISAGREE
+from gcd_core.method.directions import DirectionSet
 from gcd_core.report.captions import APART, map_meaning
 from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.figures import figure, image_tag
 from gcd_core.ui.views.payload import label_names
-from gcd_core.ui.views.vocabulary import TERMS, said, term
-from gcd_core.wording import percent, signed, way_name
+from gcd_core.ui.views.vocabulary import TERMS, said, term, way_names
+from gcd_core.wording import percent, signed
 
 STILL = "nothing moved yet"
 WAITING = {
@@ -95,7 +96,7 @@ def map_panel(image: OpenImage, display: Display) -> MapPanel:
     elif heat.queries:
         caption = said(f"asked {heat.queries} times", f"{heat.queries} queries")
     elif heat.kind == "bb_lig" and alphas:
-        caption = said("on the ", "along ") + line_words(list(alphas))
+        caption = said("", "along ") + line_words(list(alphas), image.directions)
     else:
         caption = STILL
     palette = BRIGHTNESS if heat.kind == "difference" else EVIDENCE
@@ -125,7 +126,7 @@ def completeness(error: float, total: float) -> str:
     return f'<div class="gcd-completeness">{term("completeness")} <b>{numbers}</b></div>'
 
 
-def line_words(names: Sequence[str]) -> str:
-    """Return the directions of a line as HTML: "g + h1" and "main way + way 1"."""
-    line = " + ".join(names)
-    return said(way_name(line).lower(), escape(line))
+def line_words(names: Sequence[str], directions: DirectionSet) -> str:
+    """Return the directions of a line as HTML, called as their sliders: "Main way + Lower left"."""
+    plain = " + ".join(way_names(name, directions)[0] for name in names)
+    return said(escape(plain), escape(" + ".join(names)))

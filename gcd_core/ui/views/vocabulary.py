@@ -263,8 +263,8 @@ def captions() -> dict[str, str]:
     """Return the titles of the changed picture as HTML, by what it is; and what comes before."""
     titles = ("counterfactual", "changed", "reconstruction", "unchanged")
     flipping = said(
-        "Looking for the smallest change that turns the answer",
-        "Searching the nearest flip, checked in full",
+        "Looking for a small change that turns the answer",
+        "Searching a near flip by the fast decoder, checked in full",
     )
     return {"flipping": flipping, **{name: term(name) for name in titles}}
 
@@ -286,7 +286,7 @@ def way(
         return explained(short_way(name), plain, expert)
     place, one = places_of(directions.metadata).get(name), tried_of(directions.metadata).get(name)
     if place:
-        plain = expert = f"{place.capitalize()}: changes this quarter of the picture most."
+        plain = expert = f"{place.capitalize()}: looked for in this quarter of the picture."
     more = [] if one is None else [f"{one.sentence}."]
     does = what_it_does(name, directions, positives, kinds)
     more += filter(None, [does, "" if does else likeness(name, directions)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import gradio as gr
@@ -18,7 +19,7 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.explore.handlers import ExploreHandlers
 from gcd_core.ui.views.exports import report_of
-from gcd_core.ui.views.html import readout
+from gcd_core.ui.views.html import pictures, readout
 from gcd_core.ui.views.payload import flipped, state_payload
 from tests.ui.fakes import SIZE, FakeClassifier, LargerClassifier, own_picture
 from tests.ui.waiting import wait_for_paths
@@ -140,3 +141,16 @@ def test_where_asking_costs_it_is_asked_on_demand(
     answer = handlers.change_drawing(SAME_TONE, REQUEST)
     assert classifier.queries == before + 1
     assert answer[handlers.layout.numbers]["exposure"]["without"] is not None
+
+
+def test_a_kept_tone_is_of_one_picture(own: Session, handlers: ExploreHandlers):
+    handlers.change_drawing(SAME_TONE, REQUEST)
+    own.explain("bacterial")
+    assert own.display.detail == SAME_TONE  # the picture is the same
+    own.open_example(1)
+    wait_for_paths(own)
+    own.image.sliders.move({"g": 5.0})
+    own.image.exposure.ask()
+    shown = pictures(own)
+    assert 'data-detail="same-tone"' in shown and "<b data-moved>" in shown
+    assert re.findall(r'data-detail="([^"]*)"[^>]*aria-pressed="true"', shown) == ["source"]

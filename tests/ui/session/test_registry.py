@@ -236,3 +236,19 @@ def test_no_path_is_decoded_for_who_is_away(visitors: Visitors) -> None:
     generator.seconds_per_image = 0.0
     visitors.come_back("new", KEY)
     wait_for_paths(session)
+
+
+def test_a_picture_that_opens_while_its_visitor_is_away_waits(visitors: Visitors) -> None:
+    generator = visitors.service.domain.generator
+    session = visitors.come_back("old", KEY)
+    visitors.leave("old")
+    generator.seconds_per_image = 0.01
+    own = visitors.service.domain.load_image(examples(visitors)[1]).flip(-1)
+    session.open_image(own, "mine.png")
+    paths = session.image.paths
+    assert paths.rank() is None and not paths.ready
+    visitors.come_back("new", KEY)
+    assert paths.rank() is not None or paths.state == "running"
+    session.open_example(0)
+    wait_for(lambda: not paths.running)
+    assert paths.state == "cancelled"

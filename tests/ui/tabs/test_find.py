@@ -26,7 +26,7 @@ from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.direction_sets import to_explore
 from gcd_core.ui.tabs.explore.events import ExploreTab
-from gcd_core.ui.tabs.find import FindTab, search_settings
+from gcd_core.ui.tabs.find import FindTab, losses_html, search_settings, subject
 from gcd_core.ui.tabs.handler import Answer
 from gcd_core.ui.views.payload import cautions_of
 from gcd_core.ui.views.search_progress import progress_html
@@ -388,3 +388,17 @@ def test_a_person_notes_something_on_a_direction(find: FindTab, visitors: Visito
     for wrong in ((None, ""), ("h9", ""), ("g", "sure")):
         with pytest.raises(GCDError):
             sets.note_direction(BUNDLED, wrong[0], "", "", wrong[1], SOMEBODY)
+
+
+def test_a_running_search_keeps_its_card_whatever_is_opened_meanwhile(
+    find: FindTab, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session.service, "start_search", lambda search: None)  # it waits
+    session.start_search(Settings(radius=3.0, n_samples=64, sampling=PRIOR))
+    session.open_example(1)
+    told = subject(session, BALL)
+    assert "Example 1" in told and "tried on this one first" in told
+    assert "The curve appears" in losses_html(session.search)
+    session.search.state = "done"
+    assert "Example 2" in subject(session, BALL)
+    assert "There is no curve: no proxy was trained" in losses_html(session.search)

@@ -104,13 +104,20 @@ def test_there_is_nothing_to_report_without_an_image_or_directions(visitors: Vis
 
 
 def test_the_path_goes_home_as_a_table(session: Session):
-    session.image.sliders.move({"h1": 2.0})
+    session.image.sliders.move({"h1": 1.9})
     path = session.image.sliders.path_now("h1")
     file = save_path(session)
     assert file.name == "path-pneumonia-h1.csv" and file.parent == session.folder
     with file.open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
-    assert list(rows[0]) == ["alpha", "pneumonia", "bacterial", "lpips", "cf_loss"]
+    columns = ["alpha", "pneumonia", "bacterial", "lpips", "cf_loss", "shown", "direction", "name"]
+    assert list(rows[0]) == columns
+    assert {(row["direction"], row["name"]) for row in rows} == {("h1", "Way 1")}
+    (shown,) = [row for row in rows if row["shown"] == "1"]  # between two points of the path
+    rows.remove(shown)
+    frame = session.image.sliders.current
+    assert (float(shown["alpha"]), float(shown["lpips"])) == (1.9, frame.distance)
+    assert float(shown["pneumonia"]) == frame.probabilities[0]
     for name, values in {
         "alpha": path.alphas,
         "pneumonia": path.probabilities,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gcd_core.domains.opening import Check
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.verification import Tried, with_tried
 from gcd_core.ui.session.registry import Visitors
@@ -16,6 +17,8 @@ from gcd_core.ui.tabs.about import about
 from gcd_core.ui.views.direction_rows import (
     direction_title,
     fold_line,
+    followed,
+    heading,
     told_of_g,
     tried_list,
     ways_line,
@@ -90,11 +93,11 @@ def test_directions_by_place_are_called_by_their_place(session: Session):
     assert "Directions by place" in ways_line(session) and "quarter" in ways_line(session)
     assert "Tried on 8 examples: each flips 4 or 5." in ways_line(session)
     title = direction_title(directions, "w1", None)
-    assert "w1 \N{NORTH WEST ARROW}" in title and "Upper left: changes this quarter" in title
+    assert "w1 \N{NORTH WEST ARROW}" in title and "Upper left: looked for in this quarter" in title
     assert "4/8" in title and "4 of 8 examples flip, the second opinion follows in 4" in title
     told = tried_list(directions)
     assert "Tried on 8 examples" in told and "82" in told and told.count("<tr>") == 4
-    assert "upper left</span></td><td>4</td><td>4</td>" in told
+    assert "upper left</span></td><td>4</td><td>4 of 4</td>" in told
     assert "8 of 8 examples flip" in told_of_g(directions)
     assert "Confidence fair" in told_of_g(directions)
 
@@ -185,8 +188,48 @@ def test_about_says_whether_explanations_can_be_trusted(tmp_path: Path) -> None:
     domain = FakeDomain(tmp_path, examples=1)
     text = about(domain, 15)
     assert '<span class="expert">Nothing is lost.</span></li>' in text
-    assert "only drawn again? Yes.</span>" in text and "warn? No.</span>" in text
+    assert "only drawn again? Yes.</span>" in text
+    assert "warn? No. A marker that a classifier learned may go unseen.</span>" in text
     assert '<span class="expert">&lt;b&gt;Lost&lt;/b&gt;.</span></li>' in text
     assert "for 15 minutes after" in text and "minutes" not in about(domain, 0)
     domain.sanity = ()
     assert "trusted" not in about(domain, 15)
+
+
+def test_how_often_the_second_opinion_follows_is_told_of_those_that_it_could_follow_in():
+    counts = {"positives": 4, "positives_flipped": 4, "negatives": 4, "negatives_flipped": 4}
+    one = Tried(**counts, agreed=4, disagreed=4, lpips=0.1, distance=8.0)
+    assert followed(one) == "4 of 4" and "follows in 4 of 4" in one.sentence
+    never = replace(one, agreed=0, disagreed=8)
+    assert followed(never) == "disagreed from the start" and "of 0" not in never.sentence
+    still = replace(one, positives_flipped=0, negatives_flipped=0, agreed=0, disagreed=0)
+    assert followed(still) == "not asked" and followed(replace(one, agreed=None)) == ""
+
+
+def test_paths_that_ended_early_are_not_called_under_way(session: Session):
+    session.open_example(0)
+    wait_for_paths(session)
+    session.image.paths.total += 1
+    told = heading(session)
+    assert "busy" not in told and "preparing" not in told and "stopped" in told
+
+
+def test_where_a_check_failed_it_is_said_what_follows(session: Session):
+    domain = session.service.domain
+    domain.sanity = (Check("scrambled", False, "s."), Check("reasons", True, "r."))
+    domain.map_mass = {"cells": 0.91, "bb_lig": 0.34}
+    told = about(domain, 15)
+    assert "is something else found? No. What ways and maps show here is partly" in told
+    assert "Yes. Of each map so much lies there: Tested parts 91 %, On the way 34 %." in told
+
+
+def test_directions_that_flip_few_examples_are_folded_away(session: Session):
+    """As the bundled ones of blood cells by place, which flip 3 of 8, 2 of 3 of one side."""
+    few = Tried(5, 1, 3, 2, agreed=None, lpips=0.1, distance=8.0)
+    one_side = replace(few, positives_flipped=0, negatives_flipped=3)
+    most = replace(few, positives_flipped=5, negatives_flipped=3)
+    directions = found(session.service.domain, "g w1 w2")
+    tried = {"g": most, "w1": few, "w2": one_side}
+    use(session, replace(directions, metadata=with_tried(directions.metadata, tried)))
+    assert session.weak_directions == ["w1"]
+    assert "1 more flips only 3 of 8 examples" in fold_line(session)

@@ -220,7 +220,8 @@ class ExploreHandlers(Tab):
     ) -> Iterator[Answer]:
         """Fills in thumbnails, curve and map while the paths are decoded in the background.
 
-        Each path comes with its film, by which the browser shows it without asking again.
+        Each path comes with its film, by which the browser shows it without asking again. Every
+        few seconds something is told: a page that hears nothing asks anew.
         """
         session, layout = self.session(request, overlay, opacity, view), self.layout
         sent: set[str] = set()
@@ -234,8 +235,8 @@ class ExploreHandlers(Tab):
                 if paths.get(moved) is not None and drawn_for != moved:
                     drawn_for = moved
                     answer |= layout.show(session)
-            elif time.monotonic() - told_at > TELL_SECONDS:
-                answer[layout.heading] = heading(session)
+            elif finished or time.monotonic() - told_at > TELL_SECONDS:
+                answer[layout.heading] = heading(session, time.monotonic())
             if session.image is not image or session.visits != visit:
                 break  # another one is open, or the page has gone: nothing is said of this one
             if answer:

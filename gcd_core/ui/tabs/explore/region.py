@@ -31,7 +31,7 @@ from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.figures import figure, image_tag
 from gcd_core.ui.views.maps import line_words
 from gcd_core.ui.views.payload import doubts_about, label_names, question_of, verdict
-from gcd_core.ui.views.vocabulary import opinion_words, term, told, way
+from gcd_core.ui.views.vocabulary import opinion_words, said, term, told, way
 from gcd_core.wording import Worded
 
 MAX_MASK_LENGTH = 400_000  # letters of a mask's data address
@@ -138,15 +138,27 @@ def card(image: OpenImage, tried: Tried) -> str:
     numbers = f"{term('lpips')} <b>{float(path.distances[path.counterfactual]):.3f}</b>"
     below = f'<p class="numbers"><span>{numbers}</span><span>{opinion}</span></p>'
     warning = "".join(f'<p class="gcd-caution">{escape(doubt)}</p>' for doubt in doubts)
-    names = path.direction_name.split(" + ")
-    walked = line_words(names) if len(names) > 1 else way(names[0], image.directions)
-    about = f"{charts.percent(tried.share)} of the picture, {walked}"
+    about = f"{charts.percent(tried.share)} of the picture, {chosen_way(image, tried)}"
     return (
         f'<article class="gcd-card gcd-region {css}"><h2><span>{escape(tried.name)}</span>'
         f"<small>{about}</small></h2><p>{escape(verdict(tried, before, positive, question))}</p>"
         f'{warning}<div class="trio gcd-pictures" style="--shape: {opened.aspect:.4f}">{pictures}'
         f"</div>{below}{curve}</article>"
     )
+
+
+def chosen_way(image: OpenImage, tried: Tried) -> str:
+    """Return what changed a region as HTML: the way that was taken, and why that one."""
+    name, count = tried.path.direction_name, len(tried.asked)
+    names = name.split(" + ")
+    walked = line_words(names) if len(names) > 1 else way(name, image.directions)
+    if name == RCSB:
+        return walked
+    if tried.path.any_flip:
+        return f"{walked}, the first {said('way', 'direction')} that flips it"
+    if count == 1:
+        return walked
+    return f"{walked}, of {count} {said('ways', 'directions')} the one that goes farthest"
 
 
 def region_numbers(image: OpenImage, tried: Tried) -> dict[str, Any]:
