@@ -59,6 +59,14 @@ def worded(text: str, words: str = EXPERT) -> str:
     return text.plain if words == PLAIN and isinstance(text, Worded) else str(text)
 
 
+def joined(*sentences: str) -> str:
+    """Return sentences one after another, in both vocabularies; empty ones are left out."""
+    texts = [
+        " ".join(filter(None, (worded(s, words) for s in sentences))) for words in VOCABULARIES
+    ]
+    return Worded(texts[VOCABULARIES.index(EXPERT)], texts[VOCABULARIES.index(PLAIN)])
+
+
 def way_name(name: str, words: str = PLAIN) -> str:
     """Return what a direction is called in one of the `VOCABULARIES`: "h1" and "Way 1".
 

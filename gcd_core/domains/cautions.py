@@ -16,6 +16,22 @@ REACTS = 2.0  # log-odds that encoding and decoding may move before something is
 STRONG = 0.9  # AUROC from which on nothing is said of it
 
 
+def missing_premise(labels: Mapping[str, Label], label: str, before: Mapping[str, float]) -> str:
+    """Return what a label is asked of only, where the original lacks it; else "".
+
+    Then no change of the label's answer is a flip: there was no answer before.
+
+    Parameters
+    ----------
+    labels, label, before
+        As of `cautions`.
+    """
+    given = labels[label].given
+    if given is None or before.get(given, THRESHOLD) >= THRESHOLD:
+        return ""
+    return labels[given].positive
+
+
 def cautions(
     labels: Mapping[str, Label],
     label: str,
@@ -38,10 +54,10 @@ def cautions(
     if info.given is not None and info.given in before:
         condition = labels[info.given]
         was = before[info.given]
-        if was < THRESHOLD:
+        if missing_premise(labels, label, before):
             found.append(
-                f"{info.title} is asked of {condition.positive} only, and the classifier sees none "
-                f"here ({condition.question.shown(was)})."
+                f"{info.title} is asked of {condition.positive} only; in the original the "
+                f"classifier sees none ({condition.question.shown(was)})."
             )
         elif after is not None and after[info.given] < THRESHOLD:
             found.append(

@@ -115,6 +115,11 @@ def caption(
     return [f"{SYNTHETIC}{DOT}{positive} {told}", f"{place}{DOT}{domain.title}"]
 
 
+def only_for_words(only_for: str) -> str:
+    """A sentence that says of what pictures an answer means something; "" of all."""
+    return f"Means something only for {only_for}." if only_for else ""
+
+
 def map_meaning(positive: str, up: bool) -> str:
     """What the colours of a map of evidence say of a change, in one short line.
 

@@ -6,6 +6,7 @@ import torch
 from gcd_core.domains.cautions import (
     cautions,
     found_otherwise,
+    missing_premise,
     of_another_age,
     unreproduced,
 )
@@ -27,7 +28,11 @@ def test_a_label_whose_condition_holds_is_only_weak():
 
 def test_a_condition_that_does_not_hold_is_told():
     first, weak = cautions(LABELS, "kind", {"ill": 0.04}, {"ill": 0.9})
-    assert "asked of Pneumonia only" in first and "none here (4" in first and weak == WEAK
+    assert "asked of Pneumonia only; in the original" in first and "none (4" in first
+    assert weak == WEAK
+    assert missing_premise(LABELS, "kind", {"ill": 0.04}) == "Pneumonia"
+    assert missing_premise(LABELS, "kind", {"ill": 0.5}) == ""
+    assert missing_premise(LABELS, "ill", {"ill": 0.04}) == "", "it needs no other"
 
 
 def test_a_change_that_takes_the_condition_away_is_told():
