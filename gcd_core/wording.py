@@ -61,10 +61,11 @@ def worded(text: str, words: str = EXPERT) -> str:
 
 def joined(*sentences: str) -> str:
     """Return sentences one after another, in both vocabularies; empty ones are left out."""
-    texts = [
-        " ".join(filter(None, (worded(s, words) for s in sentences))) for words in VOCABULARIES
-    ]
-    return Worded(texts[VOCABULARIES.index(EXPERT)], texts[VOCABULARIES.index(PLAIN)])
+    expert, plain = (
+        " ".join(filter(None, (worded(sentence, words) for sentence in sentences)))
+        for words in (EXPERT, PLAIN)
+    )
+    return Worded(expert, plain)
 
 
 def way_name(name: str, words: str = PLAIN) -> str:

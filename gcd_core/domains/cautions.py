@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
 
 from gcd_core.domains.file import Label
+from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.composition import DECODED, SOURCE
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
@@ -13,6 +16,7 @@ from gcd_core.wording import Worded, percent
 
 MAX_LOG_ODDS = math.log((1 - 1e-6) / 1e-6)  # a probability says no more of its log-odds
 REACTS = 2.0  # log-odds that encoding and decoding may move before something is lost
+USUAL = 1.3  # `CodeStatistics.distance` to the nearer kind that a few per cent of its own lie above
 STRONG = 0.9  # AUROC from which on nothing is said of it
 
 
@@ -74,6 +78,33 @@ def cautions(
             )
         )
     return found
+
+
+def of_another_kind(only_for: str, kinds: Sequence[CodeStatistics], z_sem: Tensor) -> str:
+    """Return a warning of a picture unlike both kinds that a label tells apart; else "".
+
+    Nothing where a label does not say of what it means something, or its kinds are unknown. Kinds
+    that resemble the two (of blood cells: basophils and monocytes) are mostly not noticed.
+
+    Parameters
+    ----------
+    only_for : str
+        As of `Label`.
+    kinds : sequence of CodeStatistics
+        As of `CodeStatistics.kinds`.
+    z_sem : Tensor (1, D)
+        The picture's.
+    """
+    if not only_for or not kinds:
+        return ""
+    distance = min(kind.distance(z_sem).item() for kind in kinds)
+    if distance <= USUAL:
+        return ""
+    rest = f"unlike {only_for}: this answer may mean nothing."
+    return Worded(
+        f"The picture is {rest[:-1]} (distance of z_sem {distance:.2f}, usual up to {USUAL:g}).",
+        f"It looks {rest}",
+    )
 
 
 def of_another_age(age: float | None, ages: tuple[float, float] | None) -> str:

@@ -121,9 +121,9 @@ def only_for_words(only_for: str) -> str:
 
 
 def map_meaning(positive: str, up: bool) -> str:
-    """What the colours of a map of evidence say of a change, in one short line.
+    """What both colours of a map of evidence say of a change, in one short line.
 
-    The other colour is where the change worked the other way.
+    First that of most of the change; the other is where it worked the other way.
 
     Parameters
     ----------
@@ -133,8 +133,8 @@ def map_meaning(positive: str, up: bool) -> str:
         Whether the change raised the label's probability.
     """
     if up:
-        return f"blue: spoke against {positive}, taken away"
-    return f"red: spoke for {positive}, taken away"
+        return f"blue: spoke against {positive}, red: for it; taken away"
+    return f"red: spoke for {positive}, blue: against it; taken away"
 
 
 def exposure_name(channels: int) -> str:

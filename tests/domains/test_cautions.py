@@ -8,9 +8,11 @@ from gcd_core.domains.cautions import (
     found_otherwise,
     missing_premise,
     of_another_age,
+    of_another_kind,
     unreproduced,
 )
 from gcd_core.domains.file import Label
+from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.directions import DirectionSet
 
 LABELS = {
@@ -91,3 +93,16 @@ def test_another_detail_than_the_searchs_is_said(settings, detail, said):
 def test_a_patient_of_another_age_is_told(age, ages, told):
     said = of_another_age(age, ages)
     assert told in said and bool(said) == bool(told)
+
+
+def test_a_picture_unlike_both_kinds_of_a_label_is_told():
+    ends = torch.full((1, 4), 3.0), torch.full((1, 4), -3.0)
+    kinds = [CodeStatistics(end[0], torch.eye(4)) for end in ends]  # distance: sqrt(mean square)
+    told = of_another_kind("cats and dogs", kinds, torch.zeros(1, 4))
+    assert "unlike cats and dogs" in told and "3.00, usual up to 1.3" in told
+    assert told.plain == "It looks unlike cats and dogs: this answer may mean nothing."
+    for end in ends:
+        assert of_another_kind("cats and dogs", kinds, end + 1.2) == ""
+        assert of_another_kind("cats and dogs", kinds, end + 1.4) != ""
+    assert of_another_kind("", kinds, torch.zeros(1, 4)) == "", "it means something of all"
+    assert of_another_kind("cats and dogs", [], torch.zeros(1, 4)) == "", "nobody knows the kinds"

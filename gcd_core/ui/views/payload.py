@@ -15,6 +15,7 @@ from gcd_core.domains.cautions import (
     cautions,
     found_otherwise,
     missing_premise,
+    of_another_kind,
     unreproduced,
 )
 from gcd_core.method.changes import part_of
@@ -75,7 +76,12 @@ def label_cautions(image: OpenImage) -> list[str]:
     domain, sliders = image.service.domain, image.sliders
     before = dict(zip(domain.labels, image.opened.source.probabilities, strict=True))
     after = dict(zip(domain.labels, sliders.current.probabilities, strict=True))
-    return cautions(domain.label_info, image.label, before, after if sliders.alphas else None)
+    found = cautions(domain.label_info, image.label, before, after if sliders.alphas else None)
+    only_for = domain.label_info[image.label].only_for
+    if image.example is None and only_for:
+        kinds, z_sem = domain.code_statistics(image.label).kinds, image.opened.latent.z_sem
+        found = [*filter(None, [of_another_kind(only_for, kinds, z_sem)]), *found]
+    return found
 
 
 def other_cautions(image: OpenImage) -> list[str]:
