@@ -64,6 +64,35 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
     before, after = (
         None if frame.oracle is None else frame.oracle[i] for frame in (opened.source, current)
     )
+    return Report.of(
+        session.service.domain,
+        image.directions,
+        path,
+        heat.map,
+        heat.completeness_error,
+        source=opened.pixels,
+        changed=current.picture,
+        before=opened.source.probabilities,
+        after=current.probabilities,
+        distance=current.distance,
+        alphas=[(name, positions[name]) for name in image.names if name in positions],
+        here=place_on_line(image)[0],
+        proxy=proxy_curve(image),
+        oracle=None if before is None or after is None else (before, after),
+        warnings=warnings_of(image),
+        map_method=heat.kind,
+        agreement=maps.agreement(),
+        exposure=image.exposure.share if positions else None,
+        name=opened.name,
+        synthetic=image.example is not None and session.service.domain.synthetic_examples,
+        margin=image.sliders.target,
+        words=words,
+    )
+
+
+def warnings_of(image: OpenImage) -> list[str]:
+    """Return what a reader of the report must know, the gravest first; tried regions come last."""
+    opened, i = image.opened, image.index
     positive, probability = label_names(image)[1], opened.source.probabilities[i]
     cautions = cautions_of(image)
     told = [  # the gravest first
@@ -85,30 +114,7 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
         )
         for tried in image.regions.kept
     ]
-    return Report.of(
-        session.service.domain,
-        image.directions,
-        path,
-        heat.map,
-        heat.completeness_error,
-        source=opened.pixels,
-        changed=current.picture,
-        before=opened.source.probabilities,
-        after=current.probabilities,
-        distance=current.distance,
-        alphas=[(name, positions[name]) for name in image.names if name in positions],
-        here=place_on_line(image)[0],
-        proxy=proxy_curve(image),
-        oracle=None if before is None or after is None else (before, after),
-        warnings=[*filter(None, told), *of_regions],
-        map_method=heat.kind,
-        agreement=maps.agreement(),
-        exposure=image.exposure.share if positions else None,
-        name=opened.name,
-        synthetic=image.example is not None and session.service.domain.synthetic_examples,
-        margin=image.sliders.target,
-        words=words,
-    )
+    return [*filter(None, told), *of_regions]
 
 
 def save_report(session: Session, file_format: str, words: str = EXPERT) -> FilePath:
