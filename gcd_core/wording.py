@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 def percent(probability: float) -> str:
     """A probability as a person reads it; never a false 0 or 100."""
@@ -47,7 +49,7 @@ class Worded(str):
 
     plain: str
 
-    def __new__(cls, expert: str, plain: str = "") -> Worded:
+    def __new__(cls, expert: str, plain: str = "") -> Self:
         """Take both; without plain words the sentence is the same in both vocabularies."""
         worded = super().__new__(cls, expert)
         worded.plain = plain or expert

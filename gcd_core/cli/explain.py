@@ -334,7 +334,7 @@ def cautions_about(domain: Domain, path: Path) -> list[str]:
     if given is not None:
         logits = classifier(path.source_for(classifier))
         before[given] = float(classifier.probability(logits, given))
-    found = cautions(domain.label_info, path.label, before, after)
+    found: list[str] = [*cautions(domain.label_info, path.label, before, after)]
     at_rest = (path.alphas == 0).nonzero().flatten()
     if len(at_rest):
         again = path.probabilities[at_rest[0]].item()

@@ -39,7 +39,7 @@ from gcd_core.ui.views.payload import (
     reconstruction_caution,
 )
 from gcd_core.ui.views.vocabulary import explained, opinion_words, said, term, told
-from gcd_core.wording import PLAIN, VOCABULARIES, worded
+from gcd_core.wording import PLAIN, VOCABULARIES, joined, worded
 
 DIVIDER = (
     '<input type="range" class="gcd-divider" min="0" max="100" value="50" '
@@ -197,11 +197,16 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
 
 def original_notices(image: OpenImage) -> str:
     """Return, as HTML, what must be known of the original and of the question asked of it."""
-    words = only_for_words(image.service.domain.label_info[image.label].only_for)
-    of_label = f'<p class="only-for">{escape(words)}</p>' if words else ""
-    known = [*label_cautions(image), image.opened.notice, first_disagreement(image)]
-    notices = (f'<p class="notice">{told(sentence)}</p>' for sentence in known if sentence)
-    return of_label + "".join(notices)
+    only_for = image.service.domain.label_info[image.label].only_for
+    cautions, of_label = label_cautions(image), ""
+    if cautions:  # in few words, as the row below is to stay on the page
+        short = told(joined(*(one.short for one in cautions)))
+        whole = joined(*cautions)
+        of_label = f'<p class="notice">{explained(short, worded(whole, PLAIN), whole)}</p>'
+    if only_for and not any(only_for in one for one in cautions):
+        of_label = f'<p class="only-for">{escape(only_for_words(only_for))}</p>{of_label}'
+    known = (image.opened.notice, first_disagreement(image))
+    return of_label + "".join(f'<p class="notice">{told(one)}</p>' for one in known if one)
 
 
 def missed_notice(image: OpenImage, missed: str) -> str:

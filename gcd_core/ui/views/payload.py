@@ -12,6 +12,7 @@ from gcd_core.classifiers.base import notice_of
 from gcd_core.classifiers.cache import fingerprint
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.cautions import (
+    Caution,
     cautions,
     found_otherwise,
     missing_premise,
@@ -68,10 +69,10 @@ def crossed(image: OpenImage) -> bool:
 
 def cautions_of(image: OpenImage) -> list[str]:
     """Return what a reader must know before a flip of the explained label means anything."""
-    return label_cautions(image) + other_cautions(image)
+    return [*label_cautions(image), *other_cautions(image)]
 
 
-def label_cautions(image: OpenImage) -> list[str]:
+def label_cautions(image: OpenImage) -> list[Caution]:
     """Return those about the label itself, the gravest first: they stand by the pictures."""
     domain, sliders = image.service.domain, image.sliders
     before = dict(zip(domain.labels, image.opened.source.probabilities, strict=True))
@@ -80,7 +81,8 @@ def label_cautions(image: OpenImage) -> list[str]:
     only_for = domain.label_info[image.label].only_for
     if image.example is None and only_for:
         kinds, z_sem = domain.code_statistics(image.label).kinds, image.opened.latent.z_sem
-        found = [*filter(None, [of_another_kind(only_for, kinds, z_sem)]), *found]
+        foreign = of_another_kind(only_for, kinds, z_sem)
+        found = [foreign, *found] if foreign is not None else found
     return found
 
 
