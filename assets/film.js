@@ -133,7 +133,7 @@ Object.assign(window.gcd, (() => {
     bar.classList.toggle('unfounded', !holds);
     bar.classList.toggle('applies', holds && lacksPremise(bar));
     bar.querySelector('.ends em').textContent = !holds
-      ? `means something only if ${bar.dataset.givenName}`
+      ? `asked only if ${bar.dataset.givenName}`
       : lacksPremise(bar)
         ? `now applies: ${bar.querySelector('.words b').textContent} ${inScale(p, bar.dataset)}`
         : 'prediction flipped';

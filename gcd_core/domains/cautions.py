@@ -83,8 +83,7 @@ def cautions(
                 f"{info.title} is asked of {condition.positive} only; in the original the "
                 f"classifier sees none ({shown(was)})."
             )
-            short = f"In the original no {condition.positive} ({shown(was)})."
-            found.append(Caution(told, short=short))
+            found.append(Caution(told, short=f"No {condition.positive} in the original."))
         elif after is not None and after[info.given] < THRESHOLD:
             told = (
                 f"The change takes {condition.positive} away ({shown(was)} to "
@@ -97,7 +96,7 @@ def cautions(
                 f"The classifier is weak here: AUROC {info.auroc:.2f} on its test images.",
                 "The classifier is weak here: of two test images, one of each kind, it tells which "
                 f"is which {percent(info.auroc)} of the time.",
-                Worded(f"Weak here: AUROC {info.auroc:.2f}.", f"Weak here: {percent(info.auroc)}."),
+                Worded(f"AUROC {info.auroc:.2f}.", f"Weak ({percent(info.auroc)})."),
             )
         )
     return found

@@ -274,7 +274,7 @@ def _state(
     """
     _, positive, before, after, _ = row
     if premise is not None and premise.after < THRESHOLD:
-        return " unfounded", f"means something only if {escape(premise.name)}"
+        return " unfounded", f"asked only if {escape(premise.name)}"
     if premise is not None and moved and premise.before < THRESHOLD:
         return " applies", f"now applies: {escape(positive)} {percent(after, question)}"
     flips = moved and crosses(before, after, THRESHOLD)

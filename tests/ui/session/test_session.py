@@ -293,7 +293,7 @@ def test_an_answer_that_was_not_asked_of_the_original_is_never_called_a_flip(ses
     assert not told["flipped"] and told["premise_missing"] == "Pneumonia"
     assert told["sentence"] == "" and told["missed_target"] == ""
     assert ("now applies: Bacterial" in answer) == holds
-    assert ("means something only if Pneumonia" in answer) != holds
+    assert ("asked only if Pneumonia" in answer) != holds
     assert 'chosen flipped"' not in answer and 'changed flipped"' not in shown
     assert term("counterfactual") not in shown and term("changed") in shown
     assert "in the original the classifier sees none (1 %)" in shown

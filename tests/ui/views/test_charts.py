@@ -94,14 +94,14 @@ def bar_of_kind(before: float, after: float, premise: tuple[float, float], moved
     given = charts.Premise("pneumonia", "Pneumonia", *premise)
     html = charts.bars(rows, ["pneumonia", "bacterial"], moved, None, [None, given])
     first, second = html.split('data-label="bacterial"')
-    assert "means something only if" not in first
+    assert "asked only if" not in first
     return first.rpartition("<div class=")[2] + second
 
 
 def test_an_answer_whose_premise_does_not_hold_is_grey_and_says_of_what_it_is_asked():
     bar = bar_of_kind(0.3, 0.9, (0.1, 0.1))
     assert "unfounded" in bar and "flipped" not in bar
-    assert "<em>means something only if Pneumonia</em>" in bar
+    assert "<em>asked only if Pneumonia</em>" in bar
     assert 'data-given="pneumonia" data-given-name="Pneumonia"' in bar
     taken_away = bar_of_kind(0.3, 0.9, (0.9, 0.1))
     assert "unfounded" in taken_away and "flipped" not in taken_away
