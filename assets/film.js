@@ -122,6 +122,23 @@ Object.assign(window.gcd, (() => {
   };
   const crosses = (before, after) => before >= threshold !== after >= threshold;
 
+  // A bar whose label is asked only where another label holds, its premise.
+  const premiseOf = bar =>
+    bar.dataset.given && document.querySelector(`#bars .gcd-bar[data-label="${CSS.escape(bar.dataset.given)}"]`);
+  const lacksPremise = bar => Number(premiseOf(bar)?.dataset.before ?? 1) < threshold;
+  const drawPremise = (bar, film, at, p) => {
+    const which = film.labels.indexOf(bar.dataset.given);
+    if (which < 0) return;
+    const holds = between(film.probabilities.map(row => row[which]), at) >= threshold;
+    bar.classList.toggle('unfounded', !holds);
+    bar.classList.toggle('applies', holds && lacksPremise(bar));
+    bar.querySelector('.ends em').textContent = !holds
+      ? `asked only if ${bar.dataset.givenName}`
+      : lacksPremise(bar)
+        ? `now applies: ${bar.querySelector('.words b').textContent} ${inScale(p, bar.dataset)}`
+        : 'prediction flipped';
+  };
+
   const drawBars = (film, at) => {
     for (const bar of document.querySelectorAll('#bars .gcd-bar')) {
       const which = film.labels.indexOf(bar.dataset.label);
@@ -129,7 +146,8 @@ Object.assign(window.gcd, (() => {
       const p = between(film.probabilities.map(row => row[which]), at);
       bar.querySelector('strong').textContent = inScale(p, bar.dataset);
       bar.querySelector('.after').style.width = `${100 * p}%`;
-      bar.classList.toggle('flipped', crosses(Number(bar.dataset.before), p));
+      bar.classList.toggle('flipped', crosses(Number(bar.dataset.before), p) && !lacksPremise(bar));
+      drawPremise(bar, film, at, p);
     }
     const lpips = document.querySelector('#bars .lpips b');
     if (lpips) lpips.textContent = between(film.lpips, at).toFixed(3);
@@ -141,7 +159,7 @@ Object.assign(window.gcd, (() => {
     const which = film.labels.indexOf(bar?.dataset.label);
     if (which < 0) return;
     const p = between(film.probabilities.map(row => row[which]), at);
-    const flips = alpha !== 0 && crosses(Number(bar.dataset.before), p);
+    const flips = alpha !== 0 && crosses(Number(bar.dataset.before), p) && !lacksPremise(bar);
     figure.classList.toggle('flipped', flips);
     const number = figure.querySelector('figcaption .number');
     if (number) number.textContent = inScale(p, bar.dataset);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 
 def percent(probability: float) -> str:
@@ -54,7 +55,7 @@ class Worded(str):
 
     plain: str
 
-    def __new__(cls, expert: str, plain: str = "") -> Worded:
+    def __new__(cls, expert: str, plain: str = "") -> Self:
         """Take both; without plain words the sentence is the same in both vocabularies."""
         worded = super().__new__(cls, expert)
         worded.plain = plain or expert
@@ -64,6 +65,15 @@ class Worded(str):
 def worded(text: str, words: str = EXPERT) -> str:
     """Return a sentence in one of the `VOCABULARIES`; one without plain words stays as it is."""
     return text.plain if words == PLAIN and isinstance(text, Worded) else str(text)
+
+
+def joined(*sentences: str) -> str:
+    """Return sentences one after another, in both vocabularies; empty ones are left out."""
+    expert, plain = (
+        " ".join(filter(None, (worded(sentence, words) for sentence in sentences)))
+        for words in (EXPERT, PLAIN)
+    )
+    return Worded(expert, plain)
 
 
 def way_name(name: str, words: str = PLAIN) -> str:

@@ -52,7 +52,7 @@ from gcd_core.method.cells import QUERIES, check_budget
 from gcd_core.method.counterfactual import WHOLE
 from gcd_core.method.directions import Direction, DirectionSet, check_generator
 from gcd_core.method.exposure import exposure_of, is_doubtful, without_exposure_for
-from gcd_core.method.off_distribution import UNLIKE
+from gcd_core.method.off_distribution import unlike_words
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.region import AutomaticRegion
 from gcd_core.method.repeatability import unrepeatable
@@ -298,7 +298,7 @@ def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
     if off is not None:
         score = off.score(domain, image).item()
         if score > off.threshold:
-            return [UNLIKE.format(score, off.threshold)]
+            return [unlike_words(score, off.threshold)]
     return []
 
 
@@ -334,7 +334,7 @@ def cautions_about(domain: Domain, path: Path) -> list[str]:
     if given is not None:
         logits = classifier(path.source_for(classifier))
         before[given] = float(classifier.probability(logits, given))
-    found = cautions(domain.label_info, path.label, before, after)
+    found: list[str] = [*cautions(domain.label_info, path.label, before, after)]
     at_rest = (path.alphas == 0).nonzero().flatten()
     if len(at_rest):
         again = path.probabilities[at_rest[0]].item()

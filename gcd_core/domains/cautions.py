@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+from torch import Tensor
 
 from gcd_core.domains.file import Label
+from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.composition import DECODED, SOURCE
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
@@ -13,7 +17,42 @@ from gcd_core.wording import Worded, percent
 
 MAX_LOG_ODDS = math.log((1 - 1e-6) / 1e-6)  # a probability says no more of its log-odds
 REACTS = 2.0  # log-odds that encoding and decoding may move before something is lost
+USUAL = 1.3  # `CodeStatistics.distance` to the nearer kind that a few per cent of its own lie above
 STRONG = 0.9  # AUROC from which on nothing is said of it
+
+
+class Caution(Worded):
+    """A warning about a label.
+
+    Attributes
+    ----------
+    short : str
+        The same in a few words, for a place with little room.
+    """
+
+    short: str
+
+    def __new__(cls, expert: str, plain: str = "", short: str = "") -> Self:
+        """Take the sentence in the field's words and in plain ones, and the few words."""
+        made = super().__new__(cls, expert, plain)
+        made.short = short or made
+        return made
+
+
+def missing_premise(labels: Mapping[str, Label], label: str, before: Mapping[str, float]) -> str:
+    """Return what a label is asked of only, where the original lacks it; else "".
+
+    Then no change of the label's answer is a flip: there was no answer before.
+
+    Parameters
+    ----------
+    labels, label, before
+        As of `cautions`.
+    """
+    given = labels[label].given
+    if given is None or before.get(given, THRESHOLD) >= THRESHOLD:
+        return ""
+    return labels[given].positive
 
 
 def cautions(
@@ -21,7 +60,7 @@ def cautions(
     label: str,
     before: Mapping[str, float],
     after: Mapping[str, float] | None = None,
-) -> list[str]:
+) -> list[Caution]:
     """Return warnings: the label's condition does not hold, or the classifier is weak at it.
 
     Parameters
@@ -34,30 +73,63 @@ def cautions(
         The classifier's probabilities of the image and of what became of it, by label; no `after`
         before a move.
     """
-    info, found = labels[label], []
+    info, found = labels[label], list[Caution]()
     if info.given is not None and info.given in before:
         condition = labels[info.given]
         was = before[info.given]
-        if was < THRESHOLD:
-            found.append(
-                f"{info.title} is asked of {condition.positive} only, and the classifier sees none "
-                f"here ({condition.question.shown(was)})."
+        shown = condition.question.shown
+        if missing_premise(labels, label, before):
+            told = (
+                f"{info.title} is asked of {condition.positive} only; in the original the "
+                f"classifier sees none ({shown(was)})."
             )
+            found.append(Caution(told, short=f"No {condition.positive} in the original."))
         elif after is not None and after[info.given] < THRESHOLD:
-            found.append(
-                f"The change takes {condition.positive} away ({condition.question.shown(was)} to "
-                f"{condition.question.shown(after[info.given])}), so it says nothing of "
-                f"{info.title}."
+            told = (
+                f"The change takes {condition.positive} away ({shown(was)} to "
+                f"{shown(after[info.given])}), so it says nothing of {info.title}."
             )
+            found.append(Caution(told, short=f"The change takes {condition.positive} away."))
     if info.auroc is not None and info.auroc < STRONG:
         found.append(
-            Worded(
+            Caution(
                 f"The classifier is weak here: AUROC {info.auroc:.2f} on its test images.",
                 "The classifier is weak here: of two test images, one of each kind, it tells which "
                 f"is which {percent(info.auroc)} of the time.",
+                Worded(f"AUROC {info.auroc:.2f}.", f"Weak ({percent(info.auroc)})."),
             )
         )
     return found
+
+
+def of_another_kind(
+    only_for: str, kinds: Sequence[CodeStatistics], z_sem: Tensor
+) -> Caution | None:
+    """Return a warning of a picture unlike both kinds that a label tells apart; else None.
+
+    Nothing where a label does not say of what it means something, or its kinds are unknown. Kinds
+    that resemble the two (of blood cells: basophils and monocytes) are mostly not noticed.
+
+    Parameters
+    ----------
+    only_for : str
+        As of `Label`.
+    kinds : sequence of CodeStatistics
+        As of `CodeStatistics.kinds`.
+    z_sem : Tensor (1, D)
+        The picture's.
+    """
+    if not only_for or not kinds:
+        return None
+    distance = min(kind.distance(z_sem).item() for kind in kinds)
+    if distance <= USUAL:
+        return None
+    rest = f"unlike {only_for}: this answer may mean nothing."
+    return Caution(
+        f"The picture is {rest[:-1]} (distance of z_sem {distance:.2f}, usual up to {USUAL:g}).",
+        f"It looks {rest}",
+        f"Unlike {only_for}: may mean nothing.",
+    )
 
 
 def of_another_age(age: float | None, ages: tuple[float, float] | None) -> str:

@@ -30,6 +30,7 @@ from gcd_core.method.settings import MIN_SETTINGS, Settings, check_radius, check
 DOMAIN_FILE = "domain.toml"
 MAX_FILE_BYTES = 2**20
 EXAMPLES = "examples"
+MAX_ONLY_FOR = 80  # letters that say of what pictures a label means something
 CLASSIFIERS = ("classifier", "oracle")
 # Kinds of classifier that send images, and what a domain.toml asks of the environment, elsewhere.
 REACHES_OUT = frozenset({"http", "hf-inference"})
@@ -75,7 +76,7 @@ WALK: tuple[Keys, Keys] = (
 )
 LABEL: tuple[Keys, Keys] = (
     {"title": str, "negative": str, "positive": str},
-    {"directions": str, "given": str, "auroc": float, **QUESTION_KEYS},
+    {"directions": str, "given": str, "only_for": str, "auroc": float, **QUESTION_KEYS},
 )
 KIND_NAMES: dict[Kind, str] = {
     str: "text",
@@ -109,8 +110,9 @@ SEARCH = _search_keys()
 class Label:
     """A label to explain, with its names (a `[labels.NAME]` table).
 
-    `given` names the label that must hold for this one to mean anything; `auroc` is the
-    classifier's on its test images, 0.5 to 1, where that is known.
+    `given` names the label that must hold for this one to mean anything; `only_for` says in words
+    of what pictures it means something ("" is of all); `auroc` is the classifier's on its test
+    images, 0.5 to 1, where that is known.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Label:
     positive: str
     directions: str | None = None
     given: str | None = None
+    only_for: str = ""
     auroc: float | None = None
     asked: Question | None = None
 
@@ -406,6 +409,12 @@ def _label_problems(folder: Path, section: Mapping[str, Any]) -> Iterator[str]:
         auroc = _of_kind(label, "auroc", float)
         if auroc is not None and not 0.5 <= auroc <= 1:
             yield f"{where}: auroc is {auroc}; it lies between 0.5 and 1."
+        only_for = _of_kind(label, "only_for", str)
+        if only_for is not None and not 0 < len(only_for.strip()) <= MAX_ONLY_FOR:
+            yield (
+                f"{where}: only_for says of what pictures it means something in 1 to "
+                f"{MAX_ONLY_FOR} letters, such as 'neutrophils and eosinophils'."
+            )
         yield from _condition_problems(name, section)
 
 

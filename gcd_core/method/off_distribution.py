@@ -16,16 +16,23 @@ from gcd_core.files import atomic_write, read_safetensors
 from gcd_core.generators.base import Latent
 from gcd_core.method.code_statistics import CodeStatistics, coarse
 from gcd_core.method.models import Models
+from gcd_core.wording import Worded
 
 FORMAT = "gcd-off-distribution-1"
 SHAPES = {"mean": 1, "std": 1, "centre": 1, "spread": 1, "threshold": 0}
 FEATURES = 3
 BATCH = 16
 MIN_IMAGES = 20
-UNLIKE = (
-    "Unlike the images that the models learned from: the answers may mean nothing "
-    "(off-distribution score {:.1f}, usual up to {:.1f})."
-)
+
+
+def unlike_words(score: float, threshold: float) -> str:
+    """A warning of an image whose off-distribution score is above the threshold, in both words."""
+    told = "the models learned from: the answers may mean nothing"
+    numbers = f"{score:.1f}, usual up to {threshold:.1f}"
+    return Worded(
+        f"Unlike the images that {told} (off-distribution score {numbers}).",
+        f"Unlike the pictures that {told} ({numbers}).",
+    )
 
 
 @dataclass(frozen=True)

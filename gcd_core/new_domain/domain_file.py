@@ -50,6 +50,7 @@ COMMENTS = {
     "directions": "what changes its mind (find)",
     "of": "the outputs that are asked for",
     "against": "the outputs of the other side",
+    "only_for": "of what pictures the answer means something; the page says it",
     "threshold": "from which probability on the answer is yes",
     "auroc": "on test pictures, 0.5 (chance) to 1",
     "sampling": "where a search's codes come from: what all pictures are like",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gcd_core.domains.file import MAX_ONLY_FOR
 from gcd_core.errors import GCDError
 
 MOST = 6  # questions: each takes a search and its measurements
@@ -72,9 +73,18 @@ class Asked:
             made["of"] = self.of[0] if len(self.of) == 1 else list(self.of)
         if self.against:
             made["against"] = self.against[0] if len(self.against) == 1 else list(self.against)
+            if only_for := self._only_for():
+                made["only_for"] = only_for
         if self.threshold is not None:
             made["threshold"] = self.threshold
         return made
+
+    def _only_for(self) -> str:
+        """Of what pictures A against B means something; "" where that is no short list of names."""
+        kinds = [name.replace("_", " ") for name in (*self.of, *self.against)]
+        told = f"{', '.join(kinds[:-1])} and {kinds[-1]}"
+        named = all(re.search("[A-Za-z]", kind) for kind in kinds)
+        return told if named and len(told) <= MAX_ONLY_FOR else ""
 
     def task(self, classes: Sequence[str], outputs: Sequence[str]) -> str | None:
         """Say which classes are positive and negative, as `train classifier` takes it.

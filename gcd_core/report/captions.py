@@ -125,10 +125,15 @@ def caption(
     return [f"{SYNTHETIC}{DOT}{positive} {told}", f"{place}{DOT}{domain.title}"]
 
 
-def map_meaning(positive: str, up: bool) -> str:
-    """What the colours of a map of evidence say of a change, in one short line.
+def only_for_words(only_for: str) -> str:
+    """A sentence that says of what pictures an answer means something; "" of all."""
+    return f"Means something only for {only_for}." if only_for else ""
 
-    The other colour is where the change worked the other way.
+
+def map_meaning(positive: str, up: bool) -> str:
+    """What both colours of a map of evidence say of a change, in one short line.
+
+    First that of most of the change; the other is where it worked the other way.
 
     Parameters
     ----------
@@ -138,8 +143,8 @@ def map_meaning(positive: str, up: bool) -> str:
         Whether the change raised the label's probability.
     """
     if up:
-        return f"blue: spoke against {positive}, taken away"
-    return f"red: spoke for {positive}, taken away"
+        return f"blue: spoke against {positive}, red: for it; taken away"
+    return f"red: spoke for {positive}, blue: against it; taken away"
 
 
 def exposure_name(channels: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -48,6 +48,7 @@ class LabelChange:
     before: float
     after: float
     question: Question = PLAIN  # in whose scale they are told
+    premise: LabelChange | None = None  # what must hold for it to mean anything
 
     @property
     def was(self) -> str:
@@ -60,8 +61,17 @@ class LabelChange:
         return self.question.shown(self.after)
 
     def flips(self, threshold: float) -> bool:
-        """Whether the prediction changed sides."""
-        return (self.before >= threshold) != (self.after >= threshold)
+        """Whether the prediction changed sides; what meant nothing before cannot."""
+        crosses = (self.before >= threshold) != (self.after >= threshold)
+        return crosses and (self.premise is None or self.premise.before >= threshold)
+
+    def outcome(self, threshold: float) -> str:
+        """What became of it, in two or three words; "" where nothing did."""
+        if self.premise is not None and self.premise.after < threshold:
+            return f"only if {self.premise.positive}"
+        if self.premise is not None and self.premise.before < threshold:
+            return "now applies"
+        return "flips" if self.flips(threshold) else ""
 
 
 @dataclass(frozen=True)
@@ -117,12 +127,19 @@ class Report:
     agreement: float | None = None
     # The share of the change that is brightness and contrast; None where nothing changed.
     exposure: float | None = None
+    only_for: str = ""  # of what pictures the explained label means something; "" where of all
     steered: bool = False  # whether a bridge made the changed image (RCSB), and no direction
 
     @property
     def flipped(self) -> bool:
         """Whether the prediction of the explained label changed sides."""
         return self.labels[self.explained].flips(self.curve.threshold)
+
+    @property
+    def left_out(self) -> float:
+        """The map's completeness error as a share of the change that it explains, 0 or more."""
+        change = abs(float(self.heat.sum()) - self.completeness_error)
+        return abs(self.completeness_error) / change if change else 0.0
 
     @property
     def target(self) -> str:
@@ -218,6 +235,7 @@ class Report:
             settings=rows_of(domain, path, directions, alphas, steering, words),
             identities=identity_rows(domain, directions, words),
             warnings=[worded(warning, words) for warning in warnings],
+            only_for=domain.label_info[path.label].only_for,
             notice=domain.notice,
             time=datetime.datetime.now().astimezone(),
             words=words,
@@ -232,9 +250,13 @@ def label_changes(
     domain: Domain, before: Sequence[float], after: Sequence[float]
 ) -> list[LabelChange]:
     """Return what became of each of a domain's labels, of which both are probabilities."""
-    return [
-        LabelChange(*domain.label_names[label], was, now, domain.label_info[label].question)
+    found = {
+        label: LabelChange(*domain.label_names[label], was, now, domain.label_info[label].question)
         for label, was, now in zip(domain.labels, before, after, strict=True)
+    }
+    return [
+        replace(change, premise=found.get(domain.label_info[label].given or ""))
+        for label, change in found.items()
     ]
 
 

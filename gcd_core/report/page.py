@@ -17,7 +17,7 @@ from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.drawing import BRIGHTNESS, EVIDENCE, difference, overlay, to_pil
 from gcd_core.method.second_opinion import DISAGREED, FOLLOWS, STAYS, second_opinion
-from gcd_core.report.captions import DOT, SYNTHETIC, exposure_name, map_meaning
+from gcd_core.report.captions import DOT, SYNTHETIC, exposure_name, map_meaning, only_for_words
 from gcd_core.report.content import Curve, Report, position
 from gcd_core.report.layout import (
     ACCENT,
@@ -47,12 +47,13 @@ OPINIONS = {
 }
 FORMATS, PAGES = ("pdf", "png"), 2
 HALF = (INNER - GAP) / 2  # the width of the two large pictures
-MAX_LABELS, FEW_LABELS, MAX_WARNINGS = 12, 5, 3
+MAX_LABELS, FEW_LABELS, MAX_WARNINGS = 12, 5, 4
 DISCLAIMER = "Research use only. Not a medical device, not for diagnosis."
 NOTICE = (
     "The changed image is synthetic: it shows what this classifier reacts to, and is no forecast "
     "of a patient's course."
 )
+LARGE_ERROR = 0.2  # share of the change that a map leaves out, from which on the page warns of it
 ROW, MIN_ROW, WIDE_ROW = 8.6, 7.6, 11.6  # one label's bars
 HEAD_OF_BARS = 11.0
 HEAD_OF_CURVE, LEFT_OF_CURVE = 9.4, 9.5  # its title and keys, its percentages
@@ -165,10 +166,8 @@ def _head(sheet: Sheet, report: Report) -> float:
     domain = sheet.fitted(report.domain, room, 9)
     sheet.text(MARGIN, 37.2, f"{domain}{DOT}{size}", 9, SOFT)
     label = report.labels[report.explained]
-    what = report.say("the answer", "the prediction")
-    outcome = f"{what} flips" if report.flipped else f"{what} stays as it was"
-    how = _how(report)
-    finding = f"{label.positive} {label.was}; {how}, {label.now}: {outcome}. {report.target}"
+    finding = f"{label.positive} {label.was}; {_how(report)}, {label.now}: {_outcome(report)}."
+    finding = " ".join(filter(None, (finding, report.target, only_for_words(report.only_for))))
     y = sheet.paragraph(MARGIN, 46, finding, INNER, 10, INK, 4.8, most=3)
     y += 1 if report.cautions else 0
     for warning in report.cautions[:MAX_WARNINGS]:
@@ -177,6 +176,21 @@ def _head(sheet: Sheet, report: Report) -> float:
         sheet.box(MARGIN, y - 3.2, 0.9, 4.2 * len(lines) + 2, INK)
         y = sheet.paragraph(MARGIN + 4, y + 0.7, warning, INNER - 7, 8.5, INK, 4.2, most=2) + 2
     return y + 0.5
+
+
+def _outcome(report: Report) -> str:
+    """What became of the explained answer, in words."""
+    label, threshold = report.labels[report.explained], report.curve.threshold
+    what = report.say("the answer", "the prediction")
+    if report.flipped:
+        return f"{what} flips"
+    if label.premise is None or max(label.premise.before, label.premise.after) < threshold:
+        told = f"{what} stays as it was"
+        return f"{told}, and means nothing" if label.premise is not None else told
+    if label.premise.after < threshold:
+        return f"{what} means nothing any more"
+    applies = label.premise.before < threshold
+    return f"{what} now applies" if applies else f"{what} stays as it was"
 
 
 def _how(report: Report) -> str:
@@ -296,9 +310,9 @@ def _bars(sheet: Sheet, report: Report, y: float, which: list[int], row: float) 
     for i in which:
         label = report.labels[i]
         chosen = i == report.explained
-        flips = label.flips(threshold)
+        flips, outcome = label.flips(threshold), label.outcome(threshold)
         numbers = f"{label.was} \N{RIGHTWARDS ARROW} {label.now}"
-        numbers += " \N{MIDDLE DOT} flips" if flips else ""
+        numbers += f" \N{MIDDLE DOT} {outcome}" if outcome else ""
         room = COLUMN - sheet.width(numbers, 8, bold=chosen) - 3
         sheet.text(MARGIN, y, label.positive, 8, bold=chosen, room=room)
         sheet.text(
@@ -308,6 +322,10 @@ def _bars(sheet: Sheet, report: Report, y: float, which: list[int], row: float) 
             sheet.box(MARGIN, y + height, COLUMN, 1.3, WELL)
             sheet.box(MARGIN, y + height, COLUMN * min(max(share, 0.004), 1), 1.3, colour)
         sheet.box(MARGIN + COLUMN * threshold - 0.1, y + 1.0, 0.2, 3.7, SOFT)
+        if row >= WIDE_ROW:
+            sheet.text(MARGIN, y + 7.2, label.negative, 6.5, SOFT, room=COLUMN / 2)
+            end = MARGIN + COLUMN
+            sheet.text(end, y + 7.2, label.positive, 6.5, SOFT, align="right", room=COLUMN / 2)
         y += row
     return y
 
@@ -407,11 +425,8 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
         ),
         (
             report.say("What the map leaves out", "Completeness error"),
-            signed(report.completeness_error, 3),
-            report.say(
-                "of the change of the answer; 0 explains all",
-                "the heat map's sum less the change of the logit; 0 explains all",
-            ),
+            report.say(percent(report.left_out), signed(report.completeness_error, 3)),
+            _left_out_words(report),
         ),
     ]
     if report.oracle is not None:
@@ -436,6 +451,20 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
         sheet.text(x, y + 3.5, meaning, 6.8, SOFT, room=COLUMN)
         y += 10.2
     return y
+
+
+def _left_out_words(report: Report) -> str:
+    """What the completeness error is, or that it is large."""
+    if report.left_out >= LARGE_ERROR:
+        share = percent(report.left_out)
+        return report.say(
+            "large: do not rely on the map alone",
+            f"large, {share} of the change of the logit: do not rely on the map alone",
+        )
+    return report.say(
+        "of the change of the answer; 0 explains all",
+        "the heat map's sum less the change of the logit; 0 explains all",
+    )
 
 
 def _distance_words(report: Report) -> str:
@@ -464,7 +493,7 @@ def _reading(sheet: Sheet, report: Report, y: float, end: float) -> None:
         )
     text = (
         f"{how} In the heat map, red marks what speaks for {positive} in the original, blue what "
-        "speaks against it; clear parts did not matter. The curve is the classifier's answer at "
+        "speaks against it. The curve is the classifier's answer at "
         "every step on the way, and the dot is the changed image."
     )
     lines = sheet.wrapped(text, COLUMN, 7)

@@ -6,10 +6,13 @@ import torch
 from gcd_core.domains.cautions import (
     cautions,
     found_otherwise,
+    missing_premise,
     of_another_age,
+    of_another_kind,
     unreproduced,
 )
 from gcd_core.domains.file import Label
+from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.directions import DirectionSet
 
 LABELS = {
@@ -27,7 +30,14 @@ def test_a_label_whose_condition_holds_is_only_weak():
 
 def test_a_condition_that_does_not_hold_is_told():
     first, weak = cautions(LABELS, "kind", {"ill": 0.04}, {"ill": 0.9})
-    assert "asked of Pneumonia only" in first and "none here (4" in first and weak == WEAK
+    assert "asked of Pneumonia only; in the original" in first and "none (4" in first
+    assert weak == WEAK and (first.short, weak.short) == (
+        "No Pneumonia in the original.",
+        "AUROC 0.78.",
+    )
+    assert missing_premise(LABELS, "kind", {"ill": 0.04}) == "Pneumonia"
+    assert missing_premise(LABELS, "kind", {"ill": 0.5}) == ""
+    assert missing_premise(LABELS, "ill", {"ill": 0.04}) == "", "it needs no other"
 
 
 def test_a_change_that_takes_the_condition_away_is_told():
@@ -86,3 +96,16 @@ def test_another_detail_than_the_searchs_is_said(settings, detail, said):
 def test_a_patient_of_another_age_is_told(age, ages, told):
     said = of_another_age(age, ages)
     assert told in said and bool(said) == bool(told)
+
+
+def test_a_picture_unlike_both_kinds_of_a_label_is_told():
+    ends = torch.full((1, 4), 3.0), torch.full((1, 4), -3.0)
+    kinds = [CodeStatistics(end[0], torch.eye(4)) for end in ends]  # distance: sqrt(mean square)
+    told = of_another_kind("cats and dogs", kinds, torch.zeros(1, 4))
+    assert "unlike cats and dogs" in told and "3.00, usual up to 1.3" in told
+    assert told.plain == "It looks unlike cats and dogs: this answer may mean nothing."
+    for end in ends:
+        assert of_another_kind("cats and dogs", kinds, end + 1.2) is None
+        assert of_another_kind("cats and dogs", kinds, end + 1.4) is not None
+    assert of_another_kind("", kinds, torch.zeros(1, 4)) is None, "it means something of all"
+    assert of_another_kind("cats and dogs", [], torch.zeros(1, 4)) is None, "nobody knows the kinds"

@@ -87,6 +87,9 @@ def label(**more: object) -> dict[str, object]:
         ({"a": label(given=1)}, "'given' in .* must be text"),
         ({"a": label(auroc=0.4)}, "auroc is 0.4; it lies between 0.5 and 1"),
         ({"a": label(auroc=1.1)}, "auroc is 1.1"),
+        ({"a": label(only_for=" ")}, "only_for says of what pictures .* in 1 to 80 letters"),
+        ({"a": label(only_for="x" * 81)}, "only_for says of what pictures"),
+        ({"a": label(only_for=["a"])}, "'only_for' in .* must be text"),
     ],
 )
 def test_a_labels_condition_and_auroc_are_checked(labels: dict, message: str) -> None:
@@ -96,6 +99,7 @@ def test_a_labels_condition_and_auroc_are_checked(labels: dict, message: str) ->
 
 def test_a_label_may_have_a_condition_and_an_auroc() -> None:
     labels = {"a": label(auroc=0.99), "b": label(given="a", auroc=0.5), "c": label(given="b")}
+    labels["d"] = label(only_for="neutrophils and eosinophils")
     assert find_problems(Path(), {"labels": labels})["labels"] == []
 
 

@@ -29,6 +29,20 @@ def test_a_question_is_read(text, asked) -> None:
     assert label.against == asked.against and label.threshold == asked.threshold
 
 
+@pytest.mark.parametrize(
+    ("text", "only_for"),
+    [
+        ("mature=ig against neutrophil", "ig and neutrophil"),
+        ("x=a_b against c,d", "a b, c and d"),
+        ("smile=happy", None),
+        ("old=50:81 against 0:49", None),
+        (f"x={'a' * 40} against {'b' * 40}", None),
+    ],
+)
+def test_one_kind_against_another_says_of_what_pictures_it_means_something(text, only_for) -> None:
+    assert Asked.parse(text).table().get("only_for") == only_for
+
+
 @pytest.mark.parametrize("text", ["smile", "=happy", "a=b from 2", "a=b from 1.2.3", "a= "])
 def test_what_is_no_question_is_refused(text) -> None:
     with pytest.raises(GCDError, match=r"--question is|threshold lies between"):

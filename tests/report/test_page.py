@@ -411,3 +411,47 @@ def test_the_share_of_brightness_and_contrast_is_told_in_full():
     colours = text_of(example(2, 3, exposure=0.46))
     assert "46 % of the change is brightness, contrast and colour" in colours
     assert "of the change is" not in text_of(example(2))
+
+
+def asked_where_ill(before: float, after: float, words: str = "expert") -> str:
+    """The text of a report on a kind, 34 % to 51 %, of an illness with two probabilities."""
+    ill = LabelChange("Normal", "Pneumonia", before, after)
+    kind = LabelChange("Viral", "Bacterial", 0.34, 0.51, premise=ill)
+    return text_of(example(labels=[ill, kind], explained=1, margin=None, words=words))
+
+
+def test_what_meant_nothing_of_the_original_is_no_flip():
+    text = asked_where_ill(0.1, 0.9)
+    assert "51 %: the prediction now applies." in text
+    assert "34 % → 51 % · now applies" in text and "34 % → 51 % · flips" not in text
+    assert "Counterfactual" not in text.replace("Counterfactual report", "")
+    assert "the answer now applies." in asked_where_ill(0.1, 0.9, PLAIN)
+    still = asked_where_ill(0.1, 0.2)
+    assert "34 % → 51 % · only if Pneumonia" in still and "flips" not in still
+    assert "the prediction stays as it was, and means nothing." in still
+    lost = asked_where_ill(0.9, 0.2)
+    assert "34 % → 51 % · only if Pneumonia" in lost
+    assert "34 % → 51 % · flips" in asked_where_ill(0.9, 0.8)
+
+
+def test_few_bars_have_both_answers_at_their_ends():
+    text = asked_where_ill(0.1, 0.9)
+    assert "Viral" in text and "Normal" in text
+
+
+def test_it_says_of_what_pictures_the_answer_means_something():
+    told = text_of(example(only_for="neutrophils and eosinophils"))
+    assert "Means something only for neutrophils and eosinophils." in told
+    assert "Means something only" not in text_of(example())
+
+
+@pytest.mark.parametrize(("error", "large"), [(0.1, False), (0.39, True), (-0.39, True)])
+def test_a_map_that_leaves_much_out_says_so(error: float, large: bool):
+    heat = torch.zeros(32, 32)
+    heat[0, 0] = 1.0 + error  # of a change of 1
+    report = example(heat=heat, completeness_error=error)
+    assert ("do not rely on the map alone" in text_of(report)) == large
+    plain = text_of(replace(report, words=PLAIN))
+    assert f"What the map leaves out {round(100 * abs(error))} %" in plain
+    assert ("large: do not rely on the map alone" in plain) == large
+    assert "did not matter" not in plain

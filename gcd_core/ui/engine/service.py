@@ -23,7 +23,7 @@ from gcd_core.images.picture import Picture
 from gcd_core.images.sandbox import IsolatedReader, ReadFile
 from gcd_core.method.composition import SOURCE
 from gcd_core.method.directions import Direction, DirectionSet
-from gcd_core.method.off_distribution import UNLIKE
+from gcd_core.method.off_distribution import unlike_words
 from gcd_core.method.walk import Path
 from gcd_core.perceptual import pairwise_distances
 from gcd_core.ui.engine.decoded_paths import DecodedPath, KeptPaths, Paths
@@ -34,6 +34,7 @@ from gcd_core.ui.engine.models import DecodeBatcher, DecodeRequest, Networks, Se
 from gcd_core.ui.engine.sprite_sheets import path_to_sprites
 from gcd_core.ui.engine.worker import Compute, ProcessRunner, Runner, Urgency
 from gcd_core.ui.frames import POINTS, Frame, Opened, weak_last
+from gcd_core.wording import joined
 
 IDLE_SECONDS = 2.0  # without a request, after which examples are prepared
 IDLE_CHECK_SECONDS = 0.2  # between two looks at whether that is so
@@ -207,16 +208,16 @@ class ModelService:
     ) -> Opened:
         """Open a visitor's image, with its off-distribution score where the domain has one.
 
-        Where the score is above the domain's threshold, and no other notice is given, the image's
-        notice warns that results may mislead.
+        Where the score is above the domain's threshold, the image's notice warns first that results
+        may mislead.
         """
         opened = replace(self.open(image, name), fitted=fitted, aspect=aspect)
         off = self.domain.off_distribution
         if off is None:
             return replace(opened, notice=notice)
         score = float(off.score_of(torch.tensor([opened.reconstruction.distance]), opened.latent))
-        if score > off.threshold and not notice:
-            notice = UNLIKE.format(score, off.threshold)
+        if score > off.threshold:
+            notice = joined(unlike_words(score, off.threshold), notice)
         return replace(opened, notice=notice, off_distribution_score=score)
 
     def narrowed(

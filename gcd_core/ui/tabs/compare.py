@@ -33,6 +33,7 @@ from gcd_core.ui.views.maps import completeness
 from gcd_core.ui.views.payload import (
     fingerprints,
     label_names,
+    premise_of,
     question_of,
     reconstruction_flips,
     target_of,
@@ -185,7 +186,9 @@ class CompareTab(Tab):
             if name not in known:
                 opinion = self.service.second_opinion.of(path.counterfactual_image)
                 after = opinion[i] if opinion else None
-                known[name] = counterfactual_row(name, path, before, after)
+                known[name] = counterfactual_row(
+                    name, path, before, after, premise_of(image, label)
+                )
             numbers["rows"].append(known[name])
             told = numbers["rows"][-1], path, question_of(image), image.directions
             cards.append(card(opened.pixels, positive, *told))

@@ -33,7 +33,13 @@ from gcd_core.ui.views.direction_rows import after_others
 from gcd_core.ui.views.exports import rows_as_csv
 from gcd_core.ui.views.figures import image_tag
 from gcd_core.ui.views.html import caution
-from gcd_core.ui.views.payload import fingerprints, label_names, question_of, target_of
+from gcd_core.ui.views.payload import (
+    fingerprints,
+    label_names,
+    premise_of,
+    question_of,
+    target_of,
+)
 from gcd_core.ui.views.vocabulary import said, short_way, told, way
 from gcd_core.wording import Worded, signed
 
@@ -89,13 +95,15 @@ def side_numbers(image: OpenImage, comparison: SetComparison, name: str, i: int)
     if walked is not None:
         before = image.opened.source.oracle
         first = None if before is None else before[image.index]
-        row |= counterfactual_row(name, walked.path, first, walked.oracle)
+        row |= counterfactual_row(
+            name, walked.path, first, walked.oracle, premise_of(image, image.label)
+        )
     return row | {"tried": None if tried is None else asdict(tried)}
 
 
 def table_of(numbers: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a row for each direction of each set, for a table."""
-    columns = ("flipped", "met", "alpha", "probability", "lpips", "oracle", "opinion")
+    columns = ("flipped", "applies", "met", "alpha", "probability", "lpips", "oracle", "opinion")
     rows = []
     for row in numbers["rows"]:
         alike = {key: row[key] for key in ("direction", "cosine", "nearest", "nearest_cosine")}

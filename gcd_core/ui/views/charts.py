@@ -32,6 +32,23 @@ def polyline(points: Points, css: str) -> str:
     return f'<polyline class="{css}" points="{drawn}"/>'
 
 
+class Premise(NamedTuple):
+    """What must hold for a label to mean anything.
+
+    Attributes
+    ----------
+    label, name : str
+        The label that must hold, and its positive name.
+    before, after : float
+        Its probability of the original and of the current picture.
+    """
+
+    label: str
+    name: str
+    before: float
+    after: float
+
+
 class Axes(NamedTuple):
     """Maps alphas in [-alpha_max, alpha_max] and probabilities to places in a drawing."""
 
@@ -204,7 +221,7 @@ def bars(
     labels: Sequence[str],
     moved: bool = True,
     questions: Sequence[Question] | None = None,
-    premises: Sequence[str] | None = None,
+    premises: Sequence[Premise | None] | None = None,
 ) -> str:
     """Return bars of the probability before and after, one for each label.
 
@@ -218,20 +235,19 @@ def bars(
         Without a move no bar is marked as flipped.
     questions : sequence of Question, optional
         The labels', whose scales are shown.
-    premises : sequence of str, optional
-        For each label what must hold for it to mean anything, where it does not hold; else "".
+    premises : sequence of (Premise or None), optional
+        For each label what must hold for it to mean anything; by default nothing must.
     """
     parts, questions = [], questions or [PLAIN] * len(labels)
-    premises = premises or [""] * len(labels)
+    premises = premises or [None] * len(labels)
     for label, row, question, premise in zip(labels, rows, questions, premises, strict=True):
         negative, positive, before, after, chosen = row
-        flipped = moved and crosses(before, after, THRESHOLD)
-        css = "gcd-bar" + (" chosen" if chosen else "") + (" unfounded" if premise else "")
-        says = f"means something only if {escape(premise)}" if premise else "prediction flipped"
+        state, says = _state(row, moved, question, premise)
+        css = "gcd-bar" + (" chosen" if chosen else "") + state
         against = f" <small>against {escape(negative)}</small>" if question.against else ""
         parts.append(
-            f'<div class="{css}{" flipped" if flipped else ""}" data-label="{escape(label)}" '
-            f'data-before="{before}"{_scale_of(question)}>'
+            f'<div class="{css}" data-label="{escape(label)}" '
+            f'data-before="{before}"{_scale_of(question)}{_given(premise)}>'
             f'<div class="words"><b>{escape(positive)}</b>{against}'
             f"<span>{number(before, question)} <i>&rarr;</i> "
             f"<strong>{percent(after, question)}</strong></span></div>"
@@ -243,6 +259,33 @@ def bars(
             f"<span>{escape(positive)}</span></div></div>"
         )
     return "".join(parts)
+
+
+def _state(
+    row: tuple[str, str, float, float, bool],
+    moved: bool,
+    question: Question,
+    premise: Premise | None,
+) -> tuple[str, str]:
+    """Return a bar's CSS class for its state, and what is written under the middle of the bar.
+
+    What the original was not asked cannot flip: it applies now, or it still means nothing. The
+    page's script says the same while a film plays.
+    """
+    _, positive, before, after, _ = row
+    if premise is not None and premise.after < THRESHOLD:
+        return " unfounded", f"asked only if {escape(premise.name)}"
+    if premise is not None and moved and premise.before < THRESHOLD:
+        return " applies", f"now applies: {escape(positive)} {percent(after, question)}"
+    flips = moved and crosses(before, after, THRESHOLD)
+    return " flipped" if flips else "", "prediction flipped"
+
+
+def _given(premise: Premise | None) -> str:
+    """What the page's script needs to know of a premise, as attributes."""
+    if premise is None:
+        return ""
+    return f' data-given="{escape(premise.label)}" data-given-name="{escape(premise.name)}"'
 
 
 def _scale_of(question: Question) -> str:

@@ -32,6 +32,7 @@ from gcd_core.ui.views.payload import (
     label_names,
     place_on_line,
     positives_of,
+    premise_missing,
     proxy_curve,
     question_of,
     reconstruction_caution,
@@ -43,8 +44,8 @@ from gcd_core.wording import EXPERT, PLAIN, VOCABULARIES, percent
 def report_of(session: Session, words: str = EXPERT) -> Report:
     """Return the report of the open image: picture, slider position, curve and heat map.
 
-    The map is that of cells where it is chosen and known, else BB-LIG. It is written in one of the
-    `VOCABULARIES`.
+    The map is that of cells where it is chosen and known, or where the page leads with it (then the
+    classifier may be asked freely), else BB-LIG. It is written in one of the `VOCABULARIES`.
 
     Raises a GCDError if no image is open, its label has no directions, or the path cannot be
     decoded.
@@ -53,36 +54,20 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
     image = session.open_now("There is nothing to report yet", remedy)
     opened, maps, i = image.opened, image.maps, image.index
     path = image.flips.path_in_full(image.sliders.moved)
+    kinds = {session.display.overlay, session.service.leading_map}
+    if session.service.leading_map == "cells":
+        maps.cells_now()
     current, positions = image.sliders.still()
     if len(positions) > 1:
         maps.line_now()
         path, _ = maps.line() or (path, 0)
-    heat = maps.get("cells") if session.display.overlay == "cells" else None
+    heat = maps.get("cells") if "cells" in kinds else None
     heat = heat or maps.get("bb_lig")
     if heat is None or heat.completeness_error is None:
         raise GCDError("The picture is still being decoded: try again in a moment.")
     before, after = (
         None if frame.oracle is None else frame.oracle[i] for frame in (opened.source, current)
     )
-    positive, probability = label_names(image)[1], opened.source.probabilities[i]
-    told = [
-        first_disagreement(image),
-        opened.notice,
-        f"The networks see the original {opened.fitted}." if opened.fitted else "",
-        exposure_caution(image),
-        reconstruction_caution(image),
-        *cautions_of(image),
-    ]
-    of_regions = [
-        f"{tried.name}, {percent(tried.share)} of the picture: "
-        + " ".join(
-            [
-                verdict(tried, probability, positive, question_of(image)),
-                *doubts_about(tried, question_of(image)),
-            ]
-        )
-        for tried in image.regions.kept
-    ]
     return Report.of(
         session.service.domain,
         image.directions,
@@ -98,7 +83,7 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
         here=place_on_line(image)[0],
         proxy=proxy_curve(image),
         oracle=None if before is None or after is None else (before, after),
-        warnings=[*filter(None, told), *of_regions],
+        warnings=warnings_of(image),
         map_method=heat.kind,
         agreement=maps.agreement(),
         exposure=image.exposure.share if positions else None,
@@ -107,6 +92,33 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
         margin=image.sliders.target,
         words=words,
     )
+
+
+def warnings_of(image: OpenImage) -> list[str]:
+    """Return what a reader of the report must know, the gravest first; tried regions come last."""
+    opened, i = image.opened, image.index
+    positive, probability = label_names(image)[1], opened.source.probabilities[i]
+    cautions = cautions_of(image)
+    told = [  # the gravest first
+        cautions.pop(0) if premise_missing(image) else "",
+        opened.notice,
+        first_disagreement(image),
+        exposure_caution(image),
+        reconstruction_caution(image),
+        *cautions,
+        f"The networks see the original {opened.fitted}." if opened.fitted else "",
+    ]
+    of_regions = [
+        f"{tried.name}, {percent(tried.share)} of the picture: "
+        + " ".join(
+            [
+                verdict(tried, probability, positive, question_of(image)),
+                *doubts_about(tried, question_of(image), premise_missing(image)),
+            ]
+        )
+        for tried in image.regions.kept
+    ]
+    return [*filter(None, told), *of_regions]
 
 
 def save_report(session: Session, file_format: str, words: str = EXPERT) -> FilePath:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gcd_core.method.composition import DECODED, SOURCE
 from gcd_core.method.loss import crosses
-from gcd_core.report.captions import caption
+from gcd_core.report.captions import caption, only_for_words
 from gcd_core.ui.session.deep_link import address_of
 from gcd_core.ui.session.display import SAME_TONE, Display
 from gcd_core.ui.session.open_image import OpenImage
@@ -23,13 +23,16 @@ from gcd_core.ui.views.payload import (
     first_disagreement,
     flip_sentence,
     flipped,
+    label_cautions,
     label_names,
     measured_curve,
     missed_in_short,
     missed_target,
     opinion_of_flip,
+    other_cautions,
     other_sentence,
     place_on_line,
+    premise_missing,
     premise_of,
     proxy_curve,
     proxy_here,
@@ -37,7 +40,7 @@ from gcd_core.ui.views.payload import (
     reconstruction_caution,
 )
 from gcd_core.ui.views.vocabulary import explained, opinion_words, said, term, told
-from gcd_core.wording import PLAIN, VOCABULARIES, worded
+from gcd_core.wording import PLAIN, VOCABULARIES, joined, worded
 
 DIVIDER = (
     '<input type="range" class="gcd-divider" min="0" max="100" value="50" '
@@ -173,7 +176,7 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     kept = image.exposure.get() if detail == SAME_TONE else None
     if kept is not None:
         after, shown, title = kept.probabilities[i], kept.picture, term("same_tone")
-        flip = crosses(before, after)
+        flip = crosses(before, after) and not premise_missing(image)
     elif detail == DECODED and current.decoded is not None:
         shown = current.decoded
     note = answer_note(positive, charts.percent(after, question))
@@ -182,8 +185,7 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     below = missed_notice(image, missed) if missed else ""
     source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
     changed = image_tag(drawn(shown), f"the changed {image_name(opened.image)}")
-    known = filter(None, (first_disagreement(image), opened.notice))
-    warning = "".join(f'<p class="notice">{told(sentence)}</p>' for sentence in known)
+    warning = original_notices(image)
     if display.view == "slide":
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
         return [figure("Before | after", note, body, f"slide {css}", warning + below)]
@@ -192,6 +194,20 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
         figure(original_title(image), own, source, "original", warning),
         figure(f"<b data-moved>{title}</b>", note, changed, css, below),
     ]
+
+
+def original_notices(image: OpenImage) -> str:
+    """Return, as HTML, what must be known of the original and of the question asked of it."""
+    only_for = image.service.domain.label_info[image.label].only_for
+    cautions, of_label = label_cautions(image), ""
+    if cautions:  # in few words, as the row below is to stay on the page
+        short = told(joined(*(one.short for one in cautions)))
+        whole = joined(*cautions)
+        of_label = f'<p class="notice">{explained(short, worded(whole, PLAIN), whole)}</p>'
+    if only_for and not any(only_for in one for one in cautions):
+        of_label = f'<p class="only-for">{escape(only_for_words(only_for))}</p>{of_label}'
+    known = (image.opened.notice, first_disagreement(image))
+    return of_label + "".join(f'<p class="notice">{told(one)}</p>' for one in known if one)
 
 
 def missed_notice(image: OpenImage, missed: str) -> str:
@@ -272,11 +288,12 @@ def readout(image: OpenImage) -> str:
     questions = [question_of(image, label) for label in domain.labels]
     moved, premises = bool(image.sliders.alphas), [premise_of(image, x) for x in domain.labels]
     bars = charts.bars(rows, domain.labels, moved, questions, premises)
+    cautions = "".join(map(caution, (reconstruction_caution(image), *other_cautions(image))))
     return (
         f'<div class="gcd-card"><h2>{term("prediction")} {change_of(image)}</h2>'
         f"{bars}{second_opinion(image)}"
         f'<div class="gcd-number lpips"><span>{term("lpips")}</span>'
-        f"<b>{current.distance:.3f}</b></div>{exposure_line(image)}{cautions_line(image)}</div>"
+        f"<b>{current.distance:.3f}</b></div>{exposure_line(image)}{cautions}</div>"
     )
 
 

@@ -11,7 +11,14 @@ import torch
 from gcd_core.classifiers.base import notice_of
 from gcd_core.classifiers.cache import fingerprint
 from gcd_core.classifiers.questions import PLAIN, Question
-from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
+from gcd_core.domains.cautions import (
+    Caution,
+    cautions,
+    found_otherwise,
+    missing_premise,
+    of_another_kind,
+    unreproduced,
+)
 from gcd_core.method.changes import Part, part_of
 from gcd_core.method.loss import THRESHOLD, crosses
 from gcd_core.method.no_flip import no_flip
@@ -24,7 +31,7 @@ from gcd_core.ui.session.heatmaps import line_vector
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.regions import Tried
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.views.charts import Points
+from gcd_core.ui.views.charts import Points, Premise
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.wording import PLAIN as PLAIN_WORDS
 from gcd_core.wording import Worded, enumerated, signed, way_name, worded
@@ -41,7 +48,15 @@ def question_of(shown: Session | OpenImage, label: str | None = None) -> Questio
 
 
 def flipped(image: OpenImage) -> bool:
-    """Whether a move took the prediction to the other side of the source's.
+    """Whether a move took the answer to the other side of the source's, which had one.
+
+    A label that means nothing of the source (`missing_premise`) had no answer that could flip.
+    """
+    return crossed(image) and not premise_missing(image)
+
+
+def crossed(image: OpenImage) -> bool:
+    """Whether a move took the probability to the other side of the source's.
 
     At rest this is False. The reconstruction alone may change the prediction, where the generator
     cannot draw the image; that is not a counterfactual.
@@ -54,24 +69,48 @@ def flipped(image: OpenImage) -> bool:
 
 def cautions_of(image: OpenImage) -> list[str]:
     """Return what a reader must know before a flip of the explained label means anything."""
+    return [*label_cautions(image), *other_cautions(image)]
+
+
+def label_cautions(image: OpenImage) -> list[Caution]:
+    """Return those about the label itself, the gravest first: they stand by the pictures."""
     domain, sliders = image.service.domain, image.sliders
     before = dict(zip(domain.labels, image.opened.source.probabilities, strict=True))
     after = dict(zip(domain.labels, sliders.current.probabilities, strict=True))
     found = cautions(domain.label_info, image.label, before, after if sliders.alphas else None)
+    only_for = domain.label_info[image.label].only_for
+    if image.example is None and only_for:
+        kinds, z_sem = domain.code_statistics(image.label).kinds, image.opened.latent.z_sem
+        foreign = of_another_kind(only_for, kinds, z_sem)
+        found = [foreign, *found] if foreign is not None else found
+    return found
+
+
+def other_cautions(image: OpenImage) -> list[str]:
+    """Return those about the classifier and the directions."""
+    domain = image.service.domain
     noticed = notice_of(domain.classifier)
-    found += [noticed] if noticed else []
+    found = [noticed] if noticed else []
     found += unrepeatable(image.directions)
-    return found + found_otherwise(image.directions, image.service.domain.detail)
+    return found + found_otherwise(image.directions, domain.detail)
 
 
-def premise_of(image: OpenImage, label: str) -> str:
-    """What must hold for a label to mean anything, where it does not hold; else ""."""
+def premise_missing(image: OpenImage) -> str:
+    """What the explained label is asked of only, where the original lacks it; else ""."""
+    domain = image.service.domain
+    before = dict(zip(domain.labels, image.opened.source.probabilities, strict=True))
+    return missing_premise(domain.label_info, image.label, before)
+
+
+def premise_of(image: OpenImage, label: str) -> Premise | None:
+    """What must hold for a label to mean anything, before and now; None where nothing must."""
     domain = image.service.domain
     given = domain.label_info[label].given
     if given is None or given not in domain.labels:
-        return ""
-    now = image.sliders.current.probabilities[domain.labels.index(given)]
-    return "" if now >= THRESHOLD else domain.label_info[given].positive
+        return None
+    before, after = image.opened.source.probabilities, image.sliders.current.probabilities
+    i = domain.labels.index(given)
+    return Premise(given, domain.label_info[given].positive, before[i], after[i])
 
 
 def reconstruction_flips(image: OpenImage) -> bool:
@@ -144,9 +183,9 @@ def changed_part(image: OpenImage) -> Part | None:
 
 
 def convincing(image: OpenImage, margin: float) -> bool:
-    """Whether the picture is flipped, with its probability `margin` or more from the threshold."""
+    """Whether the picture crossed the threshold, and lies `margin` or more from it."""
     probability = image.sliders.current.probabilities[image.index]
-    return flipped(image) and abs(probability - THRESHOLD) >= margin
+    return crossed(image) and abs(probability - THRESHOLD) >= margin
 
 
 def target_of(image: OpenImage) -> dict[str, Any]:
@@ -201,7 +240,7 @@ def missed_target(image: OpenImage) -> str:
     if target is None or not sliders.alphas:
         return ""
     called = way_name(sliders.moved)
-    if not flipped(image):
+    if not crossed(image):
         path = image.paths.get(sliders.moved)
         found = None if path is None else no_flip(path)
         more = f" {found.sentence}" if found else ""
@@ -222,7 +261,7 @@ def missed_target(image: OpenImage) -> str:
 
 def missed_in_short(image: OpenImage) -> str:
     """Return the same in a few words, for a narrow page, where `missed_target` says something."""
-    if not flipped(image):
+    if not crossed(image):
         return "No flip: this is the nearest point"
     shown, after = question_of(image).shown, image.sliders.current.probabilities[image.index]
     target = image.sliders.target or 0.0
@@ -292,6 +331,7 @@ def _image_payload(image: OpenImage) -> dict[str, Any]:
         "before": dict(zip(labels, opened.source.probabilities, strict=True)),
         "after": dict(zip(labels, current.probabilities, strict=True)),
         "flipped": flipped(image),
+        "premise_missing": premise_missing(image),
         "reconstruction_flips": reconstruction_flips(image),
         "reconstruction_caution": reconstruction_caution(image),
         "oracle": {
@@ -345,12 +385,17 @@ def verdict(
     return f"Changing only this region cannot: {positive} {before} comes as far as {after}."
 
 
-def doubts_about(tried: Tried, question: Question = PLAIN) -> list[str]:
-    """Say, in a sentence each, why a flip within a region may not mean much; most often nothing."""
+def doubts_about(tried: Tried, question: Question = PLAIN, premise: str = "") -> list[str]:
+    """Say, in a sentence each, why a flip within a region may not mean much; most often nothing.
+
+    `premise` is what the label is asked of only, where the original lacks it (`premise_missing`).
+    """
     path = tried.path
     doubts: list[str] = []
     if not path.counterfactual_flips:
         return doubts
+    if premise:
+        doubts.append(f"The original has no {premise}: the answer meant nothing before.")
     if not tried.convincing:
         after = float(path.probabilities[path.counterfactual])
         wanted = path.threshold + path.margin * (1 if after >= path.threshold else -1)

@@ -13,12 +13,15 @@ import torch
 from gcd_core.errors import GCDError
 from gcd_core.method.off_distribution import calibrate
 from gcd_core.ui.engine.service import ModelService
+from gcd_core.ui.frames import Frame
 from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.html import pictures, readout
 from gcd_core.ui.views.payload import payload_of
+from gcd_core.ui.views.vocabulary import term
+from gcd_core.wording import EXPERT, PLAIN, worded
 from tests.ui.waiting import Held, wait_for, wait_for_paths
 
 pytestmark = pytest.mark.slow
@@ -117,7 +120,12 @@ def test_a_foreign_image_is_opened_with_a_warning_and_the_domains_own_without(
     )
     session.open_image(torch.rand(1, 1, 128, 128, generator=noise), "noise.png")
     assert session.image.opened.off_distribution_score > domain.off_distribution.threshold
-    assert "off-distribution score" in session.image.opened.notice
+    warned = session.image.opened.notice
+    assert "off-distribution score" in warned and "off-distribution score" not in warned.plain
+    session.open_image(session.image.opened.image, "scan.dcm", "Its window is beside its values.")
+    assert session.image.opened.notice == f"{warned} Its window is beside its values."
+    for words in (EXPERT, PLAIN):
+        assert f"{worded(warned, words)} Its window is beside its values." in pictures(session)
     assert (
         session.image.sliders.move({"g": 1.0}) is not None
     )  # it still works if the visitor insists
@@ -259,7 +267,54 @@ def test_the_kind_of_a_disease_is_asked_where_there_is_one(session: Session):
     well = session.image.opened.source.probabilities[0] < 0.5
     told = payload_of(session)["cautions"]
     assert any("asked of Pneumonia only" in text for text in told) == well
-    assert "AUROC 0.70" in told[-1] and all(text in readout(session.image) for text in told[-1:])
+    assert "AUROC 0.70" in told[-1]
+    assert all(text in pictures(session) and text not in readout(session.image) for text in told)
+
+
+def opened_with(session: Session, given: float) -> Frame:
+    """Open a picture that is asked for its kind, of `given` pneumonia; what a flip made of it."""
+    domain = session.service.domain
+    kind = replace(domain.label_info["bacterial"], given="pneumonia")
+    domain.label_info = {**domain.label_info, "bacterial": kind}
+    session.explain("bacterial")
+    image = session.image
+    source = image.opened.source
+    source = replace(source, probabilities=(given, *source.probabilities[1:]))
+    image.opened = replace(image.opened, source=source)
+    frame, flips = image.flips.to_flip("g", 0.0)
+    assert flips
+    return frame
+
+
+def test_an_answer_that_was_not_asked_of_the_original_is_never_called_a_flip(session: Session):
+    frame = opened_with(session, given=0.01)
+    told, answer, shown = payload_of(session), readout(session.image), pictures(session)
+    holds = frame.probabilities[0] >= 0.5
+    assert not told["flipped"] and told["premise_missing"] == "Pneumonia"
+    assert told["sentence"] == "" and told["missed_target"] == ""
+    assert ("now applies: Bacterial" in answer) == holds
+    assert ("asked only if Pneumonia" in answer) != holds
+    assert 'chosen flipped"' not in answer and 'changed flipped"' not in shown
+    assert term("counterfactual") not in shown and term("changed") in shown
+    assert "in the original the classifier sees none (1 %)" in shown
+
+
+def test_the_same_is_a_flip_where_the_original_had_the_premise(session: Session):
+    opened_with(session, given=0.99)
+    told = payload_of(session)
+    assert told["flipped"] and told["premise_missing"] == ""
+    assert term("counterfactual") in pictures(session)
+    assert "in the original the classifier sees none" not in pictures(session)
+
+
+def test_a_label_says_under_the_picture_of_what_it_means_something(session: Session):
+    domain = session.service.domain
+    asked = replace(domain.label_info["pneumonia"], only_for="children & <b>infants</b>")
+    domain.label_info = {**domain.label_info, "pneumonia": asked}
+    words = "Means something only for children &amp; &lt;b&gt;infants&lt;/b&gt;."
+    assert f'<p class="only-for">{words}</p>' in pictures(session)
+    session.explain("bacterial")
+    assert "only-for" not in pictures(session)
 
 
 def test_a_film_that_is_no_square_is_not_called_the_original(session: Session):

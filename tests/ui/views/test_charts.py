@@ -88,13 +88,34 @@ def test_bars_tell_a_flip():
     assert re.search(r"12&thinsp;%.*87&thinsp;%", html)
 
 
-def test_an_answer_whose_premise_does_not_hold_is_grey_and_says_of_what_it_is_asked():
-    rows = [("Normal", "Pneumonia", 0.1, 0.1, True), ("Viral", "Bacterial", 0.3, 0.9, False)]
-    html = charts.bars(rows, ["pneumonia", "bacterial"], True, None, ["", "Pneumonia"])
+def bar_of_kind(before: float, after: float, premise: tuple[float, float], moved=True) -> str:
+    """The bar of Bacterial, whose premise Pneumonia has two probabilities."""
+    rows = [("Normal", "Pneumonia", *premise, True), ("Viral", "Bacterial", before, after, False)]
+    given = charts.Premise("pneumonia", "Pneumonia", *premise)
+    html = charts.bars(rows, ["pneumonia", "bacterial"], moved, None, [None, given])
     first, second = html.split('data-label="bacterial"')
-    assert "unfounded" in first and "means something only if" not in first
-    assert "<em>means something only if Pneumonia</em>" in second
-    assert "unfounded" not in charts.bars(rows, ["pneumonia", "bacterial"])
+    assert "asked only if" not in first
+    return first.rpartition("<div class=")[2] + second
+
+
+def test_an_answer_whose_premise_does_not_hold_is_grey_and_says_of_what_it_is_asked():
+    bar = bar_of_kind(0.3, 0.9, (0.1, 0.1))
+    assert "unfounded" in bar and "flipped" not in bar
+    assert "<em>asked only if Pneumonia</em>" in bar
+    assert 'data-given="pneumonia" data-given-name="Pneumonia"' in bar
+    taken_away = bar_of_kind(0.3, 0.9, (0.9, 0.1))
+    assert "unfounded" in taken_away and "flipped" not in taken_away
+    rows = [("Normal", "Pneumonia", 0.1, 0.1, True)]
+    assert "unfounded" not in charts.bars(rows, ["pneumonia"])
+
+
+def test_an_answer_that_meant_nothing_before_now_applies_and_never_flips():
+    bar = bar_of_kind(0.34, 0.51, (0.1, 0.9))
+    assert '"gcd-bar applies"' in bar and "flipped" not in bar
+    assert "<em>now applies: Bacterial 51&thinsp;%</em>" in bar
+    assert "applies" not in bar_of_kind(0.34, 0.51, (0.1, 0.9), moved=False)
+    held = bar_of_kind(0.34, 0.51, (0.8, 0.9))
+    assert '"gcd-bar flipped"' in held and "<em>prediction flipped</em>" in held
 
 
 def test_losses_need_two_points():

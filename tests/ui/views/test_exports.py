@@ -56,6 +56,29 @@ def test_it_holds_what_is_on_screen(session: Session):
     assert report.name == "Musterfrau.png", "its owner's to keep"
 
 
+def test_it_prints_the_map_that_the_page_leads_with(session: Session):
+    session.service.domain.better_map = "cells"
+    session.image.sliders.move({"g": -3.0}, "g")
+    report = report_of(session)
+    assert report.map_method == "cells"
+    assert torch.equal(report.heat, session.image.maps.get("cells").map)
+    assert report.agreement is not None, "the other one is there too"
+
+
+def test_the_gravest_warning_is_the_first(session: Session):
+    domain = session.service.domain
+    kind = replace(domain.label_info["bacterial"], given="pneumonia", auroc=0.7)
+    domain.label_info = {**domain.label_info, "bacterial": kind}
+    session.explain("bacterial")
+    image = session.image
+    well = replace(image.opened.source, probabilities=(0.01, 0.3))
+    image.opened = replace(image.opened, source=well)
+    report = report_of(session)
+    assert "asked of Pneumonia only; in the original" in report.warnings[0]
+    assert report.warnings[1] == "A word of warning." and "is weak here" in report.warnings[-1]
+    assert report.labels[1].premise == report.labels[0]
+
+
 def test_one_direction_alone_and_none_at_all(session: Session):
     assert report_of(session).alphas == []
     session.image.sliders.move({"h1": 2.0})

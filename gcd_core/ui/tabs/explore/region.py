@@ -30,7 +30,13 @@ from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.figures import figure, image_tag
 from gcd_core.ui.views.maps import line_words
-from gcd_core.ui.views.payload import doubts_about, label_names, question_of, verdict
+from gcd_core.ui.views.payload import (
+    doubts_about,
+    label_names,
+    premise_missing,
+    question_of,
+    verdict,
+)
 from gcd_core.ui.views.vocabulary import opinion_words, said, term, told, way
 from gcd_core.wording import Worded
 
@@ -120,7 +126,7 @@ def card(image: OpenImage, tried: Tried) -> str:
     curve = charts.curve(
         points, [], here, float(path.alphas.abs().max()), label_names(image), "", question
     )
-    doubts = doubts_about(tried, question)
+    doubts = doubts_about(tried, question, premise_missing(image))
     css = ("doubtful" if doubts else "yes") if path.counterfactual_flips else "no"
     shown_pictures = [
         (original, "Original", f"{positive} {question.shown(before)}"),
@@ -167,7 +173,7 @@ def region_numbers(image: OpenImage, tried: Tried) -> dict[str, Any]:
     return {
         "name": tried.name,
         "share": tried.share,
-        "flipped": path.counterfactual_flips,
+        "flipped": path.counterfactual_flips and not premise_missing(image),
         "method": RCSB if path.direction_name == RCSB else GCD,
         "direction": path.direction_name,
         "tried": tried.asked,
@@ -178,7 +184,7 @@ def region_numbers(image: OpenImage, tried: Tried) -> dict[str, Any]:
         "redrawing": tried.redrawing,
         "oracle": tried.oracle,
         "opinion": tried.opinion,
-        "doubts": doubts_about(tried, question_of(image)),
+        "doubts": doubts_about(tried, question_of(image), premise_missing(image)),
         "label": image.label,
     }
 
