@@ -11,6 +11,7 @@ from gcd_core.method.walk import Path
 from gcd_core.ui.engine.decoded_paths import Paths
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import Opened, shown_names
+from gcd_core.ui.session.changed_place import ChangedPlace
 from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.exposure import Exposure
 from gcd_core.ui.session.flips import Flips
@@ -72,6 +73,7 @@ class OpenImage:
         self.flips = Flips(self.sliders)
         self.maps = HeatMaps(self.sliders, label)
         self.exposure = Exposure(service, self.sliders)
+        self.changed_place = ChangedPlace(service, self.sliders)
         self.names = self.sliders.names  # the directions that have a slider
         self.compared: dict[str, Any] = {}  # the last answer of Compare, in numbers
         self.compared_sets: SetComparison | None = None  # the last one of two sets

@@ -21,6 +21,7 @@ from gcd_core.ui.views.maps import MapPanel, line_words, map_figure, map_panel
 from gcd_core.ui.views.payload import (
     cautions_of,
     first_disagreement,
+    flip_clause,
     flip_sentence,
     flipped,
     label_names,
@@ -280,15 +281,15 @@ def readout(image: OpenImage) -> str:
 
 
 def change_of(image: OpenImage) -> str:
-    """Return what flips the picture, as HTML in one line: its sentence from "if" on.
+    """Return how a flipped picture changed, as HTML in one line: `flip_clause`.
 
     The whole sentence stands in the tooltip; the bars below have its numbers.
     """
-    sentence = flip_sentence(image)
-    if not sentence:
+    clause = flip_clause(image)
+    if not clause:
         return "<small>before &rarr; after</small>"
-    clause = sentence[sentence.rindex(" if ") + 1 :].removesuffix(".")
-    return f'<small class="gcd-sentence" title="{escape(sentence)}">{escape(clause)}</small>'
+    sentence = escape(flip_sentence(image))
+    return f'<small class="gcd-sentence" title="{sentence}">{escape(clause)}</small>'
 
 
 def second_opinion(image: OpenImage) -> str:

@@ -12,7 +12,7 @@ from gcd_core.classifiers.base import notice_of
 from gcd_core.classifiers.cache import fingerprint
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
-from gcd_core.method.changes import part_of
+from gcd_core.method.changes import told
 from gcd_core.method.loss import THRESHOLD, crosses
 from gcd_core.method.no_flip import no_flip
 from gcd_core.method.repeatability import unrepeatable
@@ -114,24 +114,33 @@ def first_disagreement(image: OpenImage) -> str:
     return f"The second opinion disagrees about the original: {label_names(image)[1]} {shown}."
 
 
-def flip_sentence(image: OpenImage) -> str:
-    """Return what flips the picture, in one sentence; "" where nothing does, or nothing is sure.
+def flip_clause(image: OpenImage) -> str:
+    """Return how the picture changed where it flipped, and in which place; "" where that is unsure.
 
-    The place is told where the map on the way, or the difference, has a sure one (`part_of`).
+    "if darker in both lungs" only where the change in that place alone was asked about and flips;
+    else "most of the change: darker in both lungs".
     """
-    if not flipped(image):
+    known = image.changed_place
+    if not flipped(image) or not known.parts:
         return ""
-    i, shown, sliders = image.index, question_of(image).shown, image.sliders
-    before, after = image.opened.source.probabilities[i], sliders.current.probabilities[i]
-    heat = image.maps.get("bb_lig")
-    part = part_of(
-        image.opened.image,
-        sliders.current.image,
-        None if heat is None else heat.map,
-        image.service.domain.places,
-    )
+    i, alone = image.index, known.alone
+    flips = alone is not None and crosses(image.opened.source.probabilities[i], alone[i])
+    return f"{'if' if flips else 'most of the change:'} {told(known.parts)}"
+
+
+def flip_sentence(image: OpenImage) -> str:
+    """Return the answers before and after a flip, and `flip_clause`; "" where that is ""."""
+    clause = flip_clause(image)
+    if not clause:
+        return ""
+    i, shown = image.index, question_of(image).shown
+    before, after = image.opened.source.probabilities[i], image.sliders.current.probabilities[i]
     change = f"{label_names(image)[1]} {shown(before)} \N{RIGHTWARDS ARROW} {shown(after)}"
-    return f"{change} if the {part.place or 'picture'} were {part.how}." if part else ""
+    if clause.startswith("if "):
+        return f"{change} {clause}."
+    alone = image.changed_place.alone
+    tested = f" That place alone: {shown(alone[i])}." if alone is not None else ""
+    return f"{change}; {clause}.{tested}"
 
 
 def convincing(image: OpenImage, margin: float) -> bool:
