@@ -42,10 +42,12 @@ KINDS = (*AXIS_KINDS, MORE_CONTRAST, LESS_CONTRAST, SHARPER, SMOOTHER)
 DIFFERENT = "different"  # of one picture, where it is none of them
 OVERALL = "overall"  # of what is in no one place
 REST = "rest of the picture"  # beside another place
-# Luminance and the two opponent axes of colour, of length 1: a gain and a loss along each is one
-# of `AXIS_KINDS`.
-AXES = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [-1.0, -1.0, 2.0]])
-AXES = AXES / AXES.norm(dim=1, keepdim=True)
+# sRGB to CIE XYZ (IEC 61966-2-1), each row over the white of D65.
+TO_XYZ = torch.tensor(
+    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+)
+TO_XYZ = TO_XYZ / TO_XYZ.sum(1, keepdim=True)
+ALSO = 0.5  # of the axis that changes most, from which on another one is told too
 PART = 0.3  # of a change's squares, from which on a part of it is told
 SEEN = 0.01  # mean absolute change along an axis, of [0, 1], from which on there is one
 SEEN_DETAIL = 0.1  # the same of fine and of coarse structure, as a share of the picture's own
@@ -133,15 +135,24 @@ def detail_of(images: Tensor) -> Tensor:
 def along_axes(before: Tensor, after: Tensor) -> dict[tuple[str, str], Tensor]:
     """Changes (N, 48, 48) of images (N, C, H, W), by what a gain and a loss is called.
 
-    Of luminance, as a mean of the channels; of three channels also along the two opponent axes of
-    colour, on the same scale.
+    Of three channels along CIE L*, a* and -b*, each over 100: as strong as they look (CIE 1976).
+    Of others the mean of the channels.
     """
-    change = (after - before).float().cpu()
-    if change.shape[1] != AXES.shape[1]:
-        return {(BRIGHTER, DARKER): on_grid(change.mean(1))}
-    axes = torch.einsum("ac,nchw->nahw", AXES / AXES.shape[1] ** 0.5, change)
+    before, after = before.float().cpu(), after.float().cpu()
+    if before.shape[1] != len(TO_XYZ):
+        return {(BRIGHTER, DARKER): on_grid((after - before).mean(1))}
+    change = _lab(after) - _lab(before)
     kinds = zip(AXIS_KINDS[::2], AXIS_KINDS[1::2], strict=True)
-    return {kind: on_grid(axes[:, i]) for i, kind in enumerate(kinds)}
+    return {kind: on_grid(change[:, i]) for i, kind in enumerate(kinds)}
+
+
+def _lab(images: Tensor) -> Tensor:
+    """L*, a* and -b* over 100 (N, 3, H, W) of sRGB images (N, 3, H, W) in [0, 1]."""
+    images = images.clamp(0, 1)
+    linear = torch.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
+    xyz = torch.einsum("xc,nchw->xnhw", TO_XYZ, linear)
+    x, y, z = torch.where(xyz > 216 / 24389, xyz.clamp(min=1e-9) ** (1 / 3), 7.787 * xyz + 16 / 116)
+    return torch.stack([1.16 * y - 0.16, 5 * (x - y), 2 * (z - y)], dim=1)
 
 
 def structure_kind(before: Tensor, after: Tensor, place: Tensor) -> str | None:
@@ -301,39 +312,44 @@ def parts_of(source: Tensor, changed: Tensor, atlas: Atlas) -> tuple[Part, ...]:
     Returns
     -------
     tuple of Part
-        One of the one place where the change surely lies, if there is one. Else one of the whole
+        Of the one place where the change surely lies, if there is one. Else of the whole
         picture, where it changes one way; else one place and the rest of the picture, where these
-        change opposite ways. It is named by the axis, luminance or one of colour, whose mean
-        changes most, where three quarters of that go one way; else by the structure
-        (`structure_kind`); else "different". Empty where nothing is seen, or nothing sure.
+        change opposite ways. It is named by the axes, luminance or colour, whose means change
+        most, where three quarters of that go one way; else by the structure (`structure_kind`);
+        else "different". Empty where nothing is seen, or nothing sure.
     """
     axes = {kind: maps[0] for kind, maps in along_axes(source, changed).items()}
     mass = torch.stack(list(axes.values())).square().sum(0)
     place = sure_place(mass, atlas) if bool(mass.any()) else None
     everywhere = torch.ones(GRID, GRID, dtype=torch.bool)
     mask = mask_of(_boxes(place, atlas)) if place else everywhere
-    kind = _leaning(axes, mask)
-    if kind is None and place is None:
-        opposite = _opposite(axes, float(mass.sum()), atlas)
-        if opposite:
-            return opposite
-    kind = kind or structure_kind(source, changed, mask)
-    if (
-        kind is None
-        and place is not None
-        and any(float(m.abs().mean()) >= SEEN for m in axes.values())
-    ):
+    kinds = _leaning(axes, mask)
+    if kinds:
+        return tuple(Part(kind, place) for kind in kinds)
+    opposite = _opposite(axes, float(mass.sum()), atlas) if place is None else ()
+    if opposite:
+        return opposite
+    kind = structure_kind(source, changed, mask)
+    seen = max(float(change[mask].abs().mean()) for change in axes.values()) >= SEEN
+    if kind is None and place is not None and seen:
         kind = DIFFERENT
     return (Part(kind, place),) if kind else ()
 
 
-def _leaning(axes: Mapping[tuple[str, str], Tensor], mask: Tensor) -> str | None:
-    """What the axis that changes most in a place is called, if three quarters of it go one way."""
-    (rise, fall), change = max(axes.items(), key=lambda one: abs(float(one[1][mask].mean())))
-    lean = float(_lean_in(change[None], mask))
-    if abs(lean) < MOSTLY or float(change[mask].abs().mean()) < SEEN:
-        return None
-    return rise if lean > 0 else fall
+def _leaning(axes: Mapping[tuple[str, str], Tensor], mask: Tensor) -> list[str]:
+    """What the axis that changes most in a place is called, if three quarters of it go one way.
+
+    Then those too that change half as much, likewise; the strongest first.
+    """
+    means = {kinds: float(change[mask].mean()) for kinds, change in axes.items()}
+    least = max(SEEN, ALSO * max(map(abs, means.values())))
+    found: list[str] = []
+    for kinds, mean in sorted(means.items(), key=lambda one: -abs(one[1])):
+        one_way = abs(float(_lean_in(axes[kinds][None], mask))) >= MOSTLY
+        if abs(mean) < least or not one_way:
+            break
+        found.append(kinds[0] if mean > 0 else kinds[1])
+    return found
 
 
 def _opposite(

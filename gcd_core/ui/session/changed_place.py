@@ -24,7 +24,8 @@ class _Known(NamedTuple):
     @property
     def place(self) -> str | None:
         """The one place where it changed; None where it changed all over."""
-        return self.parts[0].place if len(self.parts) == 1 else None
+        places = {part.place for part in self.parts}
+        return places.pop() if len(places) == 1 else None
 
 
 class ChangedPlace:
