@@ -15,6 +15,8 @@ from gcd_core.errors import GCDError
 GRID = 48  # squares along a side on which shares are reckoned; halves and thirds are whole ones
 SURE = 0.6  # of the mass, from which on a place is named
 DENSER = 1.5  # times as much of the mass as of the picture: a half is no place by being large
+SOFT = 5  # squares over which a soft mask rises
+NO_ARTICLE = ("both ", "all ", "the ")  # beginnings of a name that takes no "the"
 MAX_PLACE_LENGTH = 60  # letters of a place's name
 
 
@@ -82,6 +84,18 @@ def on_grid(maps: Tensor) -> Tensor:
 def mask_of(boxes: tuple[Region, ...]) -> Tensor:
     """The squares (48, 48), bool, of a place."""
     return torch.stack([box.mask(GRID, GRID) for box in boxes]).any(0)
+
+
+def soft_mask(boxes: tuple[Region, ...], size: tuple[int, int]) -> Tensor:
+    """A place at a size (H, W), in [0, 1]: 1 inside, 0 outside, its edges soft over 5 squares."""
+    mask = mask_of(boxes).float()[None, None]
+    soft = F.avg_pool2d(F.pad(mask, [SOFT // 2] * 4, mode="replicate"), SOFT, stride=1)
+    return F.interpolate(soft, size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def in_the(place: str) -> str:
+    """A place's name after "in", with its article where it takes one."""
+    return f"in {place}" if place.startswith(NO_ARTICLE) else f"in the {place}"
 
 
 def share_in(mass: Tensor, boxes: tuple[Region, ...]) -> Tensor:

@@ -10,17 +10,21 @@ from gcd_core.method.changes import (
     Change,
     Part,
     changes_of,
+    confined,
     likeness_word,
     measure_change,
     nearest_direction,
-    part_of,
+    parts_of,
+    told,
     with_changes,
 )
-from gcd_core.method.places import Region
+from gcd_core.method.places import FRAME, Region
 
 S, N = 96, 5
 ATLAS = {"right lower lung field": (Region(0.5, 0.88, 0.1, 0.46),)}
-FIELD = ATLAS["right lower lung field"][0].mask(S, S)
+FIELD_BOX = ATLAS["right lower lung field"]
+FIELD = FIELD_BOX[0].mask(S, S)
+CENTRE = FRAME["centre of the picture"][0].mask(S, S)
 # Its edges soft: a hard one is fine detail of its own.
 SOFT = torch.nn.functional.avg_pool2d(FIELD.float()[None], 15, 1, padding=7)[0]
 
@@ -28,6 +32,21 @@ SOFT = torch.nn.functional.avg_pool2d(FIELD.float()[None], 15, 1, padding=7)[0]
 def pictures(n: int = N, channels: int = 1) -> torch.Tensor:
     noise = torch.Generator().manual_seed(0)
     return 0.3 + 0.3 * torch.rand(n, channels, S, S, generator=noise)
+
+
+def textured(n: int) -> torch.Tensor:
+    """Noise on a coarse pattern of more contrast than its own."""
+    line = torch.linspace(0, 2 * math.pi * 4, S)
+    coarse = line.sin()[:, None] * line.sin()[None]
+    noise = torch.Generator().manual_seed(0)
+    fine = torch.randn(n, 1, S, S, generator=noise)
+    return 0.5 + 0.1 * coarse + 0.04 * (fine - smoothed(fine))
+
+
+def smoothed(images: torch.Tensor) -> torch.Tensor:
+    """Means of 3 x 3 pixels."""
+    padded = torch.nn.functional.pad(images, [1] * 4, mode="reflect")
+    return torch.nn.functional.avg_pool2d(padded, 3, 1)
 
 
 def ups(n: int = N) -> torch.Tensor:
@@ -80,14 +99,46 @@ def test_both_ways_and_how_many_are_told() -> None:
     assert (change.alike, change.n) == (4, 5)
 
 
-def test_detail_is_sharper_or_smoother() -> None:
-    before = pictures()
+def test_a_blur_is_smoother_and_a_contrast_stretch_is_not_sharper() -> None:
+    before = textured(N)
     mean = before.mean((2, 3), keepdim=True)
-    sharper = measure_change(before, mean + 1.5 * (before - mean), ups(), ATLAS)
-    assert Part("sharper") in sharper.parts
-    field = mean + (before - mean) * (1 - 0.9 * FIELD)
-    smoother = measure_change(before, field, ups(), ATLAS)
-    assert smoother.parts == (Part("smoother", "right lower lung field"),)
+    stretched = measure_change(before, mean + 1.5 * (before - mean), ups(), ATLAS)
+    assert stretched.parts == (Part("higher in contrast"),)
+    assert measure_change(before, mean + 0.6 * (before - mean), ups(), ATLAS).parts == (
+        Part("lower in contrast"),
+    )
+    blurred = smoothed(before)
+    assert measure_change(before, blurred, ups(), ATLAS).parts == (Part("smoother"),)
+    assert measure_change(before, 2 * before - blurred, -ups(), ATLAS).parts == (Part("smoother"),)
+    assert parts_of(before[:1], 2 * before[:1] - blurred[:1], ATLAS) == (Part("sharper"),)
+
+
+def test_one_place_never_goes_two_ways() -> None:
+    # Half of one quarter rises, half falls; elsewhere nothing changes.
+    before, change = pictures(), torch.zeros(S, S)
+    change[: S // 2, S // 2 :] = 0.2
+    change[: S // 4, S // 2 :] = -0.2
+    parts = measure_change(before, before + change, ups(), {}).parts
+    assert Part("brighter", "upper right of the picture") not in parts
+    assert len({part.place for part in parts}) == len(parts)
+    assert all(part.kind in told(parts) for part in parts)
+
+
+def test_what_turns_pink_is_redder() -> None:
+    before = torch.tensor([0.72, 0.68, 0.76]).view(1, 3, 1, 1).expand(N, 3, S, S)
+    pink = torch.tensor([0.08, -0.10, -0.03]).view(1, 3, 1, 1) * CENTRE
+    change = measure_change(before, before + pink, ups(), {})
+    assert change.parts == (Part("redder", "centre of the picture"),)
+    assert parts_of(before[:1], before[:1] + pink, {}) == (Part("redder", "centre of the picture"),)
+    grey = parts_of(before[:1], before[:1] - 0.1 * CENTRE, {})
+    assert grey == (Part("darker", "centre of the picture"),)
+    for change, kind in (
+        ([0, 0, 0.2], "bluer"),
+        ([0, 0, -0.2], "yellower"),
+        ([-0.1, 0.1, 0], "greener"),
+    ):
+        after = before[:1] + torch.tensor(change).view(1, 3, 1, 1) * CENTRE
+        assert parts_of(before[:1], after, {})[0].kind == kind
 
 
 def test_other_answers_that_move_the_same_way_are_told() -> None:
@@ -107,29 +158,52 @@ def test_other_answers_that_move_the_same_way_are_told() -> None:
 
 
 def test_parts_of_one_place_are_told_together() -> None:
-    parts = (Part("brighter", "rim of the picture"), Part("darker"), Part("smoother"))
-    told = Change(parts, 7, 8).sentence()
-    assert told == (
-        "brighter in the rim of the picture, darker and smoother in no one place; alike in 7 of 8 "
-        "images"
+    parts = (
+        Part("brighter", "rim of the picture"),
+        Part("darker", "both lungs"),
+        Part("smoother"),
+        Part("higher in contrast"),
+    )
+    assert Change(parts, 7, 8).sentence() == (
+        "brighter in the rim of the picture, darker in both lungs, smoother and higher in contrast "
+        "overall; alike in 7 of 8 images"
     )
 
 
 def test_the_place_of_one_pictures_change() -> None:
     source = pictures(1)
     clearer = source - 0.2 * FIELD
-    assert part_of(source, clearer, None, ATLAS) == Part("darker", "right lower lung field")
-    assert part_of(source, source - 0.2, None, ATLAS) == Part("darker"), "everywhere is no place"
-    assert part_of(source, source, None, ATLAS) is None
-    # The picture changes everywhere, and the map says where that mattered.
-    heat = FIELD.float() * -1
-    assert part_of(source, source + 0.2, heat, ATLAS) == Part("brighter", "right lower lung field")
-    mean, tilt = source.mean(), torch.arange(S) / S - 0.28  # around the middle of the field
-    assert part_of(source, source + 0.8 * SOFT * tilt, heat, ATLAS) == Part(
-        "different", "right lower lung field"
+    assert parts_of(source, clearer, ATLAS) == (Part("darker", "right lower lung field"),)
+    assert parts_of(source, source - 0.2, ATLAS) == (Part("darker"),), "everywhere is no place"
+    assert parts_of(source, source, ATLAS) == ()
+    tilt = torch.arange(S) / S - 0.28  # around the middle of the field
+    assert parts_of(source, source + 0.8 * SOFT * tilt, ATLAS) == (
+        Part("different", "right lower lung field"),
     )
-    smoother = mean + (source - mean) * (1 - 0.9 * FIELD)
-    assert part_of(source, smoother, heat, ATLAS) == Part("smoother", "right lower lung field")
+
+
+def test_a_place_and_the_rest_that_change_opposite_ways() -> None:
+    source, lungs = (
+        pictures(1),
+        {"both lungs": (Region(0.1, 0.9, 0.1, 0.4), Region(0.1, 0.9, 0.6, 0.9))},
+    )
+    mask = torch.stack([box.mask(S, S) for box in lungs["both lungs"]]).any(0).float()
+    parts = parts_of(source, source - 0.1 * mask + 0.08 * (1 - mask), lungs)
+    assert parts == (Part("darker", "both lungs"), Part("brighter", "rest of the picture"))
+    assert told(parts) == "darker in both lungs, brighter in the rest of the picture"
+
+
+def test_a_change_confined_to_a_place_is_the_whole_one_there_and_none_elsewhere() -> None:
+    source = pictures(1, 3)
+    one = confined(source, source + 0.2, "upper left of the picture", ATLAS) - source
+    torch.testing.assert_close(
+        one[..., : S // 2 - 8, : S // 2 - 8], torch.full((1, 3, 40, 40), 0.2)
+    )
+    assert one[..., S // 2 + 8 :, :].abs().max() == 0 == one[..., S // 2 + 8 :].abs().max()
+    steps = one[0, 0, 4].diff().abs().max()
+    assert steps < 0.05, "its edge is soft"
+    large = torch.nn.functional.interpolate(source, (3 * S, 2 * S))
+    assert confined(large, large + 0.2, "both", {"both": FIELD_BOX}).shape == large.shape
 
 
 def test_which_other_direction_one_resembles() -> None:
@@ -157,13 +231,13 @@ def test_a_file_holds_it_and_damage_is_left_out() -> None:
         {"n": "8"},
         {"n": True},
         {"parts": "darker"},
-        {"parts": [{"how": "worse", "place": None}]},
-        {"parts": [{"how": ["darker"], "place": None}]},
-        {"parts": [{"how": "darker"}]},
-        {"parts": [{"how": "darker", "place": 3}]},
-        {"parts": [{"how": "darker", "place": "x" * 61}]},
-        {"parts": [{"how": "darker", "place": "a\nb"}]},
-        {"parts": [{"how": "darker", "place": None}] * 5},
+        {"parts": [{"kind": "worse", "place": None}]},
+        {"parts": [{"kind": ["darker"], "place": None}]},
+        {"parts": [{"kind": "darker"}]},
+        {"parts": [{"kind": "darker", "place": 3}]},
+        {"parts": [{"kind": "darker", "place": "x" * 61}]},
+        {"parts": [{"kind": "darker", "place": "a\nb"}]},
+        {"parts": [{"kind": "darker", "place": None}] * 7},
         {"others": []},
         {"others": {"b": math.nan}},
         {"others": {"b": "0.2"}},

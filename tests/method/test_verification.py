@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gcd_core.method.changes import HOW
+from gcd_core.method.changes import KINDS
 from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.verification import FIGURE, Examples, Tried, tried_of, with_tried
 from tests.fakes import CodeClassifier, LinearDomain
@@ -144,4 +144,4 @@ def test_what_changes_is_measured_on_the_same_walks_without_a_query_more():
     tried, change = examples(made, -0.5, -2.0).measured(WAY, STATISTICS, points=2)
     assert tried.flipped == 2 and made.classifier.queries == 2 + 2 + 1
     assert change.n == 2 and change.others == {}, "b stays where it is"
-    assert change.parts and {part.how for part in change.parts} <= set(HOW)
+    assert change.parts and {part.kind for part in change.parts} <= set(KINDS)

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from gcd_core.errors import GCDError
-from gcd_core.method.changes import Part
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.walk import Path
 from gcd_core.ui.engine.decoded_paths import Paths
 from gcd_core.ui.engine.service import ModelService
-from gcd_core.ui.frames import Frame, Opened, shown_names
+from gcd_core.ui.frames import Opened, shown_names
+from gcd_core.ui.session.changed_place import ChangedPlace
 from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.exposure import Exposure
 from gcd_core.ui.session.flips import Flips
-from gcd_core.ui.session.heatmaps import HeatMap, HeatMaps
+from gcd_core.ui.session.heatmaps import HeatMaps
 from gcd_core.ui.session.others import Others
 from gcd_core.ui.session.regions import Regions
 from gcd_core.ui.session.set_comparison import (
@@ -77,9 +77,8 @@ class OpenImage:
         self.flips = Flips(self.sliders)
         self.maps = HeatMaps(self.sliders, label)
         self.exposure = Exposure(service, self.sliders)
+        self.changed_place = ChangedPlace(service, self.sliders)
         self.names = self.sliders.names  # the directions that have a slider
-        # Where the picture changed, and how, with the picture and the map that this was seen in.
-        self.changed_part: tuple[Frame, HeatMap | None, Part | None] | None = None
         self.compared: dict[str, Any] = {}  # the last answer of Compare, in numbers
         self.compared_sets: SetComparison | None = None  # the last one of two sets
         strong = [name for name in self.names if name not in weak_directions]

@@ -21,6 +21,7 @@ from gcd_core.ui.views.maps import MapPanel, line_words, map_figure, map_panel
 from gcd_core.ui.views.payload import (
     cautions_of,
     first_disagreement,
+    flip_clause,
     flip_sentence,
     flipped,
     label_cautions,
@@ -298,17 +299,17 @@ def readout(image: OpenImage) -> str:
 
 
 def change_of(image: OpenImage) -> str:
-    """Return what flips the picture, as HTML in one line: its sentence from "if" on.
+    """Return how a flipped picture changed, as HTML in one line: `flip_clause`.
 
     The whole sentence stands in the tooltip; the bars below have its numbers. What came of a search
     for another counterfactual takes its place.
     """
-    sentence, other = flip_sentence(image), other_sentence(image)
-    if not sentence and not other:
+    clause, other = flip_clause(image), other_sentence(image)
+    if not clause and not other:
         return "<small>before &rarr; after</small>"
-    clause = escape(sentence[sentence.rfind(" if ") + 1 :].removesuffix("."))
-    title = escape(" ".join(filter(None, [worded(other, PLAIN), sentence])))
-    return f'<small class="gcd-sentence" title="{title}">{told(other) if other else clause}</small>'
+    title = escape(" ".join(filter(None, [worded(other, PLAIN), flip_sentence(image)])))
+    line = told(other) if other else escape(clause)
+    return f'<small class="gcd-sentence" title="{title}">{line}</small>'
 
 
 def second_opinion(image: OpenImage) -> str:

@@ -19,7 +19,7 @@ from gcd_core.domains.cautions import (
     of_another_kind,
     unreproduced,
 )
-from gcd_core.method.changes import Part, part_of
+from gcd_core.method.changes import told
 from gcd_core.method.loss import THRESHOLD, crosses
 from gcd_core.method.no_flip import no_flip
 from gcd_core.method.repeatability import unrepeatable
@@ -153,33 +153,34 @@ def first_disagreement(image: OpenImage) -> str:
     return f"The second opinion disagrees about the original: {label_names(image)[1]} {shown}."
 
 
-def flip_sentence(image: OpenImage) -> str:
-    """Return what flips the picture, in one sentence; "" where nothing does, or nothing is sure.
+def flip_clause(image: OpenImage) -> str:
+    """Return how the picture changed where it flipped, and in which place; "" where that is unsure.
 
-    The place is told where the map on the way, or the difference, has a sure one (`part_of`).
+    "if darker in both lungs" only where the change in that place alone was asked about and flips;
+    else "most of the change: darker in both lungs".
     """
-    if not flipped(image):
+    known = image.changed_place
+    if not flipped(image) or not known.parts:
         return ""
-    i, shown, sliders = image.index, question_of(image).shown, image.sliders
-    before, after = image.opened.source.probabilities[i], sliders.current.probabilities[i]
-    part = changed_part(image)
+    i, alone = image.index, known.alone
+    flips = alone is not None and crosses(image.opened.source.probabilities[i], alone[i])
     words = image.service.domain.change_words
-    change = f"{label_names(image)[1]} {shown(before)} \N{RIGHTWARDS ARROW} {shown(after)}"
-    if part is None:
+    return f"{'if' if flips else 'most of the change:'} {told(known.parts, words)}"
+
+
+def flip_sentence(image: OpenImage) -> str:
+    """Return the answers before and after a flip, and `flip_clause`; "" where that is ""."""
+    clause = flip_clause(image)
+    if not clause:
         return ""
-    return f"{change} if the {part.place or 'picture'} were {words.get(part.how, part.how)}."
-
-
-def changed_part(image: OpenImage) -> Part | None:
-    """Return where the current picture changed, and how; worked out once for picture and map."""
-    current, heat = image.sliders.current, image.maps.get("bb_lig")
-    known = image.changed_part
-    if known is None or known[0] is not current or known[1] is not heat:
-        given = None if heat is None else heat.map
-        places = image.service.domain.places
-        part = part_of(image.opened.image, current.image, given, places)
-        known = image.changed_part = current, heat, part
-    return known[2]
+    i, shown = image.index, question_of(image).shown
+    before, after = image.opened.source.probabilities[i], image.sliders.current.probabilities[i]
+    change = f"{label_names(image)[1]} {shown(before)} \N{RIGHTWARDS ARROW} {shown(after)}"
+    if clause.startswith("if "):
+        return f"{change} {clause}."
+    alone = image.changed_place.alone
+    tested = f" That place alone: {shown(alone[i])}." if alone is not None else ""
+    return f"{change}; {clause}.{tested}"
 
 
 def convincing(image: OpenImage, margin: float) -> bool:

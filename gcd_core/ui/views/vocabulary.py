@@ -286,7 +286,8 @@ def way(
         return explained(short_way(name), plain, expert)
     place, one = places_of(directions.metadata).get(name), tried_of(directions.metadata).get(name)
     if place:
-        plain = expert = f"{place.capitalize()}: looked for in this quarter of the picture."
+        quarter = f"{place.capitalize()} of the picture: looked for in this quarter."
+        plain = expert = quarter
     more = [] if one is None else [f"{one.sentence}."]
     does = what_it_does(name, directions, positives, kinds)
     more += filter(None, [does, "" if does else likeness(name, directions)])
@@ -296,8 +297,16 @@ def way(
 
 
 def short_way(name: str, directions: DirectionSet | None = None) -> str:
-    """Return a direction's name as HTML, as `way` does, without its meaning."""
-    return said(*map(escape, way_names(name, directions)))
+    """Return a direction's name as HTML, as `way` does, without its meaning.
+
+    Behind a quarter stands its arrow in both vocabularies: of a radiograph the picture's left is
+    the patient's right.
+    """
+    plain, expert = way_names(name, directions)
+    place = None if directions is None else places_of(directions.metadata).get(name)
+    if place and not note_on(name, directions).called:
+        plain = f"{plain} {ARROWS[place]}"
+    return said(escape(plain), escape(expert))
 
 
 def way_names(name: str, directions: DirectionSet | None = None) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gcd_core.errors import GCDError
-from gcd_core.method.changes import DIFFERENT, HOW, Change, Part, with_changes
+from gcd_core.method.changes import Change, Part, with_changes
 from gcd_core.method.directions import load_directions
 from gcd_core.method.notes import Note, notes_of
 from gcd_core.report.captions import about_direction, what_it_does
@@ -17,11 +17,9 @@ from gcd_core.ui.engine.jobs import Search
 from gcd_core.ui.session.notes import named, note
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.views import payload
 from gcd_core.ui.views.direction_rows import direction_title, direction_titles, tried_list
 from gcd_core.ui.views.exports import report_of
-from gcd_core.ui.views.html import readout
-from gcd_core.ui.views.payload import flip_sentence, state_payload, why_no_flip
+from gcd_core.ui.views.payload import why_no_flip
 from gcd_core.wording import PLAIN, worded
 from tests.ui.waiting import wait_for_paths
 
@@ -96,35 +94,6 @@ def test_the_report_and_the_tables_have_them(session: Session):
     assert columns["remark"] == "'=seen & liked", "no formula"
     assert (columns["called"], columns["mark"]) == ("wider <b>heart</b>", "shortcut")
     assert set(about_direction("h1", None).values()) == {""}
-
-
-def test_a_flip_is_told_in_one_sentence_with_its_place(session: Session):
-    image = session.image
-    assert flip_sentence(image) == "" and "gcd-sentence" not in readout(image)
-    wait_for_paths(session)
-    image.flips.to_flip("g", 0.25)
-    sentence = flip_sentence(image)
-    assert sentence.startswith("Pneumonia ") and sentence.endswith(".")
-    clause = sentence[sentence.index("if the ") : -1]
-    assert f'title="{sentence}">{clause}</small>' in readout(image)
-    how = sentence.rstrip(".").split()[-1]
-    assert " if the " in sentence and how in (*HOW, DIFFERENT)
-    image.service.domain.change_words = {how: "hazier"}
-    assert flip_sentence(image) == sentence.replace(how, "hazier")
-
-
-def test_the_place_is_worked_out_once_for_a_picture_and_its_map(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image, asked = session.image, []
-    monkeypatch.setattr(payload, "part_of", lambda *of: asked.append(of) or Part("darker"))
-    image.flips.to_flip("g", 0.25)
-    assert flip_sentence(image).endswith("if the picture were darker.")
-    readout(image), state_payload(session)
-    assert len(asked) == 1
-    image.flips.to_flip("g", 0.45)
-    flip_sentence(image)
-    assert len(asked) == 2, "of another picture it is worked out anew"
 
 
 def test_a_direction_that_does_not_flip_says_why(session: Session):

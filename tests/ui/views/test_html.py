@@ -93,7 +93,8 @@ def test_directions_by_place_are_called_by_their_place(session: Session):
     assert "Directions by place" in ways_line(session) and "quarter" in ways_line(session)
     assert "Tried on 8 examples: each flips 4 or 5." in ways_line(session)
     title = direction_title(directions, "w1", None)
-    assert "w1 \N{NORTH WEST ARROW}" in title and "Upper left: looked for in this quarter" in title
+    title_of_place = "Upper left of the picture: looked for in this quarter"
+    assert "w1 \N{NORTH WEST ARROW}" in title and title_of_place in title
     assert "4/8" in title and "4 of 8 examples flip, the second opinion follows in 4" in title
     told = tried_list(directions)
     assert "Tried on 8 examples" in told and "82" in told and told.count("<tr>") == 4

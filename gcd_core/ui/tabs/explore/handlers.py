@@ -363,19 +363,21 @@ class ExploreHandlers(Tab):
         return answer
 
     def keep_tone(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
-        """Asks about a flip without its brightness and contrast, where asking is free.
+        """Asks about a flip without its brightness, and about its place alone, where that is free.
 
-        About what does not flip only where the visitor chose to see it so.
+        About what does not flip only without its brightness, where the visitor chose to see it so.
         """
         session = self.session(request)
         image = session.image
         if image is None or not image.sliders.alphas or not self.service.classifier_is_free:
             return {}
-        wanted = flipped(image) or session.display.detail == SAME_TONE
-        if not wanted or image.sliders.current.live or image.exposure.get() is not None:
+        if image.sliders.current.live:
             return {}
-        known = image.exposure.ask()
-        return {} if known is None or session.image is not image else self.layout.show(session)
+        new = flipped(image) and image.changed_place.ask()
+        wanted = flipped(image) or session.display.detail == SAME_TONE
+        if wanted and image.exposure.get() is None:
+            new = image.exposure.ask() is not None or new
+        return self.layout.show(session) if new and session.image is image else {}
 
     def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Side by side, or one picture over the other with a divider to drag."""

@@ -157,7 +157,7 @@ def chosen_way(image: OpenImage, tried: Tried) -> str:
     """Return what changed a region as HTML: the way that was taken, and why that one."""
     name, count = tried.path.direction_name, len(tried.asked)
     names = name.split(" + ")
-    walked = line_words(names) if len(names) > 1 else way(name, image.directions)
+    walked = line_words(names, image.directions) if len(names) > 1 else way(name, image.directions)
     if name == RCSB:
         return walked
     if tried.path.any_flip:
