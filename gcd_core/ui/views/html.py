@@ -212,12 +212,9 @@ def original_notices(image: OpenImage) -> str:
 
 
 def missed_notice(image: OpenImage, missed: str) -> str:
-    """Return, as HTML, that the target was missed: whole, and in short for a narrow page."""
+    """Return, as HTML in one line, that the target was missed; whole in its tooltip."""
     short = explained(escape(missed_in_short(image)), worded(missed, PLAIN), missed)
-    return (
-        f'<p class="notice"><span class="whole">{told(missed)}</span>'
-        f'<span class="short">{short}</span></p>'
-    )
+    return f'<p class="notice">{short}</p>'
 
 
 def answer_note(positive: str, number: str) -> str:

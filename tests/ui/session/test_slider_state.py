@@ -403,9 +403,9 @@ def test_a_map_says_what_its_colours_mean_for_the_flip(session: Session):
     assert ">against</span>" in pictures(session) and "taken away" not in pictures(session)
     frame, _ = image.flips.to_flip("g", 0.25)
     up = frame.probabilities[0] > image.opened.source.probabilities[0]
-    told = "red: spoke for Pneumonia, blue: against it; taken away"
+    told = "red: for Pneumonia, blue: against it; taken away"
     if up:
-        told = "blue: spoke against Pneumonia, red: for it; taken away"
+        told = "blue: against Pneumonia, red: for it; taken away"
     assert f"<span>{told}</span>" in pictures(session)
     session.display = session.display._replace(overlay="difference")
     assert "green: darker" in pictures(session) and "yellow: brighter" in pictures(session)
