@@ -144,4 +144,5 @@ def test_what_changes_is_measured_on_the_same_walks_without_a_query_more():
     tried, change = examples(made, -0.5, -2.0).measured(WAY, STATISTICS, points=2)
     assert tried.flipped == 2 and made.classifier.queries == 2 + 2 + 1
     assert change.n == 2 and change.others == {}, "b stays where it is"
-    assert change.parts and {part.kind for part in change.parts} <= set(KINDS)
+    assert {part.kind for part in change.parts} <= set(KINDS)
+    assert change.alike == (2 if change.parts else 0)

@@ -10,7 +10,7 @@ from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import cf_loss, flip_sign
 from gcd_core.method.walk import Path, bisect, walk, walk_many
-from gcd_core.ui.tabs.compare import row
+from gcd_core.ui.views.compared import counterfactual_row
 from tests.fakes import Flag, LinearDomain, unit
 
 W = unit(8)
@@ -125,9 +125,15 @@ def test_a_path_that_flips_elsewhere_than_at_its_counterfactual(domain):
     path = walk(domain, image, -W, "a", both=True, choice="whole")
     assert path.any_flip and path.alphas[path.counterfactual] == -3
     assert not path.counterfactual_flips and not path.flipped
-    assert not row("g", path, None, None)["flipped"], "as explain and evaluate say it"
+    assert not counterfactual_row("g", path, None, None)["flipped"], (
+        "as explain and evaluate say it"
+    )
     smallest = replace(path, choice="smallest")
-    assert smallest.any_flip and smallest.flipped and row("g", smallest, None, None)["flipped"]
+    assert (
+        smallest.any_flip
+        and smallest.flipped
+        and counterfactual_row("g", smallest, None, None)["flipped"]
+    )
 
 
 def test_progress_and_cancel(domain):

@@ -33,7 +33,8 @@ def test_a_page_that_is_loaded_anew_at_compare_shows_it(served: Served, visit):
     page.wait_for_selector("#matrix table")
     assert page.url.endswith("#compare") and page.locator("#cards").inner_text() == before
     assert page.locator(".toast-wrap .toast-body").count() == 0
-    another = visit(f"{served.address}/?example=2&label=pneumonia#compare", wait=False)
+    another = visit(served.address)
+    another.goto(f"{served.address}/?example=2&label=pneumonia#compare")
     another.wait_for_selector("#matrix table")
     assert another.locator(".toast-wrap .toast-body").count() == 0
 

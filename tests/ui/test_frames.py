@@ -88,8 +88,8 @@ def test_what_was_tried_decides_in_the_place_of_the_proxy():
         for name, (ill, well) in flips.items()
     }
     told = replace(directions, metadata=with_tried(directions.metadata, tried))
-    assert weak_direction_names(told, alpha_max=2.0) == ["h2"]  # half of each side; g never folds
-    assert weak_last(told, alpha_max=2.0) == ["g", "h1", "w1", "h2"]
+    assert weak_direction_names(told, alpha_max=2.0) == ["h1", "h2"]  # 3 of 8, half of each; not g
+    assert weak_last(told, alpha_max=2.0) == ["g", "w1", "h1", "h2"]
     assert weak_direction_names(directions, alpha_max=2.0) == ["h1"]
 
 
