@@ -96,7 +96,7 @@ def test_no_word_of_the_field_is_read_in_plain_words(doubted: Served, visit) -> 
     page.locator("#slider-h1 input[type=range]").evaluate(
         "input => { input.value = 2; input.dispatchEvent(new Event('input', {bubbles: true})); }"
     )
-    wait_until(page, lambda: "main way + way 1" in page.locator("#curve").inner_text().lower())
+    wait_until(page, lambda: "Main way + Way 1" in page.locator("#curve").inner_text())
     look("two-ways")
     for title in ("Tested", "Changes"):
         page.locator("#overlay").get_by_text(title, exact=True).click()
