@@ -134,20 +134,6 @@ window.gcd = (() => {
     input.dispatchEvent(new Event('input', { bubbles: true }));
   });
 
-  // Of paths that are being decoded the page hears every few seconds. Where it hears nothing, its
-  // connection was cut off: it asks anew, and by that the server sees that it is there.
-  const SILENCE = 15000; // milliseconds
-  const preparing = (element, watch) => {
-    let heard = performance.now();
-    const hear = () => (heard = performance.now());
-    watch('value', hear);
-    setInterval(() => {
-      if (opening || !element.querySelector('.busy') || performance.now() - heard < SILENCE) return;
-      hear();
-      document.querySelector('#resume')?.click();
-    }, 1000);
-  };
-
   // The pictures fade while another image is being opened.
   let [opening, shown] = [0, 0]; // images that are being opened, and that were opened so far
   let arriving = true; // until the page has opened its first image, or could not
@@ -332,5 +318,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { whenThere, switchTheme, examples, pictures, bars, withAddress, onceOpened, filled, fold, preparing, dragCurve, moveSlider, fade, ended, isOpening, openedBy, firstFlip, forgotten, tellMe, found, flip, withFirst, wall, withPiece, download };
+  return { whenThere, switchTheme, examples, pictures, bars, withAddress, onceOpened, filled, fold, dragCurve, moveSlider, fade, ended, isOpening, openedBy, firstFlip, forgotten, tellMe, found, flip, withFirst, wall, withPiece, download };
 })();

@@ -48,14 +48,6 @@ class ExploreTab:
         connect(
             layout.pictures_missing.click, self.handlers.send_pictures, None, layout.pictures
         )  # by the page's script
-        connect(  # likewise, where it hears no more of the paths that are being decoded
-            layout.resume.click,
-            self.handlers.prepare,
-            layout.display,
-            [*layout.shown, *layout.ends, *layout.films],
-            together=True,
-            in_one_thread=True,
-        )
 
     def then_prepare(self, event: Dependency, name: str) -> None:
         """Lets the paths' pictures appear after an event that opened something.

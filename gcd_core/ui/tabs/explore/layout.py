@@ -168,7 +168,6 @@ class ExploreLayout:
             self.rows = self._lay_out_directions()  # the first that the Tab key reaches
             self._lay_out_stage()
         self.pictures_missing = gr.Button(visible="hidden", elem_id="pictures-missing")
-        self.resume = gr.Button(visible="hidden", elem_id="resume")
         self.sliders = [row.slider for row in self.rows]
         self.films = [row.film for row in self.rows]
 
@@ -255,7 +254,7 @@ class ExploreLayout:
         """A row for each direction, those that hardly move folded away, and what to do with all."""
         rows: list[DirectionRow] = []
         with gr.Column(elem_id="directions", min_width=320):
-            self.heading = html("heading", js_on_load="gcd.preparing(element, watch)")
+            self.heading = html("heading")
             self.back = gr.Button(
                 "Back to the bundled directions", size="sm", visible=False, elem_id="back"
             )
