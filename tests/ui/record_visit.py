@@ -311,13 +311,18 @@ def links(visit: Visit) -> None:
 
 def record() -> dict[str, Any]:
     """The events of the page's API, and what they answer in one visit after the other."""
-    with TemporaryDirectory() as place:
-        folder = Path(place)
-        with serving(RecordedDomain(folder)) as served:
-            visit = Visit(served.address, folder)
-            for part in (before_anything, explore, compare, regions, find, wall, links):
-                part(visit)
-            visit.client.close()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # rounding, and so a fingerprint, differs by the number of threads
+    try:
+        with TemporaryDirectory() as place:
+            folder = Path(place)
+            with serving(RecordedDomain(folder)) as served:
+                visit = Visit(served.address, folder)
+                for part in (before_anything, explore, compare, regions, find, wall, links):
+                    part(visit)
+                visit.client.close()
+    finally:
+        torch.set_num_threads(threads)
     return json.loads(json.dumps({"events": visit.events, "steps": visit.steps}))
 
 
@@ -344,5 +349,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # as in the tests: rounding differs by the number of threads
     main()
