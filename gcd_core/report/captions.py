@@ -143,8 +143,8 @@ def map_meaning(positive: str, up: bool) -> str:
         Whether the change raised the label's probability.
     """
     if up:
-        return f"blue: against {positive}, red: for it; taken away"
-    return f"red: for {positive}, blue: against it; taken away"
+        return f"removed: blue against {positive}, red for it"
+    return f"removed: red for {positive}, blue against it"
 
 
 def exposure_name(channels: int) -> str:

@@ -7,16 +7,15 @@ from html import escape
 from typing import Any, NamedTuple
 
 from gcd_core.images.drawing import BRIGHTNESS, EVIDENCE, overlay
-from gcd_core.method.attribution import DISAGREE
 from gcd_core.method.directions import DirectionSet
-from gcd_core.report.captions import APART, map_meaning
+from gcd_core.report.captions import map_meaning, maps_apart
 from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.figures import figure, image_tag
 from gcd_core.ui.views.payload import label_names
-from gcd_core.ui.views.vocabulary import TERMS, said, term, way_names
-from gcd_core.wording import percent, signed
+from gcd_core.ui.views.vocabulary import TERMS, explained, said, term, way_names
+from gcd_core.wording import PLAIN, percent, signed, worded
 
 STILL = "nothing moved yet"
 WAITING = {
@@ -60,16 +59,14 @@ def found_reasons(image: OpenImage, kind: str) -> str:
 
 
 def disagreement(image: OpenImage, kind: str) -> str:
-    """Return, as HTML, that the two maps of the classifier point to different places, if so."""
-    agreement = image.maps.agreement() if kind in ("bb_lig", "cells") else None
-    if agreement is None or agreement >= DISAGREE:
+    """Return, as HTML, that the classifier's two maps point to different places, if so.
+
+    In a few words beside what a map leaves out; the whole sentence stands in the tooltip.
+    """
+    whole = maps_apart(image.maps.agreement() if kind in ("bb_lig", "cells") else None)
+    if not whole:
         return ""
-    names = [said(TERMS[name].plain, TERMS[name].expert) for name in ("cells", "bb_lig")]
-    figure = said("", f" (rank correlation {signed(agreement)})")
-    return (
-        f'<p class="notice">{names[0]} and {names[1]} point to different places here{figure}: '
-        f"{APART}</p>"
-    )
+    return f'<p class="apart">{explained("the maps disagree", worded(whole, PLAIN), whole)}</p>'
 
 
 def map_scale(image: OpenImage, kind: str) -> str:

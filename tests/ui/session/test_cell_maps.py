@@ -221,7 +221,7 @@ def test_maps_that_point_to_different_places_are_told(
     for kind in ("cells", "bb_lig"):
         numbers, pictures = map_of(handlers, handlers.fade(kind, 0.6, "side", REQUEST))
         assert numbers["rank_correlation"] < 0.3
-        assert "point to different places here" in pictures and "Look at both." in pictures
+        assert "point to different places" in pictures and "Look at both." in pictures
     _, pictures = map_of(handlers, handlers.fade("difference", 0.6, "side", REQUEST))
     assert "different places" not in pictures
 
