@@ -1,17 +1,19 @@
-"""The flips of one opened image: found on quickly decoded paths, drawn and checked in full."""
+"""The flips of one opened image: found by the fast decoder, drawn and checked in full."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from gcd_core.method.counterfactual import SMALLEST
-from gcd_core.method.loss import cf_loss
+from gcd_core.method.loss import THRESHOLD, cf_loss
 from gcd_core.method.walk import Path
 from gcd_core.ui.frames import POINTS, Frame, Opened, path_frame
+from gcd_core.ui.session.first_flip import first_flip
 from gcd_core.ui.session.slider_state import SliderState
 
 STRONGEST = "strongest"  # the target in whose place a margin stands otherwise
@@ -33,11 +35,14 @@ class Flips:
         # Paths with their flips drawn in full, and the flips' indices, by direction and target.
         self._found: dict[tuple[str, float | str], tuple[Path, int]] = {}
         self._in_full: dict[str, Path] = {}  # whole paths by the full decoder, by direction
+        # Positions of flips that were found before their paths, by direction and margin.
+        self._first: dict[tuple[str, float], float] = {}
 
     def clear(self) -> None:
         """Drop all pictures."""
         self._found.clear()
         self._in_full.clear()
+        self._first.clear()
 
     def to_flip(self, name: str, margin: float | None) -> tuple[Frame | None, bool]:
         """Go to the counterfactual along a direction; all other sliders go to 0.
@@ -46,7 +51,8 @@ class Flips:
         ----------
         margin : float or None
             How far the probability must lie beyond the threshold, from 0 to 0.5. The nearest such
-            picture is found by bisection. None goes to the most convincing picture of the path.
+            picture is found by bisection, before the path is decoded where that asks for nothing
+            that costs. None goes to the most convincing picture of the path.
 
         Returns
         -------
@@ -57,6 +63,10 @@ class Flips:
         """
         sliders = self._sliders
         intended = sliders.intend()
+        if (first := self._before_its_path(name, margin)) is not None:
+            alphas = {name: first}
+            sliders.keep(alphas, sliders.service.second_opinion.on(sliders.frame_in_full(alphas)))
+            return sliders.move(alphas, name, margin or 0.0, intended), True
         path, index = self.found(name, margin)
         alpha = round(float(path.alphas[index]), 4)
         if alpha:
@@ -121,34 +131,70 @@ class Flips:
         task = wanted, sliders.directions[name], sliders.opened.latent
         return sliders.service.narrowed(*task, self._is_fast(name))
 
+    def _before_its_path(self, name: str, margin: float | None) -> float | None:
+        """Find a flip while its path is not decoded; None where it must be found on the path."""
+        sliders = self._sliders
+        service, directions = sliders.service, sliders.directions
+        if margin is None or not (service.has_fast_paths and service.classifier_is_free):
+            return None
+        if (name, margin) not in self._first:
+            if name not in sliders.names or sliders.paths.get(name) is not None:
+                return None
+            convinces = self._convinces(directions.label, margin)
+            alpha = first_flip(sliders, name, convinces)
+            if alpha is None:
+                return None
+            self._first[name, margin] = self._nearest_in_full(name, alpha, convinces)
+        return self._first[name, margin]
+
+    def _convinces(self, label: str, margin: float) -> Callable[[Frame], bool]:
+        """Return what says whether a picture's answer lies on the other side, by a margin."""
+        i = self._sliders.service.domain.labels.index(label)
+        above = self._sliders.opened.source.probabilities[i] >= THRESHOLD
+
+        def convinces(frame: Frame) -> bool:
+            answer = frame.probabilities[i]
+            return (answer >= THRESHOLD) != above and abs(answer - THRESHOLD) >= margin
+
+        return convinces
+
     def _drawn_in_full(self, path: Path, name: str, index: int) -> tuple[Path, int]:
-        """Draw a point of a path in full, where the fast decoder drew it.
+        """Draw a point of a path in full, where the fast decoder drew it; as `_nearest_in_full`."""
+        alpha = float(path.alphas[index])
+        if not alpha or not self._is_fast(name):
+            return path, index
+        if path.is_convincing[index]:
+            convinces = self._convinces(path.label, path.margin)
+            alpha = self._nearest_in_full(name, alpha, convinces)
+        return self._with_full_point(path, name, round(alpha, 4))
+
+    def _nearest_in_full(
+        self, name: str, alpha: float, convinces: Callable[[Frame], bool]
+    ) -> float:
+        """Return the position near `alpha` whose picture convinces when it is drawn in full.
 
         Where the full picture is less convincing than the fast decoder had it, pictures farther
         along are tried, at twice the distance each time, and the last step is halved twice.
         """
-        alpha, alpha_max = float(path.alphas[index]), self._sliders.service.domain.alpha_max
-        if not alpha or not self._is_fast(name):
-            return path, index
+        sliders = self._sliders
+        alpha_max = sliders.service.domain.alpha_max
         stop = math.copysign(alpha_max / (POINTS // 2), alpha)
 
-        def drawn(stops: float) -> tuple[Path, int, bool]:
-            at = max(-alpha_max, min(alpha_max, alpha + stops * stop))
-            made, i = self._with_full_point(path, name, round(at, 4))
-            return made, i, bool(made.is_convincing[i])
+        def at(stops: float) -> float:
+            return round(max(-alpha_max, min(alpha_max, alpha + stops * stop)), 4)
+
+        def drawn(stops: float) -> bool:
+            return convinces(sliders.frame_in_full({name: at(stops)}))
 
         near, far = 0.0, FIRST_STEP
-        found = drawn(near)
-        if found[2] or not path.is_convincing[index]:
-            return found[:2]
-        while not (found := drawn(far))[2] and abs(alpha + far * stop) < alpha_max:
+        if drawn(near):
+            return at(near)
+        while not (met := drawn(far)) and abs(alpha + far * stop) < alpha_max:
             near, far = far, 2 * far
-        for _ in range(HALVINGS if found[2] else 0):
+        for _ in range(HALVINGS if met else 0):
             middle = (near + far) / 2
-            tried = drawn(middle)
-            near, far = (near, middle) if tried[2] else (middle, far)
-            found = tried if tried[2] else found
-        return found[:2]
+            near, far = (near, middle) if drawn(middle) else (middle, far)
+        return at(far)
 
     def _with_full_point(self, path: Path, name: str, alpha: float) -> tuple[Path, int]:
         """Draw one position in full, and put it among a path's points."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -147,3 +148,80 @@ def test_decoded_pictures_have_no_fast_paths(tmp_path: Path) -> None:
     assert not session.image.paths.played("g").fast
     assert "quick" not in domain.generator.drawn
     visitors.close()
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Iterator[tuple[Session, threading.Event]]:
+    """Of a visitor's own picture whose paths are decoded only after the event."""
+    domain, go = FakeDomain(tmp_path), threading.Event()
+    domain.generator, domain.detail = Hasty(), SOURCE
+    visitors = Visitors(domain)
+    session = visitors.session("somebody")
+    play = session.service.play
+
+    def held(*task, **options):
+        assert go.wait(60)
+        return play(*task, **options)
+
+    session.service.play = held
+    session.open_image(own_picture((256, 256)), "mine.png")
+    yield session, go
+    go.set()
+    visitors.close()
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.15, 0.25])
+def test_a_flip_does_not_wait_for_its_path_and_is_the_same(waiting, margin: float) -> None:
+    session, go = waiting
+    image, drawn = session.image, session.service.domain.generator.drawn
+    drawn.clear()
+    frame, flips = image.flips.to_flip("g", margin)
+    assert flips and not frame.live and image.paths.get("g") is None
+    assert drawn.count("quick") <= 10  # of the 25 of a path, and four halvings
+    alpha = image.sliders.alphas["g"]
+    expected = in_full(session, "g", alpha)
+    assert frame.probabilities[0] == pytest.approx(float(expected.probabilities[0]), abs=1e-5)
+    go.set()
+    wait_for_paths(session)
+    path, index = image.flips.found("g", margin)
+    assert alpha == pytest.approx(float(path.alphas[index]), abs=1e-4)
+    drawn.clear()
+    assert image.flips.to_flip("g", margin)[0] is frame and not drawn
+
+
+def test_without_a_flip_on_the_first_look_the_path_is_waited_for(waiting) -> None:
+    session, go = waiting
+    threading.Timer(0.2, go.set).start()
+    _, flips = session.image.flips.to_flip("g", 0.5)
+    path = session.image.paths.get("g")
+    assert path is not None and flips == path.any_flip
+
+
+def test_a_move_ends_the_first_look(waiting) -> None:
+    """What it found until then is no answer, and none that is kept."""
+    session, go = waiting
+    image, service = session.image, session.service
+    decode, moved = service.decode_live, []
+
+    def decode_and_move(latent, opened, *urgency):
+        frame = decode(latent, opened, *urgency)
+        if not moved:
+            moved.append(None)
+            moved[0] = image.sliders.move({"h1": 0.5})
+            go.set()
+        return frame
+
+    service.decode_live = decode_and_move
+    assert image.flips.to_flip("g", 0.25)[0] is None
+    assert image.sliders.alphas == {"h1": 0.5} and image.sliders.current is moved[0]
+    path, index = image.flips.found("g", 0.25)
+    image.flips.to_flip("g", 0.25)
+    assert image.sliders.alphas["g"] == pytest.approx(float(path.alphas[index]), abs=1e-4)
+
+
+def test_where_queries_cost_a_flip_waits_for_its_path(waiting) -> None:
+    session, go = waiting
+    session.service.domain.classifier.budget = 10_000
+    threading.Timer(0.2, go.set).start()
+    session.image.flips.to_flip("g", 0.25)
+    assert session.image.paths.get("g") is not None
