@@ -18,6 +18,7 @@ from gcd_core.domains.opening import load_domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.result_tables import FOLDER as RESULTS
 from gcd_core.files import write_json
+from gcd_core.generators.device import choose_device
 from gcd_core.generators.weights import CONFIG_NAME, STEM, WEIGHTS_NAME
 from gcd_core.images.dataset import ImageFiles, load_split
 from gcd_core.method.directions import DirectionSet, load_directions
@@ -132,7 +133,7 @@ def _ask_about_all(work: Work, path: Path) -> None:
     if sections.classifier is None:  # it was trained here
         own = _tables_of(work)["classifier"] | {"weights": "classifier.safetensors"}
         sections = replace(sections, classifier=own, folder=work.folder / "classifier")
-    classifier, _ = sections.open(work.device)
+    classifier, _ = sections.open(str(choose_device(work.device)))
     assert classifier is not None
     pictures, table = load_split(
         work.folder / PREPARED, work.folder / TABLE, "train", design.size, design.channels

@@ -126,7 +126,6 @@ def request(folder: Path, data: Path, classifier: str, minutes: float = 90, **mo
         speeds=QUICK,
         adjust=little,
         command="python -m gcd_core new-domain squares",
-        device="cpu",
         **more,
     )
 
