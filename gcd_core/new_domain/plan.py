@@ -20,8 +20,9 @@ SIZES = (128, 160, 192, 256)
 FIRST_ROUND = 1 / 3  # of the minutes, after which there is a domain that opens
 CLASSIFIER_SHARE, CLASSIFIER_MOST = 0.045, 8.0  # of the minutes, and minutes, for each classifier
 LEAST_TRAINING = 0.4  # share of a round that its trainings take at least
+WANTED_TRAINING = 0.55  # below this share less is searched and measured
 LEARNED = (250, 25)  # pictures of train, and of val and test each, that a minute allows
-LEVELS = (1.0, 0.5, 0.25)  # of what a round searches and measures, until that is left for training
+LEVELS = (1.0, 0.5, 0.25)  # of what a round searches and measures, until enough is for training
 TRAININGS = {  # shares of a round's training time
     "first": {"codec": 0.3, "diffae": 0.5, "distilled": 0.2},
     "only": {"codec": 0.25, "diffae": 0.5, "distilled": 0.15, "decoder": 0.1},
@@ -301,7 +302,7 @@ def make_round(
     for level in LEVELS:
         effort = EFFORTS[kind].smaller(level)
         made.append(_round_of(kind, effort, minutes, whole, task, speeds, design))
-        if not _too_short(made[-1]):
+        if not _too_short(made[-1], WANTED_TRAINING):
             break
     return made[-1]
 
@@ -413,9 +414,9 @@ def check_minutes(minutes: float) -> None:
         raise GCDError(f"--minutes must be positive, not {minutes:g}.")
 
 
-def _too_short(planned: Round) -> bool:
+def _too_short(planned: Round, share: float = LEAST_TRAINING) -> bool:
     trained = sum(part.given for part in planned.parts)
-    return trained < LEAST_TRAINING * planned.minutes or _starved(planned)
+    return trained < share * planned.minutes or _starved(planned)
 
 
 def _starved(planned: Round) -> bool:

@@ -99,7 +99,7 @@ def test_a_classifier_that_is_trained_comes_before_the_generator() -> None:
 def test_less_is_measured_where_training_would_get_too_little() -> None:
     whole = module.EFFORTS["only"]
     sizes = []
-    for minutes in (60, 50, 40, 30):
+    for minutes in (120, 60, 40, 30):
         speeds = Speeds(*[0.02] * 6)
         planned = module.make_round("only", minutes, minutes, TASK, speeds, DESIGN)
         sizes.append(planned.effort.evaluated / whole.evaluated)
