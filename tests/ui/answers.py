@@ -21,6 +21,7 @@ READ_ALOUD = ("alt", "title", "data-address", "data-about")  # attributes that c
 TIMES = {"eta"}  # keys whose values differ from run to run
 MOST_NUMBERS = 64  # of a list that is recorded whole
 TOLERANCE = 1e-3  # absolute and relative
+FINGERPRINT = re.compile("[0-9a-f]{64}")
 ROUNDED = re.compile(r"([-+\N{MINUS SIGN}]?\d+\.\d+|\d+(?=\s*%))")  # numbers as a text shows them
 
 
@@ -124,6 +125,25 @@ def _cell(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def with_numbered_sets(value: Any, numbers: dict[str, str] | None = None) -> Any:
+    """The value with "set 1", "set 2" ... in the place of fingerprints of directions.
+
+    What a search finds differs in its last bits between processors, and so does its fingerprint.
+    """
+    numbers = {} if numbers is None else numbers
+    if isinstance(value, list):
+        return [with_numbered_sets(one, numbers) for one in value]
+    if not isinstance(value, dict):
+        return value
+    found = {}
+    for key, one in value.items():
+        if key == "directions" and isinstance(one, str) and FINGERPRINT.fullmatch(one):
+            found[key] = numbers.setdefault(one, f"set {len(numbers) + 1}")
+        else:
+            found[key] = with_numbered_sets(one, numbers)
+    return found
 
 
 def differences(recorded: Any, now: Any, place: str = "") -> Iterator[str]:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from gcd_core.images.drawing import encode_png, to_pil
 from gcd_core.method.directions import DirectionSet
-from tests.ui.answers import plain
+from tests.ui.answers import plain, with_numbered_sets
 from tests.ui.conftest import serving
 from tests.ui.fakes import CODE, SIZE, FakeClassifier, FakeDomain, FakeGenerator, draw
 
@@ -312,7 +312,7 @@ def links(visit: Visit) -> None:
 def record() -> dict[str, Any]:
     """The events of the page's API, and what they answer in one visit after the other."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # rounding, and so a fingerprint, differs by the number of threads
+    torch.set_num_threads(1)  # rounding differs by the number of threads
     try:
         with TemporaryDirectory() as place:
             folder = Path(place)
@@ -323,7 +323,8 @@ def record() -> dict[str, Any]:
                 visit.client.close()
     finally:
         torch.set_num_threads(threads)
-    return json.loads(json.dumps({"events": visit.events, "steps": visit.steps}))
+    answered = json.loads(json.dumps({"events": visit.events, "steps": visit.steps}))
+    return with_numbered_sets(answered)
 
 
 def laid_out(value: Any, floors: int = 4, indent: str = "") -> str:

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from tests.ui.answers import differences, plain
+from tests.ui.answers import differences, plain, with_numbered_sets
 from tests.ui.record_visit import RECORD, record
 
 
@@ -42,3 +42,12 @@ def test_an_answer_is_recorded_without_tags_addresses_and_times() -> None:
     html = '<p class="x">a<b>60&thinsp;%</b><img src="data:image/png;base64,AA" alt="c"></p>'
     answer = {"__type__": "update", "eta": 1.5, "value": html}
     assert plain(answer) == {"eta": None, "value": "a 60 % c"}
+
+
+def test_sets_are_told_apart_whatever_the_processor_makes_of_their_last_bits() -> None:
+    def visit(*sets: str) -> list:
+        return [{"fingerprints": {"directions": 64 * one, "image": 64 * "c"}} for one in sets]
+
+    one, other = (with_numbered_sets(visit(*sets)) for sets in ("aba", "dbd"))
+    assert one == other and one[0] != one[1] and one[0]["fingerprints"]["image"] == 64 * "c"
+    assert with_numbered_sets(visit(*"aab")) != one
