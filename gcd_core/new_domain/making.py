@@ -141,7 +141,8 @@ def look(request: Request, then: Design | None = None, dry: bool = False) -> Loo
     elif request.design is not None:
         design = request.design(size, channels)
     else:
-        design = Design.of(size, channels, request.fit, request.mirror, request.minutes)
+        more = request.minutes, device
+        design = Design.of(size, channels, request.fit, request.mirror, *more)
     size, channels = design.size, design.channels
     sections = sections_of(request.given, data, size, channels, device)
     if len({file_of(name) for name in sections.labels}) < len(sections.labels):

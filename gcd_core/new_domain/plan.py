@@ -28,6 +28,7 @@ TRAININGS = {  # shares of a round's training time
     "only": {"codec": 0.25, "diffae": 0.5, "distilled": 0.15, "decoder": 0.1},
     "later": {"diffae": 0.65, "distilled": 0.2, "decoder": 0.15},
 }
+SMALL_BATCH, LARGE_BATCH = 8, 32  # of the diffusion autoencoder, on a CPU and on a GPU
 IMAGES_PER_QUERY = 8  # pictures asked about in the time in which a drawn code is decoded and asked
 BETTER = 30.0  # minutes, the fewest for which two rounds are made
 ENCODE, DECODE, DISTILLED = 8, 8, 2  # evaluations of the U-Net
@@ -90,6 +91,11 @@ class Design:
 
     Attributes
     ----------
+    batch : int
+        Pictures of a step of the codec.
+    diffae_batch : int
+        Of a step of the diffusion autoencoder. In as many minutes of a CPU small batches make so
+        many more steps that far more is learned (docs/lab-notes.md); a GPU is not busy with them.
     begin : str or None
         Folder with the generator that codec, DiffAE and distilled decoder begin with.
     steps : int or None
@@ -108,6 +114,7 @@ class Design:
     attention: int = 8
     z_sem: int = 64
     batch: int = 32
+    diffae_batch: int = SMALL_BATCH
     codec_rate: float = 6e-4
     rate: float = 4e-4
     augmentations: int = 1
@@ -120,7 +127,13 @@ class Design:
 
     @classmethod
     def of(
-        cls, size: int, channels: int, fit: str, mirror: bool, minutes: float = math.inf
+        cls,
+        size: int,
+        channels: int,
+        fit: str,
+        mirror: bool,
+        minutes: float = math.inf,
+        device: str = "cpu",
     ) -> Design:
         """The one that stands on the bundled generator for grey or colour pictures.
 
@@ -135,6 +148,7 @@ class Design:
             channels,
             fit,
             latent_channels=16 if channels == 1 else 8,
+            diffae_batch=LARGE_BATCH if device.startswith("cuda") else SMALL_BATCH,
             attention=size // 16,
             mirror=mirror,
             begin=str(bundled("checkpoints") / (GREY if channels == 1 else COLOUR)),
@@ -454,5 +468,6 @@ def from_json(table: dict[str, Any]) -> Plan:
     lists = ("widths", "channel_mult", "classifier_options")
     changed: dict[str, Any] = {name: tuple(kept[name]) for name in lists}
     changed["most"] = tuple(kept["most"]) if kept["most"] else None
+    changed["diffae_batch"] = kept.get("diffae_batch", kept["batch"])  # older plans had one batch
     design = Design(**{**kept, **changed})
     return Plan(table["minutes"], rounds, table["disk"], design)

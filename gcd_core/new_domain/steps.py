@@ -111,7 +111,7 @@ def diffae(work: Work, planned: Round, minutes: float) -> None:
             ("--max-weight", 20),
             ("--augmentations", design.augmentations),
             ("--answers", answers if answers.is_file() else None),
-            ("--batch", design.batch),
+            ("--batch", design.diffae_batch),
             ("--lr", design.rate),
             ("--begin-with", design.begin),
             ("--minutes", total),

@@ -141,3 +141,12 @@ def test_the_networks_stand_on_the_bundled_ones() -> None:
     assert (grey.attention, colour.attention) == (8, 16)
     assert grey.most is None and Design.of(128, 1, "stretch", False, 20).most == (5000, 500)
     assert Design.of(128, 1, "stretch", False, 1).most == (1000, 100)
+
+
+def test_small_batches_are_for_a_cpu_alone_and_an_older_plan_keeps_its_own() -> None:
+    here, there = (Design.of(128, 1, "stretch", False, 20, device) for device in ("cpu", "cuda:0"))
+    assert (here.diffae_batch, there.diffae_batch) == (8, 32)
+    plan = make_plan(120, TASK, FAST, here)
+    older = module.to_json(plan)
+    del older["design"]["diffae_batch"]
+    assert module.from_json(older).design.diffae_batch == here.batch == 32
