@@ -153,8 +153,10 @@ def rcsb_many(
         raise GCDError(f"A path of {n} points is not possible; take 2 or more.")
     margin = domain.margin if margin is None else margin
     check_counterfactual(choice, margin)
-    probabilities = domain.classifier.probability(domain.classifier(images), label).cpu()
-    upward = probabilities < THRESHOLD
+    classifier = domain.classifier
+    logits = classifier(images)
+    before = {name: classifier.probability(logits, name).tolist() for name in classifier.labels}
+    upward = torch.tensor(before[label]) < THRESHOLD
     run = steer(
         bridge,
         domain.classifier,
@@ -176,13 +178,15 @@ def rcsb_many(
         return torch.where(inside, mixed, sources[which])
 
     paths = []
-    for i, probability in enumerate(probabilities.tolist()):
+    for i, probability in enumerate(before[label]):
         alphas = torch.linspace(0, 1, n) * (1.0 if upward[i] else -1.0) + 0.0  # no -0.0
         source = sources[i : i + 1]
         answers = ask(domain, mixtures(torch.full((n,), i), alphas), source, label)
         composition = compose(source, None, masks[i % len(masks)][None])
         path = path_of(domain, label, NAME, composition, probability, alphas, [answers], None)
-        paths.append(replace(path, choice=SMALLEST, margin=margin))
+        own = {name: of_all[i] for name, of_all in before.items()}
+        noted = replace(path, source_probabilities=own)
+        paths.append(replace(noted, choice=SMALLEST, margin=margin))
 
     def answers_at(which: Tensor, alphas: Tensor) -> list[Answers]:
         images = mixtures(which, alphas).split(1)
