@@ -53,6 +53,7 @@ from gcd_core.method.counterfactual import WHOLE
 from gcd_core.method.directions import Direction, DirectionSet, check_generator
 from gcd_core.method.exposure import exposure_of, is_doubtful, without_exposure_for
 from gcd_core.method.off_distribution import unlike_words
+from gcd_core.method.orientation import turned
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.region import AutomaticRegion
 from gcd_core.method.repeatability import unrepeatable
@@ -299,15 +300,19 @@ def figures_of_map(heat: Attribution, agreement: float | None) -> dict[str, Any]
 
 
 def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
-    """The sentence that a reader of the results must know first, if there is one."""
+    """The sentences about the image that a reader of the results must know first."""
     if domain.generator.channels == 1 and looks_like_photograph(file):
         return [NOT_A_RADIOGRAPH]
     off = domain.off_distribution
-    if off is not None:
-        score = off.score(domain, image).item()
-        if score > off.threshold:
-            return [unlike_words(score, off.threshold)]
-    return []
+    if off is None:
+        return []
+    found = []
+    if domain.upright:
+        found.append(turned(domain, off, image, domain.generator.encode_semantic(image)))
+    score = off.score(domain, image).item()
+    if score > off.threshold:
+        found.append(unlike_words(score, off.threshold))
+    return [told for told in found if told]
 
 
 @torch.inference_mode()
