@@ -1,4 +1,4 @@
-"""Does an image lie on its side or stand upside down? Seen from the codes of the domain's images."""
+"""Does an image lie on its side or stand upside down? Its code and those of other images say."""
 
 from __future__ import annotations
 

@@ -703,11 +703,20 @@ def _decoded(
     return torch.cat([parts[i] for i in range(len(alphas))])
 
 
+def probabilities_by_label(classifier: BlackBox, images: Tensor) -> list[dict[str, float]]:
+    """Ask about images (N, C, h, w) in [0, 1]: for each, the probability of each label by name.
+
+    Raises a GCDError if the classifier does not answer, BudgetExceeded if it may not.
+    """
+    logits = classifier(images)
+    columns = [classifier.probability(logits, label).tolist() for label in classifier.labels]
+    return [dict(zip(classifier.labels, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
 def _source_probabilities(domain: Models, composition: Composition) -> dict[str, float]:
     """The classifier's probability of each label for a source, of one query."""
-    classifier = domain.classifier
-    logits = classifier(composition.source_for(classifier))
-    return {label: float(classifier.probability(logits, label)) for label in classifier.labels}
+    source = composition.source_for(domain.classifier)
+    return probabilities_by_label(domain.classifier, source)[0]
 
 
 def _vector(domain: Models, direction: Direction | Tensor) -> Tensor:
