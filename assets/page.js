@@ -159,7 +159,7 @@ window.gcd = (() => {
     return values;
   };
 
-  // On opening a picture the smallest change that flips its answer comes by itself, unless that was
+  // On opening a picture a change that flips its answer comes by itself, unless that was
   // switched off, or a slider stands elsewhere already.
   const FIRST_FLIP = 'gcd-first-flip';
   const firstFlip = element => {

@@ -17,7 +17,7 @@ from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.models import Models
 from gcd_core.method.perturbation import Answers, ask, check_image, check_label
 from gcd_core.method.region import check_region
-from gcd_core.method.walk import Path, bisect_along, path_of
+from gcd_core.method.walk import Path, bisect_along, path_of, probabilities_by_label
 
 NAME = "rcsb"  # what such a path calls its direction
 POINTS = 9  # on the way from the source to what was made
@@ -153,8 +153,8 @@ def rcsb_many(
         raise GCDError(f"A path of {n} points is not possible; take 2 or more.")
     margin = domain.margin if margin is None else margin
     check_counterfactual(choice, margin)
-    probabilities = domain.classifier.probability(domain.classifier(images), label).cpu()
-    upward = probabilities < THRESHOLD
+    before = probabilities_by_label(domain.classifier, images)
+    upward = torch.tensor([own[label] < THRESHOLD for own in before])
     run = steer(
         bridge,
         domain.classifier,
@@ -176,13 +176,14 @@ def rcsb_many(
         return torch.where(inside, mixed, sources[which])
 
     paths = []
-    for i, probability in enumerate(probabilities.tolist()):
+    for i, own in enumerate(before):
         alphas = torch.linspace(0, 1, n) * (1.0 if upward[i] else -1.0) + 0.0  # no -0.0
         source = sources[i : i + 1]
         answers = ask(domain, mixtures(torch.full((n,), i), alphas), source, label)
         composition = compose(source, None, masks[i % len(masks)][None])
-        path = path_of(domain, label, NAME, composition, probability, alphas, [answers], None)
-        paths.append(replace(path, choice=SMALLEST, margin=margin))
+        path = path_of(domain, label, NAME, composition, own[label], alphas, [answers], None)
+        noted = replace(path, source_probabilities=own)
+        paths.append(replace(noted, choice=SMALLEST, margin=margin))
 
     def answers_at(which: Tensor, alphas: Tensor) -> list[Answers]:
         images = mixtures(which, alphas).split(1)

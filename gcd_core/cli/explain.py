@@ -34,7 +34,7 @@ from gcd_core.cli.region_options import (
     region_of,
     steering_of,
 )
-from gcd_core.domains.cautions import cautions, found_otherwise, unreproduced
+from gcd_core.domains.cautions import cautions, found_otherwise, missing_premise, unreproduced
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation.outcomes import oracle_probability
@@ -53,6 +53,7 @@ from gcd_core.method.counterfactual import WHOLE
 from gcd_core.method.directions import Direction, DirectionSet, check_generator
 from gcd_core.method.exposure import exposure_of, is_doubtful, without_exposure_for
 from gcd_core.method.off_distribution import unlike_words
+from gcd_core.method.orientation import turned
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.region import AutomaticRegion
 from gcd_core.method.repeatability import unrepeatable
@@ -147,7 +148,7 @@ def main(args: argparse.Namespace) -> None:
         "warnings": warnings,
         "method": args.method,
         **({"steering": asdict(steering)} if args.method == RCSB else {}),
-        **figures_of(path, heat),
+        **figures_of(domain, path, heat),
         **figures_of_map(shown_heat, agreement),
     }
     write_json(args.out / "result.json", result)
@@ -193,13 +194,15 @@ def changed(
 
 def in_a_line(path: Path, result: dict[str, Any], question: Question) -> str:
     """One line that says what was found."""
-    outcome = "flips" if path.counterfactual_flips else "does not flip"
+    outcome = "flips" if result["flipped"] else "does not flip"
     if path.region is not None:
         outcome += f" by changing {percent(result['region'])} of the picture alone"
     numbers = [path.source_probability, result["counterfactual_probability"]]
     before, after = (
         f"{n:.3f}" if question.threshold is None else question.shown(n) for n in numbers
     )
+    if result["premise_missing"]:
+        outcome += f" (the original shows no {result['premise_missing']}, which it is asked of)"
     return (
         f"{path.label!r} {outcome}, {before} to {after} at alpha {result['alpha']:+.2f} along "
         f"{path.direction_name} (LPIPS {result['lpips']:.3f})"
@@ -234,9 +237,14 @@ def write_pictures(
         to_pil(path.region[:1].float()).save(folder / "region.png")
 
 
-def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
-    """The numbers of a walk, its counterfactual and its BB-LIG map; JSON can hold them."""
+def figures_of(domain: Domain, path: Path, heat: Attribution) -> dict[str, Any]:
+    """The numbers of a walk, its counterfactual and its BB-LIG map; JSON can hold them.
+
+    "premise_missing" is what the label is asked of only, where the original lacks it: then nothing
+    counts as a flip.
+    """
     index = path.counterfactual
+    missing = missing_premise(domain.label_info, path.label, path.source_probabilities)
     return {
         "label": path.label,
         "direction": path.direction_name,
@@ -244,7 +252,8 @@ def figures_of(path: Path, heat: Attribution) -> dict[str, Any]:
         "margin": path.margin,
         "detail": path.detail,
         "size": list(path.original.shape[-2:]),
-        "flipped": path.counterfactual_flips,
+        "flipped": path.counterfactual_flips and not missing,
+        "premise_missing": missing,
         "alpha": path.alphas[index].item(),
         "probability": path.source_probability,
         "counterfactual_probability": path.probabilities[index].item(),
@@ -291,15 +300,19 @@ def figures_of_map(heat: Attribution, agreement: float | None) -> dict[str, Any]
 
 
 def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
-    """The sentence that a reader of the results must know first, if there is one."""
+    """The sentences about the image that a reader of the results must know first."""
     if domain.generator.channels == 1 and looks_like_photograph(file):
         return [NOT_A_RADIOGRAPH]
     off = domain.off_distribution
-    if off is not None:
-        score = off.score(domain, image).item()
-        if score > off.threshold:
-            return [unlike_words(score, off.threshold)]
-    return []
+    if off is None:
+        return []
+    found = []
+    if domain.upright:
+        found.append(turned(domain, off, image, domain.generator.encode_semantic(image)))
+    score = off.score(domain, image).item()
+    if score > off.threshold:
+        found.append(unlike_words(score, off.threshold))
+    return [told for told in found if told]
 
 
 @torch.inference_mode()
@@ -325,15 +338,10 @@ def exposure_about(domain: Domain, path: Path) -> list[str]:
 @torch.inference_mode()
 def cautions_about(domain: Domain, path: Path) -> list[str]:
     """Return the cautions about the label that a reader must know."""
-    classifier = domain.classifier
     after = dict(
         zip(path.labels, path.all_probabilities[path.counterfactual].tolist(), strict=True)
     )
-    given = domain.label_info[path.label].given
-    before = {}
-    if given is not None:
-        logits = classifier(path.source_for(classifier))
-        before[given] = float(classifier.probability(logits, given))
+    before = path.source_probabilities
     found: list[str] = [*cautions(domain.label_info, path.label, before, after)]
     at_rest = (path.alphas == 0).nonzero().flatten()
     if len(at_rest):

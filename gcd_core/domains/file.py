@@ -60,6 +60,7 @@ TOP: tuple[Keys, Keys] = (
         "face_api": str,
         "fit": str,
         "ages": list,
+        "upright": bool,
         "places": dict,
         "changes": dict,
     },
@@ -183,6 +184,8 @@ def find_problems(
         found["file"].append(f"'fit' is {table['fit']!r}; choose one of {', '.join(FITS)}.")
     if "ages" in table and not _are_ages(table["ages"]):
         found["file"].append("'ages' are two numbers, the youngest and the oldest, in years.")
+    if table.get("upright") is True and "off_distribution" not in table:
+        found["file"].append("'upright' needs 'off_distribution', which tells how images stand.")
     for key in ("off_distribution", "codes", "sanity", "face_api"):
         if isinstance(table.get(key), str):
             found["file"] += _file_problems(folder, f"{key!r} in the file", table[key])

@@ -86,6 +86,8 @@ class Domain:
         generator decodes, as in the paper; see `Composition`.
     ages : (float, float) or None
         Of the people on the images that the models learned from, in years.
+    upright : bool
+        Whether all images stand the same way up, so that one that looks turned is warned of.
     fit : {"stretch", "pad", "crop"}
         How an image that is no square becomes one, as of `load_image`.
     z_sem_statistics : tuple of Tensor (D,), or None
@@ -140,6 +142,7 @@ class Domain:
     codes: dict[str, CodeStatistics] = field(default_factory=dict)
     synthetic_examples: bool = False
     ages: tuple[float, float] | None = None
+    upright: bool = False
     places: Atlas = field(default_factory=dict)
     face_api: Path | None = None
     change_words: dict[str, str] = field(default_factory=dict)
@@ -301,6 +304,7 @@ def load_domain(name: str | Path, device: str = "auto") -> Domain:
         codes=open_codes(folder, table, generator),
         synthetic_examples=table.get("synthetic_examples", False),
         ages=tuple(table["ages"]) if "ages" in table else None,
+        upright=table.get("upright", False),
         places=read_atlas(table.get("places", {})),
         face_api=inside(folder, table["face_api"]) if "face_api" in table else None,
         change_words=read_words(table.get("changes", {})),

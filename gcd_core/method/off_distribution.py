@@ -73,6 +73,13 @@ class OffDistribution:
         features = _features(distances, latent, self.mean, self.std)
         return _above((features - self.centre) / self.spread)
 
+    def code_distance(self, z_sem: Tensor) -> Tensor:
+        """How far codes (N, D) lie from those of the training images (N,).
+
+        In standard deviations, root mean square over the axes: about 1 for an image like them.
+        """
+        return ((z_sem.float().cpu() - self.mean) / self.std).square().mean(1).sqrt()
+
     @torch.inference_mode()
     def score(self, domain: Models, images: Tensor) -> Tensor:
         """The scores (N,), 0 or more, of images (N, C, S, S) in [0, 1]: encoded and decoded."""

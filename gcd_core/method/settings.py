@@ -45,8 +45,9 @@ class Settings:
         samples, carries the source there, the others are drawn around that point, and gradient and
         Hessian are taken at it. Far from the boundary a saturated classifier is flat.
     n_ways : int
-        Directions by place to add, 0 to 4: each changes one quarter of the picture most
-        (`directions_by_place`). They take no query, and need another sampling than "ball".
+        Directions by place to add, 0 to 4: each is looked for in one quarter of the picture,
+        a change elsewhere costs more (`directions_by_place`). They take no query, and need another
+        sampling than "ball".
     sampling : {"prior", "images", "ball"}
         Where the codes come from that are asked about: drawn from what the codes of the domain's
         images are like, with a drawn z_T each; the codes of images that are given; or a ball

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -71,6 +71,8 @@ class Path:
         The image that the walk started from, before it was encoded.
     source_probability : float
         The classifier's probability for the source image itself, not for its reconstruction.
+    source_probabilities : dict of str to float
+        The same of each label, by name; empty where nobody noted them.
     sign : {+1, -1}
         The way to the flip, as of `flip_sign`.
     threshold : float
@@ -109,6 +111,7 @@ class Path:
     region: Tensor | None = None
     decoded: Tensor | None = None
     composition: Composition | None = None
+    source_probabilities: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def detail(self) -> str:
@@ -333,7 +336,8 @@ def walk(
     choice, margin = resolve_counterfactual(domain, choice, margin)
     batch_size = batch_size or default_batch_size(domain)
     composition, latent = _start(domain, image, latent, masks, detail, solver, steps)
-    source_probability = _probability(domain, composition, label)
+    before = _source_probabilities(domain, composition)
+    source_probability = before[label]
     along = positions
     if alphas is None and not both:  # + 0.0 turns the -0.0 of a walk down into 0.0
         along = flip_sign(source_probability) * positions + 0.0
@@ -349,7 +353,7 @@ def walk(
             progress(sum(len(batch.logits) for batch in batches), len(along))
     name = "direction" if isinstance(direction, Tensor) else direction.name
     path = path_of(domain, label, name, composition, source_probability, along, batches, lam)
-    path = replace(path, choice=choice, margin=margin)
+    path = replace(path, choice=choice, margin=margin, source_probabilities=before)
 
     def bisecting(done: int, total: int) -> None:
         if progress is not None:
@@ -419,8 +423,8 @@ def walk_many(
         compose(source, baseline, None if masks is None else masks[i % len(masks)][None])
         for i, (source, baseline) in enumerate(zip(sources, baselines, strict=True))
     ]
-    probabilities = [_probability(domain, composition, label) for composition in compositions]
-    signs = torch.tensor([flip_sign(probability) for probability in probabilities])
+    before = [_source_probabilities(domain, composition) for composition in compositions]
+    signs = torch.tensor([flip_sign(probabilities[label]) for probabilities in before])
     along = signs[:, None] * positions + 0.0  # no -0.0
     which = torch.arange(len(sources)).repeat_interleave(len(positions))
     decoded = _decoded(domain, latent, which, along.flatten(), vector, baselines)
@@ -429,11 +433,12 @@ def walk_many(
         zip(decoded.split(len(positions)), compositions, strict=True)
     ):
         answers = ask_about(domain, own, composition, label)
-        probability = probabilities[i]
+        probability = before[i][label]
         path = path_of(
             domain, label, direction.name, composition, probability, along[i], [answers], None
         )
-        paths.append(replace(path, choice=choice, margin=margin))
+        noted = replace(path, source_probabilities=before[i])
+        paths.append(replace(noted, choice=choice, margin=margin))
     return bisect(domain, paths, direction, latent)
 
 
@@ -698,10 +703,20 @@ def _decoded(
     return torch.cat([parts[i] for i in range(len(alphas))])
 
 
-def _probability(domain: Models, composition: Composition, label: str) -> float:
-    """The classifier's probability of the label for a source."""
-    image = composition.source_for(domain.classifier)
-    return float(domain.classifier.probability(domain.classifier(image), label))
+def probabilities_by_label(classifier: BlackBox, images: Tensor) -> list[dict[str, float]]:
+    """Ask about images (N, C, h, w) in [0, 1]: for each, the probability of each label by name.
+
+    Raises a GCDError if the classifier does not answer, BudgetExceeded if it may not.
+    """
+    logits = classifier(images)
+    columns = [classifier.probability(logits, label).tolist() for label in classifier.labels]
+    return [dict(zip(classifier.labels, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _source_probabilities(domain: Models, composition: Composition) -> dict[str, float]:
+    """The classifier's probability of each label for a source, of one query."""
+    source = composition.source_for(domain.classifier)
+    return probabilities_by_label(domain.classifier, source)[0]
 
 
 def _vector(domain: Models, direction: Direction | Tensor) -> Tensor:

@@ -57,7 +57,7 @@ COMMENTS = {
     "radius": "of the ball around one picture, for --sampling ball",
     "n_samples": "pictures that a search asks about, at most",
     "n_h": "further directions from the proxy's curvature",
-    "n_ways": "directions by place: a quarter of the picture each",
+    "n_ways": "directions by place: looked for in a quarter of the picture each",
     "lam": "weight of LPIPS in the CF loss",
     "solver": "the fast decoder",
     "steps": "its evaluations",

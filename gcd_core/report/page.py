@@ -57,7 +57,8 @@ LARGE_ERROR = 0.2  # share of the change that a map leaves out, from which on th
 ROW, MIN_ROW, WIDE_ROW = 8.6, 7.6, 11.6  # one label's bars
 HEAD_OF_BARS = 11.0
 HEAD_OF_CURVE, LEFT_OF_CURVE = 9.4, 9.5  # its title and keys, its percentages
-FOOT, NOTICE_LINE = 238.0, 277.0  # where the settings and the notice begin
+UNDER_CURVE, NARROW_CURVE = 10.0, 66.0  # its scale's numbers; its height beside many bars
+FOOT, NOTICE_LINE = 190.0, 277.0  # where the settings and the notice begin
 FOOT_LINE = 3.6  # of a line of the settings
 _DRAWING = threading.Lock()  # matplotlib's caches of fonts are shared by all threads
 
@@ -269,21 +270,22 @@ def _map_title(report: Report) -> tuple[str, str]:
 
 
 def _predictions_and_curve(sheet: Sheet, report: Report, y: float) -> None:
-    """Bars on the left, the curve on the right, and three numbers where there is room."""
-    right, room = MARGIN + COLUMN + 3 * GAP, FOOT - 6 - y
-    few = len(report.labels) <= FEW_LABELS
-    if not few or HEAD_OF_BARS + len(report.labels) * WIDE_ROW + 38 > room:
-        most = min(MAX_LABELS, int((room - HEAD_OF_BARS) / MIN_ROW))
-        which = shown_labels(report, most)
+    """Bars on the left, three or four numbers on the right, below both the curve.
+
+    Of many labels the bars are long: then the curve stands above the numbers.
+    """
+    right, end = MARGIN + COLUMN + 3 * GAP, FOOT - 6
+    if len(report.labels) > FEW_LABELS:
+        room = end - y
+        which = shown_labels(report, min(MAX_LABELS, int((room - HEAD_OF_BARS) / MIN_ROW)))
         _bars(sheet, report, y, which, min(ROW, (room - HEAD_OF_BARS) / len(which)))
-        height = min(46, room - 60)
-        _curve(sheet, report, right, y, height)
-        _numbers(sheet, report, right, y + height + 30)
-    else:
-        below = _bars(sheet, report, y, shown_labels(report), WIDE_ROW)
-        _curve(sheet, report, right, y, height=min(78, room - 24))
-        below = _numbers(sheet, report, MARGIN, below + 8)
-        _reading(sheet, report, below, FOOT - 6)
+        _curve(sheet, report, right, y, NARROW_CURVE, COLUMN)
+        _numbers(sheet, report, right, y + NARROW_CURVE + HEAD_OF_CURVE + UNDER_CURVE + 10)
+        return
+    below = _bars(sheet, report, y, shown_labels(report), WIDE_ROW)
+    sheet.text(right, y, report.say("In numbers", "Figures"), 9.5, bold=True)
+    below = max(below, _numbers(sheet, report, right, y + 9)) + 4
+    _curve(sheet, report, MARGIN, below, end - below - HEAD_OF_CURVE - UNDER_CURVE, INNER)
 
 
 def shown_labels(report: Report, most: int = MAX_LABELS) -> list[int]:
@@ -330,13 +332,13 @@ def _bars(sheet: Sheet, report: Report, y: float, which: list[int], row: float) 
     return y
 
 
-def _curve(sheet: Sheet, report: Report, x: float, y: float, height: float) -> None:
-    """The label's probability along a direction: title, keys, plot."""
+def _curve(sheet: Sheet, report: Report, x: float, y: float, height: float, width: float) -> None:
+    """The label's probability along a direction: title, keys, and a plot of that height."""
     curve, label = report.curve, report.labels[report.explained]
     along = report.say(", ", "along ") + report.direction(curve.direction)
     along = "on the way to the change" if report.steered else along
     title = f"{label.positive} {along}".replace(" , ", ", ")
-    sheet.text(x, y, title, 9.5, bold=True, room=COLUMN)
+    sheet.text(x, y, title, 9.5, bold=True, room=width)
     keys = [("classifier", ACCENT, 0.7)]
     if curve.proxy:
         keys.append((report.say("the search's guess", "proxy"), FAINT, 0.35))
@@ -345,7 +347,7 @@ def _curve(sheet: Sheet, report: Report, x: float, y: float, height: float) -> N
         sheet.box(at, y + 4.5 - thick / 2, 5, thick, colour)
         sheet.text(at + 6.4, y + 5.4, name, 7, SOFT)
         at += 12 + sheet.width(name, 7)
-    left, width = x + LEFT_OF_CURVE, COLUMN - LEFT_OF_CURVE
+    left, width = x + LEFT_OF_CURVE, width - LEFT_OF_CURVE
     axes = sheet.axes(left, y + HEAD_OF_CURVE, width, height)
     end = _scales(sheet, axes, curve, label.question)
     _lines(axes, curve)
@@ -477,8 +479,8 @@ def _distance_words(report: Report) -> str:
     return f"{share} of the change is {name}"
 
 
-def _reading(sheet: Sheet, report: Report, y: float, end: float) -> None:
-    """How to read the page, where there is room for it."""
+def _reading(sheet: Sheet, report: Report, x: float, y: float, end: float) -> None:
+    """How to read both pages, in one column, where there is room for it."""
     positive = report.labels[report.explained].positive
     how = report.say(
         "The picture was changed in a way that changes this classifier's answer.",
@@ -498,13 +500,12 @@ def _reading(sheet: Sheet, report: Report, y: float, end: float) -> None:
     )
     lines = sheet.wrapped(text, COLUMN, 7)
     if y + 4.5 + 3.5 * len(lines) <= end:
-        sheet.rule(y - 4.4, MARGIN, COLUMN)
-        sheet.text(MARGIN, y, "How to read this page", 8, bold=True)
-        sheet.paragraph(MARGIN, y + 4.5, text, COLUMN, 7, SOFT, 3.5)
+        sheet.text(x, y, "How to read this report", 8.5, bold=True)
+        sheet.paragraph(x, y + 4.5, text, COLUMN, 7, SOFT, 3.5)
 
 
 def _foot(sheet: Sheet, report: Report) -> None:
-    """Settings and identities side by side."""
+    """Settings and identities side by side; below the identities how to read the report."""
     sheet.rule(FOOT)
     y = FOOT + 6
     for x, title, rows in (
@@ -524,3 +525,4 @@ def _foot(sheet: Sheet, report: Report) -> None:
                 most = max(left - after, 1)  # one is left for each row below
                 room = COLUMN - 29
                 at = sheet.paragraph(x + 29, at, value, room, 7, INK, FOOT_LINE, most)
+    _reading(sheet, report, x, at + 5, NOTICE_LINE - 3)

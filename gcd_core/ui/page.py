@@ -39,7 +39,7 @@ SCRIPTS = (
     "region.js",
     "words.js",
     "own.js",
-    "flip.js",
+    "doing.js",
     "save.js",
 )  # the first defines `gcd`, the others add to it
 MAX_UPLOAD = "50mb"  # as much as imaging accepts

@@ -155,6 +155,29 @@ def test_explain_takes_the_papers_counterfactual_or_another_margin(domain, direc
         assert sweep.n_frames == even.n_frames, "a sweep goes in even steps"
 
 
+def test_explain_counts_no_flip_of_what_was_never_asked(
+    domain, directions, tmp_path, capsys, monkeypatch
+):
+    classifier, images = domain.classifier, [domain.load_image(one) for one in domain.examples]
+    asked = classifier.probability(classifier(torch.cat(images)), "b")
+    lacking = int(asked.argmin())
+    assert asked[lacking] < 0.5
+    info = replace(domain.label_info["a"], given="b")
+    asking = replace(domain, label_info={**domain.label_info, "a": info})
+    monkeypatch.setattr(gcd_core, "load_domain", lambda name, device: asking)
+    command = ["explain", "--domain", "linear", "--image", str(domain.examples[lacking])]
+    out = tmp_path / "out"
+    assert main([*command, "--directions", str(directions), "--out", str(out)]) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert result["premise_missing"] == domain.label_info["b"].positive
+    assert result["flipped"] is False
+    before, after = result["probability"], result["counterfactual_probability"]
+    assert (before >= 0.5) != (after >= 0.5), "by the probability alone it would be one"
+    printed = capsys.readouterr()
+    assert "does not flip (the original shows no" in printed.out
+    assert "in the original the classifier sees none" in printed.err
+
+
 @pytest.mark.parametrize("command", ["explain", "evaluate"])
 def test_a_margin_out_of_range_is_refused_before_any_work(command, domain, directions, capsys):
     given = {

@@ -278,6 +278,17 @@ def test_nothing_leaves_the_margins_or_runs_into_the_foot(report, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("words", ["plain", "expert"])
+def test_the_second_page_is_not_half_empty(words: str, monkeypatch):
+    monkeypatch.setattr(pages, "DPI", 100)
+    report = example(2, words=words, oracle=(0.9, 0.3), settings=[("Way", f"{LONG} " * 3)])
+    ink = (drawn(report) < 250).any(-1)
+    rows = ink[len(ink) // 2 :].any(1).nonzero()[0] / 100 * 25.4  # in millimetres
+    assert rows[-1] > 225 and np.diff(rows).max() < 20
+    assert text_of(report).count("that no line can hold at all") == 3, "settings are whole"
+
+
+@pytest.mark.slow
 def test_pictures_are_the_images():
     image = drawn(example())
     side = pages.HALF

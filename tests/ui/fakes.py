@@ -164,7 +164,7 @@ class FakeDomain:
     oracle = None
     places: ClassVar = {}
     change_words: ClassVar = {}
-    synthetic_examples, ages = False, None
+    synthetic_examples, ages, upright = False, None, False
     off_distribution = None
     sanity = (Check("gap", True, "Nothing is lost."), Check("marker", False, "<b>Lost</b>."))
     map_mass: ClassVar = {}  # not measured

@@ -20,6 +20,7 @@ from gcd_core.method.another import Another, another_counterfactual
 from gcd_core.method.composition import SOURCE, Composition, compose, view_of
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction, DirectionSet
+from gcd_core.method.orientation import turned
 from gcd_core.method.repeatability import with_repeatability
 from gcd_core.method.search import find_directions
 from gcd_core.method.settings import Settings
@@ -201,6 +202,13 @@ class Networks:
         picture = image if isinstance(image, Picture) else None
         latent = latent.to("cpu")
         return Opened("", view, latent, shown, rebuilt, picture=picture, compositions=compositions)
+
+    def looks_turned(self, opened: Opened) -> str:
+        """Say that an opened image looks turned, in a domain whose images all stand one way up."""
+        off = self.domain.off_distribution
+        if off is None or not self.domain.upright:
+            return ""
+        return turned(self.domain, off, opened.image, opened.latent.z_sem)
 
     @torch.inference_mode()
     def decode(

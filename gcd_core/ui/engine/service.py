@@ -107,6 +107,7 @@ class ModelService:
         self._ready = {label: domain.ready_directions(label) for label in domain.labels}
         networks = Networks(domain)
         self._encode, decode = gpu(networks.encode, ENCODE), gpu(networks.decode, MOVE)
+        self._turned = gpu(networks.looks_turned, MOVE)
         self._in_full = DecodeBatcher(decode, lambda: None)
         self._fast = DecodeBatcher(decode, lambda: domain.generator.live_solver)
         self.walk, self._find = gpu(networks.walk, PATH), gpu(networks.find, SEARCH)
@@ -208,8 +209,8 @@ class ModelService:
     ) -> Opened:
         """Open a visitor's image, with its off-distribution score where the domain has one.
 
-        Where the score is above the domain's threshold, the image's notice warns first that results
-        may mislead.
+        Where the score is above the domain's threshold, the image's notice warns that results may
+        mislead; before that, that the image looks turned.
         """
         opened = replace(self.open(image, name), fitted=fitted, aspect=aspect)
         off = self.domain.off_distribution
@@ -218,6 +219,8 @@ class ModelService:
         score = float(off.score_of(torch.tensor([opened.reconstruction.distance]), opened.latent))
         if score > off.threshold:
             notice = joined(unlike_words(score, off.threshold), notice)
+        if self.domain.upright:
+            notice = joined(self.in_turn(Urgency.LIVE, self._turned, opened), notice)
         return replace(opened, notice=notice, off_distribution_score=score)
 
     def narrowed(

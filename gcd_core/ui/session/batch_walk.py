@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gcd_core.domains.cautions import missing_premise
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.images.drawing import at_most, difference
 from gcd_core.images.picture import Picture
@@ -39,6 +40,9 @@ class BatchItem(NamedTuple):
         The same at their own size (1, C, H, W), 512 pixels a side at most; uint8.
     before, after : float
         The label's probability of the two.
+    missing : str
+        What the label is asked of only, where the image lacks it: then no change is a flip, and the
+        image counts in no rate. "" where nothing is missing.
     flipped : bool
     convincing : bool
         Whether it flips as surely as the domain's margin wants.
@@ -63,6 +67,7 @@ class BatchItem(NamedTuple):
     pictures: tuple[Tensor, Tensor]
     before: float
     after: float
+    missing: str
     flipped: bool
     convincing: bool
     oracle: tuple[float, float] | None
@@ -99,7 +104,9 @@ class BatchWalk(Job):
     pieces : list of BatchItem
         What there is so far, in the images' order.
     rates : dict of str to (int, int)
-        By direction, how many images flipped so far, of how many.
+        By direction, how many images flipped so far, of how many that could.
+    lacking : int
+        How many images so far lack what the label is asked of.
     began, quick_began : float
         On the monotonic clock: the walk, and its quick part (None before that).
     """
@@ -115,6 +122,7 @@ class BatchWalk(Job):
     label: str
     pieces: list[BatchItem] = field(default_factory=list)
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
+    lacking: int = 0
     began: float = field(default_factory=time.monotonic)
     quick_began: float | None = None
 
@@ -128,8 +136,12 @@ class BatchWalk(Job):
 
     @property
     def quick_total(self) -> int:
-        """How many quick walks there are in all: none where asking costs something."""
-        return len(self.others) * len(self.images) if self.service.classifier_is_free else 0
+        """How many quick walks there are in all: none where asking costs something.
+
+        None of an image that lacks what the label is asked of.
+        """
+        count = len(self.images) - self.lacking
+        return len(self.others) * count if self.service.classifier_is_free else 0
 
     @property
     def quick_done(self) -> int:
@@ -159,11 +171,17 @@ class BatchWalk(Job):
         for name, image in zip(self.names, self.images, strict=True):
             piece = piece_of(self.service, name, self._walk(image, self.direction, quickly=False))
             self.pieces = [*self.pieces, piece]
-            self._count(self.direction, piece.flipped)
+            if piece.missing:
+                self.lacking += 1
+                self.changed()
+            else:
+                self._count(self.direction, piece.flipped)
         self.quick_began = time.monotonic()
         if self.service.classifier_is_free:
             for other in self.others:
-                for image in self.images:
+                for piece, image in zip(self.pieces, self.images, strict=True):
+                    if piece.missing:
+                        continue
                     self._count(other, self._walk(image, other, quickly=True).counterfactual_flips)
         return True
 
@@ -227,6 +245,7 @@ def piece_of(service: ModelService, name: str, path: Path) -> BatchItem:
     oracle, second_opinion = service.domain.oracle, service.second_opinion
     judged = [] if oracle is None else [path.source_for(oracle), path.asked(i, oracle)]
     heat = explain_path(path)
+    missing = missing_premise(service.domain.label_info, path.label, path.source_probabilities)
     opinions = [second_opinion.of(picture) for picture in judged]
     first, second = [None if each is None else each[at] for each in opinions] or (None, None)
     return BatchItem(
@@ -236,8 +255,9 @@ def piece_of(service: ModelService, name: str, path: Path) -> BatchItem:
         pictures=(_in_8_bits(path.original), _in_8_bits(path.picture(i))),
         before=path.source_probability,
         after=float(path.probabilities[i]),
-        flipped=path.counterfactual_flips,
-        convincing=bool(path.is_convincing[i]),
+        missing=missing,
+        flipped=path.counterfactual_flips and not missing,
+        convincing=bool(path.is_convincing[i]) and not missing,
         oracle=None if first is None or second is None else (first, second),
         alpha=float(path.alphas[i]),
         lpips=float(path.distances[i]),

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from typing import NamedTuple
 
 from gcd_core.method.changes import Part, confined, parts_of
 from gcd_core.ui.engine.service import ModelService
-from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.frames import Frame
+from gcd_core.ui.session.current_picture import AboutCurrentPicture, Probabilities
 from gcd_core.ui.session.slider_state import SliderState
-
-Probabilities = tuple[float, ...]  # the classifier's, one for each label, in the domain's order
 
 
 class _Known(NamedTuple):
@@ -28,19 +25,12 @@ class _Known(NamedTuple):
         return places.pop() if len(places) == 1 else None
 
 
-class ChangedPlace:
-    """In words where the current picture changed most; and whether that place alone flips it.
-
-    Parameters
-    ----------
-    sliders : SliderState
-        Says which picture is the current one.
-    """
+class ChangedPlace(AboutCurrentPicture):
+    """In words where the current picture changed most; and whether that place alone flips it."""
 
     def __init__(self, service: ModelService, sliders: SliderState) -> None:
-        self._service, self._sliders = service, sliders
+        super().__init__(service, sliders)
         self._known: _Known | None = None  # of the newest picture
-        self._asking = threading.Lock()
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -75,8 +65,7 @@ class ChangedPlace:
             domain = self._service.domain
             source = self._sliders.opened.composition().source_for(domain.classifier)
             image = confined(source, frame.asked(domain.classifier), known.place, domain.places)
-            alone = self._service.in_turn(Urgency.MAP, self._service.ask, image)[0]
-            self._known = known._replace(alone=alone)
+            self._known = known._replace(alone=self._answer(image))
             return True
 
     def _of(self, frame: Frame) -> _Known:

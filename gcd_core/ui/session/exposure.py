@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import NamedTuple
 
 from torch import Tensor
@@ -10,8 +9,8 @@ from torch import Tensor
 from gcd_core.errors import GCDError
 from gcd_core.method.exposure import ToneCurve, exposure_share, fit_tone_curve
 from gcd_core.ui.engine.service import ModelService
-from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.frames import Frame
+from gcd_core.ui.session.current_picture import AboutCurrentPicture, Probabilities
 from gcd_core.ui.session.slider_state import SliderState
 
 
@@ -27,23 +26,16 @@ class SameTone(NamedTuple):
     """
 
     picture: Tensor
-    probabilities: tuple[float, ...]
+    probabilities: Probabilities
 
 
-class Exposure:
-    """What brightness and contrast of the whole picture have to do with the current change.
-
-    Parameters
-    ----------
-    sliders : SliderState
-        Says which picture is the current one.
-    """
+class Exposure(AboutCurrentPicture):
+    """What brightness and contrast of the whole picture have to do with the current change."""
 
     def __init__(self, service: ModelService, sliders: SliderState) -> None:
-        self._service, self._sliders = service, sliders
+        super().__init__(service, sliders)
         self._fitted: tuple[Frame, ToneCurve, float] | None = None  # of the newest picture
         self._asked: tuple[Frame, SameTone] | None = None  # likewise
-        self._asking = threading.Lock()
 
     @property
     def share(self) -> float:
@@ -81,8 +73,7 @@ class Exposure:
             curve, _ = self._fit(frame)
             source = opened.composition().source_for(classifier)
             image = curve.without(source, frame.asked(classifier))
-            probabilities = self._service.in_turn(Urgency.MAP, self._service.ask, image)[0]
-            found = SameTone(curve.without(opened.pixels, frame.picture), probabilities)
+            found = SameTone(curve.without(opened.pixels, frame.picture), self._answer(image))
             self._asked = frame, found
             return found
 

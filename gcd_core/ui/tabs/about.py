@@ -14,9 +14,9 @@ from gcd_core.wording import percent
 
 COUNTERFACTUALS = {  # in plain words and in the field's
     SMALLEST: (
-        "the smallest change after which the classifier is clearly of the other opinion",
-        "the smallest convincing change: the first point of the walk whose probability lies "
-        "clearly beyond the threshold",
+        "the first picture of the way from which on the classifier is clearly of the other opinion",
+        "the first point of the walk whose probability lies the margin beyond the threshold, "
+        "narrowed by bisection; what the full decoder draws may need a little more",
     ),
     LOWEST_LOSS: (
         "a change that goes well past the point where the answer changes",
@@ -136,12 +136,13 @@ def method_steps(domain: Domain) -> str:
             said("Learn which ways change the answer", "Learn a proxy, read off directions"),
             said(
                 "From the answers it is learned which change of a picture changes them most: the "
-                "main way. Others change the picture otherwise, or one quarter of it. Every way is "
-                "tried on examples before it is shown.",
+                "main way. Others change the picture otherwise, or were looked for in one quarter "
+                "of it. Every way is tried on examples before it is shown.",
                 "The answers are predicted from the code. The slope of that is the direction g, "
                 "its curvature gives h1, h2, &hellip; The directions by place w1, w2, &hellip; "
-                "follow the slope by what they change in one quarter of the picture each. Every "
-                "direction is tried on examples before it is shown.",
+                "follow the slope by what they change in one quarter of the picture each, where a "
+                "change elsewhere costs 30 times more. Every direction is tried on examples before "
+                "it is shown.",
             ),
         )
         + step(

@@ -20,7 +20,7 @@ from gcd_core.method.attribution import explain_path
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.walk import Path
 from gcd_core.ui.session.registry import Visitors
-from gcd_core.ui.tabs.handler import Answer, Tab, connect, connect_downloads, html
+from gcd_core.ui.tabs.handler import Answer, SaveButtons, Tab, connect, html
 from gcd_core.ui.tabs.set_comparison import SetComparisonPanel
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.compared import counterfactual_row, numbers_list, verdict_of
@@ -137,12 +137,7 @@ class CompareTab(Tab):
         self.numbers = gr.JSON(label="facts", visible=False)
         with gr.Row(elem_id="compare-do"):  # above what comes late, which pushes nothing then
             self.again = gr.Button("Compare again", size="sm", elem_id="compare-again")
-            self.file_format = gr.Textbox("csv", label="file_format", visible=False)
-            self.saves = {
-                name: gr.Button(name.upper(), size="sm", elem_id=f"compare-{name}")
-                for name in COMPARISONS
-            }
-            self.file = gr.DownloadButton(visible="hidden", elem_id="compare-file")
+            self.saves = SaveButtons("compare", COMPARISONS)
         self.sets = SetComparisonPanel(visitors)
         with gr.Row(elem_id="compare"):
             with gr.Column(elem_id="compare-cards", min_width=480):
@@ -213,7 +208,7 @@ class CompareTab(Tab):
         session = self.session(request)
         image = session.open_now("There is nothing to save yet", "compare first")
         file = save_comparison(session.folder, image, file_format)
-        return {self.numbers: image.compared, self.file: str(file)}
+        return {self.numbers: image.compared, self.saves.file: str(file)}
 
     def bind(self, tab: gr.Tab) -> None:
         """Connects the components: the tab compares when it is opened."""
@@ -226,7 +221,6 @@ class CompareTab(Tab):
             "compare",
             js="gcd.onceOpened",
         )
-        shown = [self.numbers, self.file]
-        connect_downloads(self.saves, self.save, self.file_format, shown, "save_comparison")
+        self.saves.bind(self.save, self.numbers, "save_comparison")
         connect(tab.select, self.sets.come_back, None, self.sets.offered, js="gcd.onceOpened")
         self.sets.bind()

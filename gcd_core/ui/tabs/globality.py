@@ -40,9 +40,9 @@ from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import (
     LIVE,
     Answer,
+    SaveButtons,
     Tab,
     connect,
-    connect_downloads,
     html,
 )
 from gcd_core.ui.views import charts
@@ -105,6 +105,7 @@ def row(piece: BatchItem) -> dict[str, Any]:
         "after": piece.after,
         "flipped": piece.flipped,
         "met": piece.convincing,
+        "premise_missing": piece.missing,
         "alpha": piece.alpha,
         "lpips": piece.lpips,
         "completeness_error": piece.completeness_error,
@@ -118,6 +119,8 @@ def numbers(wall: BatchWalk) -> dict[str, Any]:
     """What the tab shows in numbers, for machines."""
     pieces = wall.pieces
     flips = [piece for piece in pieces if piece.flipped]
+    missing = sum(bool(piece.missing) for piece in pieces)
+    counted = len(pieces) - missing
     opinions = [piece.opinion for piece in flips if piece.opinion is not None]
     answer: dict[str, Any] = {
         "state": wall.state,
@@ -125,7 +128,8 @@ def numbers(wall: BatchWalk) -> dict[str, Any]:
         "direction": wall.direction,
         "images": len(wall.images),
         "done": len(pieces),
-        "flip_rate": len(flips) / len(pieces) if pieces else None,
+        "premise_missing": missing,
+        "flip_rate": len(flips) / counted if counted else None,
         "oracle_flip_rate": share_that_follows(opinions),
         "oracle_disagreed": opinions.count(DISAGREED),
         "rates": {name: {"flips": f, "images": n} for name, (f, n) in wall.rates.items()},
@@ -169,6 +173,8 @@ def numbered(name: str, taken: list[str]) -> str:
 def tile(piece: BatchItem, number: int, positive: str, question: Question = PLAIN) -> str:
     """One image on the wall: what it was, what it became, and whether that flips."""
     css, verdict = "no", ", no flip"
+    if piece.missing:
+        verdict = f", no {piece.missing} in the original"
     if piece.flipped:
         css, verdict = ("yes", "") if piece.convincing else ("barely", ", less sure than wanted")
     words = (
@@ -176,6 +182,8 @@ def tile(piece: BatchItem, number: int, positive: str, question: Question = PLAI
         f"{question.shown(piece.after)}{verdict}"
     )
     mark = opinion_words(piece.opinion, said("2nd opinion ", "oracle "))
+    if piece.missing:
+        mark = f'<em class="not">no {escape(piece.missing)}</em>'
     return (
         f'<button type="button" class="gcd-tile {css}" data-piece="{number}" '
         f'title="{escape(words)}" aria-label="{escape(words)}">'
@@ -199,6 +207,19 @@ def mean_completeness(pieces: list[BatchItem]) -> str:
     return completeness(error, change + error)
 
 
+def not_counted(pieces: list[BatchItem], title: str) -> str:
+    """Say, as HTML, how many images lack what a label of that title is asked of; "" if none."""
+    missing = [piece.missing for piece in pieces if piece.missing]
+    if not missing:
+        return ""
+    count, lacking = len(missing), missing[0]
+    many, verb, them = ("images", "are", "them") if count > 1 else ("image", "is", "it")
+    return caution(
+        f"{count} {many} {verb} not counted: {title} is asked of {lacking} only, and the "
+        f"classifier sees none in {them}."
+    )
+
+
 def hardly_followed(facts: dict[str, Any]) -> str:
     """Remark, as HTML, that the second opinion follows in fewer than half of the flips; else ""."""
     share = facts["oracle_flip_rate"]
@@ -211,8 +232,13 @@ def hardly_followed(facts: dict[str, Any]) -> str:
 
 
 def rates_told(facts: dict[str, Any], flips: int) -> str:
-    """How many images flip, and in how many of them the second opinion follows, as HTML."""
-    done = facts["done"]
+    """How many images flip, and in how many of them the second opinion follows, as HTML.
+
+    Of those that the label is asked of: the others had no answer that could flip.
+    """
+    done = facts["done"] - facts["premise_missing"]
+    if not done:
+        return ""
     images, verb = ("image", "flips") if done == 1 else ("images", "flip")
     told = f"<b>{flips} of {done}</b> {images} {verb}"
     if flips:
@@ -225,7 +251,7 @@ def rates_told(facts: dict[str, Any], flips: int) -> str:
     return f"{told}." if counted == flips else f"{told} about which it agreed at first."
 
 
-def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
+def summary(wall: BatchWalk, positive: str, alpha_max: float, title: str = "") -> str:
     """What all images have alike: rates, mean maps, curves, and the other directions' rates."""
     pieces = wall.pieces
     if not pieces:
@@ -257,7 +283,7 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float) -> str:
         '<div class="gcd-alike">'
         f'<div class="gcd-card"><h2>{walked}<small>{escape(positive)}</small></h2>'
         f'<div class="gcd-told{" judged" if judged else ""}">{rates_told(facts, flips)}'
-        f"{hardly_followed(facts)}</div>"
+        f"{hardly_followed(facts)}{not_counted(pieces, title or positive)}</div>"
         f'<div class="gcd-means">{maps}</div></div>'
         f'<div class="gcd-card"><h2>{said("As sure as at first", "The original prediction")}'
         f"<small>{said('the middle, and half of them', 'median and quartiles')}</small></h2>"
@@ -381,13 +407,8 @@ class GlobalityTab(Tab):
                         "Walk all of them", variant="primary", size="md", elem_id="walk-images"
                     )
                     self.cancel = gr.Button("Cancel", size="md", elem_id="cancel-walk")
-                self.file_format = gr.Textbox("csv", label="file_format", visible=False)
                 with gr.Row(elem_id="globality-save"):
-                    self.saves = {
-                        name: gr.Button(name.upper(), size="sm", elem_id=f"globality-{name}")
-                        for name in FORMATS
-                    }
-                self.file = gr.DownloadButton(visible="hidden", elem_id="globality-file")
+                    self.saves = SaveButtons("globality", FORMATS)
                 self.progress = html("progress", progress_html(None), elem_id="globality-progress")
             with gr.Column(elem_id="globality-shown", min_width=420):
                 self.summary = html("summary", TO_COME, elem_id="globality-summary")
@@ -453,6 +474,7 @@ class GlobalityTab(Tab):
         """Shows a walk until it ends, or the page has gone."""
         label, visit, seen = wall.label, session.visits, -1
         positive, tiles = label_names(session, label)[1], list[str]()
+        title = self.domain.label_info[label].title
         while session.visits == visit:
             running, now = wall.running, wall.changed_since(seen, 1.0)
             if now != seen or not running:
@@ -463,7 +485,7 @@ class GlobalityTab(Tab):
                 answer: Answer = {
                     self.numbers: numbers(wall) | {"skipped": skipped},
                     self.progress: progress_html(wall),
-                    self.summary: summary(wall, positive, self.domain.alpha_max),
+                    self.summary: summary(wall, positive, self.domain.alpha_max, title),
                 }
                 if fresh:
                     answer[self.wall] = f'<div class="gcd-wall">{"".join(tiles)}</div>'
@@ -557,7 +579,7 @@ class GlobalityTab(Tab):
         if session.wall is None or not session.wall.pieces:
             raise GCDError("There is nothing to save yet: walk some images first.")
         file = save_wall(session, session.wall, file_format)
-        return {self.numbers: numbers(session.wall), self.file: str(file)}
+        return {self.numbers: numbers(session.wall), self.saves.file: str(file)}
 
     def bind(self, tabs: gr.Tabs, tab: gr.Tab) -> None:
         """Connects the components."""
@@ -586,5 +608,4 @@ class GlobalityTab(Tab):
             js="gcd.withPiece",
         )
         self.explore.then_prepare(opened, "open_piece")
-        shown = [self.numbers, self.file]
-        connect_downloads(self.saves, self.save, self.file_format, shown, "save_wall")
+        self.saves.bind(self.save, self.numbers, "save_wall")

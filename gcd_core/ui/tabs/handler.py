@@ -105,8 +105,11 @@ def connect_downloads(
     inputs: Any,
     outputs: Any,
     name: str,
+    work: str = "file",
 ) -> None:
     """Bind buttons that write what is shown to a file, whose download then begins.
+
+    While it is being made the button says for how long, and does nothing when pressed again.
 
     Parameters
     ----------
@@ -117,6 +120,8 @@ def connect_downloads(
         As `connect` has them. The last output is the button with the file.
     name : str
         Of the event in the API.
+    work : {"file", "report", "sweep"}
+        Which of the vocabulary's `WORK` is said meanwhile.
     """
     public = next(iter(buttons))
     for file_format, button in buttons.items():
@@ -127,9 +132,35 @@ def connect_downloads(
             outputs,
             name if file_format == public else f"{name}_{file_format}",
             public=file_format == public,
-            js=f"gcd.withFormat('{file_format}')" if inputs else None,
+            js=f"gcd.makes('{button.elem_id}', '{file_format}', '{work}')",
         )
-        written.success(None, None, None, js=f"gcd.download('#{outputs[-1].elem_id}')")
+        link = f"#{outputs[-1].elem_id}"
+        written.success(None, None, None, js=f"gcd.made('{button.elem_id}', '{link}')")
+        written.failure(None, None, None, js=f"gcd.notMade('{button.elem_id}')")
+
+
+class SaveButtons:
+    """Buttons that write what is shown to a file, one for each format, laid out where this is made.
+
+    Parameters
+    ----------
+    place : str
+        The buttons' ids begin with it.
+    formats : sequence of str
+        The API's default is the first.
+    """
+
+    def __init__(self, place: str, formats: Sequence[str]) -> None:
+        self.file_format = gr.Textbox(formats[0], label="file_format", visible=False)
+        self.buttons = {
+            name: gr.Button(name.upper(), size="sm", elem_id=f"{place}-{name}") for name in formats
+        }
+        self.file = gr.DownloadButton(visible="hidden", elem_id=f"{place}-file")
+
+    def bind(self, handler: Callable[..., Any], numbers: Component, name: str) -> None:
+        """Connect the buttons; `handler` and `name` are as `connect_downloads` has them."""
+        shown = [numbers, self.file]
+        connect_downloads(self.buttons, handler, self.file_format, shown, name)
 
 
 def html(label: str, value: str | None = None, **settings: Any) -> gr.HTML:

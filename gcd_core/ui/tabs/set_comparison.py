@@ -25,7 +25,7 @@ from gcd_core.ui.session.open_image import NamedSet, OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.session.set_comparison import SetComparison, Side, Walked
-from gcd_core.ui.tabs.handler import Answer, Tab, connect, connect_downloads, html
+from gcd_core.ui.tabs.handler import Answer, SaveButtons, Tab, connect, html
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.compared import counterfactual_row, numbers_list, verdict_of
 from gcd_core.ui.views.data_urls import drawn
@@ -261,8 +261,8 @@ def shown(image: OpenImage, comparison: SetComparison, after: str = "") -> str:
     head = (
         f'<div class="gcd-sets-head">{image_tag(drawn(image.opened.pixels), "the opened picture")}'
         f"<div><p>{escape(image.opened.name)}: {escape(label_names(image)[1])} "
-        f"{charts.percent(before, question_of(image))}. One picture of each: the smallest change "
-        "that flips it surely, or the nearest to a flip.</p>"
+        f"{charts.percent(before, question_of(image))}. One picture of each: the first that flips "
+        "surely, or the nearest to a flip.</p>"
         f"{verdict_on_g(comparison)}</div></div>"
     )
     none = ""
@@ -291,12 +291,7 @@ class SetComparisonPanel(Tab):
             with gr.Row(elem_id="two-sets-do"):
                 self.start = gr.Button("Compare the two", size="sm", elem_id="compare-sets")
                 self.cancel = gr.Button("Cancel", size="sm", elem_id="cancel-sets")
-                self.file_format = gr.Textbox("csv", label="file_format", visible=False)
-                self.saves = {
-                    name: gr.Button(name.upper(), size="sm", elem_id=f"sets-{name}")
-                    for name in FORMATS
-                }
-            self.file = gr.DownloadButton(visible="hidden", elem_id="sets-file")
+                self.saves = SaveButtons("sets", FORMATS)
             self.price = html("sets-price")
             self.result = html("sets-result")
 
@@ -420,7 +415,7 @@ class SetComparisonPanel(Tab):
             raise GCDError("There is nothing to save yet: compare two sets first.")
         numbers = numbers_of(image, image.compared_sets)
         file = save_sets(session.folder, self.domain.name, numbers, file_format)
-        return {self.numbers: numbers, self.file: str(file)}
+        return {self.numbers: numbers, self.saves.file: str(file)}
 
     def bind(self) -> None:
         """Connects the components."""
@@ -429,8 +424,7 @@ class SetComparisonPanel(Tab):
             self.start.click, self.compare_sets, sets, [self.numbers, self.result], "compare_sets"
         )
         connect(self.cancel.click, self.stop, None, self.numbers, "cancel_sets")
-        saved = [self.numbers, self.file]
-        connect_downloads(self.saves, self.save, self.file_format, saved, "save_sets")
+        self.saves.bind(self.save, self.numbers, "save_sets")
         if not self.service.classifier_is_free:
             for chosen in sets:
                 connect(chosen.input, self.tell_price, sets, self.price, newest_only=True)

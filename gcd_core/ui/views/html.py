@@ -80,12 +80,12 @@ DRAWINGS = {
     SAME_TONE: "Brightness kept",
 }
 MEANT = {
-    DECODED: "The picture as the generator draws it",
+    DECODED: "The picture as the generator draws it; numbers and map are your picture&rsquo;s",
     SAME_TONE: "The same change with the original&rsquo;s brightness and contrast; asks the "
-    "classifier once",
+    "classifier once. Bars and map are those of the whole change",
 }
 NUMBERS_ARE_OF = {
-    DECODED: "<p>Numbers and map are your picture&rsquo;s, not this drawing&rsquo;s.</p>",
+    DECODED: "<p>Numbers and map are not this drawing&rsquo;s.</p>",
     SAME_TONE: "<p>Bars and map are those of the whole change.</p>",
 }
 

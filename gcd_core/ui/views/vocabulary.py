@@ -162,10 +162,11 @@ TERMS = {
     ),
     "places": Term(
         "Place by place",
-        "Ways that change mostly one quarter of the picture each.",
+        "Ways that were looked for in one quarter of the picture each; they may change other "
+        "places too.",
         "Directions by place",
         "Directions in z_sem that follow the proxy's slope by what they change in one quarter of "
-        "the picture each.",
+        "the picture each; a change elsewhere costs more.",
     ),
     "diversity": Term(
         "How different the ways are",
@@ -260,13 +261,14 @@ def written(directions: DirectionSet, selector: str | None = None) -> str:
 
 
 def captions() -> dict[str, str]:
-    """Return the titles of the changed picture as HTML, by what it is; and what comes before."""
+    """Return as HTML, by name, the changed picture's titles, and what is said of work under way."""
     titles = ("counterfactual", "changed", "reconstruction", "unchanged")
     flipping = said(
         "Looking for a small change that turns the answer",
         "Searching a near flip by the fast decoder, checked in full",
     )
-    return {"flipping": flipping, **{name: term(name) for name in titles}}
+    working = {name: said(*(escape(words) for words in both)) for name, both in WORK.items()}
+    return {"flipping": flipping, **working, **{name: term(name) for name in titles}}
 
 
 def way(
@@ -406,6 +408,19 @@ TOUR = (  # CSS selectors of what the tour points at, and its texts
 )
 
 
+WORK = {  # what is said of a file that is being made, and then; in plain words and in the field's
+    "report": (
+        "Making the report: drawing the pictures in full, testing parts, writing two pages",
+        "Making the report: decoding in full, querying for the map, writing two pages",
+    ),
+    "sweep": (
+        "Making the animation: drawing the pictures in full",
+        "Making the animation: decoding the walk in full",
+    ),
+    "file": ("Writing the file", "Writing the file"),
+    "made": ("Ready: it is being downloaded.", "Ready: it is being downloaded."),
+    "failed": ("It was not made. Try again.", "It was not made. Try again."),
+}
 OPINIONS = {FOLLOWS: "follows", STAYS: "stays", DISAGREED: "disagreed from the start"}
 
 

@@ -130,13 +130,13 @@ def test_a_comparison_is_taken_home(visitors: Visitors) -> None:
     *_, answer = tab.compare(SOMEBODY)
     numbers = answer[tab.numbers]
     names = [row["direction"] for row in numbers["rows"]]
-    file = tab.save("csv", SOMEBODY)[tab.file]
+    file = tab.save("csv", SOMEBODY)[tab.saves.file]
     with open(file, encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     assert [row["direction"] for row in rows] == names and rows[0]["oracle"] == ""
     assert [row["called"] for row in rows[:2]] == ["", "wider heart"]
     assert [float(row["alpha"]) for row in rows] == [row["alpha"] for row in numbers["rows"]]
-    file = tab.save("json", SOMEBODY)[tab.file]
+    file = tab.save("json", SOMEBODY)[tab.saves.file]
     assert json.loads(Path(file).read_text()) == json.loads(json.dumps(numbers))
     kept, domain = json.loads(Path(file).read_text()), visitors.service.domain
     before = session.image.opened.source.probabilities[0]
@@ -151,7 +151,7 @@ def test_a_comparison_is_taken_home(visitors: Visitors) -> None:
     pixels = session.image.opened.image.contiguous().numpy()
     kind = f"{session.image.opened.image.dtype} {tuple(pixels.shape[1:])} ".encode()
     assert told["image"] == hashlib.sha256(kind + pixels.tobytes()).hexdigest()
-    file = tab.save("zip", SOMEBODY)[tab.file]
+    file = tab.save("zip", SOMEBODY)[tab.saves.file]
     with ZipFile(file) as archive:
         assert {f"{name}.png" for name in names} < set(archive.namelist())
         with Image.open(io.BytesIO(archive.read("g.png"))) as picture:

@@ -12,6 +12,7 @@ from zipfile import ZipFile
 
 import gradio as gr
 import pytest
+import torch
 from PIL import Image
 
 from gcd_core.images.drawing import to_pil
@@ -122,6 +123,7 @@ def test_a_walls_table_tells_what_a_person_said_since(session: Session) -> None:
 
 def test_rates_are_counted_in_whole_images() -> None:
     facts = {"done": 1, "flip_rate": 1.0, "oracle_flip_rate": None, "oracle_disagreed": 0}
+    facts |= {"premise_missing": 0}
     assert rates_told(facts, 1) == "<b>1 of 1</b> image flips (100&thinsp;%)."
     facts |= {"done": 6, "flip_rate": 0.5, "oracle_flip_rate": 0.5, "oracle_disagreed": 1}
     told = rates_told(facts, 3)
@@ -131,6 +133,36 @@ def test_rates_are_counted_in_whole_images() -> None:
     assert told.endswith("<b>1 of 2</b> about which it agreed at first.")
     facts |= {"flip_rate": 0.0, "oracle_flip_rate": None}
     assert rates_told(facts, 0) == "<b>0 of 6</b> images flip."
+    assert rates_told(facts | {"premise_missing": 2}, 0) == "<b>0 of 4</b> images flip."
+
+
+def test_an_image_that_lacks_what_the_label_is_asked_of_is_counted_apart(session: Session) -> None:
+    domain = session.service.domain
+    kind = replace(domain.label_info["bacterial"], given="pneumonia", title="Kind of pneumonia")
+    domain.label_info = {**domain.label_info, "bacterial": kind}
+    domain.walk_points = 9
+    session.explain("bacterial")
+    images = [domain.load_image(domain.examples[i]) for i in (0, 1, 1)]
+    images[2] = images[2].flip(-1)
+    task = ["a", "b", "c"], images, session.directions, "g", "bacterial"
+    wall = start_batch_walk(session.service, *task)
+    assert wall.wait(120) and wall.state == "done"
+    asked = domain.classifier(torch.cat(images))
+    lacking = (domain.classifier.probability(asked, "pneumonia") < 0.5).tolist()
+    count = sum(lacking)
+    assert 0 < count < 3, "the examples are of both kinds"
+    assert [bool(piece.missing) for piece in wall.pieces] == lacking
+    assert not any(piece.flipped or piece.convincing for piece in wall.pieces if piece.missing)
+    facts = numbers(wall)
+    assert facts["premise_missing"] == count and facts["done"] == 3
+    flips = sum(row["flipped"] for row in facts["rows"])
+    assert facts["flip_rate"] == flips / (3 - count)
+    assert {rate["images"] for rate in facts["rates"].values()} == {3 - count}
+    assert wall.quick_done == wall.quick_total and wall.fraction == pytest.approx(1)
+    told = summary(wall, "Bacterial", domain.alpha_max, "Kind of pneumonia")
+    assert f"{count} image" in told and "Kind of pneumonia is asked of Pneumonia only" in told
+    tiles = [tile(piece, i, "Bacterial") for i, piece in enumerate(wall.pieces)]
+    assert ["no Pneumonia" in text for text in tiles] == lacking
 
 
 def test_a_walk_goes_on_while_the_page_is_loaded_anew(visitors: Visitors, session: Session) -> None:

@@ -218,7 +218,7 @@ class ExploreTab:
         file = [layout.numbers, layout.report_file]
         reports = {"pdf": layout.report_pdf, "png": layout.report_png}
         written = [layout.file_format, layout.words]
-        connect_downloads(reports, answers.report, written, file, "report")
+        connect_downloads(reports, answers.report, written, file, "report", "report")
         connect_downloads({"csv": layout.path_csv}, answers.save_path, None, file, "save_path")
 
     def _bind_view_and_sweep(self) -> None:
@@ -238,4 +238,4 @@ class ExploreTab:
         layout.sweep.click(None, None, None, js="gcd.sweep", api_visibility="private")
         file = [layout.numbers, layout.report_file]
         sweep, given = self.answers.make_sweep, [layout.sweep_format, layout.words]
-        connect_downloads({"gif": layout.gif}, sweep, given, file, "sweep")
+        connect_downloads({"gif": layout.gif}, sweep, given, file, "sweep", "sweep")

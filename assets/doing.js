@@ -1,0 +1,104 @@
+// What a button is doing, and for how long: on the button, and in words where one looks.
+
+Object.assign(window.gcd, (() => {
+  const SOON = 300; // milliseconds, within which nothing needs to be said
+
+  // A kind of work, one at a time. `place` finds the element to write to for a button, or none.
+  const work = place => {
+    let [began, timer, last] = [0, 0, 0];
+    let [button, words] = [null, ''];
+    const tell = () => {
+      const seconds = Math.round((performance.now() - began) / 1000);
+      const before = last ? `; the last took ${last} s` : '';
+      const line = place(button);
+      if (line) line.innerHTML = `${words}: <b>${seconds} s</b>${before}`;
+      button.dataset.doing = `${seconds} s`;
+    };
+    const ends = () => {
+      clearInterval(timer);
+      if (button?.dataset.doing) last = Math.max(1, Math.round((performance.now() - began) / 1000));
+      button?.removeAttribute('data-doing');
+      button?.removeAttribute('aria-busy');
+      button = null;
+    };
+    const begins = (of, said) => {
+      ends();
+      [button, words, began] = [of, said, performance.now()];
+      if (!button) return;
+      button.setAttribute('aria-busy', 'true');
+      timer = setTimeout(() => {
+        tell();
+        timer = setInterval(tell, 500);
+      }, SOON);
+    };
+    return { begins, ends };
+  };
+
+  // "To flip": the words lie on the changed picture.
+  const shown = () => {
+    const frame = document.querySelector('#pictures figure.changed .frame');
+    const words = frame?.querySelector('.gcd-doing') ?? document.createElement('p');
+    if (words.parentNode !== frame) {
+      Object.assign(words, { className: 'gcd-doing', role: 'status' });
+      frame?.append(words);
+    }
+    return words;
+  };
+  const flips = work(shown);
+  const flipBegins = name =>
+    flips.begins(document.querySelector(`#flip-${name}`), gcd.caption('flipping'));
+  const flipEnds = () => {
+    flips.ends();
+    document.querySelector('.gcd-doing')?.remove();
+  };
+
+  // A file: the words stand in the row of its button, until it is there or was not made. Of two that
+  // are made in one row, the words are of the one that was asked for last.
+  const READY = 6000; // milliseconds that it is said for
+  const lineOf = button => button.parentElement.querySelector('.gcd-making');
+  const takeLine = button => {
+    lineOf(button)?.remove();
+    const line = document.createElement('p');
+    Object.assign(line, { className: 'gcd-making', role: 'status' });
+    line.dataset.of = button.id;
+    button.parentElement.append(line);
+    return line;
+  };
+  const own = button => (lineOf(button)?.dataset.of === button.id ? lineOf(button) : null);
+  const files = {}; // work by button
+  const makes = (id, format, what) => (...values) => {
+    const button = document.querySelector(`#${id}`);
+    files[id] ??= work(own);
+    takeLine(button);
+    files[id].begins(button, gcd.caption(what));
+    return gcd.withFormat(format)(...values);
+  };
+  const ended = (id, how) => {
+    const button = document.querySelector(`#${id}`);
+    const tell = button.dataset.doing || how === 'failed';
+    files[id]?.ends();
+    if (!tell) return own(button)?.remove();
+    const line = takeLine(button);
+    line.innerHTML = gcd.caption(how);
+    if (how === 'made') setTimeout(() => line.remove(), READY);
+  };
+  const made = (id, link) => () => {
+    ended(id, 'made');
+    gcd.download(link)();
+  };
+  const notMade = id => () => ended(id, 'failed');
+
+  // A second press does nothing while the file is being made; the focus stays on the button.
+  document.addEventListener(
+    'click',
+    event => {
+      const button = event.target.closest?.('button[aria-busy=true]');
+      if (!button || !(button.id in files)) return;
+      event.stopImmediatePropagation();
+      event.preventDefault();
+    },
+    true
+  );
+
+  return { flipBegins, flipEnds, makes, made, notMade };
+})());

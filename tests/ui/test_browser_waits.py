@@ -1,0 +1,122 @@
+"""In a real browser: a file that is being made says so, and what is shown stays in its place."""
+
+from __future__ import annotations
+
+import pytest
+
+from gcd_core.errors import GCDError
+from gcd_core.ui.tabs.explore import handlers
+from tests.ui.conftest import Served, served
+from tests.ui.test_browser import browser, prepared, pytestmark, visit, wait_until
+from tests.ui.test_browser_narrow import opened
+from tests.ui.waiting import Held
+
+__all__ = ["browser", "pytestmark", "served", "visit"]  # what pytest finds here
+SIZES = [(390, 844), (834, 1112), (1280, 800), (1440, 900)]
+# What would scroll or cut what it holds, of the choice how sure a flip is to be.
+SCROLLS = """() => [document.querySelector('#target'), ...document.querySelectorAll('#target *')]
+    .filter(one => !one.matches('.sr-only, .hide') && one.clientWidth && (
+        one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight
+    )).map(one => one.outerHTML.slice(0, 90))"""
+
+
+@pytest.mark.parametrize("size", [SIZES[0], SIZES[2]])
+def test_a_report_says_that_it_is_being_made(
+    served: Served, visit, monkeypatch, size: tuple[int, int]
+):
+    held = Held(handlers.save_report)
+    monkeypatch.setattr(handlers, "save_report", held)
+    page = visit(served.address, *size)
+    prepared(page)
+    report, told = page.locator("#report-pdf"), page.locator("#actions .gcd-making")
+    report.scroll_into_view_if_needed()
+    place = report.bounding_box()
+    with page.expect_download() as download:
+        report.click()
+        wait_until(page, lambda: told.count() and "Making the report" in told.inner_text())
+        assert report.get_attribute("aria-busy") == "true"
+        assert report.get_attribute("data-doing").endswith(" s")
+        moved = report.bounding_box()
+        assert abs(moved["y"] - place["y"]) < 1 and abs(moved["x"] - place["x"]) < 1
+        report.click()  # does nothing, while one is being made
+        held.go_on.set()
+    assert download.value.suggested_filename == "report-pneumonia.pdf"
+    wait_until(page, lambda: told.count() and "Ready" in told.inner_text())
+    assert report.get_attribute("aria-busy") is None and report.get_attribute("data-doing") is None
+    told.wait_for(state="detached")
+
+
+def test_a_report_that_was_not_made_says_so_until_the_next(served: Served, visit, monkeypatch):
+    page = visit(served.address)
+    prepared(page)
+    made = handlers.save_report
+
+    def refuse(*_: object) -> None:
+        raise GCDError("The disk is full.")
+
+    monkeypatch.setattr(handlers, "save_report", refuse)
+    page.locator("#report-pdf").click()
+    page.locator(".toast-wrap").get_by_text("The disk is full.").wait_for()
+    told = page.locator("#actions .gcd-making")
+    told.get_by_text("It was not made").wait_for()
+    assert page.locator("#report-pdf").get_attribute("aria-busy") is None
+    monkeypatch.setattr(handlers, "save_report", made)
+    with page.expect_download():
+        page.locator("#report-pdf").click()
+    assert not told.get_by_text("It was not made").count()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("words", ["Plain", "Expert"])
+def test_how_sure_a_flip_is_to_be_is_whole(
+    served: Served, visit, size: tuple[int, int], words: str
+):
+    page = opened(served, visit, size)
+    page.get_by_role("button", name=words).click()
+    assert not page.evaluate(SCROLLS)
+    page.add_style_tag(content="#directions { padding-right: 40px !important; }")  # or a scrollbar
+    assert not page.evaluate(SCROLLS)
+
+
+def test_scrollbars_are_of_the_pages_theme(served: Served, visit):
+    page = visit(served.address, scheme="dark")
+    drawn = "() => [getComputedStyle(document.documentElement), "
+    drawn += "getComputedStyle(document.querySelector('#directions'))].map(one => "
+    drawn += "[one.colorScheme, one.scrollbarColor])"
+    seen = {}
+    for _ in range(2):
+        dark = page.evaluate("document.body.classList.contains('dark')")
+        (scheme, colour), inner = page.evaluate(drawn)
+        assert scheme == ("dark" if dark else "light") and inner == [scheme, colour]
+        seen[dark] = colour
+        page.locator("#theme").click()
+    assert len(seen) == 2 and seen[True] != seen[False]
+
+
+def test_on_a_phone_what_one_needs_first_comes_first(served: Served, visit):
+    page = opened(served, visit, (390, 844))
+    places = ("#pictures .changed .frame", "#pictures .changed .number", "#slider-g", "#bars")
+    places += ("#curve", "#toolbar")
+    tops = [page.locator(place).first.bounding_box()["y"] for place in places]
+    assert tops == sorted(tops)
+    assert tops[2] < 844 - 60, "the first slider needs no scrolling"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_moves_when_the_tone_is_kept(served: Served, visit, size: tuple[int, int]):
+    page = opened(served, visit, size)
+    places = ("#pictures .original .frame", "#pictures .map .frame", "#directions", "#bars")
+    places += ("#curve", "#strip")
+
+    def boxes() -> list:
+        return [page.locator(place).first.bounding_box() for place in places]
+
+    before = boxes()
+    # By the mouse: nothing lies over the button.
+    page.get_by_role("button", name="Brightness kept").click()
+    page.wait_for_selector("[data-detail=same-tone][aria-pressed=true]")
+    page.get_by_text("those of the whole change").wait_for()
+    assert boxes() == before
+    page.get_by_role("button", name="As changed").click()
+    page.wait_for_selector("[data-detail=source][aria-pressed=true]")
+    assert boxes() == before
