@@ -249,6 +249,13 @@ class JobQueue:
         with self._lock:
             return not self._running and not self._ranked()
 
+    @property
+    def pressing(self) -> bool:
+        """Whether a job of rank 0, which somebody waits for, runs or waits and can go on."""
+        with self._lock:
+            ranks = [job.rank() for job in (*self._running, *self._line)]
+            return any(rank is not None and not rank[0] for rank in ranks)
+
     def cancel(self, owner: Hashable) -> list[Job]:
         """Cancel the jobs of an owner, and return them."""
         with self._lock:

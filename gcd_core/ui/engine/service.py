@@ -32,7 +32,7 @@ from gcd_core.ui.engine.hosting import ENCODE, MOVE, PATH, RUNS_IN_PROCESS, SEAR
 from gcd_core.ui.engine.jobs import Job, JobQueue, Search
 from gcd_core.ui.engine.models import DecodeBatcher, DecodeRequest, Networks, SecondOpinion
 from gcd_core.ui.engine.sprite_sheets import path_to_sprites
-from gcd_core.ui.engine.worker import Compute, ProcessRunner, Runner, Urgency
+from gcd_core.ui.engine.worker import Compute, HowUrgent, ProcessRunner, Runner, Urgency
 from gcd_core.ui.frames import POINTS, Frame, Opened, weak_last
 from gcd_core.wording import joined
 
@@ -277,7 +277,7 @@ class ModelService:
         fast = self.has_fast_paths
 
         def make(name: str, cancel: Cancel) -> DecodedPath:
-            played = self.play(opened, directions[name], label, cancel, fast)
+            played = self.play(opened, directions[name], label, cancel, fast, self._of_paths)
             if stored is not None and not fast:
                 stored.keep_path(self.domain, opened, directions[name], label, played)
             return played
@@ -294,6 +294,10 @@ class ModelService:
             self.context.background.submit(Job(paths.take_found))
         return paths
 
+    def _of_paths(self) -> Urgency:
+        """How urgent the path is that is being decoded: as urgent as any that waits behind it."""
+        return Urgency.NEXT if self.context.paths.pressing else Urgency.PATH
+
     def play(
         self,
         opened: Opened,
@@ -301,6 +305,7 @@ class ModelService:
         label: str,
         cancel: Cancel,
         fast: bool = False,
+        urgency: HowUrgent = Urgency.PATH,
     ) -> DecodedPath:
         """Decode a path in the background, and draw what the browser plays of it.
 
@@ -308,14 +313,14 @@ class ModelService:
         set meanwhile.
         """
         task = opened, direction, label, fast
-        path = self.in_batches(Urgency.PATH, self.walk, *task, cancel=cancel)
+        path = self.in_batches(urgency, self.walk, *task, cancel=cancel)
         opinions = [] if fast else self.second_opinion.of_path(path)
         return DecodedPath(path, path_to_sprites(path), opinions, fast)
 
     def walk_in_full(self, opened: Opened, direction: Direction, label: str) -> Path:
         """Decode a path by the full decoder; somebody waits for it."""
         task = opened, direction, label
-        return self.in_batches(Urgency.NEXT, self.walk, *task, cancel=threading.Event())
+        return self.in_batches(Urgency.MAP, self.walk, *task, cancel=threading.Event())
 
     def start_search(self, search: Search) -> None:
         """Put a search in the line of all domains' searches; raises as `JobQueue.submit`."""

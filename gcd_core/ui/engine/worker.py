@@ -28,13 +28,30 @@ CROWDED_TASKS = 3  # tasks that wait, from which on nothing is decoded that nobo
 
 
 class Urgency(IntEnum):
-    """How urgent a task is, the most urgent first."""
+    """How urgent a task is, the most urgent first.
+
+    The paths of opened images and the regions that are tried share the networks so: a path that a
+    visitor waits for, such as the one of the first flip, goes before every region; a region goes
+    before the paths that nobody waits for. As less urgent work goes on for as long as what came
+    between its batches took (`yield_to_urgent`), those paths are decoded meanwhile, too.
+    """
 
     LIVE = 0  # a visitor waits for it
-    NEXT = 1  # a visitor sees something similar meanwhile
-    MAP = 2  # a map over what a visitor sees already, or what they may ask for next
-    PATH = 3  # the paths of an opened image
+    NEXT = 1  # a visitor sees something similar meanwhile, or waits for a path
+    # A map over what a visitor sees already, or what they may ask for next; what takes a visitor
+    # many pictures: a region that is tried, a path in full for a report.
+    MAP = 2
+    PATH = 3  # the paths of an opened image that nobody waits for yet
     SEARCH = 4  # searches and walks of many images, which are known to take a minute
+
+
+# How urgent long work is, or what tells that anew before each of its batches.
+HowUrgent = Urgency | Callable[[], Urgency]
+
+
+def urgency_now(urgency: HowUrgent) -> Urgency:
+    """Return how urgent work is at this moment."""
+    return urgency if isinstance(urgency, Urgency) else urgency()
 
 
 class Task(NamedTuple):
@@ -75,7 +92,7 @@ class Runner:
 
     def run_long(
         self,
-        urgency: Urgency,
+        urgency: HowUrgent,
         function: Callable[..., Any],
         *args: Any,
         cancel: Cancel,
@@ -86,6 +103,8 @@ class Runner:
 
         Parameters
         ----------
+        urgency : Urgency or callable
+            A callable is asked before each batch: somebody may begin to wait for the work.
         function : callable
             Takes the arguments and options.
         cancel : Cancel
@@ -94,10 +113,10 @@ class Runner:
             Takes what the function reports.
         """
         hooks = self._hooks(urgency, cancel, report)
-        return self.run(urgency, partial(function, **hooks, **options), *args)
+        return self.run(urgency_now(urgency), partial(function, **hooks, **options), *args)
 
     def _hooks(
-        self, urgency: Urgency, cancel: Cancel, report: Callable[..., None]
+        self, urgency: HowUrgent, cancel: Cancel, report: Callable[..., None]
     ) -> dict[str, Any]:
         """Return what a long function is given beside its own arguments."""
         return {"progress": report, "cancel": cancel}
@@ -114,7 +133,7 @@ class ProcessRunner(Runner):
     """
 
     def _hooks(
-        self, urgency: Urgency, cancel: Cancel, report: Callable[..., None]
+        self, urgency: HowUrgent, cancel: Cancel, report: Callable[..., None]
     ) -> dict[str, Any]:
         return {}
 
@@ -181,13 +200,13 @@ class Compute(Runner):
         return outcome.result()
 
     def _hooks(
-        self, urgency: Urgency, cancel: Cancel, report: Callable[..., None]
+        self, urgency: HowUrgent, cancel: Cancel, report: Callable[..., None]
     ) -> dict[str, Any]:
         """As of any runner; more urgent work runs between the function's batches."""
 
         def progress(*news: Any) -> None:
             report(*news)
-            self.yield_to_urgent(urgency)
+            self.yield_to_urgent(urgency_now(urgency))
 
         return {"progress": progress, "cancel": cancel}
 

@@ -87,6 +87,8 @@ class Tried(NamedTuple):
 class Regions:
     """The regions of one opened image that a visitor tries, one at a time.
 
+    `Urgency` says how a region shares the networks with the paths of opened images.
+
     Parameters
     ----------
     service : ModelService
@@ -195,7 +197,7 @@ class Regions:
             "cancel": job.cancelled,
             "report": lambda *done: job.report(done),
         }
-        return service.in_batches(Urgency.NEXT, service.steered, *task, **hooks), [RCSB]
+        return service.in_batches(Urgency.MAP, service.steered, *task, **hooks), [RCSB]
 
     def _without(self, mask: Tensor, job: Job) -> tuple[Path, list[str]]:
         """The change that leaves a mask alone, and the directions that it is made of."""
@@ -203,7 +205,7 @@ class Regions:
         service, directions = self.service, only(self.directions, self.names)
         task, hooks = (self.opened, directions, self.label), {"cancel": job.cancelled}
         found = service.in_batches(
-            Urgency.NEXT,
+            Urgency.MAP,
             service.another,
             *task,
             avoid_region=mask,
@@ -229,7 +231,7 @@ class Regions:
         assert self.directions is not None
         work = self.service.try_walk if roughly else self.service.walk
         task, cancel = (self.opened, self.directions[name], self.label), job.cancelled
-        return self.service.in_batches(Urgency.NEXT, work, *task, cancel=cancel, region=mask)
+        return self.service.in_batches(Urgency.MAP, work, *task, cancel=cancel, region=mask)
 
     def suggest(self, path: Path) -> Tensor:
         """Return the cells (S, S), bool, that matter most to the change along a path.

@@ -201,6 +201,32 @@ def test_nothing_less_urgent_comes_between_batches(compute: Compute):
     assert work.finish() == ["path", "path", "path 2", "search"]
 
 
+def test_work_that_somebody_begins_to_wait_for_goes_on_at_once(compute: Compute):
+    order: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+    urgency = Urgency.PATH
+
+    def long(progress: Callable[..., None], cancel: object) -> None:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        for batch in range(3):
+            progress(batch, 3)
+        order.append("path")
+
+    def path() -> None:
+        compute.run_long(lambda: urgency, long, cancel=threading.Event())
+
+    threads = [threading.Thread(target=path)]
+    threads[0].start()
+    assert begun.wait(PATIENCE)
+    work = Work(compute, order)
+    work.start("map", Urgency.MAP)
+    urgency = Urgency.NEXT
+    go_on.set()
+    assert work.finish() == ["path", "map"]
+    threads[0].join(PATIENCE)
+
+
 def test_a_burst_of_live_work_is_waited_for(compute: Compute):
     work, first = Work(compute, []), threading.Event()
 

@@ -12,12 +12,14 @@ import torch
 
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.ui.engine.jobs import Job
+from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.session.regions import Regions, Tried
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.region import card, region_numbers
 from gcd_core.ui.views.payload import doubts_about
 from tests.ui.fakes import SIZE, FakeClassifier, FakeDistance
-from tests.ui.waiting import wait_for_paths
+from tests.ui.waiting import Held as HeldOnce
+from tests.ui.waiting import wait_for, wait_for_paths
 
 
 def box(top: int, bottom: int, left: int, right: int) -> torch.Tensor:
@@ -180,6 +182,29 @@ def test_it_is_cancelled_and_another_image_ends_it(session: Session, held: Held)
         ending.join(30)
         assert job.state == "cancelled" and not regions.kept
     assert session.image.regions is not regions and session.image.regions.kept == []
+
+
+def test_what_another_visitor_waits_for_comes_between_a_regions_pictures(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for_paths(session)
+    service, order = session.service, []
+    held = HeldOnce(service.try_walk)
+
+    def walk(*args: object, **options: object) -> object:
+        path = held(*args, **options)
+        order.append("region")
+        return path
+
+    monkeypatch.setattr(service, "try_walk", walk)
+    job = session.image.regions.start(CORNER)
+    assert held.called.wait(30)
+    turn = threading.Thread(target=service.in_turn, args=(Urgency.NEXT, order.append, "flip"))
+    turn.start()
+    wait_for(lambda: service.compute._waiting[Urgency.NEXT])
+    held.go_on.set()
+    turn.join(30)
+    assert job.wait(120) and order[:2] == ["flip", "region"]
 
 
 def test_a_classifier_that_costs_is_asked_along_g_alone(session: Session) -> None:
