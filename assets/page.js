@@ -15,7 +15,9 @@ window.gcd = (() => {
       if (event.target.closest('#theme')) document.body.classList.toggle('dark');
     });
 
-  // The strip of examples: a click chooses one, and the chosen one is marked.
+  // The strip of examples: a click chooses one, and the chosen one is marked. A click while another
+  // one is being opened is kept here: the answer to that one says that it is shown.
+  let wanted = 0;
   const examples = (element, props, trigger, watch) => {
     const mark = () =>
       element.querySelectorAll('button').forEach((button, index) =>
@@ -24,7 +26,7 @@ window.gcd = (() => {
     element.addEventListener('click', event => {
       const button = event.target.closest('button');
       if (!button) return;
-      props.value = Number(button.dataset.index);
+      props.value = wanted = Number(button.dataset.index);
       mark();
       trigger('select');
     });
@@ -146,6 +148,7 @@ window.gcd = (() => {
     gcd.stepsOn();
     return values;
   };
+  const openExample = (_, ...others) => [wanted, ...fade(...others)];
   const ended = () => {
     opening = Math.max(opening - 1, 0);
     arriving = false;
@@ -159,8 +162,8 @@ window.gcd = (() => {
     return values;
   };
 
-  // On opening a picture a change that flips its answer comes by itself, unless that was
-  // switched off, or a slider stands elsewhere already.
+  // On opening a picture a change that flips its answer comes by itself, unless that was switched
+  // off, a slider stands elsewhere already, or another flip was asked for meanwhile.
   const FIRST_FLIP = 'gcd-first-flip';
   const firstFlip = element => {
     const box = element.querySelector('input');
@@ -168,7 +171,9 @@ window.gcd = (() => {
     box.addEventListener('change', () => localStorage.setItem(FIRST_FLIP, box.checked ? 'on' : 'off'));
   };
   const openedAnew = (...values) => {
+    const pressed = waiting > 0;
     setTimeout(() => {
+      if (pressed) return; // for another flip of this picture
       const at = document.querySelector('#pictures [data-address]')?.dataset.address ?? '';
       const [button, box] = ['#flip-g', '[data-first-flip]'].map(one => document.querySelector(one));
       if (box?.checked && button?.offsetParent && !opening && !/&[ghw]\d*=/.test(at)) button.click();
@@ -260,18 +265,26 @@ window.gcd = (() => {
     document.addEventListener('visibilitychange', () => (document.title = title), { once: true });
   };
 
-  // A press on "To flip" is meant for the image that is being sent or opened, if there is one: it
-  // waits until that is shown. If it cannot be opened, a message says so, and the press is dropped.
+  // A press on "To flip" or "Another way" is meant for the image that is being sent or opened, if
+  // there is one: it waits until that is shown, and says so. If the image cannot be opened, a
+  // message says so, and the press is dropped.
+  let waiting = 0; // presses that do
   const awaited = () => opening > 0 || !document.querySelector('#source input[type=file]');
-  const flip = name => async (_, ...others) => {
+  const waitForPicture = async name => {
     gcd.flipBegins(name);
-    const [before, waits] = [shown, awaited()];
-    for (let quiet = 0; waits && quiet < 2; quiet = awaited() ? 0 : quiet + 1)
+    if (!awaited()) return;
+    const before = shown;
+    waiting += 1;
+    for (let quiet = 0; quiet < 2; quiet = awaited() ? 0 : quiet + 1)
       await new Promise(go => setTimeout(go, 50));
-    if (waits && shown === before) {
+    waiting -= 1;
+    if (shown === before) {
       gcd.flipEnds();
       throw new Error('The image was not opened.');
     }
+  };
+  const flip = name => async (_, ...others) => {
+    await waitForPicture(name);
     return [name, ...others];
   };
 
@@ -318,5 +331,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { whenThere, switchTheme, examples, pictures, bars, withAddress, onceOpened, filled, fold, dragCurve, moveSlider, fade, ended, isOpening, openedBy, firstFlip, forgotten, tellMe, found, flip, withFirst, wall, withPiece, download };
+  return { whenThere, switchTheme, examples, pictures, bars, withAddress, onceOpened, filled, fold, dragCurve, moveSlider, fade, openExample, ended, isOpening, openedBy, firstFlip, forgotten, tellMe, found, waitForPicture, flip, withFirst, wall, withPiece, download };
 })();

@@ -172,8 +172,8 @@ Object.assign(window.gcd, (() => {
   };
 
   // What another counterfactual is to leave alone: what is painted, where the painter is open.
-  const withAvoided = (_, ...others) => {
-    gcd.flipBegins('another');
+  const withAvoided = async (_, ...others) => {
+    await gcd.waitForPicture('another');
     return [painting() ? withMask()[0] : '', ...others];
   };
 

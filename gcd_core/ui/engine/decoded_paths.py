@@ -184,6 +184,11 @@ class Paths(Job):
         return self.cancelled.is_set() or not self.running or not self._waiting
 
     @property
+    def gave_up(self) -> bool:
+        """Whether no more paths will come although some are missing."""
+        return self.finished and bool(self._waiting)
+
+    @property
     def _forsaken(self) -> bool:
         """Whether those who wait for a path wait in vain."""
         return self.cancelled.is_set() or not self.running or not self._sessions
@@ -247,8 +252,11 @@ class KeptPaths(LRUCache):
         return key, paths
 
     def join(self, key: Hashable, make: Callable[[], Paths]) -> Paths:
-        """Join the paths of a key; where they are not kept, `make` makes them, to be kept."""
+        """Join the paths of a key; where they are not kept, `make` makes them, to be kept.
+
+        So it does where a path could not be decoded: that may have been so for a moment only.
+        """
         with self._lock:
-            if key not in self:
+            if key not in self or self[key].gave_up:
                 self[key] = make()
             return self[key].join()

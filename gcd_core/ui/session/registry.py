@@ -157,6 +157,12 @@ class Visitors:
         session.set_away(False)
         self._count()
 
+    def holds(self, key: str | None, session: Session) -> bool:
+        """Whether a session is this visitor's still, be it that its page seems to have gone."""
+        who = self._who(key)
+        with self._lock:
+            return session in (self._sessions.get(who), self._kept.get(who))
+
     def end_idle(self) -> None:
         """End all sessions, of every domain, that were idle for longer than the limit."""
         limits = self.service.context.limits

@@ -18,6 +18,7 @@ from gradio.events import Dependency
 from gcd_core.errors import GCDError
 from gcd_core.ui.metrics import EVENTS
 from gcd_core.ui.session.display import Display
+from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 
@@ -26,6 +27,9 @@ UNEXPECTED = "That failed unexpectedly: check what was given, and try again."
 P = ParamSpec("P")
 T = TypeVar("T")
 LIVE: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+# Answers of one event that a page takes after it seems to have gone, by which it is there: Gradio
+# notices at the first that nobody hears it, and asks for no third.
+TAKEN_BY_A_PAGE = 2
 Answer = dict[Block, Any]  # of a handler: values by component; a component left out stays as it is
 
 
@@ -48,6 +52,19 @@ class Tab:
         if shown:
             session.display = Display(*shown)._replace(detail=session.display.detail)
         return session
+
+    def taken(self, count: int, session: Session, request: gr.Request) -> int:
+        """Count the answers that a page has taken since it seems to have gone.
+
+        After some of them it is there all the same, and its session goes on.
+        """
+        if count >= TAKEN_BY_A_PAGE:
+            self.session(request)
+        return count + 1 if session.is_away else 0
+
+    def shows(self, image: OpenImage, session: Session, request: gr.Request) -> bool:
+        """Whether an image is open still, in a session that no other page of the visitor has."""
+        return session.image is image and self.visitors.holds(request.session_hash, session)
 
 
 def connect(

@@ -35,11 +35,8 @@ SLIDER = f"#slider-{{}} {LABEL}"  # the label of a direction's slider
 FIND = said("Find ways", "Find directions")
 
 
-def heading(session: Session, at: float = 0.0) -> str:
-    """Return the text over the sliders: which end is which label, how many paths are ready.
-
-    `at` is when that is told again, in seconds: by it the page's script sees that it still is.
-    """
+def heading(session: Session) -> str:
+    """Return the text over the sliders: which end is which label, how many paths are ready."""
     negative, positive = label_names(session)
     if not session.names:
         return (
@@ -56,7 +53,7 @@ def heading(session: Session, at: float = 0.0) -> str:
         if paths.finished:
             why = escape(paths.error or "stopped")
             css, text = "", f"{paths.ready} of {paths.total} {of}: {why}"
-        state = f'<small class="{css}" data-told="{at:.0f}"><span>{text}</span></small>'
+        state = f'<small class="{css}"><span>{text}</span></small>'
     return (
         f'<div class="gcd-heading">{written(session.directions, SLIDER)}'
         f'<h2>{term("directions")} <span class="set">{used}</span>{state}</h2>'

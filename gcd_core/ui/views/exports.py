@@ -44,6 +44,7 @@ from gcd_core.wording import EXPERT, PLAIN, VOCABULARIES, percent
 def report_of(session: Session, words: str = EXPERT) -> Report:
     """Return the report of the open image: picture, slider position, curve and heat map.
 
+    Of the one that is being opened, where there is one: it is waited for.
     The map is that of cells where it is chosen and known, or where the page leads with it (then the
     classifier may be asked freely), else BB-LIG. It is written in one of the `VOCABULARIES`.
 
@@ -51,7 +52,7 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
     decoded.
     """
     remedy = "open an image and move a slider first"
-    image = session.open_now("There is nothing to report yet", remedy)
+    image = session.open_next("There is nothing to report yet", remedy)
     opened, maps, i = image.opened, image.maps, image.index
     path = image.flips.path_in_full(image.sliders.moved)
     kinds = {session.display.overlay, session.service.leading_map}
@@ -187,7 +188,7 @@ def save_path(session: Session) -> FilePath:
     shown, which has a row of its own where it lies between two points), `direction`, and `name`,
     what the page calls that. Raises a GCDError if no image is open, or the path cannot be decoded.
     """
-    image = session.open_now("There is no direction to follow yet")
+    image = session.open_next("There is no direction to follow yet")
     path = image.flips.path_in_full(image.sliders.moved)
     frame, alphas = image.sliders.still()
     columns = path.all_probabilities.tolist(), path.distances.tolist(), path.losses.tolist()

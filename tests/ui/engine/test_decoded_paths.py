@@ -137,6 +137,28 @@ def test_kept_paths_are_shared_and_the_ones_used_longest_ago_make_room(
         assert paths.wanted("g") == "g"
 
 
+def test_kept_paths_that_could_not_be_decoded_are_begun_anew(queue: JobQueue) -> None:
+    fails = True
+
+    def make(name: str, cancel: object) -> DecodedPath:
+        if fails and name == "h1":
+            raise GCDError("The classifier does not answer.")
+        return DecodedPath(name, "")
+
+    def begin() -> Paths:
+        paths = Paths(make, ["g", "h1", "h2"], kept=True)
+        queue.submit(paths)
+        return paths
+
+    kept = KeptPaths(most=100)
+    failed = kept.join("example", begin)
+    assert failed.wait(30) and failed.gave_up and failed.ready == 1
+    fails = False
+    paths = kept.join("example", begin)
+    assert paths.wanted("h2") == "h2" and paths.wait(30) and not paths.gave_up
+    assert kept.join("example", begin) is paths
+
+
 def test_paths_whose_visitor_left_leave_the_line_at_once(queue: JobQueue, decoder: Decoder) -> None:
     begun(queue, decoder, "g")
     others = [begun(queue, decoder, "g", "h1") for _ in range(4)]

@@ -41,15 +41,18 @@ class AnotherWay(Tab):
 
         Asked again it does without that one too. With a mask, as of `paint_region`, the picture
         stays as it is there, and what comes of that is told as of `try_region`. `target` is as of
-        `to_flip`. At most 64 images are asked about.
+        `to_flip`. At most 64 images are asked about. An image that is being opened is waited for.
+        Where nothing is changed yet, what is shown is another than the flip along one direction.
         """
         session, layout = self.session(request, overlay, opacity, view), self.layout
-        image = session.open_now("There is nothing to change yet")
+        image = session.open_next("There is nothing to change yet")
         if mask:
             for answer in layout.region.attempts(session, image, mask, WITHOUT):
                 facts = answer.pop(layout.region.numbers, None)
                 yield answer | ({} if facts is None else {layout.numbers: facts})
             return
+        if not image.sliders.alphas:
+            image.flips.to_flip(image.sliders.moved, margin_of(target))
         frame = image.others.go_on(margin_of(target))
         if frame is None or session.image is not image:
             yield {}

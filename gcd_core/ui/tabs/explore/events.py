@@ -88,7 +88,7 @@ class ExploreTab:
             everything,
             "open_example",
             newest_only=True,
-            js="gcd.fade",
+            js="gcd.openExample",
         )
         self.then_prepare(example, "open_example")
         label = connect(

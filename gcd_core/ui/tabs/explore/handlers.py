@@ -88,7 +88,7 @@ class ExploreAnswers(Tab):
         if file_format != "gif":
             raise GCDError(f"A sweep is written as gif, not as {file_format!r}.")
         session = self.session(request)
-        image = session.open_now("There is no direction to follow yet")
+        image = session.open_next("There is no direction to follow yet")
         path = image.flips.path_in_full(image.sliders.moved)
         file = session.folder / f"sweep-{image.label}-{path.direction_name}.gif"
         frames = [path.picture(k) for k in path.is_walked.nonzero().flatten().tolist()]
@@ -220,14 +220,14 @@ class ExploreHandlers(Tab):
     ) -> Iterator[Answer]:
         """Fills in thumbnails, curve and map while the paths are decoded in the background.
 
-        Each path comes with its film, by which the browser shows it without asking again. Every
-        few seconds something is told: a page that hears nothing asks anew.
+        Each path comes with its film, by which the browser shows it without asking again. A page
+        that takes answers after its heartbeat was cut off is there, and its paths are decoded on.
         """
         session, layout = self.session(request, overlay, opacity, view), self.layout
         sent: set[str] = set()
-        image, ready, drawn_for, told_at = session.image, -1, None, 0.0
-        visit = session.visits
-        while image is not None and session.image is image and session.visits == visit:
+        image, ready, drawn_for, told_at, taken = session.image, -1, None, 0.0, 0
+        while image is not None and self.shows(image, session, request):
+            taken = self.taken(taken, session, request)
             paths, moved, answer = image.paths, image.sliders.moved, Answer()
             finished, now = paths.finished, paths.ready
             if now != ready:
@@ -235,10 +235,10 @@ class ExploreHandlers(Tab):
                 if paths.get(moved) is not None and drawn_for != moved:
                     drawn_for = moved
                     answer |= layout.show(session)
-            elif finished or time.monotonic() - told_at > TELL_SECONDS:
-                answer[layout.heading] = heading(session, time.monotonic())
-            if session.image is not image or session.visits != visit:
-                break  # another one is open, or the page has gone: nothing is said of this one
+            elif finished or taken or time.monotonic() - told_at > TELL_SECONDS:
+                answer[layout.heading] = heading(session)
+            if not self.shows(image, session, request):
+                break  # nothing is said of this one
             if answer:
                 yield answer
                 told_at = time.monotonic()

@@ -1,0 +1,108 @@
+"""What a visitor presses before the picture is there waits for it, and says so."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+
+import pytest
+
+from tests.ui.conftest import Served
+from tests.ui.test_browser import browser, prepared, pytestmark, visit, wait_until
+from tests.ui.waiting import Held
+
+__all__ = ["browser", "pytestmark", "visit"]  # what pytest finds here
+
+
+@pytest.fixture
+def held(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    """The opening of an example, which waits until it may go on."""
+    examples = served.visitors.service.examples
+    held = Held(examples.open)
+    monkeypatch.setattr(examples, "open", held)
+    yield held
+    held.go_on.set()
+
+
+def opening(page, held: Held, example: int) -> None:
+    page.locator("#examples button").nth(example).click()
+    wait_until(page, held.called.is_set)
+
+
+@pytest.mark.parametrize("first_flip", ["on", "off"])
+def test_another_way_waits_for_the_picture(served: Served, visit, held: Held, first_flip: str):
+    held.go_on.set()
+    page = visit(served.address)
+    prepared(page)
+    page.locator("[data-first-flip]").set_checked(first_flip == "on")
+    page.locator("#flip-g").click()
+    page.locator("#flip-another").wait_for()
+    held.called.clear(), held.go_on.clear()
+    opening(page, held, 4)
+    page.locator("#flip-another").click()
+    page.locator("#pictures .gcd-doing").wait_for()
+    held.go_on.set()
+    page.wait_for_selector("#pictures [data-address^='example=5&']")
+    wait_until(page, lambda: "ithout g" in page.locator("#bars").inner_text())
+    prepared(page)
+    assert "&g=" not in page.locator("#pictures [data-address]").get_attribute("data-address")
+
+
+def test_a_flip_that_was_asked_for_comes_in_the_place_of_the_first(
+    served: Served, visit, held: Held
+):
+    held.go_on.set()
+    page = visit(served.address)
+    prepared(page)
+    page.locator("[data-first-flip]").check()
+    held.called.clear(), held.go_on.clear()
+    opening(page, held, 5)
+    page.locator("#flip-h1").click()
+    held.go_on.set()
+    page.wait_for_selector("#pictures [data-address^='example=6&'][data-address*='&h1=']")
+    prepared(page)
+    page.wait_for_timeout(600)  # the first flip comes 300 ms after its picture
+    assert "&h1=" in page.locator("#pictures [data-address]").get_attribute("data-address")
+
+
+def test_the_last_of_two_examples_opens(served: Served, visit, held: Held):
+    held.go_on.set()
+    page = visit(served.address)
+    prepared(page)
+    held.called.clear(), held.go_on.clear()
+    opening(page, held, 6)
+    page.locator("#examples button").nth(7).click()
+    held.go_on.set()
+    page.wait_for_selector("#pictures [data-address^='example=8&']")
+    prepared(page)
+
+
+def test_a_report_is_of_the_picture_that_is_being_opened(served: Served, visit, held: Held):
+    held.go_on.set()
+    page = visit(served.address)
+    prepared(page)
+    held.called.clear(), held.go_on.clear()
+    opening(page, held, 2)
+    with page.expect_download() as download:
+        page.locator("#path-csv").click()
+        held.go_on.set()
+    page.wait_for_selector("#pictures [data-address^='example=3&']")
+    (session,) = (s for s in served.visitors._sessions.values() if s.image.example == 2)
+    path = session.image.paths.get("g")
+    first = next(csv.DictReader(download.value.path().read_text().splitlines()))
+    assert float(first["pneumonia"]) == pytest.approx(float(path.probabilities[0]), abs=1e-4)
+
+
+def test_a_heartbeat_that_is_cut_off_stops_no_path(
+    served: Served, visit, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(served.visitors.service.domain.generator, "seconds_per_image", 0.02)
+    page = visit(served.address)
+    page.locator("#examples button").nth(8).click()
+    page.wait_for_selector("#pictures [data-address^='example=9&']")
+    page.wait_for_selector("#direction-g .gcd-thumb img")
+    assert page.locator(".gcd-heading .busy").count() == 1, "others are to come"
+    ((_, key),) = served.visitors._sessions
+    served.visitors.leave(key)
+    prepared(page)
+    assert not served.visitors._sessions[served.visitors.service, key].is_away
