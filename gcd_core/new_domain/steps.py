@@ -116,7 +116,7 @@ def diffae(work: Work, planned: Round, minutes: float) -> None:
             ("--begin-with", design.begin),
             ("--minutes", total),
             ("--steps", design.steps and design.steps * (1 + work.number)),
-            ("--grid-minutes", min(SAVES, max(0.5, minutes / 2))),
+            ("--grid-minutes", total),  # at the end alone: it takes minutes on a CPU
             ("--device", work.device),
             ("--out", work.folder / "diffae"),
         ]

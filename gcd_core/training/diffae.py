@@ -46,6 +46,7 @@ from gcd_core.training.options import add_data, add_run, add_shape
 CODEC_CONFIG, CODEC_WEIGHTS = "codec.json", "codec.safetensors"
 MEAN_WEIGHT = 0.5  # of the squared error of what the code says by itself, beside the noise's
 ANSWERS_WEIGHT = 1.0  # of the squared error of what the code tells of the classifier's answers
+SAVE_MINUTES = 10.0  # between two checkpoints, at most
 MAP_RATE = 2e-3  # learning rate of the linear maps of the code
 DECORRELATED = 4096  # inputs, moved ones among them, whose codes have unit covariance at last
 
@@ -85,7 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--augmentations", type=int, default=3, help="moved copies of each image")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--ema", type=float, default=0.9995)
-    parser.add_argument("--grid-minutes", type=float, default=10, help="time between sample grids")
+    parser.add_argument(
+        "--grid-minutes", type=float, default=10, help="time between sample grids and weights"
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -102,7 +105,9 @@ def main(args: argparse.Namespace) -> None:
     settings = run_settings(args, "codec", "grid_minutes", "begin_with", "answers")
     if answers is not None:
         settings["answers"] = answers.shape[1]
-    run(training, Plan.of(args, settings, log_every=200, save_minutes=args.grid_minutes))
+    often = {"save_minutes": min(SAVE_MINUTES, args.grid_minutes)}
+    often["export_minutes"] = args.grid_minutes
+    run(training, Plan.of(args, settings, log_every=200, **often))
 
 
 class DiffusionTraining(Training):

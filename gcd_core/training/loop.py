@@ -136,7 +136,7 @@ class Training(ABC):
         """
 
     def export(self, minutes: float) -> None:  # noqa: B027 - a training may have nothing to write
-        """Write networks and pictures after so many minutes; called with each save."""
+        """Write networks and pictures after so many minutes; called as the plan says."""
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs beside learners and average: tensors, numbers, text."""
@@ -159,6 +159,7 @@ class Plan:
     log_every: int  # steps to a row of the log
     log_last: bool = False  # whether the last step has a row in any case
     save_minutes: float | None = None  # time between saves; None saves with each row of the log
+    export_minutes: float = 0.0  # time between exports, which come with saves and at the end
 
     @classmethod
     def of(cls, args: argparse.Namespace, settings: dict[str, Any], **how: Any) -> Plan:
@@ -190,7 +191,7 @@ def run(training: Training, plan: Plan) -> Finished:
         step, spent, scalars = state["step"], state["spent"], state["scalars"]
         print(f"resumed at step {step}")
     clock, log = Clock(plan.minutes, spent), Log(plan.out / "log.csv", step)
-    saved_at, saved_step = clock.spent, -1
+    saved_at, saved_step, export = clock.spent, -1, _Exports(training, plan, clock)
 
     def save() -> None:
         nonlocal saved_at, saved_step
@@ -198,8 +199,8 @@ def run(training: Training, plan: Plan) -> Finished:
         state["learners"] = [learner.state_dict() for learner in training.learners]
         state |= {"ema": training.ema.module.state_dict(), "training": training.state()}
         save_checkpoint(plan.out / CHECKPOINT, state)
-        training.export(clock.spent / 60)
         saved_at, saved_step = clock.spent, step
+        export.if_due(step)
 
     progress = clock.progress_or(step, plan.steps)
     while progress < 1:
@@ -221,7 +222,26 @@ def run(training: Training, plan: Plan) -> Finished:
             save()
     if saved_step != step:
         save()
+    export.at_the_end(step)
     return Finished(step, clock.spent / 60)
+
+
+class _Exports:
+    """Lets a training export as often as its plan says, and at the end."""
+
+    def __init__(self, training: Training, plan: Plan, clock: Clock) -> None:
+        self._training, self._seconds, self._clock = training, plan.export_minutes * 60, clock
+        self._at, self._step = clock.spent, -1
+
+    def if_due(self, step: int) -> None:
+        if self._clock.spent - self._at >= self._seconds:
+            self._training.export(self._clock.spent / 60)
+            self._at, self._step = self._clock.spent, step
+
+    def at_the_end(self, step: int) -> None:
+        """Export, unless that was done after this step."""
+        if self._step != step:
+            self._training.export(self._clock.spent / 60)
 
 
 def run_settings(args: argparse.Namespace, *free: str) -> dict[str, Any]:

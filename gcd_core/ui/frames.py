@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from cachetools import LRUCache
 from torch import Tensor
@@ -165,6 +166,17 @@ class Opened:
         if self.compositions is None:
             return compose(self.image)
         return self.compositions[fast]
+
+
+class End(NamedTuple):
+    """The picture at one end of a direction's slider."""
+
+    alpha: float
+    probability: float  # of the label that is explained
+    image: Tensor  # (1, C, H, W): in [0, 1]
+
+
+Ends = tuple[End, End]  # toward the label's negative side, and toward its positive one
 
 
 class KeptFrames:

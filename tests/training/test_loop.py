@@ -212,6 +212,9 @@ def test_when_it_logs_and_saves(tmp_path: Path) -> None:
     seldom = Duel()
     run(seldom, plan(tmp_path / "seldom", save_minutes=1000))
     assert seldom.exported == [20]  # at the end, and only then
+    last = Duel()
+    run(last, plan(tmp_path / "last", export_minutes=1000))
+    assert last.exported == [20] and load_checkpoint(tmp_path / "last" / loop.CHECKPOINT, {})
     rows = Duel()
     run(rows, plan(tmp_path / "rows", steps=10, save_minutes=None, log_last=True))
     assert rows.exported == [4, 8, 10]

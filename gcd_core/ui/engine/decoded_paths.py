@@ -12,7 +12,7 @@ from cachetools import LRUCache
 from gcd_core.errors import Cancel, GCDError
 from gcd_core.method.walk import Path
 from gcd_core.ui.engine.jobs import Job, Rank
-from gcd_core.ui.frames import Opinion
+from gcd_core.ui.frames import End, Ends, Opinion
 from gcd_core.wording import duration
 
 MAX_WAIT_SECONDS = 60.0  # how long somebody waits for a path while others' paths go first
@@ -39,8 +39,9 @@ class DecodedPath(NamedTuple):
 class Paths(Job):
     """Decodes the paths of one opened image, one direction at a step.
 
-    The directions come in the given order, but one that a visitor waits for comes next. Of several
-    images' paths those go first that a visitor waits for, then those of which fewest are ready.
+    The directions come in the given order, but one that a visitor waits for comes next. After the
+    first path the ends of all others are drawn, where `draw_ends` is given. Of several images'
+    paths those go first that a visitor waits for, then those of which fewest are ready.
     Sessions join and leave. When the last one has left, the work ends, or, where the paths are
     kept, it goes on when another session joins.
 
@@ -53,6 +54,8 @@ class Paths(Job):
     find : callable, optional
         Returns the path of a name that is kept on disk, or None. Call `take_found` then; nothing is
         decoded before.
+    draw_ends : callable, optional
+        Takes names of directions and a `Cancel`, and returns the two ends of each by its name.
     size : int
         Bytes that all pictures together take.
     owner : hashable, optional
@@ -67,9 +70,12 @@ class Paths(Job):
         kept: bool = False,
         size: int = 0,
         owner: Hashable = None,
+        draw_ends: Callable[[list[str], Cancel], dict[str, Ends]] | None = None,
     ) -> None:
         super().__init__(owner=owner)
         self._make, self._find, self._waiting = make, find, list(names)
+        self._draw_ends, self._ends = draw_ends, dict[str, Ends]()
+        self.arrivals = 0  # how often something came: a path, or the ends of all
         self.total, self.size = len(names), size
         self._kept, self._sessions, self._asked = kept, 0, 0
         self._done: dict[str, DecodedPath] = {}
@@ -93,10 +99,18 @@ class Paths(Job):
             self._go_on()
 
     def advance(self) -> bool:
-        """Decode the next path."""
+        """Decode the next path, or draw the ends of all."""
         with self._news:
             name = self._waiting[0] if self._waiting else None
-        if name is not None:
+            draw = self._draw_ends if self._done and not self._asked else None
+        if name is not None and draw is not None:
+            self._draw_ends, self.failure = None, "The ends of the directions could not be drawn."
+            ends = draw(list(self._waiting), self.cancelled)
+            with self._news:
+                self._ends |= ends
+                self.arrivals += 1
+                self._news.notify_all()
+        elif name is not None:
             self.failure = f"The path along {name} could not be decoded."
             self._take(name, self._make(name, self.cancelled))
         return not self._waiting
@@ -105,12 +119,23 @@ class Paths(Job):
         with self._news:
             self._done[name] = played
             self._waiting.remove(name)
+            self.arrivals += 1
             self._news.notify_all()
 
     def get(self, name: str) -> Path | None:
         """Return the path along a direction, or None where it is not decoded yet."""
         played = self._done.get(name)
         return None if played is None else played.path
+
+    def ends(self, name: str) -> Ends | None:
+        """Return the pictures at a direction's two ends; None where they are not drawn yet."""
+        if name not in self._ends and (path := self.get(name)) is not None:
+            low, high = (
+                End(float(path.alphas[i]), float(path.probabilities[i]), path.images[i][None])
+                for i in (0, -1)
+            )
+            self._ends[name] = low, high
+        return self._ends.get(name)
 
     def played(self, name: str) -> DecodedPath | None:
         """Return the path along a direction with what the browser plays, or None likewise."""
@@ -168,10 +193,10 @@ class Paths(Job):
             )
 
     def news(self, seen: int, timeout: float = 1.0) -> int:
-        """Wait until more than `seen` paths are ready, at most so long; return how many are."""
+        """Wait until there were more than `seen` arrivals, at most so long; return how many."""
         with self._news:
-            self._news.wait_for(lambda: len(self._done) > seen or self.finished, timeout)
-            return len(self._done)
+            self._news.wait_for(lambda: self.arrivals > seen or self.finished, timeout)
+            return self.arrivals
 
     @property
     def before(self) -> Before:

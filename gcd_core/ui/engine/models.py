@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gcd_core.bridge.paths import rcsb
 from gcd_core.domains.opening import Domain
+from gcd_core.errors import Cancel, Cancelled
 from gcd_core.generators.base import Latent
 from gcd_core.images.picture import Picture
 from gcd_core.method.another import Another, another_counterfactual
@@ -26,7 +27,16 @@ from gcd_core.method.search import find_directions
 from gcd_core.method.settings import Settings
 from gcd_core.method.walk import Path, bisect, walk
 from gcd_core.ui.engine.worker import Urgency
-from gcd_core.ui.frames import LINE_POINTS, Frame, Opened, Opinion, alpha_grid
+from gcd_core.ui.frames import (
+    LINE_POINTS,
+    End,
+    Ends,
+    Frame,
+    Opened,
+    Opinion,
+    alpha_grid,
+    latent_at,
+)
 
 ORACLE_BATCH = 8  # pictures of a path
 
@@ -230,6 +240,38 @@ class Networks:
         if fast:
             options["solver"] = self.domain.generator.live_solver
         return self._walk(opened.walked, direction, label, latent=opened.latent, **options)
+
+    @torch.inference_mode()
+    def ends(
+        self,
+        opened: Opened,
+        directions: DirectionSet,
+        names: Sequence[str],
+        label: str,
+        progress: Callable[[int, int], None] | None = None,
+        cancel: Cancel | None = None,
+    ) -> dict[str, Ends]:
+        """Draw the pictures at both ends of directions, by the fast decoder."""
+        far, composition = self.domain.alpha_max, opened.composition(fast=True)
+        at, solver = self.domain.labels.index(label), self.domain.generator.live_solver
+        places = [(name, alpha) for name in names for alpha in (-far, far)]
+        found: list[End] = []
+        while len(found) < len(places):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled
+            some = places[len(found) : len(found) + BACKGROUND_BATCH]
+            each = [latent_at(opened, directions, {name: alpha}) for name, alpha in some]
+            latents = Latent(
+                torch.cat([one.z_sem for one in each]), torch.cat([one.z_T for one in each])
+            )
+            frames = self.decode(latents, [composition] * len(some), solver)
+            found += [
+                End(alpha, frame.probabilities[at], frame.image)
+                for (_, alpha), frame in zip(some, frames, strict=True)
+            ]
+            if progress is not None:
+                progress(len(found), len(places))
+        return dict(zip(names, zip(found[::2], found[1::2], strict=True), strict=True))
 
     def try_walk(self, opened: Opened, direction: Direction, label: str, **options: Any) -> Path:
         """Decode every other stop of a path by the fast decoder."""

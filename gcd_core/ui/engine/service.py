@@ -33,7 +33,7 @@ from gcd_core.ui.engine.jobs import Job, JobQueue, Search
 from gcd_core.ui.engine.models import DecodeBatcher, DecodeRequest, Networks, SecondOpinion
 from gcd_core.ui.engine.sprite_sheets import path_to_sprites
 from gcd_core.ui.engine.worker import Compute, ProcessRunner, Runner, Urgency
-from gcd_core.ui.frames import POINTS, Frame, Opened, weak_last
+from gcd_core.ui.frames import POINTS, Ends, Frame, Opened, weak_last
 from gcd_core.wording import joined
 
 IDLE_SECONDS = 2.0  # without a request, after which examples are prepared
@@ -111,6 +111,7 @@ class ModelService:
         self._in_full = DecodeBatcher(decode, lambda: None)
         self._fast = DecodeBatcher(decode, lambda: domain.generator.live_solver)
         self.walk, self._find = gpu(networks.walk, PATH), gpu(networks.find, SEARCH)
+        self._ends = gpu(networks.ends, PATH)
         self.try_walk, self.steered = gpu(networks.try_walk, PATH), gpu(networks.steer, PATH)
         self.another = gpu(networks.another, PATH)
         self._walk_line, self._narrow = gpu(networks.walk_line, MOVE), gpu(networks.narrow, MOVE)
@@ -275,7 +276,8 @@ class ModelService:
         """Put the decoding of an image's paths in the line.
 
         Those that `stored` has on disk are taken from there. The fast decoder draws the others,
-        where there is one; else they are kept on disk.
+        where there is one; else they are kept on disk. With the fast decoder the ends of all come
+        after the first path, where asking about them costs nothing.
         """
         fast = self.has_fast_paths
 
@@ -285,13 +287,19 @@ class ModelService:
                 stored.keep_path(self.domain, opened, directions[name], label, played)
             return played
 
+        def draw_ends(names: list[str], cancel: Cancel) -> dict[str, Ends]:
+            task = opened, directions, names, label
+            return self.in_batches(Urgency.PATH, self._ends, *task, cancel=cancel)
+
         def find(name: str) -> DecodedPath | None:
             assert stored is not None
             return stored.played(self.domain, opened, directions[name], label)
 
         names = weak_last(directions, self.domain.alpha_max)
         size = len(names) * POINTS * opened.image.nbytes
-        paths = Paths(make, names, find if stored is not None else None, kept, size, owner=self)
+        ends = draw_ends if fast and self.classifier_is_free else None
+        found = find if stored is not None else None
+        paths = Paths(make, names, found, kept, size, owner=self, draw_ends=ends)
         self.context.paths.submit(paths)
         if stored is not None:
             self.context.background.submit(Job(paths.take_found))

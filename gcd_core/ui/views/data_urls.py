@@ -30,9 +30,9 @@ def drawn(image: Tensor | Image.Image) -> str:
     return data_address(buffer.getvalue())
 
 
-def end_thumbnail(images: Tensor, end: int) -> str:
-    """Return a thumbnail of the first (0) or the last (-1) of pictures (n, C, H, W)."""
-    return _once(images, f"end {end}", lambda: thumbnail(images[end][None]))
+def end_thumbnail(image: Tensor) -> str:
+    """Return the thumbnail of a picture (1, C, H, W) that never changes."""
+    return _once(image, "end", lambda: thumbnail(image))
 
 
 def _once(image: Tensor, name: str, make: Callable[[], str]) -> str:

@@ -8,12 +8,13 @@ from html import escape
 from gcd_core.classifiers.questions import PLAIN as PLAIN_QUESTION
 from gcd_core.classifiers.questions import Question
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.prior_search import places_of
 from gcd_core.method.repeatability import repeatability_of
 from gcd_core.method.verification import Tried, tried_of
 from gcd_core.method.walk import Path
 from gcd_core.report.captions import note_on, what_it_does
-from gcd_core.ui.frames import shown_names
+from gcd_core.ui.frames import End, shown_names
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import end_thumbnail
@@ -246,7 +247,7 @@ def direction_title(
 
 
 def end_picture(
-    names: tuple[str, str], path: Path | None, end: int, question: Question = PLAIN_QUESTION
+    names: tuple[str, str], end: End | None, question: Question = PLAIN_QUESTION
 ) -> str:
     """Return the thumbnail of one end of a direction.
 
@@ -254,19 +255,17 @@ def end_picture(
     ----------
     names : (str, str)
         The label's negative and positive name.
-    path : Path or None
-        None before it is decoded.
-    end : {0, -1}
-        The first picture of the path or its last.
+    end : End or None
+        None before it is drawn.
     question : Question
         In whose scale its probability is told.
     """
-    if path is None:
+    if end is None:
         return '<span class="gcd-thumb waiting"></span>'
-    predicted = float(path.probabilities[end]) >= path.threshold
-    side = f"{names[predicted]} at {signed(float(path.alphas[end]))}"
-    picture = end_thumbnail(path.images, end)
-    probability = charts.number(float(path.probabilities[end]), question)
+    predicted = end.probability >= THRESHOLD
+    side = f"{names[predicted]} at {signed(end.alpha)}"
+    picture = end_thumbnail(end.image)
+    probability = charts.number(end.probability, question)
     return (
         f'<span class="gcd-thumb {"yes" if predicted else "no"}"><img src="{picture}" '
         f'alt="{escape(side)}" title="{escape(side)}"><b>{probability}</b></span>'

@@ -239,3 +239,40 @@ def test_who_waits_long_behind_others_is_told_how_long(
     assert last.wanted("g") == "g" and busy.wait(30)
     thread.join(30)
     assert told == ["g"]
+
+
+def test_the_ends_of_all_come_after_the_first_path(queue: JobQueue) -> None:
+    order: list[object] = []
+
+    def make(name: str, cancel: object) -> DecodedPath:
+        order.append(name)
+        return DecodedPath(name, "")
+
+    def draw_ends(names: list[str], cancel: object) -> dict[str, tuple[str, str]]:
+        order.append(tuple(names))
+        return {name: (f"low {name}", f"high {name}") for name in names}
+
+    paths = Paths(make, ["g", "h1", "h2"], draw_ends=draw_ends)
+    assert paths.ends("h2") is None
+    queue.submit(paths)
+    assert paths.join().wait(30)
+    assert order == ["g", ("h1", "h2"), "h1", "h2"]
+    assert paths.ends("h2") == ("low h2", "high h2") and paths.arrivals == 4
+
+
+def test_a_path_that_somebody_waits_for_goes_before_the_ends(
+    queue: JobQueue, decoder: Decoder
+) -> None:
+    def draw_ends(names: list[str], cancel: object) -> dict:
+        decoder.order.append(",".join(names))
+        return {}
+
+    paths = Paths(decoder, ["g", "h1", "h2"], draw_ends=draw_ends)
+    queue.submit(paths)
+    paths.join()
+    wait_for(lambda: decoder.order)
+    thread, told = asking(paths, "h2")
+    decoder.go_on.set()
+    thread.join(30)
+    assert told == ["h2"] and paths.wait(30)
+    assert decoder.order[:2] == ["g", "h2"] and decoder.order[-1] == "h1"

@@ -18,7 +18,7 @@ from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.exports import save_path
 from tests.ui.fakes import FakeDomain, FakeGenerator, own_picture
-from tests.ui.waiting import wait_for_paths
+from tests.ui.waiting import wait_for, wait_for_paths
 
 pytestmark = pytest.mark.slow
 
@@ -225,3 +225,30 @@ def test_where_queries_cost_a_flip_waits_for_its_path(waiting) -> None:
     threading.Timer(0.2, go.set).start()
     session.image.flips.to_flip("g", 0.25)
     assert session.image.paths.get("g") is not None
+
+
+def test_the_ends_of_all_ways_are_seen_before_their_paths(waiting) -> None:
+    session, go = waiting
+    service, image = session.service, session.image
+    played, name = [], image.names[-1]
+    play = service.play
+
+    def only_g(opened, direction, *rest, **options):
+        played.append(direction.name)
+        if direction.name != "g":
+            assert shown.wait(60)
+        return play(opened, direction, *rest, **options)
+
+    shown = threading.Event()
+    service.play = only_g
+    go.set()
+    wait_for(lambda: image.paths.ends(name) is not None)
+    assert image.paths.get(name) is None and image.paths.get("g") is not None
+    ends = image.paths.ends(name)
+    shown.set()
+    wait_for_paths(session)
+    path = image.paths.get(name)
+    for end, i in zip(ends, (0, -1), strict=True):
+        assert end.alpha == pytest.approx(float(path.alphas[i]))
+        assert end.probability == pytest.approx(float(path.probabilities[i]), abs=1e-5)
+        assert torch.allclose(end.image[0], path.images[i], atol=1e-5)

@@ -229,7 +229,7 @@ class ExploreHandlers(Tab):
         while image is not None and self.shows(image, session, request):
             taken = self.taken(taken, session, request)
             paths, moved, answer = image.paths, image.sliders.moved, Answer()
-            finished, now = paths.finished, paths.ready
+            finished, now = paths.finished, paths.arrivals
             if now != ready:
                 ready, answer = now, layout.show_ends(session) | layout.show_films(image, sent)
                 if paths.get(moved) is not None and drawn_for != moved:

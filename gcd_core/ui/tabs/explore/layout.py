@@ -22,7 +22,6 @@ from gcd_core.ui.tabs.explore.region import RegionPanel
 from gcd_core.ui.tabs.handler import Answer, html
 from gcd_core.ui.views.data_urls import thumbnail
 from gcd_core.ui.views.direction_rows import (
-    decoded,
     direction_titles,
     end_picture,
     fold_line,
@@ -335,16 +334,19 @@ class ExploreLayout:
         }
 
     def show_ends(self, session: Session) -> Answer:
-        """What a newly decoded path changes."""
+        """What a newly decoded path changes, or the ends of all."""
         below = fold_line(session) + likeness_line(session)
         answer: Answer = {self.heading: heading(session), self.fold: below}
-        paths, names, question = decoded(session), label_names(session), question_of(session)
-        titles = direction_titles(session)
+        names, question, titles = (
+            label_names(session),
+            question_of(session),
+            direction_titles(session),
+        )
         for row in self.rows:
-            path = paths.get(row.name)
+            ends = None if session.image is None else session.image.paths.ends(row.name)
             answer[row.title] = titles.get(row.name, "")
-            answer[row.low] = end_picture(names, path, 0, question)
-            answer[row.high] = end_picture(names, path, -1, question)
+            for side, place in enumerate((row.low, row.high)):
+                answer[place] = end_picture(names, ends and ends[side], question)
         return answer
 
     def show_everything(self, session: Session) -> Answer:
