@@ -32,13 +32,13 @@ from gcd_core.ui.engine.decoded_paths import DecodedPath
 from gcd_core.ui.frames import Frame, Opened, alpha_grid
 
 LOG = logging.getLogger(__name__)
-CACHE_FORMAT = 3  # a file of another format is not read; also raised where paths are walked anew
+CACHE_FORMAT = 4  # a file of another format is not read; also raised where paths are walked anew
 MAX_CACHE_BYTES = 2**30  # of all files together
 FOLDER = "examples"
 MAX_PIXEL = 255.0  # pictures of a path are kept as they are shown, in 8 bits
 PATH_TENSORS = ("alphas", "logits", "probabilities", "all_probabilities", "distances", "losses")
 PATH_FACTS = (
-    *("label", "labels", "direction_name", "source_probability", "sign"),
+    *("label", "labels", "direction_name", "source_probability", "source_probabilities", "sign"),
     *("threshold", "choice", "margin", "refined"),
 )
 FRAME_FACTS = ("probabilities", "distance", "oracle")

@@ -182,9 +182,9 @@ def test_a_comparison_of_sets_is_taken_home(visitors: Visitors, panel: SetCompar
         panel.save("csv", SOMEBODY)
     *_, answer = panel.compare_sets(*NAMES, SOMEBODY)
     numbers = answer[panel.numbers]
-    file = Path(panel.save("json", SOMEBODY)[panel.file])
+    file = Path(panel.save("json", SOMEBODY)[panel.saves.file])
     assert json.loads(file.read_text()) == json.loads(json.dumps(numbers))
-    file = Path(panel.save("csv", SOMEBODY)[panel.file])
+    file = Path(panel.save("csv", SOMEBODY)[panel.saves.file])
     with file.open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     pairs = [(row["direction"], row["set"]) for row in rows]
