@@ -102,7 +102,8 @@ class Paths(Job):
         """Decode the next path, or draw the ends of all."""
         with self._news:
             name = self._waiting[0] if self._waiting else None
-            draw = self._draw_ends if self._done and not self._asked else None
+            several = len(self._waiting) > 1  # of one, its path shows the ends as soon
+            draw = self._draw_ends if several and self._done and not self._asked else None
         if name is not None and draw is not None:
             self._draw_ends, self.failure = None, "The ends of the directions could not be drawn."
             ends = draw(list(self._waiting), self.cancelled)

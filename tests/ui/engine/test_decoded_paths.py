@@ -258,6 +258,10 @@ def test_the_ends_of_all_come_after_the_first_path(queue: JobQueue) -> None:
     assert paths.join().wait(30)
     assert order == ["g", ("h1", "h2"), "h1", "h2"]
     assert paths.ends("h2") == ("low h2", "high h2") and paths.arrivals == 4
+    order.clear()
+    two = Paths(make, ["g", "h1"], draw_ends=draw_ends)
+    queue.submit(two)
+    assert two.join().wait(30) and order == ["g", "h1"], "one path alone shows its ends as soon"
 
 
 def test_a_path_that_somebody_waits_for_goes_before_the_ends(
