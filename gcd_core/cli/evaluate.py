@@ -256,6 +256,9 @@ def summed_up(settings: dict[str, Any], parts: Iterable[Part], _: Path | None = 
         f"counterfactual: {settings['counterfactual']}, margin {settings['margin']:g}, "
         f"detail: {settings['detail']}"
     )
+    if missing := figures[first]["premise_missing"]:
+        what = next(o.premise_missing for o in evaluation.outcomes[first] if o.premise_missing)
+        print(f"left out: {missing} images show no {what}, which {settings['label']!r} is asked of")
     print_figures(settings, evaluation, figures)
     for kind, name in best.items():
         if name:

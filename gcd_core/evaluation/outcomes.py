@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.classifiers.questions import Question
+from gcd_core.domains.cautions import missing_premise
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.evaluation import metrics
@@ -84,7 +85,8 @@ class Outcome:
     # The classifier's, of the label, before and after.
     probability: float
     counterfactual_probability: float
-    flipped: bool  # whether they lie on different sides of the threshold
+    # Whether they lie on different sides of the threshold, and the label was asked of the image.
+    flipped: bool
     # The oracle's probabilities; None without an oracle that knows the label.
     oracle_before: float | None
     oracle_after: float | None
@@ -113,6 +115,8 @@ class Outcome:
     # Whether a third class wins on the counterfactual; None where the label is not one class
     # against another, or there is no third.
     third_class: bool | None = None
+    # What the label is asked of only, where the image lacks it; such an image counts in no figure.
+    premise_missing: str = ""
     direction: str = ""  # the direction's name, or "rcsb"
     number: int = 0  # of the image among all that were named, from 0
 
@@ -230,11 +234,15 @@ class OnBatches:
                 maps = [compare_maps(domain.classifier, path) for path in paths]
         moved = domain.perceptual(found, _reconstruct(domain, found)).tolist()
         figures, of_others = (_counterfactual_figures(domain, each) for each in (paths, others))
+        lacking = [
+            missing_premise(domain.label_info, path.label, path.source_probabilities)
+            for path in paths
+        ]
         return [
             Outcome(
                 file=files[i],
                 probability=path.source_probability,
-                flipped=path.counterfactual_flips,
+                flipped=path.counterfactual_flips and not lacking[i],
                 oracle_before=oracle_probability(domain, path, None),
                 **figures[i],
                 exposure=exposure_of(path),
@@ -251,6 +259,7 @@ class OnBatches:
                 other=OtherOutcome(others[i].choice, **of_others[i]),
                 maps=maps[i],
                 third_class=_third_class(path),
+                premise_missing=lacking[i],
                 direction=path.direction_name,
             )
             for i, (path, heat) in enumerate(zip(paths, heats, strict=True))
@@ -318,7 +327,7 @@ class DirectionsOnBatches(OnBatches):
             if seen_by_oracle is not None:
                 features[direction.name] = seen_by_oracle
             found.append(counterfactuals_of(paths))
-            flipped.append([path.counterfactual_flips for path in paths])
+            flipped.append([outcome.flipped for outcome in outcomes[direction.name]])
         seen = None
         if len(self.directions) > 1:
             sides = torch.tensor(flipped).T
@@ -408,10 +417,27 @@ def counterfactuals_of(paths: Sequence[Path]) -> Tensor:
     return torch.cat([path.counterfactual_image for path in paths])
 
 
+def _of_images_asked_about(
+    outcomes: Sequence[Outcome], features: FeaturePairs | None
+) -> tuple[list[Outcome], FeaturePairs | None]:
+    """Leave out the images that lack what the label is asked of."""
+    asked = torch.tensor([not o.premise_missing for o in outcomes])
+    if not asked.any():
+        raise GCDError(
+            f"No image shows {outcomes[0].premise_missing}, which the label is asked of: name "
+            "images that do."
+        )
+    kept = [o for o in outcomes if not o.premise_missing]
+    return kept, features and FeaturePairs(*(each[asked] for each in features))
+
+
 def summarise(
     outcomes: Sequence[Outcome], cost: Cost, features: FeaturePairs | None = None
 ) -> dict:
     """The figures of one direction: rates and means over its images.
+
+    Images that lack what the label is asked of are left out; `premise_missing` is how many. Raises
+    a GCDError where all do.
 
     Beside the means of `Outcome`'s numbers: `n`; `flip_rate`, and the same of the images that the
     classifier gave the label (`flip_rate_positive`) and of the others (`flip_rate_negative`);
@@ -427,10 +453,13 @@ def summarise(
     `smallest`: a table of `flip_rate`, `oracle_flip_rate`, `oracle_disagreed`, `alpha`, `lpips` and
     `l1`. `maps`, where they were compared, is as of `summarise_maps`.
     """
+    named = len(outcomes)
+    outcomes, features = _of_images_asked_about(outcomes, features)
     flipped = torch.tensor([o.flipped for o in outcomes])
     positive = torch.tensor([o.probability >= THRESHOLD for o in outcomes])
     figures: dict[str, Any] = {
         "n": len(outcomes),
+        "premise_missing": named - len(outcomes),
         "flip_rate": metrics.flip_rate(flipped),
         "flip_rate_positive": metrics.flip_rate(flipped[positive]) if positive.any() else None,
         "flip_rate_negative": metrics.flip_rate(flipped[~positive]) if not positive.all() else None,

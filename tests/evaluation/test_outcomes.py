@@ -235,3 +235,39 @@ def test_markdown_table():
         "| g    | 245 | 0.988 | 12346 |",
         "| h1   | 3   | –     | –     |",
     ]
+
+
+def flat(figures: dict) -> dict:
+    """The figures of a summary without their tables, and without those that cannot be had."""
+    parts = [figures, *(value for value in figures.values() if isinstance(value, dict))]
+    return {
+        (i, name): value
+        for i, part in enumerate(parts)
+        for name, value in part.items()
+        if value is not None and not isinstance(value, dict)
+    }
+
+
+def test_images_that_lack_what_the_label_is_asked_of_count_in_no_figure(domain, images):
+    """Of all images it gives the figures of those alone that show `a`."""
+    domain.label_info["b"] = replace(domain.label_info["b"], given="a")
+    named = [(f"{i}.png", image[None]) for i, image in enumerate(images)]
+    shown = domain.classifier.probability(domain.classifier(images), "a") >= 0.5
+    assert 2 <= shown.sum() < len(images)
+    some = [one for one, is_shown in zip(named, shown, strict=True) if is_shown]
+    whole, alone = (evaluated(domain, each, [G, across()], "b") for each in (named, some))
+    for name in ("g", "h1"):
+        figures, own = (
+            summarise(e.outcomes[name], e.costs[name], e.features.get(name)) for e in (whole, alone)
+        )
+        assert figures.pop("premise_missing") == len(named) - len(some)
+        assert own.pop("premise_missing") == 0
+        for costs in (figures, own):
+            for figure in ("evaluations", "queries", "seconds"):
+                costs.pop(figure)
+        assert flat(figures) == pytest.approx(flat(own))
+    lacking = [one for one, is_shown in zip(named, shown, strict=True) if not is_shown]
+    none = evaluated(domain, lacking, [G], "b").outcomes["g"]
+    assert {o.premise_missing for o in none} == {"yes"} and not any(o.flipped for o in none)
+    with pytest.raises(GCDError, match="No image shows yes, which the label is asked of"):
+        summarise(none, whole.costs["g"])
