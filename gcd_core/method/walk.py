@@ -34,6 +34,7 @@ from gcd_core.method.models import Models
 from gcd_core.method.perturbation import (
     Answers,
     ask_about,
+    check_image,
     check_label,
     check_source,
     default_batch_size,
@@ -42,6 +43,15 @@ from gcd_core.method.region import check_region
 from gcd_core.method.settings import check_steps
 
 BISECTION_STEPS = 4  # of the step in which a path becomes convincing: to a sixteenth of it
+PER_POINT = (  # what a path has of each of its points, besides what was decoded
+    "alphas",
+    "images",
+    "logits",
+    "probabilities",
+    "all_probabilities",
+    "distances",
+    "losses",
+)
 
 
 @dataclass(frozen=True)
@@ -244,7 +254,7 @@ class Path:
 
 def walk(
     domain: Models,
-    image: Tensor | Picture | Latent,
+    image: Tensor | Picture | Latent | Composition,
     direction: Direction | Tensor,
     label: str,
     alphas: Tensor | None = None,
@@ -261,6 +271,7 @@ def walk(
     margin: float | None = None,
     region: Tensor | None = None,
     detail: str | None = None,
+    tolerance: float | None = None,
 ) -> Path:
     """Move an image along a direction and ask the classifier on the way (Eq. 5, Algorithm 3).
 
@@ -271,8 +282,10 @@ def walk(
     Parameters
     ----------
     domain : Models
-    image : Tensor (1, C, S, S), Picture or Latent
-        The source in [0, 1]; of a latent of one image, what it decodes to is the source.
+    image : Tensor (1, C, S, S), Picture, Latent or Composition
+        The source in [0, 1]; of a latent of one image, what it decodes to is the source. A
+        composition is taken as it is, with what the same solver and steps decoded at alpha 0; its
+        `latent` must be given then, and `detail` counts for nothing.
     direction : Direction or Tensor (D,)
         A found direction, or any vector of the semantic code's size, taken as it is.
     label : str
@@ -309,6 +322,10 @@ def walk(
         Whether the generator's change is put into the source's own pixels, or the decoded images
         are shown as they are, as in the paper; see `Composition`. By default the domain's. Of a
         latent nothing but what was decoded is known.
+    tolerance : float, optional
+        Leave out positions that a curve of the probability does not need. Of an odd number of
+        ascending `alphas` every second one is decoded first, then those between two whose
+        probabilities differ by more than this, or of which one alone is flipped or convincing.
 
     Returns
     -------
@@ -331,8 +348,7 @@ def walk(
     _check_start(domain, image, latent)
     detail = resolve_detail(domain, detail)
     vector = _vector(domain, direction)
-    masks = check_region(domain, region)
-    positions = _positions(domain, alphas, n, both)
+    masks, positions = check_region(domain, region), _positions(domain, alphas, n, both, tolerance)
     choice, margin = resolve_counterfactual(domain, choice, margin)
     batch_size = batch_size or default_batch_size(domain)
     composition, latent = _start(domain, image, latent, masks, detail, solver, steps)
@@ -341,25 +357,68 @@ def walk(
     along = positions
     if alphas is None and not both:  # + 0.0 turns the -0.0 of a walk down into 0.0
         along = flip_sign(source_probability) * positions + 0.0
-    batches: list[Answers] = []
-    for alpha in along.split(batch_size):
-        if cancel is not None and cancel.is_set():
-            raise Cancelled
-        here = torch.zeros(len(alpha), dtype=torch.long)
-        baselines = [composition.baseline]
-        decoded = _decoded(domain, latent, here, alpha, vector, baselines, solver, steps)
-        batches.append(ask_about(domain, decoded, composition, label))
-        if progress is not None:
-            progress(sum(len(batch.logits) for batch in batches), len(along))
     name = "direction" if isinstance(direction, Tensor) else direction.name
-    path = path_of(domain, label, name, composition, source_probability, along, batches, lam)
-    path = replace(path, choice=choice, margin=margin, source_probabilities=before)
+
+    def asked(alpha: Tensor) -> Answers:
+        here, baselines = torch.zeros(len(alpha), dtype=torch.long), [composition.baseline]
+        decoded = _decoded(domain, latent, here, alpha, vector, baselines, solver, steps)
+        return ask_about(domain, decoded, composition, label)
+
+    def through(positions: Tensor, batches: list[Answers]) -> Path:
+        place = domain, label, name, composition, source_probability, positions, batches, lam
+        return replace(path_of(*place), choice=choice, margin=margin, source_probabilities=before)
+
+    first = along if tolerance is None else along[::2]
+    batches = _in_batches(asked, first, batch_size, progress, cancel)
+    path = through(first, batches)
+    if tolerance is not None:
+        rest = along[1::2][_is_steep(path, tolerance)]
+        batches += _in_batches(asked, rest, batch_size, progress, cancel, len(first))
+        along = torch.cat([first, rest])
+        path = _ascending(through(along, batches))
 
     def bisecting(done: int, total: int) -> None:
         if progress is not None:
             progress(len(along) + done, len(along) + total)
 
     return bisect(domain, [path], vector, latent, lam, solver, steps, bisecting, cancel)[0]
+
+
+def _in_batches(
+    asked: Callable[[Tensor], Answers],
+    positions: Tensor,
+    batch_size: int,
+    progress: BatchProgress | None,
+    cancel: Cancel | None,
+    before: int = 0,
+) -> list[Answers]:
+    """Ask about positions (n,), so many at a time; `before` is how many were asked about before."""
+    batches: list[Answers] = []
+    done = before
+    for alpha in positions.split(batch_size) if len(positions) else ():
+        if cancel is not None and cancel.is_set():
+            raise Cancelled
+        batches.append(asked(alpha))
+        done += len(alpha)
+        if progress is not None:
+            progress(done, before + len(positions))
+    return batches
+
+
+def _is_steep(path: Path, tolerance: float) -> Tensor:
+    """Which steps (n - 1,) between neighbours need the position in between, as `walk` says."""
+    steep = path.probabilities.diff().abs() > tolerance
+    for side in (path.is_flipped, path.is_convincing):
+        steep = steep | (side[1:] != side[:-1])
+    return steep
+
+
+def _ascending(path: Path) -> Path:
+    """The path with its points in the order of their alphas."""
+    order = path.alphas.argsort()
+    decoded = None if path.decoded is None else path.decoded[order]
+    own = {name: getattr(path, name)[order] for name in PER_POINT}
+    return replace(path, **own, decoded=decoded)
 
 
 @torch.inference_mode()
@@ -642,10 +701,16 @@ def _composition(path: Path) -> Composition:
     return path.composition or compose(path.source, None, path.region)
 
 
-def _check_start(domain: Models, image: Tensor | Picture | Latent, latent: Latent | None) -> None:
+def _check_start(
+    domain: Models, image: Tensor | Picture | Latent | Composition, latent: Latent | None
+) -> None:
     """Refuse to start a walk from anything but one image, or one latent."""
     if isinstance(image, Latent):
         latent = image
+    elif isinstance(image, Composition):
+        check_image(domain, image.source)
+        if latent is None:
+            raise GCDError("A walk from a composition needs its latent: pass latent=.")
     else:
         check_source(domain, image)
     if latent is not None and len(latent) != 1:
@@ -654,7 +719,7 @@ def _check_start(domain: Models, image: Tensor | Picture | Latent, latent: Laten
 
 def _start(
     domain: Models,
-    image: Tensor | Picture | Latent,
+    image: Tensor | Picture | Latent | Composition,
     latent: Latent | None,
     masks: Tensor | None,
     detail: str,
@@ -665,6 +730,9 @@ def _start(
     if isinstance(image, Latent):
         source = domain.generator.decode(image, solver, steps).clamp(0, 1)
         return compose(source, None, masks), image
+    if isinstance(image, Composition):
+        assert latent is not None  # `_check_start` saw to it
+        return replace(image, mask=masks), latent
     composition = compose(image, None, masks)
     latent = latent or domain.generator.encode(composition.source, solver, steps)
     if detail == SOURCE:
@@ -733,8 +801,18 @@ def _vector(domain: Models, direction: Direction | Tensor) -> Tensor:
     return vector.float()
 
 
-def _positions(domain: Models, alphas: Tensor | None, n: int | None, both: bool) -> Tensor:
+def _positions(
+    domain: Models,
+    alphas: Tensor | None,
+    n: int | None,
+    both: bool,
+    tolerance: float | None = None,
+) -> Tensor:
     """The positions to visit (n,), unsigned unless given or both ways."""
+    if tolerance is not None and not (
+        alphas is not None and len(alphas) % 2 and bool((torch.as_tensor(alphas).diff() > 0).all())
+    ):
+        raise GCDError("A walk with a tolerance needs an odd number of ascending alphas.")
     if alphas is not None:
         alphas = torch.as_tensor(alphas, dtype=torch.float32).cpu()
         if alphas.ndim != 1 or not len(alphas) or not bool(alphas.isfinite().all()):

@@ -19,7 +19,7 @@ from gcd_core.method.verification import tried_of
 from gcd_core.method.walk import Path
 
 LINE_POINTS = 9  # decoded on a line along several directions, its ends included
-POINTS = 25  # decoded pictures on a path, both ways and the middle
+POINTS = 25  # stops of a slider, both ways and the middle: a path's decoded pictures, at most
 MAX_H, MAX_W = 8, 4  # h-directions and w that the page has room for
 SLIDERS = ("g", *(f"h{i}" for i in range(1, MAX_H + 1)), *(f"w{i}" for i in range(1, MAX_W + 1)))
 # A direction that was not tried on examples folds away where the proxy's logit changes along it by
@@ -35,7 +35,7 @@ Alphas = dict[str, float]  # how far along each direction; one that is left out 
 
 
 def alpha_grid(alpha_max: float) -> list[float]:
-    """POINTS positions from -alpha_max to +alpha_max; every slider stop has a decoded picture."""
+    """The stops of a slider: POINTS positions from -alpha_max to +alpha_max."""
     half = POINTS // 2
     return [round(alpha_max * i / half, 4) for i in range(-half, half + 1)]
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -79,6 +80,60 @@ def test_both_ways(domain):
 def test_given_alphas_are_taken_as_they_are(domain):
     path = walk(domain, domain.image(), W, "a", alphas=torch.tensor([1.0, -0.5]))
     assert path.alphas.tolist() == [1.0, -0.5]
+
+
+def test_a_curve_needs_few_points_where_it_is_flat(domain):
+    """The logit is linear in alpha, so the probability is known between the points too."""
+    image, alphas, told = images_on_both_sides(domain)[+1], torch.linspace(-6, 6, 49), []
+    path = walk(
+        domain,
+        image,
+        W,
+        "a",
+        alphas=alphas,
+        tolerance=0.04,
+        choice="lowest-loss",
+        batch_size=4,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    exact = (source_logit(domain, image) + SLOPE * alphas).sigmoid()
+    kept = torch.isclose(alphas[:, None], path.alphas[None], atol=1e-6).any(1)
+    assert kept[::2].all() and 25 < len(path.alphas) < 49 and (path.alphas.diff() > 0).all()
+    steep = (exact[2::2] - exact[:-2:2]).abs() > 0.04
+    assert torch.equal(kept[1::2], steep)
+    between = np.interp(alphas.numpy(), path.alphas.numpy(), path.probabilities.numpy())
+    assert np.abs(between - exact.numpy()).max() < 0.02
+    whole = walk(domain, image, W, "a", alphas=alphas, choice="lowest-loss")
+    for name in ("images", "logits", "probabilities", "all_probabilities", "distances", "losses"):
+        torch.testing.assert_close(getattr(path, name), getattr(whole, name)[kept], msg=name)
+    assert told[-1] == (len(path.alphas),) * 2
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.25, 0.4])
+def test_a_flip_is_as_near_with_fewer_points(domain, margin):
+    image, alphas = images_on_both_sides(domain)[-1], torch.linspace(-3, 3, 25)
+    whole = walk(domain, image, W, "a", alphas=alphas, margin=margin)
+    few = walk(domain, image, W, "a", alphas=alphas, margin=margin, tolerance=1.0)
+    assert len(few.alphas) < len(whole.alphas)
+    assert few.alphas[few.smallest] == pytest.approx(float(whole.alphas[whole.smallest]))
+
+
+def test_a_composition_is_walked_from_as_its_picture_is(domain):
+    """What was decoded at alpha 0 is not decoded again."""
+    image = domain.image()
+    expected = walk(domain, image, W, "a", detail="source")
+    composition, latent = expected.composition, domain.generator.encode(image)
+    decoded = []
+    decode = domain.generator.decode
+    domain.generator.decode = lambda latent, *args: (
+        decoded.append(len(latent)) or decode(latent, *args)
+    )
+    path = walk(domain, composition, W, "a", latent=latent)
+    assert sum(decoded) == len(expected.alphas) - 1
+    for name in ("alphas", "images", "probabilities", "distances"):
+        torch.testing.assert_close(getattr(path, name), getattr(expected, name), msg=name)
+    with pytest.raises(GCDError, match="pass latent="):
+        walk(domain, composition, W, "a")
 
 
 def test_the_way_in_does_not_matter(domain):
@@ -163,6 +218,9 @@ def test_progress_and_cancel(domain):
         ({"n": 4, "both": True}, "odd"),
         ({"alphas": torch.tensor([])}, "alphas"),
         ({"alphas": torch.tensor([torch.inf])}, "alphas"),
+        ({"alphas": torch.arange(4.0), "tolerance": 0.1}, "odd number of ascending"),
+        ({"alphas": torch.tensor([0.0, 2.0, 1.0]), "tolerance": 0.1}, "odd number of ascending"),
+        ({"tolerance": 0.1}, "odd number of ascending"),
         ({"steps": 1}, "step"),
         ({"batch_size": 0}, "batch"),
         ({"choice": "nearest"}, "'nearest'.*smallest, lowest-loss"),

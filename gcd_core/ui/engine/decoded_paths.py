@@ -17,7 +17,7 @@ from gcd_core.wording import duration
 
 MAX_WAIT_SECONDS = 60.0  # how long somebody waits for a path while others' paths go first
 REPORT_SECONDS = 2.0  # how often somebody who waits is told again how many paths go first
-IMAGE_LEFT = "Another image was opened before this path was ready."
+IMAGE_LEFT = "Another image was opened meanwhile: ask again about the one that is open now."
 
 Before = tuple[int, float | None]  # other images' paths that go first, and about how many seconds
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from gcd_core.domains.cautions import of_another_age
 from gcd_core.errors import GCDError
 from gcd_core.images.picture import Picture
-from gcd_core.images.reading import NOT_A_RADIOGRAPH, fit_words
+from gcd_core.images.reading import NOT_A_RADIOGRAPH, fit_words, small_words
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.samples import Question
@@ -53,7 +53,7 @@ class Session:
         self.laid_out: tuple[list[str], list[str]] = (list(SLIDERS), [])
         self.last_used = time.monotonic()
         self.return_key: str | None = None  # which only the browser's tab knows, to come back by
-        self.is_away, self.visits = False, 1  # `visits` grows as the page goes and one comes
+        self.is_away = False
         self.uploads = UploadTally(service.context.limits)  # counts the files that were sent
         # Holds the files to download.
         self.folder = FilePath(tempfile.mkdtemp(prefix="gcd-", dir=service.context.folder))
@@ -78,6 +78,7 @@ class Session:
             grey, shape = domain.generator.channels == 1, picture.shape
             told = [NOT_A_RADIOGRAPH] if grey and picture.photograph else []
             told.append(of_another_age(picture.age, domain.ages))
+            told.append(small_words(shape, domain.generator.image_size))
             notice = " ".join(filter(None, [*told, *picture.notes]))
             fitted = fit_words(shape, domain.fit)
             if fitted:
@@ -142,7 +143,6 @@ class Session:
         Meanwhile what was asked for goes on, and no more paths are decoded.
         """
         with self._news:
-            self.visits += 1
             self.is_away, self.last_used = away, time.monotonic()
             self.sent_pictures, self.laid_out = SentPictures(), (list(SLIDERS), [])
             if self.image is not None:

@@ -70,7 +70,7 @@ def test_if_is_said_where_the_change_in_that_place_alone_flips(visitors, monkeyp
     session = opened(visitors, monkeypatch, FakeClassifier())
     image = session.image
     assert image.changed_place.parts == (Part("brighter", WHERE),)
-    assert flip_clause(image) == f"most of the change: brighter in the {WHERE}", "not asked yet"
+    assert flip_clause(image) == f"mostly brighter in the {WHERE}", "not asked yet"
     image.exposure.ask()
     asked.clear()
     assert answer_of(visitors) and len(asked) == 1
@@ -95,7 +95,7 @@ def test_no_if_where_the_classifier_reads_another_place(visitors, monkeypatch):
     answer_of(visitors)
     alone = image.changed_place.alone
     assert alone is not None and alone[1] < 0.5
-    clause = f"most of the change: brighter in the {WHERE}"
+    clause = f"mostly brighter in the {WHERE}"
     assert flip_clause(image) == clause and " if " not in flip_sentence(image)
     assert f"; {clause}. That place alone: " in flip_sentence(image)
 
@@ -104,7 +104,7 @@ def test_a_query_that_costs_money_is_never_asked_for_a_sentence(visitors, monkey
     session = opened(visitors, monkeypatch, FakeClassifier())
     session.service.domain.classifier.budget = 10_000
     assert answer_of(visitors) == {} and asked == []
-    assert flip_clause(session.image).startswith("most of the change: ")
+    assert flip_clause(session.image).startswith("mostly ")
 
 
 def test_a_change_of_the_whole_picture_is_never_a_reason(visitors, monkeypatch, asked):

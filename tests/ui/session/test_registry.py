@@ -154,9 +154,11 @@ def examples(visitors: Visitors) -> list[Path]:
 
 def test_the_same_tab_comes_back_to_its_visit(visitors: Visitors, left: Session) -> None:
     assert len(visitors) == 0 and left.folder.exists()
-    image, before = left.image, left.visits
+    image = left.image
+    assert visitors.holds("old", left) and left.is_away
     assert visitors.come_back("new", KEY) is left and visitors.session("new") is left
-    assert left.image is image and image.sliders.alphas == {"g": 1.5} and left.visits > before
+    assert left.image is image and image.sliders.alphas == {"g": 1.5} and not left.is_away
+    assert visitors.holds("new", left) and not visitors.holds("old", left)
     with pytest.raises(GCDError, match="visit has ended"):
         visitors.session("old")
     assert image.sliders.path_now("g") is not None
