@@ -27,6 +27,19 @@ Object.assign(window.gcd, (() => {
     returning = false;
   };
 
+  // Where a slider rests, where the server does not answer to that: when a lost connection is back,
+  // Gradio loads the page anew, and the address leads there.
+  const writePlace = () => {
+    if (!location.search || gcd.isOpening()) return;
+    const query = new URLSearchParams(location.search);
+    for (const row of document.querySelectorAll('.gcd-direction')) {
+      const [name, alpha] = [row.id.split('-')[1], Number(row.querySelector('input[type=range]')?.value ?? 0)];
+      query.delete(name);
+      if (alpha) query.append(name, alpha);
+    }
+    put(`?${query}${location.hash}`, false);
+  };
+
   const wanted = () => location.hash.slice(1) || 'explore';
   const selected = () => document.querySelector('#tabs [role=tab][aria-selected=true]')?.dataset.tabId;
 
@@ -66,5 +79,5 @@ Object.assign(window.gcd, (() => {
     document.querySelector('#revisit')?.click();
   });
 
-  return { writeAddress, stepsOn };
+  return { writeAddress, writePlace, stepsOn };
 })());

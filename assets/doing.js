@@ -31,7 +31,7 @@ Object.assign(window.gcd, (() => {
         timer = setInterval(tell, 500);
       }, SOON);
     };
-    return { begins, ends };
+    return { begins, ends, isUnderWay: () => button !== null };
   };
 
   // "To flip": the words lie on the changed picture.
@@ -47,6 +47,7 @@ Object.assign(window.gcd, (() => {
   const flips = work(shown);
   const flipBegins = name =>
     flips.begins(document.querySelector(`#flip-${name}`), gcd.caption('flipping'));
+  const isFlipping = flips.isUnderWay;
   const flipEnds = () => {
     flips.ends();
     document.querySelector('.gcd-doing')?.remove();
@@ -80,13 +81,25 @@ Object.assign(window.gcd, (() => {
     if (!tell) return own(button)?.remove();
     const line = takeLine(button);
     line.innerHTML = gcd.caption(how);
-    if (how === 'made') setTimeout(() => line.remove(), READY);
+    if (how === 'made') return setTimeout(() => line.remove(), READY);
+    line.dataset.failed = ''; // it stays until another file is made, or another picture opened
+    line.prepend(`${button.textContent.trim()}: `);
   };
   const made = (id, link) => () => {
     ended(id, 'made');
     gcd.download(link)();
   };
   const notMade = id => () => ended(id, 'failed');
+
+  // How long the map of the picture is waited for. Its place is drawn anew by each answer.
+  const MAP_TOLD = 2; // seconds, from which on it is said
+  let since = 0;
+  setInterval(() => {
+    const wait = document.querySelector('#pictures figure.map .gcd-wait');
+    since = wait ? since || performance.now() : 0;
+    const seconds = Math.round((performance.now() - since) / 1000);
+    if (wait && seconds >= MAP_TOLD) wait.dataset.seconds = `${seconds} s`;
+  }, 500);
 
   // A second press does nothing while the file is being made; the focus stays on the button.
   document.addEventListener(
@@ -100,5 +113,5 @@ Object.assign(window.gcd, (() => {
     true
   );
 
-  return { flipBegins, flipEnds, makes, made, notMade };
+  return { flipBegins, flipEnds, isFlipping, makes, made, notMade };
 })());

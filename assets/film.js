@@ -10,6 +10,8 @@ Object.assign(window.gcd, (() => {
   let threshold = 0.5; // of a probability, from which on the label is predicted
   let playing = null; // where the slider is of a film that is shown: { film, alpha }
   let timer = 0;
+  const LATE = 1000; // milliseconds after which an answer may not come any more
+  let [awaited, late] = [false, 0];
 
   const setUp = (ofKinds, level) => {
     scales = ofKinds;
@@ -161,6 +163,7 @@ Object.assign(window.gcd, (() => {
     const p = between(film.probabilities.map(row => row[which]), at);
     const flips = alpha !== 0 && crosses(Number(bar.dataset.before), p) && !lacksPremise(bar);
     figure.classList.toggle('flipped', flips);
+    figure.classList.remove('doubtful'); // the server says so once the slider rests
     const number = figure.querySelector('figcaption .number');
     if (number) number.textContent = inScale(p, bar.dataset);
     const title = figure.querySelector('figcaption b[data-moved]');
@@ -202,11 +205,15 @@ Object.assign(window.gcd, (() => {
   const tell = () => {
     clearTimeout(timer);
     timer = 0;
+    awaited = true;
+    clearTimeout(late);
+    late = setTimeout(() => awaited && gcd.writePlace(), LATE);
     document.querySelector('#moved')?.click();
   };
 
   // What the server says of the place replaces what was played, unless the slider moves on.
   const redraw = () => {
+    awaited = Boolean(timer);
     if (playing && timer) draw();
     else playing = null;
   };

@@ -142,6 +142,7 @@ window.gcd = (() => {
   const opens = () => {
     opening += 1;
     document.querySelector('.gcd-pictures')?.classList.add('busy');
+    document.querySelector('#actions .gcd-making[data-failed]')?.remove();
   };
   const fade = (...values) => {
     opens();
@@ -165,19 +166,24 @@ window.gcd = (() => {
   // On opening a picture a change that flips its answer comes by itself, unless that was switched
   // off, a slider stands elsewhere already, or another flip was asked for meanwhile.
   const FIRST_FLIP = 'gcd-first-flip';
+  const FRAME = 30; // milliseconds between two looks at the page
   const firstFlip = element => {
     const box = element.querySelector('input');
     box.checked = localStorage.getItem(FIRST_FLIP) !== 'off';
     box.addEventListener('change', () => localStorage.setItem(FIRST_FLIP, box.checked ? 'on' : 'off'));
   };
   const openedAnew = (...values) => {
-    const pressed = waiting > 0;
-    setTimeout(() => {
+    const [pressed, until] = [waiting > 0, performance.now() + MOMENT];
+    const flip = () => {
       if (pressed) return; // for another flip of this picture
       const at = document.querySelector('#pictures [data-address]')?.dataset.address ?? '';
       const [button, box] = ['#flip-g', '[data-first-flip]'].map(one => document.querySelector(one));
-      if (box?.checked && button?.offsetParent && !opening && !/&[ghw]\d*=/.test(at)) button.click();
-    }, MOMENT);
+      const is = box?.checked && button?.offsetParent && !opening && !/&[ghw]\d*=/.test(at);
+      if (is && !gcd.isFlipping()) button.click();
+      // Else the page is not there yet, or a flip of the picture before has not ended.
+      else if (is || performance.now() < until) setTimeout(flip, FRAME);
+    };
+    setTimeout(flip, FRAME);
     return opened(...values);
   };
 

@@ -46,6 +46,7 @@ from gcd_core.images.reading import (
     looks_like_photograph,
     picture_size,
     shown_name,
+    small_words,
 )
 from gcd_core.method.attribution import Attribution, explain_path, map_agreement
 from gcd_core.method.cells import QUERIES, check_budget
@@ -303,10 +304,10 @@ def warnings_about(domain: Domain, file: FilePath, image: Tensor) -> list[str]:
     """The sentences about the image that a reader of the results must know first."""
     if domain.generator.channels == 1 and looks_like_photograph(file):
         return [NOT_A_RADIOGRAPH]
+    found = [small_words(picture_size(file), domain.generator.image_size)]
     off = domain.off_distribution
     if off is None:
-        return []
-    found = []
+        return list(filter(None, found))
     if domain.upright:
         found.append(turned(domain, off, image, domain.generator.encode_semantic(image)))
     score = off.score(domain, image).item()

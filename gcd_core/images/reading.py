@@ -254,6 +254,17 @@ def fit_words(picture: tuple[int, int], fit: str) -> str:
     return "" if picture[0] == picture[1] else FIT_WORDS[fit]
 
 
+def small_words(picture: tuple[int, int], size: int) -> str:
+    """Warn of a picture (width, height) with fewer than half of a generator's pixels a side."""
+    width, height = picture
+    if 2 * min(width, height) >= size:
+        return ""
+    return (
+        f"It is small: {width} \N{MULTIPLICATION SIGN} {height} pixels. It is enlarged to "
+        f"{size} \N{MULTIPLICATION SIGN} {size}: finer details that are read are missing."
+    )
+
+
 @contextmanager
 def opened(source: ImageSource) -> Iterator[Image.Image]:
     """The picture's first frame, decoded within the limits and turned upright."""

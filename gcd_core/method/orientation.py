@@ -38,7 +38,7 @@ def turned(domain: Models, off: OffDistribution, image: Tensor, z_sem: Tensor) -
     if nearest > USUAL or own < NEARER * nearest:
         return ""
     how = TURNS[distances.index(nearest)]
-    told = f"It looks turned ({how}): the right way up it is more"
+    told = f"It may be turned ({how}): the right way up it is more"
     return Worded(
         f"{told} like the training images (distance of z_sem {nearest:.2f}, as it is {own:.2f}).",
         f"{told} like the pictures that the models learned from.",

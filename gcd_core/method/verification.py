@@ -91,7 +91,8 @@ class Tried:
             if not asked:
                 return f"{told}, the second opinion disagreed from the start"
             told += f", the second opinion follows in {self.agreed}"
-            told += f" of {asked}" if self.disagreed else ""
+            if self.disagreed:
+                told += f" of {asked}; it disagreed about {self.disagreed} from the start"
         return told
 
 

@@ -256,6 +256,11 @@ def test_colour_becomes_luminance_or_stays():
     assert image.mean((0, 2, 3)).tolist() == [1, 0, 0]
 
 
+def test_a_picture_of_few_pixels_is_told():
+    assert "20 × 30 pixels" in imaging.small_words((20, 30), 128)
+    assert imaging.small_words((500, 63), 128) and not imaging.small_words((64, 64), 128)
+
+
 def test_a_colour_photograph_is_noticed():
     rng = np.random.default_rng(0)
     cat = np.zeros((90, 120, 3), dtype=np.uint8) + np.uint8([210, 140, 60])

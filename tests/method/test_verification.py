@@ -77,7 +77,8 @@ def test_pictures_about_which_the_second_opinion_disagreed_count_neither_way():
     # At 1 and 1.4 the classifier says yes and the oracle no, before and after.
     tried = examples(domain(oracle=True), -1.0, 1.0, 1.4).tried(WAY, STATISTICS)
     assert (tried.flipped, tried.agreed, tried.disagreed) == (3, 1, 2)
-    assert tried.sentence == "3 of 3 examples flip, the second opinion follows in 1 of 1"
+    told = "the second opinion follows in 1 of 1; it disagreed about 2 from the start"
+    assert tried.sentence == f"3 of 3 examples flip, {told}"
 
 
 def test_an_oracle_that_does_not_know_the_label_has_no_opinion():

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from gcd_core.errors import GCDError
+from gcd_core.ui.session.flips import Flips
 from tests.ui.conftest import Served
 from tests.ui.test_browser import browser, prepared, pytestmark, visit, wait_until
 from tests.ui.waiting import Held
@@ -106,3 +108,49 @@ def test_a_heartbeat_that_is_cut_off_stops_no_path(
     served.visitors.leave(key)
     prepared(page)
     assert not served.visitors._sessions[served.visitors.service, key].is_away
+
+
+def test_the_first_flip_of_a_picture_comes_after_that_of_the_one_before(
+    served: Served, visit, monkeypatch: pytest.MonkeyPatch
+):
+    """A picture is opened while the flip of the one before is looked for: nothing is lost."""
+    flips = Held(Flips.to_flip)
+    flips.go_on.set()
+    monkeypatch.setattr(Flips, "to_flip", lambda self, *args: flips(self, *args))
+    page = visit(served.address)
+    prepared(page)
+    page.locator("[data-first-flip]").check()
+    flips.called.clear(), flips.go_on.clear()
+    page.locator("#examples button").nth(9).click()
+    wait_until(page, flips.called.is_set)
+    page.locator("#examples button").nth(10).click()
+    page.wait_for_selector("#pictures [data-address^='example=11&']")
+    page.wait_for_timeout(600)  # longer than the page looks for its picture
+    flips.go_on.set()
+    page.wait_for_selector("#pictures [data-address^='example=11&'][data-address*='&g=']")
+    assert not page.locator(".toast-body").count()
+
+
+def test_a_flip_of_a_picture_that_is_open_no_more_says_nothing(
+    served: Served, visit, monkeypatch: pytest.MonkeyPatch
+):
+    """Nor does its error, which is none of the visitor's."""
+
+    def left(self: Flips, *args: object) -> None:
+        others.go_on.wait(60)
+        raise GCDError("Another image was opened meanwhile.")
+
+    others = Held(left)
+    monkeypatch.setattr(Flips, "to_flip", lambda self, *args: others(self, *args))
+    page = visit(served.address)
+    prepared(page)
+    page.locator("[data-first-flip]").uncheck()
+    others.called.clear(), others.go_on.clear()
+    page.locator("#flip-g").click()
+    wait_until(page, others.called.is_set)
+    page.locator("#examples button").nth(8).click()
+    page.wait_for_selector("#pictures [data-address^='example=9&']")
+    others.go_on.set()
+    prepared(page)
+    page.wait_for_selector("#flip-g:not([aria-busy=true])")
+    assert not page.locator(".toast-body").count()

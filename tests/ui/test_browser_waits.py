@@ -58,7 +58,7 @@ def test_a_report_that_was_not_made_says_so_until_the_next(served: Served, visit
     page.locator("#report-pdf").click()
     page.locator(".toast-wrap").get_by_text("The disk is full.").wait_for()
     told = page.locator("#actions .gcd-making")
-    told.get_by_text("It was not made").wait_for()
+    told.get_by_text("Report: it was not made").wait_for()
     assert page.locator("#report-pdf").get_attribute("aria-busy") is None
     monkeypatch.setattr(handlers, "save_report", made)
     with page.expect_download():

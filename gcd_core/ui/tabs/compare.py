@@ -37,13 +37,13 @@ from gcd_core.ui.views.payload import (
     question_of,
     reconstruction_flips,
     target_of,
+    way_of,
 )
 from gcd_core.ui.views.vocabulary import (
     TERMS,
     said,
     short_way,
     term,
-    way,
 )
 
 FOLLOWING = said("following the way", "following the direction")
@@ -55,10 +55,13 @@ def card(
     positive: str,
     numbers: dict[str, Any],
     path: Path,
+    title: str,
     question: Question = PLAIN,
-    directions: DirectionSet | None = None,
 ) -> str:
-    """One direction's counterfactual, heat map and numbers; `positive` names the label's."""
+    """One direction's counterfactual, heat map and numbers.
+
+    `positive` names the label's positive answer, `title` the direction, as HTML.
+    """
     image = drawn(path.picture(path.counterfactual))
     heat = explain_path(path, until=path.counterfactual)
     heated = drawn(overlay(source, heat.map, 0.65))
@@ -66,18 +69,18 @@ def card(
     css, verdict = verdict_of(numbers)
     return (
         f'<article class="gcd-card gcd-direction-card {css}">'
-        f"<header><b>{way(numbers['direction'], directions)}</b><em>{verdict}</em></header>"
+        f"<header><b>{title}</b><em>{verdict}</em></header>"
         f'<div class="pair">{image_tag(image, "the changed picture")}'
         f"{image_tag(heated, TERMS['bb_lig'].plain)}</div>{told}"
         f"{numbers_list(numbers, positive, question)}</article>"
     )
 
 
-def waiting_card(name: str, directions: DirectionSet, after: str = "") -> str:
+def waiting_card(title: str, after: str = "") -> str:
     """The place of a direction whose path is being decoded, maybe after those of others."""
     return (
         '<article class="gcd-card gcd-direction-card">'
-        f"<header><b>{way(name, directions)}</b></header>"
+        f"<header><b>{title}</b></header>"
         f'<div class="gcd-wait"><span></span>{FOLLOWING}{after}</div></article>'
     )
 
@@ -166,10 +169,10 @@ class CompareTab(Tab):
         cards: list[str] = []
         images: list[Tensor] = []
         for name in names:
-            others = [waiting_card(n, image.directions) for n in names[len(cards) + 1 :]]
+            others = [waiting_card(way_of(image, n)) for n in names[len(cards) + 1 :]]
             try:
                 for first in sliders.awaited(name):
-                    waiting = waiting_card(name, image.directions, after_others(*first))
+                    waiting = waiting_card(way_of(image, name), after_others(*first))
                     yield self._shown(numbers, shown(head, [*cards, waiting, *others]))
                 path = image.flips.path(name)
             except GCDError:
@@ -185,7 +188,7 @@ class CompareTab(Tab):
                     name, path, before, after, premise_of(image, label)
                 )
             numbers["rows"].append(known[name])
-            told = numbers["rows"][-1], path, question_of(image), image.directions
+            told = numbers["rows"][-1], path, way_of(image, name), question_of(image)
             cards.append(card(opened.pixels, positive, *told))
             images.append(path.counterfactual_image)
         values = image.compared.get("lpips") or distances(

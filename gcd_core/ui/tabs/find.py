@@ -294,7 +294,7 @@ class FindTab(Tab):
                 self.cancel: gr.update(interactive=False),
             }
             raise
-        yield from self._followed(session, session.start_search(settings))
+        yield from self._followed(session, session.start_search(settings), request)
 
     def go_on(self, request: gr.Request) -> Iterator[Answer]:
         """Shows a search that was begun before the page was loaded anew, to its end."""
@@ -303,17 +303,18 @@ class FindTab(Tab):
         if search is None:
             yield {}
         elif search.running:
-            yield from self._followed(session, search)
+            yield from self._followed(session, search, request)
         else:
             name = "" if search.result is None else session.keep_found(search, search.result)
             yield self._show(session, search) | {self.sets.chosen: chooser(session, name)}
 
-    def _followed(self, session: Session, search: Search) -> Iterator[Answer]:
+    def _followed(self, session: Session, search: Search, request: gr.Request) -> Iterator[Answer]:
         """Shows a search until it ends, or the page has gone; what is found is kept."""
-        visit = session.visits
+        taken = 0
         while search.running:
-            if session.visits != visit:
+            if not self.visitors.holds(request.session_hash, session):
                 return
+            taken = self.taken(taken, session, request)
             yield self._show(session, search)
             search.wait(0.4)
         if search.result is None:

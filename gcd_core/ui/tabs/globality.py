@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from html import escape
 from pathlib import Path as FilePath
 from typing import Any
@@ -51,7 +52,7 @@ from gcd_core.ui.views.exports import rows_as_csv
 from gcd_core.ui.views.figures import image_tag
 from gcd_core.ui.views.html import caution
 from gcd_core.ui.views.maps import completeness
-from gcd_core.ui.views.payload import label_names, positives_of, question_of
+from gcd_core.ui.views.payload import label_names, positives_of, question_of, way_of
 from gcd_core.ui.views.vocabulary import opinion_words, said, way, written
 from gcd_core.wording import Worded, duration, percent
 
@@ -251,8 +252,18 @@ def rates_told(facts: dict[str, Any], flips: int) -> str:
     return f"{told}." if counted == flips else f"{told} about which it agreed at first."
 
 
-def summary(wall: BatchWalk, positive: str, alpha_max: float, title: str = "") -> str:
-    """What all images have alike: rates, mean maps, curves, and the other directions' rates."""
+def summary(
+    wall: BatchWalk,
+    positive: str,
+    alpha_max: float,
+    title: str = "",
+    called: Callable[[str], str] | None = None,
+) -> str:
+    """What all images have alike: rates, mean maps, curves, and the other directions' rates.
+
+    `called` says what a direction is called, as HTML; by default `way` of the wall's directions.
+    """
+    called = called or partial(way, directions=wall.directions)
     pieces = wall.pieces
     if not pieces:
         return ""
@@ -272,10 +283,10 @@ def summary(wall: BatchWalk, positive: str, alpha_max: float, title: str = "") -
         f"{mean_completeness(pieces)}</figure>"
     )
     curves = [piece.curve for piece in pieces]
-    walked = way(wall.direction, wall.directions)
+    walked = called(wall.direction)
     walks = [wall.direction, *(wall.others if wall.quick_total else [])]
     bars = [
-        (way(name, wall.directions), *wall.rates.get(name, (0, 0)))
+        (called(name), *wall.rates.get(name, (0, 0)))
         for name in wall.directions.names
         if name in walks
     ]
@@ -460,7 +471,7 @@ class GlobalityTab(Tab):
         session.wall = wall
         if skipped:
             gr.Warning(f"{len(skipped)} could not be opened: {', '.join(skipped)[:300]}")
-        yield from self._followed(session, wall, skipped)
+        yield from self._followed(session, wall, skipped, request)
 
     def go_on(self, request: gr.Request) -> Iterator[Answer]:
         """Shows a walk that was begun before the page was loaded anew, to its end."""
@@ -468,16 +479,20 @@ class GlobalityTab(Tab):
         if session.wall is None:
             yield {}
         else:
-            yield from self._followed(session, session.wall, [])
+            yield from self._followed(session, session.wall, [], request)
 
-    def _followed(self, session: Session, wall: BatchWalk, skipped: list[str]) -> Iterator[Answer]:
+    def _followed(
+        self, session: Session, wall: BatchWalk, skipped: list[str], request: gr.Request
+    ) -> Iterator[Answer]:
         """Shows a walk until it ends, or the page has gone."""
-        label, visit, seen = wall.label, session.visits, -1
+        label, seen, taken = wall.label, -1, 0
         positive, tiles = label_names(session, label)[1], list[str]()
         title = self.domain.label_info[label].title
-        while session.visits == visit:
+        called = partial(way_of, session, directions=wall.directions)
+        while self.visitors.holds(request.session_hash, session):
             running, now = wall.running, wall.changed_since(seen, 1.0)
-            if now != seen or not running:
+            taken = self.taken(taken, session, request)
+            if now != seen or taken or not running:
                 seen = now
                 fresh = wall.pieces[len(tiles) :]
                 asked = question_of(session, label)
@@ -485,7 +500,7 @@ class GlobalityTab(Tab):
                 answer: Answer = {
                     self.numbers: numbers(wall) | {"skipped": skipped},
                     self.progress: progress_html(wall),
-                    self.summary: summary(wall, positive, self.domain.alpha_max, title),
+                    self.summary: summary(wall, positive, self.domain.alpha_max, title, called),
                 }
                 if fresh:
                     answer[self.wall] = f'<div class="gcd-wall">{"".join(tiles)}</div>'

@@ -67,6 +67,16 @@ class Tab:
         return session.image is image and self.visitors.holds(request.session_hash, session)
 
 
+@contextmanager
+def unless_left(session: Session, image: OpenImage) -> Iterator[None]:
+    """Say nothing of what fails inside because another image was opened meanwhile."""
+    try:
+        yield
+    except GCDError:
+        if session.image is image:
+            raise
+
+
 def connect(
     event: Callable[..., Any],
     handler: Callable[..., Any],

@@ -39,8 +39,9 @@ from gcd_core.ui.views.payload import (
     premise_of,
     question_of,
     target_of,
+    way_of,
 )
-from gcd_core.ui.views.vocabulary import said, short_way, told, way
+from gcd_core.ui.views.vocabulary import said, short_way, told
 from gcd_core.wording import Worded, signed
 
 FORMATS = ("csv", "json")
@@ -252,9 +253,10 @@ def shown(image: OpenImage, comparison: SetComparison, after: str = "") -> str:
             wait = "" if waiting else doing
             waiting = waiting or (name, i) not in comparison.walked
             cells.append(side_card(image, comparison, name, i, wait))
+        title = way_of(image, name, first.directions)
         rows.append(
             '<article class="gcd-card gcd-set-row"><header>'
-            f"<h3>{way(name, first.directions)}</h3>{match_words(by_name[name], comparison)}"
+            f"<h3>{title}</h3>{match_words(by_name[name], comparison)}"
             f"</header>{''.join(cells)}</article>"
         )
     before = image.opened.source.probabilities[image.index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -151,7 +152,10 @@ def tried_list(
     rows = [head + ("<th>second opinion follows</th>" if judged else "")]
     for name in names:
         one, place = tried[name], placed.get(name, "")
-        cells = [way(name, found) + said("", f" {place}" if place else ""), str(one.flipped)]
+        cells = [
+            way(name, found, positives, kinds) + said("", f" {place}" if place else ""),
+            str(one.flipped),
+        ]
         if judged:
             cells.append(followed(one))
         rows.append("".join(f"<td>{cell}</td>" for cell in cells))
@@ -241,9 +245,23 @@ def direction_title(
     if not path.any_flip:
         text = explained("no flip", worded(why, PLAIN), why) if why else "no flip"
         return f'<b data-flips="no">{title}</b><small class="from">{text}</small>{examples}'
-    alphas = path.alphas[path.is_flipped]
-    first = signed(float(alphas[alphas.abs().argmin()]))
+    first = signed(first_flip_at(path))
     return f'<b>{title}</b><small class="from">from {first}</small>{examples}'
+
+
+def first_flip_at(path: Path) -> float:
+    """Return where a path flips nearest to 0, between two of its points by the straight line."""
+    flips = path.is_flipped.nonzero().flatten()
+    i = int(flips[path.alphas[flips].abs().argmin()])
+    end, p = float(path.alphas[i]), float(path.probabilities[i])
+    between = (path.alphas * math.copysign(1, end) >= 0) & (path.alphas.abs() < abs(end))
+    nearer = between.nonzero().flatten()
+    if not len(nearer):
+        return end
+    j = int(nearer[path.alphas[nearer].abs().argmax()])
+    before, q = float(path.alphas[j]), float(path.probabilities[j])
+    share = min(max((path.threshold - q) / (p - q), 0.0), 1.0) if p != q else 1.0
+    return before + share * (end - before)
 
 
 def end_picture(

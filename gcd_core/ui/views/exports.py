@@ -21,7 +21,9 @@ from gcd_core.method.walk import Path
 from gcd_core.report.captions import about_direction, caption, direction_name
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
+from gcd_core.ui.frames import Alphas, Frame
 from gcd_core.ui.session.flips import SAME_ALPHA
+from gcd_core.ui.session.heatmaps import HeatMap
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.exposure import exposure_caution
@@ -40,6 +42,8 @@ from gcd_core.ui.views.payload import (
 )
 from gcd_core.wording import EXPERT, PLAIN, VOCABULARIES, percent
 
+TRIES = 3  # to find the sliders at rest, with the map of where they stand
+
 
 def report_of(session: Session, words: str = EXPERT) -> Report:
     """Return the report of the open image: picture, slider position, curve and heat map.
@@ -54,18 +58,11 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
     remedy = "open an image and move a slider first"
     image = session.open_next("There is nothing to report yet", remedy)
     opened, maps, i = image.opened, image.maps, image.index
-    path = image.flips.path_in_full(image.sliders.moved)
     kinds = {session.display.overlay, session.service.leading_map}
-    if session.service.leading_map == "cells":
-        maps.cells_now()
-    current, positions = image.sliders.still()
+    current, positions, heat, error = at_rest(session, image, "cells" in kinds)
+    path = image.flips.path_in_full(image.sliders.moved)
     if len(positions) > 1:
-        maps.line_now()
         path, _ = maps.line() or (path, 0)
-    heat = maps.get("cells") if "cells" in kinds else None
-    heat = heat or maps.get("bb_lig")
-    if heat is None or heat.completeness_error is None:
-        raise GCDError("The picture is still being decoded: try again in a moment.")
     before, after = (
         None if frame.oracle is None else frame.oracle[i] for frame in (opened.source, current)
     )
@@ -74,7 +71,7 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
         image.directions,
         path,
         heat.map,
-        heat.completeness_error,
+        error,
         source=opened.pixels,
         changed=current.picture,
         before=opened.source.probabilities,
@@ -93,6 +90,30 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
         margin=image.sliders.target,
         words=words,
     )
+
+
+def at_rest(
+    session: Session, image: OpenImage, cells: bool
+) -> tuple[Frame, Alphas, HeatMap, float]:
+    """Return the picture in full, where the sliders stand, the map there, and its error.
+
+    The map of cells where `cells` says so and it is known or leads, else BB-LIG. Where the sliders
+    go on meanwhile, it begins anew. Raises a GCDError if they do so again and again.
+    """
+    maps = image.maps
+    for _ in range(TRIES):
+        if session.service.leading_map == "cells":
+            maps.cells_now()
+        current, positions = image.sliders.still()
+        if len(positions) > 1:
+            maps.line_now()
+        elif positions:
+            image.sliders.path_now(next(iter(positions)))
+        heat = maps.get("cells") if cells else None
+        heat = heat or maps.get("bb_lig")
+        if heat is not None and heat.completeness_error is not None:
+            return current, positions, heat, heat.completeness_error
+    raise GCDError("The picture changed while the report was made: ask again once it rests.")
 
 
 def warnings_of(image: OpenImage) -> list[str]:

@@ -15,7 +15,7 @@ from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
-from gcd_core.ui.views.exposure import exposure_line
+from gcd_core.ui.views.exposure import exposure_line, flip_is_doubtful
 from gcd_core.ui.views.figures import SAVE, figure, image_tag
 from gcd_core.ui.views.maps import MapPanel, line_words, map_figure, map_panel
 from gcd_core.ui.views.payload import (
@@ -182,7 +182,9 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
         shown = current.decoded
     note = answer_note(positive, charts.percent(after, question))
     missed = missed_target(image)
+    doubtful = flip and kept is None and flip_is_doubtful(image)
     css = "changed" + (" flipped" if flip else "") + (" missed" if missed else "")
+    css += " doubtful" if doubtful else ""
     below = missed_notice(image, missed) if missed else ""
     source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
     changed = image_tag(drawn(shown), f"the changed {image_name(opened.image)}")

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from gcd_core.images.drawing import difference
 from gcd_core.method.attribution import DISAGREE, map_agreement
-from gcd_core.method.directions import DirectionSet
 from gcd_core.method.walk import Path
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.views.vocabulary import way
+from gcd_core.ui.views.payload import way_of
 from gcd_core.wording import enumerated
 
 ALIKE = 0.9  # correlation of two changes, from which on they are called alike
@@ -66,16 +65,16 @@ def likeness_line(session: Session) -> str:
         return ""
     first = next(iter(changes))
     alike, elsewhere = alike_and_elsewhere(changes)
-    parts, directions = [], session.directions
+    parts = []
     if alike:
-        parts.append(f"{listed([first, *alike], directions)} change this picture alike")
+        parts.append(f"{listed([first, *alike], session)} change this picture alike")
     if elsewhere:
         verb = "changes" if len(elsewhere) == 1 else "change"
-        others = listed(elsewhere, directions)
-        parts.append(f"{others} {verb} other places than {listed([first], directions)}")
+        others = listed(elsewhere, session)
+        parts.append(f"{others} {verb} other places than {listed([first], session)}")
     return f'<p class="gcd-likeness">{"; ".join(parts)}.</p>' if parts else ""
 
 
-def listed(names: Sequence[str], directions: DirectionSet) -> str:
-    """Names of directions of a set as HTML: "g, h1 and h2"."""
-    return enumerated([way(name, directions) for name in names])
+def listed(names: Sequence[str], session: Session) -> str:
+    """Names of directions of the set in use as HTML: "g, h1 and h2"."""
+    return enumerated([way_of(session, name) for name in names])

@@ -20,6 +20,7 @@ from gcd_core.domains.cautions import (
     unreproduced,
 )
 from gcd_core.method.changes import told
+from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD, crosses
 from gcd_core.method.no_flip import no_flip
 from gcd_core.method.repeatability import unrepeatable
@@ -33,6 +34,7 @@ from gcd_core.ui.session.regions import Tried
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.charts import Points, Premise
 from gcd_core.ui.views.data_urls import drawn
+from gcd_core.ui.views.vocabulary import way
 from gcd_core.wording import PLAIN as PLAIN_WORDS
 from gcd_core.wording import Worded, enumerated, signed, way_name, worded
 
@@ -157,7 +159,7 @@ def flip_clause(image: OpenImage) -> str:
     """Return how the picture changed where it flipped, and in which place; "" where that is unsure.
 
     "if darker in both lungs" only where the change in that place alone was asked about and flips;
-    else "most of the change: darker in both lungs".
+    else "mostly darker in both lungs".
     """
     known = image.changed_place
     if not flipped(image) or not known.parts:
@@ -165,7 +167,7 @@ def flip_clause(image: OpenImage) -> str:
     i, alone = image.index, known.alone
     flips = alone is not None and crosses(image.opened.source.probabilities[i], alone[i])
     words = image.service.domain.change_words
-    return f"{'if' if flips else 'most of the change:'} {told(known.parts, words)}"
+    return f"{'if' if flips else 'mostly'} {told(known.parts, words)}"
 
 
 def flip_sentence(image: OpenImage) -> str:
@@ -218,6 +220,15 @@ def fingerprints(image: OpenImage) -> dict[str, str]:
 def positives_of(shown: Session | OpenImage) -> dict[str, str]:
     """Return the positive answer of each label of the domain."""
     return {label: names[1] for label, names in shown.service.domain.label_names.items()}
+
+
+def way_of(shown: Session | OpenImage, name: str, directions: DirectionSet | None = None) -> str:
+    """Return a direction's name as HTML, as `way`: in the domain's own words.
+
+    Of the set in use, or of another one.
+    """
+    found = shown.directions if directions is None else directions
+    return way(name, found, positives_of(shown), shown.service.domain.change_words)
 
 
 def why_no_flip(path: Path, image: OpenImage) -> str:

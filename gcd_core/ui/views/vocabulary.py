@@ -69,7 +69,7 @@ TERMS = {
         "On the way",
         "What changed in the picture while the answer changed, on the way from the original to the "
         "picture shown. It cannot tell apart what changes together.",
-        "BB-LIG heat map",
+        "BB-LIG",
         "Black-box latent integrated gradients: the change of the logit along the walk, given to "
         "the pixels that changed. It cannot tell apart what changes together.",
     ),
@@ -419,7 +419,7 @@ WORK = {  # what is said of a file that is being made, and then; in plain words 
     ),
     "file": ("Writing the file", "Writing the file"),
     "made": ("Ready: it is being downloaded.", "Ready: it is being downloaded."),
-    "failed": ("It was not made. Try again.", "It was not made. Try again."),
+    "failed": ("it was not made. Try again.", "it was not made. Try again."),
 }
 OPINIONS = {FOLLOWS: "follows", STAYS: "stays", DISAGREED: "disagreed from the start"}
 

@@ -402,3 +402,31 @@ def test_a_running_search_keeps_its_card_whatever_is_opened_meanwhile(
     session.search.state = "done"
     assert "Example 2" in subject(session, BALL)
     assert "There is no curve: no proxy was trained" in losses_html(session.search)
+
+
+@pytest.fixture
+def running(visitors: Visitors, session: Session, find: FindTab) -> Iterator[Answer]:
+    """What a page is told of a search that has begun; its tab can come back."""
+    visitors.come_back("somebody", "0" * 32)
+    answers = find.find_directions(**FIELDS, **DISPLAY, settle=False, request=SOMEBODY)
+    next(answers)
+    return answers
+
+
+def test_a_search_is_shown_to_its_end_where_only_the_heartbeat_was_cut_off(
+    visitors: Visitors, session: Session, find: FindTab, running: Iterator[Answer]
+) -> None:
+    visitors.leave("somebody")
+    last = list(running)[-1]
+    assert session.search is not None and session.search.result is not None
+    assert last[find.explore.layout.numbers]["set"] and last[find.start]["interactive"]
+    assert not session.is_away and visitors.session("somebody") is session
+
+
+def test_a_page_that_another_one_replaced_hears_no_more_of_a_search(
+    visitors: Visitors, session: Session, find: FindTab, running: Iterator[Answer]
+) -> None:
+    assert visitors.come_back("again", "0" * 32) is session
+    assert list(running) == [] and session.search is not None
+    *_, last = find.go_on(SimpleNamespace(session_hash="again"))
+    assert last[find.start]["interactive"] and session.search.result is not None

@@ -175,11 +175,26 @@ def test_a_walk_goes_on_while_the_page_is_loaded_anew(visitors: Visitors, sessio
     assert next(first)[tab.numbers]["images"] == len(session.service.domain.examples)
     wall = session.wall
     visitors.leave("somebody")
-    assert list(first) == [], "nothing is sent to a page that has gone"
     again = SimpleNamespace(session_hash="again")
     assert visitors.come_back("again", key) is session and session.wall is wall
+    assert list(first) == [], "nothing is sent to a page that another one replaced"
     last = {part: value for answer in tab.go_on(again) for part, value in answer.items()}
     assert wall.state == "done" and len(wall.pieces) == 3
     assert last[tab.wall].count("data-piece") == 3 and "Done" in last[tab.progress]
     stranger = SimpleNamespace(session_hash="stranger")
     assert list(tab.go_on(stranger)) == [{}]
+
+
+def test_a_walk_is_shown_to_its_end_where_only_the_heartbeat_was_cut_off(
+    visitors: Visitors, session: Session
+) -> None:
+    with gr.Blocks():
+        tab = GlobalityTab(visitors, ExploreTab(visitors))
+    visitors.come_back("somebody", "0" * 32)
+    answers = tab.walk_images(None, "g", SimpleNamespace(session_hash="somebody"))
+    next(answers)
+    visitors.leave("somebody")
+    assert session.is_away
+    last = list(answers)[-1]
+    assert not session.is_away and "Done" in last[tab.progress]
+    assert visitors.session("somebody") is session

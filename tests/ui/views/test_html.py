@@ -16,6 +16,7 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.about import about
 from gcd_core.ui.views.direction_rows import (
     direction_title,
+    first_flip_at,
     fold_line,
     followed,
     heading,
@@ -234,3 +235,20 @@ def test_directions_that_flip_few_examples_are_folded_away(session: Session):
     use(session, replace(directions, metadata=with_tried(directions.metadata, tried)))
     assert session.weak_directions == ["w1"]
     assert "1 more flips only 3 of 8 examples" in fold_line(session)
+
+
+def test_a_flip_begins_where_the_answer_turns_between_two_stops(session: Session) -> None:
+    """Not at the next stop beyond: the straight line between the two says where."""
+    session.open_example(1)
+    wait_for_paths(session)
+    path = session.image.ready_paths()["g"]
+    at = first_flip_at(path)
+    turn = path.probabilities[path.alphas.argsort()] - path.threshold
+    alphas = path.alphas.sort().values
+    crossings = [
+        float(a + (b - a) * p / (p - q))
+        for a, b, p, q in zip(alphas, alphas[1:], turn, turn[1:], strict=False)
+        if (p >= 0) != (q >= 0)
+    ]
+    assert at == pytest.approx(min(crossings, key=abs), abs=1e-4)
+    assert abs(at) < path.alphas[path.is_flipped].abs().min()

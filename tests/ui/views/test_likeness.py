@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -35,9 +37,11 @@ def test_changes_are_alike_or_elsewhere_only_where_that_is_clear() -> None:
 def test_names_are_listed_as_one_says_them() -> None:
     metadata = {"label": "pneumonia", "places": {"w1": "upper left"}}
     directions = DirectionSet(["g", "h1", "w1"], torch.eye(3), metadata)
-    assert listed(["g"], directions).count('data-tip="') == 1
-    assert " and " not in listed(["g"], directions).split('class="sr"')[0]
-    words = listed(["g", "h1", "w1"], directions)
+    domain = SimpleNamespace(label_names={}, change_words={})
+    shown = SimpleNamespace(directions=directions, service=SimpleNamespace(domain=domain))
+    assert listed(["g"], shown).count('data-tip="') == 1
+    assert " and " not in listed(["g"], shown).split('class="sr"')[0]
+    words = listed(["g", "h1", "w1"], shown)
     assert "Upper left" in words
     assert words.count('data-tip="') == 3 and words.count("</span> and <span") == 1
 

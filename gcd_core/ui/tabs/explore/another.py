@@ -10,7 +10,7 @@ from gcd_core.ui.session.regions import WITHOUT
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.explore.handlers import margin_of
 from gcd_core.ui.tabs.explore.layout import ExploreLayout
-from gcd_core.ui.tabs.handler import Answer, Tab
+from gcd_core.ui.tabs.handler import Answer, Tab, unless_left
 from gcd_core.ui.views.payload import other_payload, payload_of
 
 
@@ -51,9 +51,11 @@ class AnotherWay(Tab):
                 facts = answer.pop(layout.region.numbers, None)
                 yield answer | ({} if facts is None else {layout.numbers: facts})
             return
-        if not image.sliders.alphas:
-            image.flips.to_flip(image.sliders.moved, margin_of(target))
-        frame = image.others.go_on(margin_of(target))
+        frame = None
+        with unless_left(session, image):
+            if not image.sliders.alphas:
+                image.flips.to_flip(image.sliders.moved, margin_of(target))
+            frame = image.others.go_on(margin_of(target))
         if frame is None or session.image is not image:
             yield {}
             return

@@ -26,12 +26,13 @@ from gcd_core.ui.session.display import FROM_PAGE, SAME_TONE
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.layout import ExploreLayout
-from gcd_core.ui.tabs.handler import Answer, Tab
+from gcd_core.ui.tabs.handler import Answer, Tab, unless_left
 from gcd_core.ui.views.data_urls import data_address
 from gcd_core.ui.views.direction_rows import heading
 from gcd_core.ui.views.exports import save_path, save_report
 from gcd_core.ui.views.html import curve_card, pictures
 from gcd_core.ui.views.payload import flipped, payload_of, state_payload
+from gcd_core.ui.views.vocabulary import told
 
 
 def read_alphas(given: object, names: list[str]) -> Alphas:
@@ -92,10 +93,10 @@ class ExploreAnswers(Tab):
         path = image.flips.path_in_full(image.sliders.moved)
         file = session.folder / f"sweep-{image.label}-{path.direction_name}.gif"
         frames = [path.picture(k) for k in path.is_walked.nonzero().flatten().tolist()]
-        told = captions_of(self.domain, path, words, image.directions)
+        captions = captions_of(self.domain, path, words, image.directions)
         side = min(max(256, *frames[0].shape[-2:]), 512)
         with atomic_write(file) as place:  # another click may be reading it
-            save_gif(frames, place, size=side, captions=told)
+            save_gif(frames, place, size=side, captions=captions)
         animation = data_address(file.read_bytes(), "gif")
         return self._file(session, file, frames=len(frames), gif=animation)
 
@@ -172,7 +173,7 @@ class ExploreHandlers(Tab):
             raise GCDError("No image came with the request: choose a file to open.")
         shown = session.open_file(FilePath(image))
         if shown is not None and shown.opened.notice:
-            gr.Warning(shown.opened.notice, title="Unusual image")
+            gr.Warning(told(shown.opened.notice), title="Unusual image")
         return self.layout.show_everything(session)
 
     def open_example(
@@ -302,8 +303,9 @@ class ExploreHandlers(Tab):
         """
         session = self.session(request, overlay, opacity, view)
         image = session.open_next("There is no direction to follow yet")
-        frame, _ = image.flips.to_flip(direction, margin_of(target))
-        if frame is None or session.image is not image:
+        with unless_left(session, image):
+            frame, _ = image.flips.to_flip(direction, margin_of(target))
+        if session.image is not image or frame is None:
             return {}
         return self.layout.show(session) | self.layout.positions(image)
 
@@ -328,11 +330,12 @@ class ExploreHandlers(Tab):
         if overlay == "cells":
             image.maps.cells_now()  # where that is refused, the map before stays chosen
         session = self.session(request, overlay, opacity, view)
-        if overlay == "bb_lig" and len(image.sliders.alphas) > 1:
-            image.maps.line_now()
-        elif overlay == "bb_lig" and image.sliders.alphas:
-            image.sliders.path_now(image.sliders.moved)
-        return self.layout.show_map(session, image)
+        with unless_left(session, image):
+            if overlay == "bb_lig" and len(image.sliders.alphas) > 1:
+                image.maps.line_now()
+            elif overlay == "bb_lig" and image.sliders.alphas:
+                image.sliders.path_now(image.sliders.moved)
+        return self.layout.show_map(session, image) if session.image is image else {}
 
     def fade(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Draws the map again at another opacity; what is not known yet is not asked for."""

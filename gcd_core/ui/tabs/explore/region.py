@@ -36,8 +36,9 @@ from gcd_core.ui.views.payload import (
     premise_missing,
     question_of,
     verdict,
+    way_of,
 )
-from gcd_core.ui.views.vocabulary import opinion_words, said, term, told, way
+from gcd_core.ui.views.vocabulary import opinion_words, said, term, told
 from gcd_core.wording import Worded
 
 MAX_MASK_LENGTH = 400_000  # letters of a mask's data address
@@ -157,7 +158,7 @@ def chosen_way(image: OpenImage, tried: Tried) -> str:
     """Return what changed a region as HTML: the way that was taken, and why that one."""
     name, count = tried.path.direction_name, len(tried.asked)
     names = name.split(" + ")
-    walked = line_words(names, image.directions) if len(names) > 1 else way(name, image.directions)
+    walked = line_words(names, image.directions) if len(names) > 1 else way_of(image, name)
     if name == RCSB:
         return walked
     if tried.path.any_flip:
