@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from gcd_core.method.attribution import Attribution, bb_lig, explain_path
     from gcd_core.method.directions import Direction, DirectionSet, load_directions
     from gcd_core.method.exposure import exposure_of, without_exposure
+    from gcd_core.method.path import Path
     from gcd_core.method.samples import Samples
     from gcd_core.method.search import find_directions
     from gcd_core.method.search_run import Found, Progress
     from gcd_core.method.settings import Settings
-    from gcd_core.method.walk import Path, walk
+    from gcd_core.method.walk import walk
 
 __version__ = "0.7.0"  # the only place: pyproject.toml, /health and the change log follow it
 
@@ -42,7 +43,8 @@ _HOME = {
     "gcd_core.method.search": ("find_directions",),
     "gcd_core.method.search_run": ("Found", "Progress"),
     "gcd_core.method.settings": ("Settings",),
-    "gcd_core.method.walk": ("Path", "walk"),
+    "gcd_core.method.path": ("Path",),
+    "gcd_core.method.walk": ("walk",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 

@@ -11,13 +11,15 @@ from torch import Tensor
 from gcd_core.bridge.bridge import Bridge
 from gcd_core.bridge.rcsb import Progress, Steering, steer, white_box
 from gcd_core.errors import Cancel, GCDError
+from gcd_core.method.bisection import bisect_along
 from gcd_core.method.composition import compose
 from gcd_core.method.counterfactual import SMALLEST, WHOLE, check_counterfactual
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.models import Models
+from gcd_core.method.path import Path, path_of
 from gcd_core.method.perturbation import Answers, ask, check_image, check_label
 from gcd_core.method.region import check_region
-from gcd_core.method.walk import Path, bisect_along, path_of, probabilities_by_label
+from gcd_core.method.walk import probabilities_by_label
 
 NAME = "rcsb"  # what such a path calls its direction
 POINTS = 9  # on the way from the source to what was made

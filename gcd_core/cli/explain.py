@@ -55,10 +55,10 @@ from gcd_core.method.directions import Direction, DirectionSet, check_generator
 from gcd_core.method.exposure import exposure_of, is_doubtful, without_exposure_for
 from gcd_core.method.off_distribution import unlike_words
 from gcd_core.method.orientation import turned
+from gcd_core.method.path import Path
 from gcd_core.method.perturbation import check_label
 from gcd_core.method.region import AutomaticRegion
 from gcd_core.method.repeatability import unrepeatable
-from gcd_core.method.walk import Path
 from gcd_core.report.captions import (
     caption,
     captions_of,

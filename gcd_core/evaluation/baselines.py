@@ -24,11 +24,12 @@ from gcd_core.evaluation.spurious_classifiers import LABEL
 from gcd_core.evaluation.trials import Rows, Trials
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.directions import Direction
+from gcd_core.method.path import Path
 from gcd_core.method.samples import Samples
 from gcd_core.method.search import find_directions
 from gcd_core.method.search_run import Found
 from gcd_core.method.settings import BALL, IMAGES, PRIOR
-from gcd_core.method.walk import Path, walk_many
+from gcd_core.method.walk import walk_many
 
 QUERIES = (64, 256, 1024)
 MIN_QUERIES = 32  # fewer tell next to nothing of a direction

@@ -10,7 +10,7 @@ import torch
 from gcd_core.evaluation.outcomes import batches_of, counterfactuals_of
 from gcd_core.evaluation.pairs import Comparison, diversity_of_flips, see
 from gcd_core.evaluation.trials import Rows, Trials
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 
 BEST = 3  # h-directions that Table 4 has by themselves
 

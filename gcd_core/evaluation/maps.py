@@ -12,7 +12,7 @@ from gcd_core.classifiers.base import BlackBox
 from gcd_core.evaluation import metrics
 from gcd_core.images.drawing import difference
 from gcd_core.method.attribution import explain_path
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 
 COMPARED = ("cells", "bb_lig", "difference")
 

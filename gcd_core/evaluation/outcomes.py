@@ -29,8 +29,9 @@ from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
 from gcd_core.method.directions import Direction
 from gcd_core.method.exposure import exposure_of
 from gcd_core.method.loss import THRESHOLD
+from gcd_core.method.path import Path
 from gcd_core.method.region import AutomaticRegion, FreeFormRegion
-from gcd_core.method.walk import Path, bisect, resolve_counterfactual, walk_many
+from gcd_core.method.walk import bisect, resolve_counterfactual, walk_many
 from gcd_core.training.reconstruction import fine_power
 
 Region = AutomaticRegion | FreeFormRegion

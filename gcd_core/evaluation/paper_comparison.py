@@ -19,10 +19,11 @@ from gcd_core.method.attribution import explain_path
 from gcd_core.method.composition import DECODED
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction
+from gcd_core.method.path import Path
 from gcd_core.method.search import find_directions
 from gcd_core.method.search_run import Found
 from gcd_core.method.settings import BALL, PRIOR
-from gcd_core.method.walk import Path, walk, walk_many
+from gcd_core.method.walk import walk, walk_many
 
 PAPER = Sampling("ddim", 100, 250)
 PAPER_POINTS = 128

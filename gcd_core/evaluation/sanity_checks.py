@@ -33,9 +33,10 @@ from gcd_core.evaluation.spurious_classifiers import (
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.curve_quantiles import mean_heat
 from gcd_core.method.directions import Direction
+from gcd_core.method.path import Path
 from gcd_core.method.search import find_directions
 from gcd_core.method.settings import BALL
-from gcd_core.method.walk import Path, walk
+from gcd_core.method.walk import walk
 
 MAPS = ("cells", "bb_lig", "difference")
 MIN_IMAGES = 16  # images

@@ -28,11 +28,12 @@ from gcd_core.evaluation.outcomes import NamedImages, counterfactuals_of
 from gcd_core.evaluation.sample_store import keep_samples, kept_samples
 from gcd_core.generators.base import Latent
 from gcd_core.method.directions import Direction, DirectionSet
+from gcd_core.method.path import Path
 from gcd_core.method.samples import Samples
 from gcd_core.method.search import find_directions
 from gcd_core.method.search_run import Found
 from gcd_core.method.settings import BALL, Settings
-from gcd_core.method.walk import Path, walk_many
+from gcd_core.method.walk import walk_many
 
 MIN_IMAGES, FEWEST_SAMPLES = 4, 64
 Rows = list[dict[str, Any]]

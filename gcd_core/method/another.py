@@ -14,6 +14,7 @@ from gcd_core.classifiers.base import BlackBox, BudgetExceeded
 from gcd_core.errors import Cancel, GCDError
 from gcd_core.generators.base import BatchProgress, Latent
 from gcd_core.images.picture import Picture
+from gcd_core.method.bisection import BISECTION_STEPS
 from gcd_core.method.changes import LITTLE
 from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.composition import SOURCE, compose, resolve_detail, view_of
@@ -21,9 +22,10 @@ from gcd_core.method.counterfactual import SMALLEST
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import flip_sign
 from gcd_core.method.models import Models
+from gcd_core.method.path import Path
 from gcd_core.method.perturbation import ask_about, check_label, check_source
 from gcd_core.method.region import check_region
-from gcd_core.method.walk import BISECTION_STEPS, Path, walk
+from gcd_core.method.walk import walk
 
 MAX_QUERIES = 64  # that one search asks; MAX_DIRECTIONS follows from it
 POINTS = 9  # walked along a combination, its start included

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import GCDError
 from gcd_core.method.cells import at_size, explain_cells
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 
 METHODS = ("bb_lig", "bb_ig", "difference", "cells")
 ASKING = ("bb_ig", "cells")  # the classifier

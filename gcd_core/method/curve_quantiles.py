@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gcd_core.errors import GCDError
 from gcd_core.method.attribution import explain_path
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 
 QUARTILES = (0.25, 0.5, 0.75)
 Points = Sequence[tuple[float, float]]

@@ -17,7 +17,7 @@ from torch import Tensor
 from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import GCDError
 from gcd_core.method.loss import crosses
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 
 LEVELS = 255  # intensities that are told apart, less one
 # The share of a change from which on that is worth a warning. It is one of squares: at a quarter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.wording import Worded, signed
 
 FARTHER = 1.5  # times the walk's length, within which a flip is called probable

@@ -39,6 +39,20 @@ class Answers:
     distances: Tensor
     decoded: Tensor | None = None
 
+    def __getitem__(self, chosen: Tensor | slice) -> Answers:
+        """Return those of some images: their indices, a mask (N,), or a slice."""
+        return Answers(
+            self.images[chosen],
+            self.logits[chosen],
+            self.probabilities[chosen],
+            self.distances[chosen],
+            None if self.decoded is None else self.decoded[chosen],
+        )
+
+    def split(self) -> list[Answers]:
+        """Return the answers about each image alone."""
+        return [self[i : i + 1] for i in range(len(self.logits))]
+
 
 def sample_ball(
     n: int, dim: int, radius: float, generator: torch.Generator, antithetic: bool = False

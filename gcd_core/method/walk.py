@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,24 +12,13 @@ from gcd_core.classifiers.base import BlackBox
 from gcd_core.errors import Cancel, Cancelled, GCDError
 from gcd_core.generators.base import BatchProgress, Latent
 from gcd_core.images.picture import Picture
-from gcd_core.method.composition import (
-    DECODED,
-    SOURCE,
-    Composition,
-    compose,
-    resolve_detail,
-    view_of,
-)
-from gcd_core.method.counterfactual import (
-    LOWEST_LOSS,
-    MARGIN,
-    SMALLEST,
-    WHOLE,
-    check_counterfactual,
-)
+from gcd_core.method.bisection import bisect_along
+from gcd_core.method.composition import SOURCE, Composition, compose, resolve_detail, view_of
+from gcd_core.method.counterfactual import check_counterfactual
 from gcd_core.method.directions import Direction
-from gcd_core.method.loss import THRESHOLD, cf_loss, flip_sign
+from gcd_core.method.loss import flip_sign
 from gcd_core.method.models import Models
+from gcd_core.method.path import Path, ascending, composition_of, path_of
 from gcd_core.method.perturbation import (
     Answers,
     ask_about,
@@ -41,215 +29,6 @@ from gcd_core.method.perturbation import (
 )
 from gcd_core.method.region import check_region
 from gcd_core.method.settings import check_steps
-
-BISECTION_STEPS = 4  # of the step in which a path becomes convincing: to a sixteenth of it
-PER_POINT = (  # what a path has of each of its points, besides what was decoded
-    "alphas",
-    "images",
-    "logits",
-    "probabilities",
-    "all_probabilities",
-    "distances",
-    "losses",
-)
-
-
-@dataclass(frozen=True)
-class Path:
-    """The images along a direction and what the models say of each; tensors on the CPU.
-
-    Attributes
-    ----------
-    alphas : Tensor (n,)
-        Signed positions along the direction; +alpha raises the label's logit.
-    images : Tensor (n, C, H, W)
-        The decoded images, float32, in [0, 1].
-    logits, probabilities : Tensor (n,)
-        The label's log-odds and probability.
-    all_probabilities : Tensor (n, L)
-        One column per label in `labels`.
-    distances : Tensor (n,)
-        LPIPS to the source image.
-    losses : Tensor (n,)
-        The CF loss (Eq. 1).
-    label : str
-        What is being explained.
-    labels : tuple of str
-        All labels of the classifier.
-    direction_name : str
-    source : Tensor (1, C, H, W)
-        The image that the walk started from, before it was encoded.
-    source_probability : float
-        The classifier's probability for the source image itself, not for its reconstruction.
-    source_probabilities : dict of str to float
-        The same of each label, by name; empty where nobody noted them.
-    sign : {+1, -1}
-        The way to the flip, as of `flip_sign`.
-    threshold : float
-        The probability from which on the label is predicted.
-    choice : {"smallest", "lowest-loss", "whole"}
-        Which point is the counterfactual.
-    margin : float
-        How far beyond the threshold the probability of a convincing point lies, 0 to 0.5.
-    refined : tuple of int
-        Indices of the points that `bisect` added to those that were walked.
-    region : Tensor (1, H, W), bool, or None
-        Where the images may differ from the source; None where everywhere.
-    decoded : Tensor (n, C, H, W) or None
-        What the generator drew, where `images` are made of it; None where they are that.
-    composition : Composition or None
-        How `images` are made of `decoded`; None where nobody composed them.
-    """
-
-    alphas: Tensor
-    images: Tensor
-    logits: Tensor
-    probabilities: Tensor
-    all_probabilities: Tensor
-    distances: Tensor
-    losses: Tensor
-    label: str
-    labels: tuple[str, ...]
-    direction_name: str
-    source: Tensor
-    source_probability: float
-    sign: int
-    threshold: float = THRESHOLD
-    choice: str = SMALLEST
-    margin: float = MARGIN
-    refined: tuple[int, ...] = ()
-    region: Tensor | None = None
-    decoded: Tensor | None = None
-    composition: Composition | None = None
-    source_probabilities: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def detail(self) -> str:
-        """What `images` show: the source with the change put in, or what was decoded."""
-        return DECODED if self.composition is None else self.composition.detail
-
-    def picture(self, k: int) -> Tensor:
-        """Point k at the source's own size: (1, C, H, W), float32, in [0, 1].
-
-        Made when it is asked for, so that a path of large pictures takes little memory.
-        """
-        composition, own = self.composition, tuple(self.images.shape[-2:])
-        if composition is None or self.decoded is None or composition.size == own:
-            return self.images[k][None]
-        return composition.picture(self.decoded[k][None])
-
-    @property
-    def original(self) -> Tensor:
-        """The source at its own size: (1, C, H, W)."""
-        return self.source if self.composition is None else self.composition.pixels
-
-    def asked(self, k: int, classifier: BlackBox) -> Tensor:
-        """Point k as a classifier is asked about it: (1, C, h, w); see `Composition.asked`."""
-        if self.composition is None or self.decoded is None:
-            return self.images[k][None]
-        return self.composition.asked(self.decoded[k][None], classifier)
-
-    def source_for(self, classifier: BlackBox) -> Tensor:
-        """The source as a classifier is asked about it: (1, C, h, w)."""
-        return self.source if self.composition is None else self.composition.source_for(classifier)
-
-    @property
-    def is_walked(self) -> Tensor:
-        """Which points (n,) lie where the walk was to go, and are no refinement."""
-        walked = torch.ones(len(self.alphas), dtype=torch.bool)
-        walked[list(self.refined)] = False
-        return walked
-
-    @property
-    def is_flipped(self) -> Tensor:
-        """Which points (n,) a move took to the other side of the source's prediction.
-
-        The point at alpha 0 is none of them: there, it is the reconstruction alone that differs.
-        """
-        here = self.probabilities >= self.threshold
-        return (here != (self.source_probability >= self.threshold)) & (self.alphas != 0)
-
-    @property
-    def any_flip(self) -> bool:
-        """Whether the prediction differs from the source's anywhere on the path."""
-        return bool(self.is_flipped.any())
-
-    @property
-    def is_convincing(self) -> Tensor:
-        """Which points (n,) are flipped by `margin` or more."""
-        return self.is_flipped & (self._beyond >= self.margin)
-
-    @property
-    def counterfactual(self) -> int:
-        """Index of the point that `choice` names."""
-        if self.choice == WHOLE:
-            return self.whole
-        return self.lowest_loss if self.choice == LOWEST_LOSS else self.smallest
-
-    @property
-    def counterfactual_flips(self) -> bool:
-        """Whether the prediction differs from the source's at the counterfactual.
-
-        The counterfactual of the choice "whole" is the end of the path: it can fail to flip on a
-        path with `any_flip`. For the other choices both are the same.
-        """
-        return bool(self.is_flipped[self.counterfactual])
-
-    @property
-    def flipped(self) -> bool:
-        """The same as `counterfactual_flips`; files and commands use this name."""
-        return self.counterfactual_flips
-
-    @property
-    def counterfactual_image(self) -> Tensor:
-        """The counterfactual (1, C, H, W)."""
-        return self.images[self.counterfactual][None]
-
-    def ends_for(self, classifier: BlackBox) -> tuple[Tensor, Tensor]:
-        """Source and counterfactual (1, C, h, w) as a classifier is asked about them.
-
-        Where the counterfactual is the source itself, the path's end takes its place.
-        """
-        at_rest = not float(self.alphas[self.counterfactual])
-        end = self.whole if at_rest else self.counterfactual
-        return self.source_for(classifier), self.asked(end, classifier)
-
-    @property
-    def smallest(self) -> int:
-        """Index of the smallest convincing change: the convincing point nearest to alpha 0.
-
-        Those toward the flip come before those on the other side of 0. Where none is convincing,
-        the flipped point that is most so; where none is flipped, `lowest_loss`.
-        """
-        if not self.any_flip:
-            return self.lowest_loss
-        convincing = self.is_convincing
-        toward = convincing & (self.alphas * self.sign > 0)
-        among = toward if toward.any() else convincing
-        if among.any():
-            return int(self.alphas.abs().masked_fill(~among, math.inf).argmin())
-        return int(self._beyond.masked_fill(~self.is_flipped, -math.inf).argmax())
-
-    @property
-    def lowest_loss(self) -> int:
-        """Index of the lowest CF loss (Algorithm 3), among the flipped points where there are.
-
-        Of the points walked, so that a refined path has the one it had before.
-        """
-        among = self.is_walked
-        if self.any_flip:
-            among = among & self.is_flipped
-        return int(self.losses.masked_fill(~among, math.inf).argmin())
-
-    @property
-    def whole(self) -> int:
-        """Index of the point that lies farthest toward the flip."""
-        return int((self.alphas * self.sign).masked_fill(~self.is_walked, -math.inf).argmax())
-
-    @property
-    def _beyond(self) -> Tensor:
-        """How far each probability (n,) lies from the threshold."""
-        return (self.probabilities - self.threshold).abs()
 
 
 def walk(
@@ -343,66 +122,170 @@ def walk(
     >>> path = walk(domain, image, found.directions["g"], label="pneumonia")
     >>> path.counterfactual_image, path.flipped
     """
+    return walk_directions(
+        domain,
+        image,
+        [direction],
+        label,
+        alphas=alphas,
+        n=n,
+        lam=lam,
+        both=both,
+        latent=latent,
+        solver=solver,
+        steps=steps,
+        batch_size=batch_size,
+        progress=progress,
+        cancel=cancel,
+        choice=choice,
+        margin=margin,
+        region=region,
+        detail=detail,
+        tolerance=tolerance,
+    )[0]
+
+
+@torch.inference_mode()
+def walk_directions(
+    domain: Models,
+    image: Tensor | Picture | Latent | Composition,
+    directions: Sequence[Direction | Tensor],
+    label: str,
+    *,
+    alphas: Tensor | None = None,
+    n: int | None = None,
+    lam: float | None = None,
+    both: bool = False,
+    latent: Latent | None = None,
+    solver: str | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    progress: BatchProgress | None = None,
+    cancel: Cancel | None = None,
+    choice: str | None = None,
+    margin: float | None = None,
+    region: Tensor | None = None,
+    detail: str | None = None,
+    tolerance: float | None = None,
+) -> list[Path]:
+    """Walk one image along several directions; the same paths as `walk` gives, one for each.
+
+    The points of all directions are decoded in common batches, so that a GPU has enough to do.
+
+    Parameters
+    ----------
+    domain, image, label : as of `walk`
+    directions : sequence of Direction or Tensor (D,)
+        As `walk` takes one.
+    alphas, n, lam, both, latent, solver, steps, batch_size, progress, cancel, choice, margin,
+    region, detail, tolerance : optional
+        As of `walk`; progress counts the points of all directions.
+
+    Returns
+    -------
+    list of Path
+        One for each direction.
+
+    Raises
+    ------
+    GCDError, Cancelled
+        As of `walk`.
+    """
     check_label(domain, label)
     check_steps(steps, batch_size)
     _check_start(domain, image, latent)
     detail = resolve_detail(domain, detail)
-    vector = _vector(domain, direction)
+    vectors = torch.stack([_vector(domain, direction) for direction in directions])
     masks, positions = check_region(domain, region), _positions(domain, alphas, n, both, tolerance)
     choice, margin = resolve_counterfactual(domain, choice, margin)
-    batch_size = batch_size or default_batch_size(domain)
     composition, latent = _start(domain, image, latent, masks, detail, solver, steps)
-    before = _source_probabilities(domain, composition)
-    source_probability = before[label]
-    along = positions
-    if alphas is None and not both:  # + 0.0 turns the -0.0 of a walk down into 0.0
-        along = flip_sign(source_probability) * positions + 0.0
-    name = "direction" if isinstance(direction, Tensor) else direction.name
 
-    def asked(alpha: Tensor) -> Answers:
-        here, baselines = torch.zeros(len(alpha), dtype=torch.long), [composition.baseline]
-        decoded = _decoded(domain, latent, here, alpha, vector, baselines, solver, steps)
+    def asked(which: Tensor, alphas: Tensor) -> Answers:
+        here, baselines = torch.zeros(len(alphas), dtype=torch.long), [composition.baseline]
+        decoded = _decoded(domain, latent, here, alphas, vectors[which], baselines, solver, steps)
         return ask_about(domain, decoded, composition, label)
 
-    def through(positions: Tensor, batches: list[Answers]) -> Path:
-        place = domain, label, name, composition, source_probability, positions, batches, lam
+    in_turn = _Batches(asked, batch_size or default_batch_size(domain), progress, cancel)
+    before = _source_probabilities(domain, composition)
+    along = positions
+    if alphas is None and not both:  # + 0.0 turns the -0.0 of a walk down into 0.0
+        along = flip_sign(before[label]) * positions + 0.0
+    names = ["direction" if isinstance(one, Tensor) else one.name for one in directions]
+
+    def through(i: int, alphas: Tensor, batches: list[Answers]) -> Path:
+        place = domain, label, names[i], composition, before[label], alphas, batches, lam
         return replace(path_of(*place), choice=choice, margin=margin, source_probabilities=before)
 
+    paths = _points(in_turn, through, along, len(names), tolerance)
+    return bisect_along(domain, paths, in_turn.one_each, lam, in_turn.told, cancel)
+
+
+def _points(
+    in_turn: _Batches,
+    through: Callable[[int, Tensor, list[Answers]], Path],
+    along: Tensor,
+    count: int,
+    tolerance: float | None,
+) -> list[Path]:
+    """The paths of so many directions through positions (n,), with a tolerance as `walk` says."""
     first = along if tolerance is None else along[::2]
-    batches = _in_batches(asked, first, batch_size, progress, cancel)
-    path = through(first, batches)
-    if tolerance is not None:
-        rest = along[1::2][_is_steep(path, tolerance)]
-        batches += _in_batches(asked, rest, batch_size, progress, cancel, len(first))
-        along = torch.cat([first, rest])
-        path = _ascending(through(along, batches))
-
-    def bisecting(done: int, total: int) -> None:
-        if progress is not None:
-            progress(len(along) + done, len(along) + total)
-
-    return bisect(domain, [path], vector, latent, lam, solver, steps, bisecting, cancel)[0]
+    which = torch.arange(count).repeat_interleave(len(first))
+    found = in_turn(which, first.repeat(count))
+    paths = [through(i, first, one) for i, one in enumerate(found)]
+    if tolerance is None:
+        return paths
+    which, steps = torch.stack([_is_steep(path, tolerance) for path in paths]).nonzero().T
+    rest = along[1::2][steps]
+    for i, more in enumerate(in_turn(which, rest)):
+        positions = torch.cat([first, rest[which == i]])
+        paths[i] = ascending(through(i, positions, found[i] + more))
+    return paths
 
 
-def _in_batches(
-    asked: Callable[[Tensor], Answers],
-    positions: Tensor,
-    batch_size: int,
-    progress: BatchProgress | None,
-    cancel: Cancel | None,
-    before: int = 0,
-) -> list[Answers]:
-    """Ask about positions (n,), so many at a time; `before` is how many were asked about before."""
-    batches: list[Answers] = []
-    done = before
-    for alpha in positions.split(batch_size) if len(positions) else ():
-        if cancel is not None and cancel.is_set():
-            raise Cancelled
-        batches.append(asked(alpha))
-        done += len(alpha)
-        if progress is not None:
-            progress(done, before + len(positions))
-    return batches
+class _Batches:
+    """Asks about positions on several directions, so many at a time.
+
+    Parameters
+    ----------
+    asked : callable
+        Takes the indices (n,) of directions and a position (n,) on each.
+    size, progress, cancel
+        As of `walk`.
+    """
+
+    def __init__(
+        self,
+        asked: Callable[[Tensor, Tensor], Answers],
+        size: int,
+        progress: BatchProgress | None,
+        cancel: Cancel | None,
+    ) -> None:
+        self._asked, self._size, self._progress, self._cancel = asked, size, progress, cancel
+        self._done = 0
+
+    def __call__(self, which: Tensor, alphas: Tensor) -> list[list[Answers]]:
+        """Return the answers about each direction, up to the last one that is named."""
+        found: list[list[Answers]] = [[] for _ in range(int(which.max()) + 1 if len(which) else 0)]
+        total = self._done + len(alphas)
+        for here in torch.arange(len(alphas)).split(self._size) if len(alphas) else ():
+            if self._cancel is not None and self._cancel.is_set():
+                raise Cancelled
+            answers = self._asked(which[here], alphas[here])
+            for i in which[here].unique().tolist():
+                found[i].append(answers[which[here] == i])
+            self._done += len(here)
+            if self._progress is not None:
+                self._progress(self._done, total)
+        return found
+
+    def one_each(self, which: Tensor, alphas: Tensor) -> list[Answers]:
+        """Return the answers about each of a few positions, of one batch."""
+        return self._asked(which, alphas).split()
+
+    def told(self, done: int, total: int) -> None:
+        """Tell of what is done after all positions."""
+        if self._progress is not None:
+            self._progress(self._done + done, self._done + total)
 
 
 def _is_steep(path: Path, tolerance: float) -> Tensor:
@@ -411,14 +294,6 @@ def _is_steep(path: Path, tolerance: float) -> Tensor:
     for side in (path.is_flipped, path.is_convincing):
         steep = steep | (side[1:] != side[:-1])
     return steep
-
-
-def _ascending(path: Path) -> Path:
-    """The path with its points in the order of their alphas."""
-    order = path.alphas.argsort()
-    decoded = None if path.decoded is None else path.decoded[order]
-    own = {name: getattr(path, name)[order] for name in PER_POINT}
-    return replace(path, **own, decoded=decoded)
 
 
 @torch.inference_mode()
@@ -542,148 +417,14 @@ def bisect(
     vector = _vector(domain, direction).to(latent.z_sem)
 
     def answers_at(which: Tensor, alphas: Tensor) -> list[Answers]:
-        baselines = [_composition(path).baseline for path in paths]
+        baselines = [composition_of(path).baseline for path in paths]
         decoded = _decoded(domain, latent, which, alphas, vector, baselines, solver, steps)
         return [
-            ask_about(domain, own, _composition(paths[int(i)]), paths[int(i)].label)
+            ask_about(domain, own, composition_of(paths[int(i)]), paths[int(i)].label)
             for i, own in zip(which, decoded.split(1), strict=True)
         ]
 
     return bisect_along(domain, paths, answers_at, lam, progress, cancel)
-
-
-def bisect_along(
-    domain: Models,
-    paths: Sequence[Path],
-    answers_at: Callable[[Tensor, Tensor], list[Answers]],
-    lam: float | None = None,
-    progress: BatchProgress | None = None,
-    cancel: Cancel | None = None,
-) -> list[Path]:
-    """Bisect paths of any kind, as `bisect` does those along a direction.
-
-    Parameters
-    ----------
-    domain, paths, lam, progress, cancel
-        As of `bisect`.
-    answers_at : callable
-        Given the indices (n,) of paths and a position (n,) on each, what `ask` says of each.
-    """
-    paths = list(paths)
-    for halving in range(BISECTION_STEPS):
-        steps_to_halve = [(i, step) for i, path in enumerate(paths) if (step := _step(path))]
-        if not steps_to_halve:
-            break
-        if cancel is not None and cancel.is_set():
-            raise Cancelled
-        which = torch.tensor([i for i, _ in steps_to_halve])
-        alphas = torch.stack([paths[i].alphas[[*step]].mean() for i, step in steps_to_halve])
-        for (i, step), alpha, answers in zip(
-            steps_to_halve, alphas, answers_at(which, alphas), strict=True
-        ):
-            paths[i] = _with_point(domain, paths[i], max(step), alpha, answers, lam)
-        if progress is not None:
-            progress(halving + 1, BISECTION_STEPS)
-    return paths
-
-
-def _step(path: Path) -> tuple[int, int] | None:
-    """The point before the smallest convincing change, and that change; None where none is."""
-    end = path.smallest
-    if path.choice != SMALLEST or not path.is_convincing[end]:
-        return None
-    away = path.alphas * path.alphas[end].sign()
-    before = (away >= 0) & (away < away[end])
-    if not before.any():
-        return None
-    return int(away.masked_fill(~before, -math.inf).argmax()), end
-
-
-def _with_point(
-    domain: Models, path: Path, at: int, alpha: Tensor, answers: Answers, lam: float | None
-) -> Path:
-    """The path with one point more, a refinement, before the one at `at`."""
-    point = path_of(
-        domain,
-        path.label,
-        path.direction_name,
-        _composition(path),
-        path.source_probability,
-        alpha[None],
-        [answers],
-        lam,
-    )
-
-    made = point.images if point.decoded is None else point.decoded
-
-    def joined(ours: Tensor, new: Tensor) -> Tensor:
-        return torch.cat([ours[:at], new, ours[at:]])
-
-    return replace(
-        path,
-        alphas=joined(path.alphas, point.alphas),
-        images=joined(path.images, point.images),
-        logits=joined(path.logits, point.logits),
-        probabilities=joined(path.probabilities, point.probabilities),
-        all_probabilities=joined(path.all_probabilities, point.all_probabilities),
-        distances=joined(path.distances, point.distances),
-        losses=joined(path.losses, point.losses),
-        decoded=None if path.decoded is None else joined(path.decoded, made),
-        refined=(*(i + (i >= at) for i in path.refined), at),
-    )
-
-
-def path_of(
-    domain: Models,
-    label: str,
-    direction_name: str,
-    composition: Composition,
-    source_probability: float,
-    alphas: Tensor,
-    batches: list[Answers],
-    lam: float | None,
-) -> Path:
-    """Return the path of points that were asked about, in batches that follow one another.
-
-    Parameters
-    ----------
-    domain : Models
-    label, direction_name, source_probability
-        As of `Path`.
-    composition : Composition
-        Of the source.
-    alphas : Tensor (n,)
-        Where the points lie; what raises the label's logit is positive.
-    batches : list of Answers
-        What was said of the n points, in their order.
-    lam : float or None
-        Weight of LPIPS in the CF loss; None is the domain's.
-    """
-    logits = torch.cat([batch.logits for batch in batches])
-    every = torch.cat([batch.probabilities for batch in batches])
-    distances = torch.cat([batch.distances for batch in batches])
-    sign = flip_sign(source_probability)
-    decoded = [batch.decoded for batch in batches if batch.decoded is not None]
-    if composition.baseline is not None:
-        composition = replace(composition, baseline=composition.baseline.cpu())
-    return Path(
-        alphas=alphas,
-        images=torch.cat([batch.images for batch in batches]),
-        logits=logits,
-        probabilities=every[:, domain.classifier.index(label)],
-        all_probabilities=every,
-        distances=distances,
-        losses=cf_loss(logits, distances, sign, domain.search.lam if lam is None else lam),
-        label=label,
-        labels=tuple(domain.classifier.labels),
-        direction_name=direction_name,
-        source=composition.source.cpu(),
-        source_probability=source_probability,
-        sign=sign,
-        region=composition.mask,
-        decoded=torch.cat(decoded) if decoded else None,
-        composition=composition,
-    )
 
 
 def resolve_counterfactual(
@@ -694,11 +435,6 @@ def resolve_counterfactual(
     margin = domain.margin if margin is None else margin
     check_counterfactual(choice, margin)
     return choice, margin
-
-
-def _composition(path: Path) -> Composition:
-    """How a path's images were made; of one that nobody composed, they are what was decoded."""
-    return path.composition or compose(path.source, None, path.region)
 
 
 def _check_start(
@@ -746,12 +482,14 @@ def _decoded(
     latent: Latent,
     which: Tensor,
     alphas: Tensor,
-    vector: Tensor,
+    vectors: Tensor,
     baselines: Sequence[Tensor | None],
     solver: str | None = None,
     steps: int | None = None,
 ) -> Tensor:
     """What latents decode to at positions (n,) of the images `which` (n,): (n, C, S, S).
+
+    Along one vector (D,), or a vector (n, D) for each.
 
     At position 0 that is the baseline, where there is one: it is not decoded again, and a picture
     composed there is the source, bit for bit.
@@ -761,7 +499,8 @@ def _decoded(
     parts: dict[int, Tensor] = {}
     if len(moving):
         start = latent[which[moving]]
-        z_sem = start.z_sem + alphas[moving].to(start.z_sem)[:, None] * vector.to(start.z_sem)
+        along = vectors.expand(len(alphas), -1)[moving.to(vectors.device)].to(start.z_sem)
+        z_sem = start.z_sem + alphas[moving].to(start.z_sem)[:, None] * along
         made = domain.generator.decode(start.with_z_sem(z_sem), solver, steps)
         parts = dict(zip(moving.tolist(), made.split(1), strict=True))
     for i in known.nonzero().flatten().tolist():

@@ -12,7 +12,8 @@ from gcd_core.classifiers import BlackBox
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
 from gcd_core.images.picture import Picture
-from gcd_core.method.walk import Path, walk_many
+from gcd_core.method.path import Path
+from gcd_core.method.walk import walk_many
 
 LEAST, MOST, STEP = 2.0, 12.0, 0.5  # of alpha_max
 SHARE = 0.95  # of the pictures that flip within alpha_max

@@ -11,8 +11,8 @@ from gcd_core.method.changes import LITTLE, changes_of, likeness_word, nearest_d
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import crosses
 from gcd_core.method.notes import Note, notes_of
+from gcd_core.method.path import Path
 from gcd_core.method.prior_search import places_of
-from gcd_core.method.walk import Path
 from gcd_core.wording import EXPERT, Worded, percent, signed, way_name
 from gcd_core.wording import PLAIN as PLAIN_WORDS
 

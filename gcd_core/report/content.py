@@ -15,7 +15,7 @@ from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.report.captions import (
     direction_name,
     direction_names,

@@ -15,8 +15,8 @@ from gcd_core.generators.base import Latent
 from gcd_core.images.picture import Picture
 from gcd_core.method.composition import Composition, compose
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.path import Path
 from gcd_core.method.verification import tried_of
-from gcd_core.method.walk import Path
 
 LINE_POINTS = 9  # decoded on a line along several directions, its ends included
 POINTS = 25  # stops of a slider, both ways and the middle: a path's decoded pictures, at most

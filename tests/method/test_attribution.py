@@ -16,7 +16,7 @@ from gcd_core.method.attribution import (
     refine,
 )
 from gcd_core.method.composition import compose
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 
 
 def make_path(images, logits, alphas=None, sign=-1):

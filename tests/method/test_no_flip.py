@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gcd_core.method.no_flip import no_flip
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.wording import PLAIN, worded
 
 

@@ -10,7 +10,8 @@ import torch
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import cf_loss, flip_sign
-from gcd_core.method.walk import Path, bisect, walk, walk_many
+from gcd_core.method.path import Path
+from gcd_core.method.walk import bisect, walk, walk_directions, walk_many
 from gcd_core.ui.views.compared import counterfactual_row
 from tests.fakes import Flag, LinearDomain, unit
 
@@ -373,3 +374,29 @@ def test_a_walk_of_the_other_choice_is_narrowed_later(domain):
     for path, at_once in zip(later, walk_many(domain, images, g, "a"), strict=True):
         torch.testing.assert_close(path.images, at_once.images)
         assert path.refined == at_once.refined
+
+
+@pytest.mark.parametrize("tolerance", [None, 0.04])
+def test_several_directions_are_walked_as_each_alone(domain, tolerance):
+    """One of them flips, one never does, and one changes little."""
+    across = torch.linalg.qr(torch.stack([W, torch.arange(8.0)], dim=1)).Q[:, 1]
+    ways = [Direction("g", W, "a"), Direction("h1", across, "a"), Direction("h2", -0.1 * W, "a")]
+    image, alphas = images_on_both_sides(domain)[-1], torch.linspace(-3, 3, 25)
+    options = {"alphas": alphas, "tolerance": tolerance}
+    told, sizes, decode = [], [], domain.generator.decode
+    domain.generator.decode = lambda latent, *args: (
+        sizes.append(len(latent)) or decode(latent, *args)
+    )
+    paths = walk_directions(
+        domain, image, ways, "a", batch_size=64, progress=lambda *now: told.append(now), **options
+    )
+    total = sum(len(path.alphas) - len(path.refined) for path in paths)
+    assert [len(path.refined) for path in paths] == [4, 0, 0]
+    assert max(sizes) > 25 and told[-1] == (total + 4,) * 2
+    for way, path in zip(ways, paths, strict=True):
+        alone = walk(domain, image, way, "a", **options)
+        assert path.direction_name == way.name and path.refined == alone.refined
+        for name in ("alphas", "images", "probabilities", "distances", "losses", "decoded"):
+            ours, expected = getattr(path, name), getattr(alone, name)
+            if expected is not None:
+                torch.testing.assert_close(ours, expected, msg=f"{way.name}: {name}")

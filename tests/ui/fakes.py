@@ -21,9 +21,9 @@ from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.composition import compose, resample
 from gcd_core.method.counterfactual import MARGIN, SMALLEST
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.path import Path
 from gcd_core.method.proxy import Proxy
 from gcd_core.method.settings import Settings
-from gcd_core.method.walk import Path
 from tests.bridge.fakes import known_bridge
 
 SIZE, CODE = 128, 10

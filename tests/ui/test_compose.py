@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.ui.engine.sprite_sheets import path_to_sprites
 from gcd_core.ui.page import page_script, page_style
 from gcd_core.ui.views.data_urls import drawn

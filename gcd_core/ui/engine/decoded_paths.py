@@ -10,10 +10,10 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from gcd_core.errors import Cancel, GCDError
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.ui.engine.jobs import Job, Rank
 from gcd_core.ui.frames import End, Ends, Opinion
-from gcd_core.wording import duration
+from gcd_core.wording import duration, enumerated
 
 MAX_WAIT_SECONDS = 60.0  # how long somebody waits for a path while others' paths go first
 REPORT_SECONDS = 2.0  # how often somebody who waits is told again how many paths go first
@@ -37,7 +37,7 @@ class DecodedPath(NamedTuple):
 
 
 class Paths(Job):
-    """Decodes the paths of one opened image, one direction at a step.
+    """Decodes the paths of one opened image, so many directions at a step.
 
     The directions come in the given order, but one that a visitor waits for comes next. After the
     first path the ends of all others are drawn, where `draw_ends` is given. Of several images'
@@ -48,7 +48,7 @@ class Paths(Job):
     Parameters
     ----------
     make : callable
-        Takes a direction's name and a `Cancel`, and decodes the path.
+        Takes directions' names and a `Cancel`, and decodes the path of each, in their order.
     names : list of str
         The directions.
     find : callable, optional
@@ -60,19 +60,23 @@ class Paths(Job):
         Bytes that all pictures together take.
     owner : hashable, optional
         As of `Job`.
+    together : int
+        How many directions are decoded at a step.
     """
 
     def __init__(
         self,
-        make: Callable[[str, Cancel], DecodedPath],
+        make: Callable[[list[str], Cancel], Iterator[DecodedPath]],
         names: list[str],
         find: Callable[[str], DecodedPath | None] | None = None,
         kept: bool = False,
         size: int = 0,
         owner: Hashable = None,
         draw_ends: Callable[[list[str], Cancel], dict[str, Ends]] | None = None,
+        together: int = 1,
     ) -> None:
         super().__init__(owner=owner)
+        self._together = together
         self._make, self._find, self._waiting = make, find, list(names)
         self._draw_ends, self._ends = draw_ends, dict[str, Ends]()
         self.arrivals = 0  # how often something came: a path, or the ends of all
@@ -99,21 +103,22 @@ class Paths(Job):
             self._go_on()
 
     def advance(self) -> bool:
-        """Decode the next path, or draw the ends of all."""
+        """Decode the next paths, or draw the ends of all."""
         with self._news:
-            name = self._waiting[0] if self._waiting else None
+            names = self._waiting[: self._together]
             several = len(self._waiting) > 1  # of one, its path shows the ends as soon
             draw = self._draw_ends if several and self._done and not self._asked else None
-        if name is not None and draw is not None:
+        if draw is not None:
             self._draw_ends, self.failure = None, "The ends of the directions could not be drawn."
             ends = draw(list(self._waiting), self.cancelled)
             with self._news:
                 self._ends |= ends
                 self.arrivals += 1
                 self._news.notify_all()
-        elif name is not None:
-            self.failure = f"The path along {name} could not be decoded."
-            self._take(name, self._make(name, self.cancelled))
+        elif names:
+            self.failure = f"The path along {enumerated(names)} could not be decoded."
+            for name, played in zip(names, self._make(names, self.cancelled), strict=True):
+                self._take(name, played)
         return not self._waiting
 
     def _take(self, name: str, played: DecodedPath) -> None:

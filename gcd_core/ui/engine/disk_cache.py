@@ -27,7 +27,7 @@ from gcd_core.generators.base import Latent
 from gcd_core.images.picture import Picture
 from gcd_core.method.composition import SOURCE, compose, view_of
 from gcd_core.method.directions import Direction
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.ui.engine.decoded_paths import DecodedPath
 from gcd_core.ui.frames import Frame, Opened, alpha_grid
 

@@ -22,10 +22,11 @@ from gcd_core.method.composition import SOURCE, Composition, compose, view_of
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.orientation import turned
+from gcd_core.method.path import Path
 from gcd_core.method.repeatability import with_repeatability
 from gcd_core.method.search import find_directions
 from gcd_core.method.settings import Settings
-from gcd_core.method.walk import Path, bisect, walk
+from gcd_core.method.walk import bisect, walk, walk_directions
 from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.frames import (
     LINE_POINTS,
@@ -131,6 +132,11 @@ QUICK_POINTS = 5  # decoded on a walk that only says whether the prediction flip
 # is then off by 0.014 at most (see the lab notes).
 CURVE_TOLERANCE = 0.04
 BACKGROUND_BATCH = 4  # pictures at a time on a CPU, so that urgent work need not wait long
+
+
+def on_cpu(domain: Domain) -> bool:
+    """Whether a domain's networks run on a CPU."""
+    return torch.device(domain.device).type == "cpu"
 
 
 class Networks:
@@ -239,12 +245,30 @@ class Networks:
         `fast` takes the fast decoder, and no more stops than the curve needs. Options may have a
         `region` (S, S), bool: outside it the picture does not change.
         """
-        options = {"alphas": torch.tensor(alpha_grid(self.domain.alpha_max)), **options}
+        options = self._stops(opened, fast) | options
+        return self._walk(_source_of(opened, fast), direction, label, **options)
+
+    def walk_all(
+        self,
+        opened: Opened,
+        directions: Sequence[Direction],
+        label: str,
+        fast: bool = False,
+        **options: Any,
+    ) -> list[Path]:
+        """Decode the paths along several directions in common batches; each as `walk` gives it."""
+        options = self._stops(opened, fast) | options
+        source, size = _source_of(opened, fast), self.batch_size
+        return walk_directions(self.domain, source, directions, label, batch_size=size, **options)
+
+    def _stops(self, opened: Opened, fast: bool) -> dict[str, Any]:
+        """The options of a walk both ways, at the stops of a slider."""
+        alphas = torch.tensor(alpha_grid(self.domain.alpha_max))
+        options: dict[str, Any] = {"alphas": alphas, "latent": opened.latent}
         if fast:
             solver = self.domain.generator.live_solver
-            options = {"solver": solver, "tolerance": CURVE_TOLERANCE, **options}
-        source = _source_of(opened, fast)
-        return self._walk(source, direction, label, latent=opened.latent, **options)
+            options |= {"solver": solver, "tolerance": CURVE_TOLERANCE}
+        return options
 
     @torch.inference_mode()
     def ends(
@@ -311,8 +335,13 @@ class Networks:
         label: str,
         **options: Any,
     ) -> Path:
-        batch_size = None if "cuda" in str(self.domain.device) else BACKGROUND_BATCH
-        return walk(self.domain, image, direction, label, batch_size=batch_size, **options)
+        size = self.batch_size
+        return walk(self.domain, image, direction, label, batch_size=size, **options)
+
+    @property
+    def batch_size(self) -> int | None:
+        """Pictures at a time in the background; None on a GPU, which takes as many as a walk."""
+        return BACKGROUND_BATCH if on_cpu(self.domain) else None
 
     @property
     def _quick(self) -> dict[str, Any]:
@@ -333,7 +362,7 @@ class Networks:
         domain = self.domain
         if domain.detail == SOURCE:
             options["solver"] = domain.generator.live_solver
-        options["batch_size"] = None if "cuda" in str(domain.device) else BACKGROUND_BATCH
+        options["batch_size"] = self.batch_size
         task = opened.walked, directions, label, avoid
         return another_counterfactual(domain, *task, latent=opened.latent, **options)
 

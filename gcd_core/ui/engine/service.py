@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -24,13 +24,19 @@ from gcd_core.images.sandbox import IsolatedReader, ReadFile
 from gcd_core.method.composition import SOURCE
 from gcd_core.method.directions import Direction, DirectionSet
 from gcd_core.method.off_distribution import unlike_words
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.perceptual import pairwise_distances
 from gcd_core.ui.engine.decoded_paths import DecodedPath, KeptPaths, Paths
 from gcd_core.ui.engine.disk_cache import DiskCache
 from gcd_core.ui.engine.hosting import ENCODE, MOVE, PATH, RUNS_IN_PROCESS, SEARCH, gpu
 from gcd_core.ui.engine.jobs import Job, JobQueue, Search
-from gcd_core.ui.engine.models import DecodeBatcher, DecodeRequest, Networks, SecondOpinion
+from gcd_core.ui.engine.models import (
+    DecodeBatcher,
+    DecodeRequest,
+    Networks,
+    SecondOpinion,
+    on_cpu,
+)
 from gcd_core.ui.engine.sprite_sheets import path_to_sprites
 from gcd_core.ui.engine.worker import Compute, ProcessRunner, Runner, Urgency
 from gcd_core.ui.frames import POINTS, Ends, Frame, Opened, weak_last
@@ -111,7 +117,7 @@ class ModelService:
         self._in_full = DecodeBatcher(decode, lambda: None)
         self._fast = DecodeBatcher(decode, lambda: domain.generator.live_solver)
         self.walk, self._find = gpu(networks.walk, PATH), gpu(networks.find, SEARCH)
-        self._ends = gpu(networks.ends, PATH)
+        self._walk_all, self._ends = gpu(networks.walk_all, PATH), gpu(networks.ends, PATH)
         self.try_walk, self.steered = gpu(networks.try_walk, PATH), gpu(networks.steer, PATH)
         self.another = gpu(networks.another, PATH)
         self._walk_line, self._narrow = gpu(networks.walk_line, MOVE), gpu(networks.narrow, MOVE)
@@ -276,16 +282,20 @@ class ModelService:
         """Put the decoding of an image's paths in the line.
 
         Those that `stored` has on disk are taken from there. The fast decoder draws the others,
-        where there is one; else they are kept on disk. With the fast decoder the ends of all come
-        after the first path, where asking about them costs nothing.
+        where there is one; else they are kept on disk. On a CPU one path is decoded after another;
+        with the fast decoder the ends of all come after the first path, where asking about them
+        costs nothing. Elsewhere all paths are decoded together, in the batches that a GPU takes.
         """
-        fast = self.has_fast_paths
+        fast, one_by_one = self.has_fast_paths, on_cpu(self.domain)
 
-        def make(name: str, cancel: Cancel) -> DecodedPath:
-            played = self.play(opened, directions[name], label, cancel, fast)
-            if stored is not None and not fast:
-                stored.keep_path(self.domain, opened, directions[name], label, played)
-            return played
+        def make(names: list[str], cancel: Cancel) -> Iterator[DecodedPath]:
+            chosen = [directions[name] for name in names]
+            for direction, played in zip(
+                chosen, self.play(opened, chosen, label, cancel, fast), strict=True
+            ):
+                if stored is not None and not fast:
+                    stored.keep_path(self.domain, opened, direction, label, played)
+                yield played
 
         def draw_ends(names: list[str], cancel: Cancel) -> dict[str, Ends]:
             task = opened, directions, names, label
@@ -297,9 +307,9 @@ class ModelService:
 
         names = weak_last(directions, self.domain.alpha_max)
         size = len(names) * POINTS * opened.image.nbytes
-        ends = draw_ends if fast and self.classifier_is_free else None
-        found = find if stored is not None else None
-        paths = Paths(make, names, found, kept, size, owner=self, draw_ends=ends)
+        ends = draw_ends if fast and one_by_one and self.classifier_is_free else None
+        found, together = find if stored is not None else None, 1 if one_by_one else len(names)
+        paths = Paths(make, names, found, kept, size, self, ends, together)
         self.context.paths.submit(paths)
         if stored is not None:
             self.context.background.submit(Job(paths.take_found))
@@ -308,20 +318,20 @@ class ModelService:
     def play(
         self,
         opened: Opened,
-        direction: Direction,
+        directions: Sequence[Direction],
         label: str,
         cancel: Cancel,
         fast: bool = False,
-    ) -> DecodedPath:
-        """Decode a path in the background, and draw what the browser plays of it.
+    ) -> Iterator[DecodedPath]:
+        """Decode the paths along directions in the background, in common batches.
 
-        The oracle is not asked about what the fast decoder draws. Raises Cancelled if `cancel` is
-        set meanwhile.
+        With each comes what the browser plays of it. The oracle is not asked about what the fast
+        decoder draws. Raises Cancelled if `cancel` is set meanwhile.
         """
-        task = opened, direction, label, fast
-        path = self.in_batches(Urgency.PATH, self.walk, *task, cancel=cancel)
-        opinions = [] if fast else self.second_opinion.of_path(path)
-        return DecodedPath(path, path_to_sprites(path), opinions, fast)
+        task = opened, directions, label, fast
+        for path in self.in_batches(Urgency.PATH, self._walk_all, *task, cancel=cancel):
+            opinions = [] if fast else self.second_opinion.of_path(path)
+            yield DecodedPath(path, path_to_sprites(path), opinions, fast)
 
     def walk_in_full(self, opened: Opened, direction: Direction, label: str) -> Path:
         """Decode a path by the full decoder; somebody waits for it."""
@@ -428,7 +438,7 @@ class ExamplePrecompute(Job):
         while not stored.has_path(service.domain, opened.image, direction, label):
             self._wait_for_rest()
             try:
-                played = service.play(opened, direction, label, self)
+                (played,) = service.play(opened, [direction], label, self)
             except Cancelled:
                 continue
             return stored.keep_path(service.domain, opened, direction, label, played)

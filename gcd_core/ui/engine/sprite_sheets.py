@@ -26,7 +26,7 @@ from gcd_core.images.drawing import (
     to_pil,
 )
 from gcd_core.method.attribution import explain_path
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 
 # Of WebP, of 100: of the strongest component of what is put over a source, and of the others, which
 # are weak and spread over all levels; likewise of decoded images, which have more in them.

@@ -15,9 +15,10 @@ from gcd_core.errors import Cancelled, GCDError
 from gcd_core.images.drawing import at_most, difference
 from gcd_core.images.picture import Picture
 from gcd_core.method.attribution import explain_path
+from gcd_core.method.bisection import BISECTION_STEPS
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.path import Path
 from gcd_core.method.second_opinion import second_opinion
-from gcd_core.method.walk import BISECTION_STEPS, Path
 from gcd_core.ui.engine.jobs import Job
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.engine.worker import Urgency

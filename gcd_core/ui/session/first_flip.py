@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gcd_core.method.bisection import BISECTION_STEPS
 from gcd_core.method.loss import flip_sign
-from gcd_core.method.walk import BISECTION_STEPS
 from gcd_core.ui.frames import Frame, alpha_grid, latent_at
 from gcd_core.ui.session.slider_state import SliderState
 

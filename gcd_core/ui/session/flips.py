@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gcd_core.method.counterfactual import SMALLEST
 from gcd_core.method.loss import THRESHOLD, cf_loss
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.ui.frames import POINTS, Frame, Opened, path_frame
 from gcd_core.ui.session.first_flip import first_flip
 from gcd_core.ui.session.slider_state import SliderState

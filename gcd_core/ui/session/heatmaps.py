@@ -27,7 +27,7 @@ from gcd_core.method.cells import (
 )
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.ui.engine.hosting import PATH, gpu
 from gcd_core.ui.engine.models import BACKGROUND_BATCH
 from gcd_core.ui.engine.worker import Urgency

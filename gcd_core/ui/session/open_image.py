@@ -7,7 +7,7 @@ from typing import Any
 
 from gcd_core.errors import GCDError
 from gcd_core.method.directions import DirectionSet
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.ui.engine.decoded_paths import Paths
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import Opened, shown_names

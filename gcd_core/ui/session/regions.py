@@ -14,12 +14,13 @@ from gcd_core.bridge.paths import bridge_of
 from gcd_core.classifiers.base import BudgetExceeded
 from gcd_core.errors import GCDError
 from gcd_core.method.another import queries_at_most
+from gcd_core.method.bisection import BISECTION_STEPS
 from gcd_core.method.cells import QUERIES, check_budget
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.path import Path
 from gcd_core.method.plausibility import MAX_RATIO, redrawing_ratio
 from gcd_core.method.region import AutomaticRegion, check_region
 from gcd_core.method.second_opinion import second_opinion
-from gcd_core.method.walk import BISECTION_STEPS, Path
 from gcd_core.ui.engine.jobs import Job
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.engine.worker import Urgency

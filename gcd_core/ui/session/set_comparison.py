@@ -10,8 +10,9 @@ from torch import Tensor
 
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import at_most
+from gcd_core.method.bisection import BISECTION_STEPS
 from gcd_core.method.directions import DirectionSet
-from gcd_core.method.walk import BISECTION_STEPS, Path
+from gcd_core.method.path import Path
 from gcd_core.ui.engine.decoded_paths import Before, Paths
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import POINTS, shown_names

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from gcd_core.errors import GCDError
 from gcd_core.method.directions import DirectionSet
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.ui.engine.decoded_paths import IMAGE_LEFT, Before, Paths
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.engine.worker import Urgency

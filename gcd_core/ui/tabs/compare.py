@@ -18,7 +18,7 @@ from gcd_core.errors import GCDError
 from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.directions import DirectionSet
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.handler import Answer, SaveButtons, Tab, connect, html
 from gcd_core.ui.tabs.set_comparison import SetComparisonPanel

@@ -7,8 +7,8 @@ from typing import Any
 
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.method.loss import THRESHOLD
+from gcd_core.method.path import Path
 from gcd_core.method.second_opinion import second_opinion
-from gcd_core.method.walk import Path
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.charts import Premise
 from gcd_core.ui.views.vocabulary import opinion_words, said, term

@@ -10,10 +10,10 @@ from gcd_core.classifiers.questions import PLAIN as PLAIN_QUESTION
 from gcd_core.classifiers.questions import Question
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
+from gcd_core.method.path import Path
 from gcd_core.method.prior_search import places_of
 from gcd_core.method.repeatability import repeatability_of
 from gcd_core.method.verification import Tried, tried_of
-from gcd_core.method.walk import Path
 from gcd_core.report.captions import note_on, what_it_does
 from gcd_core.ui.frames import End, shown_names
 from gcd_core.ui.session.session import Session

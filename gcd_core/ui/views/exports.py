@@ -17,7 +17,7 @@ from gcd_core.files import atomic_write
 from gcd_core.images.drawing import encode_png, overlay, save_png
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.loss import cf_loss
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.report.captions import about_direction, caption, direction_name
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report

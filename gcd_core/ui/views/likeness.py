@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gcd_core.images.drawing import difference
 from gcd_core.method.attribution import DISAGREE, map_agreement
-from gcd_core.method.walk import Path
+from gcd_core.method.path import Path
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.payload import way_of
 from gcd_core.wording import enumerated

@@ -23,10 +23,10 @@ from gcd_core.method.changes import told
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD, crosses
 from gcd_core.method.no_flip import no_flip
+from gcd_core.method.path import Path
 from gcd_core.method.repeatability import unrepeatable
 from gcd_core.method.second_opinion import DISAGREED, STAYS, second_opinion
 from gcd_core.method.settings import BALL
-from gcd_core.method.walk import Path
 from gcd_core.ui.frames import Frame, alpha_grid
 from gcd_core.ui.session.heatmaps import line_vector
 from gcd_core.ui.session.open_image import OpenImage

@@ -21,10 +21,11 @@ class Decoder:
         self.order: list[str] = []
         self.go_on = threading.Event()
 
-    def __call__(self, name: str, cancel: object) -> DecodedPath:
-        self.order.append(name)
-        assert self.go_on.wait(30)
-        return DecodedPath(name, "")
+    def __call__(self, names: list[str], cancel: object) -> Iterator[DecodedPath]:
+        for name in names:
+            self.order.append(name)
+            assert self.go_on.wait(30)
+            yield DecodedPath(name, "")
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_wanted_path_jumps_the_line(queue: JobQueue, decoder: Decoder) -> None
 
 
 def test_a_path_that_fails_says_so_to_those_who_wait(queue: JobQueue) -> None:
-    def make(name, cancel):
+    def make(names, cancel):
         raise ZeroDivisionError
 
     paths = begun(queue, make, "g")
@@ -140,10 +141,10 @@ def test_kept_paths_are_shared_and_the_ones_used_longest_ago_make_room(
 def test_kept_paths_that_could_not_be_decoded_are_begun_anew(queue: JobQueue) -> None:
     fails = True
 
-    def make(name: str, cancel: object) -> DecodedPath:
-        if fails and name == "h1":
+    def make(names: list[str], cancel: object) -> list[DecodedPath]:
+        if fails and names == ["h1"]:
             raise GCDError("The classifier does not answer.")
-        return DecodedPath(name, "")
+        return [DecodedPath(name, "") for name in names]
 
     def begin() -> Paths:
         paths = Paths(make, ["g", "h1", "h2"], kept=True)
@@ -176,7 +177,7 @@ def test_of_several_images_those_go_first_of_which_fewest_are_ready(
     queue: JobQueue, decoder: Decoder
 ) -> None:
     def named(image: str) -> Callable:
-        return lambda name, cancel: decoder(image + name, cancel)
+        return lambda names, cancel: decoder([image + name for name in names], cancel)
 
     one = begun(queue, named("1"), "g", "h1", "h2")
     two = begun(queue, named("2"), "g", "h1", "h2")
@@ -244,9 +245,9 @@ def test_who_waits_long_behind_others_is_told_how_long(
 def test_the_ends_of_all_come_after_the_first_path(queue: JobQueue) -> None:
     order: list[object] = []
 
-    def make(name: str, cancel: object) -> DecodedPath:
-        order.append(name)
-        return DecodedPath(name, "")
+    def make(names: list[str], cancel: object) -> list[DecodedPath]:
+        order.extend(names)
+        return [DecodedPath(name, "") for name in names]
 
     def draw_ends(names: list[str], cancel: object) -> dict[str, tuple[str, str]]:
         order.append(tuple(names))
@@ -280,3 +281,19 @@ def test_a_path_that_somebody_waits_for_goes_before_the_ends(
     thread.join(30)
     assert told == ["h2"] and paths.wait(30)
     assert decoder.order[:2] == ["g", "h2"] and decoder.order[-1] == "h1"
+
+
+def test_several_paths_are_decoded_together_and_shown_as_each_comes(queue: JobQueue) -> None:
+    asked, seen = [], []
+
+    def make(names: list[str], cancel: object) -> Iterator[DecodedPath]:
+        asked.append(names)
+        for name in names:
+            seen.append(paths.ready)
+            yield DecodedPath(name, "")
+
+    paths = Paths(make, ["g", "h1", "h2", "h3", "h4"], together=3)
+    queue.submit(paths)
+    assert paths.join().wait(30)
+    assert asked == [["g", "h1", "h2"], ["h3", "h4"]] and seen == [0, 1, 2, 3, 4]
+    assert paths.ready == 5 and not paths.gave_up

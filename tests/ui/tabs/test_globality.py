@@ -18,7 +18,8 @@ from PIL import Image
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.notes import Note
-from gcd_core.method.walk import Path, walk_many
+from gcd_core.method.path import Path
+from gcd_core.method.walk import walk_many
 from gcd_core.ui.session.batch_walk import BatchWalk, start_batch_walk
 from gcd_core.ui.session.notes import note
 from gcd_core.ui.session.registry import Visitors
