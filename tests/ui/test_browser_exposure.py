@@ -35,6 +35,25 @@ def test_the_change_is_seen_and_asked_about_without_its_brightness(served: Serve
     assert "completeness error" in page.locator("#pictures .map").inner_text()
 
 
+def test_a_page_loaded_anew_looks_at_its_picture_as_before(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    page.locator("#target").get_by_text("strongest").click()
+    page.locator("#overlay").get_by_text("Difference").click()
+    page.locator("#flip-g").click()
+    page.wait_for_selector("#pictures .flipped")
+    page.get_by_role("button", name="Brightness kept").click()
+    page.wait_for_selector("[data-detail=same-tone][aria-pressed=true]")
+    page.wait_for_url("**&g=*")
+    page.reload()
+    page.wait_for_selector("[data-detail=same-tone][aria-pressed=true]")
+    for name, value in {"target": "strongest", "overlay": "difference"}.items():
+        page.wait_for_selector(f"#{name} input[value={value}]:checked")
+    another = visit(served.address)
+    prepared(another)
+    assert not another.locator("#target input[value=strongest]").is_checked()
+
+
 @pytest.mark.parametrize("width", [390, 800, 960, 1440])
 def test_numbers_of_plots_are_legible(served: Served, visit, width: int):
     page = visit(served.address, width=width)

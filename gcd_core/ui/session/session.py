@@ -48,6 +48,7 @@ class Session:
         self.search: Search | None = None  # the visitor's last search
         self.wall: BatchWalk | None = None  # the visitor's last walk of many images
         self.display = Display(service.leading_map)  # how the visitor looks at the pictures
+        self.target = ""  # of the last flip, as the page names it; "" before
         self.sent_pictures = SentPictures()  # what the visitor's page has
         # The directions that the page shows rows for, and which of these rows are folded away.
         self.laid_out: tuple[list[str], list[str]] = (list(SLIDERS), [])

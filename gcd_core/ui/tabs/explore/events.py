@@ -110,16 +110,16 @@ class ExploreTab:
             js="gcd.fade",
         )
         self.then_prepare(bundled, "use_bundled")
-        arrival = [*layout.display, layout.address]
+        arrival, landed = [*layout.display, layout.address], [*everything, *layout.choices]
         self.arrived = arrived = connect(
-            page.load, handlers.arrive, arrival, everything, "arrive", js="gcd.withAddress"
+            page.load, handlers.arrive, arrival, landed, "arrive", js="gcd.withAddress"
         )
         self.then_prepare(arrived, "arrive")
         again = connect(
             layout.revisit.click,
             handlers.arrive,
             arrival,
-            everything,
+            landed,
             newest_only=True,
             js="gcd.withAddress",
         )

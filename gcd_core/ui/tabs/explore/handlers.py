@@ -204,17 +204,18 @@ class ExploreHandlers(Tab):
         """Opens what the address of the page says, for a new visitor the first example.
 
         The page ends the address with `#page:` and the key of its browser tab: whoever comes back
-        with it finds what was open.
+        with it finds what was open, and how it was looked at.
         """
-        page = FROM_PAGE.search(address)
+        page, came_back = FROM_PAGE.search(address), False
         if page is not None and page["key"]:
-            self.visitors.come_back(request.session_hash, page["key"])
-        session = self.session(request, overlay, opacity, view)
+            found = self.visitors.come_back(request.session_hash, page["key"])
+            came_back = found.image is not None
+        session = self.session(request, *(() if came_back else (overlay, opacity, view)))
         if page is not None:
             session.sent_pictures.begin()
         for sentence in restore(session, FROM_PAGE.sub("", address)):
             gr.Warning(sentence, title="Not kept")
-        return self.layout.show_everything(session)
+        return self.layout.show_everything(session) | self.layout.show_choices(session)
 
     def prepare(
         self, overlay: str, opacity: float, view: str, request: gr.Request
@@ -302,9 +303,10 @@ class ExploreHandlers(Tab):
         any margin beyond the threshold up to "0.5", or "strongest".
         """
         session = self.session(request, overlay, opacity, view)
-        image = session.open_next("There is no direction to follow yet")
+        image, margin = session.open_next("There is no direction to follow yet"), margin_of(target)
+        session.target = target
         with unless_left(session, image):
-            frame, _ = image.flips.to_flip(direction, margin_of(target))
+            frame, _ = image.flips.to_flip(direction, margin)
         if session.image is not image or frame is None:
             return {}
         return self.layout.show(session) | self.layout.positions(image)

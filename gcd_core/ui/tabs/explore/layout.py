@@ -214,7 +214,12 @@ class ExploreLayout:
         with gr.Column(elem_id="stage", min_width=480):
             with gr.Row(elem_id="toolbar"):
                 self.view = gr.Radio(
-                    VIEWS, value=Display().view, show_label=False, container=False, elem_id="view"
+                    VIEWS,
+                    value=Display().view,
+                    label="View",
+                    show_label=False,
+                    container=False,
+                    elem_id="view",
                 )
                 self.overlay = gr.Radio(
                     overlays(leading),
@@ -281,6 +286,11 @@ class ExploreLayout:
     def display(self) -> list[Any]:
         """The components that a `Display` is read from."""
         return [self.overlay, self.opacity, self.view]
+
+    @property
+    def choices(self) -> list[Any]:
+        """The components that say how pictures are looked at, and how convincing a flip is."""
+        return [*self.display, *([] if self.own_targets else [self.target])]
 
     @property
     def shown(self) -> list[Any]:
@@ -372,6 +382,19 @@ class ExploreLayout:
             self.label: session.label,
             self.examples: -1 if image is None or image.example is None else image.example,
             self.source: None,
+        }
+
+    def show_choices(self, session: Session) -> Answer:
+        """How the pictures are looked at, and how convincing a flip is wanted."""
+        display, target = session.display, session.target or f"{self.margin:g}"
+        wanted = gr.update(value=target)
+        if self.own_targets:
+            wanted = gr.update(value=target, choices=self._targets(session))
+        return {
+            self.overlay: display.overlay,
+            self.opacity: display.opacity,
+            self.view: display.view,
+            self.target: wanted,
         }
 
     def _targets(self, session: Session) -> list[tuple[str, str]]:
