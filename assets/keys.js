@@ -51,10 +51,11 @@
     );
   });
 
+  const QUIET = 100; // milliseconds without a change of the page: to look at it lays it out
   let waits = 0;
   const soon = () => {
-    cancelAnimationFrame(waits);
-    waits = requestAnimationFrame(arrange);
+    clearTimeout(waits);
+    waits = setTimeout(arrange, QUIET);
   };
   document.addEventListener('focusin', arrange);
   gcd.whenThere(() =>

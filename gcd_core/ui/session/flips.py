@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -13,11 +14,11 @@ from gcd_core.method.counterfactual import SMALLEST
 from gcd_core.method.loss import THRESHOLD, cf_loss
 from gcd_core.method.path import Path
 from gcd_core.ui.frames import POINTS, Frame, Opened, path_frame
-from gcd_core.ui.session.first_flip import first_flip
+from gcd_core.ui.session.flip_search import BEYOND, Target, first_flip, smallest_met
 from gcd_core.ui.session.slider_state import SliderState
 
 STRONGEST = "strongest"  # the target in whose place a margin stands otherwise
-FIRST_STEP, HALVINGS = 0.125, 2  # of a slider stop, to find a flip's picture in full
+PARTS, WITHIN = 32, 8  # of a slider stop, and how exactly a flip's picture in full is found
 SAME_ALPHA = 1e-3  # two positions that are nearer than this are one
 
 
@@ -37,6 +38,7 @@ class Flips:
         self._in_full: dict[str, Path] = {}  # whole paths by the full decoder, by direction
         # Positions of flips that were found before their paths, by direction and margin.
         self._first: dict[tuple[str, float], float] = {}
+        self._looking = threading.Lock()
 
     def clear(self) -> None:
         """Drop all pictures."""
@@ -75,6 +77,19 @@ class Flips:
                 known = path_frame(path, index, sliders.service.domain.labels)
             sliders.keep({name: alpha}, sliders.service.second_opinion.on(known))
         return sliders.move({name: alpha}, name, margin or 0.0, intended), path.any_flip
+
+    def look_ahead(self, margin: float) -> None:
+        """Begin to look for the first direction's flip, where that costs and delays nothing.
+
+        Any move ends that; the pictures that were drawn until then are kept.
+        """
+        service, names = self._sliders.service, self._sliders.names
+        if names and service.decodes_ahead:
+            service.context.background.follow(self, self._looking_ahead(names[0], margin))
+
+    def _looking_ahead(self, name: str, margin: float) -> Iterator[None]:
+        self._before_its_path(name, margin)
+        yield
 
     def found(self, name: str, margin: float | None) -> tuple[Path, int]:
         """Wait for the path along a direction; return it, and the index of its flip, in full.
@@ -137,26 +152,22 @@ class Flips:
         service, directions = sliders.service, sliders.directions
         if margin is None or not (service.has_fast_paths and service.classifier_is_free):
             return None
-        if (name, margin) not in self._first:
-            if name not in sliders.names or sliders.paths.get(name) is not None:
-                return None
-            convinces = self._convinces(directions.label, margin)
-            alpha = first_flip(sliders, name, convinces)
-            if alpha is None:
-                return None
-            self._first[name, margin] = self._nearest_in_full(name, alpha, convinces)
-        return self._first[name, margin]
+        with self._looking:  # who comes second goes on with the pictures of who came first
+            if (name, margin) not in self._first:
+                if name not in sliders.names or sliders.paths.get(name) is not None:
+                    return None
+                target = self._target(directions.label, margin)
+                alpha = first_flip(sliders, name, target)
+                if alpha is None:
+                    return None
+                self._first[name, margin] = self._nearest_in_full(name, alpha, target)
+            return self._first[name, margin]
 
-    def _convinces(self, label: str, margin: float) -> Callable[[Frame], bool]:
-        """Return what says whether a picture's answer lies on the other side, by a margin."""
-        i = self._sliders.service.domain.labels.index(label)
-        above = self._sliders.opened.source.probabilities[i] >= THRESHOLD
-
-        def convinces(frame: Frame) -> bool:
-            answer = frame.probabilities[i]
-            return (answer >= THRESHOLD) != above and abs(answer - THRESHOLD) >= margin
-
-        return convinces
+    def _target(self, label: str, margin: float) -> Target:
+        """Return what a flip of this image is to meet."""
+        sliders = self._sliders
+        i = sliders.service.domain.labels.index(label)
+        return Target(i, sliders.opened.source.probabilities[i] >= THRESHOLD, margin)
 
     def _drawn_in_full(self, path: Path, name: str, index: int) -> tuple[Path, int]:
         """Draw a point of a path in full, where the fast decoder drew it; as `_nearest_in_full`."""
@@ -164,37 +175,33 @@ class Flips:
         if not alpha or not self._is_fast(name):
             return path, index
         if path.is_convincing[index]:
-            convinces = self._convinces(path.label, path.margin)
-            alpha = self._nearest_in_full(name, alpha, convinces)
+            alpha = self._nearest_in_full(name, alpha, self._target(path.label, path.margin))
         return self._with_full_point(path, name, round(alpha, 4))
 
-    def _nearest_in_full(
-        self, name: str, alpha: float, convinces: Callable[[Frame], bool]
-    ) -> float:
-        """Return the position near `alpha` whose picture convinces when it is drawn in full.
+    def _nearest_in_full(self, name: str, alpha: float, target: Target) -> float:
+        """Return the position near `alpha` whose picture meets a target when it is drawn in full.
 
-        Where the full picture is less convincing than the fast decoder had it, pictures farther
-        along are tried, at twice the distance each time, and the last step is halved twice.
+        Where the full picture is less convincing than the fast decoder had it, one farther along
+        is drawn: where the log-odds lie that are missing, by how they changed from the source on.
         """
         sliders = self._sliders
         alpha_max = sliders.service.domain.alpha_max
-        stop = math.copysign(alpha_max / (POINTS // 2), alpha)
+        part = math.copysign(alpha_max / (POINTS // 2) / PARTS, alpha)
+        end = math.ceil((alpha_max - abs(alpha)) / abs(part) - SAME_ALPHA)
 
-        def at(stops: float) -> float:
-            return round(max(-alpha_max, min(alpha_max, alpha + stops * stop)), 4)
+        def at(place: int) -> float:
+            return round(max(-alpha_max, min(alpha_max, alpha + place * part)), 4)
 
-        def drawn(stops: float) -> bool:
-            return convinces(sliders.frame_in_full({name: at(stops)}))
+        def missing(place: int) -> float:
+            return target.missing(sliders.frame_in_full({name: at(place)}))
 
-        near, far = 0.0, FIRST_STEP
-        if drawn(near):
-            return at(near)
-        while not (met := drawn(far)) and abs(alpha + far * stop) < alpha_max:
-            near, far = far, 2 * far
-        for _ in range(HALVINGS if met else 0):
-            middle = (near + far) / 2
-            near, far = (near, middle) if drawn(middle) else (middle, far)
-        return at(far)
+        lacks = missing(0)
+        if lacks <= 0 or end < 1:
+            return at(0)
+        changed = target.missing(sliders.opened.source) - lacks
+        distance = alpha / part * lacks / changed if changed > 0 else WITHIN
+        found = smallest_met(missing, lacks, math.ceil(BEYOND * distance), end, WITHIN)
+        return at(end if found is None else found)
 
     def _with_full_point(self, path: Path, name: str, alpha: float) -> tuple[Path, int]:
         """Draw one position in full, and put it among a path's points."""

@@ -76,18 +76,18 @@ class Session:
             file.unlink(missing_ok=True)  # a visitor's image is kept in the session only
             self.uploads.take(len(data))
             picture, domain = self.service.read(data), self.service.domain
-            grey, shape = domain.generator.channels == 1, picture.shape
-            told = [NOT_A_RADIOGRAPH] if grey and picture.photograph else []
-            told.append(of_another_age(picture.age, domain.ages))
-            told.append(small_words(shape, domain.generator.image_size))
+            own, shape = domain.generator, picture.shape
+            told = [NOT_A_RADIOGRAPH] if own.channels == 1 and picture.photograph else []
+            told += [of_another_age(picture.age, domain.ages), small_words(shape, own.image_size)]
             notice = " ".join(filter(None, [*told, *picture.notes]))
-            fitted = fit_words(shape, domain.fit)
-            if fitted:
-                fitted = f"{fitted} from {shape[0]} \N{MULTIPLICATION SIGN} {shape[1]} pixels"
+            if fitted := fit_words(shape, domain.fit):
+                fitted += f" from {shape[0]} \N{MULTIPLICATION SIGN} {shape[1]} pixels"
             aspect = shape[0] / shape[1] if domain.fit == "stretch" else 1.0
             name = picture.name(file.name)
             opened = self.service.open_upload(picture.picture, name, notice, fitted, aspect)
-            return self._show(opened, None, ticket)
+            if (shown := self._show(opened, None, ticket)) is not None:
+                shown.flips.look_ahead(domain.margin)  # most often it is asked for at once
+            return shown
 
     def open_image(
         self,

@@ -153,7 +153,7 @@ class SliderState:
         frame = self.service.second_opinion.on(frame)
         if not self._keep(frame, wanted, ticket, show=True):
             return None
-        if self.service.decodes_ahead:
+        if self.service.decodes_ahead and self.paths.finished:  # the paths are waited for
             self.service.ahead.follow(self, self._ahead(wanted, ticket))
         return frame
 

@@ -179,7 +179,7 @@ def test_a_flip_does_not_wait_for_its_path_and_is_the_same(waiting, margin: floa
     drawn.clear()
     frame, flips = image.flips.to_flip("g", margin)
     assert flips and not frame.live and image.paths.get("g") is None
-    assert drawn.count("quick") <= 10  # of the 25 of a path, and four halvings
+    assert drawn.count("quick") <= 7  # of the 25 of a path, and four halvings
     alpha = image.sliders.alphas["g"]
     expected = in_full(session, "g", alpha)
     assert frame.probabilities[0] == pytest.approx(float(expected.probabilities[0]), abs=1e-5)
@@ -189,6 +189,28 @@ def test_a_flip_does_not_wait_for_its_path_and_is_the_same(waiting, margin: floa
     assert alpha == pytest.approx(float(path.alphas[index]), abs=1e-4)
     drawn.clear()
     assert image.flips.to_flip("g", margin)[0] is frame and not drawn
+
+
+def test_a_flip_that_was_looked_for_ahead_is_found_with_no_picture_more(waiting) -> None:
+    session, go = waiting
+    image, drawn = session.image, session.service.domain.generator.drawn
+    drawn.clear()
+    alone = image.flips.to_flip("g", 0.25)[0].probabilities
+    pictures = len(drawn)
+    image.flips.clear()
+    image.sliders._frames.clear()
+    image.sliders.move({})
+    drawn.clear()
+    image.flips.look_ahead(0.25)
+    wait_for(lambda: drawn)
+    frame, flips = image.flips.to_flip("g", 0.25)  # it ends the look ahead, and goes on with it
+    assert flips and frame.probabilities == pytest.approx(alone) and len(drawn) == pictures
+    drawn.clear()
+    session.service.domain.classifier.budget = 10_000
+    image.flips.clear()
+    image.flips.look_ahead(0.25)
+    assert not session.service.context.background.cancel(image.flips) and not drawn
+    go.set()
 
 
 def test_without_a_flip_on_the_first_look_the_path_is_waited_for(waiting) -> None:

@@ -10,7 +10,7 @@ from gradio.events import Dependency
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.explore.another import AnotherWay
 from gcd_core.ui.tabs.explore.handlers import ExploreAnswers, ExploreHandlers
-from gcd_core.ui.tabs.explore.layout import ExploreLayout
+from gcd_core.ui.tabs.explore.layout import ExploreLayout, choices_of
 from gcd_core.ui.tabs.handler import LIVE, connect, connect_downloads, report_errors
 
 LANDS_ELSEWHERE = ("arrive", "revisit", "open_piece")  # may open a picture with sliders moved
@@ -110,7 +110,7 @@ class ExploreTab:
             js="gcd.fade",
         )
         self.then_prepare(bundled, "use_bundled")
-        arrival, landed = [*layout.display, layout.address], [*everything, *layout.choices]
+        arrival, landed = [*layout.display, layout.address], [*everything, *choices_of(layout)]
         self.arrived = arrived = connect(
             page.load, handlers.arrive, arrival, landed, "arrive", js="gcd.withAddress"
         )

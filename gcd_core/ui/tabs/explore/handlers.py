@@ -6,6 +6,7 @@ Their names, parameters and docstrings are those of the page's API.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -25,7 +26,7 @@ from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.display import FROM_PAGE, SAME_TONE
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.tabs.explore.layout import ExploreLayout
+from gcd_core.ui.tabs.explore.layout import ExploreLayout, show_choices
 from gcd_core.ui.tabs.handler import Answer, Tab, unless_left
 from gcd_core.ui.views.data_urls import data_address
 from gcd_core.ui.views.direction_rows import heading
@@ -51,6 +52,13 @@ def read_alphas(given: object, names: list[str]) -> Alphas:
         if type(alpha) not in (int, float) or not math.isfinite(alpha):
             raise GCDError(f"The alpha of {name} is {alpha!r:.40}: give a number.")
     return {name: float(alpha) for name, alpha in given.items()}
+
+
+def came_back(visitors: Visitors, page: re.Match[str] | None, request: gr.Request) -> bool:
+    """Whether a page, as `FROM_PAGE` found it, is of a browser tab that had a picture open."""
+    if page is None or not page["key"]:
+        return False
+    return visitors.come_back(request.session_hash, page["key"]).image is not None
 
 
 class ExploreAnswers(Tab):
@@ -206,16 +214,14 @@ class ExploreHandlers(Tab):
         The page ends the address with `#page:` and the key of its browser tab: whoever comes back
         with it finds what was open, and how it was looked at.
         """
-        page, came_back = FROM_PAGE.search(address), False
-        if page is not None and page["key"]:
-            found = self.visitors.come_back(request.session_hash, page["key"])
-            came_back = found.image is not None
-        session = self.session(request, *(() if came_back else (overlay, opacity, view)))
+        page = FROM_PAGE.search(address)
+        chosen = () if came_back(self.visitors, page, request) else (overlay, opacity, view)
+        session = self.session(request, *chosen)
         if page is not None:
             session.sent_pictures.begin()
         for sentence in restore(session, FROM_PAGE.sub("", address)):
             gr.Warning(sentence, title="Not kept")
-        return self.layout.show_everything(session) | self.layout.show_choices(session)
+        return self.layout.show_everything(session) | show_choices(self.layout, session)
 
     def prepare(
         self, overlay: str, opacity: float, view: str, request: gr.Request

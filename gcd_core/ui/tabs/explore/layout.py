@@ -137,6 +137,14 @@ def action_buttons(free: bool) -> list[gr.Button]:
     return [*buttons, another]
 
 
+def view_radio() -> gr.Radio:
+    """Side by side, or one picture over the other."""
+    value = Display().view
+    return gr.Radio(
+        VIEWS, value=value, label="View", show_label=False, container=False, elem_id="view"
+    )
+
+
 class ExploreLayout:
     """The components, laid out where this is made; groups of them, and the groups' values.
 
@@ -213,14 +221,7 @@ class ExploreLayout:
         leading = self.visitors.service.leading_map
         with gr.Column(elem_id="stage", min_width=480):
             with gr.Row(elem_id="toolbar"):
-                self.view = gr.Radio(
-                    VIEWS,
-                    value=Display().view,
-                    label="View",
-                    show_label=False,
-                    container=False,
-                    elem_id="view",
-                )
+                self.view = view_radio()
                 self.overlay = gr.Radio(
                     overlays(leading),
                     value=leading,
@@ -286,11 +287,6 @@ class ExploreLayout:
     def display(self) -> list[Any]:
         """The components that a `Display` is read from."""
         return [self.overlay, self.opacity, self.view]
-
-    @property
-    def choices(self) -> list[Any]:
-        """The components that say how pictures are looked at, and how convincing a flip is."""
-        return [*self.display, *([] if self.own_targets else [self.target])]
 
     @property
     def shown(self) -> list[Any]:
@@ -374,7 +370,7 @@ class ExploreLayout:
                     elem_classes=[ROW, FOLDED] if row.name in session.weak_directions else [ROW],
                 )
         if self.own_targets:
-            answer[self.target] = gr.update(choices=self._targets(session))
+            answer[self.target] = gr.update(choices=self.targets_of(session))
         return answer | {
             self.region.cards: "" if image is None else self.region.tried(image),
             self.back: gr.update(visible=session.sets.used(session.label) != BUNDLED),
@@ -384,20 +380,7 @@ class ExploreLayout:
             self.source: None,
         }
 
-    def show_choices(self, session: Session) -> Answer:
-        """How the pictures are looked at, and how convincing a flip is wanted."""
-        display, target = session.display, session.target or f"{self.margin:g}"
-        wanted = gr.update(value=target)
-        if self.own_targets:
-            wanted = gr.update(value=target, choices=self._targets(session))
-        return {
-            self.overlay: display.overlay,
-            self.opacity: display.opacity,
-            self.view: display.view,
-            self.target: wanted,
-        }
-
-    def _targets(self, session: Session) -> list[tuple[str, str]]:
+    def targets_of(self, session: Session) -> list[tuple[str, str]]:
         """How convincing a flip of the open image can be asked for."""
         question, image = self.label_info[session.label].question, session.image
         upwards = image is None or image.opened.source.probabilities[image.index] < THRESHOLD
@@ -417,3 +400,22 @@ class ExploreLayout:
         """Where the sliders stand."""
         rows = [row for row in self.rows if row.name in image.names]
         return {row.slider: image.sliders.alphas.get(row.name, 0.0) for row in rows}
+
+
+def choices_of(layout: ExploreLayout) -> list[Any]:
+    """The components of `show_choices`, but for those that a new image changes."""
+    return [*layout.display, *([] if layout.own_targets else [layout.target])]
+
+
+def show_choices(layout: ExploreLayout, session: Session) -> Answer:
+    """How a visitor looks at the pictures, and how convincing a flip was last asked for."""
+    display, target = session.display, session.target or f"{layout.margin:g}"
+    wanted = gr.update(value=target)
+    if layout.own_targets:
+        wanted = gr.update(value=target, choices=layout.targets_of(session))
+    return {
+        layout.overlay: display.overlay,
+        layout.opacity: display.opacity,
+        layout.view: display.view,
+        layout.target: wanted,
+    }
