@@ -66,3 +66,30 @@ def test_a_remote_classifier_holds_nobody_else_up(domain: FakeDomain):
     release.set()
     slow.join(30)
     visitors.close()
+
+
+@pytest.mark.parametrize("cpu", [True, False])
+def test_on_a_gpu_all_ways_are_decoded_together(
+    domain: FakeDomain, monkeypatch: pytest.MonkeyPatch, cpu: bool
+):
+    monkeypatch.setattr(module, "on_cpu", lambda domain: cpu)
+    visitors = Visitors(domain)
+    try:
+        walk_all, walked = visitors.service._walk_all, []
+
+        def noted(opened, directions, *rest, **options):
+            walked.append([direction.name for direction in directions])
+            return walk_all(opened, directions, *rest, **options)
+
+        visitors.service._walk_all = noted
+        session = visitors.session("somebody")
+        session.open_example(0)
+        wait_for_paths(session)
+        names = [name for names in walked for name in names]
+        assert walked == ([[name] for name in names] if cpu else [names])
+        assert sorted(names) == sorted(session.image.names) and len(names) > 2
+        for name in names:
+            path, film = session.image.paths.get(name), session.image.paths.film(name)
+            assert path.direction_name == name and f'"direction":"{name}"' in film
+    finally:
+        visitors.close()
