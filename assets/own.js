@@ -1,5 +1,5 @@
 // The visitor's own pictures as tiles beside the examples, under the names of their files. Files and
-// names are kept in this page alone and go with it; a click on a tile sends its file once more.
+// names are kept in this page alone and go with it, but for the one that is open; a click on a tile sends its file once more.
 
 Object.assign(window.gcd, (() => {
   const TILES_KEPT = 4;
@@ -14,6 +14,13 @@ Object.assign(window.gcd, (() => {
     transfer.items.add(file);
     input().files = transfer.files;
     input().dispatchEvent(new Event('change', { bubbles: true }));
+  };
+
+  const fileOf = (address, name) => {
+    const [head, data] = address.split(',');
+    if (!head.startsWith('data:')) return null;
+    const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
+    return new File([bytes], name, { type: head.slice(5).split(';')[0] });
   };
 
   const draw = (name, isOwn) => {
@@ -41,6 +48,9 @@ Object.assign(window.gcd, (() => {
     const picture = shown.querySelector('img.source')?.src;
     if (!picture || picture === last) return draw(shown.dataset.name, isOwn);
     last = picture;
+    // Of a page that was loaded anew the server has the picture alone: it is sent again as it is shown.
+    if (isOwn && !sent && !own.some(one => one.name === shown.dataset.name))
+      sent = fileOf(picture, shown.dataset.name);
     if (isOwn && sent) {
       const known = own.findIndex(one => one.file === sent);
       if (known >= 0) own.splice(known, 1);

@@ -80,6 +80,11 @@ NO_WINDOW = (
     "their own range is shown instead."
 )
 
+STRETCHED = (
+    "The DICOM file has no window: its pixels are spread from black to white, which may look "
+    "higher in contrast."
+)
+
 
 def read_dicom(data: bytes) -> Image.Image:
     """Decode the picture of a DICOM file.
@@ -89,11 +94,11 @@ def read_dicom(data: bytes) -> Image.Image:
     spreads the pixels over a tenth of the range at least, and is no more than twice as wide as what
     the file's bits can hold. Where there is none, pictures of 8 bits or less keep their range, and
     deeper ones are stretched from their 0.5th to their 99.5th percentile; where that, or another
-    than the first, is taken, `info["note"]` of the picture says so. Of enhanced objects, what the
-    first frame's functional groups say counts. Tables are as deep as their entries, whatever their
-    descriptor says. MONOCHROME1, and MONOCHROME2 with the presentation LUT shape INVERSE, are
-    inverted. Padding is black, colour of every sort becomes RGB, and where pixels are no squares,
-    the picture is lengthened along its coarser side.
+    window than the first, is taken, `info["note"]` of the picture says so. Of enhanced objects,
+    what the first frame's functional groups say counts. Tables are as deep as their entries,
+    whatever their descriptor says. MONOCHROME1, and MONOCHROME2 with the presentation LUT shape
+    INVERSE, are inverted. Padding is black, colour of every sort becomes RGB, and where pixels are
+    no squares, the picture is lengthened along its coarser side.
 
     Parameters
     ----------
@@ -365,7 +370,7 @@ def _grey(stored: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, str]:
     elif depth is not None and depth <= 8:
         grey = values.astype(np.float32) / (2**depth - 1)
     else:
-        grey = _stretched(values.astype(np.float32), seen)
+        grey, told = _stretched(values.astype(np.float32), seen), told or STRETCHED
     grey = grey.clip(0, 1)
     inverse = str(dataset.get("PresentationLUTShape")).upper() == "INVERSE"
     if dataset.PhotometricInterpretation == "MONOCHROME1" or inverse:

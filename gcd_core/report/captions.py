@@ -148,13 +148,13 @@ def map_meaning(positive: str, up: bool) -> str:
 
 
 def exposure_name(channels: int) -> str:
-    """What one tone curve a channel changes of a picture."""
-    return "brightness and contrast" if channels == 1 else "brightness, contrast and colour"
+    """What a tone curve a channel is to a reader."""
+    return "one brightness curve" if channels == 1 else "one curve of brightness and colour"
 
 
 def exposure_words(share: float, channels: int, without: str = "") -> str:
     """How much of a change they are, in a sentence, and one of the change without them."""
-    told = f"{percent(share)} of the change is {exposure_name(channels)} of the whole picture."
+    told = f"{percent(share)} of the change is {exposure_name(channels)} for the whole picture."
     return f"{told} {without}".strip()
 
 

@@ -349,7 +349,7 @@ def test_explain_takes_dicom_and_keeps_its_name_to_itself(domain, directions, tm
     assert main([*command, "--directions", str(directions)]) == 0
     result = json.loads((out / "result.json").read_text())
     assert result["image"] == "DICOM" and result["flipped"] is True
-    assert all("brightness and contrast" in warning for warning in result["warnings"])
+    assert all("one brightness curve" in warning for warning in result["warnings"])
     written = b"".join(file.read_bytes() for file in out.iterdir())
     printed = capsys.readouterr()
     assert not any(s.encode() in written or s in printed.out + printed.err for s in SECRETS)
@@ -397,7 +397,7 @@ def test_a_window_that_does_not_fit_is_told(domain, directions, tmp_path, capsys
         options += ["--directions", str(directions)]
     assert main([command, "--domain", "linear", *options, "--json", str(numbers)]) == 0
     told = capsys.readouterr().err
-    others = told.count("notes.txt") + told.count("brightness and contrast")  # of 256 pixels
+    others = told.count("notes.txt") + told.count("one brightness curve")  # of 256 pixels
     assert told.count("warning: ") - others == 1
     assert "window does not fit its pixels" in told and "UserWarning" not in told
     if command == "evaluate":

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from gcd_core.images import sandbox_worker
-from gcd_core.images.dicom import NO_WINDOW
+from gcd_core.images.dicom import NO_WINDOW, STRETCHED
 from gcd_core.images.limits import ImageError
 from gcd_core.images.mask import load_mask
 from gcd_core.images.reading import load_image
@@ -83,7 +83,8 @@ def test_what_is_to_be_told_of_a_picture_comes_along():
     reader = IsolatedReader()
     ramp = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32)
     assert reader.picture(dicom(ramp, WindowCenter=9e4, WindowWidth=5), 32, 1).notes == (NO_WINDOW,)
-    assert reader.picture(dicom(ramp), 32, 1).notes == ()
+    assert reader.picture(dicom(ramp), 32, 1).notes == (STRETCHED,)
+    assert reader.picture(dicom(ramp, WindowCenter=512, WindowWidth=1024), 32, 1).notes == ()
     reader.close()
 
 

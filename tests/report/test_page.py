@@ -418,9 +418,9 @@ def test_the_map_of_cells_is_named_and_where_it_differs_from_bb_lig_that_is_said
 
 
 def test_the_share_of_brightness_and_contrast_is_told_in_full():
-    assert "46 % of the change is brightness and contrast" in text_of(example(2, exposure=0.46))
+    assert "46 % of the change is one brightness curve" in text_of(example(2, exposure=0.46))
     colours = text_of(example(2, 3, exposure=0.46))
-    assert "46 % of the change is brightness, contrast and colour" in colours
+    assert "46 % of the change is one curve of brightness and colour" in colours
     assert "of the change is" not in text_of(example(2))
 
 

@@ -23,7 +23,7 @@ def test_the_change_is_seen_and_asked_about_without_its_brightness(served: Serve
     told = page.locator(".gcd-exposure")
     told.get_by_text("Without it: Pneumonia").last.wait_for()
     assert "flips without it" in told.inner_text() or "no flip without it" in told.inner_text()
-    assert "of the change is brightness and contrast" in told.text_content()
+    assert "of the change is one brightness curve" in told.text_content()
     whole = page.locator("#pictures .changed img").first.get_attribute("src")
     page.get_by_role("button", name="Brightness kept").click()
     page.wait_for_selector("[data-detail=same-tone][aria-pressed=true]")

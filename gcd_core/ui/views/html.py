@@ -81,12 +81,12 @@ DRAWINGS = {
 }
 MEANT = {
     DECODED: "The picture as the generator draws it; numbers and map are your picture&rsquo;s",
-    SAME_TONE: "The same change with the original&rsquo;s brightness and contrast; asks the "
-    "classifier once. Bars and map are those of the whole change",
+    SAME_TONE: "The same change without what one brightness curve for the whole picture explains; "
+    "asks the classifier once. Bars, target and map are those of the whole change",
 }
 NUMBERS_ARE_OF = {
     DECODED: "<p>Numbers and map are not this drawing&rsquo;s.</p>",
-    SAME_TONE: "<p>Bars and map are those of the whole change.</p>",
+    SAME_TONE: "<p>Bars, target and map are those of the whole change.</p>",
 }
 
 
@@ -185,7 +185,7 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     doubtful = flip and kept is None and flip_is_doubtful(image)
     css = "changed" + (" flipped" if flip else "") + (" missed" if missed else "")
     css += " doubtful" if doubtful else ""
-    below = missed_notice(image, missed) if missed else ""
+    below = missed_notice(image, missed) if missed and kept is None else ""
     source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
     changed = image_tag(drawn(shown), f"the changed {image_name(opened.image)}")
     warning = original_notices(image)

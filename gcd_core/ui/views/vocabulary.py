@@ -117,28 +117,29 @@ TERMS = {
     ),
     "exposure": Term(
         "brightness",
-        "Brightness and contrast of the whole picture: what one curve explains that makes each "
-        "brightness another one, wherever it lies. A flip that needs this may say more of the "
-        "exposure than of a finding.",
+        "What one brightness curve for the whole picture explains: it makes each brightness "
+        "another one, wherever it lies. Contrast that changes within parts of the picture is not "
+        "in it. A flip that needs this may say more of the exposure than of a finding.",
         "brightness",
-        "Brightness and contrast of the whole picture: what one tone curve explains, wherever a "
-        "brightness lies. A flip that needs this may say more of the exposure than of a finding.",
+        "What one tone curve for the whole picture explains, wherever a brightness lies; local "
+        "contrast is not in it. A flip that needs this may say more of the exposure than of a "
+        "finding.",
     ),
     "colour_exposure": Term(
         "brightness, colour",
-        "Brightness, contrast and colour of the whole picture: what one curve for red, green and "
-        "blue each explains, wherever a colour lies. A flip that needs this may say more of the "
-        "stain than of a finding.",
+        "What one curve for red, green and blue each explains over the whole picture, wherever a "
+        "colour lies. Contrast that changes within parts of the picture is not in it. A flip that "
+        "needs this may say more of the stain than of a finding.",
         "brightness, colour",
-        "Brightness, contrast and colour of the whole picture: what one tone curve a channel "
-        "explains, wherever a colour lies. A flip that needs this may say more of the stain than "
-        "of a finding.",
+        "What one tone curve a channel explains over the whole picture, wherever a colour lies; "
+        "local contrast is not in it. A flip that needs this may say more of the stain than of a "
+        "finding.",
     ),
     "same_tone": Term(
         "Brightness kept",
-        "The same change, with brightness and contrast of the original kept.",
+        "The same change, without what one brightness curve for the whole picture explains.",
         "Tone kept",
-        "The same change, with the tone curve of the original kept.",
+        "The same change, without what one tone curve for the whole picture explains.",
     ),
     "oracle": Term(
         "Second opinion",
