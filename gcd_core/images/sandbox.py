@@ -58,7 +58,7 @@ class ReadFile:
 
 
 class IsolatedReader:
-    """Decodes files one after another in a process of its own, begun with the first.
+    """Decodes files one after another in a process of its own, begun with the first or before.
 
     A file that computes for more than 5 seconds or takes more than 1 GiB ends that process, not
     this one: the file is refused, and the next one is decoded by a new process.
@@ -67,6 +67,11 @@ class IsolatedReader:
     def __init__(self) -> None:
         self._turn = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        """Begin the process, so that the first file does not wait for it."""
+        with self._turn:
+            self._running()
 
     def picture(
         self,
@@ -124,9 +129,7 @@ class IsolatedReader:
 
     def _answer(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes] | None:
         """Return the process's answer; None where the process ended."""
-        if self._process is None or self._process.poll() is not None:
-            self._process = begin()
-        process = self._process
+        process = self._running()
         assert process.stdin is not None and process.stdout is not None
         watch = threading.Timer(MAX_WAIT_SECONDS, process.kill)
         watch.daemon = True
@@ -141,6 +144,12 @@ class IsolatedReader:
         if answer is None:
             self._end()
         return answer
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        """The process; begun where there is none, or none any more."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = begin()
+        return self._process
 
     def _end(self) -> None:
         if self._process is None:

@@ -86,6 +86,7 @@ def main() -> None:
     if service.one_thread:
         limit_torch_threads(service.compute)
     try:
+        service.context.reader.begin()
         site.launch(server_name=arguments.host, server_port=arguments.port)
     finally:
         site.close()

@@ -44,6 +44,19 @@ def test_it_sees_the_same_pixels(reader, channels, fit):
     assert picture.name("a.png") == "a.png"
 
 
+def test_it_can_begin_before_the_first_file():
+    reader = IsolatedReader()
+    try:
+        reader.begin()
+        process = reader._process
+        assert process is not None and process.poll() is None
+        reader.mask(file_of(np.full((8, 8), 255, np.uint8)), 8)
+        assert reader._process is process, "the same one reads"
+    finally:
+        reader.close()
+    assert process.poll() is not None
+
+
 def test_of_dicom_the_name_is_not_shown(reader):
     data = dicom(PIXELS[..., 0])
     picture = reader.picture(data, 32, 1)

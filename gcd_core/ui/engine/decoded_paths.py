@@ -62,6 +62,8 @@ class Paths(Job):
         As of `Job`.
     together : int
         How many directions are decoded at a step.
+    at_once : int
+        How many at the first step, and while a visitor waits for one.
     """
 
     def __init__(
@@ -74,21 +76,23 @@ class Paths(Job):
         owner: Hashable = None,
         draw_ends: Callable[[list[str], Cancel], dict[str, Ends]] | None = None,
         together: int = 1,
+        at_once: int = 1,
     ) -> None:
         super().__init__(owner=owner)
-        self._together = together
+        self._together, self._at_once = together, at_once
         self._make, self._find, self._waiting = make, find, list(names)
         self._draw_ends, self._ends = draw_ends, dict[str, Ends]()
         self.arrivals = 0  # how often something came: a path, or the ends of all
         self.total, self.size = len(names), size
-        self._kept, self._sessions, self._asked = kept, 0, 0
+        self._kept, self._sessions = kept, 0
+        self._asked: list[str] = []  # the names that visitors wait for, one for each visitor
         self._done: dict[str, DecodedPath] = {}
 
     def rank(self) -> Rank | None:
         """As the class says; None while no session looks at the paths, or some may be on disk."""
         if self._find is not None or not self._sessions:
             return None
-        return (0 if self._asked else 1), len(self._done)
+        return (0 if self._is_asked else 1), len(self._done)
 
     def take_found(self, _: Job | None = None) -> None:
         """Take the paths that are kept on disk; the others are decoded."""
@@ -105,9 +109,10 @@ class Paths(Job):
     def advance(self) -> bool:
         """Decode the next paths, or draw the ends of all."""
         with self._news:
-            names = self._waiting[: self._together]
+            urgent = self._is_asked or not self._done
+            names = self._waiting[: self._at_once if urgent else self._together]
             several = len(self._waiting) > 1  # of one, its path shows the ends as soon
-            draw = self._draw_ends if several and self._done and not self._asked else None
+            draw = self._draw_ends if several and self._done and not self._is_asked else None
         if draw is not None:
             self._draw_ends, self.failure = None, "The ends of the directions could not be drawn."
             ends = draw(list(self._waiting), self.cancelled)
@@ -169,7 +174,7 @@ class Paths(Job):
             if name in self._waiting:
                 self._waiting.remove(name)
                 self._waiting.insert(0, name)
-            self._asked += 1
+            self._asked.append(name)
         try:
             wait = 0.0
             while not self._arrived(name, wait):
@@ -179,7 +184,7 @@ class Paths(Job):
                 wait = REPORT_SECONDS
         finally:
             with self._news:
-                self._asked -= 1
+                self._asked.remove(name)
 
     def _arrived(self, name: str, seconds: float) -> bool:
         """Wait for a path, at most so long; return whether it is there."""
@@ -223,6 +228,11 @@ class Paths(Job):
     def _forsaken(self) -> bool:
         """Whether those who wait for a path wait in vain."""
         return self.cancelled.is_set() or not self.running or not self._sessions
+
+    @property
+    def _is_asked(self) -> bool:
+        """Whether a visitor waits for a path that is to be decoded."""
+        return any(name in self._waiting for name in list(self._asked))
 
     @property
     def ready(self) -> int:

@@ -44,6 +44,7 @@ from gcd_core.wording import joined
 
 IDLE_SECONDS = 2.0  # without a request, after which examples are prepared
 IDLE_CHECK_SECONDS = 0.2  # between two looks at whether that is so
+PATHS_TOGETHER = 3  # on a CPU, by the fast decoder, which takes several pictures in less time
 EXAMPLE_PATH_BYTES_KEPT = 2**29
 
 
@@ -282,11 +283,11 @@ class ModelService:
         """Put the decoding of an image's paths in the line.
 
         Those that `stored` has on disk are taken from there. The fast decoder draws the others,
-        where there is one; else they are kept on disk. On a CPU one path is decoded after another;
-        with the fast decoder the ends of all come after the first path, where asking about them
-        costs nothing. Elsewhere all paths are decoded together, in the batches that a GPU takes.
+        where there is one; else they are kept on disk. On a CPU the first path and one that is
+        waited for come alone, the others a few together, and the ends of all after the first, where
+        they are fast and asking costs nothing. A GPU takes all paths in common batches.
         """
-        fast, one_by_one = self.has_fast_paths, on_cpu(self.domain)
+        fast, in_turn = self.has_fast_paths, on_cpu(self.domain)
 
         def make(names: list[str], cancel: Cancel) -> Iterator[DecodedPath]:
             chosen = [directions[name] for name in names]
@@ -307,9 +308,10 @@ class ModelService:
 
         names = weak_last(directions, self.domain.alpha_max)
         size = len(names) * POINTS * opened.image.nbytes
-        ends = draw_ends if fast and one_by_one and self.classifier_is_free else None
-        found, together = find if stored is not None else None, 1 if one_by_one else len(names)
-        paths = Paths(make, names, found, kept, size, self, ends, together)
+        ends = draw_ends if fast and in_turn and self.classifier_is_free else None
+        few, found = (PATHS_TOGETHER if fast else 1, 1), find if stored is not None else None
+        counts = few if in_turn else (len(names), len(names))
+        paths = Paths(make, names, found, kept, size, self, ends, *counts)
         self.context.paths.submit(paths)
         if stored is not None:
             self.context.background.submit(Job(paths.take_found))

@@ -283,7 +283,13 @@ def test_a_path_that_somebody_waits_for_goes_before_the_ends(
     assert decoder.order[:2] == ["g", "h2"] and decoder.order[-1] == "h1"
 
 
-def test_several_paths_are_decoded_together_and_shown_as_each_comes(queue: JobQueue) -> None:
+@pytest.mark.parametrize(
+    ("at_once", "expected"),
+    [(3, [["g", "h1", "h2"], ["h3", "h4"]]), (1, [["g"], ["h1", "h2", "h3"], ["h4"]])],
+)
+def test_several_paths_are_decoded_together_and_shown_as_each_comes(
+    queue: JobQueue, at_once: int, expected: list[list[str]]
+) -> None:
     asked, seen = [], []
 
     def make(names: list[str], cancel: object) -> Iterator[DecodedPath]:
@@ -292,8 +298,29 @@ def test_several_paths_are_decoded_together_and_shown_as_each_comes(queue: JobQu
             seen.append(paths.ready)
             yield DecodedPath(name, "")
 
-    paths = Paths(make, ["g", "h1", "h2", "h3", "h4"], together=3)
+    paths = Paths(make, ["g", "h1", "h2", "h3", "h4"], together=3, at_once=at_once)
     queue.submit(paths)
     assert paths.join().wait(30)
-    assert asked == [["g", "h1", "h2"], ["h3", "h4"]] and seen == [0, 1, 2, 3, 4]
+    assert asked == expected and seen == [0, 1, 2, 3, 4]
     assert paths.ready == 5 and not paths.gave_up
+
+
+def test_a_path_that_somebody_waits_for_is_decoded_alone(queue: JobQueue) -> None:
+    asked, begun, go_on = [], threading.Event(), threading.Event()
+
+    def make(names: list[str], cancel: object) -> Iterator[DecodedPath]:
+        asked.append(names)
+        begun.set()
+        assert go_on.wait(30)
+        for name in names:
+            yield DecodedPath(name, "")
+
+    paths = Paths(make, ["g", "h1", "h2", "h3", "h4"], together=3)
+    queue.submit(paths)
+    paths.join()
+    assert begun.wait(30)
+    thread, told = asking(paths, "h3")
+    go_on.set()
+    thread.join(30)
+    assert told == ["h3"] and paths.wait(30)
+    assert asked == [["g"], ["h3"], ["h1", "h2", "h4"]]

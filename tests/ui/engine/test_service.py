@@ -68,10 +68,11 @@ def test_a_remote_classifier_holds_nobody_else_up(domain: FakeDomain):
     visitors.close()
 
 
-@pytest.mark.parametrize("cpu", [True, False])
-def test_on_a_gpu_all_ways_are_decoded_together(
-    domain: FakeDomain, monkeypatch: pytest.MonkeyPatch, cpu: bool
+@pytest.mark.parametrize(("cpu", "fast"), [(True, True), (True, False), (False, True)])
+def test_on_a_gpu_all_ways_are_decoded_together_on_a_cpu_a_few(
+    domain: FakeDomain, monkeypatch: pytest.MonkeyPatch, cpu: bool, fast: bool
 ):
+    monkeypatch.setattr(module.ModelService, "has_fast_paths", fast)
     monkeypatch.setattr(module, "on_cpu", lambda domain: cpu)
     visitors = Visitors(domain)
     try:
@@ -86,7 +87,10 @@ def test_on_a_gpu_all_ways_are_decoded_together(
         session.open_example(0)
         wait_for_paths(session)
         names = [name for names in walked for name in names]
-        assert walked == ([[name] for name in names] if cpu else [names])
+        first, *others = names
+        in_turn = [[first], *(others[i : i + 3] for i in range(0, len(others), 3))]
+        one_by_one = [[name] for name in names]
+        assert walked == ([names] if not cpu else in_turn if fast else one_by_one)
         assert sorted(names) == sorted(session.image.names) and len(names) > 2
         for name in names:
             path, film = session.image.paths.get(name), session.image.paths.film(name)

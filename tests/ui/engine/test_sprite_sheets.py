@@ -14,7 +14,7 @@ from PIL import Image
 from gcd_core.images.drawing import BRIGHTNESS, EVIDENCE, heat_colours
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.composition import resample
-from gcd_core.ui.engine.sprite_sheets import heat_scale, path_to_sprites, sheet
+from gcd_core.ui.engine.sprite_sheets import heat_levels, heat_scale, path_to_sprites, sheet
 from gcd_core.ui.session.session import Session
 from tests.pil import from_pil
 from tests.ui.fakes import composed_path
@@ -79,6 +79,17 @@ def test_a_film_holds_the_paths_pictures_maps_and_numbers(session: Session) -> N
     assert agree.float().mean() > 0.95
     middle = int((path.alphas == 0).nonzero())
     assert (cell(film, film["maps"], middle) - 0.5).abs().max() < 0.03, "nothing moved there"
+
+
+def test_the_maps_of_a_moving_slider_are_those_of_bb_lig(session: Session) -> None:
+    path = session.image.sliders.path_now("g")
+    film = json.loads(path_to_sprites(path))
+    for k in range(len(path.alphas)):
+        if float(path.alphas[k]):
+            exact = heat_levels(explain_path(path, until=k).map) - 0.5
+            shown = cell(film, film["maps"], k) - 0.5
+            likeness = torch.cosine_similarity(exact.flatten(), shown.flatten(), dim=0)
+            assert likeness > 0.9, f"the map at {float(path.alphas[k]):.2f}"
 
 
 def test_the_scale_of_maps_is_that_of_the_servers_maps() -> None:
