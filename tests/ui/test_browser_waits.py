@@ -38,6 +38,12 @@ def test_a_report_says_that_it_is_being_made(
         assert report.get_attribute("data-doing").endswith(" s")
         moved = report.bounding_box()
         assert abs(moved["y"] - place["y"]) < 1 and abs(moved["x"] - place["x"]) < 1
+        other, line = page.locator("#flip-another").bounding_box(), told.bounding_box()
+        beside = line["x"] + line["width"] <= other["x"] or other["x"] + other["width"] <= line["x"]
+        above = (
+            line["y"] + line["height"] <= other["y"] or other["y"] + other["height"] <= line["y"]
+        )
+        assert beside or above, "what is said lies over no button"
         report.click()  # does nothing, while one is being made
         held.go_on.set()
     assert download.value.suggested_filename == "report-pneumonia.pdf"
@@ -64,6 +70,31 @@ def test_a_report_that_was_not_made_says_so_until_the_next(served: Served, visit
     with page.expect_download():
         page.locator("#report-pdf").click()
     assert not told.get_by_text("It was not made").count()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_how_a_flip_changed_the_picture_is_read_whole_and_moves_no_row(
+    served: Served, visit, size: tuple[int, int]
+):
+    page = opened(served, visit, size)
+    told = page.evaluate(
+        """words => {
+            const [line, bar] = ['h2 small', '.gcd-bar'].map(part =>
+                document.querySelector(`#bars .gcd-card ${part}`));
+            const top = () => bar.getBoundingClientRect().top + scrollY;
+            const before = top();
+            line.className = 'gcd-sentence';
+            line.textContent = words;
+            const drawn = document.createRange();
+            drawn.selectNodeContents(line);
+            const [text, card] = [drawn, line.closest('.gcd-card')].map(one =>
+                one.getBoundingClientRect());
+            const whole = text.right <= card.right && text.bottom + scrollY <= top();
+            return [top() - before, whole];
+        }""",
+        "mostly more lucent in the centre of the picture, more opaque in the rest of the picture",
+    )
+    assert told == [0, True]
 
 
 @pytest.mark.parametrize("size", SIZES)

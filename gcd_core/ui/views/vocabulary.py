@@ -411,8 +411,8 @@ TOUR = (  # CSS selectors of what the tour points at, and its texts
 
 WORK = {  # what is said of a file that is being made, and then; in plain words and in the field's
     "report": (
-        "Making the report: drawing the pictures in full, testing parts, writing two pages",
-        "Making the report: decoding in full, querying for the map, writing two pages",
+        "Making the report: drawing in full, testing parts",
+        "Making the report: decoding in full, querying the map",
     ),
     "sweep": (
         "Making the animation: drawing the pictures in full",
