@@ -5,18 +5,20 @@ Object.assign(window.gcd, (() => {
 
   // A kind of work, one at a time. `place` finds the element to write to for a button, or none.
   const work = place => {
-    let [began, timer, last] = [0, 0, 0];
+    let [began, timer] = [0, 0];
     let [button, words] = [null, ''];
+    const lasts = {}; // seconds that such work took last, by its button
     const tell = () => {
       const seconds = Math.round((performance.now() - began) / 1000);
-      const before = last ? `; the last took ${last} s` : '';
+      const before = lasts[button.id] ? `; the last took ${lasts[button.id]} s` : '';
       const line = place(button);
       if (line) line.innerHTML = `${words}: <b>${seconds} s</b>${before}`;
       button.dataset.doing = `${seconds} s`;
     };
     const ends = () => {
       clearInterval(timer);
-      if (button?.dataset.doing) last = Math.max(1, Math.round((performance.now() - began) / 1000));
+      if (button?.dataset.doing)
+        lasts[button.id] = Math.max(1, Math.round((performance.now() - began) / 1000));
       button?.removeAttribute('data-doing');
       button?.removeAttribute('aria-busy');
       button = null;

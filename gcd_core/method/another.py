@@ -33,7 +33,7 @@ WALK_QUERIES = 1 + POINTS + BISECTION_STEPS  # the source, the points, the halvi
 MAX_DIRECTIONS = MAX_QUERIES // 2 - 1 - WALK_QUERIES  # that may change
 STEP = 0.25  # of the walk's length, over which a slope is asked
 NOTHING_OUTSIDE = "Outside of the region nothing moves the answer."
-NOTHING_LEFT = "Nothing is left to change that does not resemble what is to be avoided."
+NOTHING_LEFT = "Nothing is left to change: all others do nearly what is to be avoided."
 MAX_LIKENESS = LITTLE  # absolute cosine with what is avoided, at most
 PICTURE_WEIGHT = 0.3  # of the picture's change beside the codes' distance, in what a step costs
 PENALTIES = torch.logspace(-4, 6, 201, dtype=torch.float64)  # of what resembles the avoided

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gcd_core.errors import GCDError
+from gcd_core.ui.session.others import Others
 from gcd_core.ui.tabs.explore import handlers
 from tests.ui.conftest import Served, served
 from tests.ui.test_browser import browser, prepared, pytestmark, visit, wait_until
@@ -18,6 +19,10 @@ SCROLLS = """() => [document.querySelector('#target'), ...document.querySelector
     .filter(one => !one.matches('.sr-only, .hide') && one.clientWidth && (
         one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight
     )).map(one => one.outerHTML.slice(0, 90))"""
+
+
+def refuse(*_: object) -> None:
+    raise GCDError("The disk is full.")
 
 
 @pytest.mark.parametrize("size", [SIZES[0], SIZES[2]])
@@ -56,10 +61,6 @@ def test_a_report_that_was_not_made_says_so_until_the_next(served: Served, visit
     page = visit(served.address)
     prepared(page)
     made = handlers.save_report
-
-    def refuse(*_: object) -> None:
-        raise GCDError("The disk is full.")
-
     monkeypatch.setattr(handlers, "save_report", refuse)
     page.locator("#report-pdf").click()
     page.locator(".toast-wrap").get_by_text("The disk is full.").wait_for()
@@ -72,7 +73,26 @@ def test_a_report_that_was_not_made_says_so_until_the_next(served: Served, visit
     assert not told.get_by_text("It was not made").count()
 
 
-@pytest.mark.parametrize("size", SIZES)
+def test_a_search_for_another_way_that_finds_none_ends_and_says_so(
+    served: Served, visit, monkeypatch
+):
+    page = visit(served.address)
+    prepared(page)
+    page.locator("#flip-g").click()
+    other = page.locator("#flip-another")
+    other.wait_for()
+    held = Held(refuse)
+    monkeypatch.setattr(Others, "go_on", lambda self, margin: held())
+    other.click()
+    page.locator("#pictures .gcd-doing").wait_for()
+    assert other.get_attribute("aria-busy") == "true"
+    held.go_on.set()
+    page.locator(".toast-wrap").get_by_text("The disk is full.").wait_for()
+    page.locator("#pictures .gcd-doing").wait_for(state="detached")
+    assert other.get_attribute("aria-busy") is None
+
+
+@pytest.mark.parametrize("size", [SIZES[0], SIZES[2], SIZES[3]])  # a tablet has one line for it
 def test_how_a_flip_changed_the_picture_is_read_whole_and_moves_no_row(
     served: Served, visit, size: tuple[int, int]
 ):

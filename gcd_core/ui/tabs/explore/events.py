@@ -147,7 +147,7 @@ class ExploreTab:
                 public=row.name == "g",
                 js=f"gcd.flip('{row.name}')",
             )
-            flipped.then(None, None, None, js="gcd.flipEnds", api_visibility="private")
+            self._then_end(flipped)
             self._then_follow(flipped)
         other = connect(
             layout.another.click,
@@ -157,7 +157,7 @@ class ExploreTab:
             "another_way",
             js="gcd.withAvoided",
         )
-        other.then(None, None, None, js="gcd.flipEnds", api_visibility="private")
+        self._then_end(other)
         self._then_follow(other)
         connect(
             layout.reset.click,
@@ -166,6 +166,11 @@ class ExploreTab:
             [*layout.shown, *layout.sliders],
             "reset",
         )
+
+    def _then_end(self, event: Dependency) -> None:
+        """Lets the words of a flip that is looked for end, also where none is found."""
+        for ends in (event.success, event.failure):
+            ends(None, None, None, js="gcd.flipEnds", api_visibility="private")
 
     def _then_draw(self, event: Dependency, name: str, public: bool = False) -> Dependency:
         """Lets the full drawing follow a quick one, where there are two decoders."""
