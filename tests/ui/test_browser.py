@@ -1230,4 +1230,5 @@ def test_the_bundled_domain_flips(bundled_page: str, visit, whole: bool):
     if whole:
         prepared(window, 10 * PATIENCE)
         shoot(window, "readme")
+    shoot(window, "bundled-flip")
     assert window.evaluate("document.documentElement.scrollHeight") <= 800
