@@ -48,6 +48,7 @@ def what_it_does(
     directions: DirectionSet | None,
     positives: Mapping[str, str] | None = None,
     kinds: Mapping[str, str] | None = None,
+    alpha: float = 0.0,
 ) -> str:
     """Return what a direction of a set does to pictures, in a sentence, as it was measured.
 
@@ -59,6 +60,8 @@ def what_it_does(
         The positive answer of each label.
     kinds : mapping of str to str, optional
         The domain's own words for kinds of change.
+    alpha : float
+        How far along it the picture was moved, where it was: a step back is said to be one.
 
     Returns
     -------
@@ -69,7 +72,11 @@ def what_it_does(
     if directions is None or change is None or name not in directions.names:
         return ""
     toward = (positives or {}).get(directions.label, directions.label.capitalize())
-    told = f"Toward {toward}: {change.sentence(positives, kinds)}"
+    start = "Moved the other way here; toward" if alpha < 0 else "Toward"
+    told = f"{start} {toward}: {change.sentence(positives, kinds)}"
+    place = places_of(directions.metadata).get(name)
+    if place and not any(place in (part.place or "") for part in change.parts):
+        told += f" (looked for in the picture's {place})"
     near = nearest_direction(directions.vectors, directions.names, name)
     if near is None:
         return f"{told}."

@@ -289,8 +289,9 @@ def does_rows(
     """What each moved direction does to pictures, and what a person says of it; where known."""
     positives = {label: names[1] for label, names in domain.label_names.items()}
     rows = []
-    for name, _ in alphas:
-        does = worded(what_it_does(name, directions, positives, domain.change_words), words)
+    for name, alpha in alphas:
+        does = what_it_does(name, directions, positives, domain.change_words, alpha)
+        does = worded(does, words)
         told = " ".join(filter(None, [note_on(name, directions).sentence, does]))
         if told:
             rows.append((direction_name(name, directions, words), told))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gcd_core.bridge.paths import rcsb
+from gcd_core.domains.cautions import of_another_kind
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import Cancel, Cancelled
 from gcd_core.generators.base import Latent
@@ -21,6 +22,7 @@ from gcd_core.method.another import Another, another_counterfactual
 from gcd_core.method.composition import SOURCE, Composition, compose, view_of
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction, DirectionSet
+from gcd_core.method.off_distribution import unlike_words
 from gcd_core.method.orientation import turned
 from gcd_core.method.path import Path
 from gcd_core.method.repeatability import with_repeatability
@@ -139,6 +141,17 @@ def on_cpu(domain: Domain) -> bool:
     return torch.device(domain.device).type == "cpu"
 
 
+def judged(domain: Domain, label: str, view: Tensor, drawn: Tensor, latent: Latent) -> str:
+    """Say if the models or a label are not for an image (1, C, S, S), drawn again so; else ""."""
+    off, only_for = domain.off_distribution, domain.label_info[label].only_for
+    if off is not None:
+        score = float(off.score_of(domain.perceptual(drawn, view), latent))
+        if score > off.threshold:
+            return unlike_words(score, off.threshold)
+    kinds = domain.code_statistics(label).kinds if only_for else []
+    return of_another_kind(only_for, kinds, latent.z_sem) or ""
+
+
 class Networks:
     """A domain's generator, classifier, oracle and LPIPS.
 
@@ -221,6 +234,17 @@ class Networks:
         picture = image if isinstance(image, Picture) else None
         latent = latent.to("cpu")
         return Opened("", view, latent, shown, rebuilt, picture=picture, compositions=compositions)
+
+    @torch.inference_mode()
+    def encode_and_judge(self, image: Tensor | Picture, label: str) -> tuple[Latent, str]:
+        """Encode an image, and say if it is `judged` unlike; the classifier is not asked.
+
+        The tensors are on the CPU.
+        """
+        view, generator = view_of(image), self.domain.generator
+        latent = generator.encode(view)
+        drawn, latent = generator.decode(latent).float().cpu(), latent.to("cpu")
+        return latent, judged(self.domain, label, view, drawn, latent)
 
     def looks_turned(self, opened: Opened) -> str:
         """Say that an opened image looks turned, in a domain whose images all stand one way up."""

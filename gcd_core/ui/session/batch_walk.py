@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gcd_core.domains.cautions import missing_premise
 from gcd_core.errors import Cancelled, GCDError
+from gcd_core.generators.base import Latent
 from gcd_core.images.drawing import at_most, difference
 from gcd_core.images.picture import Picture
 from gcd_core.method.attribution import explain_path
@@ -44,6 +45,9 @@ class BatchItem(NamedTuple):
     missing : str
         What the label is asked of only, where the image lacks it: then no change is a flip, and the
         image counts in no rate. "" where nothing is missing.
+    unlike : str
+        A warning, where the models or the label are not for the image: it counts in no rate either.
+        "" of an image like those that they are for.
     flipped : bool
     convincing : bool
         Whether it flips as surely as the domain's margin wants.
@@ -69,6 +73,7 @@ class BatchItem(NamedTuple):
     before: float
     after: float
     missing: str
+    unlike: str
     flipped: bool
     convincing: bool
     oracle: tuple[float, float] | None
@@ -78,6 +83,11 @@ class BatchItem(NamedTuple):
     change: Tensor
     heat: Tensor
     completeness_error: float
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts in the rates: the question means something of it."""
+        return not self.missing and not self.unlike
 
     @property
     def opinion(self) -> str | None:
@@ -106,8 +116,8 @@ class BatchWalk(Job):
         What there is so far, in the images' order.
     rates : dict of str to (int, int)
         By direction, how many images flipped so far, of how many that could.
-    lacking : int
-        How many images so far lack what the label is asked of.
+    uncounted : int
+        How many images so far count in no rate.
     began, quick_began : float
         On the monotonic clock: the walk, and its quick part (None before that).
     """
@@ -123,7 +133,7 @@ class BatchWalk(Job):
     label: str
     pieces: list[BatchItem] = field(default_factory=list)
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
-    lacking: int = 0
+    uncounted: int = 0
     began: float = field(default_factory=time.monotonic)
     quick_began: float | None = None
 
@@ -139,9 +149,9 @@ class BatchWalk(Job):
     def quick_total(self) -> int:
         """How many quick walks there are in all: none where asking costs something.
 
-        None of an image that lacks what the label is asked of.
+        None of an image that counts in no rate.
         """
-        count = len(self.images) - self.lacking
+        count = len(self.images) - self.uncounted
         return len(self.others) * count if self.service.classifier_is_free else 0
 
     @property
@@ -169,29 +179,38 @@ class BatchWalk(Job):
 
     def advance(self) -> bool:
         """Walk all images; along the other directions only where asking costs nothing."""
+        latents = list[Latent]()
         for name, image in zip(self.names, self.images, strict=True):
-            piece = piece_of(self.service, name, self._walk(image, self.direction, quickly=False))
+            self._stop_if_cancelled()
+            judge = self.service.encode_and_judge
+            latent, unlike = self.service.in_turn(Urgency.SEARCH, judge, image, self.label)
+            latents.append(latent)
+            path = self._walk(image, latent, self.direction, quickly=False)
+            piece = piece_of(self.service, name, path, unlike)
             self.pieces = [*self.pieces, piece]
-            if piece.missing:
-                self.lacking += 1
-                self.changed()
-            else:
+            if piece.counts:
                 self._count(self.direction, piece.flipped)
+            else:
+                self.uncounted += 1
+                self.changed()
         self.quick_began = time.monotonic()
         if self.service.classifier_is_free:
             for other in self.others:
-                for piece, image in zip(self.pieces, self.images, strict=True):
-                    if piece.missing:
-                        continue
-                    self._count(other, self._walk(image, other, quickly=True).counterfactual_flips)
+                for piece, image, latent in zip(self.pieces, self.images, latents, strict=True):
+                    if piece.counts:
+                        path = self._walk(image, latent, other, quickly=True)
+                        self._count(other, path.counterfactual_flips)
         return True
 
-    def _walk(self, image: Tensor | Picture, direction: str, quickly: bool) -> Path:
+    def _stop_if_cancelled(self) -> None:
         if self.cancelled.is_set():
             raise Cancelled
+
+    def _walk(self, image: Tensor | Picture, latent: Latent, direction: str, quickly: bool) -> Path:
+        self._stop_if_cancelled()
         task = image, self.directions[direction], self.label, quickly
         work, cancel = self.service.toward, self.cancelled
-        return self.service.in_batches(Urgency.SEARCH, work, *task, cancel=cancel)
+        return self.service.in_batches(Urgency.SEARCH, work, *task, cancel=cancel, latent=latent)
 
     def _count(self, direction: str, flipped: bool) -> None:
         flips, count = self.rates.get(direction, (0, 0))
@@ -236,8 +255,11 @@ def start_batch_walk(
 
 
 @torch.inference_mode()
-def piece_of(service: ModelService, name: str, path: Path) -> BatchItem:
-    """Summarise an image's walk, and ask the oracle about the image and its counterfactual."""
+def piece_of(service: ModelService, name: str, path: Path, unlike: str = "") -> BatchItem:
+    """Summarise an image's walk, and ask the oracle about the image and its counterfactual.
+
+    `unlike` is as of `BatchItem`.
+    """
     i, changed = path.counterfactual, path.counterfactual_image
     own = path.source_probability >= path.threshold
     sides = path.probabilities if own else 1 - path.probabilities
@@ -257,6 +279,7 @@ def piece_of(service: ModelService, name: str, path: Path) -> BatchItem:
         before=path.source_probability,
         after=float(path.probabilities[i]),
         missing=missing,
+        unlike=unlike,
         flipped=path.counterfactual_flips and not missing,
         convincing=bool(path.is_convincing[i]) and not missing,
         oracle=None if first is None or second is None else (first, second),

@@ -47,6 +47,10 @@ from gcd_core.ui.views.vocabulary import (
 )
 
 FOLLOWING = said("following the way", "following the direction")
+AWAITED = (
+    '<p class="gcd-quiet gcd-wait-line">The ways of the open picture come here, one beside the '
+    "other.</p>"
+)
 MAX_TWIN_LPIPS = 0.02  # LPIPS between two counterfactuals, up to which they are called alike
 
 
@@ -127,6 +131,14 @@ def tables(
     )
 
 
+def one_alone() -> str:
+    """Why there are no tables of one direction, as HTML."""
+    ways, one = said("ways", "directions"), said("one way", "one direction")
+    return (
+        f'<p class="gcd-quiet">There is {one} here: no two {ways} to hold against each other.</p>'
+    )
+
+
 def shown(head: str, cards: list[str]) -> str:
     """The cards under what must be known before them, as HTML."""
     return f'{head}<div class="gcd-cards">{"".join(cards)}</div>'
@@ -144,7 +156,7 @@ class CompareTab(Tab):
         self.sets = SetComparisonPanel(visitors)
         with gr.Row(elem_id="compare"):
             with gr.Column(elem_id="compare-cards", min_width=480):
-                self.cards = html("cards")
+                self.cards = html("cards", AWAITED)
             with gr.Column(elem_id="compare-matrix", min_width=320):
                 self.matrix = html("matrix")
 
@@ -198,9 +210,8 @@ class CompareTab(Tab):
         cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=2)
         numbers |= {"lpips": values, "cosines": cosines.tolist(), "alike": twins(names, values)}
         image.compared = numbers
-        yield self._shown(
-            numbers, shown(head, cards), tables(image.directions, names, values, cosines)
-        )
+        matrix = tables(image.directions, names, values, cosines) if len(names) > 1 else one_alone()
+        yield self._shown(numbers, shown(head, cards), matrix)
 
     def _shown(self, numbers: dict[str, Any], cards: str, matrix: str = "") -> Answer:
         """All that the tab shows."""

@@ -54,13 +54,20 @@ from gcd_core.ui.views.html import caution
 from gcd_core.ui.views.maps import completeness
 from gcd_core.ui.views.payload import label_names, positives_of, question_of, way_of
 from gcd_core.ui.views.vocabulary import opinion_words, said, way, written
-from gcd_core.wording import Worded, duration, percent
+from gcd_core.wording import PLAIN as PLAIN_WORDS
+from gcd_core.wording import Worded, duration, percent, worded
 
 TILE_SIDE = 88  # of a picture on the wall, in pixels
 FORMATS = ("csv", "zip")
 ELSEWHERE = Worded(
     "The directions of these walks are not in use any more: the picture is opened unchanged.",
     "The ways of these walks are not in use any more: the picture is opened unchanged.",
+)
+FRAMES = (  # what a tile's frame says, by its CSS class
+    '<p class="gcd-quiet gcd-frames"><span><i class="yes"></i>flips</span>'
+    '<span><i class="barely"></i>flips, less sure than wanted</span>'
+    '<span><i class="no"></i>no flip</span>'
+    '<span><i class="odd"></i>not counted</span></p>'
 )
 CHANGE_SCALE = '<div class="scale most"><span>little</span><i></i><span>changed most</span></div>'
 WAYS = said("ways", "directions")
@@ -107,6 +114,7 @@ def row(piece: BatchItem) -> dict[str, Any]:
         "flipped": piece.flipped,
         "met": piece.convincing,
         "premise_missing": piece.missing,
+        "unlike": piece.unlike,
         "alpha": piece.alpha,
         "lpips": piece.lpips,
         "completeness_error": piece.completeness_error,
@@ -116,12 +124,16 @@ def row(piece: BatchItem) -> dict[str, Any]:
     }
 
 
+def alike_of(wall: BatchWalk) -> list[BatchItem]:
+    """The images whose maps and curves are averaged: those that count; all where none does."""
+    return [piece for piece in wall.pieces if piece.counts] or wall.pieces
+
+
 def numbers(wall: BatchWalk) -> dict[str, Any]:
     """What the tab shows in numbers, for machines."""
     pieces = wall.pieces
-    flips = [piece for piece in pieces if piece.flipped]
-    missing = sum(bool(piece.missing) for piece in pieces)
-    counted = len(pieces) - missing
+    counted = [piece for piece in pieces if piece.counts]
+    flips = [piece for piece in counted if piece.flipped]
     opinions = [piece.opinion for piece in flips if piece.opinion is not None]
     answer: dict[str, Any] = {
         "state": wall.state,
@@ -129,15 +141,18 @@ def numbers(wall: BatchWalk) -> dict[str, Any]:
         "direction": wall.direction,
         "images": len(wall.images),
         "done": len(pieces),
-        "premise_missing": missing,
-        "flip_rate": len(flips) / counted if counted else None,
+        "premise_missing": sum(bool(piece.missing) for piece in pieces),
+        "unlike": sum(bool(piece.unlike) for piece in pieces),
+        "counted": len(counted),
+        "flips": len(flips),
+        "flip_rate": len(flips) / len(counted) if counted else None,
         "oracle_flip_rate": share_that_follows(opinions),
         "oracle_disagreed": opinions.count(DISAGREED),
         "rates": {name: {"flips": f, "images": n} for name, (f, n) in wall.rates.items()},
         "rows": [row(piece) for piece in pieces],
     }
     if pieces:
-        spread = curve_quantiles([piece.curve for piece in pieces])
+        spread = curve_quantiles([piece.curve for piece in alike_of(wall)])
         answer["fan"] = {
             "alphas": spread.alphas.tolist(),
             **dict(zip(("lower", "median", "upper"), spread.quartiles.tolist(), strict=True)),
@@ -173,18 +188,20 @@ def numbered(name: str, taken: list[str]) -> str:
 
 def tile(piece: BatchItem, number: int, positive: str, question: Question = PLAIN) -> str:
     """One image on the wall: what it was, what it became, and whether that flips."""
-    css, verdict = "no", ", no flip"
-    if piece.missing:
-        verdict = f", no {piece.missing} in the original"
+    css, verdict, mark = "no", ", no flip", ""
     if piece.flipped:
         css, verdict = ("yes", "") if piece.convincing else ("barely", ", less sure than wanted")
+        mark = opinion_words(piece.opinion, said("2nd opinion ", "oracle "))
+    if piece.missing:
+        css, verdict = "odd", f", no {piece.missing} in the original"
+        mark = f'<em class="not">no {escape(piece.missing)}</em>'
+    elif piece.unlike:
+        css, verdict = "odd", f"{verdict}. {worded(piece.unlike, PLAIN_WORDS)}"
+        mark = '<em class="not">unlike: not counted</em>'
     words = (
         f"{piece.name}: {positive} {question.shown(piece.before)} to "
         f"{question.shown(piece.after)}{verdict}"
     )
-    mark = opinion_words(piece.opinion, said("2nd opinion ", "oracle "))
-    if piece.missing:
-        mark = f'<em class="not">no {escape(piece.missing)}</em>'
     return (
         f'<button type="button" class="gcd-tile {css}" data-piece="{number}" '
         f'title="{escape(words)}" aria-label="{escape(words)}">'
@@ -209,16 +226,28 @@ def mean_completeness(pieces: list[BatchItem]) -> str:
 
 
 def not_counted(pieces: list[BatchItem], title: str) -> str:
-    """Say, as HTML, how many images lack what a label of that title is asked of; "" if none."""
+    """Say, as HTML, which images of a label of that title count in no rate, and why; "" if none."""
     missing = [piece.missing for piece in pieces if piece.missing]
-    if not missing:
-        return ""
-    count, lacking = len(missing), missing[0]
-    many, verb, them = ("images", "are", "them") if count > 1 else ("image", "is", "it")
-    return caution(
-        f"{count} {many} {verb} not counted: {title} is asked of {lacking} only, and the "
-        f"classifier sees none in {them}."
-    )
+    unlike = sum(bool(piece.unlike) and not piece.missing for piece in pieces)
+    told = ""
+    if missing:
+        start, them = _images_are(len(missing))
+        told = caution(
+            f"{start} not counted: {title} is asked of {missing[0]} only, and the classifier sees "
+            f"none in {them}."
+        )
+    if unlike:
+        start, them = _images_are(unlike)
+        told += caution(
+            f"{start} not counted: unlike what the models or the question are for, so that the "
+            f"answers may mean nothing of {them}."
+        )
+    return told
+
+
+def _images_are(count: int) -> tuple[str, str]:
+    """So many images as a sentence begins, and what stands for them later."""
+    return ("1 image is", "it") if count == 1 else (f"{count} images are", "them")
 
 
 def hardly_followed(facts: dict[str, Any]) -> str:
@@ -232,12 +261,12 @@ def hardly_followed(facts: dict[str, Any]) -> str:
     )
 
 
-def rates_told(facts: dict[str, Any], flips: int) -> str:
+def rates_told(facts: dict[str, Any]) -> str:
     """How many images flip, and in how many of them the second opinion follows, as HTML.
 
-    Of those that the label is asked of: the others had no answer that could flip.
+    Of those that count: of the others the answer means nothing.
     """
-    done = facts["done"] - facts["premise_missing"]
+    done, flips = facts["counted"], facts["flips"]
     if not done:
         return ""
     images, verb = ("image", "flips") if done == 1 else ("images", "flip")
@@ -267,12 +296,11 @@ def summary(
     pieces = wall.pieces
     if not pieces:
         return ""
-    facts = numbers(wall)
-    flips = sum(piece.flipped for piece in pieces)
+    facts, alike = numbers(wall), alike_of(wall)
     judged = any(piece.oracle is not None for piece in pieces)
-    mean = torch.cat([piece.source for piece in pieces]).mean(0, keepdim=True)
-    change = mean_map([piece.change for piece in pieces])
-    heat = mean_map([piece.heat for piece in pieces])
+    mean = torch.cat([piece.source for piece in alike]).mean(0, keepdim=True)
+    change = mean_map([piece.change for piece in alike])
+    heat = mean_map([piece.heat for piece in alike])
     maps = (
         f"<figure>{image_tag(drawn(overlay(mean, change, palette=BRIGHTNESS)), 'mean change')}"
         f"<figcaption>{said('What changed', 'Mean |difference|')}</figcaption>"
@@ -280,9 +308,9 @@ def summary(
         f"<figure>{image_tag(drawn(overlay(mean, heat)), 'mean heat map')}"
         f"<figcaption>{said('On the way', 'Mean BB-LIG')}</figcaption>"
         f'<div class="scale"><span>against</span><i></i><span>for {escape(positive)}</span></div>'
-        f"{mean_completeness(pieces)}</figure>"
+        f"{mean_completeness(alike)}</figure>"
     )
-    curves = [piece.curve for piece in pieces]
+    curves = [piece.curve for piece in alike]
     walked = called(wall.direction)
     walks = [wall.direction, *(wall.others if wall.quick_total else [])]
     bars = [
@@ -290,13 +318,14 @@ def summary(
         for name in wall.directions.names
         if name in walks
     ]
+    sureness = said("How sure it stays of its first answer", "The original prediction")
     return (
         '<div class="gcd-alike">'
         f'<div class="gcd-card"><h2>{walked}<small>{escape(positive)}</small></h2>'
-        f'<div class="gcd-told{" judged" if judged else ""}">{rates_told(facts, flips)}'
+        f'<div class="gcd-told{" judged" if judged else ""}">{rates_told(facts)}'
         f"{hardly_followed(facts)}{not_counted(pieces, title or positive)}</div>"
         f'<div class="gcd-means">{maps}</div></div>'
-        f'<div class="gcd-card"><h2>{said("As sure as at first", "The original prediction")}'
+        f'<div class="gcd-card"><h2>{sureness}'
         f"<small>{said('the middle, and half of them', 'median and quartiles')}</small></h2>"
         f"{charts.fan(curves, curve_quantiles(curves), alpha_max)}</div>"
         f'<div class="gcd-card"><h2>{said("Every way", "Every direction")}'
@@ -349,9 +378,10 @@ def save_wall(session: Session, wall: BatchWalk, file_format: str) -> FilePath:
     with atomic_write(file) as place, ZipFile(place, "w", ZIP_DEFLATED) as archive:
         archive.writestr("images.csv", rows)
         archive.writestr("numbers.json", json.dumps(numbers(wall), indent=1))
+        alike = alike_of(wall)
+        middle = torch.cat([piece.source for piece in alike]).mean(0, keepdim=True)
         for kind in ("change", "heat"):
-            mean = mean_map([getattr(piece, kind) for piece in wall.pieces])
-            middle = torch.cat([piece.source for piece in wall.pieces]).mean(0, keepdim=True)
+            mean = mean_map([getattr(piece, kind) for piece in alike])
             archive.writestr(f"mean-{kind}.png", _png(middle, mean))
         for i, piece in enumerate(wall.pieces, start=1):
             place_of = [(wall.direction, piece.alpha)]
@@ -503,7 +533,7 @@ class GlobalityTab(Tab):
                     self.summary: summary(wall, positive, self.domain.alpha_max, title, called),
                 }
                 if fresh:
-                    answer[self.wall] = f'<div class="gcd-wall">{"".join(tiles)}</div>'
+                    answer[self.wall] = f'{FRAMES}<div class="gcd-wall">{"".join(tiles)}</div>'
                 yield answer
             if not running:
                 break

@@ -14,6 +14,7 @@ from gcd_core.ui.session.display import SAME_TONE, Display
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views import charts
+from gcd_core.ui.views.charts import Points
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.exposure import exposure_line, flip_is_doubtful
 from gcd_core.ui.views.figures import SAVE, figure, image_tag
@@ -24,6 +25,7 @@ from gcd_core.ui.views.payload import (
     flip_clause,
     flip_sentence,
     flipped,
+    is_unlike,
     label_cautions,
     label_names,
     measured_curve,
@@ -36,9 +38,9 @@ from gcd_core.ui.views.payload import (
     premise_missing,
     premise_of,
     proxy_curve,
-    proxy_here,
     question_of,
     reconstruction_caution,
+    value_here,
 )
 from gcd_core.ui.views.vocabulary import explained, opinion_words, said, term, told
 from gcd_core.wording import PLAIN, VOCABULARIES, joined, worded
@@ -73,6 +75,7 @@ TOOLS = (  # the action of the page's script, the button's sign, and its title
         "Full screen",
     ),
 )
+DRAWN_GAP = 0.05  # of probability, between the measured curve and the picture shown in full
 PROXY_GAP = 0.15  # between the proxy's and the classifier's probability, from which a line says so
 DRAWINGS = {
     SOURCE: "In your picture",
@@ -80,12 +83,13 @@ DRAWINGS = {
     SAME_TONE: "Brightness kept",
 }
 MEANT = {
-    DECODED: "The picture as the generator draws it; numbers and map are your picture&rsquo;s",
-    SAME_TONE: "The same change without what one brightness curve for the whole picture explains; "
-    "asks the classifier once. Bars, target and map are those of the whole change",
+    DECODED: "The picture as the generator draws it. Bars, curve and map are your picture&rsquo;s",
+    SAME_TONE: "The same change without what one {} for the whole picture explains; asks the "
+    "classifier once. Bars, target and map are those of the whole change",
 }
+CURVES = {1: "brightness curve", 3: "curve each for red, green and blue"}  # by channels
 NUMBERS_ARE_OF = {
-    DECODED: "<p>Numbers and map are not this drawing&rsquo;s.</p>",
+    DECODED: "<p>Bars, curve and map are your picture&rsquo;s.</p>",
     SAME_TONE: "<p>Bars, target and map are those of the whole change.</p>",
 }
 
@@ -176,13 +180,15 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     title, shown = term(moved if image.sliders.alphas else at_rest), current.picture
     kept = image.exposure.get() if detail == SAME_TONE else None
     if kept is not None:
-        after, shown, title = kept.probabilities[i], kept.picture, term("same_tone")
+        grey = opened.image.shape[-3] == 1
+        after, shown = kept.probabilities[i], kept.picture
+        title = term("same_tone" if grey else "same_colour")
         flip = crosses(before, after) and not premise_missing(image)
-    elif detail == DECODED and current.decoded is not None:
-        shown = current.decoded
     note = answer_note(positive, charts.percent(after, question))
+    if kept is None and detail == DECODED and current.decoded is not None:
+        shown, note = current.decoded, answer_to_drawing(image)
     missed = missed_target(image)
-    doubtful = flip and kept is None and flip_is_doubtful(image)
+    doubtful = flip and (is_unlike(image) or (kept is None and flip_is_doubtful(image)))
     css = "changed" + (" flipped" if flip else "") + (" missed" if missed else "")
     css += " doubtful" if doubtful else ""
     below = missed_notice(image, missed) if missed and kept is None else ""
@@ -224,6 +230,14 @@ def answer_note(positive: str, number: str) -> str:
     return f'<span class="of">{positive}</span> <span class="number">{number}</span>'
 
 
+def answer_to_drawing(image: OpenImage) -> str:
+    """Return what the classifier says of the generator's drawing itself, asked at rest only."""
+    if image.sliders.alphas:
+        return '<span class="of">not asked about</span>'
+    again = image.opened.reconstruction.probabilities[image.index]
+    return answer_note(escape(label_names(image)[1]), charts.percent(again, question_of(image)))
+
+
 def drawing_switch(image: OpenImage, display: Display) -> str:
     """Return the switch of what the changed picture shows, and of what the numbers are then.
 
@@ -235,8 +249,10 @@ def drawing_switch(image: OpenImage, display: Display) -> str:
         choices = {SOURCE: "As changed", SAME_TONE: DRAWINGS[SAME_TONE]}
     if not image.sliders.alphas:
         del choices[SAME_TONE]
+    curves = CURVES[image.opened.image.shape[-3]]
+    titles = {detail: MEANT.get(detail, words).format(curves) for detail, words in choices.items()}
     buttons = "".join(
-        f'<button type="button" data-detail="{detail}" title="{MEANT.get(detail, words)}" '
+        f'<button type="button" data-detail="{detail}" title="{titles[detail]}" '
         f'aria-pressed="{str(detail == here).lower()}">{words}</button>'
         for detail, words in choices.items()
     )
@@ -289,8 +305,9 @@ def readout(image: OpenImage) -> str:
     moved, premises = bool(image.sliders.alphas), [premise_of(image, x) for x in domain.labels]
     bars = charts.bars(rows, domain.labels, moved, questions, premises)
     cautions = "".join(map(caution, (reconstruction_caution(image), *other_cautions(image))))
+    css = " unlike" if is_unlike(image) else ""
     return (
-        f'<div class="gcd-card"><h2>{term("prediction")} {change_of(image)}</h2>'
+        f'<div class="gcd-card{css}"><h2>{term("prediction")} {change_of(image)}</h2>'
         f"{bars}{second_opinion(image)}"
         f'<div class="gcd-number lpips"><span>{term("lpips")}</span>'
         f"<b>{current.distance:.3f}</b></div>{exposure_line(image)}{cautions}</div>"
@@ -341,11 +358,12 @@ def curve_card(image: OpenImage) -> str:
     if not image.names:
         return ""
     sliders, alphas = image.sliders, image.sliders.alphas
-    proxy, probability = proxy_curve(image), sliders.current.probabilities[image.index]
+    measured, proxy = measured_curve(image), proxy_curve(image)
+    probability = sliders.current.probabilities[image.index]
     at, most = place_on_line(image)
     question = question_of(image)
     plot = charts.curve(
-        measured_curve(image),
+        measured,
         proxy,
         (at, probability),
         most,
@@ -357,17 +375,33 @@ def curve_card(image: OpenImage) -> str:
     name = said(": ", " along ") + line_words(list(alphas) or [sliders.moved], image.directions)
     keys = f'<i class="measured"></i>{term("classifier")}'
     if proxy:
-        keys += f'<i class="proxy"></i>{term("proxy")}'
-    expected = proxy_here(image, proxy)
-    gap = ""
-    if expected is not None and abs(expected - probability) >= PROXY_GAP:
-        gap = (
-            f'<p class="gap">{said("The search", "The proxy")} expected '
-            f"{charts.percent(expected, question)} here; the classifier says "
-            f"{charts.percent(probability, question)}."
-            "</p>"
-        )
+        keys += f'<i class="proxy"></i>{term("proxy" if has_networks(image) else "slope")}'
     return (
         f'<div class="gcd-card"><h2><span>{positive}{name}</span><small>{keys}</small>'
-        f"{SAVE}</h2>{plot}{gap}</div>"
+        f"{SAVE}</h2>{plot}{curve_gap(image, measured, proxy)}</div>"
     )
+
+
+def has_networks(image: OpenImage) -> bool:
+    """Whether networks were trained as the proxy of the directions in use, not a line fitted."""
+    proxy = image.directions.proxy
+    return proxy is not None and len(proxy.networks) > 0
+
+
+def curve_gap(image: OpenImage, measured: Points, proxy: Points) -> str:
+    """Return, as HTML, that a curve misses the answer to the picture shown; "" where none does.
+
+    The measured curve is of the fast decoder's pictures where there is one.
+    """
+    current, question = image.sliders.current, question_of(image)
+    probability = current.probabilities[image.index]
+    drawn, expected = value_here(image, measured), value_here(image, proxy)
+    if drawn is not None and not current.live and abs(drawn - probability) >= DRAWN_GAP:
+        start = said("The curve is of quick drawings", "The curve is of the distilled decoder")
+        told = f"{start}: {charts.percent(drawn, question)} here; the picture in full gets"
+    elif expected is not None and abs(expected - probability) >= PROXY_GAP:
+        start = said("The search", "The proxy" if has_networks(image) else "The linear fit")
+        told = f"{start} expected {charts.percent(expected, question)} here; the classifier says"
+    else:
+        return ""
+    return f'<p class="gap">{told} {charts.percent(probability, question)}.</p>'

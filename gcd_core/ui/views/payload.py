@@ -80,12 +80,28 @@ def label_cautions(image: OpenImage) -> list[Caution]:
     before = dict(zip(domain.labels, image.opened.source.probabilities, strict=True))
     after = dict(zip(domain.labels, sliders.current.probabilities, strict=True))
     found = cautions(domain.label_info, image.label, before, after if sliders.alphas else None)
+    foreign = foreign_kind(image)
+    return found if foreign is None else [foreign, *found]
+
+
+def foreign_kind(image: OpenImage) -> Caution | None:
+    """Return a warning of a picture unlike both kinds that the explained label tells apart."""
+    domain = image.service.domain
     only_for = domain.label_info[image.label].only_for
-    if image.example is None and only_for:
-        kinds, z_sem = domain.code_statistics(image.label).kinds, image.opened.latent.z_sem
-        foreign = of_another_kind(only_for, kinds, z_sem)
-        found = [foreign, *found] if foreign is not None else found
-    return found
+    if image.example is not None or not only_for:
+        return None
+    kinds = domain.code_statistics(image.label).kinds
+    return of_another_kind(only_for, kinds, image.opened.latent.z_sem)
+
+
+def is_unlike(image: OpenImage) -> bool:
+    """Whether the picture is unlike what the models or the label are for: a flip may mean nothing.
+
+    Then it is told beside the picture.
+    """
+    off, score = image.service.domain.off_distribution, image.opened.off_distribution_score
+    far = off is not None and score is not None and score > off.threshold
+    return far or foreign_kind(image) is not None
 
 
 def other_cautions(image: OpenImage) -> list[str]:
@@ -394,7 +410,10 @@ def verdict(
     )
     if path.counterfactual_flips:
         return f"Changing only this region turns {positive} {before} into {after}."
-    return f"Changing only this region cannot: {positive} {before} comes as far as {after}."
+    moves = f"{before} {'rises' if path.sign > 0 else 'falls'} to {after} and no further"
+    if before == after:
+        moves = f"stays at {after}"
+    return f"Changing only this region does not change the answer: {positive} {moves}."
 
 
 def doubts_about(tried: Tried, question: Question = PLAIN, premise: str = "") -> list[str]:
@@ -484,10 +503,10 @@ def proxy_curve(image: OpenImage) -> Points:
     return list(zip(steps.tolist(), torch.sigmoid(logits.float()).tolist(), strict=True))
 
 
-def proxy_here(image: OpenImage, proxy: Points) -> float | None:
-    """Return the proxy's probability at the picture, linear between its points; None without."""
+def value_here(image: OpenImage, points: Points) -> float | None:
+    """Return a curve's probability at the picture, linear between its points; None without."""
     at, _ = place_on_line(image)
-    for (left, low), (right, high) in pairwise(proxy):
+    for (left, low), (right, high) in pairwise(points):
         if left <= at <= right:
             return low + (high - low) * (at - left) / (right - left)
     return None

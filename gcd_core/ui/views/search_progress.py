@@ -66,6 +66,8 @@ def _progress(search: Search | None, classifier: BlackBox, ahead: int, wait: flo
         return charts.meter(0, "The search stopped", search.error)
     progress = search.progress
     cost = queries(progress, classifier) if progress else ""
+    if progress is not None and tries_examples(search):
+        cost += ", tries on examples among them"
     if search.state == "done":
         done = charts.meter(1, "Done: what was found is kept, use it when you like", cost)
         # The mark is for the page's script.
@@ -85,6 +87,14 @@ def _progress(search: Search | None, classifier: BlackBox, ahead: int, wait: flo
         count = f"{search.sampled} of {most}{search.settings.n_samples}"
     title = STAGE_TITLES[stage] + (f"{DOT}{count}" if count else "")
     return charts.meter(fraction_done(search), title, cost + left) + so_far(search)
+
+
+def tries_examples(search: Search) -> bool:
+    """Whether it asked about more than its samples: directions are tried on examples too."""
+    progress = search.progress
+    if progress is None or search.settings.sampling == BALL:
+        return False
+    return progress.queries + progress.known > search.sampled
 
 
 def may_end_early(search: Search) -> bool:

@@ -101,6 +101,13 @@ TERMS = {
         "The small network that learned the logit and LPIPS from the code during the search; the "
         "directions are its gradient and curvature.",
     ),
+    "slope": Term(
+        "the search's guess",
+        "What a straight line through the answers to the search says. No network guesses here.",
+        "linear fit",
+        "The logit's mean slope over z_sem, fitted to the answers of the search; no proxy network "
+        "was trained.",
+    ),
     "classifier": Term(
         "classifier",
         "What the classifier answered, measured.",
@@ -140,6 +147,13 @@ TERMS = {
         "The same change, without what one brightness curve for the whole picture explains.",
         "Tone kept",
         "The same change, without what one tone curve for the whole picture explains.",
+    ),
+    "same_colour": Term(
+        "Brightness kept",
+        "The same change, without what one curve each for red, green and blue explains over the "
+        "whole picture: brightness and stain as they were.",
+        "Tone kept",
+        "The same change, without what one tone curve a channel explains over the whole picture.",
     ),
     "oracle": Term(
         "Second opinion",
@@ -288,11 +302,11 @@ def way(
     if directions is None or name not in directions.names:
         return explained(short_way(name), plain, expert)
     place, one = places_of(directions.metadata).get(name), tried_of(directions.metadata).get(name)
+    does = what_it_does(name, directions, positives, kinds)
     if place:
         quarter = f"{place.capitalize()} of the picture: looked for in this quarter."
         plain = expert = quarter
     more = [] if one is None else [f"{one.sentence}."]
-    does = what_it_does(name, directions, positives, kinds)
     more += filter(None, [does, "" if does else likeness(name, directions)])
     more += filter(None, [note_on(name, directions).sentence])
     plain = " ".join([plain, *(worded(text, PLAIN) for text in more)])
@@ -366,7 +380,7 @@ WRITTEN = {
     ),
     f"#k {LABEL}": ("Further ways", "h-directions (k)"),
     f"#n-ways {LABEL}": ("Ways by place", "Directions by place"),
-    f"#seed {LABEL}": ("Number of the draw", "Seed"),
+    f"#seed {LABEL}": ("Seed: number of the draw", "Seed"),
     "#boundary .label-text": (
         "Search where the answer changes",
         "Search at the decision boundary",

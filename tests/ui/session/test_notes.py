@@ -81,6 +81,20 @@ def test_names_and_what_they_do_are_told_and_escaped(session: Session):
     assert what_it_does("g", session.directions) == "" == what_it_does("h1", None)
 
 
+def test_a_step_back_and_a_change_in_another_place_are_told(session: Session):
+    parts = {"h1": DARKER, "h2": Change((Part("darker", "the upper left"),), 7, 8, {})}
+    found = replace(
+        session.directions,
+        metadata=with_changes(session.directions.metadata, parts)
+        | {"places": {"h1": "upper left", "h2": "upper left"}},
+    )
+    back = what_it_does("h1", found, {"pneumonia": "Ill"}, alpha=-3.0)
+    assert back.startswith("Moved the other way here; toward Ill: darker")
+    assert "looked for in the picture's upper left" in back
+    there = what_it_does("h2", found, {"pneumonia": "Ill"}, alpha=3.0)
+    assert there.startswith("Toward Ill: darker") and "looked for" not in there
+
+
 def test_the_report_and_the_tables_have_them(session: Session):
     note(session, "bundled", "g", HEART)
     session.image.sliders.move({"g": -3.0}, "g")

@@ -56,6 +56,20 @@ def test_a_path_that_fails_is_told(visitors: Visitors, monkeypatch: pytest.Monke
         list(tab.compare(SOMEBODY))
 
 
+def test_one_direction_alone_has_no_tables(visitors: Visitors) -> None:
+    with gr.Blocks():
+        tab = CompareTab(visitors)
+    assert "come here" in tab.cards.value, "a page that waits for its picture says what comes"
+    session = visitors.session("somebody")
+    session.open_example(0)
+    one = session.directions
+    alone = DirectionSet(["g"], one.vectors[:1], one.metadata)
+    session.use("pneumonia", session.sets.keep("pneumonia", "alone", alone))
+    *_, last = tab.compare(SOMEBODY)
+    assert "<table" not in last[tab.matrix] and "no two" in last[tab.matrix]
+    assert [row["direction"] for row in last[tab.numbers]["rows"]] == ["g"]
+
+
 def test_who_waits_is_told_how_many_go_first(
     visitors: Visitors, monkeypatch: pytest.MonkeyPatch
 ) -> None:

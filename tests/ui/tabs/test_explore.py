@@ -16,6 +16,7 @@ from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import Answer
+from gcd_core.ui.views.charts import percent
 from tests.pil import from_pil
 from tests.ui.fakes import own_picture
 from tests.ui.waiting import wait_for_paths
@@ -76,12 +77,16 @@ def test_the_generators_drawing_is_shown_where_it_is_chosen(
     torch.testing.assert_close(
         shown(drawn, "the opened radiograph"), image.opened.pixels, atol=half, rtol=0
     )
-    assert "not this drawing" in drawn
-    assert "not this drawing" in handlers.fade(*SHOWN, SOMEBODY)[page], "the choice is kept"
+    theirs = "are your picture&rsquo;s.</p>"
+    assert theirs in drawn and "not asked about" in drawn
+    assert theirs in handlers.fade(*SHOWN, SOMEBODY)[page], "the choice is kept"
     image.sliders.move({})
-    assert "Reconstruction" in handlers.change_view(*SHOWN, SOMEBODY)[page]
+    again = handlers.change_view(*SHOWN, SOMEBODY)[page]
+    assert "Reconstruction" in again and "not asked about" not in again
+    told = percent(image.opened.reconstruction.probabilities[image.index])
+    assert f'<span class="number">{told}</span>' in again.split("Reconstruction")[1]
     within = handlers.change_drawing("source", SOMEBODY)[page]
-    assert "Unchanged" in within and "not this drawing" not in within
+    assert "Unchanged" in within and theirs not in within
     assert shown(within, "") is None
     assert torch.equal(shown(within, "the changed radiograph"), image.opened.pixels)
     assert classifier.queries == asked

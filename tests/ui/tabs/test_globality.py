@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from gcd_core.generators.base import Latent
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.notes import Note
@@ -124,17 +125,17 @@ def test_a_walls_table_tells_what_a_person_said_since(session: Session) -> None:
 
 def test_rates_are_counted_in_whole_images() -> None:
     facts = {"done": 1, "flip_rate": 1.0, "oracle_flip_rate": None, "oracle_disagreed": 0}
-    facts |= {"premise_missing": 0}
-    assert rates_told(facts, 1) == "<b>1 of 1</b> image flips (100&thinsp;%)."
-    facts |= {"done": 6, "flip_rate": 0.5, "oracle_flip_rate": 0.5, "oracle_disagreed": 1}
-    told = rates_told(facts, 3)
+    facts |= {"counted": 1, "flips": 1}
+    assert rates_told(facts) == "<b>1 of 1</b> image flips (100&thinsp;%)."
+    facts |= {"counted": 6, "flip_rate": 0.5, "oracle_flip_rate": 0.5, "oracle_disagreed": 1}
+    told = rates_told(facts | {"flips": 3})
     assert told.startswith(
         "<b>3 of 6</b> images flip (50&thinsp;%); the second opinion follows in "
     )
     assert told.endswith("<b>1 of 2</b> about which it agreed at first.")
-    facts |= {"flip_rate": 0.0, "oracle_flip_rate": None}
-    assert rates_told(facts, 0) == "<b>0 of 6</b> images flip."
-    assert rates_told(facts | {"premise_missing": 2}, 0) == "<b>0 of 4</b> images flip."
+    facts |= {"flips": 0, "flip_rate": 0.0, "oracle_flip_rate": None}
+    assert rates_told(facts) == "<b>0 of 6</b> images flip."
+    assert rates_told(facts | {"counted": 4}) == "<b>0 of 4</b> images flip."
 
 
 def test_an_image_that_lacks_what_the_label_is_asked_of_is_counted_apart(session: Session) -> None:
@@ -164,6 +165,37 @@ def test_an_image_that_lacks_what_the_label_is_asked_of_is_counted_apart(session
     assert f"{count} image" in told and "Kind of pneumonia is asked of Pneumonia only" in told
     tiles = [tile(piece, i, "Bacterial") for i, piece in enumerate(wall.pieces)]
     assert ["no Pneumonia" in text for text in tiles] == lacking
+
+
+class Noise:
+    """An off-distribution score: how much the upper left corner varies."""
+
+    threshold = 0.1
+
+    def score_of(self, distances: torch.Tensor, latent: Latent) -> torch.Tensor:
+        assert distances.shape == (1,)
+        return latent.z_T[:, 0, :16, :16].std()[None]
+
+
+def test_a_picture_that_the_models_do_not_know_is_counted_apart(session: Session) -> None:
+    domain = session.service.domain
+    domain.walk_points, domain.off_distribution = 9, Noise()
+    images = [domain.load_image(domain.examples[i]) for i in (0, 1)]
+    images[1] = images[1].clone()
+    images[1][..., :16, :16] = torch.rand(16, 16)
+    task = ["a", "b"], images, session.directions, "g", session.label
+    wall = start_batch_walk(session.service, *task)
+    assert wall.wait(120) and wall.state == "done"
+    first, second = wall.pieces
+    assert first.counts and not second.counts and "Unlike" in second.unlike
+    facts = numbers(wall)
+    assert (facts["counted"], facts["unlike"], facts["premise_missing"]) == (1, 1, 0)
+    assert {rate["images"] for rate in facts["rates"].values()} == {1}
+    assert facts["flips"] == facts["rates"]["g"]["flips"] == first.flipped
+    told = summary(wall, "Pneumonia", domain.alpha_max)
+    assert "1 image is not counted" in told and "unlike" in told
+    assert ["odd" in tile(piece, 0, "Pneumonia") for piece in wall.pieces] == [False, True]
+    assert facts["rows"][1]["unlike"] == second.unlike
 
 
 def test_a_walk_goes_on_while_the_page_is_loaded_anew(visitors: Visitors, session: Session) -> None:

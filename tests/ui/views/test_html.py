@@ -35,6 +35,8 @@ UPPER_LEFT = ARROWS["upper left"]
 class ReadsHaze:
     """A proxy of the drawn classifier, which reads one axis."""
 
+    networks = ("one",)
+
     def __call__(self, z_sem: torch.Tensor) -> torch.Tensor:
         logit = 2 * z_sem[:, HAZE]
         return torch.stack([logit, 0 * logit], 1)

@@ -87,3 +87,13 @@ def test_its_own_answers_are_counted_and_not_those_of_others() -> None:
     assert queries(progress, NO_BUDGET) == "64 new answers \N{MIDDLE DOT} 209 known from before"
     alone = Progress("perturb", 64, 512, None, 0, queries=64)
     assert queries(alone, NO_BUDGET) == "64 new answers"
+
+
+def test_tries_on_examples_are_told_apart_from_the_samples() -> None:
+    search = at(searching(), "perturb", 32, 100)
+    assert "examples among them" not in progress_html(search, NO_BUDGET)
+    search.report(Progress("verify", 1, 1, None, 0, queries=32 + 18))
+    assert "50 new answers, tries on examples among them" in progress_html(search, NO_BUDGET)
+    ball = at(searching(BALL), "perturb", 32, 100)
+    ball.report(Progress("perturb", 32, 100, None, 0, queries=50))
+    assert "examples" not in progress_html(ball, NO_BUDGET)

@@ -1,0 +1,125 @@
+"""What is said of a flip that may mean nothing, and of a curve that misses the picture shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from gcd_core.generators.base import Latent
+from gcd_core.method.composition import SOURCE
+from gcd_core.method.proxy import Proxy
+from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.session.session import Session
+from gcd_core.ui.views.charts import percent
+from gcd_core.ui.views.html import curve_card, pictures, readout
+from gcd_core.ui.views.payload import flipped, measured_curve, verdict
+from gcd_core.ui.views.vocabulary import TERMS
+from tests.ui.fakes import CODE, FakeDomain, FakeGenerator
+from tests.ui.waiting import wait_for_paths
+
+
+class Strange:
+    """Gives every picture one off-distribution score."""
+
+    threshold = 2.8
+
+    def __init__(self, score: float) -> None:
+        self.score = score
+
+    def score_of(self, distances: torch.Tensor, latent: Latent) -> torch.Tensor:
+        return torch.full((len(distances),), self.score)
+
+
+def own_flip(visitors: Visitors) -> Session:
+    """A session with a picture of its own, at its flip along g."""
+    session, domain = visitors.session("owner"), visitors.service.domain
+    session.open_image(domain.load_image(domain.examples[1]).flip(-1), "mine.png")
+    wait_for_paths(session)
+    session.image.flips.to_flip("g", 0.25)
+    assert flipped(session.image)
+    return session
+
+
+@pytest.mark.parametrize(("score", "unlike"), [(13.9, True), (1.0, False)])
+def test_a_flip_of_a_picture_that_the_models_do_not_know_is_no_good_news(
+    visitors: Visitors, score: float, unlike: bool
+) -> None:
+    visitors.service.domain.off_distribution = Strange(score)
+    session = own_flip(visitors)
+    assert ('class="gcd-card unlike"' in readout(session.image)) == unlike
+    figure = re.search(r'<figure[^>]*class="[^"]*changed[^"]*"', pictures(session))
+    assert figure and "flipped" in figure[0]
+    if unlike:
+        assert "doubtful" in figure[0]
+
+
+class Weaker(FakeGenerator):
+    """Its fast decoder changes the picture by half of what the full one does."""
+
+    live_solver = "quick"
+
+    def decode(self, latent: Latent, solver: str | None = None, *args, **kwargs) -> torch.Tensor:
+        if solver == self.live_solver:
+            latent = latent.with_z_sem(0.5 * latent.z_sem)
+        return super().decode(latent, solver, *args, **kwargs)
+
+
+@pytest.fixture
+def weaker(tmp_path: Path) -> Iterator[Visitors]:
+    domain = FakeDomain(tmp_path, examples=3)
+    domain.generator, domain.detail, domain.walk_points = Weaker(), SOURCE, 9
+    visitors = Visitors(domain)
+    yield visitors
+    visitors.close()
+
+
+def test_a_curve_of_quick_drawings_says_where_it_misses_the_picture(weaker: Visitors) -> None:
+    session = weaker.session("somebody")
+    session.open_example(1)
+    wait_for_paths(session)
+    image = session.image
+    assert 'class="gap"' not in curve_card(image), "at rest both are the picture itself"
+    curve = [point for point in measured_curve(image) if abs(point[0]) > 1]
+    alpha, there = min(curve, key=lambda point: abs(point[1] - 0.5))  # where it is steep
+    image.sliders.move({"g": alpha}, "g")
+    image.sliders.draw_in_full()
+    full = image.sliders.current.probabilities[image.index]
+    assert abs(full - there) > 0.05, "or nothing is tried here"
+    gap = curve_card(image).split('class="gap"')[1]
+    assert f"{percent(there)} here; the picture in full gets {percent(full)}." in gap
+
+
+def test_a_line_that_was_fitted_is_called_no_network(session: Session) -> None:
+    for networks, name in ((0, "slope"), (1, "proxy")):
+        found = replace(session.directions, proxy=Proxy(CODE, networks=networks))
+        session.use("pneumonia", session.sets.keep("pneumonia", name, found))
+        card = curve_card(session.image)
+        assert TERMS[name].meaning.split(";")[0] in card.replace("&#x27;", "'")
+
+
+def test_a_region_that_changes_nothing_says_so_in_plain_words(session: Session) -> None:
+    class Path:
+        """As far as the sentence reads it."""
+
+        counterfactual, counterfactual_flips = 0, False
+        probabilities = torch.tensor([0.98])
+
+        def __init__(self, sign: int) -> None:
+            self.sign = sign
+
+    class Tried:
+        """Likewise."""
+
+        def __init__(self, sign: int) -> None:
+            self.path = Path(sign)
+
+    same = "Changing only this region does not change the answer: Eosinophil "
+    told = [verdict(Tried(sign), was, "Eosinophil") for sign, was in ((-1, 0.99), (1, 0.01))]
+    assert told[0] == f"{same}99 % falls to 98 % and no further."
+    assert told[1] == f"{same}1 % rises to 98 % and no further."
+    assert verdict(Tried(-1), 0.981, "Eosinophil") == f"{same}stays at 98 %."
