@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from tests.ui.conftest import Served, served
@@ -75,3 +78,19 @@ def test_a_tile_of_the_wall_opens_at_its_flip(served: Served, visit):
     page.locator(".gcd-tile.yes").first.click()
     page.wait_for_selector("#pictures .flipped")
     assert float(page.locator("#slider-g input[type=number]").input_value()) != 0
+
+
+def test_the_names_of_many_files_are_read(served: Served, visit, tmp_path: Path):
+    names = ["a-slide-of-march.png", "another.png"]
+    for name in names:
+        shutil.copyfile(served.visitors.service.domain.examples[0], tmp_path / name)
+    page = visit(served.address)
+    prepared(page)
+    page.get_by_role("tab", name="Globality").click()
+    chosen = page.locator("#globality-files input[type=file]")
+    chosen.set_input_files([tmp_path / name for name in names])
+    page.locator("#globality-files td.filename").nth(1).wait_for()
+    widths = page.locator("#globality-files td.filename .stem").evaluate_all(
+        "all => all.map(one => [one.clientWidth, one.scrollWidth])"
+    )
+    assert all(0 < needed <= shown for shown, needed in widths)

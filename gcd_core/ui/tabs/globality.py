@@ -27,7 +27,7 @@ from gcd_core.method.composition import SOURCE
 from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.second_opinion import DISAGREED, share_that_follows
-from gcd_core.report.captions import about_direction, caption
+from gcd_core.report.captions import about_direction, caption, only_for_words
 from gcd_core.ui.frames import CARD_SIDE, SLIDERS, shown_names
 from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
@@ -80,7 +80,9 @@ TO_COME = (
 # -- what is shown ---------------------------------------------------------------------------------
 
 
-def subject(names: tuple[str, str], used: str, directions: DirectionSet | None) -> str:
+def subject(
+    names: tuple[str, str], used: str, directions: DirectionSet | None, only_for: str = ""
+) -> str:
     """What would be walked, as HTML.
 
     Parameters
@@ -91,6 +93,8 @@ def subject(names: tuple[str, str], used: str, directions: DirectionSet | None) 
         What the set of directions is called.
     directions : DirectionSet or None
         The set; None or one without names where the label has none.
+    only_for : str
+        Of what the label means something, as of `Label`.
     """
     if directions is None or not directions.names:
         text = f"There are no {WAYS} for this label yet: find or load some first."
@@ -101,7 +105,8 @@ def subject(names: tuple[str, str], used: str, directions: DirectionSet | None) 
         f"{said('changed in one way', 'walked along one direction')} toward its flip: does it "
         "hold for all?</p>"
     )
-    return text + written(directions)
+    only = f'<p class="only-for">{escape(only_for_words(only_for))}</p>' if only_for else ""
+    return text + only + written(directions)
 
 
 def row(piece: BatchItem) -> dict[str, Any]:
@@ -427,7 +432,8 @@ class GlobalityTab(Tab):
         with gr.Row(elem_id="globality"):
             with gr.Column(elem_id="globality-what", min_width=280):
                 # What a new visitor's first answer says stands there from the start.
-                said_first = subject(self.domain.label_names[first], BUNDLED, ready)
+                only = self.domain.label_info[first].only_for
+                said_first = subject(self.domain.label_names[first], BUNDLED, ready, only)
                 self.subject = html("subject", said_first, elem_id="globality-subject")
                 self.files = without_temp_copy(
                     gr.File(
@@ -466,7 +472,8 @@ class GlobalityTab(Tab):
         """What would be walked: the label, the set of directions, and the directions in it."""
         session = self.session(request)
         used = session.sets.used(session.label)
-        told = subject(label_names(session), used, session.directions)
+        only = self.domain.label_info[session.label].only_for
+        told = subject(label_names(session), used, session.directions, only)
         if not session.names:
             return {self.subject: told, self.direction: gr.update(choices=[], value=None)}
         chosen = "g" if session.image is None else session.image.sliders.moved
