@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +30,22 @@ from gcd_core.method.perturbation import (
 )
 from gcd_core.method.region import check_region
 from gcd_core.method.settings import check_steps
+
+
+class Walk(NamedTuple):
+    """One image and what it is walked along; see `walk_together`.
+
+    Attributes
+    ----------
+    image, label, latent : as of `walk`
+    directions : sequence of Direction or Tensor (D,)
+        As `walk` takes one.
+    """
+
+    image: Tensor | Picture | Latent | Composition
+    directions: Sequence[Direction | Tensor]
+    label: str
+    latent: Latent | None = None
 
 
 def walk(
@@ -122,16 +139,13 @@ def walk(
     >>> path = walk(domain, image, found.directions["g"], label="pneumonia")
     >>> path.counterfactual_image, path.flipped
     """
-    return walk_directions(
+    ((path,),) = walk_together(
         domain,
-        image,
-        [direction],
-        label,
+        [Walk(image, [direction], label, latent)],
         alphas=alphas,
         n=n,
         lam=lam,
         both=both,
-        latent=latent,
         solver=solver,
         steps=steps,
         batch_size=batch_size,
@@ -142,21 +156,19 @@ def walk(
         region=region,
         detail=detail,
         tolerance=tolerance,
-    )[0]
+    )
+    return path
 
 
 @torch.inference_mode()
-def walk_directions(
+def walk_together(
     domain: Models,
-    image: Tensor | Picture | Latent | Composition,
-    directions: Sequence[Direction | Tensor],
-    label: str,
+    walks: Sequence[Walk],
     *,
     alphas: Tensor | None = None,
     n: int | None = None,
     lam: float | None = None,
     both: bool = False,
-    latent: Latent | None = None,
     solver: str | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -167,77 +179,102 @@ def walk_directions(
     region: Tensor | None = None,
     detail: str | None = None,
     tolerance: float | None = None,
-) -> list[Path]:
-    """Walk one image along several directions; the same paths as `walk` gives, one for each.
+) -> list[list[Path]]:
+    """Walk images along several directions each; the same paths as `walk` gives.
 
-    The points of all directions are decoded in common batches, so that a GPU has enough to do.
+    The points of all images and directions are decoded in common batches, so that a GPU has enough
+    to do.
 
     Parameters
     ----------
-    domain, image, label : as of `walk`
-    directions : sequence of Direction or Tensor (D,)
-        As `walk` takes one.
-    alphas, n, lam, both, latent, solver, steps, batch_size, progress, cancel, choice, margin,
-    region, detail, tolerance : optional
-        As of `walk`; progress counts the points of all directions.
+    domain : Models
+    walks : sequence of Walk
+    alphas, n, lam, both, solver, steps, batch_size, progress, cancel, choice, margin, region,
+    detail, tolerance : optional
+        As of `walk`, for all of them; progress counts the points of all.
 
     Returns
     -------
-    list of Path
-        One for each direction.
+    list of list of Path
+        For each walk one path for each direction.
 
     Raises
     ------
     GCDError, Cancelled
         As of `walk`.
     """
-    check_label(domain, label)
+    for one in walks:
+        check_label(domain, one.label)
+        _check_start(domain, one.image, one.latent)
     check_steps(steps, batch_size)
-    _check_start(domain, image, latent)
     detail = resolve_detail(domain, detail)
-    vectors = torch.stack([_vector(domain, direction) for direction in directions])
+    ways = [(k, way) for k, one in enumerate(walks) for way in one.directions]
+    owners = torch.tensor([k for k, _ in ways])
+    vectors = torch.stack([_vector(domain, way) for _, way in ways])
     masks, positions = check_region(domain, region), _positions(domain, alphas, n, both, tolerance)
     choice, margin = resolve_counterfactual(domain, choice, margin)
-    composition, latent = _start(domain, image, latent, masks, detail, solver, steps)
+    own = [
+        _start(domain, one.image, one.latent, masks, detail, solver, steps, one.label)
+        for one in walks
+    ]
+    latents = Latent(
+        torch.cat([start.latent.z_sem for start in own]),
+        torch.cat([start.latent.z_T for start in own]),
+    )
 
-    def asked(which: Tensor, alphas: Tensor) -> Answers:
-        here, baselines = torch.zeros(len(alphas), dtype=torch.long), [composition.baseline]
-        decoded = _decoded(domain, latent, here, alphas, vectors[which], baselines, solver, steps)
-        return ask_about(domain, decoded, composition, label)
+    def asked(which: Tensor, alphas: Tensor) -> list[Answers]:
+        here, baselines = owners[which], [start.composition.baseline for start in own]
+        decoded = _decoded(domain, latents, here, alphas, vectors[which], baselines, solver, steps)
+        return _answers(domain, decoded, here, own)
 
     in_turn = _Batches(asked, batch_size or default_batch_size(domain), progress, cancel)
-    before = _source_probabilities(domain, composition)
-    along = positions
+    along = positions.expand(len(ways), -1)
     if alphas is None and not both:  # + 0.0 turns the -0.0 of a walk down into 0.0
-        along = flip_sign(before[label]) * positions + 0.0
-    names = ["direction" if isinstance(one, Tensor) else one.name for one in directions]
+        signs = torch.tensor([flip_sign(start.before[start.label]) for start in own])
+        along = signs[owners, None] * positions + 0.0
 
-    def through(i: int, alphas: Tensor, batches: list[Answers]) -> Path:
-        place = domain, label, names[i], composition, before[label], alphas, batches, lam
+    def through(i: int, alphas: Tensor, answers: list[Answers]) -> Path:
+        way, start = ways[i][1], own[ways[i][0]]
+        name = "direction" if isinstance(way, Tensor) else way.name
+        before, label = start.before, start.label
+        place = domain, label, name, start.composition, before[label], alphas, answers, lam
         return replace(path_of(*place), choice=choice, margin=margin, source_probabilities=before)
 
-    paths = _points(in_turn, through, along, len(names), tolerance)
-    return bisect_along(domain, paths, in_turn.one_each, lam, in_turn.told, cancel)
+    paths = _points(in_turn, through, along, tolerance)
+    paths = bisect_along(domain, paths, in_turn.asked, lam, in_turn.told, cancel)
+    return [[paths[i] for i in (owners == k).nonzero().flatten()] for k in range(len(walks))]
+
+
+def _answers(
+    domain: Models, decoded: Tensor, owners: Tensor, starts: Sequence[_Start]
+) -> list[Answers]:
+    """Ask about decoded images (n, C, S, S), each of the start that `owners` (n,) names."""
+    found: dict[int, Answers] = {}
+    for k in owners.unique().tolist():
+        rows = (owners == k).nonzero().flatten()
+        start = starts[k]
+        answers = ask_about(domain, decoded[rows], start.composition, start.label)
+        found |= dict(zip(rows.tolist(), answers.split(), strict=True))
+    return [found[i] for i in range(len(owners))]
 
 
 def _points(
     in_turn: _Batches,
     through: Callable[[int, Tensor, list[Answers]], Path],
     along: Tensor,
-    count: int,
     tolerance: float | None,
 ) -> list[Path]:
-    """The paths of so many directions through positions (n,), with a tolerance as `walk` says."""
-    first = along if tolerance is None else along[::2]
-    which = torch.arange(count).repeat_interleave(len(first))
-    found = in_turn(which, first.repeat(count))
-    paths = [through(i, first, one) for i, one in enumerate(found)]
+    """The paths of directions through positions (k, n) each, with a tolerance as `walk` says."""
+    first = along if tolerance is None else along[:, ::2]
+    which = torch.arange(len(first)).repeat_interleave(first.shape[1])
+    found = in_turn(which, first.flatten())
+    paths = [through(i, first[i], one) for i, one in enumerate(found)]
     if tolerance is None:
         return paths
     which, steps = torch.stack([_is_steep(path, tolerance) for path in paths]).nonzero().T
-    rest = along[1::2][steps]
+    rest = along[which, 2 * steps + 1]
     for i, more in enumerate(in_turn(which, rest)):
-        positions = torch.cat([first, rest[which == i]])
+        positions = torch.cat([first[i], rest[which == i]])
         paths[i] = ascending(through(i, positions, found[i] + more))
     return paths
 
@@ -248,19 +285,19 @@ class _Batches:
     Parameters
     ----------
     asked : callable
-        Takes the indices (n,) of directions and a position (n,) on each.
+        Takes the indices (n,) of directions and a position (n,) on each; returns n answers.
     size, progress, cancel
         As of `walk`.
     """
 
     def __init__(
         self,
-        asked: Callable[[Tensor, Tensor], Answers],
+        asked: Callable[[Tensor, Tensor], list[Answers]],
         size: int,
         progress: BatchProgress | None,
         cancel: Cancel | None,
     ) -> None:
-        self._asked, self._size, self._progress, self._cancel = asked, size, progress, cancel
+        self.asked, self._size, self._progress, self._cancel = asked, size, progress, cancel
         self._done = 0
 
     def __call__(self, which: Tensor, alphas: Tensor) -> list[list[Answers]]:
@@ -270,17 +307,14 @@ class _Batches:
         for here in torch.arange(len(alphas)).split(self._size) if len(alphas) else ():
             if self._cancel is not None and self._cancel.is_set():
                 raise Cancelled
-            answers = self._asked(which[here], alphas[here])
-            for i in which[here].unique().tolist():
-                found[i].append(answers[which[here] == i])
+            for i, answers in zip(
+                which[here].tolist(), self.asked(which[here], alphas[here]), strict=True
+            ):
+                found[i].append(answers)
             self._done += len(here)
             if self._progress is not None:
                 self._progress(self._done, total)
         return found
-
-    def one_each(self, which: Tensor, alphas: Tensor) -> list[Answers]:
-        """Return the answers about each of a few positions, of one batch."""
-        return self._asked(which, alphas).split()
 
     def told(self, done: int, total: int) -> None:
         """Tell of what is done after all positions."""
@@ -453,7 +487,31 @@ def _check_start(
         raise GCDError(f"A walk starts from one image; a latent of {len(latent)} was given.")
 
 
+class _Start(NamedTuple):
+    """Where a walk starts: how its images are made, its latent, and what the classifier says."""
+
+    composition: Composition
+    latent: Latent
+    label: str
+    before: dict[str, float]  # the source's probabilities by label
+
+
 def _start(
+    domain: Models,
+    image: Tensor | Picture | Latent | Composition,
+    latent: Latent | None,
+    masks: Tensor | None,
+    detail: str,
+    solver: str | None,
+    steps: int | None,
+    label: str,
+) -> _Start:
+    """Where a walk starts; of one query."""
+    composition, latent = _composed(domain, image, latent, masks, detail, solver, steps)
+    return _Start(composition, latent, label, _source_probabilities(domain, composition))
+
+
+def _composed(
     domain: Models,
     image: Tensor | Picture | Latent | Composition,
     latent: Latent | None,

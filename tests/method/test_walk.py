@@ -11,7 +11,7 @@ from gcd_core.errors import Cancelled, GCDError
 from gcd_core.method.directions import Direction
 from gcd_core.method.loss import cf_loss, flip_sign
 from gcd_core.method.path import Path
-from gcd_core.method.walk import bisect, walk, walk_directions, walk_many
+from gcd_core.method.walk import Walk, bisect, walk, walk_many, walk_together
 from gcd_core.ui.views.compared import counterfactual_row
 from tests.fakes import Flag, LinearDomain, unit
 
@@ -387,16 +387,49 @@ def test_several_directions_are_walked_as_each_alone(domain, tolerance):
     domain.generator.decode = lambda latent, *args: (
         sizes.append(len(latent)) or decode(latent, *args)
     )
-    paths = walk_directions(
-        domain, image, ways, "a", batch_size=64, progress=lambda *now: told.append(now), **options
+    (paths,) = walk_together(
+        domain,
+        [Walk(image, ways, "a")],
+        batch_size=64,
+        progress=lambda *now: told.append(now),
+        **options,
     )
     total = sum(len(path.alphas) - len(path.refined) for path in paths)
     assert [len(path.refined) for path in paths] == [4, 0, 0]
     assert max(sizes) > 25 and told[-1] == (total + 4,) * 2
     for way, path in zip(ways, paths, strict=True):
         alone = walk(domain, image, way, "a", **options)
-        assert path.direction_name == way.name and path.refined == alone.refined
-        for name in ("alphas", "images", "probabilities", "distances", "losses", "decoded"):
-            ours, expected = getattr(path, name), getattr(alone, name)
-            if expected is not None:
-                torch.testing.assert_close(ours, expected, msg=f"{way.name}: {name}")
+        same(path, alone)
+
+
+def same(path, alone):
+    """Whether two paths are one, in all that was measured."""
+    assert path.direction_name == alone.direction_name and path.refined == alone.refined
+    assert path.label == alone.label and path.sign == alone.sign
+    assert path.source_probabilities == alone.source_probabilities
+    for name in ("alphas", "images", "probabilities", "distances", "losses", "decoded", "source"):
+        ours, expected = getattr(path, name), getattr(alone, name)
+        if expected is not None:
+            torch.testing.assert_close(ours, expected, msg=name)
+
+
+@pytest.mark.parametrize("detail", ["source", "decoded"])
+@pytest.mark.parametrize("both", [True, False])
+def test_several_images_are_walked_as_each_alone(domain, detail, both):
+    """Of both sides, along one direction and along two; toward the flip, and both ways."""
+    last, first = images_on_both_sides(domain).values()
+    across = torch.linalg.qr(torch.stack([W, torch.arange(8.0)], dim=1)).Q[:, 1]
+    ways = [Direction("g", W, "a"), Direction("h1", across, "a")]
+    latent = domain.generator.encode(last)
+    walks = [Walk(first, ways, "a"), Walk(last, ways[:1], "a", latent), Walk(first, [-W], "a")]
+    sizes, decode = [], domain.generator.decode
+    options = {"n": 9, "both": both, "detail": detail}
+    domain.generator.decode = lambda latent, *args: (
+        sizes.append(len(latent)) or decode(latent, *args)
+    )
+    found = walk_together(domain, walks, batch_size=64, **options)
+    assert max(sizes) > 18, "the points of all of them lie in one batch"
+    assert [len(paths) for paths in found] == [2, 1, 1]
+    for one, paths in zip(walks, found, strict=True):
+        for way, path in zip(one.directions, paths, strict=True):
+            same(path, walk(domain, one.image, way, one.label, latent=one.latent, **options))

@@ -28,7 +28,7 @@ from gcd_core.method.path import Path
 from gcd_core.method.repeatability import with_repeatability
 from gcd_core.method.search import find_directions
 from gcd_core.method.settings import Settings
-from gcd_core.method.walk import bisect, walk, walk_directions
+from gcd_core.method.walk import Walk, bisect, walk, walk_together
 from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.frames import (
     LINE_POINTS,
@@ -127,6 +127,14 @@ class DecodeBatcher:
         compositions = [request.composition for request in chosen]
         frames = iter(self._decode(latents, compositions, self._solver()))
         return [next(frames) if yes else None for yes in wanted]
+
+
+class PathsRequest(NamedTuple):
+    """The paths of an image along directions."""
+
+    opened: Opened
+    directions: Sequence[Direction]
+    label: str
 
 
 QUICK_POINTS = 5  # decoded on a walk that only says whether the prediction flips
@@ -269,26 +277,23 @@ class Networks:
         `fast` takes the fast decoder, and no more stops than the curve needs. Options may have a
         `region` (S, S), bool: outside it the picture does not change.
         """
-        options = self._stops(opened, fast) | options
+        options = self._stops(fast) | {"latent": opened.latent} | options
         return self._walk(_source_of(opened, fast), direction, label, **options)
 
     def walk_all(
-        self,
-        opened: Opened,
-        directions: Sequence[Direction],
-        label: str,
-        fast: bool = False,
-        **options: Any,
-    ) -> list[Path]:
-        """Decode the paths along several directions in common batches; each as `walk` gives it."""
-        options = self._stops(opened, fast) | options
-        source, size = _source_of(opened, fast), self.batch_size
-        return walk_directions(self.domain, source, directions, label, batch_size=size, **options)
+        self, wanted: Sequence[PathsRequest], fast: bool = False, **options: Any
+    ) -> list[list[Path]]:
+        """Decode paths of several images in common batches; each as `walk` gives it."""
+        walks = [
+            Walk(_source_of(opened, fast), directions, label, opened.latent)
+            for opened, directions, label in wanted
+        ]
+        options = self._stops(fast) | {"batch_size": self.batch_size} | options
+        return walk_together(self.domain, walks, **options)
 
-    def _stops(self, opened: Opened, fast: bool) -> dict[str, Any]:
+    def _stops(self, fast: bool) -> dict[str, Any]:
         """The options of a walk both ways, at the stops of a slider."""
-        alphas = torch.tensor(alpha_grid(self.domain.alpha_max))
-        options: dict[str, Any] = {"alphas": alphas, "latent": opened.latent}
+        options: dict[str, Any] = {"alphas": torch.tensor(alpha_grid(self.domain.alpha_max))}
         if fast:
             solver = self.domain.generator.live_solver
             options |= {"solver": solver, "tolerance": CURVE_TOLERANCE}

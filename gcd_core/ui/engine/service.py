@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -37,13 +37,14 @@ from gcd_core.ui.engine.models import (
     SecondOpinion,
     on_cpu,
 )
-from gcd_core.ui.engine.sprite_sheets import path_to_sprites
+from gcd_core.ui.engine.path_batches import PathBatches
 from gcd_core.ui.engine.worker import Compute, ProcessRunner, Runner, Urgency
 from gcd_core.ui.frames import POINTS, Ends, Frame, Opened, weak_last
 from gcd_core.wording import joined
 
 IDLE_SECONDS = 2.0  # without a request, after which examples are prepared
 IDLE_CHECK_SECONDS = 0.2  # between two looks at whether that is so
+PATHS_AT_ONCE = 4  # on a GPU, images whose paths may be decoded in common batches
 PATHS_TOGETHER = 3  # on a CPU, by the fast decoder, which takes several pictures in less time
 EXAMPLE_PATH_BYTES_KEPT = 2**29
 
@@ -69,7 +70,8 @@ class ServerContext:
         self.compute = Compute()  # runs the networks
         waiting = self.limits.searches_waiting
         self.searches = JobQueue("searches", self.limits.searches, waiting, each=1)
-        self.paths = JobQueue("paths", 1)  # of opened images
+        # Of opened images. On a CPU others would only wait longer: its batches are full.
+        self.paths = JobQueue("paths", PATHS_AT_ONCE if torch.cuda.is_available() else 1)
         self.ahead = JobQueue("ahead", 1)  # pictures that a visitor may ask for next
         self.background = JobQueue("jobs", each=1)  # all that need not wait for each other
         self.openings = JobQueue("openings", 1)  # of other domains
@@ -118,12 +120,14 @@ class ModelService:
         self._in_full = DecodeBatcher(decode, lambda: None)
         self._fast = DecodeBatcher(decode, lambda: domain.generator.live_solver)
         self.walk, self._find = gpu(networks.walk, PATH), gpu(networks.find, SEARCH)
-        self._walk_all, self._ends = gpu(networks.walk_all, PATH), gpu(networks.ends, PATH)
+        self._ends = gpu(networks.ends, PATH)
         self.try_walk, self.steered = gpu(networks.try_walk, PATH), gpu(networks.steer, PATH)
         self._turned, self.another = gpu(networks.looks_turned, MOVE), gpu(networks.another, PATH)
         self._walk_line, self._narrow = gpu(networks.walk_line, MOVE), gpu(networks.narrow, MOVE)
         self.toward, self.ask = gpu(networks.walk_toward, PATH), gpu(networks.ask, MOVE)
         self.second_opinion = SecondOpinion(domain, gpu(networks.ask_oracle, MOVE), self.in_turn)
+        walk_all = gpu(networks.walk_all, PATH)
+        self.path_batches = PathBatches(self.runner, walk_all, self.second_opinion)
 
     def close(self) -> None:
         """End this domain's background work, and wait for its end."""
@@ -292,7 +296,7 @@ class ModelService:
         def make(names: list[str], cancel: Cancel) -> Iterator[DecodedPath]:
             chosen = [directions[name] for name in names]
             for direction, played in zip(
-                chosen, self.play(opened, chosen, label, cancel, fast), strict=True
+                chosen, self.path_batches.play(opened, chosen, label, cancel, fast), strict=True
             ):
                 if stored is not None and not fast:
                     stored.keep_path(self.domain, opened, direction, label, played)
@@ -316,24 +320,6 @@ class ModelService:
         if stored is not None:
             self.context.background.submit(Job(paths.take_found))
         return paths
-
-    def play(
-        self,
-        opened: Opened,
-        directions: Sequence[Direction],
-        label: str,
-        cancel: Cancel,
-        fast: bool = False,
-    ) -> Iterator[DecodedPath]:
-        """Decode the paths along directions in the background, in common batches.
-
-        With each comes what the browser plays of it. The oracle is not asked about what the fast
-        decoder draws. Raises Cancelled if `cancel` is set meanwhile.
-        """
-        task = opened, directions, label, fast
-        for path in self.in_batches(Urgency.PATH, self._walk_all, *task, cancel=cancel):
-            opinions = [] if fast else self.second_opinion.of_path(path)
-            yield DecodedPath(path, path_to_sprites(path), opinions, fast)
 
     def walk_in_full(self, opened: Opened, direction: Direction, label: str) -> Path:
         """Decode a path by the full decoder; somebody waits for it."""
@@ -440,7 +426,7 @@ class ExamplePrecompute(Job):
         while not stored.has_path(service.domain, opened.image, direction, label):
             self._wait_for_rest()
             try:
-                (played,) = service.play(opened, [direction], label, self)
+                (played,) = service.path_batches.play(opened, [direction], label, self)
             except Cancelled:
                 continue
             return stored.keep_path(service.domain, opened, direction, label, played)

@@ -93,11 +93,11 @@ class Runner:
         report : callable, optional
             Takes what the function reports.
         """
-        hooks = self._hooks(urgency, cancel, report)
+        hooks = self.hooks(urgency, cancel, report)
         return self.run(urgency, partial(function, **hooks, **options), *args)
 
-    def _hooks(
-        self, urgency: Urgency, cancel: Cancel, report: Callable[..., None]
+    def hooks(
+        self, urgency: Urgency, cancel: Cancel, report: Callable[..., None] = lambda *_: None
     ) -> dict[str, Any]:
         """Return what a long function is given beside its own arguments."""
         return {"progress": report, "cancel": cancel}
@@ -113,9 +113,10 @@ class ProcessRunner(Runner):
     The functions that it is given start that process themselves (`hosting.gpu`).
     """
 
-    def _hooks(
-        self, urgency: Urgency, cancel: Cancel, report: Callable[..., None]
+    def hooks(
+        self, urgency: Urgency, cancel: Cancel, report: Callable[..., None] = lambda *_: None
     ) -> dict[str, Any]:
+        """Return nothing: the function hears nothing of this process."""
         return {}
 
 
@@ -180,8 +181,8 @@ class Compute(Runner):
             self._news.notify_all()
         return outcome.result()
 
-    def _hooks(
-        self, urgency: Urgency, cancel: Cancel, report: Callable[..., None]
+    def hooks(
+        self, urgency: Urgency, cancel: Cancel, report: Callable[..., None] = lambda *_: None
     ) -> dict[str, Any]:
         """As of any runner; more urgent work runs between the function's batches."""
 

@@ -159,13 +159,13 @@ def waiting(tmp_path: Path) -> Iterator[tuple[Session, threading.Event]]:
     domain.generator, domain.detail = Hasty(), SOURCE
     visitors = Visitors(domain)
     session = visitors.session("somebody")
-    play = session.service.play
+    play = session.service.path_batches.play
 
     def held(*task, **options):
         assert go.wait(60)
         return play(*task, **options)
 
-    session.service.play = held
+    session.service.path_batches.play = held
     session.open_image(own_picture((256, 256)), "mine.png")
     yield session, go
     go.set()
@@ -187,6 +187,8 @@ def test_a_flip_does_not_wait_for_its_path_and_is_the_same(waiting, margin: floa
     wait_for_paths(session)
     path, index = image.flips.found("g", margin)
     assert alpha == pytest.approx(float(path.alphas[index]), abs=1e-4)
+    context = session.service.context  # what is drawn ahead is not of this flip
+    wait_for(lambda: context.ahead.idle and context.background.idle)
     drawn.clear()
     assert image.flips.to_flip("g", margin)[0] is frame and not drawn
 
@@ -255,7 +257,7 @@ def test_the_ends_of_all_ways_are_seen_before_their_paths(waiting) -> None:
     session, go = waiting
     service, image = session.service, session.image
     played, name = [], image.names[-1]
-    play = service.play
+    play = service.path_batches.play
 
     def only_g(opened, directions, *rest, **options):
         played.extend(direction.name for direction in directions)
@@ -264,7 +266,7 @@ def test_the_ends_of_all_ways_are_seen_before_their_paths(waiting) -> None:
         return play(opened, directions, *rest, **options)
 
     shown = threading.Event()
-    service.play = only_g
+    service.path_batches.play = only_g
     go.set()
     wait_for(lambda: image.paths.ends(name) is not None)
     assert image.paths.get(name) is None and image.paths.get("g") is not None

@@ -216,8 +216,8 @@ def test_a_flip_that_was_asked_for_another_image_does_not_move_this_one(
 ):
     service = visitors.service
     one, other = visitors.session("one"), visitors.session("other")
-    held = Held(service._walk_all)
-    monkeypatch.setattr(service, "_walk_all", held)
+    held = Held(service.path_batches.walk_all)
+    monkeypatch.setattr(service.path_batches, "walk_all", held)
     one.open_example(0), other.open_example(0)  # the other one keeps the paths going
     thread, answers = in_thread(one.image.flips.to_flip, "g", 0.25)
     assert held.called.wait(30)
