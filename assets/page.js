@@ -294,6 +294,13 @@ window.gcd = (() => {
     return [name, ...others];
   };
 
+  // Where *To flip* led to what is shown, another choice of how sure it is to be flips it anew.
+  document.addEventListener('change', event => {
+    const name = document.querySelector('#pictures [data-flip]')?.dataset.flip;
+    if (!name || !event.target.closest?.('#target')) return;
+    setTimeout(() => document.querySelector(`#flip-${name}`)?.click(), FRAME); // Gradio has it then
+  });
+
   // The event's first value becomes this one; the others stay.
   const withFirst = first => (_, ...others) => [first, ...others];
 

@@ -20,6 +20,7 @@ PENALTIES = torch.logspace(-3, 5, 65, dtype=torch.float64)
 MOST_FREEDOM = 0.98  # share of the answers that a fit may use up
 SPLITS = 8  # ways to halve few answers, for the cosine that is expected; of many fewer are needed
 PROMISED = 500  # by which the cosine that is expected is too high, see there
+SURE_ANSWERS, UNSURE = 64, 0.89  # answers from which on a cosine above that one is promised
 SURELY_MANY = 1024  # answers, of which one way is enough
 
 
@@ -231,7 +232,8 @@ def expected_cosine(
     answers' halves (`_from_halves`), one from the regression's own error (`_from_error`). Against
     g of seven searches each of four questions it is within 0.05 of what was found, from 32 to 256
     answers (see the lab notes). Of few answers both promise too much: of what is missing from 1 a
-    share of 500 / N^2 is taken off again.
+    share of 500 / N^2 is taken off again; fewer than 64 promise 0.89 at most, as two searches of 32
+    that expect more may differ by more.
 
     Returns
     -------
@@ -239,13 +241,14 @@ def expected_cosine(
         0 to 1; 0 where the answers, or a half of them, show no direction.
     """
     n = len(logits)
+    most = 1.0 if n >= SURE_ANSWERS else UNSURE
     try:
         halves = _from_halves(codes, logits, statistics, picture_weight)
         error = _from_error(codes, logits, statistics, picture_weight)
     except GCDError:
         return 0.0
     cosine = (halves + error) / 2
-    return max(0.0, cosine - PROMISED * (1 - cosine) / n**2)
+    return min(max(0.0, cosine - PROMISED * (1 - cosine) / n**2), most)
 
 
 def _from_halves(

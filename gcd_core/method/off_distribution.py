@@ -23,10 +23,28 @@ SHAPES = {"mean": 1, "std": 1, "centre": 1, "spread": 1, "threshold": 0}
 FEATURES = 3
 BATCH = 16
 MIN_IMAGES = 20
+# Times the threshold. Of the bundled domains' test images 132 were scored: ten lie above it,
+# two of these above this; of radiographs upside down the least lies at 1.36, of faces at 2.1.
+FAR = 1.3
+
+
+def is_far(score: float, threshold: float) -> bool:
+    """Whether an off-distribution score is so far above the threshold that answers mean nothing."""
+    return score > FAR * threshold
 
 
 def unlike_words(score: float, threshold: float) -> str:
-    """A warning of an image whose off-distribution score is above the threshold, in both words."""
+    """A warning of an image whose off-distribution score is above the threshold, in both words.
+
+    A milder one where it is not `is_far` above: a few of the domain's own images are.
+    """
+    if not is_far(score, threshold):
+        told = "the models learned from: take the answers with care"
+        return Worded(
+            f"Not quite like the images that {told} (off-distribution score {score:.1f}, usual up "
+            f"to {threshold:.1f}).",
+            f"Not quite like the pictures that {told} ({score:.1f}, usual up to {threshold:.1f}).",
+        )
     told = "the models learned from: the answers may mean nothing"
     numbers = f"{score:.1f}, usual up to {threshold:.1f}"
     return Worded(

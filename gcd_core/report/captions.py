@@ -84,9 +84,8 @@ def what_it_does(
     word, sign = likeness_word(cosine), "\N{MINUS SIGN}" if cosine <= -LITTLE else ""
     plain = f"{'the reverse of ' if sign else ''}{direction_name(other, directions, PLAIN_WORDS)}"
     shown = direction_name(other, directions, EXPERT)
-    return Worded(
-        f"{told}; {word} {sign}{shown} (cosine {signed(cosine)}).", f"{told}; {word} {plain}."
-    )
+    like = f"{word} {plain}" if abs(cosine) >= LITTLE else "like no other way"
+    return Worded(f"{told}; {word} {sign}{shown} (cosine {signed(cosine)}).", f"{told}; {like}.")
 
 
 def about_direction(

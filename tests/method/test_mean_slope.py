@@ -250,6 +250,12 @@ def test_the_picture_weighs_more_where_the_answers_are_sure(noise):
     assert torch.equal(slope.direction(), plain.direction(weight))
 
 
+def test_few_answers_promise_little():
+    statistics = statistics_of(size=5)
+    codes = drawn(statistics, 62)
+    assert expected_cosine(codes, codes @ unit_slope(5), statistics) == 0.89
+
+
 def test_halves_without_a_direction_promise_nothing():
     statistics = statistics_of(size=5)
     codes = drawn(statistics, 14)  # 8 and 6 of them

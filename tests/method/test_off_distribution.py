@@ -6,7 +6,14 @@ from safetensors.torch import load_file, save_file
 
 from gcd_core.errors import GCDError
 from gcd_core.generators.base import Latent
-from gcd_core.method.off_distribution import OffDistribution, calibrate, load_off_distribution
+from gcd_core.method.off_distribution import (
+    OffDistribution,
+    calibrate,
+    is_far,
+    load_off_distribution,
+    unlike_words,
+)
+from gcd_core.wording import PLAIN, worded
 from tests.fakes import LinearDomain
 
 
@@ -119,3 +126,10 @@ def test_damaged_files(off, tmp_path, change) -> None:
     save_file(load_file(file) | change, file, header)
     with pytest.raises(GCDError):
         load_off_distribution(file, off.generator)
+
+
+def test_a_score_a_little_above_the_usual_is_told_mildly():
+    mild, grave = unlike_words(2.9, 2.8), unlike_words(16.8, 2.8)
+    assert "with care" in mild and "mean nothing" not in mild and "2.9, usual up to 2.8" in mild
+    assert "mean nothing" in grave and "16.8" in worded(grave, PLAIN)
+    assert not is_far(3.6, 2.8) and is_far(3.7, 2.8)

@@ -22,7 +22,7 @@ from gcd_core.method.another import Another, another_counterfactual
 from gcd_core.method.composition import SOURCE, Composition, compose, view_of
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import Direction, DirectionSet
-from gcd_core.method.off_distribution import unlike_words
+from gcd_core.method.off_distribution import is_far, unlike_words
 from gcd_core.method.orientation import turned
 from gcd_core.method.path import Path
 from gcd_core.method.repeatability import with_repeatability
@@ -154,7 +154,7 @@ def judged(domain: Domain, label: str, view: Tensor, drawn: Tensor, latent: Late
     off, only_for = domain.off_distribution, domain.label_info[label].only_for
     if off is not None:
         score = float(off.score_of(domain.perceptual(drawn, view), latent))
-        if score > off.threshold:
+        if is_far(score, off.threshold):
             return unlike_words(score, off.threshold)
     kinds = domain.code_statistics(label).kinds if only_for else []
     return of_another_kind(only_for, kinds, latent.z_sem) or ""

@@ -230,8 +230,11 @@ def mean_completeness(pieces: list[BatchItem]) -> str:
     return completeness(error, change + error)
 
 
-def not_counted(pieces: list[BatchItem], title: str) -> str:
-    """Say, as HTML, which images of a label of that title count in no rate, and why; "" if none."""
+def not_counted(pieces: list[BatchItem], title: str, only_for: str = "") -> str:
+    """Say, as HTML, which images of a label of that title count in no rate, and why; "" if none.
+
+    And that others may be of another kind than those that it means something for.
+    """
     missing = [piece.missing for piece in pieces if piece.missing]
     unlike = sum(bool(piece.unlike) and not piece.missing for piece in pieces)
     told = ""
@@ -247,6 +250,9 @@ def not_counted(pieces: list[BatchItem], title: str) -> str:
             f"{start} not counted: unlike what the models or the question are for, so that the "
             f"answers may mean nothing of {them}."
         )
+    if only_for and len(pieces) > len(missing) + unlike:
+        rest = "Others that resemble them are not noticed, and count."
+        told += f'<p class="gcd-quiet">{escape(only_for_words(only_for))} {rest}</p>'
     return told
 
 
@@ -292,10 +298,12 @@ def summary(
     alpha_max: float,
     title: str = "",
     called: Callable[[str], str] | None = None,
+    only_for: str = "",
 ) -> str:
     """What all images have alike: rates, mean maps, curves, and the other directions' rates.
 
     `called` says what a direction is called, as HTML; by default `way` of the wall's directions.
+    `only_for` says of what the label means something.
     """
     called = called or partial(way, directions=wall.directions)
     pieces = wall.pieces
@@ -328,7 +336,7 @@ def summary(
         '<div class="gcd-alike">'
         f'<div class="gcd-card"><h2>{walked}<small>{escape(positive)}</small></h2>'
         f'<div class="gcd-told{" judged" if judged else ""}">{rates_told(facts)}'
-        f"{hardly_followed(facts)}{not_counted(pieces, title or positive)}</div>"
+        f"{hardly_followed(facts)}{not_counted(pieces, title or positive, only_for)}</div>"
         f'<div class="gcd-means">{maps}</div></div>'
         f'<div class="gcd-card"><h2>{sureness}'
         f"<small>{said('the middle, and half of them', 'median and quartiles')}</small></h2>"
@@ -524,8 +532,8 @@ class GlobalityTab(Tab):
         """Shows a walk until it ends, or the page has gone."""
         label, seen, taken = wall.label, -1, 0
         positive, tiles = label_names(session, label)[1], list[str]()
-        title = self.domain.label_info[label].title
-        called = partial(way_of, session, directions=wall.directions)
+        info = self.domain.label_info[label]
+        asked_of = info.title, partial(way_of, session, directions=wall.directions), info.only_for
         while self.visitors.holds(request.session_hash, session):
             running, now = wall.running, wall.changed_since(seen, 1.0)
             taken = self.taken(taken, session, request)
@@ -537,7 +545,7 @@ class GlobalityTab(Tab):
                 answer: Answer = {
                     self.numbers: numbers(wall) | {"skipped": skipped},
                     self.progress: progress_html(wall),
-                    self.summary: summary(wall, positive, self.domain.alpha_max, title, called),
+                    self.summary: summary(wall, positive, self.domain.alpha_max, *asked_of),
                 }
                 if fresh:
                     answer[self.wall] = f'{FRAMES}<div class="gcd-wall">{"".join(tiles)}</div>'

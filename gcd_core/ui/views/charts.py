@@ -16,6 +16,9 @@ ROOMY = 10  # up to as many rows a matrix has its usual size
 Points = Sequence[tuple[float, float]]
 
 
+ABOUT = "&asymp;&thinsp;"  # before a number of what was drawn quickly
+
+
 def percent(probability: float, question: Question = PLAIN) -> str:
     """Return a probability in [0, 1] as HTML, in the question's own scale, with thin spaces."""
     return escape(question.shown(probability)).replace(" ", "&thinsp;")

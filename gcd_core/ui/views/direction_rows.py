@@ -216,9 +216,16 @@ def direction_titles(session: Session) -> dict[str, str]:
         if session.image is not None
     }
     return {
-        name: direction_title(found, name, paths.get(name), positives, why.get(name, ""), kinds)
+        name: direction_title(
+            found, name, paths.get(name), positives, why.get(name, ""), kinds, is_quick(session)
+        )
         for name in session.names
     }
+
+
+def is_quick(session: Session) -> bool:
+    """Whether the paths are the fast decoder's: in full their answers may differ a little."""
+    return session.service.has_fast_paths
 
 
 def direction_title(
@@ -228,11 +235,13 @@ def direction_title(
     positives: Mapping[str, str] | None = None,
     why: str = "",
     kinds: Mapping[str, str] | None = None,
+    quick: bool = False,
 ) -> str:
     """Return a direction's name, the alpha of its nearest flip, and how many examples it flips.
 
     The second is there once the direction's path is decoded, the third where that was tried. `why`
-    says why the path does not flip; `positives` and `kinds` are as of `what_it_does`.
+    says why the path does not flip; `positives` and `kinds` are as of `what_it_does`. Of a `quick`
+    path the alpha is about so.
     """
     title = way(name, directions, positives, kinds)
     one = tried_of(directions.metadata).get(name)
@@ -245,7 +254,7 @@ def direction_title(
     if not path.any_flip:
         text = explained("no flip", worded(why, PLAIN), why) if why else "no flip"
         return f'<b data-flips="no">{title}</b><small class="from">{text}</small>{examples}'
-    first = signed(first_flip_at(path))
+    first = f"{charts.ABOUT if quick else ''}{signed(first_flip_at(path))}"
     return f'<b>{title}</b><small class="from">from {first}</small>{examples}'
 
 
@@ -265,7 +274,10 @@ def first_flip_at(path: Path) -> float:
 
 
 def end_picture(
-    names: tuple[str, str], end: End | None, question: Question = PLAIN_QUESTION
+    names: tuple[str, str],
+    end: End | None,
+    question: Question = PLAIN_QUESTION,
+    quick: bool = False,
 ) -> str:
     """Return the thumbnail of one end of a direction.
 
@@ -277,13 +289,15 @@ def end_picture(
         None before it is drawn.
     question : Question
         In whose scale its probability is told.
+    quick : bool
+        Whether the fast decoder drew it: then it is told as about so.
     """
     if end is None:
         return '<span class="gcd-thumb waiting"></span>'
     predicted = end.probability >= THRESHOLD
     side = f"{names[predicted]} at {signed(end.alpha)}"
     picture = end_thumbnail(end.image)
-    probability = charts.number(end.probability, question)
+    probability = (charts.ABOUT if quick else "") + charts.number(end.probability, question)
     return (
         f'<span class="gcd-thumb {"yes" if predicted else "no"}"><img src="{picture}" '
         f'alt="{escape(side)}" title="{escape(side)}"><b>{probability}</b></span>'

@@ -136,11 +136,20 @@ def pictures(session: Session, panel: MapPanel | None = None) -> str:
         figures.append(f'<img class="base" src="{drawn(base)}" alt="">')
     return session.sent_pictures.only_new(
         f'<div class="gcd-pictures n{count}" data-side="{image.opened.image.shape[-1]}" '
-        f'data-address="{escape(address_of(image))}" data-name="{escape(image.opened.name)}" '
+        f'data-address="{escape(address_of(image))}"{flip_shown(image)} '
+        f'data-name="{escape(image.opened.name)}" '
         f'data-about="{about}" data-plain-about="{plain}" '
         f'style="--shape: {image.opened.aspect:.4f}">'
         f"{''.join(figures)}</div>"
     )
+
+
+def flip_shown(image: OpenImage) -> str:
+    """Return, as an attribute, the direction whose *To flip* led here, for the page's script."""
+    sliders = image.sliders
+    if sliders.target is None or len(sliders.alphas) != 1:
+        return ""
+    return f' data-flip="{escape(sliders.moved)}"'
 
 
 def base_picture(image: OpenImage, display: Display) -> Tensor | None:
@@ -184,7 +193,8 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
         after, shown = kept.probabilities[i], kept.picture
         title = term("same_tone" if grey else "same_colour")
         flip = crosses(before, after) and not premise_missing(image)
-    note = answer_note(positive, charts.percent(after, question))
+    about = charts.ABOUT if current.live and kept is None else ""
+    note = answer_note(positive, about + charts.percent(after, question))
     if kept is None and detail == DECODED and current.decoded is not None:
         shown, note = current.decoded, answer_to_drawing(image)
     missed = missed_target(image)
@@ -305,7 +315,7 @@ def readout(image: OpenImage) -> str:
     moved, premises = bool(image.sliders.alphas), [premise_of(image, x) for x in domain.labels]
     bars = charts.bars(rows, domain.labels, moved, questions, premises)
     cautions = "".join(map(caution, (reconstruction_caution(image), *other_cautions(image))))
-    css = " unlike" if is_unlike(image) else ""
+    css = (" unlike" if is_unlike(image) else "") + (" quick" if current.live else "")
     return (
         f'<div class="gcd-card{css}"><h2>{term("prediction")} {change_of(image)}</h2>'
         f"{bars}{second_opinion(image)}"
@@ -321,6 +331,9 @@ def change_of(image: OpenImage) -> str:
     for another counterfactual takes its place.
     """
     clause, other = flip_clause(image), other_sentence(image)
+    if image.sliders.current.live:
+        soon = said("drawn quickly; in full soon", "distilled decoder; in full soon")
+        return f"<small>{soon}</small>"
     if not clause and not other:
         return "<small>before &rarr; after</small>"
     title = escape(" ".join(filter(None, [worded(other, PLAIN), flip_sentence(image)])))

@@ -20,7 +20,7 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.direction_rows import direction_title, direction_titles, tried_list
 from gcd_core.ui.views.exports import report_of
 from gcd_core.ui.views.payload import why_no_flip
-from gcd_core.wording import PLAIN, worded
+from gcd_core.wording import EXPERT, PLAIN, worded
 from tests.ui.waiting import wait_for_paths
 
 HEART = Note.of("wider <b>heart</b>", "=seen & liked", "shortcut")
@@ -79,6 +79,19 @@ def test_names_and_what_they_do_are_told_and_escaped(session: Session):
     assert does.startswith("Toward Ill: darker in the rim") and "also Worse rises" in does
     assert "(cosine " in does and "cosine" not in worded(does, PLAIN)
     assert what_it_does("g", session.directions) == "" == what_it_does("h1", None)
+
+
+def test_what_is_little_alike_is_like_no_other_in_plain_words(session: Session):
+    found = replace(
+        session.directions,
+        vectors=torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [-0.27, 1.0]]), dim=1),
+        names=["g", "h1"],
+        eigenvalues=None,
+        metadata=with_changes(session.directions.metadata, {"h1": DARKER}),
+    )
+    does = what_it_does("h1", found)
+    assert "like no other way" in worded(does, PLAIN)
+    assert "little like g (cosine \N{MINUS SIGN}0.26)" in worded(does, EXPERT)
 
 
 def test_a_step_back_and_a_change_in_another_place_are_told(session: Session):

@@ -15,7 +15,8 @@ from gcd_core.method.composition import SOURCE
 from gcd_core.method.proxy import Proxy
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.views.charts import percent
+from gcd_core.ui.views.charts import ABOUT, percent
+from gcd_core.ui.views.direction_rows import direction_titles
 from gcd_core.ui.views.html import curve_card, pictures, readout
 from gcd_core.ui.views.payload import flipped, measured_curve, verdict
 from gcd_core.ui.views.vocabulary import TERMS
@@ -41,11 +42,11 @@ def own_flip(visitors: Visitors) -> Session:
     session.open_image(domain.load_image(domain.examples[1]).flip(-1), "mine.png")
     wait_for_paths(session)
     session.image.flips.to_flip("g", 0.25)
-    assert flipped(session.image)
+    assert flipped(session.image) and 'data-flip="g"' in pictures(session)
     return session
 
 
-@pytest.mark.parametrize(("score", "unlike"), [(13.9, True), (1.0, False)])
+@pytest.mark.parametrize(("score", "unlike"), [(13.9, True), (3.0, False), (1.0, False)])
 def test_a_flip_of_a_picture_that_the_models_do_not_know_is_no_good_news(
     visitors: Visitors, score: float, unlike: bool
 ) -> None:
@@ -87,7 +88,13 @@ def test_a_curve_of_quick_drawings_says_where_it_misses_the_picture(weaker: Visi
     curve = [point for point in measured_curve(image) if abs(point[0]) > 1]
     alpha, there = min(curve, key=lambda point: abs(point[1] - 0.5))  # where it is steep
     image.sliders.move({"g": alpha}, "g")
+    quick = percent(image.sliders.current.probabilities[image.index])
+    assert f'<span class="number">{ABOUT}{quick}<' in pictures(session)
+    card = readout(image)
+    assert "in full soon" in card and 'class="gcd-card quick"' in card
     image.sliders.draw_in_full()
+    assert ABOUT not in pictures(session) and "in full soon" not in readout(image)
+    assert f"from {ABOUT}" in direction_titles(session)["g"]
     full = image.sliders.current.probabilities[image.index]
     assert abs(full - there) > 0.05, "or nothing is tried here"
     gap = curve_card(image).split('class="gap"')[1]

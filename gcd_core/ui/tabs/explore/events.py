@@ -78,6 +78,7 @@ class ExploreTab:
             [layout.source, *layout.display],
             everything,
             "open_image",
+            js="gcd.fade",
         )
         self.then_prepare(opened, "open_image")
         opened.failure(lambda: None, None, layout.source, api_visibility="private", **LIVE)

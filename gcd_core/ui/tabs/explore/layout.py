@@ -26,6 +26,7 @@ from gcd_core.ui.views.direction_rows import (
     end_picture,
     fold_line,
     heading,
+    is_quick,
     ways_line,
 )
 from gcd_core.ui.views.html import curve_card, pictures, readout, tools
@@ -343,16 +344,13 @@ class ExploreLayout:
         """What a newly decoded path changes, or the ends of all."""
         below = fold_line(session) + likeness_line(session)
         answer: Answer = {self.heading: heading(session), self.fold: below}
-        names, question, titles = (
-            label_names(session),
-            question_of(session),
-            direction_titles(session),
-        )
+        names, question = label_names(session), question_of(session)
+        titles, quick = direction_titles(session), is_quick(session)
         for row in self.rows:
             ends = None if session.image is None else session.image.paths.ends(row.name)
             answer[row.title] = titles.get(row.name, "")
             for side, place in enumerate((row.low, row.high)):
-                answer[place] = end_picture(names, ends and ends[side], question)
+                answer[place] = end_picture(names, ends and ends[side], question, quick)
         return answer
 
     def show_everything(self, session: Session) -> Answer:
