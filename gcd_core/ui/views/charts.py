@@ -153,12 +153,12 @@ def fan(curves: Sequence[Points], spread: CurveQuantiles, alpha_max: float) -> s
 def rates(rows: Sequence[tuple[str, int, int]]) -> str:
     """Return bars of how many images each direction flips: (name as HTML, flips, images).
 
-    Those of fewer than half are grey; those that no image was walked along yet have a dash.
+    Those of fewer than half are grey; those that no image was walked along yet have an ellipsis.
     """
     return "".join(
         f'<div class="gcd-rate{"" if 2 * flips >= count else " few"}"><span>{name}</span>'
         f'<i><b style="width:{100 * flips / max(count, 1):.0f}%"></b></i>'
-        f"<em>{f'{flips} of {count}' if count else '&ndash;'}</em></div>"
+        f"<em>{f'{flips} of {count}' if count else '&hellip;'}</em></div>"
         for name, flips, count in rows
     )
 
