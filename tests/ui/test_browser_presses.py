@@ -154,3 +154,22 @@ def test_a_flip_of_a_picture_that_is_open_no_more_says_nothing(
     prepared(page)
     page.wait_for_selector("#flip-g:not([aria-busy=true])")
     assert not page.locator(".toast-body").count()
+
+
+def test_another_choice_of_how_sure_flips_anew_and_moves_no_slider_else(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    alpha = page.locator("#slider-g input[type=number]")
+    page.locator("#flip-g").click()
+    page.wait_for_selector("#pictures .flipped")
+    wait_until(page, lambda: float(alpha.input_value()) != 0)
+    sure = abs(float(alpha.input_value()))
+    page.locator("#target").get_by_text("just flipped").click()
+    wait_until(page, lambda: 0 < abs(float(alpha.input_value())) < sure)
+    page.wait_for_selector("#pictures .flipped")
+    alpha.fill("0.5")
+    alpha.press("Enter")
+    page.wait_for_selector("#pictures [data-address*='g=0.5']")
+    page.locator("#target").get_by_text("strongest").click()
+    page.wait_for_timeout(600)  # a flip would begin after 30 ms
+    assert float(alpha.input_value()) == 0.5
