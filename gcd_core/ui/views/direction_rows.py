@@ -33,6 +33,7 @@ from gcd_core.ui.views.vocabulary import (
 )
 from gcd_core.wording import PLAIN, duration, signed, worded
 
+TURNS = "About where the answer turns: the way was drawn quickly"
 SLIDER = f"#slider-{{}} {LABEL}"  # the label of a direction's slider
 FIND = said("Find ways", "Find directions")
 
@@ -254,8 +255,11 @@ def direction_title(
     if not path.any_flip:
         text = explained("no flip", worded(why, PLAIN), why) if why else "no flip"
         return f'<b data-flips="no">{title}</b><small class="from">{text}</small>{examples}'
-    first = f"{charts.ABOUT if quick else ''}{signed(first_flip_at(path))}"
-    return f'<b>{title}</b><small class="from">from {first}</small>{examples}'
+    first = signed(first_flip_at(path))
+    where = f'<small class="from">from {first}</small>'
+    if quick:
+        where = f'<small class="from" title="{TURNS}">{charts.ABOUT}{first}</small>'
+    return f"<b>{title}</b>{where}{examples}"
 
 
 def first_flip_at(path: Path) -> float:
@@ -297,7 +301,9 @@ def end_picture(
     predicted = end.probability >= THRESHOLD
     side = f"{names[predicted]} at {signed(end.alpha)}"
     picture = end_thumbnail(end.image)
-    probability = (charts.ABOUT if quick else "") + charts.number(end.probability, question)
+    probability = charts.number(end.probability, question)
+    if quick and probability[:1].isdigit():  # "> 99" says so itself
+        probability = charts.ABOUT + probability
     return (
         f'<span class="gcd-thumb {"yes" if predicted else "no"}"><img src="{picture}" '
         f'alt="{escape(side)}" title="{escape(side)}"><b>{probability}</b></span>'
