@@ -213,10 +213,7 @@ def walk_together(
     vectors = torch.stack([_vector(domain, way) for _, way in ways])
     masks, positions = check_region(domain, region), _positions(domain, alphas, n, both, tolerance)
     choice, margin = resolve_counterfactual(domain, choice, margin)
-    own = [
-        _start(domain, one.image, one.latent, masks, detail, solver, steps, one.label)
-        for one in walks
-    ]
+    own = [_start(domain, one, masks, detail, solver, steps) for one in walks]
     latents = Latent(
         torch.cat([start.latent.z_sem for start in own]),
         torch.cat([start.latent.z_T for start in own]),
@@ -498,29 +495,27 @@ class _Start(NamedTuple):
 
 def _start(
     domain: Models,
-    image: Tensor | Picture | Latent | Composition,
-    latent: Latent | None,
+    walk: Walk,
     masks: Tensor | None,
     detail: str,
     solver: str | None,
     steps: int | None,
-    label: str,
 ) -> _Start:
     """Where a walk starts; of one query."""
-    composition, latent = _composed(domain, image, latent, masks, detail, solver, steps)
-    return _Start(composition, latent, label, _source_probabilities(domain, composition))
+    composition, latent = _composed(domain, walk, masks, detail, solver, steps)
+    return _Start(composition, latent, walk.label, _source_probabilities(domain, composition))
 
 
 def _composed(
     domain: Models,
-    image: Tensor | Picture | Latent | Composition,
-    latent: Latent | None,
+    walk: Walk,
     masks: Tensor | None,
     detail: str,
     solver: str | None,
     steps: int | None,
 ) -> tuple[Composition, Latent]:
     """How a walk's images are made, and the latent that it starts from."""
+    image, latent = walk.image, walk.latent
     if isinstance(image, Latent):
         source = domain.generator.decode(image, solver, steps).clamp(0, 1)
         return compose(source, None, masks), image

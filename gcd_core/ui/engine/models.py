@@ -149,15 +149,16 @@ def on_cpu(domain: Domain) -> bool:
     return torch.device(domain.device).type == "cpu"
 
 
-def judged(domain: Domain, label: str, view: Tensor, drawn: Tensor, latent: Latent) -> str:
-    """Say if the models or a label are not for an image (1, C, S, S), drawn again so; else ""."""
+def judged(domain: Domain, label: str, view: Tensor, latent: Latent) -> str:
+    """Say if the models or a label are not for an image (1, C, S, S) with its latent; else ""."""
     off, only_for = domain.off_distribution, domain.label_info[label].only_for
     if off is not None:
+        drawn = domain.generator.decode(latent).float().cpu()
         score = float(off.score_of(domain.perceptual(drawn, view), latent))
         if is_far(score, off.threshold):
             return unlike_words(score, off.threshold)
     kinds = domain.code_statistics(label).kinds if only_for else []
-    return of_another_kind(only_for, kinds, latent.z_sem) or ""
+    return of_another_kind(only_for, kinds, latent.z_sem.cpu()) or ""
 
 
 class Networks:
@@ -249,10 +250,9 @@ class Networks:
 
         The tensors are on the CPU.
         """
-        view, generator = view_of(image), self.domain.generator
-        latent = generator.encode(view)
-        drawn, latent = generator.decode(latent).float().cpu(), latent.to("cpu")
-        return latent, judged(self.domain, label, view, drawn, latent)
+        view = view_of(image)
+        latent = self.domain.generator.encode(view)
+        return latent.to("cpu"), judged(self.domain, label, view, latent)
 
     def looks_turned(self, opened: Opened) -> str:
         """Say that an opened image looks turned, in a domain whose images all stand one way up."""
