@@ -598,10 +598,13 @@ def test_several_directions_have_one_line_map_and_curve(served: Served, visit):
         " && document.querySelectorAll('#curve polyline.measured').length"
         " && document.querySelector('#pictures .map img')"
     )
-    ends = page.locator("#curve polyline.measured").get_attribute("points").split()
-    dot = page.locator("#curve circle.here")
-    here = [float(dot.get_attribute(name)) for name in ("cx", "cy")]
-    assert here == pytest.approx([float(v) for v in ends[-1].split(",")], abs=1.0)
+    line, *here = page.evaluate(  # at once: the curve is drawn anew on the way
+        "() => { const at = query => document.querySelector('#curve ' + query);"
+        " const dot = at('circle.here');"
+        " return [at('polyline.measured').getAttribute('points'),"
+        " +dot.getAttribute('cx'), +dot.getAttribute('cy')]; }"
+    )
+    assert here == pytest.approx([float(v) for v in line.split()[-1].split(",")], abs=1.0)
     assert page.locator("#curve svg.gcd-plot").get_attribute("data-direction") is None
     page.screenshot(path=ARTEFACTS / "explore-line.png")
 
