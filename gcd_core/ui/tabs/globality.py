@@ -332,6 +332,7 @@ def summary(
         if name in walks
     ]
     sureness = said("How sure it stays of its first answer", "The original prediction")
+    lines = said("line: the middle image, band: half of all", "median and quartiles")
     return (
         '<div class="gcd-alike">'
         f'<div class="gcd-card"><h2>{walked}<small>{escape(positive)}</small></h2>'
@@ -339,7 +340,7 @@ def summary(
         f"{hardly_followed(facts)}{not_counted(pieces, title or positive, only_for)}</div>"
         f'<div class="gcd-means">{maps}</div></div>'
         f'<div class="gcd-card"><h2>{sureness}'
-        f"<small>{said('the middle, and half of them', 'median and quartiles')}</small></h2>"
+        f"<small>{lines}</small></h2>"
         f"{charts.fan(curves, curve_quantiles(curves), alpha_max)}</div>"
         f'<div class="gcd-card"><h2>{said("Every way", "Every direction")}'
         f"<small>images that flip</small></h2>{charts.rates(bars)}"

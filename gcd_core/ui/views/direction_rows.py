@@ -164,7 +164,8 @@ def tried_list(
     linear, line = found.metadata.get("figures", {}).get("explained"), ""
     if type(linear) is float:
         share = charts.percent(linear)
-        line = f'<p class="gcd-info">One straight slope explains {share} of the answers.</p>'
+        said_of = f"A straight line explains {share} of what the classifier answered to the search."
+        line = f'<p class="gcd-info">{said_of}</p>'
     return f'<table class="gcd-tried">{table}</table>{line}{does}'
 
 

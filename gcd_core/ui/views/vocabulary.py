@@ -82,7 +82,7 @@ TERMS = {
         "gets its share of the change of the logit.",
     ),
     "completeness": Term(
-        "left unexplained",
+        "not explained",
         "How far the map is from explaining the whole change of the answer; 0 explains all of it.",
         "completeness error",
         "How far the map's sum is from the change of the classifier's log-odds that it explains; 0 "

@@ -104,7 +104,7 @@ def test_mean_maps_have_legends_and_say_what_they_leave_unexplained(session: Ses
     text = summary(wall, "Pneumonia", session.service.domain.alpha_max)
     assert "changed most" in text and "for Pneumonia" in text
     errors = [abs(piece.completeness_error) for piece in wall.pieces]
-    assert f">{signed(sum(errors) / 2)}<" in text and "left unexplained" in text
+    assert f">{signed(sum(errors) / 2)}<" in text and "not explained" in text
     own = [explain_path(path).completeness_error for path in paths_of(session, wall)]
     assert [row["completeness_error"] for row in numbers(wall)["rows"]] == pytest.approx(own)
 
