@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gcd_core.errors import GCDError
 from gcd_core.generators.base import Latent, NetworkGenerator, weights_identity
-from gcd_core.generators.codec import VAE
+from gcd_core.generators.codec import VAE, decoding
 from gcd_core.generators.device import choose_precision
 from gcd_core.generators.diffae.model import DiffAEModel
 from gcd_core.generators.diffae.solvers import DISTILLED, NoiseModel, ddim, find_solver
@@ -94,6 +94,7 @@ class DiffAE(NetworkGenerator):
         self.clip_denoised = bounded if clip_denoised is None else clip_denoised
         self.precision = choose_precision(precision, self.device)
         self._unet = in_precision(model, self.precision, self._counter)
+        self._decode = None if self.codec is None else decoding(self.codec, self.precision)
         self.distilled = distilled[1] if distilled is not None else None
         self.live_solver = DISTILLED if distilled is not None else None
         check_sampling(self.sampling, self.distilled)
@@ -202,5 +203,5 @@ class DiffAE(NetworkGenerator):
 
     def unfold(self, x: Tensor) -> Tensor:
         """What codec and diffusion share, (N, Cz, Hz, Wz), to images (N, C, S, S) in [0, 1]."""
-        images = self.codec.decode(x) if self.codec is not None else (x + 1) / 2
+        images = self._decode(x) if self._decode is not None else (x + 1) / 2
         return images.clamp(0, 1)

@@ -11,6 +11,7 @@ from gcd_core.errors import GCDError
 from gcd_core.generators.base import EvaluationCounter
 from gcd_core.generators.diffae.model import DiffAEModel
 from gcd_core.generators.diffae.solvers import NoiseModel, T
+from gcd_core.generators.traced import Traced
 
 CPU_BATCH = 32
 MAX_GPU_BATCH = 256
@@ -22,14 +23,16 @@ class NoiseNetwork:
     Parameters
     ----------
     unet
-        Called as ``unet(x_t, t, z_sem)``, with weights of ``dtype``.
+        Called as ``unet(x_t, t, z_sem)``, with weights of ``dtype``; a network, or `Traced`.
     dtype
         Of its arithmetic.
     counter
         Counts each image of each pass.
     """
 
-    def __init__(self, unet: nn.Module, dtype: torch.dtype, counter: EvaluationCounter) -> None:
+    def __init__(
+        self, unet: nn.Module | Traced, dtype: torch.dtype, counter: EvaluationCounter
+    ) -> None:
         self.unet = unet
         self.dtype = dtype
         self.counter = counter
@@ -51,7 +54,8 @@ class NoiseNetwork:
 def in_precision(model: DiffAEModel, precision: str, counter: EvaluationCounter) -> NoiseNetwork:
     """The model's U-Net in ``"fp32"``, where it is the model itself, or a copy in ``"bf16"``.
 
-    The encoder, where the model has one, stays what it is: the copy is without.
+    The encoder, where the model has one, stays what it is: the copy is without. On a CPU the copy
+    runs as one call, beside other threads.
     """
     model.to(memory_format=torch.channels_last)
     if precision != "bf16":
@@ -59,7 +63,8 @@ def in_precision(model: DiffAEModel, precision: str, counter: EvaluationCounter)
     unet = copy.deepcopy(model).to(torch.bfloat16)
     if hasattr(unet, "encoder"):
         del unet.encoder
-    return NoiseNetwork(unet, torch.bfloat16, counter)
+    on_cpu = next(unet.parameters()).device.type == "cpu"
+    return NoiseNetwork(Traced(unet) if on_cpu else unet, torch.bfloat16, counter)
 
 
 def suggested_batch(device: torch.device, model_channels: int, side: int) -> int:

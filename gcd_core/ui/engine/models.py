@@ -29,7 +29,7 @@ from gcd_core.method.repeatability import with_repeatability
 from gcd_core.method.search import find_directions
 from gcd_core.method.settings import Settings
 from gcd_core.method.walk import Walk, bisect, walk, walk_together
-from gcd_core.ui.engine.worker import Urgency
+from gcd_core.ui.engine.worker import Runner, Urgency
 from gcd_core.ui.frames import (
     LINE_POINTS,
     End,
@@ -53,20 +53,30 @@ class SecondOpinion:
         It need not have an oracle: all opinions are None then.
     ask : callable
         Takes pictures (N, C, H, W) and returns the oracle's opinion of each.
-    in_turn : callable
-        Runs a function with arguments at an urgency.
+    runner : Runner
+        Where and when it is asked.
     """
 
     def __init__(
-        self, domain: Domain, ask: Callable[[Tensor], list[Opinion]], in_turn: Callable[..., Any]
+        self, domain: Domain, ask: Callable[[Tensor], list[Opinion]], runner: Runner
     ) -> None:
-        self._domain, self._ask, self._in_turn = domain, ask, in_turn
+        self._domain, self._ask, self._runner = domain, ask, runner
+        self._work = self._ask_together
 
     def of(self, image: Tensor) -> Opinion | None:
         """Return the oracle's opinion of an image (1, C, H, W); None without an oracle."""
         if self._domain.oracle is None:
             return None
-        return self._in_turn(Urgency.LIVE, self._ask, image)[0]
+        return self._runner.run_alike(Urgency.LIVE, self._work, image)
+
+    def _ask_together(self, images: list[Tensor]) -> list[Opinion]:
+        """The opinions of several visitors' images (1, C, H, W), in batches of one size each."""
+        found: dict[int, Opinion] = {}
+        for shape in dict.fromkeys(image.shape for image in images):
+            chosen = [i for i, image in enumerate(images) if image.shape == shape]
+            opinions = self._ask(torch.cat([images[i] for i in chosen]))
+            found |= dict(zip(chosen, opinions, strict=True))
+        return [found[i] for i in range(len(images))]
 
     def of_path(self, path: Path) -> list[Opinion]:
         """Return the opinions of a path's pictures; none without an oracle, or if it may cost."""
@@ -76,7 +86,7 @@ class SecondOpinion:
         found: list[Opinion] = []
         for points in torch.arange(len(path.alphas)).split(ORACLE_BATCH):
             pictures = torch.cat([path.asked(int(k), oracle) for k in points])
-            found += self._in_turn(Urgency.PATH, self._ask, pictures)
+            found += self._runner.run(Urgency.PATH, self._ask, pictures)
         return found
 
     def on(self, frame: Frame) -> Frame:

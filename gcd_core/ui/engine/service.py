@@ -125,7 +125,7 @@ class ModelService:
         self._turned, self.another = gpu(networks.looks_turned, MOVE), gpu(networks.another, PATH)
         self._walk_line, self._narrow = gpu(networks.walk_line, MOVE), gpu(networks.narrow, MOVE)
         self.toward, self.ask = gpu(networks.walk_toward, PATH), gpu(networks.ask, MOVE)
-        self.second_opinion = SecondOpinion(domain, gpu(networks.ask_oracle, MOVE), self.in_turn)
+        self.second_opinion = SecondOpinion(domain, gpu(networks.ask_oracle, MOVE), self.runner)
         walk_all = gpu(networks.walk_all, PATH)
         self.path_batches = PathBatches(self.runner, walk_all, self.second_opinion)
 

@@ -20,6 +20,7 @@ from gcd_core.errors import Cancel, GCDError
 
 QUIET_SECONDS = 0.4  # without a move, after which work that waited for a pause of moves begins
 CLOSING = "The page is being closed: open it again in a moment."
+SWITCH_SECONDS = 0.0005  # that a thread keeps the interpreter while others wait for it
 LONG_TASK_SECONDS = 0.05  # after a task that took longer, less urgent work goes on for as long
 NICENESS = 10  # of the thread; 19 gives way most
 MAX_BATCH = 8  # tasks of one kind that run together
@@ -313,6 +314,11 @@ def lower_thread_priority() -> None:
 
 
 def limit_torch_threads(compute: Compute) -> None:
-    """Let threads that start from now on, the page's handlers, compute on one core each."""
+    """Let threads that start from now on, the page's handlers, compute on one core each.
+
+    And let all give way to each other sooner. A network gives the interpreter back at each of its
+    hundreds of layers, and would wait Python's 5 ms for it whenever a handler is at work.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
     compute.run(Urgency.LIVE, torch.get_num_threads)
     torch.set_num_threads(1)

@@ -303,7 +303,7 @@ def other_sentence(image: OpenImage) -> str:
     other = image.others.here
     if other is None:
         return ""
-    asked = f"asked {other.queries} times"
+    asked = f"the classifier was asked {other.queries} times"
     plain, names = enumerated([*map(way_name, other.avoided)]), enumerated(other.avoided)
     if not flipped(image):
         return Worded(
@@ -492,15 +492,16 @@ def proxy_curve(image: OpenImage) -> Points:
     vector = line_vector(directions, alphas)[0] if len(alphas) > 1 else directions[name].vector
     z_sem = image.opened.latent.z_sem
     steps = torch.tensor(alpha_grid(most)).to(z_sem)
-    logits = directions.proxy_logit(z_sem + steps[:, None] * vector.to(z_sem))
-    if logits is None:
+    places = torch.cat([z_sem, z_sem + steps[:, None] * vector.to(z_sem)])
+    expected = directions.proxy_logit(places)
+    if expected is None:
         return []
+    at_rest, logits = expected[0], expected[1:]
     settings = directions.metadata.get("settings")
     sampling = settings.get("sampling", BALL) if isinstance(settings, dict) else BALL
-    expected = directions.proxy_logit(z_sem)
-    if sampling != BALL and expected is not None:
-        at_rest = image.opened.source.probabilities[image.index]
-        logits = logits + torch.logit(torch.as_tensor(at_rest), eps=1e-6) - expected
+    if sampling != BALL:
+        own = image.opened.source.probabilities[image.index]
+        logits = logits + torch.logit(torch.as_tensor(own), eps=1e-6) - at_rest
     return list(zip(steps.tolist(), torch.sigmoid(logits.float()).tolist(), strict=True))
 
 

@@ -243,8 +243,8 @@ def test_closing_ends_the_waiting_work_first_and_takes_no_more():
         compute.run(Urgency.LIVE, abs, 1)
 
 
-def test_handlers_leave_the_cores_to_the_networks():
-    before = torch.get_num_threads()
+def test_handlers_leave_the_cores_and_the_interpreter_to_the_networks():
+    before, seconds = torch.get_num_threads(), sys.getswitchinterval()
     torch.set_num_threads(2)
     compute = Compute()
     try:
@@ -255,9 +255,11 @@ def test_handlers_leave_the_cores_to_the_networks():
         handler.join(PATIENCE)
         assert counts == [1]
         assert compute.run(Urgency.LIVE, torch.get_num_threads) == 2
+        assert sys.getswitchinterval() == pytest.approx(module.SWITCH_SECONDS)
     finally:
         compute.close()
         torch.set_num_threads(before)
+        sys.setswitchinterval(seconds)
 
 
 def test_what_is_alike_and_waits_is_worked_off_together(compute: Compute) -> None:
