@@ -124,20 +124,21 @@ Object.assign(window.gcd, (() => {
   };
   const crosses = (before, after) => before >= threshold !== after >= threshold;
 
-  // A bar whose label is asked only where another label holds, its premise.
+  // A bar whose label is asked only where another label holds, or does not: its premise.
   const premiseOf = bar =>
     bar.dataset.given && document.querySelector(`#bars .gcd-bar[data-label="${CSS.escape(bar.dataset.given)}"]`);
-  const lacksPremise = bar => Number(premiseOf(bar)?.dataset.before ?? 1) < threshold;
+  const holdsGiven = (bar, p) => ('givenNot' in bar.dataset ? 1 - p : p) >= threshold;
+  const lacksPremise = bar => Boolean(premiseOf(bar)) && !holdsGiven(bar, Number(premiseOf(bar).dataset.before));
   const drawPremise = (bar, film, at, p) => {
     const which = film.labels.indexOf(bar.dataset.given);
     if (which < 0) return;
-    const holds = between(film.probabilities.map(row => row[which]), at) >= threshold;
+    const holds = holdsGiven(bar, between(film.probabilities.map(row => row[which]), at));
     bar.classList.toggle('unfounded', !holds);
     bar.classList.toggle('applies', holds && lacksPremise(bar));
     bar.querySelector('.ends em').textContent = !holds
       ? `asked only if ${bar.dataset.givenName}`
       : lacksPremise(bar)
-        ? `now applies: ${bar.querySelector('.words b').textContent} ${inScale(p, bar.dataset)}`
+        ? `now applies: ${bar.querySelector(`.ends span:${p >= threshold ? 'last' : 'first'}-of-type`).textContent}`
         : 'prediction flipped';
   };
 

@@ -136,12 +136,15 @@ window.gcd = (() => {
     input.dispatchEvent(new Event('input', { bubbles: true }));
   });
 
-  // The pictures fade while another image is being opened.
+  // The pictures and the answer fade while another image is being opened.
   let [opening, shown] = [0, 0]; // images that are being opened, and that were opened so far
   let arriving = true; // until the page has opened its first image, or could not
+  const fades = on => {
+    for (const one of document.querySelectorAll('.gcd-pictures, #bars')) one.classList.toggle('busy', on);
+  };
   const opens = () => {
     opening += 1;
-    document.querySelector('.gcd-pictures')?.classList.add('busy');
+    fades(true);
     document.querySelector('#actions .gcd-making[data-failed]')?.remove();
   };
   const fade = (...values) => {
@@ -153,7 +156,7 @@ window.gcd = (() => {
   const ended = () => {
     opening = Math.max(opening - 1, 0);
     arriving = false;
-    if (!opening) document.querySelector('.gcd-pictures')?.classList.remove('busy');
+    if (!opening) fades(false);
     gcd.writeAddress();
   };
   const isOpening = () => opening > 0;
@@ -163,8 +166,8 @@ window.gcd = (() => {
     return values;
   };
 
-  // On opening a picture a change that flips its answer comes by itself, unless that was switched
-  // off, a slider stands elsewhere already, or another flip was asked for meanwhile.
+  // On opening a picture, or on another question about it, a change that flips its answer comes by
+  // itself, unless that was switched off, a slider stands elsewhere already, or another flip was asked for meanwhile.
   const FIRST_FLIP = 'gcd-first-flip';
   const FRAME = 30; // milliseconds between two looks at the page
   const firstFlip = element => {
@@ -187,7 +190,7 @@ window.gcd = (() => {
     return opened(...values);
   };
 
-  const openedBy = event => (['open_image', 'open_example', 'arrive'].includes(event) ? openedAnew : opened);
+  const openedBy = event => (['open_image', 'open_example', 'arrive', 'explain'].includes(event) ? openedAnew : opened);
 
   // The key that only this tab knows. By it the tab finds its visit again after a reload or a lost
   // connection. A tab that was copied from another one has that one's storage: while the other one

@@ -18,7 +18,6 @@ from gcd_core.wording import Worded, percent
 MAX_LOG_ODDS = math.log((1 - 1e-6) / 1e-6)  # a probability says no more of its log-odds
 REACTS = 2.0  # log-odds that encoding and decoding may move before something is lost
 USUAL = 1.3  # `CodeStatistics.distance` to the nearer kind that a few per cent of its own lie above
-STRONG = 0.9  # AUROC from which on nothing is said of it
 
 
 class Caution(Worded):
@@ -90,13 +89,13 @@ def cautions(
                 f"{shown(after[info.given])}), so it says nothing of {info.title}."
             )
             found.append(Caution(told, short=f"The change takes {condition.positive} away."))
-    if info.auroc is not None and info.auroc < STRONG:
+    if info.auroc is not None and info.is_weak:
         found.append(
             Caution(
                 f"The classifier is weak here: AUROC {info.auroc:.2f} on its test images.",
                 "The classifier is weak here: of two test images, one of each kind, it tells which "
                 f"is which {percent(info.auroc)} of the time.",
-                Worded(f"AUROC {info.auroc:.2f}.", f"Weak ({percent(info.auroc)})."),
+                Worded(f"AUROC {info.auroc:.2f}.", "Often wrong at this question."),
             )
         )
     return found

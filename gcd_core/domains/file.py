@@ -30,6 +30,7 @@ from gcd_core.method.settings import MIN_SETTINGS, Settings, check_radius, check
 DOMAIN_FILE = "domain.toml"
 MAX_FILE_BYTES = 2**20
 EXAMPLES = "examples"
+STRONG = 0.9  # AUROC from which on a classifier is not called weak
 MAX_ONLY_FOR = 80  # letters that say of what pictures a label means something
 CLASSIFIERS = ("classifier", "oracle")
 # Kinds of classifier that send images, and what a domain.toml asks of the environment, elsewhere.
@@ -131,6 +132,11 @@ class Label:
         """Read a `[labels.NAME]` table without problems."""
         own = {key: value for key, value in table.items() if key not in QUESTION_KEYS}
         return cls(name, **own, asked=Question.read(name, table))
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether the classifier is known to be often wrong at it."""
+        return self.auroc is not None and self.auroc < STRONG
 
     @property
     def question(self) -> Question:

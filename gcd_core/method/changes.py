@@ -59,6 +59,7 @@ MAX_OTHERS = 3  # questions that are told
 MAX_PARTS = len(AXIS_KINDS)  # of a change, that are read from a file
 MAX_TOLD = 64  # questions that are read from a file
 LITTLE, RATHER = 0.4, 0.7  # absolute cosines of two directions: below, above
+STANDS_OUT = 0.1  # between the absolute cosines with the nearest direction and with the next
 MAX_WORD = 30  # letters of a domain's own word for a kind of change
 FINE = 5  # pixels along the window of fine detail
 
@@ -427,6 +428,17 @@ def nearest_direction(vectors: Tensor, names: Sequence[str], name: str) -> tuple
     cosines = (vectors @ vectors[at]).tolist()
     others = [(other, cosines[i]) for i, other in enumerate(names) if i != at]
     return max(others, key=lambda one: abs(one[1]), default=None)
+
+
+def stands_out(vectors: Tensor, names: Sequence[str], name: str) -> bool:
+    """Whether a direction resembles the nearest other one clearly more than any third.
+
+    As of `nearest_direction`; among two directions it does.
+    """
+    at = names.index(name)
+    cosines = (vectors @ vectors[at]).abs()
+    others = torch.cat([cosines[:at], cosines[at + 1 :]]).sort(descending=True).values
+    return len(others) < 2 or float(others[0] - others[1]) >= STANDS_OUT
 
 
 def likeness_word(cosine: float) -> str:

@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.opening import Domain
 from gcd_core.method.attribution import DISAGREE
-from gcd_core.method.changes import LITTLE, changes_of, likeness_word, nearest_direction
+from gcd_core.method.changes import (
+    LITTLE,
+    changes_of,
+    likeness_word,
+    nearest_direction,
+    stands_out,
+)
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import crosses
 from gcd_core.method.notes import Note, notes_of
@@ -85,6 +91,8 @@ def what_it_does(
     plain = f"{'the reverse of ' if sign else ''}{direction_name(other, directions, PLAIN_WORDS)}"
     shown = direction_name(other, directions, EXPERT)
     like = f"{word} {plain}" if abs(cosine) >= LITTLE else "like no other way"
+    if word == "rather like" and not stands_out(directions.vectors, directions.names, name):
+        like = "somewhat like several other ways"
     return Worded(f"{told}; {word} {sign}{shown} (cosine {signed(cosine)}).", f"{told}; {like}.")
 
 
@@ -136,21 +144,17 @@ def only_for_words(only_for: str) -> str:
     return f"Means something only for {only_for}." if only_for else ""
 
 
-def map_meaning(positive: str, up: bool) -> str:
+def map_meaning(positive: str) -> str:
     """What both colours of a map of evidence say of a change, in one short line.
 
-    First that of most of the change; the other is where it worked the other way.
+    Red is where the change took the label's logit down, blue where it took it up.
 
     Parameters
     ----------
     positive : str
         The label's positive name.
-    up : bool
-        Whether the change raised the label's probability.
     """
-    if up:
-        return f"removed: blue against {positive}, red for it"
-    return f"removed: red for {positive}, blue against it"
+    return f"blue: toward {positive}, red: away from it"
 
 
 def exposure_name(channels: int) -> str:

@@ -127,6 +127,7 @@ class Report:
     agreement: float | None = None
     # The share of the change that is brightness and contrast; None where nothing changed.
     exposure: float | None = None
+    flips_without: bool | None = None  # whether a flip stays one without them, if asked
     only_for: str = ""  # of what pictures the explained label means something; "" where of all
     steered: bool = False  # whether a bridge made the changed image (RCSB), and no direction
 
@@ -211,7 +212,7 @@ class Report:
         words : {"expert", "plain"}
         **fields
             Further fields of `Report`, as they are: `oracle`, `name`, `synthetic`, `margin`,
-            `map_method`, `agreement`, `exposure`.
+            `map_method`, `agreement`, `exposure`, `flips_without`.
         """
         explained, direction = domain.labels.index(path.label), path.direction_name
         return cls(

@@ -240,7 +240,7 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> None:
         (*_map_title(report), overlay(report.source, report.heat)),
     ]
     ends = [(), (), ("darker", "brighter"), ("against", f"for {label.positive}")]
-    meaning = map_meaning(label.positive, label.after > label.before)
+    meaning = map_meaning(label.positive)
     top, captions = y, (HALF + 13.5, 19.0)
     small = min(HALF, NOTICE_LINE - 2 - y - sum(captions))  # as much as warnings leave room for
     for i, (title, note, image) in enumerate(panels):
@@ -361,7 +361,10 @@ def _curve(sheet: Sheet, report: Report, x: float, y: float, height: float, widt
         ha="right",
     )
     below = y + HEAD_OF_CURVE + height + 8
-    sheet.text(left + width / 2, below, report.say("strength", "alpha"), 7, SOFT, align="center")
+    scale = report.say("strength", "alpha")
+    if len(report.alphas) > 1:
+        scale = report.say("how far, all ways together", "distance in z_sem, along all together")
+    sheet.text(left + width / 2, below, scale, 7, SOFT, align="center")
 
 
 def _scales(sheet: Sheet, axes: Axes, curve: Curve, question: Question) -> float:
@@ -476,7 +479,8 @@ def _distance_words(report: Report) -> str:
         return f"{seen}; 0 is the same image"
     share = percent(report.exposure)
     name = exposure_name(report.source.shape[-3])
-    return f"{share} of the change is {name}"
+    verdict = {True: "; flips without it", False: "; no flip without it", None: ""}
+    return f"{share} of the change is {name}{verdict[report.flips_without]}"
 
 
 def _reading(sheet: Sheet, report: Report, x: float, y: float, end: float) -> None:
@@ -494,9 +498,9 @@ def _reading(sheet: Sheet, report: Report, x: float, y: float, end: float) -> No
             + "; all outside is the original's."
         )
     text = (
-        f"{how} In the heat map, red marks what speaks for {positive} in the original, blue what "
-        "speaks against it. The curve is the classifier's answer at "
-        "every step on the way, and the dot is the changed image."
+        f"{how} In the heat map, blue marks what changed toward {positive}, red what changed away "
+        "from it. The curve is the classifier's answer at the steps that were drawn, and the dot "
+        "is the changed image."
     )
     lines = sheet.wrapped(text, COLUMN, 7)
     if y + 4.5 + 3.5 * len(lines) <= end:

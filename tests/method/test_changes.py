@@ -15,6 +15,7 @@ from gcd_core.method.changes import (
     measure_change,
     nearest_direction,
     parts_of,
+    stands_out,
     told,
     with_changes,
 )
@@ -213,6 +214,12 @@ def test_which_other_direction_one_resembles() -> None:
     assert nearest_direction(vectors, names, "g") == ("h2", pytest.approx(0.6))
     assert nearest_direction(vectors, names, "h1") == ("h2", pytest.approx(-0.8))
     assert nearest_direction(vectors[:1], ["g"], "g") is None
+    assert stands_out(vectors, names, "g") and stands_out(vectors, names, "h1")
+    assert stands_out(vectors[:2], names[:2], "g")
+    even = torch.nn.functional.normalize(
+        torch.tensor([[1.0, 0.05, 0], [0, 1, 0], [1, 1, 0]]), dim=1
+    )
+    assert not stands_out(even, names, "h2"), "0.74 and 0.71"
     words = [likeness_word(c) for c in (0.12, -0.39, 0.5, -0.69, 0.7, -0.9)]
     assert words == [*["little like"] * 2, *["rather like"] * 2, *["nearly"] * 2]
 

@@ -9,6 +9,7 @@ import torch
 
 from gcd_core.errors import GCDError
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.prior_search import PLACED
 from gcd_core.method.set_likeness import matches
 
 ABOUT = {"label": "a"}
@@ -40,3 +41,15 @@ def test_sets_of_two_generators_are_refused() -> None:
     other = DirectionSet(["g"], torch.eye(4)[:1], ABOUT)
     with pytest.raises(GCDError, match="different generators"):
         matches(one, other)
+
+
+def test_directions_by_place_go_together_by_their_place() -> None:
+    first, second = (
+        {"w1": "upper left", "w2": "lower left"},
+        {"w1": "lower left", "w3": "upper right"},
+    )
+    one = DirectionSet(["g", "w1", "w2"], torch.eye(4)[:3], ABOUT | {PLACED: first})
+    other = DirectionSet(["g", "w1", "w3"], torch.eye(4)[[0, 2, 3]], ABOUT | {PLACED: second})
+    assert [match.partner for match in matches(one, other)] == ["g", None, "w1"]
+    assert [match.cosine for match in matches(one, other)] == [1, None, 1]
+    assert [match.partner for match in matches(other, one)] == ["g", "w2", None]

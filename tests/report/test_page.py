@@ -230,6 +230,7 @@ def test_the_curve_is_of_the_line_along_all_directions():
     curve = replace(example().curve, direction="g + h1", proxy=[(-2, 0.1), (2, 0.9)])
     text = text_of(example(curve=curve, alphas=[("g", -1.5), ("h1", 1.0)]))
     assert "Pneumonia along g + h1" in text and "classifier" in text and "proxy" in text
+    assert "distance in z_sem, along all together" in text
 
 
 def test_what_a_bridge_drew_is_no_walk():
@@ -419,6 +420,8 @@ def test_the_map_of_cells_is_named_and_where_it_differs_from_bb_lig_that_is_said
 
 def test_the_share_of_brightness_and_contrast_is_told_in_full():
     assert "46 % of the change is one brightness curve" in text_of(example(2, exposure=0.46))
+    for flips, words in ((True, "curve; flips without it"), (False, "curve; no flip without it")):
+        assert words in text_of(example(2, exposure=0.46, flips_without=flips))
     colours = text_of(example(2, 3, exposure=0.46))
     assert "46 % of the change is one curve of brightness and colour" in colours
     assert "of the change is" not in text_of(example(2))

@@ -809,6 +809,8 @@ def test_a_picture_flips_first_unless_that_was_switched_off(served: Served, visi
     page.wait_for_selector("#pictures [data-address^='own=1&'][data-address*='&g=']")
     page.locator("#reset").click()
     page.wait_for_selector("#pictures [data-address='own=1&label=pneumonia']")
+    page.locator("#label").get_by_text("Kind of pneumonia", exact=True).click()
+    page.wait_for_selector("#pictures [data-address^='own=1&label=bacterial&g=']")
     page.get_by_label("Show a flip when a picture opens").uncheck()
     page.locator("#examples button").nth(1).click()
     page.wait_for_selector("#pictures [data-address^='example=2&']")

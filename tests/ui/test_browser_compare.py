@@ -63,6 +63,18 @@ def test_two_sets_stand_side_by_side(served: Served, visit, width: int):
         }).map(one => one.outerHTML.slice(0, 90))"""
     )
     assert not out
+    below = page.evaluate(  # as it is while its way is followed beside a card that is done
+        """() => {
+            const side = document.querySelector('#sets-result .gcd-set-side').cloneNode(true);
+            side.querySelector('dl').remove();
+            side.querySelector('img').outerHTML = '<div class="gcd-wait"><span></span>...</div>';
+            const row = document.querySelector('#sets-result .gcd-set-row');
+            row.querySelector('.gcd-set-side').replaceWith(side);
+            const told = side.querySelector(':scope > .gcd-quiet').getBoundingClientRect();
+            return told.bottom - side.getBoundingClientRect().bottom;
+        }"""
+    )
+    assert below <= 1
     with page.expect_download() as saved:
         page.locator("#sets-json").click()
     numbers = json.loads(Path(saved.value.path()).read_text())

@@ -22,7 +22,7 @@ from gcd_core.ui.session.set_comparison import (
     QUERIES_A_PATH,
     SetComparison,
     Side,
-    common_names,
+    common,
     part_of,
 )
 from gcd_core.ui.session.slider_state import SliderState
@@ -127,9 +127,9 @@ class OpenImage:
 
         Nothing for the set in use: its paths are decoded when an image is opened.
         """
-        common = common_names(*(directions for _, directions in sets))
+        pairs = common(*(directions for _, directions in sets))
         walks = [
-            len(shown_names(directions) if name == BUNDLED else common)
+            len(shown_names(directions) if name == BUNDLED else pairs)
             for name, directions in sets
             if not self._uses(directions)
         ]
@@ -155,8 +155,12 @@ class OpenImage:
                 )
         if self.compared_sets is not None:
             self.compared_sets.leave()
-        common = common_names(*(directions for _, directions in sets))
-        sides = [self._side(name, directions, common) for name, directions in sets]
+        pairs = common(*(directions for _, directions in sets))
+        called = list(pairs), list(pairs.values())
+        sides = [
+            self._side(name, directions, own)
+            for (name, directions), own in zip(sets, called, strict=True)
+        ]
         self.compared_sets = SetComparison(self.service, self.index, sides)
         return self.compared_sets
 
@@ -164,14 +168,14 @@ class OpenImage:
         """Whether these are the directions in use here, maybe with other notes."""
         return directions.vectors is self.directions.vectors
 
-    def _side(self, name: str, directions: DirectionSet, common: list[str]) -> Side:
+    def _side(self, name: str, directions: DirectionSet, wanted: list[str]) -> Side:
         """Return one side of a comparison; the paths that there are already are taken."""
         if self._uses(directions):
             return Side(name, directions, self.sliders, self.flips)
         if name == BUNDLED:
             walked, paths = directions, self._bundled_paths(directions)
         else:
-            walked = part_of(directions, common)
+            walked = part_of(directions, wanted)
             paths = self.service.paths(self.opened, walked, self.label)
         sliders = SliderState(self.service, self.opened, walked, paths)
         return Side(name, directions, sliders, Flips(sliders), paths)

@@ -13,6 +13,7 @@ from gcd_core.images.drawing import at_most
 from gcd_core.method.bisection import BISECTION_STEPS
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.path import Path
+from gcd_core.method.set_likeness import matches
 from gcd_core.ui.engine.decoded_paths import Before, Paths
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import POINTS, shown_names
@@ -43,7 +44,7 @@ class Walked(NamedTuple):
 
 
 class SetComparison:
-    """Walks the image along every direction that both sets have, g first.
+    """Walks the image along every direction that both sets have (`common`), g first.
 
     Parameters
     ----------
@@ -56,15 +57,17 @@ class SetComparison:
     Attributes
     ----------
     names : list of str
-        The directions that both sets have.
+        The directions that both sets have, as the first calls them.
     walked : dict of (str, int) to Walked
-        By direction and side, what there is so far.
+        By such a name and side, what there is so far.
     cancelled : bool
     """
 
     def __init__(self, service: ModelService, label_index: int, sides: Sequence[Side]) -> None:
         self.service, self.index, self.sides = service, label_index, tuple(sides)
-        self.names = common_names(*(side.directions for side in sides))
+        pairs = common(*(side.directions for side in sides))
+        self._called = {name: name for name in pairs}, pairs
+        self.names = list(pairs)
         self.walked: dict[tuple[str, int], Walked] = {}
         self.cancelled = False
         self._newest: object = None  # of those who follow it
@@ -75,6 +78,10 @@ class SetComparison:
         if len(self.walked) == len(self.names) * len(self.sides):
             return "done"
         return "cancelled" if self.cancelled else "running"
+
+    def called(self, name: str, i: int) -> str:
+        """What side `i` calls the direction of a name."""
+        return self._called[i][name]
 
     def follow(self) -> Iterator[Before | None]:
         """Walk what is not walked yet.
@@ -93,11 +100,11 @@ class SetComparison:
                 if (name, i) in self.walked:
                     continue
                 try:
-                    for first in side.sliders.awaited(name):
+                    for first in side.sliders.awaited(self.called(name, i)):
                         yield first
                         if self.cancelled or self._newest is not mine:
                             return
-                    path = side.flips.path(name)
+                    path = side.flips.path(self.called(name, i))
                 except GCDError:
                     if self.cancelled:
                         return
@@ -134,10 +141,15 @@ class SetComparison:
                     side.joined.join()
 
 
-def common_names(one: DirectionSet, other: DirectionSet) -> list[str]:
-    """Return the shown directions that two sets have by the same name, g first."""
-    names = shown_names(other)
-    return [name for name in shown_names(one) if name in names]
+def common(one: DirectionSet, other: DirectionSet) -> dict[str, str]:
+    """Return the shown directions that two sets have, g first: what each of them calls it.
+
+    Those by place go together by their place, the others by their name.
+    """
+    partners = {match.name: match.partner for match in matches(one, other)}
+    shown = shown_names(other)
+    pairs = {name: partners[name] for name in shown_names(one)}
+    return {name: partner for name, partner in pairs.items() if partner in shown}
 
 
 def part_of(directions: DirectionSet, names: Sequence[str]) -> DirectionSet:

@@ -108,7 +108,10 @@ def checked(check: Check, map_mass: Mapping[str, float]) -> str:
         return sentence
     answer = f"{question} {'Yes' if check.passed else f'No. {UNLESS[check.name]}'}"
     if check.name == "reasons" and map_mass:
+        first = max(map_mass, key=lambda name: map_mass[name])
         shares = [f"{TERMS[name].plain} {percent(share)}" for name, share in map_mass.items()]
+        if check.passed:
+            answer = f"{question} One does, {TERMS[first].plain}"
         answer = f"{answer.rstrip('.')}. Of each map so much lies there: {', '.join(shares)}"
     return said(escape(f"{answer.rstrip('.')}."), sentence)
 

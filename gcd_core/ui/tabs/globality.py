@@ -168,7 +168,7 @@ def numbers(wall: BatchWalk) -> dict[str, Any]:
 def progress_html(wall: BatchWalk | None) -> str:
     """How far the walks are."""
     if wall is None:
-        return charts.meter(0, "Ready", "nothing is running")
+        return charts.meter(0, "Ready", "no walk is running here")
     done, total = len(wall.pieces), len(wall.images)
     if wall.state == "failed":
         return charts.meter(wall.fraction, "The walk stopped", wall.error)

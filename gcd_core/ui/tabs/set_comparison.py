@@ -91,13 +91,14 @@ def expected_of(directions: DirectionSet) -> float | None:
 def side_numbers(image: OpenImage, comparison: SetComparison, name: str, i: int) -> dict[str, Any]:
     """Return what a direction of one side does to the image, and did to others."""
     side, walked = comparison.sides[i], comparison.walked.get((name, i))
-    tried = tried_of(side.directions.metadata).get(name)
+    own = comparison.called(name, i)
+    tried = tried_of(side.directions.metadata).get(own)
     row: dict[str, Any] = {"set": side.name}
     if walked is not None:
         before = image.opened.source.oracle
         first = None if before is None else before[image.index]
         row |= counterfactual_row(
-            name, walked.path, first, walked.oracle, premise_of(image, image.label)
+            own, walked.path, first, walked.oracle, premise_of(image, image.label)
         )
     return row | {"tried": None if tried is None else asdict(tried)}
 
@@ -200,7 +201,7 @@ def side_card(image: OpenImage, comparison: SetComparison, name: str, i: int, wa
         body = f'<div class="gcd-wait"><span></span>{wait}</div>'
     else:
         body = '<div class="gcd-wait">not walked</div>'
-    tried = tried_of(side.directions.metadata).get(name)
+    tried = tried_of(side.directions.metadata).get(comparison.called(name, i))
     text = "Not tried on other pictures." if tried is None else f"{tried.sentence}."
     return (
         f'<div class="gcd-set-side gcd-direction-card {css}"><header>{title}{verdict}</header>'
@@ -209,12 +210,12 @@ def side_card(image: OpenImage, comparison: SetComparison, name: str, i: int, wa
 
 
 def match_words(match: Match, comparison: SetComparison) -> str:
-    """How alike the two directions of one name are, as HTML; and which is nearer, if another is."""
+    """How alike two directions that go together are, as HTML; which is nearer, if another is."""
     first, second = comparison.sides
     assert match.cosine is not None
     told_of = f"<b>{signed(match.cosine)}</b> {likeness_words(match.cosine)}"
     nearer = ""
-    if match.nearest != match.name and abs(match.nearest_cosine) > abs(match.cosine) + 0.05:
+    if match.nearest != match.partner and abs(match.nearest_cosine) > abs(match.cosine) + 0.05:
         other = short_way(match.nearest, second.directions)
         nearer = (
             f'<p class="gcd-quiet">{escape(first.name)}&rsquo;s is nearer to {other} of '

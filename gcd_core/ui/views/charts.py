@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -41,15 +41,18 @@ class Premise(NamedTuple):
     Attributes
     ----------
     label, name : str
-        The label that must hold, and its positive name.
+        The label that must hold, or must not, and what it is called then.
     before, after : float
-        Its probability of the original and of the current picture.
+        The probability that this is so, of the original and of the current picture.
+    negated : bool
+        Whether the label must not hold.
     """
 
     label: str
     name: str
     before: float
     after: float
+    negated: bool = False
 
 
 class Axes(NamedTuple):
@@ -225,6 +228,7 @@ def bars(
     moved: bool = True,
     questions: Sequence[Question] | None = None,
     premises: Sequence[Premise | None] | None = None,
+    weak: Container[str] = (),
 ) -> str:
     """Return bars of the probability before and after, one for each label.
 
@@ -240,14 +244,18 @@ def bars(
         The labels', whose scales are shown.
     premises : sequence of (Premise or None), optional
         For each label what must hold for it to mean anything; by default nothing must.
+    weak : container of str, optional
+        The labels at which the classifier is often wrong, which is said.
     """
     parts, questions = [], questions or [PLAIN] * len(labels)
     premises = premises or [None] * len(labels)
     for label, row, question, premise in zip(labels, rows, questions, premises, strict=True):
         negative, positive, before, after, chosen = row
-        state, says = _state(row, moved, question, premise)
+        state, says = _state(row, moved, premise)
         css = "gcd-bar" + (" chosen" if chosen else "") + state
         against = f" <small>against {escape(negative)}</small>" if question.against else ""
+        if label in weak:
+            against += " <small>often wrong</small>"
         parts.append(
             f'<div class="{css}" data-label="{escape(label)}" '
             f'data-before="{before}"{_scale_of(question)}{_given(premise)}>'
@@ -267,7 +275,6 @@ def bars(
 def _state(
     row: tuple[str, str, float, float, bool],
     moved: bool,
-    question: Question,
     premise: Premise | None,
 ) -> tuple[str, str]:
     """Return a bar's CSS class for its state, and what is written under the middle of the bar.
@@ -275,11 +282,11 @@ def _state(
     What the original was not asked cannot flip: it applies now, or it still means nothing. The
     page's script says the same while a film plays.
     """
-    _, positive, before, after, _ = row
+    negative, positive, before, after, _ = row
     if premise is not None and premise.after < THRESHOLD:
         return " unfounded", f"asked only if {escape(premise.name)}"
     if premise is not None and moved and premise.before < THRESHOLD:
-        return " applies", f"now applies: {escape(positive)} {percent(after, question)}"
+        return " applies", f"now applies: {escape(positive if after >= THRESHOLD else negative)}"
     flips = moved and crosses(before, after, THRESHOLD)
     return " flipped" if flips else "", "prediction flipped"
 
@@ -288,7 +295,8 @@ def _given(premise: Premise | None) -> str:
     """What the page's script needs to know of a premise, as attributes."""
     if premise is None:
         return ""
-    return f' data-given="{escape(premise.label)}" data-given-name="{escape(premise.name)}"'
+    told = f' data-given="{escape(premise.label)}" data-given-name="{escape(premise.name)}"'
+    return told + (" data-given-not" if premise.negated else "")
 
 
 def _scale_of(question: Question) -> str:

@@ -26,7 +26,7 @@ from gcd_core.ui.session.flips import SAME_ALPHA
 from gcd_core.ui.session.heatmaps import HeatMap
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.views.exposure import exposure_caution
+from gcd_core.ui.views.exposure import exposure_caution, flips_without
 from gcd_core.ui.views.payload import (
     cautions_of,
     doubts_about,
@@ -85,6 +85,7 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
         map_method=heat.kind,
         agreement=maps.agreement(),
         exposure=image.exposure.share if positions else None,
+        flips_without=flips_without(image),
         name=opened.name,
         synthetic=image.example is not None and session.service.domain.synthetic_examples,
         margin=image.sliders.target,

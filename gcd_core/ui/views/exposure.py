@@ -24,15 +24,22 @@ def exposure_line(image: OpenImage) -> str:
     channels, without = image.opened.image.shape[-3], without_words(image)
     more = exposure_words(image.exposure.share, channels, without)
     name = term("exposure" if channels == 1 else "colour_exposure", more)
-    verdict, known, i = "", image.exposure.get(), image.index
-    if known is not None and flipped(image):
-        before, after = (one.probabilities[i] for one in (image.opened.source, known))
-        verdict = ", flips without it" if crosses(before, after) else ", no flip without it"
+    flips = flips_without(image)
+    verdict = {True: ", flips without it", False: ", no flip without it", None: ""}[flips]
     share = escape(percent(image.exposure.share))
     return (
         f'<div class="gcd-number gcd-exposure{css}"><span>of it {name}</span>'
         f"<b>{share}{verdict}</b></div>"
     )
+
+
+def flips_without(image: OpenImage) -> bool | None:
+    """Whether a flip stays one without brightness and contrast; None where that is not known."""
+    known, i = image.exposure.get(), image.index
+    if known is None or not flipped(image):
+        return None
+    before, after = (one.probabilities[i] for one in (image.opened.source, known))
+    return crosses(before, after)
 
 
 def exposure_caution(image: OpenImage) -> str:

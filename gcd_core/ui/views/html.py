@@ -313,7 +313,8 @@ def readout(image: OpenImage) -> str:
     ]
     questions = [question_of(image, label) for label in domain.labels]
     moved, premises = bool(image.sliders.alphas), [premise_of(image, x) for x in domain.labels]
-    bars = charts.bars(rows, domain.labels, moved, questions, premises)
+    weak = {label for label, info in domain.label_info.items() if info.is_weak}
+    bars = charts.bars(rows, domain.labels, moved, questions, premises, weak - {image.label})
     cautions = "".join(map(caution, (reconstruction_caution(image), *other_cautions(image))))
     css = (" unlike" if is_unlike(image) else "") + (" quick" if current.live else "")
     return (

@@ -71,15 +71,14 @@ def disagreement(image: OpenImage, kind: str) -> str:
 
 def map_scale(image: OpenImage, kind: str) -> str:
     """Return a map's colours with what they mean, in one line: of evidence, for this change."""
-    i, current, positive = image.index, image.sliders.current, label_names(image)[1]
+    positive = label_names(image)[1]
     if kind == "difference":
         words = "<span>green: darker</span><i></i><span>yellow: brighter</span>"
         return f'<div class="scale brightness">{words}</div>'
     if not image.sliders.alphas:
         words = f"<span>against</span><i></i><span>for {escape(positive)}</span>"
     else:
-        up = current.probabilities[i] > image.opened.source.probabilities[i]
-        words = f"<i></i><span>{escape(map_meaning(positive, up))}</span>"
+        words = f"<i></i><span>{escape(map_meaning(positive))}</span>"
     return f'<div class="scale">{words}</div>'
 
 

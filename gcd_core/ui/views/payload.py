@@ -122,14 +122,25 @@ def premise_missing(image: OpenImage) -> str:
 
 
 def premise_of(image: OpenImage, label: str) -> Premise | None:
-    """What must hold for a label to mean anything, before and now; None where nothing must."""
+    """What must hold for a label to mean anything, before and now; None where nothing must.
+
+    Of two labels that each tell two kinds apart, the one that is not explained means something
+    where the explained one's answer is one of its two kinds.
+    """
     domain = image.service.domain
-    given = domain.label_info[label].given
-    if given is None or given not in domain.labels:
-        return None
     before, after = image.opened.source.probabilities, image.sliders.current.probabilities
-    i = domain.labels.index(given)
-    return Premise(given, domain.label_info[given].positive, before[i], after[i])
+    info, own = domain.label_info[label], domain.label_info[image.label]
+    if info.given in domain.labels:
+        i = domain.labels.index(info.given)
+        return Premise(info.given, domain.label_info[info.given].positive, before[i], after[i])
+    kinds, i = (info.negative, info.positive), image.index
+    if label == image.label or not info.only_for or not own.only_for:
+        return None
+    if own.positive not in kinds and own.negative in kinds:
+        return Premise(image.label, own.negative, 1 - before[i], 1 - after[i], negated=True)
+    if own.negative not in kinds and own.positive in kinds:
+        return Premise(image.label, own.positive, before[i], after[i])
+    return None
 
 
 def reconstruction_flips(image: OpenImage) -> bool:

@@ -56,7 +56,7 @@ def progress_html(
 
 def _progress(search: Search | None, classifier: BlackBox, ahead: int, wait: float | None) -> str:
     if search is None:
-        return charts.meter(0, "Ready", "nothing is running")
+        return charts.meter(0, "Ready", "no search is running")
     if search.state == "waiting":
         place = f"{ahead} search{'es' if ahead != 1 else ''} first" if ahead else "starting"
         if ahead and wait:

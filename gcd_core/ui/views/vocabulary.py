@@ -202,7 +202,8 @@ TERMS = {
 MEANINGS = {  # by a direction's first letter, in plain words and in the field's
     "g": (
         "The straightest way to another answer.",
-        "The global counterfactual direction: the proxy's slope in z_sem.",
+        "The global counterfactual direction: the slope of the classifier's logit in z_sem, as the "
+        "search learned it.",
     ),
     "h": (
         "Another way to change the picture, beside the main one.",

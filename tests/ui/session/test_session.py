@@ -19,7 +19,7 @@ from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.html import pictures, readout
-from gcd_core.ui.views.payload import payload_of
+from gcd_core.ui.views.payload import payload_of, premise_of
 from gcd_core.ui.views.vocabulary import term
 from gcd_core.wording import EXPERT, PLAIN, worded
 from tests.ui.waiting import Held, wait_for, wait_for_paths
@@ -286,13 +286,33 @@ def opened_with(session: Session, given: float) -> Frame:
     return frame
 
 
+@pytest.mark.parametrize("explained", ["pneumonia", "bacterial"])
+def test_of_two_kinds_the_other_question_means_nothing_of_a_third(session: Session, explained: str):
+    domain = session.service.domain
+    names = {"pneumonia": ("Cat", "Dog"), "bacterial": ("Cat", "Bird")}
+    domain.label_info = {
+        label: replace(info, only_for="pets", negative=names[label][0], positive=names[label][1])
+        for label, info in domain.label_info.items()
+    }
+    session.explain(explained)
+    image = session.image
+    other = next(label for label in names if label != explained)
+    own = image.opened.source.probabilities[image.index]
+    premise = premise_of(image, other)
+    assert premise_of(image, explained) is None
+    assert (premise.name, premise.negated) == ("Cat", True)
+    assert premise.before == pytest.approx(1 - own)
+    assert ("asked only if Cat" in readout(image)) == (own > 0.5)
+    assert "data-given-not" in readout(image)
+
+
 def test_an_answer_that_was_not_asked_of_the_original_is_never_called_a_flip(session: Session):
     frame = opened_with(session, given=0.01)
     told, answer, shown = payload_of(session), readout(session.image), pictures(session)
     holds = frame.probabilities[0] >= 0.5
     assert not told["flipped"] and told["premise_missing"] == "Pneumonia"
     assert told["sentence"] == "" and told["missed_target"] == ""
-    assert ("now applies: Bacterial" in answer) == holds
+    assert ("now applies: " in answer) == holds
     assert ("asked only if Pneumonia" in answer) != holds
     assert 'chosen flipped"' not in answer and 'changed flipped"' not in shown
     assert term("counterfactual") not in shown and term("changed") in shown

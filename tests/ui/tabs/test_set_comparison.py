@@ -14,6 +14,7 @@ import torch
 
 from gcd_core.errors import GCDError
 from gcd_core.method.directions import REPEATABILITY, DirectionSet
+from gcd_core.method.prior_search import PLACED
 from gcd_core.method.verification import Tried, with_tried
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
@@ -53,6 +54,35 @@ def read(html: str) -> str:
     """What is read in the field's words."""
     html = re.sub(r'<i class="sr">.*?</i>|<span class="plain">.*?</span>', "", html)
     return " ".join(re.sub(r"<[^>]*>", " ", html).split()).replace(" ,", ",")
+
+
+def test_ways_of_one_place_go_together_whatever_they_are_called(
+    visitors: Visitors, panel: SetComparisonPanel
+) -> None:
+    session = visitors.session("somebody")
+    own = session.service.ready_directions("pneumonia")
+    assert own is not None
+    vectors = own.vectors[[0, 1, 2]]
+    for name, places, order in (
+        ("here", {"w1": "upper left", "w2": "lower left"}, [0, 1, 2]),
+        ("there", {"w1": "lower left", "w2": "upper left"}, [0, 2, 1]),
+    ):
+        metadata = dict(own.metadata) | {PLACED: places}
+        found = DirectionSet(["g", "w1", "w2"], vectors[order], metadata)
+        session.sets.keep("pneumonia", name, found)
+    *_, answer = panel.compare_sets("here", "there", SOMEBODY)
+    rows = answer[panel.numbers]["rows"]
+    assert [(row["direction"], row["partner"]) for row in rows] == [
+        ("g", "g"),
+        ("w1", "w2"),
+        ("w2", "w1"),
+    ]
+    for row in rows:
+        first, second = row["sides"]
+        assert row["cosine"] == pytest.approx(1, abs=1e-6)
+        assert first["alpha"] == pytest.approx(second["alpha"], abs=1e-4)
+        assert first["probability"] == pytest.approx(second["probability"], abs=1e-4)
+    assert "nearer to" not in read(answer[panel.result])
 
 
 def test_both_sets_are_measured_on_the_open_picture(

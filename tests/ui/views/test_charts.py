@@ -112,7 +112,8 @@ def test_an_answer_whose_premise_does_not_hold_is_grey_and_says_of_what_it_is_as
 def test_an_answer_that_meant_nothing_before_now_applies_and_never_flips():
     bar = bar_of_kind(0.34, 0.51, (0.1, 0.9))
     assert '"gcd-bar applies"' in bar and "flipped" not in bar
-    assert "<em>now applies: Bacterial 51&thinsp;%</em>" in bar
+    assert "<em>now applies: Bacterial</em>" in bar
+    assert "<em>now applies: Viral</em>" in bar_of_kind(0.34, 0.48, (0.1, 0.9))
     assert "applies" not in bar_of_kind(0.34, 0.51, (0.1, 0.9), moved=False)
     held = bar_of_kind(0.34, 0.51, (0.8, 0.9))
     assert '"gcd-bar flipped"' in held and "<em>prediction flipped</em>" in held

@@ -224,7 +224,8 @@ def test_where_a_check_failed_it_is_said_what_follows(session: Session):
     domain.map_mass = {"cells": 0.91, "bb_lig": 0.34}
     told = about(domain, 15)
     assert "is something else found? No. What ways and maps show here is partly" in told
-    assert "Yes. Of each map so much lies there: Tested parts 91 %, On the way 34 %." in told
+    shares = "Tested parts 91 %, On the way 34 %."
+    assert f"One does, Tested parts. Of each map so much lies there: {shares}" in told
 
 
 def test_directions_that_flip_few_examples_are_folded_away(session: Session):

@@ -275,7 +275,7 @@ class RegionPanel(Tab):
             now = job.changed_since(seen, 1.0)
             if now != seen and job.running and job.progress is not None:
                 done, total = job.progress
-                detail = f"step {done + 1} of {total} at most"
+                detail = f"step {min(done + 1, total)} of {total} at most"
                 bar = charts.meter(done / total, "Trying the region", detail)
                 yield {self.cards: bar + self._cards(session, image)}
             seen = now
