@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
     off.save(args.out)
     counts = {}
     if args.codes:
-        measured = measure_codes(domain, train, targets)
+        measured = measure_codes(domain, train, targets, table.get("label"))
         save_code_statistics(args.codes, measured, domain.generator.identity)
         counts = {label: statistics.n_images for label, statistics in measured.items()}
     figures = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Self
 
 from torch import Tensor
@@ -101,31 +101,39 @@ def cautions(
     return found
 
 
-def of_another_kind(
-    only_for: str, kinds: Sequence[CodeStatistics], z_sem: Tensor
-) -> Caution | None:
+def of_another_kind(only_for: str, statistics: CodeStatistics, z_sem: Tensor) -> Caution | None:
     """Return a warning of a picture unlike both kinds that a label tells apart; else None.
 
-    Nothing where a label does not say of what it means something, or its kinds are unknown. Kinds
-    that resemble the two (of blood cells: basophils and monocytes) are mostly not noticed.
+    Where other kinds are known, of a picture that is of one of them. Of all it is warned that lie
+    far from both; where no others are known, kinds that resemble the two are mostly not noticed.
+    Nothing where a label does not say of what it means something, or its kinds are unknown.
 
     Parameters
     ----------
     only_for : str
         As of `Label`.
-    kinds : sequence of CodeStatistics
-        As of `CodeStatistics.kinds`.
+    statistics : CodeStatistics
+        Of the label.
     z_sem : Tensor (1, D)
         The picture's.
     """
-    if not only_for or not kinds:
+    if not only_for:
         return None
-    distance = min(kind.distance(z_sem).item() for kind in kinds)
-    if distance <= USUAL:
+    others = statistics.others
+    foreign = None if others is None else others.foreign(z_sem)
+    if others is not None and foreign is not None:
+        share = float(others.shares(z_sem)[0, others.own].sum())
+        why = f"by its z_sem it is rather of {foreign!r}, {percent(share)} of these"
+    elif statistics.kinds:
+        distance = min(kind.distance(z_sem).item() for kind in statistics.kinds)
+        if distance <= USUAL:
+            return None
+        why = f"distance of z_sem {distance:.2f}, usual up to {USUAL:g}"
+    else:
         return None
     rest = f"unlike {only_for}: this answer may mean nothing."
     return Caution(
-        f"The picture is {rest[:-1]} (distance of z_sem {distance:.2f}, usual up to {USUAL:g}).",
+        f"The picture is {rest[:-1]} ({why}).",
         f"It looks {rest}",
         f"Unlike {only_for}: may mean nothing.",
     )

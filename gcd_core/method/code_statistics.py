@@ -17,12 +17,14 @@ from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write, read_safetensors
+from gcd_core.method.other_kinds import OtherKinds
 
 FORMAT = "gcd-code-statistics-1"
 COARSE_SIDE = 16  # pixels of a side of the coarse pictures that codes are held against
 MIN_VARIANCE = 1e-3  # of the mean variance, added to each axis: no axis is without any
 MIN_IMAGES = 100
 PARTS = ("mean", "covariance", "drawing")
+OTHERS = ("own", "means", "covariance")
 DAMAGED = (LookupError, ValueError, AttributeError, TypeError, RecursionError)
 
 
@@ -45,6 +47,8 @@ class CodeStatistics:
     kinds : tuple of CodeStatistics
         Mean and covariance of each of the two kinds that the question tells apart, without a
         drawing; empty where nobody told which image is of which.
+    others : OtherKinds or None
+        Which codes are of another kind than these; None where nobody told.
     """
 
     mean: Tensor
@@ -52,6 +56,7 @@ class CodeStatistics:
     drawing: Tensor | None = None
     n_images: int = 0
     kinds: tuple[CodeStatistics, ...] = ()
+    others: OtherKinds | None = None
 
     @classmethod
     def measured(
@@ -98,7 +103,7 @@ class CodeStatistics:
 
     @cached_property
     def identity(self) -> str:
-        """A short hash of all numbers: samples drawn from others are not mixed."""
+        """A short hash of what codes are drawn by: samples drawn from others are not mixed."""
         digest = hashlib.sha256()
         for statistics in (self, *self.kinds):
             for part in PARTS:
@@ -220,8 +225,14 @@ def save_code_statistics(
         for part in ("mean", "covariance") if statistics.kinds else ():
             each = [getattr(kind, part) for kind in statistics.kinds]
             tensors[f"{label}.kinds.{part}"] = torch.stack(each)
+        if statistics.others is not None:
+            for part in OTHERS:
+                tensors[f"{label}.others.{part}"] = getattr(statistics.others, part).contiguous()
     counts = {label: statistics.n_images for label, statistics in by_label.items()}
     header = {"format": FORMAT, "generator": generator, "n_images": json.dumps(counts)}
+    known = {k: one.others.names for k, one in by_label.items() if one.others is not None}
+    if known:
+        header["others"] = json.dumps(known)
     with atomic_write(path) as place:
         save_file(tensors, place, header)
 
@@ -243,7 +254,7 @@ def load_code_statistics(path: str | Path, generator: str) -> dict[str, CodeStat
     path = Path(path)
     try:
         header, tensors = read_safetensors(path)
-        counts = json.loads(header["n_images"])
+        counts, known = json.loads(header["n_images"]), json.loads(header.get("others", "{}"))
         found = {
             label: CodeStatistics(
                 tensors[f"{label}.mean"],
@@ -251,6 +262,7 @@ def load_code_statistics(path: str | Path, generator: str) -> dict[str, CodeStat
                 tensors.get(f"{label}.drawing"),
                 count,
                 _kinds(tensors, label),
+                _others(tensors, label, known.get(label)),
             )
             for label, count in counts.items()
         }
@@ -276,8 +288,24 @@ def _kinds(tensors: Mapping[str, Tensor], label: str) -> tuple[CodeStatistics, .
     return tuple(CodeStatistics(*each) for each in zip(*parts, strict=True))
 
 
+def _others(
+    tensors: Mapping[str, Tensor], label: str, names: list[str] | None
+) -> OtherKinds | None:
+    """The other kinds of a label's question in a file; None where it does not tell them."""
+    if names is None:
+        return None
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(names)
+    return OtherKinds(tuple(names), *(tensors[f"{label}.others.{part}"] for part in OTHERS))
+
+
 def _is_sound(statistics: CodeStatistics) -> bool:
     """Whether the shapes fit each other, the count is one and the covariance too."""
+    others = statistics.others
+    if others is not None and not (
+        others.is_sound and others.means.shape[1:] == statistics.mean.shape
+    ):
+        return False
     if any(kind.mean.shape != statistics.mean.shape for kind in statistics.kinds):
         return False
     if not all(map(_is_sound, statistics.kinds)):

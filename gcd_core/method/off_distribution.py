@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from gcd_core.files import atomic_write, read_safetensors
 from gcd_core.generators.base import Latent
 from gcd_core.method.code_statistics import CodeStatistics, coarse
 from gcd_core.method.models import Models
+from gcd_core.method.other_kinds import OtherKinds
 from gcd_core.wording import Worded
 
 FORMAT = "gcd-off-distribution-1"
@@ -208,7 +209,10 @@ def calibrate(
 
 @torch.inference_mode()
 def measure_codes(
-    domain: Models, train: Tensor, targets: Mapping[str, Tensor]
+    domain: Models,
+    train: Tensor,
+    targets: Mapping[str, Tensor],
+    kinds: Sequence[str] | None = None,
 ) -> dict[str, CodeStatistics]:
     """Measure what the codes of a domain's images are like, for each label's question.
 
@@ -220,6 +224,9 @@ def measure_codes(
     targets : mapping of str to Tensor (N,)
         By label, which of its question's two kinds each image is of: 1, 0, or NaN for an image that
         the question makes no sense for. Of a label that is not there, all images count.
+    kinds : sequence of str, optional
+        Of what kind each image is: by them pictures of a kind that a question makes no sense for
+        are known.
 
     Raises
     ------
@@ -236,7 +243,11 @@ def measure_codes(
             continue
         kept = ~targets[label].isnan()
         positive = targets[label][kept] > 0.5
-        found[label] = CodeStatistics.measured(codes[kept], pictures[kept], positive)
+        own = CodeStatistics.measured(codes[kept], pictures[kept], positive)
+        if kinds is not None:
+            asked = {kind for kind, counts in zip(kinds, kept.tolist(), strict=True) if counts}
+            own = replace(own, others=OtherKinds.measured(codes, kinds, asked))
+        found[label] = own
     return found
 
 

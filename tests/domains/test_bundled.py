@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from gcd_core.bridge.paths import rcsb
+from gcd_core.domains.cautions import of_another_kind
 from gcd_core.domains.check import check_domain
 from gcd_core.domains.opening import load_domain
 from gcd_core.evaluation.known_reasons import LUNG_FIELDS
 from gcd_core.files import bundled
+from gcd_core.images.dataset import load_split
 from gcd_core.images.free_form import free_form_masks
 from gcd_core.method.changes import changes_of
 from gcd_core.method.walk import walk
 from gcd_core.ui.serve import OFFERED
+
+CELLS = Path(__file__).resolve().parents[3] / "shared/data/blood-cells/images.zip"
 
 pytestmark = pytest.mark.slow
 
@@ -77,3 +83,23 @@ def test_the_bundled_bridge_fills_in_and_flips_what_a_mask_leaves_it() -> None:
     assert path.counterfactual_flips and torch.equal(
         path.images[-1][:, :, :64], images[0][:, :, :64]
     )
+
+
+@pytest.mark.skipif(not CELLS.is_file(), reason="needs ../shared")
+def test_a_cell_of_a_kind_that_is_not_asked_about_is_noticed() -> None:
+    domain = load_domain("blood-cells")
+    statistics = domain.code_statistics("eosinophil")
+    form = domain.generator.image_size, domain.generator.channels, domain.fit
+    images, table = load_split(str(CELLS), None, "test", *form)
+    for kind, (least, most) in {
+        "neutrophil": (0, 3),
+        "eosinophil": (0, 3),
+        "lymphocyte": (18, 20),
+        "monocyte": (17, 20),
+        "basophil": (12, 20),
+    }.items():
+        chosen = [i for i, label in enumerate(table["label"]) if label == kind][:20]
+        batch = images[chosen].float() / (255 if images.dtype == torch.uint8 else 1)
+        codes = domain.generator.encode_semantic(batch)
+        told = [of_another_kind("two kinds", statistics, code[None].cpu()) for code in codes]
+        assert least <= sum(one is not None for one in told) <= most, kind

@@ -1,5 +1,7 @@
 """What must be known of a label that has a condition, or a weak classifier."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,11 +16,13 @@ from gcd_core.domains.cautions import (
 from gcd_core.domains.file import Label
 from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.other_kinds import OtherKinds
 
 LABELS = {
     "ill": Label("ill", "Pneumonia", "Normal", "Pneumonia", auroc=0.99),
     "kind": Label("kind", "Kind of pneumonia", "Viral", "Bacterial", given="ill", auroc=0.776),
 }
+EYE = torch.eye(2)
 WEAK = "The classifier is weak here: AUROC 0.78 on its test images."
 
 
@@ -101,11 +105,24 @@ def test_a_patient_of_another_age_is_told(age, ages, told):
 def test_a_picture_unlike_both_kinds_of_a_label_is_told():
     ends = torch.full((1, 4), 3.0), torch.full((1, 4), -3.0)
     kinds = [CodeStatistics(end[0], torch.eye(4)) for end in ends]  # distance: sqrt(mean square)
-    told = of_another_kind("cats and dogs", kinds, torch.zeros(1, 4))
+    known = replace(CodeStatistics.assumed(4, None), kinds=kinds)
+    told = of_another_kind("cats and dogs", known, torch.zeros(1, 4))
     assert "unlike cats and dogs" in told and "3.00, usual up to 1.3" in told
     assert told.plain == "It looks unlike cats and dogs: this answer may mean nothing."
     for end in ends:
-        assert of_another_kind("cats and dogs", kinds, end + 1.2) is None
-        assert of_another_kind("cats and dogs", kinds, end + 1.4) is not None
-    assert of_another_kind("", kinds, torch.zeros(1, 4)) is None, "it means something of all"
-    assert of_another_kind("cats and dogs", [], torch.zeros(1, 4)) is None, "nobody knows the kinds"
+        assert of_another_kind("cats and dogs", known, end + 1.2) is None
+        assert of_another_kind("cats and dogs", known, end + 1.4) is not None
+    assert of_another_kind("", known, torch.zeros(1, 4)) is None, "it means something of all"
+    unknown = CodeStatistics.assumed(4, None)
+    assert of_another_kind("cats and dogs", unknown, torch.zeros(1, 4)) is None, "no kinds known"
+
+
+def test_a_picture_of_a_known_other_kind_is_warned_of_though_it_is_near():
+    means = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 6.0]])
+    others = OtherKinds(("cat", "dog", "fox"), torch.tensor([True, True, False]), means, EYE)
+    wide = tuple(CodeStatistics(mean, 25 * EYE) for mean in means[:2])
+    known = CodeStatistics(torch.zeros(2), EYE, kinds=wide, others=others)
+    told = of_another_kind("cats and dogs", known, torch.tensor([[0.0, 6.0]]))
+    assert "rather of 'fox'" in told and "unlike cats and dogs" in told.plain
+    assert of_another_kind("cats and dogs", known, torch.tensor([[2.0, 0.0]])) is None
+    assert of_another_kind("", known, torch.tensor([[0.0, 6.0]])) is None

@@ -167,8 +167,9 @@ def judged(domain: Domain, label: str, view: Tensor, latent: Latent) -> str:
         score = float(off.score_of(domain.perceptual(drawn, view), latent))
         if is_far(score, off.threshold):
             return unlike_words(score, off.threshold)
-    kinds = domain.code_statistics(label).kinds if only_for else []
-    return of_another_kind(only_for, kinds, latent.z_sem.cpu()) or ""
+    if not only_for:
+        return ""
+    return of_another_kind(only_for, domain.code_statistics(label), latent.z_sem.cpu()) or ""
 
 
 class Networks:

@@ -91,8 +91,8 @@ def foreign_kind(image: OpenImage) -> Caution | None:
     only_for = domain.label_info[image.label].only_for
     if image.example is not None or not only_for:
         return None
-    kinds = domain.code_statistics(image.label).kinds
-    return of_another_kind(only_for, kinds, image.opened.latent.z_sem)
+    statistics = domain.code_statistics(image.label)
+    return of_another_kind(only_for, statistics, image.opened.latent.z_sem)
 
 
 def is_unlike(image: OpenImage) -> bool:
