@@ -115,7 +115,7 @@ class ModelService:
         self.examples = Examples(self)
         self._ready = {label: domain.ready_directions(label) for label in domain.labels}
         networks = Networks(domain)
-        self._encode, decode = gpu(networks.encode, ENCODE), gpu(networks.decode, MOVE)
+        self.encode, decode = gpu(networks.encode, ENCODE), gpu(networks.decode, MOVE)
         self.encode_and_judge = gpu(networks.encode_and_judge, ENCODE)
         self._in_full = DecodeBatcher(decode, lambda: None)
         self._fast = DecodeBatcher(decode, lambda: domain.generator.live_solver)
@@ -203,7 +203,7 @@ class ModelService:
 
     def open(self, image: Tensor | Picture, name: str) -> Opened:
         """Encode an image (1, C, S, S) or a picture, and decode its reconstruction."""
-        opened = self.in_turn(Urgency.LIVE, self._encode, image)
+        opened = self.in_turn(Urgency.LIVE, self.encode, image)
         return replace(
             opened,
             name=name,
@@ -407,8 +407,9 @@ class ExamplePrecompute(Job):
         return self.cancelled.is_set() or not self._service.context.at_rest
 
     def advance(self) -> bool:
-        """Prepare all examples: open each, then decode its paths."""
+        """Prepare all examples: open each, then decode its paths; before that, the networks."""
         service, domain = self._service, self._service.domain
+        self._warm_up()
         for index in range(len(domain.examples)):
             self._wait_for_rest()
             self._examples.open(index)
@@ -418,6 +419,16 @@ class ExamplePrecompute(Job):
                 for name in weak_last(directions, domain.alpha_max):
                     self._prepare(index, directions[name], label)
         return True
+
+    def _warm_up(self) -> None:
+        """Let the networks run once: a first pass takes seconds more, and examples may be on disk.
+
+        Nobody waits for it but who comes in the first seconds.
+        """
+        service, domain = self._service, self._service.domain
+        if domain.examples:
+            image = domain.load_image(domain.examples[0])
+            service.in_turn(Urgency.PATH, service.encode, image)
 
     def _prepare(self, index: int, direction: Direction, label: str) -> None:
         """Decode one path and keep it; where a visitor comes meanwhile, begin again later."""

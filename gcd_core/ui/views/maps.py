@@ -90,7 +90,7 @@ def map_panel(image: OpenImage, display: Display) -> MapPanel:
     if heat.kind == "difference":
         caption = "after minus before"
     elif heat.queries:
-        caption = said(f"asked about {heat.queries} mixtures", f"{heat.queries} queries")
+        caption = said(f"{heat.queries} mixtures", f"{heat.queries} queries")
     elif heat.kind == "bb_lig" and alphas:
         caption = said("", "along ") + line_words(list(alphas), image.directions)
     else:

@@ -119,6 +119,20 @@ def test_examples_are_prepared_while_nobody_waits(
     assert domain.generator.evaluations == evaluations
 
 
+def test_the_networks_run_once_before_anybody_waits_for_them(
+    domain: FakeDomain, stored: DiskCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "IDLE_SECONDS", float("inf"))  # and no example is prepared
+    visitors = Visitors(domain, stored=stored)
+    try:
+        before = domain.generator.evaluations
+        visitors.service.examples.prepare()
+        wait_for(lambda: domain.generator.evaluations > before)
+        assert not list(stored.folder.glob("*.safetensors"))
+    finally:
+        visitors.close()
+
+
 def test_nothing_is_prepared_that_could_cost_money(domain: FakeDomain, stored: DiskCache) -> None:
     domain.classifier.remote = True
     visitors = Visitors(domain, stored=stored)

@@ -71,7 +71,10 @@ def why_no_bridge(domain: Domain) -> str:
     try:
         bridge_of(domain)
     except GCDError as error:
-        return Worded(str(error), "A region is changed by the ways found: nothing else is set up.")
+        return Worded(
+            f"A region is changed along the directions. {error}",
+            "A region is changed by the ways found: nothing else is set up.",
+        )
     return ""
 
 
