@@ -1096,7 +1096,7 @@ def test_a_bad_setting_leaves_find_as_it_was(served: Served, visit):
     wait_until(page, lambda: "-5 samples" in page.locator("#progress").inner_text())
     page.locator(".toast-wrap").get_by_text("-5 samples").wait_for()
     assert page.locator("#start").is_enabled() and not page.locator("#cancel").is_enabled()
-    page.get_by_label("Samples").fill("64")
+    page.get_by_label("Samples").fill("16")
     page.locator("#start").click()
     wait_until(page, lambda: "Done" in page.locator("#progress").inner_text())
 
