@@ -167,7 +167,8 @@ window.gcd = (() => {
   };
 
   // On opening a picture, or on another question about it, a change that flips its answer comes by
-  // itself, unless that was switched off, a slider stands elsewhere already, or another flip was asked for meanwhile.
+  // itself, unless that was switched off, a slider stands elsewhere already, or another flip was
+  // asked for meanwhile.
   const FIRST_FLIP = 'gcd-first-flip';
   const FRAME = 30; // milliseconds between two looks at the page
   const firstFlip = element => {

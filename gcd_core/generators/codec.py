@@ -159,8 +159,8 @@ class VAE(nn.Module):
 def decoding(codec: VAE, precision: str) -> Callable[[Tensor], Tensor]:
     """The codec's `decode` in ``"fp32"``, or by a copy of its decoder in ``"bf16"``.
 
-    The copy's pictures differ by one of 256 levels at most, as measured on both bundled domains
-    (0.0005 on average), and take a third of the time.
+    The copy's pictures differ by 0.0044 at most, 1.1 of 256 levels, as measured on four examples of
+    each bundled domain (0.0006 on average), and take a third of the time.
     """
     if precision != "bf16":
         return codec.decode
