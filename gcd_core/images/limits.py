@@ -1,5 +1,7 @@
 """How large a picture may be, and the error of one that cannot be used."""
 
+import math
+
 from gcd_core.errors import GCDError, GCDWarning
 
 MAX_BYTES = 50 * 2**20
@@ -19,9 +21,14 @@ def check_size(width: int, height: int) -> None:
     """Refuse what would take too much memory, or has no pixels."""
     if width < 1 or height < 1:
         raise ImageError("The picture has no pixels; export it again.")
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise ImageError(
-            f"The picture is {width:,} x {height:,} pixels, more than {MAX_SIDE:,} on a side or "
-            f"{MAX_PIXELS // 10**6} million in all; shrink it, 2,000 on the longer side are "
-            "plenty, and open it again."
-        )
+    pixels = width * height
+    if max(width, height) > MAX_SIDE:
+        limit = f"more than {MAX_SIDE:,} on a side"
+    elif pixels > MAX_PIXELS:
+        limit = f"{math.ceil(pixels / 10**6):,} million in all, more than {MAX_PIXELS // 10**6}"
+    else:
+        return
+    raise ImageError(
+        f"The picture is {width:,} x {height:,} pixels, {limit}; shrink it, 2,000 on the longer "
+        "side are plenty, and open it again."
+    )

@@ -19,6 +19,7 @@ from gcd_core.images.drawing import to_pil
 from gcd_core.method.directions import load_directions
 from gcd_core.ui.page import ExplorerPage, launch_settings
 from gcd_core.ui.session.display import PICTURE, SentPictures
+from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.data_urls import drawn
 from tests.pil import from_pil
 from tests.ui.conftest import Hosted, Served, free_port, serving
@@ -129,6 +130,47 @@ def wait_until(page, condition: Callable[[], bool]) -> None:
         page.wait_for_timeout(50)
 
 
+def session_of(served: Served, page) -> Session:
+    """The session of a page; one of a page that was closed may still be there beside it."""
+    key = page.evaluate("sessionStorage.getItem('gcd-visit')")
+    (session,) = [s for s in served.visitors._sessions.values() if s.return_key == key]
+    return session
+
+
+def at_rest(page) -> None:
+    """Waits until the server's picture of where the sliders stand is shown, and in the address."""
+    page.wait_for_function(
+        """() => {
+            const shown = document.querySelector('#pictures [data-address]').dataset.address;
+            const places = new URLSearchParams(shown);
+            const rows = [...document.querySelectorAll('.gcd-direction:not(.hide)')];
+            return location.search === `?${shown}`
+                && !document.querySelector('#pictures canvas.film') && rows.every(row => {
+                    const at = places.get(row.id.replace('direction-', '')) ?? 0;
+                    return Math.abs(row.querySelector('input[type=range]').value - at) < 0.005;
+                });
+        }"""
+    )
+
+
+def asked_without_tone(page) -> None:
+    """Waits for the last answer that follows a flip, which draws pictures and numbers anew."""
+    page.locator("#bars .gcd-exposure").wait_for()
+
+
+def plays(page) -> None:
+    """Waits until the page moves along g by itself, and leaves the slider where it is."""
+    again = "input => {" + INPUT  # says that it was moved, to where it stands
+    slider = page.locator("#slider-g input[type=range]")
+
+    def playing() -> bool:
+        slider.evaluate(again)
+        return page.locator("#pictures .changed canvas").count() == 1
+
+    wait_until(page, playing)
+    page.wait_for_selector("#pictures .changed canvas", state="detached")
+
+
 def go_to(page, tab: str) -> None:
     """Opens a tab as its address does, also where a narrow page has it in a menu."""
     page.evaluate("name => { location.hash = name; }", tab)
@@ -151,6 +193,14 @@ def prepared(page, patience: float = PATIENCE) -> None:
         "() => document.querySelectorAll('.gcd-direction:not(.hide) .gcd-thumb img').length >= 10"
         " && !document.querySelector('.gcd-heading .busy')",
         timeout=patience,
+    )
+
+
+def others_to_come(page) -> None:
+    """Waits until the first direction of an image is prepared, and others are not."""
+    page.wait_for_function(
+        "() => document.querySelector('#direction-g .gcd-thumb img')"
+        " && document.querySelector('.gcd-heading .busy')"
     )
 
 
@@ -194,6 +244,7 @@ def test_dragging_a_slider_changes_image_and_curve(served: Served, visit):
     assert "Reconstruction" not in page.locator("#pictures").inner_text()
     drag(page, "h2", 0.2)
     wait_until(page, lambda: "along g + h2" in page.locator("#curve").inner_text())
+    at_rest(page)
     shoot(page, "moved")
     page.locator("#reset").click()
     wait_until(page, lambda: changed_picture(page) == picture)
@@ -205,6 +256,7 @@ def test_to_flip_before_after_and_sweep(served: Served, visit):
     page.locator("#flip-g").click()
     page.wait_for_selector("#pictures .flipped")
     assert "prediction flipped" in page.locator("#bars").inner_text()
+    asked_without_tone(page)
     page.get_by_text("Before | after").first.click()
     page.wait_for_selector("#pictures .slide .gcd-divider")
     page.locator("#pictures .gcd-divider").fill("20")
@@ -269,6 +321,7 @@ ENDED = "document.querySelector('#progress').innerHTML = '<i data-found></i>', g
 
 def test_the_browser_tells_of_a_searchs_end_only_who_asked_for_it(served: Served, visit):
     page = visit(served.address)
+    prepared(page)
     page.evaluate(NOTIFIED)
     page.get_by_role("tab", name="Find directions").click()
     page.evaluate(ENDED)
@@ -287,7 +340,7 @@ def test_the_browser_tells_of_a_searchs_end_only_who_asked_for_it(served: Served
 def test_a_sweep_moves_slider_picture_and_curve_until_it_is_stopped(served: Served, visit):
     page = visit(served.address)
     prepared(page)
-    page.wait_for_timeout(500)  # for the last film
+    plays(page)
     number = page.locator("#slider-g input[type=number]")
     page.locator("#sweep").click()
     page.wait_for_selector("#pictures .changed canvas")
@@ -295,10 +348,9 @@ def test_a_sweep_moves_slider_picture_and_curve_until_it_is_stopped(served: Serv
     wait_until(page, lambda: seen.add((number.input_value(), marker(page))) or len(seen) > 3)
     assert page.locator("#sweep").inner_text() == "Stop"
     page.locator("#sweep").click()
-    assert page.locator("#sweep").inner_text() == "Sweep"
+    wait_until(page, lambda: page.locator("#sweep").inner_text() == "Sweep")
     page.wait_for_selector("#pictures canvas", state="detached")
-    here = number.input_value()
-    (session,) = served.visitors._sessions.values()
+    here, session = number.input_value(), session_of(served, page)
     wait_until(page, lambda: session.image.sliders.alphas.get("g", 0.0) == float(here))
     assert number.input_value() == here
 
@@ -318,6 +370,7 @@ def test_a_first_visitor_is_shown_around_and_reads_plain_words(served: Served, v
     assert "Main way" in page.locator("#direction-g").inner_text()
     page.locator("#flip-g").click()
     page.wait_for_selector("#pictures .flipped")
+    asked_without_tone(page)
     words = page.locator("#pictures").inner_text()
     assert "On the way" in words and "BB-LIG" not in words and "What flips it" in words
     page.locator("#bars .lpips .term").hover()
@@ -340,6 +393,7 @@ def test_axe_finds_nothing_serious(served: Served, visit, scheme: str):
     prepared(page)
     page.locator("#flip-g").click()
     page.wait_for_selector("#pictures .flipped")
+    asked_without_tone(page)
     page.evaluate((Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
     rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
     tabs = {
@@ -420,8 +474,15 @@ def test_a_region_is_painted_and_tried(served: Served, visit):
     page.wait_for_selector(".gcd-region.yes")
     assert "Changing only this region turns Pneumonia" in page.locator("#regions").inner_text()
     page.locator("#region-method input[value=rcsb]").check()
-    page.locator("#try-region").click()
-    page.wait_for_selector(".gcd-region >> nth=1")
+    second = page.locator(".gcd-region >> nth=1")
+
+    def tried_again() -> bool:  # a press is dropped until the server has ended the one before
+        page.locator("#try-region").click()
+        page.wait_for_timeout(1000)
+        return second.count() or page.get_by_text("Trying the region").count()
+
+    wait_until(page, tried_again)
+    second.wait_for()
     assert "rcsb" in page.locator(".gcd-region").first.inner_text()
     page.locator("[data-paint=invert]").click()
     assert 59 <= int(page.locator(".gcd-painter .share").inner_text().split()[0]) <= 64
@@ -441,7 +502,7 @@ def test_the_examples_are_walked_and_one_of_them_opened(served: Served, visit):
     prepared(page)
     page.get_by_role("tab", name="Globality").click()
     page.locator("#walk-images").click()
-    page.locator("#globality-progress").get_by_text("Done").wait_for(timeout=60_000)
+    page.locator("#globality-progress").get_by_text("Done").wait_for()
     count = len(served.visitors.service.domain.examples)
     assert page.locator(".gcd-tile").count() == count
     assert page.locator(".gcd-plot polyline.single").count() == count
@@ -462,6 +523,7 @@ def test_any_picture_and_chart_is_saved_with_what_it_shows(served: Served, visit
     prepared(page)
     page.locator("#flip-g").click()
     page.wait_for_selector("#pictures .flipped")
+    asked_without_tone(page)
     for place, name in (("#pictures .changed", "counterfactual"), ("#curve", "pneumonia-along-g")):
         with page.expect_download() as download:
             page.locator(f"{place} [data-save]").click()
@@ -493,7 +555,7 @@ def test_a_slider_stands_between_its_stops(served: Served, visit):
     """Where To flip put it, while another is dragged; and where it is typed."""
     page = visit(served.address)
     prepared(page)
-    (session,) = served.visitors._sessions.values()
+    session = session_of(served, page)
     number = page.locator("#slider-g input[type=number]")
     page.locator("#flip-g").click()
     page.wait_for_selector("#pictures .flipped")
@@ -543,7 +605,7 @@ def test_one_direction_moves_without_the_server(served: Served, visit):
     """
     page = visit(served.address)
     prepared(page)
-    page.wait_for_timeout(500)  # for the last film
+    plays(page)
     page.context.set_offline(True)
     number = page.locator("#bars .gcd-bar.chosen strong")
     before, dot = number.inner_text(), marker(page)
@@ -556,7 +618,8 @@ def test_one_direction_moves_without_the_server(served: Served, visit):
     assert page.locator("#pictures .changed").get_attribute("class").split()[-1] == "flipped"
     assert number.inner_text() != before and marker(page) != dot
     told = number.inner_text(), float(marker(page))
-    page.wait_for_timeout(3000)  # until the page has noticed
+    page.locator(".toast-wrap").get_by_text("Connection Lost").first.wait_for()
+    page.wait_for_function("() => location.search.includes('g=3')")
     with page.expect_navigation():
         page.context.set_offline(False)
     page.wait_for_selector("#pictures .changed.flipped:not(:has(canvas)) img")
@@ -580,7 +643,7 @@ def test_a_picture_that_did_not_arrive_is_sent_again(served: Served, visit, monk
 
     monkeypatch.setattr(SentPictures, "only_new", loses)
     drag(page, "g", 0.9)
-    *_, session = served.visitors._sessions.values()  # those of pages before may not be gone yet
+    session = session_of(served, page)
     wait_until(page, lambda: bool(lost) and changed_picture(page) not in (None, before))
     wait_until(page, lambda: changed_picture(page) == drawn(session.image.sliders.current.image))
     assert original(page) == drawn(session.image.opened.image)
@@ -616,16 +679,18 @@ def test_a_flip_goes_as_far_as_its_target(served: Served, visit):
         page.wait_for_function("() => document.querySelector('#pictures .flipped')")
         if reached:
             wait_until(page, lambda: abs(float(number.input_value())) > reached[-1])
+        page.wait_for_selector("#flip-g:not([aria-busy=true])")
         reached.append(abs(float(number.input_value())))
     assert 0 < reached[0] < reached[1] < reached[2] <= 6
 
 
 def test_an_example_opens_and_is_marked(served: Served, visit):
     page = visit(served.address)
+    prepared(page)  # so that no answer draws the pictures anew
     before, chosen = original(page), page.locator("#examples button.chosen")
     assert chosen.get_attribute("data-index") == "0"
-    assert page.evaluate("gcd.fade(1, 'side')") == [1, "side"]  # as the click does, but to be seen
-    assert page.locator(".gcd-pictures.busy").count() == 1
+    fade = "() => [gcd.fade(1, 'side'), document.querySelectorAll('.gcd-pictures.busy').length]"
+    assert page.evaluate(fade) == [[1, "side"], 1]  # as the click does, but to be seen
     page.locator("#examples button").nth(1).click()
     wait_until(page, lambda: original(page) != before)
     assert chosen.count() == 1 and chosen.get_attribute("data-index") == "1"
@@ -641,7 +706,7 @@ def test_reload_back_and_forward_lead_where_one_was(served: Served, visit, tmp_p
     page.wait_for_url("**/?example=3&label=pneumonia")
     prepared(page)
     drag(page, "g", 0.75)
-    page.wait_for_function("() => location.search.includes('&g=')")
+    at_rest(page)
     third, moved = original(page), changed_picture(page)
     page.reload()
     page.wait_for_selector("#pictures figure img")
@@ -663,7 +728,7 @@ def test_reload_back_and_forward_lead_where_one_was(served: Served, visit, tmp_p
     own = original(page)
     prepared(page)
     drag(page, "g", 0.75)
-    page.wait_for_function("() => location.search.includes('&g=')")
+    at_rest(page)
     moved = changed_picture(page)
     page.reload()
     page.wait_for_selector("#pictures figure img")
@@ -678,10 +743,10 @@ def test_reload_back_and_forward_lead_where_one_was(served: Served, visit, tmp_p
     wait_until(page, lambda: original(page) == first)
 
 
-def test_a_search_goes_on_while_the_page_is_loaded_anew(served: Served, visit):
+def test_a_search_goes_on_while_the_page_is_loaded_anew(served: Served, visit, monkeypatch):
     page = visit(served.address)
     prepared(page)
-    served.visitors.service.domain.generator.seconds_per_image = 0.02
+    monkeypatch.setattr(served.visitors.service.domain.generator, "seconds_per_image", 0.02)
     page.get_by_role("tab", name="Find directions").click()
     page.locator("#start").click()
     wait_until(page, lambda: "of 1" in page.locator("#progress").inner_text())
@@ -757,8 +822,7 @@ def test_a_press_waits_for_the_example_that_is_being_opened(
     page = visit(served.address)
     page.locator("#examples button").nth(9).click()
     page.wait_for_selector("#pictures [data-address^='example=10&']")
-    page.wait_for_selector("#direction-g .gcd-thumb img")
-    assert page.locator(".gcd-heading .busy").count() == 1, "others are to come"
+    others_to_come(page)
     held = Held(service.examples.open)
     monkeypatch.setattr(service.examples, "open", held)
     page.locator("#examples button").nth(10).click()
@@ -834,6 +898,8 @@ def test_a_press_waits_for_the_file_that_is_being_sent(served: Served, visit, tm
         uploads.pop().continue_()
         page.wait_for_selector("#pictures [data-address^='own=1&label=pneumonia&g=']")
     page.locator(".toast-wrap").get_by_text("not a picture").wait_for()
+    page.wait_for_selector("#source input[type=file]", state="attached")
+    page.wait_for_selector("#flip-h1:not([aria-busy=true])")
     page.locator("#flip-h2").click()
     page.wait_for_selector("#pictures [data-address*='&h2=']")
     assert any('["g"' in data for data in asked) and not any('["h1"' in data for data in asked)
@@ -991,6 +1057,7 @@ def test_without_a_picture_a_g_is_found_and_used_before_the_search_ends(
         page.locator("#start").click()
         now = page.get_by_role("button", name="Use this g now")
         now.wait_for()
+        domain.generator.seconds_per_image = 0.1  # there is time to look, before it ends by itself
         told = page.locator("#progress").inner_text()
         assert "there is a g to use" in told and "of 8 examples flip" in told
         page.screenshot(path=ARTEFACTS / f"usable-{width}.png", full_page=True)
@@ -1121,14 +1188,18 @@ def test_what_a_drag_drew_quickly_is_drawn_in_full_when_it_rests(visit, tmp_path
         window = visit(f"http://127.0.0.1:{port}")
         prepared(window)
         (session,) = page.visitors._sessions.values()
+        sliders = session.image.sliders
         drag(window, "g", 0.7)
         for share in (0.9, 0.1, 0.8):
             drag(window, "h2", share)
-        wait_until(window, lambda: session.image.sliders.alphas.get("h2", 0.0) > 3)
-        assert set(session.image.sliders.alphas) == {"g", "h2"}
-        wait_until(window, lambda: not session.image.sliders.current.live)
-        full = drawn(session.image.sliders.current.image)
-        wait_until(window, lambda: changed_picture(window) == full)
+        at_rest(window)
+        assert set(sliders.alphas) == {"g", "h2"} and sliders.alphas["h2"] > 3
+        wait_until(
+            window,
+            lambda: (
+                not sliders.current.live and changed_picture(window) == drawn(sliders.current.image)
+            ),
+        )
     finally:
         page.close()
         page.visitors.close()
@@ -1173,6 +1244,7 @@ def test_the_menu_opens_another_domain_and_leads_back(
     )
     assert text == '"Open an image"'
     assert "radiograph" not in page.locator("body").inner_html()
+    prepared(page)
     shoot(page, f"menu-second-{width}")
     wait_until(page, lambda: not len(hosted.site.root.visitors))
     cells = original(page)

@@ -10,7 +10,16 @@ import torch
 
 from gcd_core.method.directions import DirectionSet
 from tests.ui.conftest import Served, served
-from tests.ui.test_browser import ARTEFACTS, browser, go_to, prepared, pytestmark, visit, wait_until
+from tests.ui.test_browser import (
+    ARTEFACTS,
+    browser,
+    go_to,
+    prepared,
+    pytestmark,
+    session_of,
+    visit,
+    wait_until,
+)
 
 __all__ = ["browser", "pytestmark", "served", "visit"]  # what pytest finds here
 
@@ -43,11 +52,11 @@ def test_a_page_that_is_loaded_anew_at_compare_shows_it(served: Served, visit):
 def test_two_sets_stand_side_by_side(served: Served, visit, width: int):
     page = visit(served.address, width, 844)
     prepared(page)
-    session = next(one for one in served.visitors._sessions.values() if not one.is_away)
-    session.sets.keep("pneumonia", "mine", other_set(served))
+    session_of(served, page).sets.keep("pneumonia", "mine", other_set(served))
     go_to(page, "compare")
     page.wait_for_selector("#matrix table")
     page.get_by_role("button", name="Two sets side by side").click()
+    wait_until(page, lambda: page.locator("#second-set input").input_value() == "mine")
     page.locator("#compare-sets").click()
     cards = page.locator("#sets-result .gcd-set-side")
     wait_until(page, lambda: page.locator("#sets-result .gcd-set-side img").count() == 4)

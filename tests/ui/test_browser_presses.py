@@ -10,7 +10,15 @@ import pytest
 from gcd_core.errors import GCDError
 from gcd_core.ui.session.flips import Flips
 from tests.ui.conftest import Served
-from tests.ui.test_browser import browser, prepared, pytestmark, visit, wait_until
+from tests.ui.test_browser import (
+    browser,
+    others_to_come,
+    prepared,
+    pytestmark,
+    session_of,
+    visit,
+    wait_until,
+)
 from tests.ui.waiting import Held
 
 __all__ = ["browser", "pytestmark", "visit"]  # what pytest finds here
@@ -89,7 +97,8 @@ def test_a_report_is_of_the_picture_that_is_being_opened(served: Served, visit, 
         page.locator("#path-csv").click()
         held.go_on.set()
     page.wait_for_selector("#pictures [data-address^='example=3&']")
-    (session,) = (s for s in served.visitors._sessions.values() if s.image.example == 2)
+    session = session_of(served, page)
+    assert session.image.example == 2
     path = session.image.paths.get("g")
     first = next(csv.DictReader(download.value.path().read_text().splitlines()))
     assert float(first["pneumonia"]) == pytest.approx(float(path.probabilities[0]), abs=1e-4)
@@ -98,14 +107,16 @@ def test_a_report_is_of_the_picture_that_is_being_opened(served: Served, visit, 
 def test_a_heartbeat_that_is_cut_off_stops_no_path(
     served: Served, visit, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(served.visitors.service.domain.generator, "seconds_per_image", 0.02)
+    generator = served.visitors.service.domain.generator
+    monkeypatch.setattr(generator, "seconds_per_image", 0.1)
     page = visit(served.address)
     page.locator("#examples button").nth(8).click()
     page.wait_for_selector("#pictures [data-address^='example=9&']")
-    page.wait_for_selector("#direction-g .gcd-thumb img")
-    assert page.locator(".gcd-heading .busy").count() == 1, "others are to come"
-    ((_, key),) = served.visitors._sessions
+    others_to_come(page)
+    session = session_of(served, page)
+    (key,) = (key for (_, key), one in served.visitors._sessions.items() if one is session)
     served.visitors.leave(key)
+    generator.seconds_per_image = 0.001
     prepared(page)
     assert not served.visitors._sessions[served.visitors.service, key].is_away
 

@@ -52,7 +52,7 @@ def test_a_report_says_that_it_is_being_made(
         report.click()  # does nothing, while one is being made
         held.go_on.set()
     assert download.value.suggested_filename == "report-pneumonia.pdf"
-    wait_until(page, lambda: told.count() and "Ready" in told.inner_text())
+    told.get_by_text("Ready").wait_for()
     assert report.get_attribute("aria-busy") is None and report.get_attribute("data-doing") is None
     told.wait_for(state="detached")
 
