@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Rooms by floor, the lowest first; a module imports from its own floor and from those below.
 FLOORS = (
-    ("errors", "checks", "environment", "files", "wording", "pickles"),
+    ("errors", "checks", "environment", "files", "wording", "pickles", "traced"),
     ("images",),
     ("generators", "classifiers", "perceptual", "hub"),
     ("method",),

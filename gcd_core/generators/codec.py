@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gcd_core.errors import GCDError
-from gcd_core.generators.traced import Traced
+from gcd_core.traced import Traced
 
 
 class ResidualBlock(nn.Module):

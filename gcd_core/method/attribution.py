@@ -6,6 +6,7 @@ BB-LIG, BB-IG and the difference follow the path; "cells" compares its two ends 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from scipy.stats import spearmanr
@@ -21,6 +22,7 @@ METHODS = ("bb_lig", "bb_ig", "difference", "cells")
 ASKING = ("bb_ig", "cells")  # the classifier
 CHANNELS = ("logit", "probability")
 INTEGRATION_STEPS = 128  # of the integration, the paper's
+WHITE = 255  # the level of a file
 SQUARES = 16  # a side, over which two maps are compared
 DISAGREE = 0.3  # rank correlation below which two maps of one change point to different places
 CONVINCED = 0.01  # the baseline's probability of the source's own class is to fall to this
@@ -161,8 +163,8 @@ def explain_path(
     if method == "difference":
         heat = (images[-1] - images[0]).sum(0)
     else:
-        fine, f_of_fine = refine(images, values, places, steps)
-        heat = at_size(integrate(quantise(fine), f_of_fine).sum(0), path.source.shape[-2:])
+        heat = integrate(images, values, places, steps).sum(0)
+        heat = at_size(heat, path.source.shape[-2:])
     return Attribution(
         map=heat,
         method=method,
@@ -202,7 +204,9 @@ def _check_request(method: str, f: str, classifier: BlackBox | None) -> None:
         raise GCDError(f"{name} asks the classifier; pass classifier=domain.classifier.")
 
 
-def integrate(images: Tensor, values: Tensor) -> Tensor:
+def integrate(
+    images: Tensor, values: Tensor, places: Tensor | None = None, steps: int = 1
+) -> Tensor:
     """Return the discrete path integral of df/dx (Eq. 6), (C, H, W).
 
     The paper's map is (x_0 - baseline) times the mean over the steps of df / dx, 0 where dx is 0.
@@ -210,58 +214,99 @@ def integrate(images: Tensor, values: Tensor) -> Tensor:
     the same proportions, so that the map sums to f(x_0) - f(baseline) wherever each pixel moves
     one way only. Pixels that turn back leave a completeness error.
 
+    The path is filled in as `refine` does, its pixels are rounded to 256 levels (`quantise`). How a
+    pixel moves in the fine steps between two points then depends on no more than how many levels
+    lie between them, and on whether the first is even. So pixels of the same change go together.
+
     Parameters
     ----------
     images : Tensor (n, C, H, W)
-        From x_0 to the baseline.
+        From x_0 to the baseline, in [0, 1].
     values : Tensor (n,)
         f of each image.
+    places, steps
+        As of `refine`.
     """
-    total = (images[0] - images[-1]).flatten()
-    dx, df = images.diff(dim=0).flatten(1), values.double().diff()
-    inverse = dx.reciprocal_()
-    inverse.masked_fill_(inverse.isinf(), 0.0)  # the zero rule
-    weights = (inverse.abs() @ total.abs()).double()
-    moving = weights.nonzero()[:, 0]
-    if not len(moving):
-        return torch.zeros_like(images[0])
-    # A step too fine to move any pixel goes with the next that does, at the end with the last.
-    with_step = torch.searchsorted(moving, torch.arange(len(df))).clamp(max=len(moving) - 1)
-    shared = torch.zeros(len(moving), dtype=torch.float64).index_add(0, with_step, df)
-    parts = torch.zeros_like(df)
-    parts[moving] = shared / weights[moving]
-    heat = total * (parts.to(inverse) @ inverse)
-    return heat.reshape(images[0].shape)
+    counts = _steps(len(images) - 1, places, steps)
+    levels = images.flatten(1).clamp(0, 1).mul(WHITE).round_()
+    total = levels[0] - levels[-1]
+    odd, change = (levels[:-1] % 2).long(), levels.diff(dim=0).long()
+    rows = odd * (2 * WHITE + 1) + change + WHITE  # of each gap's table
+    tables = [_inverses(count) for count in counts]
+    weights = [
+        torch.bincount(row, total.abs().double(), len(table)) @ table.abs()
+        for row, table in zip(rows, tables, strict=True)
+    ]
+    df = refine(values.double(), places, steps).diff()
+    parts = _shared(df, torch.cat([df[:0], *weights])).split(counts)
+    heat = torch.zeros_like(total)
+    for row, table, part in zip(rows, tables, parts, strict=True):
+        heat += (table @ part).to(heat)[row]
+    return (total * heat).reshape(images[0].shape)
 
 
-def refine(
-    images: Tensor, values: Tensor, places: Tensor | None = None, steps: int = INTEGRATION_STEPS
-) -> tuple[Tensor, Tensor]:
-    """Fill a path in linearly, to `steps` steps at least; images (n, C, H, W), values (n,).
+@lru_cache(maxsize=32)
+def _inverses(count: int) -> Tensor:
+    """Return 1 / dx of a gap's `count` fine steps, 0 where dx is 0.
+
+    Returns
+    -------
+    Tensor (1022, count)
+        By what lies between the gap's ends, -255 to 255 levels, first of pixels that begin at an
+        even level; then the same of those that begin at an odd one, as a pixel halfway between two
+        levels takes the even one. float64.
+    """
+    odd = torch.arange(2)[:, None, None]
+    change = torch.arange(-WHITE, WHITE + 1)[:, None]
+    at = odd * count + change * torch.arange(count + 1)  # levels, in parts of `count`
+    below = at.div(count, rounding_mode="floor")
+    twice = 2 * (at - below * count)
+    level = below + ((twice > count) | ((twice == count) & (below % 2 == 1)))
+    dx = level.flatten(0, 1).diff(dim=1).double()
+    return dx / dx.square().clamp(min=1)
+
+
+def _shared(df: Tensor, weights: Tensor) -> Tensor:
+    """Return what each step's df gives to a unit of its pixels' weights, (m,) each.
+
+    A step too fine to move any pixel goes with the next that does, at the end with the last.
+    """
+    parts, moving = torch.zeros_like(df), weights.nonzero()[:, 0]
+    if len(moving):
+        with_step = torch.searchsorted(moving, torch.arange(len(df))).clamp(max=len(moving) - 1)
+        shared = torch.zeros(len(moving), dtype=df.dtype).index_add(0, with_step, df)
+        parts[moving] = shared / weights[moving]
+    return parts
+
+
+def refine(points: Tensor, places: Tensor | None = None, steps: int = INTEGRATION_STEPS) -> Tensor:
+    """Fill a path's points (n, ...) in linearly, to `steps` steps at least.
 
     In fine steps a quantised pixel moves as often as it changes, which is what makes the map
     favour large changes over small ones; the paper takes 128. The decoded points stay as they are.
     Where they lie, `places` (n,), tells how many steps each gap is worth, 1 at least, so that the
     steps are about alike; by default the points lie evenly.
     """
-    last = len(images) - 1
+    filled = []
+    for gap, count in enumerate(_steps(len(points) - 1, places, steps)):
+        weight = torch.arange(count).view(-1, *[1] * (points.ndim - 1)) / count
+        filled.append(torch.lerp(points[gap], points[gap + 1], weight.to(points)))
+    return torch.cat([*filled, points[-1:]])
+
+
+def _steps(last: int, places: Tensor | None, steps: int) -> list[int]:
+    """Return in how many fine steps each of `last` gaps is filled in."""
     if last < 1 or last >= steps:
-        return images, values
+        return [1] * last
     gaps = torch.ones(last) if places is None else places.double().diff().abs()
     share = gaps / gaps.sum().clamp(min=1e-12)
-    counts = (steps * share - 1e-4).ceil().clamp(min=1).long()  # rounding is no step of its own
-    before = torch.arange(last).repeat_interleave(counts)
-    first = counts.cumsum(0) - counts  # of each gap
-    weight = (torch.arange(len(before)) - first[before]) / counts[before]
-    before = torch.cat([before, torch.tensor([last - 1])])
-    weight = torch.cat([weight, torch.ones(1)])
-    between = torch.lerp(images[before], images[before + 1], weight[:, None, None, None])
-    return between, torch.lerp(values[before], values[before + 1], weight)
+    # Rounding is no step of its own.
+    return (steps * share - 1e-4).ceil().clamp(min=1).long().tolist()
 
 
 def quantise(images: Tensor) -> Tensor:
     """Round images to the 256 levels of a file, so that noise below one level moves nothing."""
-    return images.clamp(0, 1).mul_(255).round_().div_(255)
+    return images.clamp(0, 1).mul_(WHITE).round_().div_(WHITE)
 
 
 def _toward_flip(path: Path) -> Tensor:

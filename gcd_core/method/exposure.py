@@ -89,11 +89,12 @@ def fit_tone_curve(source: Tensor, changed: Tensor) -> ToneCurve:
 def _fit(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
     """Levels and offsets (n,) of a channel's pixels (P,)."""
     level = (before * LEVELS).round().long()
-    _, which, counts = level.unique(return_inverse=True, return_counts=True)
+    pixels = level.bincount()
+    there = pixels.nonzero()[:, 0]
+    counts = pixels[there]
 
     def mean(values: Tensor) -> Tensor:
-        sums = torch.zeros(len(counts), dtype=torch.float64).index_add(0, which, values)
-        return sums / counts
+        return level.bincount(values)[there] / counts
 
     levels = mean(before)
     fitted = isotonic_regression(mean(after).numpy(), weights=counts.numpy())

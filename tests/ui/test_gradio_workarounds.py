@@ -40,6 +40,13 @@ def page() -> Iterator[PatchedBlocks]:
     page.close(verbose=False)
 
 
+def test_a_page_looks_for_events_less_often_than_gradio_does() -> None:
+    theirs, ours = gr.Blocks().queue()._queue, PatchedBlocks().queue()._queue
+    assert theirs.sleep_when_free <= 0.001  # fault
+    assert theirs.progress_update_sleep_when_free <= 0.01  # fault
+    assert 0.002 < ours.sleep_when_free < 0.01 < ours.progress_update_sleep_when_free
+
+
 def test_a_component_without_a_new_value_is_not_made_anew(page: PatchedBlocks) -> None:
     (event,) = page.fns.values()
     first, second = event.outputs

@@ -11,7 +11,7 @@ from gcd_core.errors import GCDError
 from gcd_core.generators.base import EvaluationCounter
 from gcd_core.generators.diffae.model import DiffAEModel
 from gcd_core.generators.diffae.solvers import NoiseModel, T
-from gcd_core.generators.traced import Traced
+from gcd_core.traced import Traced
 
 CPU_BATCH = 32
 MAX_GPU_BATCH = 256

@@ -79,6 +79,8 @@ class OpenImage:
         self.exposure = Exposure(service, self.sliders)
         self.changed_place = ChangedPlace(service, self.sliders)
         self.names = self.sliders.names  # the directions that have a slider
+        # (alpha, probability) that the proxy expects along each direction, once it was asked.
+        self.expected: dict[str, list[tuple[float, float]]] = {}
         self.compared: dict[str, Any] = {}  # the last answer of Compare, in numbers
         self.compared_sets: SetComparison | None = None  # the last one of two sets
         strong = [name for name in self.names if name not in weak_directions]

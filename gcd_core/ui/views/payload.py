@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gcd_core.classifiers.base import notice_of
 from gcd_core.classifiers.cache import fingerprint
@@ -489,7 +490,6 @@ def measured_curve(image: OpenImage) -> Points:
     return list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
 
 
-@torch.inference_mode()
 def proxy_curve(image: OpenImage) -> Points:
     """Return (alpha, probability) as the proxy predicts it on the picture's line.
 
@@ -500,7 +500,17 @@ def proxy_curve(image: OpenImage) -> Points:
     if name not in image.names:
         return []
     _, most = place_on_line(image)
-    vector = line_vector(directions, alphas)[0] if len(alphas) > 1 else directions[name].vector
+    if len(alphas) > 1:
+        return _expected(image, line_vector(directions, alphas)[0], most)
+    if name not in image.expected:
+        image.expected[name] = _expected(image, directions[name].vector, most)
+    return image.expected[name]
+
+
+@torch.inference_mode()
+def _expected(image: OpenImage, vector: Tensor, most: float) -> list[tuple[float, float]]:
+    """What the proxy predicts along a unit vector (D,), as far as `most`; empty without one."""
+    directions = image.directions
     z_sem = image.opened.latent.z_sem
     steps = torch.tensor(alpha_grid(most)).to(z_sem)
     places = torch.cat([z_sem, z_sem + steps[:, None] * vector.to(z_sem)])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gcd_core.generators.base import EvaluationCounter
 from gcd_core.generators.codec import VAE, decoding
 from gcd_core.generators.diffae.unet import in_precision
-from gcd_core.generators.traced import Traced
+from gcd_core.traced import Traced
 
 
 @pytest.fixture
