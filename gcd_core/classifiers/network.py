@@ -109,6 +109,11 @@ class TorchClassifier(Classifier):
         """Run the network over one batch."""
         return self._run(self._prepared(images))
 
+    @torch.inference_mode()
+    def layer_by_layer(self, images: Tensor) -> Tensor:
+        """Answer by the network itself, so that hooks on its layers are called; not counted."""
+        return self.network(self._prepared(images))
+
     def differentiable(self, images: Tensor) -> Tensor:
         """Answer with logits through which a gradient flows back to the images; see `WhiteBox`."""
         with self._counted(len(images)):

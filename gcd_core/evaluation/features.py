@@ -49,7 +49,8 @@ def oracle_features(oracle: BlackBox | None) -> Features:
 
         handle = layers[-1].register_forward_pre_hook(keep)
         try:
-            oracle(images)
+            for part in images.split(oracle.batch_size):
+                oracle.layer_by_layer(part)
         finally:
             handle.remove()
         return torch.cat(kept)

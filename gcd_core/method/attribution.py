@@ -93,7 +93,6 @@ def explain_path(
     f: str = "logit",
     classifier: BlackBox | None = None,
     until: int | None = None,
-    steps: int = INTEGRATION_STEPS,
 ) -> Attribution:
     """Attribute the classifier's change of mind to pixels (Eq. 6, Algorithm 4).
 
@@ -120,8 +119,6 @@ def explain_path(
     until : int, optional
         Index of the path's point whose change is explained, on whichever side of 0 it lies, in the
         place of the baseline and, of "cells", of the counterfactual.
-    steps : int
-        Of the integration, 1 or more; the points of the path are steps in any case.
 
     Returns
     -------
@@ -163,7 +160,7 @@ def explain_path(
     if method == "difference":
         heat = (images[-1] - images[0]).sum(0)
     else:
-        heat = integrate(images, values, places, steps).sum(0)
+        heat = integrate(images, values, places, INTEGRATION_STEPS).sum(0)
         heat = at_size(heat, path.source.shape[-2:])
     return Attribution(
         map=heat,

@@ -32,7 +32,6 @@ from gcd_core.method.path import Path
 # are weak and spread over all levels; likewise of decoded images, which have more in them.
 CHANGE_QUALITY, DECODED_QUALITY = (98, 65), (93, 40)
 LOST_QUALITY, MAP_QUALITY = 85, 85
-MOVING_STEPS = 64  # of the integration of a map that is seen while a slider moves
 LEVELS = 256  # of a map's colours, from the strongest below zero to the strongest above
 
 
@@ -48,11 +47,11 @@ def path_to_sprites(path: Path) -> str:
 
     `lost` and `offsets` are the planes of `Composition`; `lost` is left out where it is 1
     everywhere: the decoded images are shown then. A map's grey level k is the k-th of the colours
-    of `heat_scale`; the maps are those of `_moving_maps`.
+    of `heat_scale`; the maps are BB-LIG up to each point.
     """
     count = len(path.alphas)
     columns = math.ceil(math.sqrt(count))
-    levels = torch.stack([heat_levels(heat) for heat in _moving_maps(path)])[:, None]
+    levels = torch.stack([heat_levels(heat) for heat in _maps(path)])[:, None]
     strengths = [full_strength(difference(image, path.source[0])) for image in path.images]
     lost, offset = _planes(path)
     basis, components = _principal(offset)
@@ -130,22 +129,13 @@ def sheet(images: Tensor, columns: int) -> Tensor:
     return grid.permute(2, 0, 3, 1, 4).reshape(c, rows * h, columns * w)
 
 
-def _moving_maps(path: Path) -> list[Tensor]:
-    """BB-LIG (H, W) up to each point, to be seen while a slider moves; at rest the server's is.
-
-    Every other point is explained, in half of the paper's steps, and those in between are blended:
-    that takes a third of the time (see the lab notes). Of the point at rest the map is empty.
-    """
-    last, rest = len(path.alphas) - 1, int(path.alphas.abs().argmin())
-    maps = {rest: torch.zeros(path.images.shape[-2:])}
-    for i in range(last + 1):
-        if i != rest and ((i - rest) % 2 == 0 or i in (0, rest - 1, rest + 1, last)):
-            maps[i] = explain_path(path, until=i, steps=MOVING_STEPS).map
-    for i in range(last + 1):
-        if i not in maps:
-            before, here, after = path.alphas[i - 1 : i + 2]
-            maps[i] = torch.lerp(maps[i - 1], maps[i + 1], (here - before) / (after - before))
-    return [maps[i] for i in range(last + 1)]
+def _maps(path: Path) -> list[Tensor]:
+    """BB-LIG (H, W) up to each point; of the one at rest it is empty."""
+    rest = int(path.alphas.abs().argmin())
+    empty = torch.zeros(path.images.shape[-2:])
+    return [
+        empty if i == rest else explain_path(path, until=i).map for i in range(len(path.alphas))
+    ]
 
 
 def _short(values: Tensor, digits: int = 4) -> list[float]:
