@@ -9,7 +9,13 @@ Object.assign(window.gcd, (() => {
   let timer = 0;
   let returning = false; // to a step that the browser has in its history already
 
-  const put = (address, step) => history[step ? 'pushState' : 'replaceState'](null, '', address);
+  // The address does not say which own picture was open: its name is kept in the browser's history.
+  const ownName = () => {
+    const shown = document.querySelector('#pictures [data-address]');
+    return shown?.dataset.address.startsWith('own=') ? shown.dataset.name : null;
+  };
+  const put = (address, step) =>
+    history[step ? 'pushState' : 'replaceState']({ own: ownName() }, '', address);
 
   const follow = () => {
     const address = document.querySelector('#pictures [data-address]')?.dataset.address;
@@ -70,11 +76,18 @@ Object.assign(window.gcd, (() => {
     })
   );
 
-  window.addEventListener('popstate', () => {
+  window.addEventListener('popstate', event => {
     if (wanted() !== selected()) select(wanted());
     const shown = document.querySelector('[data-address]')?.dataset.address;
     if (!shown || location.search === `?${shown}`) return;
     clearTimeout(timer);
+    const name = event.state?.own;
+    if (new URLSearchParams(location.search).has('own') && name && name !== ownName()) {
+      // Another own picture was open then: the sliders' places are not of the one that is shown.
+      returning = gcd.openOwn(name);
+      if (!returning && ownName()) return put(`?${shown}${location.hash}`, false);
+      if (returning) return;
+    }
     returning = true;
     document.querySelector('#revisit')?.click();
   });

@@ -78,5 +78,12 @@ Object.assign(window.gcd, (() => {
   // A picture pasted anywhere on the page opens like an uploaded one.
   document.addEventListener('paste', event => send(event.clipboardData?.files?.[0]));
 
-  return { ownPictures };
+  // Opens the picture of a name once more; false where it is not kept here.
+  const openOwn = name => {
+    const known = own.find(one => one.name === name);
+    send(known?.file);
+    return Boolean(known);
+  };
+
+  return { ownPictures, openOwn };
 })());

@@ -239,8 +239,7 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> None:
         ),
         (*_map_title(report), overlay(report.source, report.heat)),
     ]
-    ends = [(), (), ("darker", "brighter"), ("against", f"for {label.positive}")]
-    meaning = map_meaning(label.positive)
+    ends = [(), (), ("darker", "brighter"), map_meaning(label.positive).split(", ")]
     top, captions = y, (HALF + 13.5, 19.0)
     small = min(HALF, NOTICE_LINE - 2 - y - sum(captions))  # as much as warnings leave room for
     for i, (title, note, image) in enumerate(panels):
@@ -256,8 +255,6 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> None:
             sheet.text(
                 x + side, y + side + 14.4, ends[i][1], 6.5, SOFT, align="right", room=side * 0.7
             )
-            if i == 3:
-                sheet.text(x, y + side + 18, meaning, 6.5, SOFT, room=side)
 
 
 def _map_title(report: Report) -> tuple[str, str]:

@@ -925,6 +925,29 @@ def test_upload_and_a_bad_file(served: Served, visit, tmp_path: Path):
     wait_until(page, lambda: "Reconstruction" not in page.locator("#pictures").inner_text())
 
 
+def test_back_puts_no_slider_of_one_own_picture_on_another(served: Served, visit, tmp_path: Path):
+    page = visit(served.address)
+    prepared(page)
+    pictures = []
+    for name, code in (("first.png", 1.5), ("second.png", -1.0)):
+        before, file = original(page), tmp_path / name
+        to_pil(draw(torch.tensor([[code, 0.5, 1.0, 2.0, 0, 0, 0, 0]]))).save(file)
+        page.locator("#source input[type=file]").set_input_files(file)
+        wait_until(page, lambda before=before: original(page) != before)
+        pictures.append(original(page))
+        prepared(page)
+        if name == "first.png":
+            drag(page, "g", 0.75)
+            at_rest(page)
+            page.locator("#label").get_by_text("Kind of pneumonia", exact=True).click()
+            page.wait_for_url("**/?own=1&label=bacterial")
+            prepared(page)
+    page.go_back()
+    wait_until(page, lambda: original(page) == pictures[0])
+    prepared(page)
+    assert session_of(served, page).image.sliders.alphas == {}
+
+
 def test_own_pictures_are_tiles_under_their_files_names(served: Served, visit, tmp_path: Path):
     page = visit(served.address)
     asked: list[str] = []

@@ -156,9 +156,11 @@ class Regions:
     def _attempt(self, mask: Tensor, method: str, job: Job) -> Tried:
         ways = {GCD: self._walked, RCSB: self._steer, WITHOUT: self._without}
         path, asked = ways[method](mask, job)
-        mask = ~mask if method == WITHOUT else mask
+        name = f"Region {next(self._numbers)}"
+        if method == WITHOUT:
+            mask, name = ~mask, f"{name}, around what is painted"
         judged = self._redrawing(path, mask), self._opinions(path)
-        tried = Tried(f"Region {next(self._numbers)}", mask, path, asked, *judged)
+        tried = Tried(name, mask, path, asked, *judged)
         self.kept = [*self.kept, tried][-MAX_REGIONS_KEPT:]
         return tried
 

@@ -26,7 +26,7 @@ COUNTERFACTUALS = {  # in plain words and in the field's
 }
 CHECKED = {  # what each check of `sanity` asks, in plain words
     "gap": "Does the answer stay as it is when a picture is only drawn again?",
-    "repeat": "Does another search find the same?",
+    "repeat": "Does another search find the same main way?",
     "reasons": "Of classifiers that read one place alone: does a map show that place?",
     "marker": "A classifier that learned a marker in the corner: does the page show it or warn?",
     "exposure": "A classifier that learned how bright pictures are: is that what changes?",
@@ -126,7 +126,7 @@ def method_steps(domain: Domain) -> str:
             "Ask about new pictures",
             said(
                 "A network that can draw such pictures makes many new ones, and the classifier is "
-                "asked about each. It is never opened: only its answers count.",
+                "asked about each. It is not opened for this: only its answers count.",
                 "A diffusion autoencoder turns an image into a short semantic code z_sem and a "
                 "noise map z_T. Codes like those of the domain's images, or of a ball around one "
                 "image's, are drawn and decoded, and the classifier, a black box, is asked about "

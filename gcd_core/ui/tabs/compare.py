@@ -19,6 +19,7 @@ from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.path import Path
+from gcd_core.report.captions import map_meaning
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.handler import Answer, SaveButtons, Tab, connect, html
 from gcd_core.ui.tabs.set_comparison import SetComparisonPanel
@@ -51,7 +52,9 @@ AWAITED = (
     '<p class="gcd-quiet gcd-wait-line">The ways of the open picture come here, one beside the '
     "other.</p>"
 )
-MAX_TWIN_LPIPS = 0.02  # LPIPS between two counterfactuals, up to which they are called alike
+# LPIPS between two counterfactuals, up to which they are called alike: this much, and half of what
+# lies between either and the original, as small changes differ little however they differ.
+MAX_TWIN_LPIPS, MAX_TWIN_SHARE = 0.02, 0.5
 
 
 def card(
@@ -98,32 +101,42 @@ def distances(rows: list[dict[str, Any]], lpips: Tensor) -> list[list[float | No
     ]
 
 
-def twins(names: list[str], values: list[list[float | None]]) -> list[tuple[str, str, float]]:
-    """Every two directions whose counterfactuals look alike, and the LPIPS between them."""
+def twins(
+    names: list[str], values: list[list[float | None]], changes: list[float]
+) -> list[tuple[str, str, float]]:
+    """Every two directions whose counterfactuals look alike, and the LPIPS between them.
+
+    `changes` has the LPIPS of each to the original.
+    """
     return [
         (names[i], names[j], value)
         for i, j in combinations(range(len(names)), 2)
-        if (value := values[i][j]) is not None and value <= MAX_TWIN_LPIPS
+        if (value := values[i][j]) is not None
+        and value <= min(MAX_TWIN_LPIPS, MAX_TWIN_SHARE * min(changes[i], changes[j]))
     ]
 
 
 def tables(
-    directions: DirectionSet, names: list[str], values: list[list[float | None]], cosines: Tensor
+    directions: DirectionSet,
+    names: list[str],
+    values: list[list[float | None]],
+    cosines: Tensor,
+    alike: list[tuple[str, str, float]],
 ) -> str:
     """How different the directions are, in the pictures and in themselves, as HTML."""
     called = {name: short_way(name, directions) for name in names}
     heads, ways = list(called.values()), said("ways", "directions")
-    alike = "".join(
+    told = "".join(
         f"<p>{called[a]} and {called[b]} change this picture alike "
         f"({said('', 'LPIPS ')}{value:.3f}).</p>"
-        for a, b, value in twins(names, values)
+        for a, b, value in alike
     )
     return (
         f'<div class="gcd-card"><h2>{term("diversity")}'
         f"<small>{said('', 'LPIPS between counterfactuals')}</small></h2>"
         f"{charts.matrix(heads, values)}"
         f'<p class="gcd-quiet">The deeper the colour, the more two {ways} change the '
-        f"picture differently. &ndash;: one of the two does not flip it.</p>{alike}</div>"
+        f"picture differently. &ndash;: one of the two does not flip it.</p>{told}</div>"
         f'<div class="gcd-card"><h2>{term("cosine")}<small>{said("", "between directions")}'
         f"</small></h2>{charts.matrix(heads, cosines.tolist(), digits=2)}"
         f'<p class="gcd-quiet">0: {said("nothing in common", "orthogonal")}. 1 or &minus;1: the '
@@ -176,7 +189,8 @@ class CompareTab(Tab):
         numbers |= {"target": target_of(image), "fingerprints": fingerprints(image)}
         known = {row["direction"]: row for row in image.compared.get("rows", [])}
         ways = said("Ways", "Directions")
-        head = f'<p class="gcd-quiet">{ways}: {escape(numbers["set"])}</p>'
+        maps = f"Maps, {term('bb_lig')}: {escape(map_meaning(positive))}"
+        head = f'<p class="gcd-quiet">{ways}: {escape(numbers["set"])}. {maps}.</p>'
         head += cautions_line(image)
         cards: list[str] = []
         images: list[Tensor] = []
@@ -208,9 +222,12 @@ class CompareTab(Tab):
         )
         vectors = torch.stack([image.directions[name].vector for name in names])
         cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=2)
-        numbers |= {"lpips": values, "cosines": cosines.tolist(), "alike": twins(names, values)}
+        alike = twins(names, values, [row["lpips"] for row in numbers["rows"]])
+        numbers |= {"lpips": values, "cosines": cosines.tolist(), "alike": alike}
         image.compared = numbers
-        matrix = tables(image.directions, names, values, cosines) if len(names) > 1 else one_alone()
+        matrix = one_alone()
+        if len(names) > 1:
+            matrix = tables(image.directions, names, values, cosines, alike)
         yield self._shown(numbers, shown(head, cards), matrix)
 
     def _shown(self, numbers: dict[str, Any], cards: str, matrix: str = "") -> Answer:

@@ -84,7 +84,10 @@ class SetsPanel(Tab):
         Without a name, the newest that was found or loaded.
         """
         session = self.session(request, overlay, opacity, view)
-        session.use(session.label, name or session.sets.newest(session.label))
+        label = session.label
+        chosen = name or session.sets.newest(label)
+        if session.image is None or chosen != session.sets.used(label):  # else its flip stays
+            session.use(label, chosen)
         return self.show_everything(session)
 
     def about(self, session: Session, name: str) -> Answer:

@@ -27,7 +27,7 @@ from gcd_core.method.composition import SOURCE
 from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.second_opinion import DISAGREED, share_that_follows
-from gcd_core.report.captions import about_direction, caption, only_for_words
+from gcd_core.report.captions import about_direction, caption, map_meaning, only_for_words
 from gcd_core.ui.frames import CARD_SIDE, SLIDERS, shown_names
 from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
@@ -320,7 +320,7 @@ def summary(
         f"{CHANGE_SCALE}</figure>"
         f"<figure>{image_tag(drawn(overlay(mean, heat)), 'mean heat map')}"
         f"<figcaption>{said('On the way', 'Mean BB-LIG')}</figcaption>"
-        f'<div class="scale"><span>against</span><i></i><span>for {escape(positive)}</span></div>'
+        f'<div class="scale"><i></i><span>{escape(map_meaning(positive))}</span></div>'
         f"{mean_completeness(alike)}</figure>"
     )
     curves = [piece.curve for piece in alike]

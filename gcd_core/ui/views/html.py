@@ -16,7 +16,7 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.charts import Points
 from gcd_core.ui.views.data_urls import drawn
-from gcd_core.ui.views.exposure import exposure_line, flip_is_doubtful
+from gcd_core.ui.views.exposure import exposure_caution, exposure_line, flip_is_doubtful
 from gcd_core.ui.views.figures import SAVE, figure, image_tag
 from gcd_core.ui.views.maps import MapPanel, line_words, map_figure, map_panel
 from gcd_core.ui.views.payload import (
@@ -201,6 +201,9 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     doubtful = flip and (is_unlike(image) or (kept is None and flip_is_doubtful(image)))
     css = "changed" + (" flipped" if flip else "") + (" missed" if missed else "")
     css += " doubtful" if doubtful else ""
+    if doubtful and kept is None and detail != DECODED:  # why it is amber
+        why = exposure_caution(image) or "The picture is unlike those that the classifier is for."
+        note = answer_note(positive, about + charts.percent(after, question), worded(why, PLAIN))
     below = missed_notice(image, missed) if missed and kept is None else ""
     source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
     changed = image_tag(drawn(shown), f"the changed {image_name(opened.image)}")
@@ -235,9 +238,13 @@ def missed_notice(image: OpenImage, missed: str) -> str:
     return f'<p class="notice">{short}</p>'
 
 
-def answer_note(positive: str, number: str) -> str:
-    """Return what a picture's answer is, of HTML: on a narrow page the number has its own line."""
-    return f'<span class="of">{positive}</span> <span class="number">{number}</span>'
+def answer_note(positive: str, number: str, why: str = "") -> str:
+    """Return what a picture's answer is, of HTML: on a narrow page the number has its own line.
+
+    `why` says, in the number's tooltip, why it is not to be relied on.
+    """
+    title = f' title="{escape(why)}"' if why else ""
+    return f'<span class="of">{positive}</span> <span class="number"{title}>{number}</span>'
 
 
 def answer_to_drawing(image: OpenImage) -> str:

@@ -75,11 +75,7 @@ def map_scale(image: OpenImage, kind: str) -> str:
     if kind == "difference":
         words = "<span>green: darker</span><i></i><span>yellow: brighter</span>"
         return f'<div class="scale brightness">{words}</div>'
-    if not image.sliders.alphas:
-        words = f"<span>against</span><i></i><span>for {escape(positive)}</span>"
-    else:
-        words = f"<i></i><span>{escape(map_meaning(positive))}</span>"
-    return f'<div class="scale">{words}</div>'
+    return f'<div class="scale"><i></i><span>{escape(map_meaning(positive))}</span></div>'
 
 
 def map_panel(image: OpenImage, display: Display) -> MapPanel:

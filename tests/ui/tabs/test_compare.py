@@ -112,9 +112,12 @@ def test_only_what_flips_is_held_against_each_other(
 
 def test_twins_are_told() -> None:
     values = [[0.0, 0.02, 0.3], [0.02, 0.0, None], [0.3, None, None]]
-    assert twins(["g", "h1", "h2"], values) == [("g", "h1", 0.02)]
+    alike = twins(["g", "h1", "h2"], values, [0.2, 0.05, 0.3])
+    assert alike == [("g", "h1", 0.02)]
+    small = twins(["g", "h1", "h2"], values, [0.2, 0.03, 0.3])
+    assert not small, "h1 hardly differs from the original either"
     found = DirectionSet(["g", "h1", "h2"], torch.eye(3), {"label": "a"})
-    table = tables(found, found.names, values, torch.eye(3))
+    table = tables(found, found.names, values, torch.eye(3), alike)
     told = re.sub(r'<span class="plain">.*?</span>|<[^>]*>', "", table)
     assert "g and h1 change this picture alike (LPIPS 0.020)" in told and "h2 change" not in told
 

@@ -102,7 +102,7 @@ def test_a_tile_opens_at_its_counterfactual(
 def test_mean_maps_have_legends_and_say_what_they_leave_unexplained(session: Session) -> None:
     wall = walked(session)
     text = summary(wall, "Pneumonia", session.service.domain.alpha_max)
-    assert "changed most" in text and "for Pneumonia" in text
+    assert "changed most" in text and "blue: toward Pneumonia, red: away from it" in text
     errors = [abs(piece.completeness_error) for piece in wall.pieces]
     assert f">{signed(sum(errors) / 2)}<" in text and "not explained" in text
     own = [explain_path(path).completeness_error for path in paths_of(session, wall)]

@@ -164,6 +164,8 @@ def chosen_way(image: OpenImage, tried: Tried) -> str:
     walked = line_words(names, image.directions) if len(names) > 1 else way_of(image, name)
     if name == RCSB:
         return walked
+    if tried.path.any_flip and len(names) > 1:
+        return f"{walked}, together the smallest change that was found"
     if tried.path.any_flip:
         return f"{walked}, the first {said('way', 'direction')} that flips it"
     if count == 1:
