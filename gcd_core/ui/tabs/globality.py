@@ -486,6 +486,9 @@ class GlobalityTab(Tab):
         if not session.names:
             return {self.subject: told, self.direction: gr.update(choices=[], value=None)}
         chosen = "g" if session.image is None else session.image.sliders.moved
+        wall = session.wall
+        if wall is not None and wall.running and wall.direction in session.names:
+            chosen = wall.direction  # what is walked is what is chosen, whatever moves meanwhile
         choice = gr.update(choices=session.names, value=chosen)
         return {self.subject: told, self.direction: choice}
 

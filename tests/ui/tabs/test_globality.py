@@ -99,6 +99,19 @@ def test_a_tile_opens_at_its_counterfactual(
     assert told == [ELSEWHERE]
 
 
+def test_while_images_are_walked_the_direction_chosen_is_theirs(
+    visitors: Visitors, session: Session
+) -> None:
+    with gr.Blocks():
+        tab = GlobalityTab(visitors, ExploreTab(visitors))
+    request = SimpleNamespace(session_hash="somebody")
+    session.image.sliders.move({"h2": 1.0}, "h2")
+    assert tab.subject_html(request)[tab.direction]["value"] == "h2"
+    session.wall = SimpleNamespace(running=True, direction="h1", cancel=lambda: None)
+    assert tab.subject_html(request)[tab.direction]["value"] == "h1"
+    session.wall = None
+
+
 def test_mean_maps_have_legends_and_say_what_they_leave_unexplained(session: Session) -> None:
     wall = walked(session)
     text = summary(wall, "Pneumonia", session.service.domain.alpha_max)
