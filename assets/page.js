@@ -167,8 +167,8 @@ window.gcd = (() => {
   };
 
   // On opening a picture, or on another question about it, a change that flips its answer comes by
-  // itself, unless that was switched off, a slider stands elsewhere already, or another flip was
-  // asked for meanwhile.
+  // itself, unless that was switched off, a slider stands elsewhere already, another flip was asked
+  // for meanwhile, or the picture is so unlike the domain's that an answer to it means nothing.
   const FIRST_FLIP = 'gcd-first-flip';
   const FRAME = 30; // milliseconds between two looks at the page
   const firstFlip = element => {
@@ -180,9 +180,10 @@ window.gcd = (() => {
     const [pressed, until] = [waiting > 0, performance.now() + MOMENT];
     const flip = () => {
       if (pressed) return; // for another flip of this picture
-      const at = document.querySelector('#pictures [data-address]')?.dataset.address ?? '';
+      const shown = document.querySelector('#pictures [data-address]')?.dataset ?? { address: '' };
       const [button, box] = ['#flip-g', '[data-first-flip]'].map(one => document.querySelector(one));
-      const is = box?.checked && button?.offsetParent && !opening && !/&[ghw]\d*=/.test(at);
+      const moved = /&[ghw]\d*=/.test(shown.address) || 'far' in shown;
+      const is = box?.checked && button?.offsetParent && !opening && !moved;
       if (is && !gcd.isFlipping()) button.click();
       // Else the page is not there yet, or a flip of the picture before has not ended.
       else if (is || performance.now() < until) setTimeout(flip, FRAME);

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import torch
 
 from gcd_core.errors import GCDError
+from gcd_core.images.drawing import to_pil
 from gcd_core.ui.session.flips import Flips
 from tests.ui.conftest import Served
+from tests.ui.fakes import draw
 from tests.ui.test_browser import (
     browser,
     others_to_come,
@@ -19,6 +23,7 @@ from tests.ui.test_browser import (
     visit,
     wait_until,
 )
+from tests.ui.views.test_doubts import Strange
 from tests.ui.waiting import Held
 
 __all__ = ["browser", "pytestmark", "visit"]  # what pytest finds here
@@ -165,6 +170,32 @@ def test_a_flip_of_a_picture_that_is_open_no_more_says_nothing(
     prepared(page)
     page.wait_for_selector("#flip-g:not([aria-busy=true])")
     assert not page.locator(".toast-body").count()
+
+
+@pytest.mark.parametrize("score, flips", [(1.0, True), (1000.0, False)])
+def test_a_picture_of_another_kind_does_not_flip_by_itself(
+    served: Served,
+    visit,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    score: float,
+    flips: bool,
+):
+    """The answer means nothing, and looking for a flip takes long; who asks for one gets it."""
+    domain = served.visitors.service.domain
+    monkeypatch.setattr(domain, "off_distribution", Strange(score))
+    page = visit(served.address)
+    prepared(page)
+    page.locator("[data-first-flip]").check()
+    file = tmp_path / "mine.png"
+    to_pil(draw(torch.tensor([[score, 0.5, 1.0, 2.0, 0, 0, 0, 0]]).clamp(max=1.5))).save(file)
+    page.locator("#source input[type=file]").set_input_files(file)
+    page.wait_for_selector("#pictures [data-address^='own=1&']")
+    prepared(page)
+    if not flips:
+        assert "&g=" not in page.locator("#pictures [data-address]").get_attribute("data-address")
+        page.locator("#flip-g").click()
+    page.wait_for_selector("#pictures [data-address^='own=1&'][data-address*='&g=']")
 
 
 def test_another_choice_of_how_sure_flips_anew_and_moves_no_slider_else(served: Served, visit):

@@ -7,6 +7,7 @@ from typing import Any
 
 from gcd_core.errors import GCDError
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.off_distribution import is_far
 from gcd_core.method.path import Path
 from gcd_core.ui.engine.decoded_paths import Paths
 from gcd_core.ui.engine.service import ModelService
@@ -88,6 +89,12 @@ class OpenImage:
         self.regions = Regions(service, opened, directions or None, strong, label)
         if away:
             self.set_away(True)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the image is far from all that the domain's models know (`is_far`)."""
+        off, score = self.service.domain.off_distribution, self.opened.off_distribution_score
+        return off is not None and score is not None and is_far(score, off.threshold)
 
     def _join_paths(self, before: OpenImage | None) -> Paths:
         """Return the image's paths: those that are decoded already, or new ones."""

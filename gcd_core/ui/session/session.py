@@ -85,7 +85,7 @@ class Session:
             aspect = shape[0] / shape[1] if domain.fit == "stretch" else 1.0
             name = picture.name(file.name)
             opened = self.service.open_upload(picture.picture, name, notice, fitted, aspect)
-            if (shown := self._show(opened, None, ticket)) is not None:
+            if (shown := self._show(opened, None, ticket)) is not None and not shown.is_far:
                 shown.flips.look_ahead(domain.margin)  # most often it is asked for at once
             return shown
 

@@ -137,6 +137,7 @@ def pictures(session: Session, panel: MapPanel | None = None) -> str:
     return session.sent_pictures.only_new(
         f'<div class="gcd-pictures n{count}" data-side="{image.opened.image.shape[-1]}" '
         f'data-address="{escape(address_of(image))}"{flip_shown(image)} '
+        f"{'data-far ' if image.is_far else ''}"
         f'data-name="{escape(image.opened.name)}" '
         f'data-about="{about}" data-plain-about="{plain}" '
         f'style="--shape: {image.opened.aspect:.4f}">'

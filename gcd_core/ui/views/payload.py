@@ -24,7 +24,6 @@ from gcd_core.method.changes import told
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD, crosses
 from gcd_core.method.no_flip import no_flip
-from gcd_core.method.off_distribution import is_far
 from gcd_core.method.path import Path
 from gcd_core.method.repeatability import unrepeatable
 from gcd_core.method.second_opinion import DISAGREED, STAYS, second_opinion
@@ -101,9 +100,7 @@ def is_unlike(image: OpenImage) -> bool:
 
     Then it is told beside the picture.
     """
-    off, score = image.service.domain.off_distribution, image.opened.off_distribution_score
-    far = off is not None and score is not None and is_far(score, off.threshold)
-    return far or foreign_kind(image) is not None
+    return image.is_far or foreign_kind(image) is not None
 
 
 def other_cautions(image: OpenImage) -> list[str]:
