@@ -81,12 +81,12 @@ Object.assign(window.gcd, (() => {
     const shown = document.querySelector('[data-address]')?.dataset.address;
     if (!shown || location.search === `?${shown}`) return;
     clearTimeout(timer);
-    const name = event.state?.own;
-    if (new URLSearchParams(location.search).has('own') && name && name !== ownName()) {
+    const [was, is] = [event.state?.own, ownName()];
+    if (new URLSearchParams(location.search).has('own') && was && is && was !== is) {
       // Another own picture was open then: the sliders' places are not of the one that is shown.
-      returning = gcd.openOwn(name);
-      if (!returning && ownName()) return put(`?${shown}${location.hash}`, false);
-      if (returning) return;
+      returning = gcd.openOwn(was);
+      if (!returning) put(`?${shown}${location.hash}`, false);
+      return;
     }
     returning = true;
     document.querySelector('#revisit')?.click();
