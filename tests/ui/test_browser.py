@@ -1270,7 +1270,6 @@ def test_the_menu_opens_another_domain_and_leads_back(
     )
     assert text == '"Open an image"'
     assert "radiograph" not in page.locator("body").inner_html()
-    prepared(page)
     shoot(page, f"menu-second-{width}")
     wait_until(page, lambda: not len(hosted.site.root.visitors))
     cells = original(page)
