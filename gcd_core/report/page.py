@@ -239,7 +239,7 @@ def _pictures(sheet: Sheet, report: Report, y: float) -> None:
         ),
         (*_map_title(report), overlay(report.source, report.heat)),
     ]
-    ends = [(), (), ("darker", "brighter"), map_meaning(label.positive).split(", ")]
+    ends = [(), (), ("darker", "brighter"), map_meaning(label.positive).rsplit(", ", 1)]
     top, captions = y, (HALF + 13.5, 19.0)
     small = min(HALF, NOTICE_LINE - 2 - y - sum(captions))  # as much as warnings leave room for
     for i, (title, note, image) in enumerate(panels):

@@ -165,7 +165,7 @@ def chosen_way(image: OpenImage, tried: Tried) -> str:
     if name == RCSB:
         return walked
     if tried.path.any_flip and len(names) > 1:
-        return f"{walked}, together the smallest change that was found"
+        return f"{walked}, taken together"
     if tried.path.any_flip:
         return f"{walked}, the first {said('way', 'direction')} that flips it"
     if count == 1:
