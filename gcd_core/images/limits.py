@@ -25,7 +25,7 @@ def check_size(width: int, height: int) -> None:
     if max(width, height) > MAX_SIDE:
         limit = f"more than {MAX_SIDE:,} on a side"
     elif pixels > MAX_PIXELS:
-        limit = f"{math.ceil(pixels / 10**6):,} million in all, more than {MAX_PIXELS // 10**6}"
+        limit = f"{math.ceil(pixels / 10**6):,} million in all, over {MAX_PIXELS // 10**6} million"
     else:
         return
     raise ImageError(

@@ -29,7 +29,7 @@ from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.direction_rows import after_others
 from gcd_core.ui.views.exports import COMPARISONS, save_comparison
 from gcd_core.ui.views.figures import image_tag
-from gcd_core.ui.views.html import cautions_line
+from gcd_core.ui.views.html import caution, cautions_line
 from gcd_core.ui.views.maps import completeness
 from gcd_core.ui.views.payload import (
     fingerprints,
@@ -191,7 +191,7 @@ class CompareTab(Tab):
         ways = said("Ways", "Directions")
         maps = f"Maps, {term('bb_lig')}: {escape(map_meaning(positive))}"
         head = f'<p class="gcd-quiet">{ways}: {escape(numbers["set"])}. {maps}.</p>'
-        head += cautions_line(image)
+        head += caution(opened.notice) + cautions_line(image)
         cards: list[str] = []
         images: list[Tensor] = []
         for name in names:

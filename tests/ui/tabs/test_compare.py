@@ -182,3 +182,12 @@ def test_a_comparison_is_taken_home(visitors: Visitors) -> None:
     session.open_example(1)
     with pytest.raises(GCDError, match="compare first"):
         tab.save("csv", SOMEBODY)
+
+
+def test_what_is_said_of_an_unlike_picture_stands_over_its_ways(visitors: Visitors) -> None:
+    session, domain = visitors.session("owner"), visitors.service.domain
+    session.open_image(domain.load_image(domain.examples[1]).flip(-1), "mine.png", "Unlike all.")
+    with gr.Blocks():
+        tab = CompareTab(visitors)
+    *_, last = tab.compare(SimpleNamespace(session_hash="owner"))
+    assert '<p class="gcd-caution">Unlike all.</p>' in last[tab.cards]
