@@ -11,7 +11,7 @@ from scipy.ndimage import uniform_filter
 from gcd_core.classifiers.preprocessing import Preprocessing
 from gcd_core.errors import GCDError
 from gcd_core.images.picture import Picture
-from gcd_core.method.composition import compose, resample
+from gcd_core.method.composition import compose, local_deviation, resample
 from gcd_core.method.directions import Direction
 from gcd_core.method.region import region_weights
 from gcd_core.method.search import find_directions
@@ -59,6 +59,15 @@ def lost_contrast(after: np.ndarray, before: np.ndarray, side: int) -> np.ndarra
 
     ratio = (deviation(after) + 0.01) / (deviation(before) + 0.01)
     return uniform_filter((1 - ratio / 0.7).clip(0), side, mode="mirror")
+
+
+@pytest.mark.parametrize(("size", "side"), [((16, 16), 3), ((40, 27), 5), ((33, 64), 9)])
+def test_a_local_deviation_is_scipys(size, side):
+    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(side))
+    deviations = local_deviation(images, side).double().numpy()
+    wide = images.double().numpy()
+    mean, squares = (uniform_filter(x, side, mode="mirror", axes=(2, 3)) for x in (wide, wide**2))
+    np.testing.assert_allclose(deviations, np.sqrt((squares - mean**2).clip(0)), atol=2e-5)
 
 
 def test_a_point_is_the_source_and_what_changed(domain):
