@@ -6,8 +6,10 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from gcd_core.errors import GCDError
+from gcd_core.generators.diffae.group_norm import GroupNorm
 from gcd_core.generators.diffae.model import (
     Architecture,
     AttentionBlock,
@@ -143,3 +145,21 @@ def test_dropout_acts_in_training_only():
         assert torch.equal(model(x, t, z), model(x, t, z))
         model.train()
         assert not torch.equal(model(x, t, z), model(x, t, z))
+
+
+@torch.no_grad()
+def test_bfloat16_is_normalized_in_float32():
+    """As the definition in float64 says, rounded once: half of a step of 2^-8."""
+    norm = GroupNorm(4, 24).bfloat16()
+    norm.weight.normal_(1, 0.3)
+    norm.bias.normal_()
+    x = (3 + 2 * torch.randn(2, 24, 6, 5)).bfloat16().to(memory_format=torch.channels_last)
+    groups = x.double().reshape(2, 4, -1)
+    spread, mean = torch.var_mean(groups, 2, correction=0, keepdim=True)
+    wide = ((groups - mean) / (spread + norm.eps).sqrt()).reshape(x.shape)
+    expected = wide * norm.weight.double()[:, None, None] + norm.bias.double()[:, None, None]
+    normalized = norm(x)
+    assert normalized.dtype is torch.bfloat16
+    assert normalized.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(normalized.double(), expected, rtol=2**-8, atol=1e-4)
+    assert torch.equal(norm.float()(x.float()), nn.GroupNorm.forward(norm, x.float()))

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcd_core.errors import GCDError
+from gcd_core.generators.diffae.group_norm import GroupNorm
 
 NORM_GROUPS = 32
 
@@ -141,8 +142,8 @@ def timestep_embedding(t: Tensor, size: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(NORM_GROUPS, channels)
+def _norm(channels: int) -> GroupNorm:
+    return GroupNorm(NORM_GROUPS, channels)
 
 
 def _zero(module: M) -> M:
