@@ -117,6 +117,46 @@ def smallest_met(
     return far
 
 
+def met_before(
+    missing: Callable[[int], float],
+    spare: float,
+    before: tuple[float, float],
+    least: int,
+    tries: int = 2,
+) -> int:
+    """Find a place before 0 at which nothing is missing, by false position.
+
+    Parameters
+    ----------
+    missing : callable
+        As of `smallest_met`.
+    spare : float
+        What is missing at place 0: 0 or less.
+    before : (float, float)
+        A place below 0, and what is missing there, above 0.
+    least : int
+        A place that is expected to be nearer by less than this is not asked about.
+    tries : int
+        How many places are asked about at most.
+
+    Returns
+    -------
+    int
+        The lowest place that was found, 0 where there is none.
+    """
+    (near, lacks), far = before, 0
+    for _ in range(tries):
+        place = math.ceil(near + (far - near) * lacks / (lacks - spare))
+        if far - place < least:
+            break
+        here = missing(place)
+        if here > 0:
+            near, lacks = place, here
+        else:
+            far, spare = place, here
+    return far
+
+
 def first_flip(sliders: SliderState, name: str, target: Target) -> float | None:
     """Find the smallest change along a direction that meets a target, by the fast decoder.
 

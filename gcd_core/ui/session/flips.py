@@ -14,11 +14,12 @@ from gcd_core.method.counterfactual import SMALLEST
 from gcd_core.method.loss import THRESHOLD, cf_loss
 from gcd_core.method.path import Path
 from gcd_core.ui.frames import POINTS, Frame, Opened, path_frame
-from gcd_core.ui.session.flip_search import BEYOND, Target, first_flip, smallest_met
+from gcd_core.ui.session.flip_search import BEYOND, Target, first_flip, met_before, smallest_met
 from gcd_core.ui.session.slider_state import SliderState
 
 STRONGEST = "strongest"  # the target in whose place a margin stands otherwise
 PARTS, WITHIN = 32, 8  # of a slider stop, and how exactly a flip's picture in full is found
+NEARER = 4  # parts: a flip in full that is expected to lie so much nearer to the source is tried
 SAME_ALPHA = 1e-3  # two positions that are nearer than this are one
 
 
@@ -104,17 +105,24 @@ class Flips:
         key = name, STRONGEST if margin is None else margin
         if key not in self._found:
             if margin is None:
-                index = most_convincing(path)
+                self._found[key] = self._drawn_in_full(path, name, most_convincing(path))
+            elif (name, margin) in self._first:
+                path = replace(path, choice=SMALLEST, margin=margin)
+                self._found[key] = self._with_full_point(path, name, self._first[name, margin])
             else:
                 path = self._narrowed(path, name, margin)
-                index = path.smallest
-            self._found[key] = self._drawn_in_full(path, name, index)
+                self._found[key] = self._drawn_in_full(path, name, path.smallest)
         return self._found[key]
 
     def path(self, name: str) -> Path:
-        """Wait for the path along a direction; return it with its counterfactual drawn in full."""
+        """Wait for the path along a direction; return it with its counterfactual drawn in full.
+
+        Where that is the smallest convincing change, it is the one of `to_flip` at that margin.
+        """
         path = self._sliders.path_now(name)
-        key = name, f"{path.choice} {path.margin}"
+        if path.choice == SMALLEST:
+            return self.found(name, path.margin)[0]
+        key = name, path.choice
         if key not in self._found:
             self._found[key] = self._drawn_in_full(path, name, path.counterfactual)
         return self._found[key][0]
@@ -183,6 +191,7 @@ class Flips:
 
         Where the full picture is less convincing than the fast decoder had it, one farther along
         is drawn: where the log-odds lie that are missing, by how they changed from the source on.
+        Where it is more convincing, one nearer to the source.
         """
         sliders = self._sliders
         alpha_max = sliders.service.domain.alpha_max
@@ -196,7 +205,10 @@ class Flips:
             return target.missing(sliders.frame_in_full({name: at(place)}))
 
         lacks = missing(0)
-        if lacks <= 0 or end < 1:
+        if lacks <= 0:
+            before = -alpha / part, target.missing(sliders.opened.source)
+            return at(met_before(missing, lacks, before, NEARER))
+        if end < 1:
             return at(0)
         changed = target.missing(sliders.opened.source) - lacks
         distance = alpha / part * lacks / changed if changed > 0 else WITHIN

@@ -27,6 +27,7 @@ class Hasty(FakeGenerator):
     """Its fast decoder changes the picture by a fifth more than the full one does."""
 
     live_solver = "quick"
+    factor = 1.2
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +36,7 @@ class Hasty(FakeGenerator):
     def decode(self, latent, solver=None, *args, **kwargs):
         self.drawn += [solver] * len(latent)
         if solver == self.live_solver:
-            latent = latent.with_z_sem(1.2 * latent.z_sem)
+            latent = latent.with_z_sem(self.factor * latent.z_sem)
         return super().decode(latent, solver, *args, **kwargs)
 
 
@@ -102,6 +103,28 @@ def test_a_flip_is_as_convincing_in_full_as_was_asked(session: Session, margin: 
     drawn = session.service.domain.generator.drawn
     drawn.clear()
     assert image.flips.to_flip("g", margin)[0] is frame and not drawn
+
+
+def test_a_flip_is_no_farther_in_full_than_it_need_be(waiting) -> None:
+    """The fast decoder changes the picture by a fifth less: in full the flip is nearer."""
+    session, go = waiting
+    session.service.domain.generator.factor = 0.8
+    image, margin = session.image, 0.25
+    drawn = session.service.domain.generator.drawn
+    drawn.clear()
+    frame, flips = image.flips.to_flip("g", margin)
+    assert flips and abs(frame.probabilities[0] - 0.5) >= margin and drawn.count(None) <= 3
+    alpha = image.sliders.alphas["g"]
+    eighth = session.service.domain.alpha_max / 12 / 8
+    before = in_full(session, "g", alpha - alpha / abs(alpha) * 3 * eighth)
+    assert abs(float(before.probabilities[0]) - 0.5) < margin
+    go.set()
+    wait_for_paths(session)
+    path = image.flips.path("g")  # what is compared is the same picture
+    if path.margin == margin:
+        assert float(path.alphas[path.counterfactual]) == pytest.approx(alpha, abs=1e-4)
+    path, index = image.flips.found("g", margin)
+    assert float(path.alphas[index]) == pytest.approx(alpha, abs=1e-4)
 
 
 def test_a_move_that_comes_while_a_flip_is_looked_for_stays(session: Session) -> None:

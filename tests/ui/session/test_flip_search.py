@@ -5,7 +5,7 @@ import math
 import pytest
 
 from gcd_core.ui.frames import Frame
-from gcd_core.ui.session.flip_search import Target, smallest_met
+from gcd_core.ui.session.flip_search import Target, met_before, smallest_met
 
 END = 192
 CURVES = {  # what is missing at a place, which is met from the second number on
@@ -71,3 +71,30 @@ def test_what_is_missing_is_told_in_log_odds(above, margin, answer, met) -> None
     assert target.met(frame) is met and (target.missing(frame) <= 0) is met
     if not met and margin == 0.25:
         assert target.missing(frame) == pytest.approx(math.log(3) - math.log(0.74 / 0.26))
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        (lambda k: -1.5 - 0.1 * k, -15),  # a straight line: found at once
+        (lambda k: -0.3 - 0.1 * k, 0),  # nearer by less than what is worth a picture
+        (lambda k: -1.0 if k > -2 else 1.0, 0),  # nothing nearer suffices
+    ],
+)
+def test_a_place_before_is_found(missing, expected: int) -> None:
+    asked = []
+
+    def ask(k: int) -> float:
+        asked.append(k)
+        return missing(k)
+
+    assert met_before(ask, missing(0), (-100.0, missing(-100)), 4) == expected
+    assert len(asked) <= 2
+
+
+def test_where_the_first_place_lies_too_near_the_second_is_found() -> None:
+    def missing(k: int) -> float:  # met from -40 on
+        return -4 * math.tanh((k + 40) / 30)
+
+    once, twice = (met_before(missing, missing(0), (-160.0, missing(-160)), 4, n) for n in (1, 2))
+    assert once == 0 and -40 <= twice < -30
