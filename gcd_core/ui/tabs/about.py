@@ -9,6 +9,7 @@ import gradio as gr
 
 from gcd_core.domains.opening import Check, Domain
 from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
+from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.views.vocabulary import TERMS, said
 from gcd_core.wording import percent
 
@@ -154,9 +155,9 @@ def method_steps(domain: Domain) -> str:
             said("Change a picture until the answer flips", "Walk until the prediction flips"),
             said(
                 "The ways hold for <em>any</em> picture of this kind. What flips the answer is "
-                f"{plain}. One map shows where the change mattered on the way; another puts parts "
-                "of the changed picture into the original and asks which of them change the "
-                "answer.",
+                f"{plain}{how_sure(domain)}. One map shows where the change mattered on the way; "
+                "another puts parts of the changed picture into the original and asks which of "
+                "them change the answer.",
                 "The directions are global: moving <em>any</em> image along them changes the "
                 f"prediction. The counterfactual is {expert}. The changes that the classifier "
                 "cared about, summed along alpha, are the BB-LIG heat map; the map of cells pastes "
@@ -166,6 +167,14 @@ def method_steps(domain: Domain) -> str:
             + (QUICKLY if domain.generator.live_solver else ""),
         )
     )
+
+
+def how_sure(domain: Domain) -> str:
+    """How sure a flip is to be, and why, as more of the sentence that says what flips it."""
+    if domain.counterfactual != SMALLEST or domain.oracle is None:
+        return ""
+    sure = percent(THRESHOLD + domain.margin)
+    return f", here {sure} sure, chosen so that the second opinion most often agrees"
 
 
 def about(domain: Domain, keep_minutes: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from functools import partial
 from html import escape
@@ -52,6 +54,7 @@ AWAITED = (
     '<p class="gcd-quiet gcd-wait-line">The ways of the open picture come here, one beside the '
     "other.</p>"
 )
+TELL_SECONDS = 1.0  # at least, between two answers while cards are made
 # LPIPS between two counterfactuals, up to which they are called alike: this much, and half of what
 # lies between either and the original, as small changes differ little however they differ.
 MAX_TWIN_LPIPS, MAX_TWIN_SHARE = 0.02, 0.5
@@ -194,12 +197,16 @@ class CompareTab(Tab):
         head += caution(opened.notice) + cautions_line(image)
         cards: list[str] = []
         images: list[Tensor] = []
+        told_at = -math.inf
         for name in names:
-            others = [waiting_card(way_of(image, n)) for n in names[len(cards) + 1 :]]
+            rest = [waiting_card(way_of(image, n)) for n in names[len(cards) :]]
+            if time.monotonic() - told_at > TELL_SECONDS:  # each answer has all pictures so far
+                yield self._shown(numbers, shown(head, [*cards, *rest]))
+                told_at = time.monotonic()
             try:
                 for first in sliders.awaited(name):
                     waiting = waiting_card(way_of(image, name), after_others(*first))
-                    yield self._shown(numbers, shown(head, [*cards, waiting, *others]))
+                    yield self._shown(numbers, shown(head, [*cards, waiting, *rest[1:]]))
                 path = image.flips.path(name)
             except GCDError:
                 if session.image is image:

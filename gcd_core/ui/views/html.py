@@ -31,6 +31,7 @@ from gcd_core.ui.views.payload import (
     measured_curve,
     missed_in_short,
     missed_target,
+    moves_alone,
     opinion_of_flip,
     other_cautions,
     other_sentence,
@@ -45,6 +46,7 @@ from gcd_core.ui.views.payload import (
 from gcd_core.ui.views.vocabulary import explained, opinion_words, said, term, told
 from gcd_core.wording import PLAIN, VOCABULARIES, joined, worded
 
+NOT_FLIPPED = "Its flip is shown when it is asked for only: press To flip."
 DIVIDER = (
     '<input type="range" class="gcd-divider" min="0" max="100" value="50" '
     'aria-label="Divider between original and changed"><i></i>'
@@ -229,7 +231,10 @@ def original_notices(image: OpenImage) -> str:
         of_label = f'<p class="notice">{explained(short, worded(whole, PLAIN), whole)}</p>'
     if only_for and not any(only_for in one for one in cautions):
         of_label = f'<p class="only-for">{escape(only_for_words(only_for))}</p>{of_label}'
-    known = (image.opened.notice, first_disagreement(image))
+    notice = image.opened.notice
+    if image.is_far and image.names and not image.sliders.alphas:
+        notice = joined(notice, NOT_FLIPPED)
+    known = (notice, first_disagreement(image))
     return of_label + "".join(f'<p class="notice">{told(one)}</p>' for one in known if one)
 
 
@@ -359,6 +364,8 @@ def second_opinion(image: OpenImage) -> str:
     question = question_of(image)
     now = "&hellip;" if after is None else charts.percent(after, question)
     verdict = opinion_words(opinion_of_flip(image))
+    if moves_alone(image):
+        verdict = '<em class="not">changes sides alone</em>'
     return (
         f'<div class="gcd-number oracle"><span>{term("oracle")} {verdict}</span>'
         f"<b>{charts.number(before, question)} &rarr; {now}</b></div>"

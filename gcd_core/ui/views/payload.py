@@ -170,6 +170,17 @@ def opinion_of_flip(image: OpenImage) -> str | None:
     return second_opinion(source.probabilities[i], before, after)
 
 
+def moves_alone(image: OpenImage) -> bool:
+    """Whether a change takes the second opinion to the other side, and not the classifier."""
+    i, source, current = image.index, image.opened.source, image.sliders.current
+    if source.oracle is None or current.oracle is None or opinion_of_flip(image) is not None:
+        return False
+    before, after = source.oracle[i], current.oracle[i]
+    if before is None or after is None or flipped(image):
+        return False
+    return crosses(before, after)
+
+
 def first_disagreement(image: OpenImage) -> str:
     """Return a sentence where the second opinion disagrees about the source; else ""."""
     if opinion_of_flip(image) != DISAGREED:

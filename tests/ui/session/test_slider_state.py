@@ -16,8 +16,8 @@ from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import LINE_POINTS, Frame, alpha_grid, rounded
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.views.html import pictures, readout
-from gcd_core.ui.views.payload import payload_of
+from gcd_core.ui.views.html import NOT_FLIPPED, pictures, readout
+from gcd_core.ui.views.payload import moves_alone, payload_of
 from tests.ui.fakes import FakeClassifier, FakeDomain
 from tests.ui.waiting import wait_for, wait_for_paths
 
@@ -467,6 +467,23 @@ def test_an_oracle_that_stays_is_told_from_one_that_disagreed_from_the_start(vis
     assert payload_of(session)["oracle"]["opinion"] == "disagreed", "though it flips, the other way"
 
 
+def test_an_oracle_that_changes_sides_before_the_classifier_is_told(visitors: Visitors):
+    """It agrees about the original, but is half as sure as where the classifier flips."""
+    session = flipped_beside(visitors, Oracle())
+    image, path = session.image, session.image.paths.get("g")
+    rest = float(torch.logit(torch.tensor(image.opened.source.probabilities[0])))
+    session = flipped_beside(visitors, Oracle(1.0, -0.8 * rest))
+    image = session.image
+    assert not moves_alone(image) and ">follows</em>" in readout(image)
+    sides = path.probabilities >= 0.5
+    before = [k for k in range(len(sides)) if sides[k] == (rest > 0)]
+    k = min(before, key=lambda k: abs(float(path.probabilities[k]) - 0.5))
+    image.sliders.move({"g": float(path.alphas[k])})
+    image.sliders.draw_in_full()
+    assert payload_of(session)["oracle"]["opinion"] is None
+    assert moves_alone(image) and ">changes sides alone</em>" in readout(image)
+
+
 def test_a_reconstruction_that_changes_the_answer_is_told(session: Session):
     assert "reconstruction" not in readout(session.image)
     opened = session.image.opened
@@ -475,3 +492,13 @@ def test_a_reconstruction_that_changes_the_answer_is_told(session: Session):
     session.image.opened = replace(opened, reconstruction=turned)
     assert "The reconstruction alone already changes the answer" in readout(session.image)
     assert payload_of(session)["reconstruction_flips"] is True
+
+
+def test_a_picture_that_is_far_from_all_says_why_it_does_not_flip(visitors: Visitors, monkeypatch):
+    session = flipped_beside(visitors, Oracle())
+    session.image.sliders.move({})
+    assert NOT_FLIPPED not in pictures(session)
+    monkeypatch.setattr(type(session.image), "is_far", True)
+    assert NOT_FLIPPED in pictures(session) and "data-far" in pictures(session)
+    session.image.flips.to_flip("g", 0.25)
+    assert NOT_FLIPPED not in pictures(session), "it was asked for"

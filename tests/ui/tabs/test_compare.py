@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,8 +21,10 @@ from gcd_core.method.directions import DirectionSet
 from gcd_core.method.notes import Note
 from gcd_core.ui.session.notes import note
 from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.tabs import compare
 from gcd_core.ui.tabs.compare import CompareTab, tables, twins
 from tests.ui.fakes import FakeClassifier
+from tests.ui.waiting import wait_for_paths
 
 SOMEBODY = SimpleNamespace(session_hash="somebody")
 
@@ -39,7 +42,8 @@ def test_another_image_ends_a_comparison_without_an_error(
         raise GCDError(f"{name} was left")
 
     monkeypatch.setattr(session.image.sliders, "awaited", left)
-    assert [*tab.compare(SOMEBODY)] == [{tab.cards: "", tab.matrix: ""}]
+    *_, last = tab.compare(SOMEBODY)
+    assert last == {tab.cards: "", tab.matrix: ""}
 
 
 def test_a_path_that_fails_is_told(visitors: Visitors, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,12 +83,26 @@ def test_who_waits_is_told_how_many_go_first(
     session.open_example(0)
     first, *others = session.names
     words = {first: [(12, 40.0), (1, 3.0)]}
+    monkeypatch.setattr(compare, "TELL_SECONDS", math.inf)
     monkeypatch.setattr(session.image.sliders, "awaited", lambda name: iter(words.get(name, [])))
     told = [answer[tab.cards] for answer in tab.compare(SOMEBODY)]
     assert len(told) == 3, "two words while it waits, and the answer"
     assert "12 of other visitors&rsquo; first, about 40 s" in told[0]
     assert "of other visitors" not in told[1] and "following the direction" in told[1]
     assert told[0].count("gcd-wait") == 1 + len(others) and "gcd-wait" not in told[2]
+
+
+def test_cards_come_one_by_one_where_all_paths_are_there(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gr.Blocks():
+        tab = CompareTab(visitors)
+    session = visitors.session("somebody")
+    session.open_example(0)
+    wait_for_paths(session)
+    monkeypatch.setattr(compare, "TELL_SECONDS", -1.0)
+    waiting = [answer[tab.cards].count("gcd-wait") for answer in tab.compare(SOMEBODY)]
+    assert waiting == [*range(len(session.names), -1, -1)]
 
 
 def test_only_what_flips_is_held_against_each_other(
