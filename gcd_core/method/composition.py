@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -61,20 +60,15 @@ def contrast_lost(decoded: Tensor, baseline: Tensor) -> Tensor:
 def _local_mean(images: Tensor, side: int) -> Tensor:
     """The mean of each pixel's window, whose side is odd; the image is mirrored at its border.
 
-    One matrix product along the columns and one along the rows: a tenth of a pooling's time on a
-    CPU, as the window is wide.
+    Sums along the rows, then along the columns: a fifth of a pooling's time on a CPU, or less.
     """
-    down, across = (_window_means(length, side).to(images) for length in images.shape[-2:])
-    return down @ images @ across.T
-
-
-@lru_cache(maxsize=16)
-def _window_means(length: int, side: int) -> Tensor:
-    """The matrix (length, length) that takes a row of pixels to the means of their windows."""
-    with torch.inference_mode(False):  # a gradient may pass through it
-        pixels = torch.eye(length, dtype=torch.float64)[None]
-        mirrored = F.pad(pixels, [side // 2] * 2, mode="reflect")
-        return F.avg_pool1d(mirrored, side, stride=1)[0].T.float()
+    sums = F.pad(images, [side // 2] * 4, mode="reflect")
+    for axis in (-1, -2):
+        windows = sums.unfold(axis, side, 1)
+        sums = windows[..., 0].clone()
+        for k in range(1, side):
+            sums += windows[..., k]
+    return sums / side**2
 
 
 def local_deviation(images: Tensor, side: int) -> Tensor:
