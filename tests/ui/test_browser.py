@@ -498,6 +498,11 @@ def test_a_region_is_painted_and_tried(served: Served, visit):
     page.locator("#try-region").click()
     page.get_by_text("Nothing is painted yet").wait_for()
     page.screenshot(path=ARTEFACTS / "region.png", full_page=True)
+    tops = """[...document.querySelectorAll('#regions, #readout')].sort((a, b) =>
+        a.getBoundingClientRect().top - b.getBoundingClientRect().top).map(e => e.id)"""
+    assert page.evaluate(tops) == ["regions", "readout"]
+    page.locator("#tools [data-do=region]").click()
+    assert page.evaluate(tops) == ["readout", "regions"], "the answer first, where none is painted"
 
 
 def test_the_examples_are_walked_and_one_of_them_opened(served: Served, visit):
