@@ -10,13 +10,19 @@ from gcd_core.wording import duration, percent, signed
     [
         (0.0, "0 %"),
         (0.001, "< 1 %"),
+        (0.494, "49 %"),
+        (0.497, "49.7 %"),
+        (0.49999, "49.9 %"),
         (0.5, "50 %"),
+        (0.50001, "50.1 %"),
+        (0.503, "50.3 %"),
+        (0.506, "51 %"),
         (0.994, "99 %"),
         (0.999, "> 99 %"),
         (1.0, "100 %"),
     ],
 )
-def test_only_a_certain_probability_is_0_or_100(probability: float, text: str) -> None:
+def test_only_a_certain_probability_is_0_50_or_100(probability: float, text: str) -> None:
     assert percent(probability) == text
 
 

@@ -111,7 +111,7 @@ class Flips:
                 self._found[key] = self._with_full_point(path, name, self._first[name, margin])
             else:
                 path = self._narrowed(path, name, margin)
-                self._found[key] = self._drawn_in_full(path, name, path.smallest)
+                self._found[key] = self._drawn_in_full(path, name, path.smallest, nearer=True)
         return self._found[key]
 
     def path(self, name: str) -> Path:
@@ -177,21 +177,26 @@ class Flips:
         i = sliders.service.domain.labels.index(label)
         return Target(i, sliders.opened.source.probabilities[i] >= THRESHOLD, margin)
 
-    def _drawn_in_full(self, path: Path, name: str, index: int) -> tuple[Path, int]:
+    def _drawn_in_full(
+        self, path: Path, name: str, index: int, nearer: bool = False
+    ) -> tuple[Path, int]:
         """Draw a point of a path in full, where the fast decoder drew it; as `_nearest_in_full`."""
         alpha = float(path.alphas[index])
         if not alpha or not self._is_fast(name):
             return path, index
         if path.is_convincing[index]:
-            alpha = self._nearest_in_full(name, alpha, self._target(path.label, path.margin))
+            target = self._target(path.label, path.margin)
+            alpha = self._nearest_in_full(name, alpha, target, nearer)
         return self._with_full_point(path, name, round(alpha, 4))
 
-    def _nearest_in_full(self, name: str, alpha: float, target: Target) -> float:
+    def _nearest_in_full(
+        self, name: str, alpha: float, target: Target, nearer: bool = True
+    ) -> float:
         """Return the position near `alpha` whose picture meets a target when it is drawn in full.
 
         Where the full picture is less convincing than the fast decoder had it, one farther along
         is drawn: where the log-odds lie that are missing, by how they changed from the source on.
-        Where it is more convincing, one nearer to the source.
+        Where it is more convincing, and `nearer` is wanted, one nearer to the source.
         """
         sliders = self._sliders
         alpha_max = sliders.service.domain.alpha_max
@@ -205,10 +210,10 @@ class Flips:
             return target.missing(sliders.frame_in_full({name: at(place)}))
 
         lacks = missing(0)
-        if lacks <= 0:
+        if lacks <= 0 and nearer:
             before = -alpha / part, target.missing(sliders.opened.source)
             return at(met_before(missing, lacks, before, NEARER))
-        if end < 1:
+        if lacks <= 0 or end < 1:
             return at(0)
         changed = target.missing(sliders.opened.source) - lacks
         distance = alpha / part * lacks / changed if changed > 0 else WITHIN

@@ -33,7 +33,7 @@ from gcd_core.ui.views.vocabulary import (
 )
 from gcd_core.wording import PLAIN, duration, signed, worded
 
-TURNS = "About where the answer turns: the way was drawn quickly"
+TURNS = "Where the answer turns; To flip goes on until it is as sure as wanted"
 SLIDER = f"#slider-{{}} {LABEL}"  # the label of a direction's slider
 FIND = said("Find ways", "Find directions")
 
@@ -257,9 +257,8 @@ def direction_title(
         text = explained("no flip", worded(why, PLAIN), why) if why else "no flip"
         return f'<b data-flips="no">{title}</b><small class="from">{text}</small>{examples}'
     first = signed(first_flip_at(path))
-    where = f'<small class="from">from {first}</small>'
-    if quick:
-        where = f'<small class="from" title="{TURNS}">{charts.ABOUT}{first}</small>'
+    about = charts.ABOUT if quick else ""
+    where = f'<small class="from" title="{TURNS}">{said("", f"turns at {about}{first}")}</small>'
     return f"<b>{title}</b>{where}{examples}"
 
 

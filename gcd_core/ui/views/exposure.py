@@ -42,6 +42,11 @@ def flips_without(image: OpenImage) -> bool | None:
     return crosses(before, after)
 
 
+def exposure_is_asked(image: OpenImage) -> bool:
+    """Whether the page will ask about a flip without brightness and contrast, and has not yet."""
+    return image.exposure.get() is None and image.service.classifier_is_free
+
+
 def exposure_caution(image: OpenImage) -> str:
     """Return the same as plain text, where a flip may be made of them; else ""."""
     if not image.sliders.alphas or not flip_is_doubtful(image):

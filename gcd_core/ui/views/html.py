@@ -16,7 +16,12 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.charts import Points
 from gcd_core.ui.views.data_urls import drawn
-from gcd_core.ui.views.exposure import exposure_caution, exposure_line, flip_is_doubtful
+from gcd_core.ui.views.exposure import (
+    exposure_caution,
+    exposure_is_asked,
+    exposure_line,
+    flip_is_doubtful,
+)
 from gcd_core.ui.views.figures import SAVE, figure, image_tag
 from gcd_core.ui.views.maps import MapPanel, line_words, map_figure, map_panel
 from gcd_core.ui.views.payload import (
@@ -44,9 +49,13 @@ from gcd_core.ui.views.payload import (
     value_here,
 )
 from gcd_core.ui.views.vocabulary import explained, opinion_words, said, term, told
-from gcd_core.wording import PLAIN, VOCABULARIES, joined, worded
+from gcd_core.wording import PLAIN, VOCABULARIES, Worded, joined, worded
 
-NOT_FLIPPED = "Its flip is shown when it is asked for only: press To flip."
+NOT_FLIPPED = Worded(
+    "Its flip is shown when it is asked for only: press To flip.",
+    "Its flip is shown when it is asked for only: press Flip.",
+)
+CHECKING = "Green once it is known that it flips without its change of brightness, too."
 DIVIDER = (
     '<input type="range" class="gcd-divider" min="0" max="100" value="50" '
     'aria-label="Divider between original and changed"><i></i>'
@@ -92,7 +101,7 @@ MEANT = {
 CURVES = {1: "brightness curve", 3: "curve each for red, green and blue"}  # by channels
 NUMBERS_ARE_OF = {
     DECODED: "<p>Bars, curve and map are your picture&rsquo;s.</p>",
-    SAME_TONE: "<p>Bars, target and map are those of the whole change.</p>",
+    SAME_TONE: "<p>Bars and map: of the whole change.</p>",
 }
 
 
@@ -190,14 +199,15 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     moved = "counterfactual" if flip else "changed"
     at_rest = "reconstruction" if opened.compositions is None or detail == DECODED else "unchanged"
     title, shown = term(moved if image.sliders.alphas else at_rest), current.picture
+    name = positive
     kept = image.exposure.get() if detail == SAME_TONE else None
     if kept is not None:
         grey = opened.image.shape[-3] == 1
         after, shown = kept.probabilities[i], kept.picture
-        title = term("same_tone" if grey else "same_colour")
+        title, name = term("same_tone" if grey else "same_colour"), ""  # the title needs the room
         flip = crosses(before, after) and not premise_missing(image)
     about = charts.ABOUT if current.live and kept is None else ""
-    note = answer_note(positive, about + charts.percent(after, question))
+    note = answer_note(name, about + charts.percent(after, question))
     if kept is None and detail == DECODED and current.decoded is not None:
         shown, note = current.decoded, answer_to_drawing(image)
     missed = missed_target(image)
@@ -207,6 +217,9 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     if doubtful and kept is None and detail != DECODED:  # why it is amber
         why = exposure_caution(image) or "The picture is unlike those that the classifier is for."
         note = answer_note(positive, about + charts.percent(after, question), worded(why, PLAIN))
+    elif flip and kept is None and detail != DECODED and exposure_is_asked(image):
+        css += " checking"
+        note = answer_note(positive, about + charts.percent(after, question), CHECKING)
     below = missed_notice(image, missed) if missed and kept is None else ""
     source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
     changed = image_tag(drawn(shown), f"the changed {image_name(opened.image)}")

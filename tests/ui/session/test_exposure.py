@@ -19,7 +19,7 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.explore.handlers import ExploreHandlers
 from gcd_core.ui.views.exports import report_of
-from gcd_core.ui.views.html import pictures, readout
+from gcd_core.ui.views.html import CHECKING, pictures, readout
 from gcd_core.ui.views.payload import flipped, state_payload
 from tests.ui.fakes import SIZE, FakeClassifier, LargerClassifier, own_picture
 from tests.ui.waiting import wait_for_paths
@@ -102,6 +102,19 @@ def test_the_answer_without_them_is_asked_once(own: Session, handlers: ExploreHa
     assert handlers.keep_tone(*SHOWN, REQUEST) == {} and classifier.queries == before
 
 
+def test_a_flip_is_no_good_news_before_it_is_known_without_them(
+    own: Session, handlers: ExploreHandlers, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(type(own.image.exposure), "share", 0.1)  # more is amber at once
+    own.image.sliders.draw_in_full()
+    assert "flipped checking" in pictures(own) and CHECKING in pictures(own)
+    handlers.keep_tone(*SHOWN, REQUEST)
+    assert "checking" not in pictures(own) and CHECKING not in pictures(own)
+    own.image.sliders.move({"g": 4.9})
+    monkeypatch.setattr(own.service, "runner", Runner())  # where it costs it is not asked
+    assert "flipped" in pictures(own) and "checking" not in pictures(own)
+
+
 def test_the_change_without_them_is_shown_where_it_is_chosen(
     own: Session, handlers: ExploreHandlers
 ):
@@ -113,7 +126,7 @@ def test_the_change_without_them_is_shown_where_it_is_chosen(
         kept.picture, curve.without(image.opened.pixels, image.sliders.current.picture)
     )
     assert kept.picture.shape == (1, 1, 300, 200)
-    assert "Tone kept" in answer[page] and "those of the whole change" in answer[page]
+    assert "Tone kept" in answer[page] and "of the whole change" in answer[page]
     assert f'data-detail="{SAME_TONE}" title' in answer[page]
     image.sliders.move({"g": 0.5})
     there = handlers.change_view(*SHOWN, REQUEST)[page]

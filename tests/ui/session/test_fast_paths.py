@@ -14,6 +14,7 @@ import torch
 from gcd_core.method.composition import SOURCE
 from gcd_core.method.counterfactual import SMALLEST
 from gcd_core.method.walk import walk
+from gcd_core.ui.session.flips import most_convincing
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.exports import save_path
@@ -125,6 +126,16 @@ def test_a_flip_is_no_farther_in_full_than_it_need_be(waiting) -> None:
         assert float(path.alphas[path.counterfactual]) == pytest.approx(alpha, abs=1e-4)
     path, index = image.flips.found("g", margin)
     assert float(path.alphas[index]) == pytest.approx(alpha, abs=1e-4)
+
+
+def test_the_strongest_point_stays_where_it_is(session: Session) -> None:
+    """Whatever the full decoder says of it: nothing nearer is looked for."""
+    path = session.image.paths.get("g")
+    frame, flips = session.image.flips.to_flip("g", None)
+    alpha = session.image.sliders.alphas["g"]
+    assert flips and alpha == pytest.approx(float(path.alphas[most_convincing(path)]), abs=1e-4)
+    expected = in_full(session, "g", alpha)
+    assert frame.probabilities[0] == pytest.approx(float(expected.probabilities[0]), abs=1e-5)
 
 
 def test_a_move_that_comes_while_a_flip_is_looked_for_stays(session: Session) -> None:

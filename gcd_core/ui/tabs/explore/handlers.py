@@ -311,10 +311,13 @@ class ExploreHandlers(Tab):
         session = self.session(request, overlay, opacity, view)
         image, margin = session.open_next("There is no direction to follow yet"), margin_of(target)
         session.target = target
+        before = dict(image.sliders.alphas)
         with unless_left(session, image):
             frame, _ = image.flips.to_flip(direction, margin)
         if session.image is not image or frame is None:
             return {}
+        if before == image.sliders.alphas:
+            gr.Info("The picture is there already.", duration=4)
         return self.layout.show(session) | self.layout.positions(image)
 
     def reset_all(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
