@@ -20,10 +20,11 @@ from gcd_core.images.drawing import save_gif
 from gcd_core.method.composition import check_detail
 from gcd_core.method.counterfactual import SMALLEST, check_counterfactual
 from gcd_core.report.captions import captions_of
-from gcd_core.ui.frames import SLIDERS, Alphas
+from gcd_core.ui.frames import SLIDERS, Alphas, Frame
 from gcd_core.ui.session.deep_link import restore
 from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.display import FROM_PAGE, SAME_TONE
+from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.layout import ExploreLayout, show_choices
@@ -129,6 +130,15 @@ class ExploreAnswers(Tab):
 
 TELL_SECONDS = 5.0  # after which who waits for paths is told anew how many go before
 STRONGEST = "strongest"  # of the targets of a flip; the others are margins
+
+
+def go_to_flip(image: OpenImage, direction: str, margin: float | None) -> Frame | None:
+    """Go to a flip as `Flips.to_flip` does, and say so where the picture is there already."""
+    before = dict(image.sliders.alphas)
+    frame, _ = image.flips.to_flip(direction, margin)
+    if frame is not None and before == image.sliders.alphas:
+        gr.Info("The picture is there already.", duration=4)
+    return frame
 
 
 def margin_of(target: str) -> float | None:
@@ -311,13 +321,10 @@ class ExploreHandlers(Tab):
         session = self.session(request, overlay, opacity, view)
         image, margin = session.open_next("There is no direction to follow yet"), margin_of(target)
         session.target = target
-        before = dict(image.sliders.alphas)
         with unless_left(session, image):
-            frame, _ = image.flips.to_flip(direction, margin)
+            frame = go_to_flip(image, direction, margin)
         if session.image is not image or frame is None:
             return {}
-        if before == image.sliders.alphas:
-            gr.Info("The picture is there already.", duration=4)
         return self.layout.show(session) | self.layout.positions(image)
 
     def reset_all(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
