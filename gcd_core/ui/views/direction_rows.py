@@ -258,7 +258,7 @@ def direction_title(
         return f'<b data-flips="no">{title}</b><small class="from">{text}</small>{examples}'
     first = signed(first_flip_at(path))
     about = charts.ABOUT if quick else ""
-    where = f'<small class="from" title="{TURNS}">{said("", f"turns at {about}{first}")}</small>'
+    where = f'<small class="from" title="{TURNS}">{said("", f"turns {about}{first}")}</small>'
     return f"<b>{title}</b>{where}{examples}"
 
 

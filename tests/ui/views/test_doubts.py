@@ -97,7 +97,7 @@ def test_a_curve_of_quick_drawings_says_where_it_misses_the_picture(weaker: Visi
     image.sliders.draw_in_full()
     assert ABOUT not in pictures(session) and "in full soon" not in readout(image)
     title = direction_titles(session)["g"]
-    assert f"turns at {ABOUT}" in title
+    assert f"turns {ABOUT}" in title
     full = image.sliders.current.probabilities[image.index]
     assert abs(full - there) > 0.05, "or nothing is tried here"
     gap = curve_card(image).split('class="gap"')[1]
