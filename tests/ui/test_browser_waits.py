@@ -166,7 +166,7 @@ def test_nothing_moves_when_the_tone_is_kept(served: Served, visit, size: tuple[
     # By the mouse: nothing lies over the button.
     page.get_by_role("button", name="Brightness kept").click()
     page.wait_for_selector("[data-detail=same-tone][aria-pressed=true]")
-    page.get_by_text("those of the whole change").wait_for()
+    page.get_by_text("Bars and map: of the whole change").wait_for()
     assert boxes() == before
     page.get_by_role("button", name="As changed").click()
     page.wait_for_selector("[data-detail=source][aria-pressed=true]")
