@@ -122,8 +122,8 @@ def test_a_flip_is_no_farther_in_full_than_it_need_be(waiting) -> None:
     go.set()
     wait_for_paths(session)
     path = image.flips.path("g")  # what is compared is the same picture
-    if path.margin == margin:
-        assert float(path.alphas[path.counterfactual]) == pytest.approx(alpha, abs=1e-4)
+    assert path.margin == margin
+    assert float(path.alphas[path.counterfactual]) == pytest.approx(alpha, abs=1e-4)
     path, index = image.flips.found("g", margin)
     assert float(path.alphas[index]) == pytest.approx(alpha, abs=1e-4)
 
