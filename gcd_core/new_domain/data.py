@@ -143,7 +143,8 @@ def read_data(source: Path, labels: Path | None = None) -> DataSet:
     Parameters
     ----------
     source : Path
-        A folder or zip. Without a table, the folder that a picture lies in is its class.
+        A folder or zip. Without a table, the folder that a picture lies in is its class. Of a
+        folder with one zip and no pictures, the zip is read.
     labels : Path, optional
         A CSV with a column `file`, and if possible `label`, `split` and `patient` (or `person`,
         `subject`). Default: `labels.csv` beside the zip, in the folder or in the zip.
@@ -155,7 +156,8 @@ def read_data(source: Path, labels: Path | None = None) -> DataSet:
     """
     if not source.exists():
         raise GCDError(f"{source} does not exist; give a folder or a zip file of pictures.")
-    archive = Archive(source)
+    archive = _with_pictures(Archive(source))
+    source = archive.source
     table, where = _table_of(archive, labels)
     named = _rows_of_table(archive, table, where) if table else _rows_of_folders(archive.names)
     unusable = {name: "no picture" for name in archive.others if not _is_known(name)}
@@ -328,6 +330,14 @@ def _read(
             yield name, image
 
 
+def _with_pictures(archive: Archive) -> Archive:
+    """The archive itself, or the one zip in a folder that has no pictures."""
+    zips = [name for name in archive.others if name.lower().endswith(".zip")]
+    if archive.names or not archive.source.is_dir() or len(zips) != 1:
+        return archive
+    return Archive(archive.source / zips[0])
+
+
 def _table_of(archive: Archive, labels: Path | None) -> tuple[list[dict[str, str]], str]:
     """The rows of the table that belongs to the pictures, and its name; none without one."""
     source = archive.source
@@ -363,7 +373,10 @@ def _rows_of_table(
     column = next((c for p in PERSONS for c in (p, f"{p}_id") if c in table[0]), None)
     rows, seen = [], set()
     for row in table:
-        full = archive.find(row["file"])
+        try:
+            full = archive.find(row["file"])
+        except GCDError as error:
+            raise GCDError(f"{where}: {row['file']}: {error}") from error
         if full in seen:
             raise GCDError(f"{where}: {full} is in it twice.")
         seen.add(full)

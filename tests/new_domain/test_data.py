@@ -116,9 +116,19 @@ def test_what_is_no_data_is_refused(tmp_path, name) -> None:
         read_data(tmp_path / name)
 
 
+def test_the_one_zip_of_a_folder_is_read(tmp_path) -> None:
+    folder = tmp_path / "download"
+    folder.mkdir()
+    packed = write_squares(folder / "images.zip", splits=True)
+    assert read_data(folder) == read_data(packed)
+    (folder / "other.zip").write_bytes(packed.read_bytes())
+    with pytest.raises(GCDError, match="has 0 pictures"):
+        read_data(folder)
+
+
 def test_a_table_that_names_absent_or_double_files_is_refused(tmp_path) -> None:
     folder = write_folders(tmp_path / "data", {"a": 300})
-    for names, why in ((["a/0.png", "a/999.png"], "not in"), (["a/0.png", "0.png"], "")):
+    for names, why in ((["a/0.png", "a/999.png"], r"a/999\.png: .*not in"), (["a/0.png", "0.png"], "")):
         with open(folder / "labels.csv", "w", newline="") as file:
             csv.writer(file).writerows([["file", "label"], *([name, "x"] for name in names)])
         if why:
