@@ -93,12 +93,16 @@ Object.assign(window.gcd, (() => {
   };
   const notMade = id => () => ended(id, 'failed');
 
-  // How long the map of the picture is waited for. Its place is drawn anew by each answer.
+  // How long the map of the picture is waited for. Its place is drawn anew by each answer; the time is
+  // that of one map, at one place of the sliders.
   const MAP_TOLD = 2; // seconds, from which on it is said
-  let since = 0;
+  let [since, waited] = [0, ''];
   setInterval(() => {
     const wait = document.querySelector('#pictures figure.map .gcd-wait');
-    since = wait ? since || performance.now() : 0;
+    const map = document.querySelector('#pictures figure.map figcaption')?.textContent;
+    const where = document.querySelector('#pictures [data-address]')?.dataset.address;
+    if (!wait || waited !== `${map} ${where}`) since = 0;
+    if (wait) [since, waited] = [since || performance.now(), `${map} ${where}`];
     const seconds = Math.round((performance.now() - since) / 1000);
     if (wait && seconds >= MAP_TOLD) wait.dataset.seconds = `${seconds} s`;
   }, 500);

@@ -13,6 +13,7 @@ from gcd_core.method.curve_quantiles import CurveQuantiles
 from gcd_core.method.loss import THRESHOLD, crosses
 
 ROOMY = 10  # up to as many rows a matrix has its usual size
+WORDS_WIDTH = 70  # of what is written over the threshold's line
 Points = Sequence[tuple[float, float]]
 
 
@@ -204,12 +205,8 @@ def curve(
             f'<line class="here" x1="{x:.1f}" x2="{x:.1f}" y1="{axes.top}" y2="{axes.bottom}"/>'
             f'<circle class="here" cx="{x:.1f}" cy="{y:.1f}" r="5.5"/>'
         )
-    _, threshold = axes.at(0, THRESHOLD)
-    own = "" if question.threshold is None else f" {escape(question.shown(THRESHOLD))}"
-    parts.append(
-        f'<text class="note" x="{axes.right - 4}" y="{threshold - 5:.1f}" text-anchor="end">'
-        f"threshold{own}</text>"
-    )
+    points = [*measured, *proxy, *([current] if current is not None else [])]
+    parts.append(threshold_words(axes, points, question))
     low, high = (escape(end) for end in ends)
     drag = ""
     if direction:
@@ -220,6 +217,26 @@ def curve(
         )
     what = "Probability" if question.spread is None else escape(question.scale) or "Number"
     return plot(axes, parts, f"{what} on the way, from {low} to {high}", drag)
+
+
+def threshold_words(axes: Axes, points: Points, question: Question) -> str:
+    """Return the words over the threshold's line: at its right end, or where it has more room.
+
+    `points` are what else is drawn, as (alpha, probability).
+    """
+    _, line = axes.at(0, THRESHOLD)
+    own = "" if question.threshold is None else f" {escape(question.shown(THRESHOLD))}"
+    near = [x for x, y in (axes.at(*point) for point in points) if line - 20 < y < line + 8]
+    taken = {
+        "end": sum(x > axes.right - WORDS_WIDTH for x in near),
+        "start": sum(x < axes.left + WORDS_WIDTH for x in near),
+    }
+    anchor = "start" if taken["start"] < taken["end"] else "end"
+    x = axes.right - 4 if anchor == "end" else axes.left + 4
+    return (
+        f'<text class="note" x="{x}" y="{line - 5:.1f}" text-anchor="{anchor}">'
+        f"threshold{own}</text>"
+    )
 
 
 def bars(

@@ -114,7 +114,8 @@ def completeness(error: float, total: float) -> str:
     """
     change = abs(total - error)
     share = percent(abs(error) / change) if change else signed(error)
-    numbers = said(escape(share), signed(error))
+    exact = "below 0.01" if 0 < abs(error) < 0.005 else signed(error)
+    numbers = said(escape(share), exact)
     return f'<div class="gcd-completeness">{term("completeness")} <b>{numbers}</b></div>'
 
 
