@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.generators.device import choose_precision
+from gcd_core.training.threads import Threads
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_VERSION = 2
@@ -202,9 +203,11 @@ def run(training: Training, plan: Plan) -> Finished:
         saved_at, saved_step = clock.spent, step
         export.if_due(step)
 
-    progress = clock.progress_or(step, plan.steps)
+    progress, threads = clock.progress_or(step, plan.steps), Threads(torch.get_num_threads())
     while progress < 1:
         torch.manual_seed(plan.seed + step)
+        threads.before_step()
+        began = time.monotonic()
         losses, figures = training.losses(step)
         for learner, loss in zip(training.learners, losses, strict=True):
             learner.descend(loss, progress)
@@ -212,6 +215,7 @@ def run(training: Training, plan: Plan) -> Finished:
         training.ema.update(training.learners[0].network, step)
         for name, figure in figures.items():
             scalars.setdefault(name, []).append(figure.item())
+        threads.after_step(time.monotonic() - began)
         progress = clock.progress_or(step, plan.steps)
         due = step % plan.log_every == 0 or (plan.log_last and progress == 1)
         if due:
@@ -220,6 +224,7 @@ def run(training: Training, plan: Plan) -> Finished:
             scalars = {}
         if due if plan.save_minutes is None else clock.spent - saved_at > plan.save_minutes * 60:
             save()
+    threads.end()
     if saved_step != step:
         save()
     export.at_the_end(step)

@@ -128,7 +128,10 @@ def test_the_one_zip_of_a_folder_is_read(tmp_path) -> None:
 
 def test_a_table_that_names_absent_or_double_files_is_refused(tmp_path) -> None:
     folder = write_folders(tmp_path / "data", {"a": 300})
-    for names, why in ((["a/0.png", "a/999.png"], r"a/999\.png: .*not in"), (["a/0.png", "0.png"], "")):
+    for names, why in (
+        (["a/0.png", "a/999.png"], r"a/999\.png: .*not in"),
+        (["a/0.png", "0.png"], ""),
+    ):
         with open(folder / "labels.csv", "w", newline="") as file:
             csv.writer(file).writerows([["file", "label"], *([name, "x"] for name in names)])
         if why:
