@@ -33,11 +33,15 @@ WALK_QUERIES = 1 + POINTS + BISECTION_STEPS  # the source, the points, the halvi
 MAX_DIRECTIONS = MAX_QUERIES // 2 - 1 - WALK_QUERIES  # that may change
 STEP = 0.25  # of the walk's length, over which a slope is asked
 NOTHING_OUTSIDE = "Outside of the region nothing moves the answer."
-NOTHING_LEFT = "Nothing is left to change: all others do nearly what is to be avoided."
+NOTHING_LEFT = "No other way is left: each that remains does nearly what is to be avoided."
 MAX_LIKENESS = LITTLE  # absolute cosine with what is avoided, at most
 PICTURE_WEIGHT = 0.3  # of the picture's change beside the codes' distance, in what a step costs
 PENALTIES = torch.logspace(-4, 6, 201, dtype=torch.float64)  # of what resembles the avoided
 FLAT = 1e-6  # share of the steepest slope, below which a combination leads nowhere
+
+
+class NothingLeft(GCDError):
+    """No direction is left that does something else than those to be avoided."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,9 @@ def another_counterfactual(
     slopes = search.first_slopes()
     first = search.walked(slopes, how | more)
     if first is None:
-        raise GCDError(NOTHING_LEFT if search.region is None else NOTHING_OUTSIDE)
+        if search.region is not None:
+            raise GCDError(NOTHING_OUTSIDE)
+        raise NothingLeft(NOTHING_LEFT)
     if bool(first.path.is_convincing.any()):
         return first
     second = search.walked((slopes + search.slopes_at(first)) / 2, how | more)
@@ -302,7 +308,7 @@ class _Search:
             raise GCDError(f"What is avoided is a change of {size} numbers, not all of them 0.")
         self.unlike = F.normalize(torch.stack(given), dim=1) if given else torch.zeros(0, size)
         if not self.names:
-            raise GCDError(NOTHING_LEFT)
+            raise NothingLeft(NOTHING_LEFT)
         self.vectors = torch.stack([directions[name].vector for name in self.names])
         masks = check_region(domain, None if avoid_region is None else ~avoid_region.bool())
         self.region = None if masks is None else masks[0]

@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_asked(domain: LinearDom
     full = torch.ones(domain.generator.image_size, domain.generator.image_size)
     for changes, says in (
         ({"avoid": []}, "Nothing is to be avoided"),
-        ({"avoid": ["g", "h1"]}, "Nothing is left to change"),
+        ({"avoid": ["g", "h1"]}, "No other way is left"),
         ({"avoid": ["h7"]}, "There is no direction 'h7'"),
         ({"avoid": [torch.zeros(8)]}, "8 numbers, not all of them 0"),
         ({"avoid": [torch.ones(3)]}, "8 numbers"),

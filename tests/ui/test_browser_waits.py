@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gcd_core.errors import GCDError
+from gcd_core.method.another import NothingLeft
+from gcd_core.ui.session import heatmaps
 from gcd_core.ui.session.others import Others
 from gcd_core.ui.tabs.explore import handlers
 from tests.ui.conftest import Served, served
@@ -90,6 +92,33 @@ def test_a_search_for_another_way_that_finds_none_ends_and_says_so(
     page.locator(".toast-wrap").get_by_text("The disk is full.").wait_for()
     page.locator("#pictures .gcd-doing").wait_for(state="detached")
     assert other.get_attribute("aria-busy") is None
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [(NothingLeft, "The picture stays as it is"), (GCDError, "The disk is full.")],
+)
+def test_a_map_that_is_waited_for_comes_though_no_other_way_is_found(
+    served: Served, visit, monkeypatch, why: type[GCDError], words: str
+):
+    asked = Held(heatmaps.explain_cells)
+    monkeypatch.setattr(heatmaps, "explain_cells", asked)
+
+    def finds_none(others: Others, margin: float | None) -> None:
+        others._sliders.intend()  # as any search does; it ends what is asked for the picture
+        raise why(words)
+
+    monkeypatch.setattr(Others, "go_on", finds_none)
+    page = visit(served.address)
+    prepared(page)
+    page.locator("#overlay label", has=page.locator("input[value=cells]")).click()
+    page.locator("#pictures figure.map .scale").wait_for()
+    page.locator("#flip-g").click()
+    page.locator("#pictures figure.map .gcd-wait").wait_for()
+    page.locator("#flip-another").click()
+    page.locator(".toast-wrap").get_by_text(words).wait_for()
+    asked.go_on.set()
+    page.locator("#pictures figure.map img").wait_for()
 
 
 @pytest.mark.parametrize("size", [SIZES[0], SIZES[2], SIZES[3]])  # a tablet has one line for it

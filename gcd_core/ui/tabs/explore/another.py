@@ -6,12 +6,18 @@ from collections.abc import Iterator
 
 import gradio as gr
 
+from gcd_core.method.another import NothingLeft
 from gcd_core.ui.session.regions import WITHOUT
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.explore.handlers import margin_of
 from gcd_core.ui.tabs.explore.layout import ExploreLayout
 from gcd_core.ui.tabs.handler import Answer, Tab, unless_left
 from gcd_core.ui.views.payload import other_payload, payload_of
+
+NONE_LEFT = (
+    "Each way that remains does nearly what was taken out already. The picture stays as it is; "
+    "Undo all begins anew."
+)
 
 
 class AnotherWay(Tab):
@@ -55,7 +61,10 @@ class AnotherWay(Tab):
         with unless_left(session, image):
             if not image.sliders.alphas:
                 image.flips.to_flip(image.sliders.moved, margin_of(target))
-            frame = image.others.go_on(margin_of(target))
+            try:
+                frame = image.others.go_on(margin_of(target))
+            except NothingLeft:  # an answer, no fault: it is there until the visitor closes it
+                gr.Info(NONE_LEFT, title="No other way", duration=None)
         if frame is None or session.image is not image:
             yield {}
             return

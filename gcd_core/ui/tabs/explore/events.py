@@ -149,7 +149,7 @@ class ExploreTab:
                 js=f"gcd.flip('{row.name}')",
             )
             self._then_end(flipped)
-            self._then_follow(flipped)
+            self._then_follow(flipped, in_any_case=True)
         other = connect(
             layout.another.click,
             self.another.another_way,
@@ -159,7 +159,7 @@ class ExploreTab:
             js="gcd.withAvoided",
         )
         self._then_end(other)
-        self._then_follow(other)
+        self._then_follow(other, in_any_case=True)
         connect(
             layout.reset.click,
             handlers.reset_all,
@@ -188,28 +188,30 @@ class ExploreTab:
             in_one_thread=True,
         )
 
-    def _then_follow(self, event: Dependency) -> None:
+    def _then_follow(self, event: Dependency, in_any_case: bool = False) -> None:
         """Lets what takes longer follow a move, the quickest first.
 
-        That is the answer with the tone kept, a line along several directions, the cells.
+        That is the answer with the tone kept, a line along several directions, the cells. A search
+        that fails has ended what was being asked for the picture, which stays: so `in_any_case`.
         """
         layout = self.layout
-        asked = connect(
-            event.success,
-            self.handlers.keep_tone,
-            layout.display,
-            layout.shown,
-            newest_only=True,
-            in_one_thread=True,
-        )
-        connect(
-            asked.success,
-            self.handlers.follow,
-            layout.display,
-            [layout.numbers, layout.pictures, layout.curve],
-            newest_only=True,
-            in_one_thread=True,
-        )
+        for ended in (event.success, event.failure) if in_any_case else (event.success,):
+            asked = connect(
+                ended,
+                self.handlers.keep_tone,
+                layout.display,
+                layout.shown,
+                newest_only=True,
+                in_one_thread=True,
+            )
+            connect(
+                asked.success,
+                self.handlers.follow,
+                layout.display,
+                [layout.numbers, layout.pictures, layout.curve],
+                newest_only=True,
+                in_one_thread=True,
+            )
 
     def _bind_map(self) -> None:
         layout, handlers = self.layout, self.handlers
