@@ -54,6 +54,32 @@ def missing_premise(labels: Mapping[str, Label], label: str, before: Mapping[str
     return labels[given].positive
 
 
+def premise_between(
+    labels: Mapping[str, Label], label: str, explained: str
+) -> tuple[str, bool] | None:
+    """Return the label that must hold for `label` to mean anything; None where nothing must.
+
+    Of two labels that each tell two kinds apart, the one that is not explained means something
+    where the explained one's answer is one of its two kinds.
+
+    Returns
+    -------
+    (str, bool) or None
+        The label, and whether it is its negative answer that must hold.
+    """
+    info, own = labels[label], labels[explained]
+    if info.given is not None and info.given in labels:
+        return info.given, False
+    kinds = info.negative, info.positive
+    if label == explained or not info.only_for or not own.only_for:
+        return None
+    if own.positive not in kinds and own.negative in kinds:
+        return explained, True
+    if own.negative not in kinds and own.positive in kinds:
+        return explained, False
+    return None
+
+
 def cautions(
     labels: Mapping[str, Label],
     label: str,

@@ -38,10 +38,10 @@ class Repeatability:
         """What it means, for a person."""
         expected, main = f"g (expected cosine {self.cosine:.2f})", "main way"
         if self.level == "high":
-            start = "Confidence high: another search would find nearly the same"
+            start = "Confidence high: another search is expected to find nearly the same"
             return Worded(f"{start} {expected}.", f"{start} {main}.")
         if self.level == "fair":
-            start = "Confidence fair: another search would find a similar"
+            start = "Confidence fair: another search is expected to find a similar"
             return Worded(
                 f"{start} {expected}; more samples settle it.",
                 f"{start} {main}; asking about more pictures settles it.",

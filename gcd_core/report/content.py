@@ -12,6 +12,7 @@ from torch import Tensor
 from gcd_core import wording
 from gcd_core.bridge.paths import NAME as STEERED
 from gcd_core.classifiers.questions import PLAIN, Question
+from gcd_core.domains.cautions import premise_between
 from gcd_core.domains.opening import Domain
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
@@ -59,6 +60,11 @@ class LabelChange:
     def now(self) -> str:
         """The probability after, as a person reads it."""
         return self.question.shown(self.after)
+
+    @property
+    def reversed(self) -> LabelChange:
+        """The same of the label's negative answer."""
+        return LabelChange(self.positive, self.negative, 1 - self.before, 1 - self.after)
 
     def flips(self, threshold: float) -> bool:
         """Whether the prediction changed sides; what meant nothing before cannot."""
@@ -218,7 +224,7 @@ class Report:
         return cls(
             title=domain.label_info[path.label].title,
             domain=domain.title,
-            labels=label_changes(domain, before, after),
+            labels=label_changes(domain, path.label, before, after),
             explained=explained,
             source=source,
             changed=changed,
@@ -248,17 +254,21 @@ class Report:
 
 
 def label_changes(
-    domain: Domain, before: Sequence[float], after: Sequence[float]
+    domain: Domain, explained: str, before: Sequence[float], after: Sequence[float]
 ) -> list[LabelChange]:
     """Return what became of each of a domain's labels, of which both are probabilities."""
     found = {
         label: LabelChange(*domain.label_names[label], was, now, domain.label_info[label].question)
         for label, was, now in zip(domain.labels, before, after, strict=True)
     }
-    return [
-        replace(change, premise=found.get(domain.label_info[label].given or ""))
-        for label, change in found.items()
-    ]
+    changes = []
+    for label, change in found.items():
+        premise = premise_between(domain.label_info, label, explained)
+        holds = None if premise is None else found[premise[0]]
+        if premise is not None and premise[1] and holds is not None:
+            holds = holds.reversed
+        changes.append(replace(change, premise=holds))
+    return changes
 
 
 # -- what a domain and its directions say of themselves ------------------------------------------

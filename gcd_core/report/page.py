@@ -476,8 +476,15 @@ def _distance_words(report: Report) -> str:
         return f"{seen}; 0 is the same image"
     share = percent(report.exposure)
     name = exposure_name(report.source.shape[-3])
-    verdict = {True: "; flips without it", False: "; no flip without it", None: ""}
-    return f"{share} of the change is {name}{verdict[report.flips_without]}"
+    verdict = {True: ": flips without", False: ": no flip without", None: ""}
+    return f"{share} is {name}{verdict[report.flips_without]}"
+
+
+def _map_in_words(report: Report) -> str:
+    """The map of evidence, as its caption calls it."""
+    if report.map_method == "cells":
+        return report.say("the map of tested parts", "the map of cells")
+    return report.say("the map of what counts on the way", "the heat map")
 
 
 def _reading(sheet: Sheet, report: Report, x: float, y: float, end: float) -> None:
@@ -495,9 +502,9 @@ def _reading(sheet: Sheet, report: Report, x: float, y: float, end: float) -> No
             + "; all outside is the original's."
         )
     text = (
-        f"{how} In the heat map, blue marks what changed toward {positive}, red what changed away "
-        "from it. The curve is the classifier's answer at the steps that were drawn, and the dot "
-        "is the changed image."
+        f"{how} In {_map_in_words(report)}, blue marks the parts whose change leads toward "
+        f"{positive}, red those that lead away from it. The curve is the classifier's answer at "
+        "the steps that were drawn, and the dot is the changed image."
     )
     lines = sheet.wrapped(text, COLUMN, 7)
     if y + 4.5 + 3.5 * len(lines) <= end:

@@ -75,7 +75,7 @@ def test_find_writes_directions_and_numbers(domain, tmp_path, capsys):
     assert list(result["directions"]) == found.names
     printed = capsys.readouterr()
     assert "1204 network evaluations" in printed.out
-    assert "Confidence high: another search would find nearly the same g" in printed.out
+    assert "Confidence high: another search is expected to find nearly the same g" in printed.out
     assert result["repeatability"]["level"] == "high"
     assert result["repeatability"]["cosine"] == figures["repeatability"] > 0.9
     assert printed.err == "", "no progress bar where nobody looks"

@@ -10,13 +10,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gcd_core.domains.cautions import missing_premise
+from gcd_core.domains.cautions import missing_premise, unreproduced
 from gcd_core.errors import Cancelled, GCDError
 from gcd_core.generators.base import Latent
 from gcd_core.images.drawing import at_most, difference
 from gcd_core.images.picture import Picture
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.bisection import BISECTION_STEPS
+from gcd_core.method.composition import compose
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.path import Path
 from gcd_core.method.second_opinion import second_opinion
@@ -48,6 +49,9 @@ class BatchItem(NamedTuple):
     unlike : str
         A warning, where the models or the label are not for the image: it counts in no rate either.
         "" of an image like those that they are for.
+    unreproduced : str
+        A warning, where the classifier reacts to something that the generator does not draw; ""
+        where it does not, and where asking costs something.
     flipped : bool
     convincing : bool
         Whether it flips as surely as the domain's margin wants.
@@ -74,6 +78,7 @@ class BatchItem(NamedTuple):
     after: float
     missing: str
     unlike: str
+    unreproduced: str
     flipped: bool
     convincing: bool
     oracle: tuple[float, float] | None
@@ -280,6 +285,7 @@ def piece_of(service: ModelService, name: str, path: Path, unlike: str = "") -> 
         after=float(path.probabilities[i]),
         missing=missing,
         unlike=unlike,
+        unreproduced=redrawn(service, path),
         flipped=path.counterfactual_flips and not missing,
         convincing=bool(path.is_convincing[i]) and not missing,
         oracle=None if first is None or second is None else (first, second),
@@ -290,6 +296,20 @@ def piece_of(service: ModelService, name: str, path: Path, unlike: str = "") -> 
         heat=heat.map,
         completeness_error=heat.completeness_error,
     )
+
+
+def redrawn(service: ModelService, path: Path) -> str:
+    """Warn where drawing a path's image again moves its answer; see `unreproduced`.
+
+    One picture is asked about, where that is free.
+    """
+    baseline = path.composition.baseline if path.composition is not None else None
+    if baseline is None or not service.classifier_is_free:
+        return ""
+    _, asked = compose(path.source).shown_and_asked(baseline, service.domain.classifier)
+    ((*answers,),) = service.in_turn(Urgency.SEARCH, service.ask, asked)
+    again = answers[service.domain.labels.index(path.label)]
+    return unreproduced(path.source_probability, again)
 
 
 def _in_8_bits(picture: Tensor) -> Tensor:

@@ -19,9 +19,12 @@ from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.errors import GCDError
 from gcd_core.images.drawing import overlay
 from gcd_core.method.attribution import explain_path
+from gcd_core.method.counterfactual import SMALLEST
 from gcd_core.method.directions import DirectionSet
+from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.path import Path
 from gcd_core.report.captions import map_meaning
+from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs.handler import Answer, SaveButtons, Tab, connect, html
 from gcd_core.ui.tabs.set_comparison import SetComparisonPanel
@@ -155,6 +158,16 @@ def one_alone() -> str:
     )
 
 
+def how_far(image: OpenImage) -> str:
+    """Say, as HTML, how far each direction is followed, which no choice in Explore changes."""
+    target = target_of(image)
+    if target["counterfactual"] != SMALLEST:
+        return ""
+    wanted = escape(question_of(image).shown(target["probability"]))
+    side = "more" if target["probability"] >= THRESHOLD else "less"
+    return f"Each until {escape(label_names(image)[1])} is {wanted} or {side}. "
+
+
 def shown(head: str, cards: list[str]) -> str:
     """The cards under what must be known before them, as HTML."""
     return f'{head}<div class="gcd-cards">{"".join(cards)}</div>'
@@ -193,7 +206,7 @@ class CompareTab(Tab):
         known = {row["direction"]: row for row in image.compared.get("rows", [])}
         ways = said("Ways", "Directions")
         maps = f"Maps, {term('bb_lig')}: {escape(map_meaning(positive))}"
-        head = f'<p class="gcd-quiet">{ways}: {escape(numbers["set"])}. {maps}.</p>'
+        head = f'<p class="gcd-quiet">{ways}: {escape(numbers["set"])}. {how_far(image)}{maps}.</p>'
         head += caution(opened.notice) + cautions_line(image)
         cards: list[str] = []
         images: list[Tensor] = []

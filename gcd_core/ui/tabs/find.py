@@ -138,7 +138,7 @@ def losses_html(search: Search | None) -> str:
 def no_curve(search: Search | None) -> str:
     """Why there is no curve of losses, or not yet, as HTML."""
     if search is None or search.running:
-        text = "The curve appears when the search starts to learn."
+        text = "A curve comes where networks learn from the answers, once all are there."
     elif search.state == "done":
         text = said(
             "There is no curve: this search read its ways straight off the answers.",

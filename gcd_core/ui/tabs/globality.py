@@ -69,6 +69,7 @@ FRAMES = (  # what a tile's frame says, by its CSS class
     '<span><i class="no"></i>no flip</span>'
     '<span><i class="odd"></i>not counted</span></p>'
 )
+FEWEST_FOR_A_BAND = 4  # curves, of which one speaks of the half in the middle
 CHANGE_SCALE = '<div class="scale most"><span>little</span><i></i><span>changed most</span></div>'
 WAYS = said("ways", "directions")
 TO_COME = (
@@ -118,8 +119,10 @@ def row(piece: BatchItem) -> dict[str, Any]:
         "after": piece.after,
         "flipped": piece.flipped,
         "met": piece.convincing,
+        "counted": piece.counts,
         "premise_missing": piece.missing,
         "unlike": piece.unlike,
+        "unreproduced": piece.unreproduced,
         "alpha": piece.alpha,
         "lpips": piece.lpips,
         "completeness_error": piece.completeness_error,
@@ -197,6 +200,9 @@ def tile(piece: BatchItem, number: int, positive: str, question: Question = PLAI
     if piece.flipped:
         css, verdict = ("yes", "") if piece.convincing else ("barely", ", less sure than wanted")
         mark = opinion_words(piece.opinion, said("2nd opinion ", "oracle "))
+    if piece.flipped and piece.unreproduced:
+        css, verdict = "barely", f"{verdict}. {worded(piece.unreproduced, PLAIN_WORDS)}"
+        mark = '<em class="not">by what is not drawn</em>'
     if piece.missing:
         css, verdict = "odd", f", no {piece.missing} in the original"
         mark = f'<em class="not">no {escape(piece.missing)}</em>'
@@ -254,6 +260,18 @@ def not_counted(pieces: list[BatchItem], title: str, only_for: str = "") -> str:
         rest = "Others that resemble them are not noticed, and count."
         told += f'<p class="gcd-quiet">{escape(only_for_words(only_for))} {rest}</p>'
     return told
+
+
+def not_drawn(pieces: list[BatchItem]) -> str:
+    """Remark, as HTML, on flips by something that the generator does not draw; "" without any."""
+    odd = sum(piece.flipped and bool(piece.unreproduced) for piece in pieces if piece.counts)
+    if not odd:
+        return ""
+    start = "In 1 of these flips" if odd == 1 else f"In {odd} of these flips"
+    return caution(
+        f"{start} the classifier reacts to something that the generator does not reproduce: what "
+        "flips may not be what one sees."
+    )
 
 
 def _images_are(count: int) -> tuple[str, str]:
@@ -333,12 +351,15 @@ def summary(
     ]
     sureness = said("How sure it stays of its first answer", "The original prediction")
     lines = said("line: the middle image, band: half of all", "median and quartiles")
+    if len(curves) < FEWEST_FOR_A_BAND:
+        lines = said(f"the middle of {len(curves)}", f"median of {len(curves)}")
     return (
         '<div class="gcd-alike">'
         f'<div class="gcd-card"><h2>{walked}<small>{escape(positive)}</small></h2>'
         f'<div class="gcd-told{" judged" if judged else ""}">{rates_told(facts)}'
-        f"{hardly_followed(facts)}{not_counted(pieces, title or positive, only_for)}</div>"
-        f'<div class="gcd-means">{maps}</div></div>'
+        f"{hardly_followed(facts)}{not_drawn(pieces)}"
+        f"{not_counted(pieces, title or positive, only_for)}</div>"
+        f'<div class="gcd-means">{maps}</div>{lies_over(alike, positive)}</div>'
         f'<div class="gcd-card"><h2>{sureness}'
         f"<small>{lines}</small></h2>"
         f"{charts.fan(curves, curve_quantiles(curves), alpha_max)}</div>"
@@ -347,6 +368,15 @@ def summary(
         f'<p class="gcd-quiet">{walked} in full; the others quickly, in a few points.'
         "</p></div></div>"
     )
+
+
+def lies_over(alike: list[BatchItem], positive: str) -> str:
+    """Say, as HTML, what lies under the mean maps, and which ways the images were changed."""
+    up = sum(piece.alpha > 0 for piece in alike)
+    told = "" if len(alike) == 1 else f"The pictures of all {len(alike)}, laid over each other."
+    if 0 < up < len(alike):
+        told += f" {up} changed toward {positive}, {len(alike) - up} away from it."
+    return f'<p class="gcd-quiet">{escape(told)}</p>' if told else ""
 
 
 def land(opened: OpenImage, wall: BatchWalk, piece: BatchItem) -> bool:
@@ -382,7 +412,7 @@ def save_wall(session: Session, wall: BatchWalk, file_format: str) -> FilePath:
     columns = about_direction(
         wall.direction, now, positives_of(session), session.service.domain.change_words
     )
-    rows = rows_as_csv([row(piece) | columns for piece in wall.pieces])
+    rows = rows_as_csv([row(piece) | does_here(columns, piece) for piece in wall.pieces])
     file = session.folder / f"globality-{wall.label}-{wall.direction}.{file_format}"
     if file_format == "csv":
         with atomic_write(file) as place:
@@ -407,6 +437,13 @@ def save_wall(session: Session, wall: BatchWalk, file_format: str) -> FilePath:
             archive.writestr(f"{i:02d}-{wall.direction}.png", buffer.getvalue())
             archive.writestr(f"{i:02d}-{wall.direction}-map.png", _png(original, piece.heat))
     return file
+
+
+def does_here(columns: dict[str, str], piece: BatchItem) -> dict[str, str]:
+    """The columns about a direction, beside an image that moved along it or against it."""
+    if piece.alpha >= 0 or not columns["does"]:
+        return columns
+    return columns | {"does": f"Against it: {columns['does']}"}
 
 
 def _png(image: Tensor, heat: Tensor) -> bytes:

@@ -200,8 +200,9 @@ def fold_line(session: Session) -> str:
     tried = tried_of(session.directions.metadata)
     what = f"hardly move{ending} this classifier"
     if tried:
-        counts = span([tried[name].flipped for name in weak])
-        what = f"flip{ending} only {counts} of {tried[weak[0]].n} examples"
+        flipped = [tried[name].flipped for name in weak]
+        counts, each = span(flipped), " each" if count > 1 and len(set(flipped)) == 1 else ""
+        what = f"flip{ending} only {counts} of {tried[weak[0]].n} examples{each}"
     return (
         '<button type="button" class="gcd-fold" aria-expanded="false">'
         f"{count} more {what}{here}</button>"

@@ -364,7 +364,8 @@ def change_of(image: OpenImage) -> str:
     if not clause and not other:
         return "<small>before &rarr; after</small>"
     title = escape(" ".join(filter(None, [worded(other, PLAIN), flip_sentence(image)])))
-    line = told(other) if other else escape(clause)
+    flips = "flips " if clause.startswith("if ") else ""
+    line = told(other) if other else escape(flips + clause)
     return f'<small class="gcd-sentence" title="{title}">{line}</small>'
 
 

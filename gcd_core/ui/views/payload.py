@@ -18,6 +18,7 @@ from gcd_core.domains.cautions import (
     found_otherwise,
     missing_premise,
     of_another_kind,
+    premise_between,
     unreproduced,
 )
 from gcd_core.method.changes import told
@@ -120,25 +121,18 @@ def premise_missing(image: OpenImage) -> str:
 
 
 def premise_of(image: OpenImage, label: str) -> Premise | None:
-    """What must hold for a label to mean anything, before and now; None where nothing must.
-
-    Of two labels that each tell two kinds apart, the one that is not explained means something
-    where the explained one's answer is one of its two kinds.
-    """
+    """What must hold for a label to mean anything, before and now; None where nothing must."""
     domain = image.service.domain
-    before, after = image.opened.source.probabilities, image.sliders.current.probabilities
-    info, own = domain.label_info[label], domain.label_info[image.label]
-    if info.given in domain.labels:
-        i = domain.labels.index(info.given)
-        return Premise(info.given, domain.label_info[info.given].positive, before[i], after[i])
-    kinds, i = (info.negative, info.positive), image.index
-    if label == image.label or not info.only_for or not own.only_for:
+    found = premise_between(domain.label_info, label, image.label)
+    if found is None:
         return None
-    if own.positive not in kinds and own.negative in kinds:
-        return Premise(image.label, own.negative, 1 - before[i], 1 - after[i], negated=True)
-    if own.negative not in kinds and own.positive in kinds:
-        return Premise(image.label, own.positive, before[i], after[i])
-    return None
+    name, negated = found
+    i, info = domain.labels.index(name), domain.label_info[name]
+    before, after = (
+        1 - frame.probabilities[i] if negated else frame.probabilities[i]
+        for frame in (image.opened.source, image.sliders.current)
+    )
+    return Premise(name, info.negative if negated else info.positive, before, after, negated)
 
 
 def reconstruction_flips(image: OpenImage) -> bool:

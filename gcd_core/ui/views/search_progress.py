@@ -36,7 +36,7 @@ STAGE_TITLES = {
 
 def queries(progress: Progress, classifier: BlackBox) -> str:
     """How much a search asked of the classifier, and what may still be asked."""
-    counts = [f"{progress.queries} new answers"]
+    counts = [f"{progress.queries} new answer{'' if progress.queries == 1 else 's'}"]
     if progress.known:
         counts.append(f"{progress.known} known from before")
     if classifier.budget is not None:
@@ -66,8 +66,8 @@ def _progress(search: Search | None, classifier: BlackBox, ahead: int, wait: flo
         return charts.meter(0, "The search stopped", search.error)
     progress = search.progress
     cost = queries(progress, classifier) if progress else ""
-    if progress is not None and tries_examples(search):
-        cost += ", tries on examples among them"
+    if progress is not None and (tried := tries_examples(search)):
+        cost += f", {tried} of them by trying on examples"
     if search.state == "done":
         done = charts.meter(1, "Done: what was found is kept, use it when you like", cost)
         # The mark is for the page's script.
@@ -89,12 +89,12 @@ def _progress(search: Search | None, classifier: BlackBox, ahead: int, wait: flo
     return charts.meter(fraction_done(search), title, cost + left) + so_far(search)
 
 
-def tries_examples(search: Search) -> bool:
-    """Whether it asked about more than its samples: directions are tried on examples too."""
+def tries_examples(search: Search) -> int:
+    """How many answers beyond its samples it asked for: directions are tried on examples too."""
     progress = search.progress
     if progress is None or search.settings.sampling == BALL:
-        return False
-    return progress.queries + progress.known > search.sampled
+        return 0
+    return max(0, progress.queries + progress.known - search.sampled)
 
 
 def may_end_early(search: Search) -> bool:

@@ -398,7 +398,7 @@ def test_a_running_search_keeps_its_card_whatever_is_opened_meanwhile(
     session.open_example(1)
     told = subject(session, BALL)
     assert "Example 1" in told and "tried on this one first" in told
-    assert "The curve appears" in losses_html(session.search)
+    assert "A curve comes" in losses_html(session.search)
     session.search.state = "done"
     assert "Example 2" in subject(session, BALL)
     assert "There is no curve: no proxy was trained" in losses_html(session.search)

@@ -15,13 +15,14 @@ import pytest
 import torch
 from PIL import Image
 
+from gcd_core.domains.cautions import unreproduced
 from gcd_core.generators.base import Latent
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.notes import Note
 from gcd_core.method.path import Path
 from gcd_core.method.walk import walk_many
-from gcd_core.ui.session.batch_walk import BatchWalk, start_batch_walk
+from gcd_core.ui.session.batch_walk import BatchWalk, redrawn, start_batch_walk
 from gcd_core.ui.session.notes import note
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
@@ -29,14 +30,18 @@ from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.globality import (
     ELSEWHERE,
     GlobalityTab,
+    does_here,
+    lies_over,
+    not_drawn,
     numbers,
     rates_told,
+    row,
     save_wall,
     summary,
     tile,
 )
 from gcd_core.wording import signed
-from tests.ui.fakes import own_picture
+from tests.ui.fakes import SIZE, composed_path, own_picture
 
 pytestmark = pytest.mark.slow
 
@@ -117,7 +122,9 @@ def test_mean_maps_have_legends_and_say_what_they_leave_unexplained(session: Ses
     text = summary(wall, "Pneumonia", session.service.domain.alpha_max)
     assert "changed most" in text and "blue: toward Pneumonia, red: away from it" in text
     errors = [abs(piece.completeness_error) for piece in wall.pieces]
-    assert f">{signed(sum(errors) / 2)}<" in text and "not explained" in text
+    mean = sum(errors) / 2
+    assert f">{'below 0.01' if 0 < mean < 0.005 else signed(mean)}<" in text
+    assert "not explained" in text
     own = [explain_path(path).completeness_error for path in paths_of(session, wall)]
     assert [row["completeness_error"] for row in numbers(wall)["rows"]] == pytest.approx(own)
 
@@ -247,3 +254,37 @@ def test_a_walk_is_shown_to_its_end_where_only_the_heartbeat_was_cut_off(
     last = list(answers)[-1]
     assert not session.is_away and "Done" in last[tab.progress]
     assert visitors.session("somebody") is session
+
+
+def test_what_lies_under_the_mean_maps_and_which_ways_images_went_is_told(session: Session) -> None:
+    wall = walked(session)
+    first, second = wall.pieces
+    both = lies_over([first._replace(alpha=1.5), second._replace(alpha=-2.0)], "Pneumonia")
+    assert "of all 2, laid over each other" in both
+    assert "1 changed toward Pneumonia, 1 away from it" in both
+    alike = lies_over([first._replace(alpha=1.5), second._replace(alpha=2.0)], "Pneumonia")
+    assert "laid over" in alike and "toward" not in alike
+    assert lies_over([first], "Pneumonia") == ""
+
+
+def test_a_flip_by_what_the_generator_does_not_draw_is_remarked_on(session: Session) -> None:
+    wall = walked(session)
+    odd = wall.pieces[0]._replace(unreproduced=unreproduced(0.99, 0.02), flipped=True, alpha=-1.0)
+    assert "by what is not drawn" in tile(odd, 0, "Pneumonia") and "barely" in tile(odd, 0, "P")
+    assert "In 1 of these flips the classifier reacts" in not_drawn([odd, *wall.pieces[1:]])
+    assert not_drawn([odd._replace(flipped=False)]) == ""
+    told = row(odd)
+    assert told["counted"] and "already changes the answer" in told["unreproduced"]
+    does = {"does": "Toward Pneumonia: hazier."}
+    assert does_here(does, odd)["does"] == "Against it: Toward Pneumonia: hazier."
+    assert does_here(does, odd._replace(alpha=1.0)) == does
+
+
+def test_drawing_an_image_again_is_asked_about_where_that_is_free(session: Session) -> None:
+    service, classifier = session.service, session.service.domain.classifier
+    path = composed_path((SIZE, SIZE), 1, "source")
+    drawn = classifier.probability(classifier(path.composition.baseline), path.label).item()
+    for before in (drawn, 1 - drawn):
+        told = redrawn(service, replace(path, source_probability=before))
+        assert told == unreproduced(before, drawn)
+    assert redrawn(service, replace(path, composition=None)) == ""

@@ -91,9 +91,9 @@ def test_its_own_answers_are_counted_and_not_those_of_others() -> None:
 
 def test_tries_on_examples_are_told_apart_from_the_samples() -> None:
     search = at(searching(), "perturb", 32, 100)
-    assert "examples among them" not in progress_html(search, NO_BUDGET)
+    assert "trying on examples" not in progress_html(search, NO_BUDGET)
     search.report(Progress("verify", 1, 1, None, 0, queries=32 + 18))
-    assert "50 new answers, tries on examples among them" in progress_html(search, NO_BUDGET)
+    assert "50 new answers, 18 of them by trying on examples" in progress_html(search, NO_BUDGET)
     ball = at(searching(BALL), "perturb", 32, 100)
     ball.report(Progress("perturb", 32, 100, None, 0, queries=50))
     assert "examples" not in progress_html(ball, NO_BUDGET)
