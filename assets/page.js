@@ -166,7 +166,7 @@ window.gcd = (() => {
     return values;
   };
 
-  // On opening a picture, or on another question about it, a change that flips its answer comes by
+  // On opening a picture, on another question about it, or with other directions, a change that flips its answer comes by
   // itself, unless that was switched off, a slider stands elsewhere already, another flip was asked
   // for meanwhile, or the picture is so unlike the domain's that an answer to it means nothing.
   const FIRST_FLIP = 'gcd-first-flip';
@@ -192,7 +192,8 @@ window.gcd = (() => {
     return opened(...values);
   };
 
-  const openedBy = event => (['open_image', 'open_example', 'arrive', 'explain'].includes(event) ? openedAnew : opened);
+  const FLIPS_FIRST = ['open_image', 'open_example', 'arrive', 'explain', 'use_directions', 'use_so_far', 'load_directions'];
+  const openedBy = event => (FLIPS_FIRST.includes(event) ? openedAnew : opened);
 
   // The key that only this tab knows. By it the tab finds its visit again after a reload or a lost
   // connection. A tab that was copied from another one has that one's storage: while the other one

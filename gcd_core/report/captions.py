@@ -141,7 +141,7 @@ def caption(
 
 def only_for_words(only_for: str) -> str:
     """A sentence that says of what pictures an answer means something; "" of all."""
-    return f"Means something only for {only_for}." if only_for else ""
+    return f"Asked only of {only_for}." if only_for else ""
 
 
 def map_meaning(positive: str) -> str:

@@ -455,8 +455,8 @@ def test_few_bars_have_both_answers_at_their_ends():
 
 def test_it_says_of_what_pictures_the_answer_means_something():
     told = text_of(example(only_for="neutrophils and eosinophils"))
-    assert "Means something only for neutrophils and eosinophils." in told
-    assert "Means something only" not in text_of(example())
+    assert "Asked only of neutrophils and eosinophils." in told
+    assert "Asked only of" not in text_of(example())
 
 
 @pytest.mark.parametrize(("error", "large"), [(0.1, False), (0.39, True), (-0.39, True)])

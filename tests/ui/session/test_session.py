@@ -331,7 +331,7 @@ def test_a_label_says_under_the_picture_of_what_it_means_something(session: Sess
     domain = session.service.domain
     asked = replace(domain.label_info["pneumonia"], only_for="children & <b>infants</b>")
     domain.label_info = {**domain.label_info, "pneumonia": asked}
-    words = "Means something only for children &amp; &lt;b&gt;infants&lt;/b&gt;."
+    words = "Asked only of children &amp; &lt;b&gt;infants&lt;/b&gt;."
     assert f'<p class="only-for">{words}</p>' in pictures(session)
     session.explain("bacterial")
     assert "only-for" not in pictures(session)
