@@ -269,6 +269,13 @@ window.gcd = (() => {
       box.checked = mayTell();
     });
   };
+  // A search was begun by a button that may lie far below what tells of it.
+  const searches = (...values) => {
+    const told = document.querySelector('#progress');
+    const { top, bottom } = told?.getBoundingClientRect() ?? { top: 0, bottom: 1 };
+    if (bottom <= 0 || bottom > innerHeight) told.scrollIntoView({ block: top < 0 ? 'start' : 'end' });
+    return values;
+  };
   const found = () => {
     if (!document.hidden || !document.querySelector('#progress [data-found]')) return;
     const title = document.title;
@@ -350,5 +357,5 @@ window.gcd = (() => {
       fetch('config').finally(() => location.reload());
   });
 
-  return { whenThere, switchTheme, examples, pictures, bars, withAddress, onceOpened, filled, fold, dragCurve, moveSlider, fade, openExample, ended, isOpening, openedBy, firstFlip, forgotten, tellMe, found, waitForPicture, flip, withFirst, wall, withPiece, download };
+  return { whenThere, switchTheme, examples, pictures, bars, withAddress, onceOpened, filled, fold, dragCurve, moveSlider, fade, openExample, ended, isOpening, openedBy, firstFlip, forgotten, tellMe, searches, found, waitForPicture, flip, withFirst, wall, withPiece, download };
 })();

@@ -1165,8 +1165,12 @@ def test_a_search_can_be_cancelled_while_the_page_stays_usable(served: Served, v
         page.get_by_role("tab", name="Find directions").click()
         page.get_by_role("button", name="Settings").click()
         page.get_by_label("Samples").fill("4096")
+        page.set_viewport_size({"width": 1280, "height": 420})
+        page.locator("#start").scroll_into_view_if_needed()
         page.locator("#start").click()
         page.wait_for_selector(".gcd-newest img")
+        told = page.locator("#progress").bounding_box()
+        assert told["y"] >= 0 and told["y"] + told["height"] <= 420, "in sight, wherever the button"
         page.get_by_role("tab", name="Explore").click()
         picture = changed_picture(page)
         drag(page, "g", 0.9)

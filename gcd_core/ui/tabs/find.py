@@ -395,6 +395,7 @@ class FindTab(Tab):
             [*settings, *layout.display, *others],
             [numbers, *shown, chosen, self.use_so_far],
             "find_directions",
+            js="gcd.searches",
         )
         again = connect(
             self.explore.arrived.success,
