@@ -211,11 +211,15 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     if kept is None and detail == DECODED and current.decoded is not None:
         shown, note = current.decoded, answer_to_drawing(image)
     missed = missed_target(image)
-    doubtful = flip and (is_unlike(image) or (kept is None and flip_is_doubtful(image)))
+    unseen = reconstruction_caution(image)
+    doubtful = flip and bool(
+        unseen or is_unlike(image) or (kept is None and flip_is_doubtful(image))
+    )
     css = "changed" + (" flipped" if flip else "") + (" missed" if missed else "")
     css += " doubtful" if doubtful else ""
     if doubtful and kept is None and detail != DECODED:  # why it is amber
-        why = exposure_caution(image) or "The picture is unlike those that the classifier is for."
+        unlike = "The picture is unlike those that the classifier is for."
+        why = unseen or exposure_caution(image) or unlike
         note = answer_note(positive, about + charts.percent(after, question), worded(why, PLAIN))
     elif flip and kept is None and detail != DECODED and exposure_is_asked(image):
         css += " checking"

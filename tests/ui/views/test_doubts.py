@@ -61,6 +61,23 @@ def test_a_flip_of_a_picture_that_the_models_do_not_know_is_no_good_news(
         assert why is not None, "amber says why"
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_flip_by_what_is_not_drawn_is_amber_beside_its_number(
+    visitors: Visitors, lost: bool
+) -> None:
+    session = own_flip(visitors)
+    image = session.image
+    session.display = session.display._replace(detail=SOURCE)
+    again = 1 - image.opened.source.probabilities[image.index] if lost else None
+    if again is not None:
+        drawn = replace(image.opened.reconstruction, probabilities=(again,) * 3)
+        object.__setattr__(image.opened, "reconstruction", drawn)
+    figure = re.search(r'<figure[^>]*class="[^"]*changed[^"]*"', pictures(session))
+    why = re.search(r'class="number" title="([^"]+)"', pictures(session))
+    told = "Drawing the picture again already changes" in (why[1] if why else "")
+    assert figure and told == lost and (not lost or "doubtful" in figure[0])
+
+
 class Weaker(FakeGenerator):
     """Its fast decoder changes the picture by half of what the full one does."""
 
