@@ -247,7 +247,8 @@ def test_the_completeness_error_stands_beside_each_map_that_has_one(
         error = numbers["completeness_error"]
         assert error == session.image.maps.get(kind).completeness_error
         change = session.image.maps.get(kind).map.sum().item() - error
-        assert ">completeness error<" in pictures and f">{signed(error)}<" in pictures
+        shown = "below 0.01" if 0 < abs(error) < 0.005 else signed(error)
+        assert ">completeness error<" in pictures and f">{shown}<" in pictures
         assert ">not explained<" in pictures
         assert f">{escape(percent(abs(error / change)))}<" in pictures
     _, pictures = map_of(handlers, handlers.heatmap("difference", 0.6, "side", REQUEST))

@@ -216,7 +216,7 @@ def test_a_picture_that_the_models_do_not_know_is_counted_apart(session: Session
     assert "1 image is not counted" in told and "unlike" in told
     assert "count." not in told
     only = summary(wall, "Pneumonia", domain.alpha_max, only_for="children")
-    assert "only for children. Others that resemble them are not noticed, and count." in only
+    assert "Asked only of children. Others that resemble them are not noticed, and count." in only
     assert ["odd" in tile(piece, 0, "Pneumonia") for piece in wall.pieces] == [False, True]
     assert facts["rows"][1]["unlike"] == second.unlike
 
