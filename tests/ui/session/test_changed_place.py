@@ -79,7 +79,7 @@ def test_if_is_said_where_the_change_in_that_place_alone_flips(visitors, monkeyp
     assert flip_clause(image) == f"if brighter in the {WHERE}"
     sentence = state_payload(session)["sentence"]
     assert sentence.startswith("Bacterial ") and sentence.endswith(f" if brighter in the {WHERE}.")
-    assert f'title="{sentence}">if brighter in the {WHERE}</small>' in readout(image)
+    assert f'title="{sentence}">flips if brighter in the {WHERE}</small>' in readout(image)
     monkeypatch.setattr(image.service.domain, "change_words", {"brighter": "more opaque"})
     assert flip_clause(image) == f"if more opaque in the {WHERE}"
     monkeypatch.undo()
