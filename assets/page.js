@@ -166,9 +166,10 @@ window.gcd = (() => {
     return values;
   };
 
-  // On opening a picture, on another question about it, or with other directions, a change that flips its answer comes by
-  // itself, unless that was switched off, a slider stands elsewhere already, another flip was asked
-  // for meanwhile, or the picture is so unlike the domain's that an answer to it means nothing.
+  // On opening a picture, on another question about it, or with other directions, a change that flips
+  // its answer comes by itself, unless that was switched off, a slider stands elsewhere already,
+  // another flip was asked for meanwhile, or the picture is so unlike the domain's that an answer to
+  // it means nothing.
   const FIRST_FLIP = 'gcd-first-flip';
   const FRAME = 30; // milliseconds between two looks at the page
   const firstFlip = element => {

@@ -263,11 +263,10 @@ def label_changes(
     }
     changes = []
     for label, change in found.items():
-        premise = premise_between(domain.label_info, label, explained)
-        holds = None if premise is None else found[premise[0]]
-        if premise is not None and premise[1] and holds is not None:
-            holds = holds.reversed
-        changes.append(replace(change, premise=holds))
+        if premise := premise_between(domain.label_info, label, explained):
+            name, negated = premise
+            change = replace(change, premise=found[name].reversed if negated else found[name])
+        changes.append(change)
     return changes
 
 

@@ -206,16 +206,14 @@ def run(training: Training, plan: Plan) -> Finished:
     progress, threads = clock.progress_or(step, plan.steps), Threads(torch.get_num_threads())
     while progress < 1:
         torch.manual_seed(plan.seed + step)
-        threads.before_step()
-        began = time.monotonic()
-        losses, figures = training.losses(step)
-        for learner, loss in zip(training.learners, losses, strict=True):
-            learner.descend(loss, progress)
-        step += 1
-        training.ema.update(training.learners[0].network, step)
-        for name, figure in figures.items():
-            scalars.setdefault(name, []).append(figure.item())
-        threads.after_step(time.monotonic() - began)
+        with threads.step():
+            losses, figures = training.losses(step)
+            for learner, loss in zip(training.learners, losses, strict=True):
+                learner.descend(loss, progress)
+            step += 1
+            training.ema.update(training.learners[0].network, step)
+            for name, figure in figures.items():
+                scalars.setdefault(name, []).append(figure.item())
         progress = clock.progress_or(step, plan.steps)
         due = step % plan.log_every == 0 or (plan.log_last and progress == 1)
         if due:
@@ -224,7 +222,6 @@ def run(training: Training, plan: Plan) -> Finished:
             scalars = {}
         if due if plan.save_minutes is None else clock.spent - saved_at > plan.save_minutes * 60:
             save()
-    threads.end()
     if saved_step != step:
         save()
     export.at_the_end(step)

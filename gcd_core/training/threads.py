@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -43,17 +45,15 @@ class Threads:
             self._times = {}
             yield from [fastest] * KEPT
 
-    def before_step(self) -> None:
-        """Set the number of threads of the next step."""
-        if len(self.counts) > 1:
-            self.now = next(self._turns)
-            torch.set_num_threads(self.now)
-
-    def after_step(self, seconds: float) -> None:
-        """Take note of how long the step took."""
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Take a step inside; what comes between two steps has all threads."""
+        self.now = next(self._turns)
+        torch.set_num_threads(self.now)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self.counts[0])
         if self.now in self._times:
-            self._times[self.now].append(seconds)
-
-    def end(self) -> None:
-        """Go back to as many threads as there were."""
-        torch.set_num_threads(self.counts[0])
+            self._times[self.now].append(time.monotonic() - began)

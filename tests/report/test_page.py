@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from gcd_core.domains.file import Label
 from gcd_core.errors import GCDError
 from gcd_core.method.directions import DirectionSet
 from gcd_core.report import page as pages
@@ -21,6 +22,7 @@ from gcd_core.report.content import (
     LabelChange,
     Report,
     identity_rows,
+    label_changes,
     position,
     settings_rows,
 )
@@ -446,6 +448,16 @@ def test_what_meant_nothing_of_the_original_is_no_flip():
     lost = asked_where_ill(0.9, 0.2)
     assert "34 % → 51 % · only if Pneumonia" in lost
     assert "34 % → 51 % · flips" in asked_where_ill(0.9, 0.8)
+
+
+@pytest.mark.parametrize(("was", "now", "told"), [(0.1, 0.9, "only if Cat"), (0.9, 0.1, "")])
+def test_of_two_kinds_the_other_question_means_nothing_of_a_third(was, now, told):
+    names = {"dog": ("Cat", "Dog"), "bird": ("Cat", "Bird")}
+    info = {label: Label(label, label, *ends, only_for="pets") for label, ends in names.items()}
+    domain = SimpleNamespace(labels=tuple(names), label_names=names, label_info=info)
+    dog, bird = label_changes(domain, "dog", (was, 0.01), (now, 0.06))
+    assert dog.premise is None and bird.outcome(0.5) == (told or "now applies")
+    assert bird.premise == LabelChange("Dog", "Cat", pytest.approx(1 - was), pytest.approx(1 - now))
 
 
 def test_few_bars_have_both_answers_at_their_ends():

@@ -1035,11 +1035,13 @@ def test_finding_directions_keeps_them_until_they_are_used(served: Served, visit
     page.get_by_role("tab", name="Explore").click()
     assert float(page.locator("#slider-g input[type=number]").input_value()) != 0
     assert "bundled" in page.locator("#heading").inner_text()
+    page.locator("[data-first-flip]").check()
     page.get_by_role("tab", name="Find directions").click()
     page.wait_for_selector("#losses polyline")
     shoot(page, "found")
     page.locator("#use").click()
     page.wait_for_selector("#work", state="visible")
+    page.wait_for_selector("#pictures [data-address*='&g=']")  # they flip the picture first
     page.wait_for_function(
         "() => document.querySelectorAll('.gcd-direction:not(.hide) .gcd-thumb img').length === 6"
     )

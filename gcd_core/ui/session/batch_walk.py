@@ -307,7 +307,7 @@ def redrawn(service: ModelService, path: Path) -> str:
     if baseline is None or not service.classifier_is_free:
         return ""
     _, asked = compose(path.source).shown_and_asked(baseline, service.domain.classifier)
-    ((*answers,),) = service.in_turn(Urgency.SEARCH, service.ask, asked)
+    answers = service.in_turn(Urgency.SEARCH, service.ask, asked)[0]
     again = answers[service.domain.labels.index(path.label)]
     return unreproduced(path.source_probability, again)
 

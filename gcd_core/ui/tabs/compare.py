@@ -159,13 +159,13 @@ def one_alone() -> str:
 
 
 def how_far(image: OpenImage) -> str:
-    """Say, as HTML, how far each direction is followed, which no choice in Explore changes."""
+    """Say, as HTML, how sure each flip is to be, which no choice in Explore changes."""
     target = target_of(image)
     if target["counterfactual"] != SMALLEST:
         return ""
     wanted = escape(question_of(image).shown(target["probability"]))
     side = "more" if target["probability"] >= THRESHOLD else "less"
-    return f"Each until {escape(label_names(image)[1])} is {wanted} or {side}. "
+    return f"Wanted of each: {escape(label_names(image)[1])} {wanted} or {side}. "
 
 
 def shown(head: str, cards: list[str]) -> str:

@@ -372,10 +372,10 @@ def summary(
 
 def lies_over(alike: list[BatchItem], positive: str) -> str:
     """Say, as HTML, what lies under the mean maps, and which ways the images were changed."""
-    up = sum(piece.alpha > 0 for piece in alike)
+    up, down = (sum(sign * piece.alpha > 0 for piece in alike) for sign in (1, -1))
     told = "" if len(alike) == 1 else f"The pictures of all {len(alike)}, laid over each other."
-    if 0 < up < len(alike):
-        told += f" {up} changed toward {positive}, {len(alike) - up} away from it."
+    if up and down:
+        told += f" {up} changed toward {positive}, {down} away from it."
     return f'<p class="gcd-quiet">{escape(told)}</p>' if told else ""
 
 

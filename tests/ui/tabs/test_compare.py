@@ -17,12 +17,13 @@ import torch
 from PIL import Image
 
 from gcd_core.errors import GCDError
+from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.notes import Note
 from gcd_core.ui.session.notes import note
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.tabs import compare
-from gcd_core.ui.tabs.compare import CompareTab, tables, twins
+from gcd_core.ui.tabs.compare import CompareTab, how_far, tables, twins
 from tests.ui.fakes import FakeClassifier
 from tests.ui.waiting import wait_for_paths
 
@@ -126,6 +127,18 @@ def test_only_what_flips_is_held_against_each_other(
     )
     assert tables.count("<table") == 2 and 'class="none"' in tables
     assert all(row["oracle"] is None for row in numbers["rows"]) and "Second opinion" not in cards
+
+
+def test_how_sure_each_is_to_be_is_said_as_a_wish(visitors: Visitors) -> None:
+    session = visitors.session("somebody")
+    for example in (0, 1):
+        session.open_example(example)
+        image = session.image
+        rises = image.opened.source.probabilities[image.index] < 0.5
+        wanted = "75 % or more" if rises else "25 % or less"
+        assert how_far(image) == f"Wanted of each: Pneumonia {wanted}. "
+    session.service.domain.counterfactual = LOWEST_LOSS
+    assert how_far(session.image) == ""
 
 
 def test_twins_are_told() -> None:

@@ -262,6 +262,8 @@ def test_what_lies_under_the_mean_maps_and_which_ways_images_went_is_told(sessio
     both = lies_over([first._replace(alpha=1.5), second._replace(alpha=-2.0)], "Pneumonia")
     assert "of all 2, laid over each other" in both
     assert "1 changed toward Pneumonia, 1 away from it" in both
+    still = lies_over([first._replace(alpha=1.5), second._replace(alpha=0.0)], "Pneumonia")
+    assert "toward" not in still, "one that stays where it is goes no way"
     alike = lies_over([first._replace(alpha=1.5), second._replace(alpha=2.0)], "Pneumonia")
     assert "laid over" in alike and "toward" not in alike
     assert lies_over([first], "Pneumonia") == ""

@@ -56,6 +56,18 @@ def drawn_curve(**changes) -> ElementTree.Element:
     return ElementTree.fromstring(charts.curve(**settings))
 
 
+@pytest.mark.parametrize(("turns_at", "anchor"), [(1.9, "start"), (-1.9, "end"), (0.0, "end")])
+def test_the_thresholds_words_lie_where_the_curve_does_not_cross_it(turns_at: float, anchor: str):
+    plot = drawn_curve(
+        measured=[(-2, 0.0 if turns_at > -1 else 0.45), (turns_at, 0.5), (2, 1.0)],
+        proxy=[],
+        current=(turns_at, 0.5),
+    )
+    (words,) = (e for e in plot.iter("text") if "threshold" in (e.text or ""))
+    assert words.get("text-anchor") == anchor
+    assert abs(float(words.get("x")) - float(plot.find("circle").get("cx"))) > charts.WORDS_WIDTH
+
+
 def test_the_marker_lies_on_the_threshold_in_the_middle():
     plot = drawn_curve()
     marker = plot.find("circle")
