@@ -432,14 +432,9 @@ def test_the_address_agrees_where_nothing_can_be_brought_back(
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_address_follows_the_tabs(served: Served, visit, width: int):
-    """Also those that a narrow page has in a menu, which keep their own names."""
     page = visit(served.address, width, 844)
     prepared(page)
-    if width == 390:
-        page.locator("#tabs .overflow-menu > button").click()
-        page.locator("#tabs .overflow-dropdown button", has_text="Compare").click()
-    else:
-        page.get_by_role("tab", name="Compare directions").click()
+    page.get_by_role("tab", name="Compare directions").click()
     page.wait_for_selector("#matrix table")
     page.wait_for_url("**#compare")
     selected = page.locator("#tabs [role=tab][aria-selected=true]")

@@ -153,16 +153,26 @@ def test_an_experts_page_has_the_words_of_the_field(doubted: Served, visit) -> N
     assert "Hessian" not in page.locator(".gcd-tip").inner_text()
 
 
-def test_the_menu_of_a_phones_tabs_has_the_chosen_words(doubted: Served, visit) -> None:
-    page = visit(doubted.address, width=390, height=844, been_here=False)
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_shows_every_tab_whole_in_the_chosen_words(
+    doubted: Served, visit, width: int
+) -> None:
+    page = visit(doubted.address, width=width, height=844, been_here=False)
     page.locator(".gcd-tour").get_by_role("button", name="Skip").click()
-    page.get_by_role("button", name="More tabs").click()
-    menu = page.locator("#tabs .overflow-dropdown")
-    wait_until(page, lambda: "Many images" in menu.inner_text())
-    assert "Globality" not in menu.inner_text() and "directions" not in menu.inner_text()
-    menu.get_by_text("Compare ways").click()
+    tabs = page.locator("#tabs [role=tab]")
+    plain = ["Explore", "Find ways", "Compare ways", "Many images", "About"]
+    wait_until(page, lambda: tabs.all_inner_texts() == plain)
+    ends = tabs.evaluate_all("all => all.map(e => [e.scrollWidth - e.clientWidth, e.offsetLeft])")
+    assert all(beyond <= 0 for beyond, _ in ends) and len({left for _, left in ends}) == 5
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert not page.locator("#tabs .overflow-menu").is_visible()
+    page.get_by_role("tab", name="Compare ways").click()
     page.wait_for_selector("#matrix table")
     page.screenshot(path=ARTEFACTS / "plain-phone-compare.png", full_page=True)
+    page.get_by_role("button", name="Expert").click()
+    wait_until(page, lambda: "Globality" in tabs.all_inner_texts())
+    beyond = tabs.evaluate_all("all => all.map(e => e.scrollWidth - e.clientWidth)")
+    assert len(beyond) == 5 and max(beyond) <= 0
 
 
 @pytest.mark.parametrize("words", ["plain", "expert"])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from html import escape
 from pathlib import Path as FilePath
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile
 
 import gradio as gr
 import torch
@@ -18,16 +15,14 @@ from torch import Tensor
 from gcd_core.classifiers.base import preprocessing_of
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.errors import GCDError
-from gcd_core.files import atomic_write
 from gcd_core.images.dataset import ImageFiles
-from gcd_core.images.drawing import BRIGHTNESS, at_most, encode_png, overlay, save_png
+from gcd_core.images.drawing import BRIGHTNESS, at_most, encode_png, overlay
 from gcd_core.images.picture import Picture
 from gcd_core.images.reading import shown_name
 from gcd_core.method.composition import SOURCE
 from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
 from gcd_core.method.directions import DirectionSet
-from gcd_core.method.second_opinion import DISAGREED, share_that_follows
-from gcd_core.report.captions import about_direction, caption, map_meaning, only_for_words
+from gcd_core.report.captions import map_meaning, only_for_words
 from gcd_core.ui.frames import CARD_SIDE, SLIDERS, shown_names
 from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
@@ -48,17 +43,16 @@ from gcd_core.ui.tabs.handler import (
 )
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import data_address, drawn
-from gcd_core.ui.views.exports import rows_as_csv
 from gcd_core.ui.views.figures import image_tag
 from gcd_core.ui.views.html import caution
 from gcd_core.ui.views.maps import completeness
-from gcd_core.ui.views.payload import label_names, positives_of, question_of, way_of
+from gcd_core.ui.views.payload import label_names, question_of, way_of
 from gcd_core.ui.views.vocabulary import opinion_words, said, way, written
+from gcd_core.ui.views.wall_files import FORMATS, alike_of, numbers, save_wall
 from gcd_core.wording import PLAIN as PLAIN_WORDS
 from gcd_core.wording import Worded, duration, percent, worded
 
 TILE_SIDE = 88  # of a picture on the wall, in pixels
-FORMATS = ("csv", "zip")
 ELSEWHERE = Worded(
     "The directions of these walks are not in use any more: the picture is opened unchanged.",
     "The ways of these walks are not in use any more: the picture is opened unchanged.",
@@ -108,64 +102,6 @@ def subject(
     )
     only = f'<p class="only-for">{escape(only_for_words(only_for))}</p>' if only_for else ""
     return text + only + written(directions)
-
-
-def row(piece: BatchItem) -> dict[str, Any]:
-    """One image's numbers, for machines."""
-    before, after = piece.oracle or (None, None)
-    return {
-        "image": piece.name,
-        "before": piece.before,
-        "after": piece.after,
-        "flipped": piece.flipped,
-        "met": piece.convincing,
-        "counted": piece.counts,
-        "premise_missing": piece.missing,
-        "unlike": piece.unlike,
-        "unreproduced": piece.unreproduced,
-        "alpha": piece.alpha,
-        "lpips": piece.lpips,
-        "completeness_error": piece.completeness_error,
-        "oracle_before": before,
-        "oracle_after": after,
-        "opinion": piece.opinion,
-    }
-
-
-def alike_of(wall: BatchWalk) -> list[BatchItem]:
-    """The images whose maps and curves are averaged: those that count; all where none does."""
-    return [piece for piece in wall.pieces if piece.counts] or wall.pieces
-
-
-def numbers(wall: BatchWalk) -> dict[str, Any]:
-    """What the tab shows in numbers, for machines."""
-    pieces = wall.pieces
-    counted = [piece for piece in pieces if piece.counts]
-    flips = [piece for piece in counted if piece.flipped]
-    opinions = [piece.opinion for piece in flips if piece.opinion is not None]
-    answer: dict[str, Any] = {
-        "state": wall.state,
-        "label": wall.label,
-        "direction": wall.direction,
-        "images": len(wall.images),
-        "done": len(pieces),
-        "premise_missing": sum(bool(piece.missing) for piece in pieces),
-        "unlike": sum(bool(piece.unlike) for piece in pieces),
-        "counted": len(counted),
-        "flips": len(flips),
-        "flip_rate": len(flips) / len(counted) if counted else None,
-        "oracle_flip_rate": share_that_follows(opinions),
-        "oracle_disagreed": opinions.count(DISAGREED),
-        "rates": {name: {"flips": f, "images": n} for name, (f, n) in wall.rates.items()},
-        "rows": [row(piece) for piece in pieces],
-    }
-    if pieces:
-        spread = curve_quantiles([piece.curve for piece in alike_of(wall)])
-        answer["fan"] = {
-            "alphas": spread.alphas.tolist(),
-            **dict(zip(("lower", "median", "upper"), spread.quartiles.tolist(), strict=True)),
-        }
-    return answer
 
 
 def progress_html(wall: BatchWalk | None) -> str:
@@ -390,69 +326,6 @@ def land(opened: OpenImage, wall: BatchWalk, piece: BatchItem) -> bool:
     return True
 
 
-# -- what goes home --------------------------------------------------------------------------------
-
-
-def save_wall(session: Session, wall: BatchWalk, file_format: str) -> FilePath:
-    """Write what the tab shows to the session's folder, which goes when the visitor does.
-
-    As `csv`, a row for each image; as `zip` with the numbers in full, each image before and after
-    (whose text says that it is synthetic, and of what), its map, and the mean maps. Images are of
-    their own size, 512 pixels a side at most.
-
-    Raises
-    ------
-    GCDError
-        If the format is another.
-    """
-    if file_format not in FORMATS:
-        raise GCDError(f"A wall is written as {' or '.join(FORMATS)}, not as {file_format!r}.")
-    now = session.directions  # maybe noted on since
-    now = now if now.vectors is wall.directions.vectors else wall.directions
-    columns = about_direction(
-        wall.direction, now, positives_of(session), session.service.domain.change_words
-    )
-    rows = rows_as_csv([row(piece) | does_here(columns, piece) for piece in wall.pieces])
-    file = session.folder / f"globality-{wall.label}-{wall.direction}.{file_format}"
-    if file_format == "csv":
-        with atomic_write(file) as place:
-            place.write_text(rows, encoding="utf-8")
-        return file
-    domain = session.service.domain
-    with atomic_write(file) as place, ZipFile(place, "w", ZIP_DEFLATED) as archive:
-        archive.writestr("images.csv", rows)
-        archive.writestr("numbers.json", json.dumps(numbers(wall), indent=1))
-        alike = alike_of(wall)
-        middle = torch.cat([piece.source for piece in alike]).mean(0, keepdim=True)
-        for kind in ("change", "heat"):
-            mean = mean_map([getattr(piece, kind) for piece in alike])
-            archive.writestr(f"mean-{kind}.png", _png(middle, mean))
-        for i, piece in enumerate(wall.pieces, start=1):
-            place_of = [(wall.direction, piece.alpha)]
-            about = ", ".join(caption(domain, wall.label, piece.after, place_of))
-            buffer = io.BytesIO()
-            original, changed = (picture / 255 for picture in piece.pictures)
-            save_png(changed, buffer, {"Description": about})
-            archive.writestr(f"{i:02d}-original.png", encode_png(original))
-            archive.writestr(f"{i:02d}-{wall.direction}.png", buffer.getvalue())
-            archive.writestr(f"{i:02d}-{wall.direction}-map.png", _png(original, piece.heat))
-    return file
-
-
-def does_here(columns: dict[str, str], piece: BatchItem) -> dict[str, str]:
-    """The columns about a direction, beside an image that moved along it or against it."""
-    if piece.alpha >= 0 or not columns["does"]:
-        return columns
-    return columns | {"does": f"Against it: {columns['does']}"}
-
-
-def _png(image: Tensor, heat: Tensor) -> bytes:
-    """A map over an image, as a PNG."""
-    buffer = io.BytesIO()
-    overlay(image, heat, 0.7).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
 class GlobalityTab(Tab):
     """The components of the tab and its handlers.
 
@@ -675,7 +548,7 @@ class GlobalityTab(Tab):
         return self.explore.layout.show_everything(session) | {self.tabs: to_explore()}
 
     def save(self, file_format: str, request: gr.Request) -> Answer:
-        """Writes what the wall shows as `csv`, or with all its pictures as `zip`."""
+        """Writes what the wall shows as `csv`, `json`, or with all its pictures as `zip`."""
         session = self.session(request)
         if session.wall is None or not session.wall.pieces:
             raise GCDError("There is nothing to save yet: walk some images first.")

@@ -21,6 +21,7 @@ from gcd_core.domains.cautions import (
     premise_between,
     unreproduced,
 )
+from gcd_core.domains.opening import Domain
 from gcd_core.method.changes import told
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD, crosses
@@ -238,10 +239,14 @@ def target_of(image: OpenImage) -> dict[str, Any]:
 
 def fingerprints(image: OpenImage) -> dict[str, str]:
     """Return what tells the picture, the directions and the models from others, in hexadecimals."""
-    domain, vectors = image.service.domain, image.directions.vectors
+    models = model_fingerprints(image.service.domain, image.directions)
+    return {"image": fingerprint(image.opened.image)[0].hex()} | models
+
+
+def model_fingerprints(domain: Domain, directions: DirectionSet) -> dict[str, str]:
+    """Return what tells the directions and the models from others, in hexadecimals."""
     return {
-        "image": fingerprint(image.opened.image)[0].hex(),
-        "directions": fingerprint(vectors.float()[None])[0].hex(),
+        "directions": fingerprint(directions.vectors.float()[None])[0].hex(),
         "generator": domain.generator.identity,
         "classifier": domain.classifier.identity,
         "perceptual": domain.perceptual.identity,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from base64 import b64decode
 from dataclasses import replace
@@ -17,6 +18,7 @@ from PIL import Image
 
 from gcd_core.domains.cautions import unreproduced
 from gcd_core.generators.base import Latent
+from gcd_core.errors import GCDError
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.notes import Note
@@ -30,16 +32,14 @@ from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.globality import (
     ELSEWHERE,
     GlobalityTab,
-    does_here,
     lies_over,
     not_drawn,
-    numbers,
     rates_told,
-    row,
-    save_wall,
     summary,
     tile,
 )
+from gcd_core.ui.views.payload import fingerprints
+from gcd_core.ui.views.wall_files import does_here, numbers, row, save_wall
 from gcd_core.wording import signed
 from tests.ui.fakes import SIZE, composed_path, own_picture
 
@@ -141,6 +141,23 @@ def test_a_walls_table_tells_what_a_person_said_since(session: Session) -> None:
     rows = list(csv.DictReader(save_wall(session, wall, "csv").open(encoding="utf-8")))
     assert len(rows) == 2 and all(row["called"] == "wider heart" for row in rows)
     assert {(row["mark"], row["remark"], row["does"]) for row in rows} == {("shortcut", "'-1", "")}
+
+
+def test_a_walls_numbers_say_what_was_asked_and_of_what(session: Session) -> None:
+    """Its file alone tells another run of the same pictures, ways and models from other ones."""
+    wall, domain = walked(session), session.service.domain
+    told = json.loads(save_wall(session, wall, "json").read_text(encoding="utf-8"))
+    with ZipFile(save_wall(session, wall, "zip")) as archive:
+        assert json.loads(archive.read("numbers.json")) == told
+    assert told["flips"] == numbers(wall)["flips"] and len(told["rows"]) == 2
+    assert told["target"] == {"counterfactual": domain.counterfactual, "margin": domain.margin}
+    assert told["fingerprints"]["classifier"] == domain.classifier.identity
+    for i, piece in enumerate(told["rows"]):
+        image = session.open_image(domain.load_image(domain.examples[i]), "e")
+        known = fingerprints(image)
+        assert piece["fingerprint"] == known.pop("image") and told["fingerprints"] == known
+    with pytest.raises(GCDError, match="csv, json, zip"):
+        save_wall(session, wall, "../x")
 
 
 def test_rates_are_counted_in_whole_images() -> None:
