@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import random
+import re
 import statistics
 import tempfile
 import zipfile
@@ -26,6 +27,7 @@ from gcd_core.images.drawing import to_pil
 from gcd_core.images.notes import noting
 from gcd_core.images.reading import load_image, picture_size
 from gcd_core.images.table import read_csv
+from gcd_core.wording import enumerated
 
 FEWEST = 300  # pictures that a generator learns anything from
 FEWEST_HELD_OUT = 30  # of each of val and test
@@ -36,8 +38,29 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+# Words of a folder's name that say no class: "images", and beside a split's as in "auto_test".
+NO_CLASS = frozenset(
+    (
+        "auto",
+        "cropped",
+        "data",
+        "dataset",
+        "folder",
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "raw",
+        "seg",
+        "set",
+        "split",
+    )
+)
+MASKS = frozenset(("mask", "masks"))  # folders of what is no picture of the data set
+MASK_OF = re.compile(r"(.+)[ _-]mask([ _-]?\d+)?$", re.IGNORECASE)  # the stem of a picture's mask
 PERSONS = ("patient", "person", "subject")  # columns, with or without "_id"
 TABLE = "labels.csv"
+TABLES, FOLDERS = "table", "folders"  # what says which split a picture is of
 LICENCES = ("license", "licence", "copying", "readme", "dataset_card")
 FORBIDDEN = str.maketrans(dict.fromkeys(",:=+", "-"))  # what separates in the language of tasks
 LOOKED_AT = 64  # pictures that are opened before the plan
@@ -159,8 +182,13 @@ def read_data(source: Path, labels: Path | None = None) -> DataSet:
     archive = _with_pictures(Archive(source))
     source = archive.source
     table, where = _table_of(archive, labels)
-    named = _rows_of_table(archive, table, where) if table else _rows_of_folders(archive.names)
     unusable = {name: "no picture" for name in archive.others if not _is_known(name)}
+    if table:
+        named = _rows_of_table(archive, table, where)
+    else:
+        masks = masks_among(archive.names)
+        unusable |= dict.fromkeys(masks, "a mask, by its name")
+        named = rows_of_folders([name for name in archive.names if name not in masks])
     rows, sides = [], []
     with archive.opened() as content_of:
         for row in named:
@@ -179,17 +207,28 @@ def read_data(source: Path, labels: Path | None = None) -> DataSet:
         )
     if len({row["label"] for row in rows} - {""}) < 2:
         rows = [{**row, "label": ""} for row in rows]
-    split, told = with_splits(rows)
+    split, told = with_splits(rows, TABLES if table else FOLDERS)
     return DataSet(source, tuple(split), unusable, told, tuple(sides), _licence(archive))
 
 
-def with_splits(rows: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], str]:
+def with_splits(
+    rows: Sequence[dict[str, str]], given_by: str = TABLES
+) -> tuple[list[dict[str, str]], str]:
     """Return the rows with a split each, and a sentence about where it is from.
 
-    Splits that a table has are kept. One that is missing takes a tenth of the pictures (30 at
-    least), of persons where these are known: those whose hash comes first.
+    Splits that are there are kept. One that is missing takes a tenth of the pictures (30 at
+    least), of persons where these are known: those whose hash comes first. Where folders are the
+    splits, `val` or `test` of fewer than 30 pictures counts as missing, and its pictures as of
+    `train`.
 
-    Raises a GCDError if a person is in two splits.
+    Raises a GCDError if a person is in two splits, or a table's split is too small.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        `file`, `split` ("" where nobody says) and maybe `patient`.
+    given_by : str
+        What says the splits: `TABLES` or `FOLDERS`.
     """
     person = any(row.get("patient") for row in rows)
     present = Counter(row["split"] for row in rows)
@@ -198,22 +237,12 @@ def with_splits(rows: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], s
         raise GCDError(
             f"The column 'split' says {unknown[0]!r}; it may say train, val or test, or be empty."
         )
-    free = "" if present[""] else "train"
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        if row["split"] in (free, ""):
-            groups[row.get("patient") or row["file"]].append(index)
-    order = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest())
-    wanted = max(round(HELD_OUT * len(rows)), FEWEST_HELD_OUT)
-    made = [dict(row, split=row["split"] or "train") for row in rows]
+    small = [s for s in SPLITS[1:] if 0 < present[s] < FEWEST_HELD_OUT and given_by == FOLDERS]
+    if small:
+        rows = [row | {"split": "train" if row["split"] in small else row["split"]} for row in rows]
+        present = Counter(row["split"] for row in rows)
     missing = [split for split in ("test", "val") if not present[split]]
-    for split in missing:
-        count = 0
-        while order and count < wanted:
-            members = groups[order.pop(0)]
-            for index in members:
-                made[index]["split"] = split
-            count += len(members)
+    made = _with_missing(rows, missing)
     split_of: dict[str, str] = {}
     for row in made:
         name = row.get("patient")
@@ -227,8 +256,31 @@ def with_splits(rows: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], s
             "Leave the column 'split' out, and they are made here."
         )
     by = "person" if person else "file (nobody says which pictures are of one person)"
-    how = f"made here by {by}" if missing else "those of the table"
+    how = f"{enumerated(missing)} made here by {by}" if missing else f"those of the {given_by}"
+    kept = [split for split in SPLITS[1:] if split not in missing]
+    if missing and kept:
+        how += f", {kept[0]} that of the {given_by}"
     return made, f"splits {how}: " + ", ".join(f"{s} {counted[s]}" for s in SPLITS)
+
+
+def _with_missing(rows: Sequence[dict[str, str]], missing: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows with those splits taken from what is of no split, or else of train."""
+    free = "" if any(not row["split"] for row in rows) else "train"
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        if row["split"] in (free, ""):
+            groups[row.get("patient") or row["file"]].append(index)
+    order = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest())
+    wanted = max(round(HELD_OUT * len(rows)), FEWEST_HELD_OUT)
+    made = [dict(row, split=row["split"] or "train") for row in rows]
+    for split in missing:
+        count = 0
+        while order and count < wanted:
+            members = groups[order.pop(0)]
+            for index in members:
+                made[index]["split"] = split
+            count += len(members)
+    return made
 
 
 def is_coloured(pictures: Tensor) -> bool:
@@ -390,16 +442,50 @@ def _rows_of_table(
     return rows
 
 
-def _rows_of_folders(names: Sequence[str]) -> list[dict[str, str]]:
-    """Rows from the folders that the pictures lie in: a split's name, and the class."""
+def rows_of_folders(names: Sequence[str]) -> list[dict[str, str]]:
+    """Return rows from the folders that the pictures lie in: a split's name, and the class.
+
+    A split is a folder called so ("Training", "val"), also beside words that name no class
+    ("auto_test", "seg_train", "test images"). The class is the innermost of the others, before
+    one that says nothing ("normal/images").
+    """
     rows = []
     for name in names:
-        folders = [part for part in PurePosixPath(name).parts[:-1]]
-        split = next((SPLIT_NAMES[f.lower()] for f in folders if f.lower() in SPLIT_NAMES), "")
-        classes = [f for f in folders if f.lower() not in SPLIT_NAMES]
+        splits = {folder: _split_of_folder(folder) for folder in PurePosixPath(name).parts[:-1]}
+        others = [folder for folder, split in splits.items() if not split]
+        classes = [folder for folder in others if _words(folder) - NO_CLASS] or others
         label = classes[-1].translate(FORBIDDEN) if classes else ""
-        rows.append({"file": name, "label": label, "split": split})
+        rows.append(
+            {"file": name, "label": label, "split": next(filter(None, splits.values()), "")}
+        )
     return rows
+
+
+def masks_among(names: Sequence[str]) -> set[str]:
+    """Return the files in folders of masks, and those called as the mask of another file."""
+    paths = {name: PurePosixPath(name) for name in names}
+    pictures = {str(path.with_suffix("")) for path in paths.values()}
+    masks = set()
+    for name, path in paths.items():
+        own = MASK_OF.fullmatch(path.stem)
+        if MASKS & {part.lower() for part in path.parts[:-1]} or (
+            own and str(path.with_name(own[1])) in pictures
+        ):
+            masks.add(name)
+    return masks
+
+
+def _split_of_folder(name: str) -> str:
+    """The split that a folder's name says; "" where it says none, or another word too."""
+    words = _words(name)
+    named = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
+    others = words - SPLIT_NAMES.keys() - NO_CLASS
+    return named.pop() if len(named) == 1 and not others else ""
+
+
+def _words(name: str) -> set[str]:
+    """The words of a folder's name, in small letters."""
+    return set(re.findall(r"[^\W_]+", name.lower()))
 
 
 def _is_known(name: str) -> bool:

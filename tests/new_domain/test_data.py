@@ -10,7 +10,14 @@ from PIL import Image
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import load_split
 from gcd_core.new_domain import data as module
-from gcd_core.new_domain.data import is_coloured, prepare, read_data, with_splits
+from gcd_core.new_domain.data import (
+    is_coloured,
+    masks_among,
+    prepare,
+    read_data,
+    rows_of_folders,
+    with_splits,
+)
 from tests.new_domain.squares import write_squares
 
 
@@ -64,6 +71,50 @@ def test_folders_of_splits_are_splits(tmp_path) -> None:
     assert data.classes == ("a", "b")
     assert {row["split"] for row in data.rows} == {"train", "val", "test"}
     assert len(data.of_split("val")) == 80
+    assert data.split_by == "splits those of the folders: train 200, val 80, test 80"
+
+
+@pytest.mark.parametrize(
+    ("folders", "split", "label"),
+    [
+        ("auto_test/3", "test", "3"),
+        ("seg_train/seg_train/sea", "train", "sea"),
+        ("brain/Training/glioma", "train", "glioma"),
+        ("Test Images/b", "test", "b"),
+        ("validation_set/a", "val", "a"),
+        ("positive_test", "", "positive_test"),
+        ("train_test/a", "", "a"),
+        ("all/images", "", "all"),
+        ("images", "", "images"),
+        ("COVID/images", "", "COVID"),
+        ("data/train/Lung_Opacity/images", "train", "Lung_Opacity"),
+    ],
+)
+def test_folders_that_are_called_a_split_and_those_that_are_not(folders, split, label) -> None:
+    (row,) = rows_of_folders([f"{folders}/1.png"])
+    assert (row["split"], row["label"]) == (split, label)
+
+
+def test_masks_beside_the_pictures_are_none(tmp_path) -> None:
+    counts = {f"{c}/{kind}": 160 for c in ("COVID", "Normal") for kind in ("images", "masks")}
+    data = read_data(write_folders(tmp_path / "data", counts))
+    assert data.classes == ("COVID", "Normal") and len(data.rows) == 320
+    assert set(data.unusable.values()) == {"a mask, by its name"} and len(data.unusable) == 320
+    names = ["a/1.png", "a/1_mask.png", "a/1_mask_2.jpg", "a/2_mask.png", "b (1).png"]
+    names += ["b (1)_MASK.png", "masked/3.png", "unmask.png", "Masks/4.png"]
+    assert masks_among(names) == {"a/1_mask.png", "a/1_mask_2.jpg", "b (1)_MASK.png", "Masks/4.png"}
+
+
+def test_a_folder_of_few_pictures_is_no_split(tmp_path) -> None:
+    """As in the well-known zip of radiographs of children, whose `val` has 16."""
+    counts = {f"{s}/{c}": n for s, n in (("train", 150), ("val", 8), ("test", 40)) for c in "ab"}
+    data = read_data(write_folders(tmp_path / "data", counts))
+    assert len(data.of_split("test")) == 80 and len(data.of_split("val")) == 40
+    assert data.split_by == (
+        "splits val made here by file (nobody says which pictures are of one person), test that "
+        "of the folders: train 276, val 40, test 80"
+    )
+    assert {row["split"] for row in data.rows if row["file"].startswith("val/")} & {"train"}
 
 
 def test_a_share_of_the_pictures_is_held_out() -> None:
@@ -79,7 +130,7 @@ def test_a_missing_split_is_taken_from_train() -> None:
     made, told = with_splits(given)
     assert [row["split"] for row in made[:100]] == ["test"] * 100
     assert sum(row["split"] == "val" for row in made) == 50
-    assert "made here" in told
+    assert "splits val made here by" in told and ", test that of the table: " in told
 
 
 @pytest.mark.parametrize(

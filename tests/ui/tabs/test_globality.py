@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from gcd_core.domains.cautions import unreproduced
-from gcd_core.generators.base import Latent
 from gcd_core.errors import GCDError
+from gcd_core.generators.base import Latent
 from gcd_core.images.drawing import to_pil
 from gcd_core.method.attribution import explain_path
 from gcd_core.method.notes import Note
