@@ -93,6 +93,14 @@ Object.assign(window.gcd, (() => {
   };
   const notMade = id => () => ended(id, 'failed');
 
+  // What has no line of its own: its button says how long it has been under way.
+  const begun = id => (...values) => {
+    files[id] ??= work(() => null);
+    files[id].begins(document.querySelector(`#${id}`), '');
+    return values;
+  };
+  const done = id => () => files[id]?.ends();
+
   // How long the map of the picture is waited for. Its place is drawn anew by each answer; the time is
   // that of one map, at one place of the sliders.
   const MAP_TOLD = 2; // seconds, from which on it is said
@@ -107,7 +115,7 @@ Object.assign(window.gcd, (() => {
     if (wait && seconds >= MAP_TOLD) wait.dataset.seconds = `${seconds} s`;
   }, 500);
 
-  // A second press does nothing while the file is being made; the focus stays on the button.
+  // A second press does nothing while the first one's work lasts; the focus stays on the button.
   document.addEventListener(
     'click',
     event => {
@@ -119,5 +127,5 @@ Object.assign(window.gcd, (() => {
     true
   );
 
-  return { flipBegins, flipEnds, isFlipping, makes, made, notMade };
+  return { flipBegins, flipEnds, isFlipping, makes, made, notMade, begun, done };
 })());

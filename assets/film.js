@@ -162,13 +162,15 @@ Object.assign(window.gcd, (() => {
     const which = film.labels.indexOf(bar?.dataset.label);
     if (which < 0) return;
     const p = between(film.probabilities.map(row => row[which]), at);
-    const flips = alpha !== 0 && crosses(Number(bar.dataset.before), p) && !lacksPremise(bar);
+    const crossed = alpha !== 0 && crosses(Number(bar.dataset.before), p);
+    const flips = crossed && !lacksPremise(bar);
     figure.classList.toggle('flipped', flips);
     figure.classList.remove('doubtful'); // the server says so once the slider rests
     const number = figure.querySelector('figcaption .number');
     if (number) number.textContent = inScale(p, bar.dataset);
     const title = figure.querySelector('figcaption b[data-moved]');
-    if (title) title.innerHTML = gcd.caption(alpha === 0 ? atRest : flips ? 'counterfactual' : 'changed');
+    const moved = flips ? 'counterfactual' : crossed ? 'unasked' : 'changed';
+    if (title) title.innerHTML = gcd.caption(alpha === 0 ? atRest : moved);
     return p;
   };
 

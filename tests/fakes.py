@@ -125,7 +125,7 @@ class LinearDomain:
     def code_statistics(self, label: str) -> CodeStatistics:
         return self.statistics or CodeStatistics.assumed(self.generator.z_sem_size, None)
 
-    def example_images(self, most: int) -> list[Tensor]:
+    def example_images(self, most: int, label: str = "") -> list[Tensor]:
         return [self.image(seed) for seed in range(most)]
 
     def image(self, seed: int = 0) -> Tensor:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -17,7 +18,8 @@ from gcd_core.images.picture import Picture
 from gcd_core.method.changes import FIGURE as CHANGES
 from gcd_core.method.changes import Change, with_changes
 from gcd_core.method.directions import DirectionSet
-from gcd_core.method.verification import MAX_EXAMPLES, Examples
+from gcd_core.method.verification import FIGURE as TRIED
+from gcd_core.method.verification import MAX_EXAMPLES, Examples, Tried, with_tried
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,22 +48,30 @@ def main(args: argparse.Namespace) -> None:
     check_writable(args.json)
     domain = gcd_core.load_domain(args.domain, device=args.device)
     sets = directions_of(domain, args.label)
-    images: list[Tensor | Picture] = [*domain.example_images(args.most)]
+    given: list[Tensor | Picture] = []
     if args.images:
         names = ImageFiles(args.images, args.labels, args.split, args.most)
-        images = [image for _, image in names.load(domain.load_picture)]
-    if not images:
-        raise GCDError(f"{domain.name} has no examples; give --images.")
+        given = [image for _, image in names.load(domain.load_picture)]
     positive = {label: words for label, (_, words) in domain.label_names.items()}
-    result = {}
+    changed: dict[str, Any] = {}
+    flips: dict[str, Any] = {}
     for file, directions in sets.items():
-        changes = measured(domain, directions, images, args.most)
+        label = directions.label
+        images = given or [*domain.example_images(args.most, label)]
+        if not images:
+            raise GCDError(f"{domain.name} has no examples of {label}; give --images.")
+        found = measured(domain, directions, images, args.most)
+        changes = {name: change for name, (_, change) in found.items()}
         metadata = with_changes(directions.metadata, changes)
+        if not given:  # of other images the page does not speak
+            metadata = with_tried(metadata, {name: one for name, (one, _) in found.items()})
+            flips[label] = metadata[TRIED]
         replace(directions, metadata=metadata).save(file)
-        result[directions.label] = metadata[CHANGES]
+        changed[label] = metadata[CHANGES]
         for name, change in changes.items():
-            print(f"{directions.label} {name}: {change.sentence(positive, domain.change_words)}")
-    write_json(args.json, {"domain": domain.name, "n": len(images), "changes": result})
+            print(f"{label} {name}: {change.sentence(positive, domain.change_words)}")
+    numbers = {"domain": domain.name, "n": len(images), "changes": changed}
+    write_json(args.json, numbers | ({"tried": flips} if flips else {}))
 
 
 def directions_of(domain: Domain, label: str | None) -> dict[Path, DirectionSet]:
@@ -79,14 +89,14 @@ def directions_of(domain: Domain, label: str | None) -> dict[Path, DirectionSet]
 
 def measured(
     domain: Domain, directions: DirectionSet, images: Sequence[Tensor | Picture], most: int
-) -> dict[str, Change]:
-    """What each direction changes, on up to `most` of the images, by the fast decoder."""
+) -> dict[str, tuple[Tried, Change]]:
+    """What each direction flips and changes, of up to `most` of the images, by the fast decoder."""
     label, search = directions.label, domain.search
     examples = Examples(domain, images, label, search.solver, search.steps, most=most)
-    statistics, changes = domain.code_statistics(label), {}
+    statistics, found = domain.code_statistics(label), {}
     with bar(len(directions), label) as shown:
         for one in directions:
-            _, change = examples.measured(one.vector, statistics, 2 if one.name == "g" else 1)
-            changes[one.name] = change
+            points = 2 if one.name == "g" else 1
+            found[one.name] = examples.measured(one.vector, statistics, points)
             shown.update()
-    return changes
+    return found

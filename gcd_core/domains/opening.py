@@ -14,6 +14,7 @@ from gcd_core.bridge.bridge import Bridge, load_bridge
 from gcd_core.bridge.rcsb import Steering
 from gcd_core.classifiers import BlackBox, load_classifier
 from gcd_core.classifiers.questions import as_far_as_it_can, questioned, reading_of
+from gcd_core.domains.cautions import missing_premise
 from gcd_core.domains.file import (
     DOMAIN_FILE,
     MAX_FILE_BYTES,
@@ -205,15 +206,29 @@ class Domain:
             self.codes[label] = CodeStatistics.assumed(self.generator.z_sem_size, moments)
         return self.codes[label]
 
-    def example_images(self, most: int) -> list[Tensor]:
-        """Return up to so many of its examples, as `load_image` reads them; none it cannot read."""
+    def example_images(self, most: int, label: str = "") -> list[Tensor]:
+        """Return up to so many of its examples, as `load_image` reads them; none it cannot read.
+
+        With a label, only those of which its question means something (`missing_premise`): where
+        that depends on another label, the classifier is asked about each of them.
+        """
         images: list[Tensor] = []
         for path in self.examples:
             if len(images) == most:
                 break
             with suppress(GCDError):  # `check-domain` tells of it
-                images.append(self.load_image(path))
+                image = self.load_image(path)
+                if not label or self._is_asked(image, label):
+                    images.append(image)
         return images
+
+    def _is_asked(self, image: Tensor, label: str) -> bool:
+        """Whether the label means something of an image (1, C, S, S)."""
+        given = self.label_info[label].given
+        if given is None:
+            return True
+        probability = float(self.classifier.probability(self.classifier(image), given))
+        return not missing_premise(self.label_info, label, {given: probability})
 
     def ready_directions(self, label: str) -> DirectionSet | None:
         """Return the ready-made directions of a label, or None if the domain ships none."""

@@ -445,7 +445,7 @@ def likeness_word(cosine: float) -> str:
     """How alike two directions of a cosine are, in a word or two."""
     if abs(cosine) < LITTLE:
         return "little like"
-    return "rather like" if abs(cosine) < RATHER else "nearly"
+    return "rather like" if abs(cosine) < RATHER else "much like"
 
 
 # -- in a file ---------------------------------------------------------------------------------

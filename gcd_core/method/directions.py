@@ -136,7 +136,7 @@ class DirectionSet:
         return (logits.view(len(alphas), -1) - here).abs().amax(0)
 
     def likeness(self, name: str) -> tuple[str, float] | None:
-        """Which direction before it a direction is nearly the same as, or the reverse of.
+        """Which direction before it a direction is much like, or the reverse of.
 
         Returns
         -------

@@ -69,8 +69,11 @@ class Models(Protocol):
     def code_statistics(self, label: str) -> CodeStatistics:
         """What the codes of the images are like for which a label's question makes sense."""
 
-    def example_images(self, most: int) -> list[Tensor]:
-        """Up to so many of its images (1, C, S, S) in [0, 1], to try directions on."""
+    def example_images(self, most: int, label: str = "") -> list[Tensor]:
+        """Up to so many of its images (1, C, S, S) in [0, 1], to try directions on.
+
+        With a label, those of which its question means something.
+        """
 
     @property
     def places(self) -> Atlas:

@@ -230,7 +230,8 @@ def _examples(
 ) -> Examples | None:
     """The pictures that directions are tried on: the image, the domain's examples, those given."""
     given = [] if image is None else [image]
-    tried_on = [*given, *run.domain.example_images(MAX_EXAMPLES), *(images or ())][:MAX_EXAMPLES]
+    own = run.domain.example_images(MAX_EXAMPLES, question.label)
+    tried_on = [*given, *own, *(images or ())][:MAX_EXAMPLES]
     if not tried_on:
         return None
     run.stop_if_cancelled()

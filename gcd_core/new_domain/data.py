@@ -40,22 +40,8 @@ SPLIT_NAMES = {
 }
 # Words of a folder's name that say no class: "images", and beside a split's as in "auto_test".
 NO_CLASS = frozenset(
-    (
-        "auto",
-        "cropped",
-        "data",
-        "dataset",
-        "folder",
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "raw",
-        "seg",
-        "set",
-        "split",
-    )
-)
+    ["auto", "cropped", "data", "dataset", "folder", "image", "images", "img", "imgs", "raw"]
+) | {"seg", "set", "split"}
 MASKS = frozenset(("mask", "masks"))  # folders of what is no picture of the data set
 MASK_OF = re.compile(r"(.+)[ _-]mask([ _-]?\d+)?$", re.IGNORECASE)  # the stem of a picture's mask
 PERSONS = ("patient", "person", "subject")  # columns, with or without "_id"

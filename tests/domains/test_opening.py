@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,16 @@ def test_an_example_that_is_no_picture_is_left_out(folder: Path) -> None:
     again = domain.example_images(8)
     assert len(again) == len(readable) and all(map(torch.equal, again, readable))
     assert len(domain.example_images(1)) == 1
+
+
+def test_examples_of_a_label_are_those_of_which_it_means_something(folder: Path) -> None:
+    domain = load_domain(folder)
+    every = domain.example_images(8)
+    asked = domain.classifier(torch.cat(every))
+    wanted = domain.classifier.probability(asked, "old") >= 0.5
+    assert len(domain.example_images(8, "ill")) == len(every)
+    domain.label_info["ill"] = replace(domain.label_info["ill"], given="old")
+    own = domain.example_images(8, "ill")
+    assert len(own) == int(wanted.sum())
+    kept = [image for image, holds in zip(every, wanted, strict=True) if holds]
+    assert all(map(torch.equal, own, kept))

@@ -221,7 +221,7 @@ def test_which_other_direction_one_resembles() -> None:
     )
     assert not stands_out(even, names, "h2"), "0.74 and 0.71"
     words = [likeness_word(c) for c in (0.12, -0.39, 0.5, -0.69, 0.7, -0.9)]
-    assert words == [*["little like"] * 2, *["rather like"] * 2, *["nearly"] * 2]
+    assert words == [*["little like"] * 2, *["rather like"] * 2, *["much like"] * 2]
 
 
 def test_a_file_holds_it_and_damage_is_left_out() -> None:

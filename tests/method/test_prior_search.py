@@ -356,7 +356,7 @@ def test_h_are_the_axes_along_which_the_logit_bends():
 
 def test_an_image_is_one_of_the_examples():
     domain = linear()
-    domain.example_images = lambda most: []
+    domain.example_images = lambda most, label: []
     image = domain.image()
     found = search(domain, image=image)
     tried = tried_of(found.directions.metadata)["g"]
@@ -366,14 +366,14 @@ def test_an_image_is_one_of_the_examples():
     assert found.samples.image is None, "the codes do not lie around it"
     seven = linear()
     asked = []
-    seven.example_images = lambda most: asked.append(most) or [seven.image(9)] * 3
+    seven.example_images = lambda most, label: asked.append((most, label)) or [seven.image(9)] * 3
     assert tried_of(search(seven, image=image).directions.metadata)["g"].n == 4
-    assert asked == [8]
+    assert asked == [(8, "a")]
 
 
 def test_without_examples_nothing_is_tried():
     domain = linear()
-    domain.example_images = lambda most: []
+    domain.example_images = lambda most, label: []
     found = search(domain)
     assert found.queries == 64 and tried_of(found.directions.metadata) == {}
     assert len(found.samples) == 64

@@ -204,7 +204,7 @@ class FakeDomain:
     def code_statistics(self, label: str) -> CodeStatistics:
         return CodeStatistics.assumed(CODE, None)
 
-    def example_images(self, most: int) -> list[Tensor]:
+    def example_images(self, most: int, label: str = "") -> list[Tensor]:
         return [self.load_image(path) for path in self.examples[:most]]
 
     def load_picture(self, source, max_side=1024) -> Picture:
@@ -244,7 +244,7 @@ class WithoutExamples(PriorDomain):
         super().__init__(folder, **options)
         self.tried_on, self.examples = self.examples, []
 
-    def example_images(self, most: int) -> list[Tensor]:
+    def example_images(self, most: int, label: str = "") -> list[Tensor]:
         return [self.load_image(path) for path in self.tried_on[:most]]
 
 

@@ -474,7 +474,9 @@ def test_a_region_is_painted_and_tried(served: Served, visit):
     assert page.locator("#pictures canvas.outline").count() == 3
     assert 36 <= int(page.locator(".gcd-painter .share").inner_text().split()[0]) <= 41
     page.locator("#try-region").click()
+    page.wait_for_selector("#try-region[aria-busy=true]")
     page.wait_for_selector(".gcd-region.yes")
+    page.wait_for_selector("#try-region:not([aria-busy])")
     assert "Changing only this region turns Pneumonia" in page.locator("#regions").inner_text()
     page.locator("#region-method input[value=rcsb]").check()
     second = page.locator(".gcd-region >> nth=1")

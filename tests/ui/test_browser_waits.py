@@ -195,8 +195,15 @@ def test_nothing_moves_when_the_tone_is_kept(served: Served, visit, size: tuple[
     # By the mouse: nothing lies over the button.
     page.get_by_role("button", name="Brightness kept").click()
     page.wait_for_selector("[data-detail=same-tone][aria-pressed=true]")
-    page.get_by_text("Bars and map: of the whole change").wait_for()
+    told = page.get_by_text("Numbers and map: of the whole change")
+    told.wait_for()
     assert boxes() == before
+    if size[0] > 600:  # nothing lies over it
+        box = told.bounding_box()
+        middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        at = "at => document.elementFromPoint(...at).textContent"
+        assert page.evaluate(at, middle).startswith("Numbers and map")
+    assert page.locator("#pictures .kept figcaption .note").inner_text().startswith("Pneumonia")
     page.get_by_role("button", name="As changed").click()
     page.wait_for_selector("[data-detail=source][aria-pressed=true]")
     assert boxes() == before

@@ -139,12 +139,12 @@ def tile(piece: BatchItem, number: int, positive: str, question: Question = PLAI
     if piece.flipped and piece.unreproduced:
         css, verdict = "barely", f"{verdict}. {worded(piece.unreproduced, PLAIN_WORDS)}"
         mark = '<em class="not">by what is not drawn</em>'
-    if piece.missing:
-        css, verdict = "odd", f", no {piece.missing} in the original"
-        mark = f'<em class="not">no {escape(piece.missing)}</em>'
-    elif piece.unlike:
+    if piece.unlike:  # graver than what the question is asked of
         css, verdict = "odd", f"{verdict}. {worded(piece.unlike, PLAIN_WORDS)}"
         mark = '<em class="not">unlike: not counted</em>'
+    elif piece.missing:
+        css, verdict = "odd", f", no {piece.missing} in the original"
+        mark = f'<em class="not">no {escape(piece.missing)}</em>'
     words = (
         f"{piece.name}: {positive} {question.shown(piece.before)} to "
         f"{question.shown(piece.after)}{verdict}"
@@ -177,8 +177,8 @@ def not_counted(pieces: list[BatchItem], title: str, only_for: str = "") -> str:
 
     And that others may be of another kind than those that it means something for.
     """
-    missing = [piece.missing for piece in pieces if piece.missing]
-    unlike = sum(bool(piece.unlike) and not piece.missing for piece in pieces)
+    missing = [piece.missing for piece in pieces if piece.missing and not piece.unlike]
+    unlike = sum(bool(piece.unlike) for piece in pieces)
     told = ""
     if missing:
         start, them = _images_are(len(missing))

@@ -126,6 +126,15 @@ def connect(
     return event(checked, inputs, outputs, **settings)
 
 
+def told_while_it_lasts(work: Dependency, button: str) -> None:
+    """End what `gcd.begun` of the page's script began: a button, by its id, says how long it works.
+
+    Meanwhile it does nothing when pressed again.
+    """
+    for end in (work.success, work.failure):
+        end(None, None, None, js=f"gcd.done('{button}')")
+
+
 def connect_downloads(
     buttons: dict[str, gr.Button],
     handler: Callable[..., Any],

@@ -52,7 +52,7 @@ def counterfactual_row(
 def verdict_of(numbers: dict[str, Any]) -> tuple[str, str]:
     """Return the CSS class of a counterfactual's card, and in words what became of the answer."""
     if numbers.get("applies") is not None:
-        return "no", "now applies" if numbers["applies"] else "not asked of this picture"
+        return "no", "now applies" if numbers["applies"] else "not asked here"
     if not numbers["flipped"]:
         return "no", "no flip: nearest point"
     return ("yes", "flips") if numbers["met"] else ("barely", "flips, less sure")

@@ -77,7 +77,7 @@ def ways_line(session: Session) -> str:
     """Return the text over the sliders of the directions by place, or of further ones.
 
     Sets of earlier searches have the latter: these do not tell a place. It says what they did to
-    examples, and which are nearly another. "" where none is shown.
+    examples, and which are much like another. "" where none is shown.
     """
     found = session.directions
     names = [name for name in session.names if name not in session.weak_directions]
@@ -149,7 +149,7 @@ def tried_list(
     if not names:
         return does
     judged = any(tried[name].agreed is not None for name in names)
-    head = f"<th>Tried on {tried[names[0]].n} examples</th><th>flip</th>"
+    head = f"<th>Tried on {tried[names[0]].n} examples, as a search draws</th><th>flip</th>"
     rows = [head + ("<th>second opinion follows</th>" if judged else "")]
     for name in names:
         one, place = tried[name], placed.get(name, "")
@@ -195,7 +195,10 @@ def fold_line(session: Session) -> str:
         return ""
     count = len(weak)
     flips = sum(name in paths and paths[name].any_flip for name in weak)
-    here = f" \N{MIDDLE DOT} {flips} flip{'s' if flips == 1 else ''} here" if flips else ""
+    here = ""
+    if flips:
+        which = "" if flips == count else f"{flips} "
+        here = f" \N{MIDDLE DOT} {which}flip{'s' if flips == 1 else ''} here"
     ending = "s" if count == 1 else ""
     tried = tried_of(session.directions.metadata)
     what = f"hardly move{ending} this classifier"
@@ -250,7 +253,7 @@ def direction_title(
     one = tried_of(directions.metadata).get(name)
     examples = ""
     if one is not None:
-        share = explained(f"{one.flipped}/{one.n}", f"{one.sentence}.")
+        share = explained(f"{one.flipped}/{one.n}", f"{one.sentence}, as a search draws them.")
         examples = f'<small class="tried">{said("", share)}</small>'
     if path is None:
         return f"<b>{title}</b>{examples}"

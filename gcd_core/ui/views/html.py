@@ -26,6 +26,7 @@ from gcd_core.ui.views.figures import SAVE, figure, image_tag
 from gcd_core.ui.views.maps import MapPanel, line_words, map_figure, map_panel
 from gcd_core.ui.views.payload import (
     cautions_of,
+    crossed,
     first_disagreement,
     flip_clause,
     flip_sentence,
@@ -100,8 +101,8 @@ MEANT = {
 }
 CURVES = {1: "brightness curve", 3: "curve each for red, green and blue"}  # by channels
 NUMBERS_ARE_OF = {
-    DECODED: "<p>Bars, curve and map are your picture&rsquo;s.</p>",
-    SAME_TONE: "<p>Bars and map: of the whole change.</p>",
+    DECODED: "<p>Numbers, curve and map: of your picture.</p>",
+    SAME_TONE: "<p>Numbers and map: of the whole change.</p>",
 }
 
 
@@ -196,18 +197,17 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     question, detail = question_of(image), shown_detail(image, display)
     opened, current = image.opened, image.sliders.current
     before, after = opened.source.probabilities[i], current.probabilities[i]
-    moved = "counterfactual" if flip else "changed"
+    moved = "counterfactual" if flip else "unasked" if crossed(image) else "changed"
     at_rest = "reconstruction" if opened.compositions is None or detail == DECODED else "unchanged"
     title, shown = term(moved if image.sliders.alphas else at_rest), current.picture
-    name = positive
     kept = image.exposure.get() if detail == SAME_TONE else None
     if kept is not None:
         grey = opened.image.shape[-3] == 1
         after, shown = kept.probabilities[i], kept.picture
-        title, name = term("same_tone" if grey else "same_colour"), ""  # the title needs the room
+        title = term("same_tone" if grey else "same_colour")
         flip = crosses(before, after) and not premise_missing(image)
     about = charts.ABOUT if current.live and kept is None else ""
-    note = answer_note(name, about + charts.percent(after, question))
+    note = answer_note(positive, about + charts.percent(after, question))
     if kept is None and detail == DECODED and current.decoded is not None:
         shown, note = current.decoded, answer_to_drawing(image)
     missed = missed_target(image)
@@ -216,6 +216,7 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
         unseen or is_unlike(image) or (kept is None and flip_is_doubtful(image))
     )
     css = "changed" + (" flipped" if flip else "") + (" missed" if missed else "")
+    css += " kept" if kept is not None else ""
     css += " doubtful" if doubtful else ""
     if doubtful and kept is None and detail != DECODED:  # why it is amber
         unlike = "The picture is unlike those that the classifier is for."

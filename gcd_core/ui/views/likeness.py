@@ -58,9 +58,11 @@ def alike_and_elsewhere(changes: Mapping[str, Tensor]) -> tuple[list[str], list[
 
 
 def likeness_line(session: Session) -> str:
-    """Return the sentence as HTML, of the decoded paths; "" where nothing is clear."""
+    """Return the sentence as HTML, of the decoded paths in sight; "" where nothing is clear."""
     image = session.image
     changes = {} if image is None else changes_of(image.ready_paths())
+    for name in session.weak_directions:  # folded out of sight
+        changes.pop(name, None)
     if len(changes) < 2:
         return ""
     first = next(iter(changes))

@@ -171,7 +171,7 @@ def moves_alone(image: OpenImage) -> bool:
     if source.oracle is None or current.oracle is None or opinion_of_flip(image) is not None:
         return False
     before, after = source.oracle[i], current.oracle[i]
-    if before is None or after is None or flipped(image):
+    if before is None or after is None or crossed(image):
         return False
     return crosses(before, after)
 

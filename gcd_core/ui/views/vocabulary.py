@@ -51,6 +51,14 @@ TERMS = {
         "Changed",
         "The picture at alpha; the prediction has not crossed the threshold.",
     ),
+    "unasked": Term(
+        "Changed",
+        "The picture changed to the other side of a question that means nothing of the original: "
+        "no flip, as there was no answer before.",
+        "Changed",
+        "The picture at alpha, past the threshold of a question that means nothing of the "
+        "original: no flip, as there was no answer before.",
+    ),
     "reconstruction": Term(
         "Drawn again",
         "The picture drawn again, nothing changed on purpose. What differs from the original here, "
@@ -116,10 +124,10 @@ TERMS = {
     ),
     "lpips": Term(
         "How much changed",
-        "How different the picture shown looks from the original, as a model of human sight sees "
-        "it: 0 is the same, below 0.1 is a small change.",
+        "How different the changed picture looks from the original, as a model of human sight "
+        "sees it: 0 is the same, below 0.1 is a small change.",
         "Perceptual change (LPIPS)",
-        "LPIPS between the picture shown and the original: 0 is the same, below 0.1 is a small "
+        "LPIPS between the changed picture and the original: 0 is the same, below 0.1 is a small "
         "change.",
     ),
     "exposure": Term(
@@ -278,7 +286,7 @@ def written(directions: DirectionSet, selector: str | None = None) -> str:
 
 def captions() -> dict[str, str]:
     """Return as HTML, by name, the changed picture's titles, and what is said of work under way."""
-    titles = ("counterfactual", "changed", "reconstruction", "unchanged")
+    titles = ("counterfactual", "changed", "unasked", "reconstruction", "unchanged")
     flipping = said(
         "Looking for a small change that turns the answer",
         "Searching a near flip by the fast decoder, checked in full",
@@ -336,7 +344,7 @@ def way_names(name: str, directions: DirectionSet | None = None) -> tuple[str, s
 
 
 def likeness(name: str, directions: DirectionSet) -> str:
-    """Say which direction before it a direction is nearly, in a sentence; "" where it is none."""
+    """Say which direction before it a direction is much like; "" where it is like none."""
     found = directions.likeness(name)
     if found is None:
         return ""
@@ -344,8 +352,8 @@ def likeness(name: str, directions: DirectionSet) -> str:
     (plain, expert), (like, nearly) = (way_names(one, directions) for one in (name, other))
     sign = "\N{MINUS SIGN}" if cosine < 0 else ""
     return Worded(
-        f"{expert}: nearly {sign}{nearly} (cosine {signed(cosine)}).",
-        f"{plain} is nearly {'the reverse of ' if sign else ''}{like}.",
+        f"{expert}: much like {sign}{nearly} (cosine {signed(cosine)}).",
+        f"{plain} is much like {'the reverse of ' if sign else ''}{like}.",
     )
 
 

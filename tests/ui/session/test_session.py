@@ -19,7 +19,7 @@ from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.html import pictures, readout
-from gcd_core.ui.views.payload import payload_of, premise_of
+from gcd_core.ui.views.payload import flipped, moves_alone, payload_of, premise_of
 from gcd_core.ui.views.vocabulary import term
 from gcd_core.wording import EXPERT, PLAIN, worded
 from tests.ui.waiting import Held, wait_for, wait_for_paths
@@ -315,8 +315,23 @@ def test_an_answer_that_was_not_asked_of_the_original_is_never_called_a_flip(ses
     assert ("now applies: " in answer) == holds
     assert ("asked only if Pneumonia" in answer) != holds
     assert 'chosen flipped"' not in answer and 'changed flipped"' not in shown
-    assert term("counterfactual") not in shown and term("changed") in shown
+    assert term("counterfactual") not in shown and term("changed") not in shown
+    assert term("unasked") in shown and "no flip, as there was no answer before" in shown
     assert "in the original the classifier sees none (1 %)" in shown
+
+
+def test_a_second_opinion_that_changes_with_the_classifier_does_not_change_alone(session: Session):
+    """Nor does it where the question means nothing of the original, so that nothing flips."""
+    opened_with(session, given=0.01)
+    image = session.image
+    i, sliders = image.index, image.sliders
+    before = image.opened.source.probabilities[i]
+    sides = tuple(0.2 if (p < 0.5) else 0.8 for p in (before, 1 - before))
+    source = replace(image.opened.source, oracle=(None,) * i + sides[:1])
+    image.opened = replace(image.opened, source=source)
+    sliders.current = replace(sliders.current, oracle=(None,) * i + sides[1:])
+    assert not flipped(image) and not moves_alone(image)
+    assert "changes sides alone" not in readout(image)
 
 
 def test_the_same_is_a_flip_where_the_original_had_the_premise(session: Session):

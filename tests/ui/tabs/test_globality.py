@@ -33,6 +33,7 @@ from gcd_core.ui.tabs.globality import (
     ELSEWHERE,
     GlobalityTab,
     lies_over,
+    not_counted,
     not_drawn,
     rates_told,
     summary,
@@ -236,6 +237,10 @@ def test_a_picture_that_the_models_do_not_know_is_counted_apart(session: Session
     assert "Asked only of children. Others that resemble them are not noticed, and count." in only
     assert ["odd" in tile(piece, 0, "Pneumonia") for piece in wall.pieces] == [False, True]
     assert facts["rows"][1]["unlike"] == second.unlike
+    both = second._replace(missing="Pneumonia")  # that it is unlike is graver, and told
+    assert "unlike: not counted" in tile(both, 0, "Bacterial")
+    told = not_counted([first, both], "Kind of pneumonia")
+    assert "1 image is not counted: unlike" in told and "asked of" not in told
 
 
 def test_a_walk_goes_on_while_the_page_is_loaded_anew(visitors: Visitors, session: Session) -> None:

@@ -109,13 +109,13 @@ def test_directions_by_place_are_called_by_their_place(session: Session):
 @pytest.mark.parametrize(
     ("mixed", "expert", "plain"),
     [
-        ([0.8, 0.0, 0.6], "nearly g (cosine +0.80).", "is nearly main way."),
-        ([-0.8, 0.0, 0.6], "nearly -g (cosine -0.80).", "is nearly the reverse of main way."),
-        ([0.0, 0.9, 0.4], f"nearly w1 {UPPER_LEFT} (cosine +0.91).", "is nearly upper left."),
+        ([0.8, 0.0, 0.6], "much like g (cosine +0.80).", "is much like main way."),
+        ([-0.8, 0.0, 0.6], "much like -g (cosine -0.80).", "is much like the reverse of main way."),
+        ([0.0, 0.9, 0.4], f"much like w1 {UPPER_LEFT} (cosine +0.91).", "is much like upper left."),
         ([0.6, 0.3, 0.7], "", ""),
     ],
 )
-def test_a_direction_that_is_nearly_another_says_so(
+def test_a_direction_that_is_much_like_another_says_so(
     session: Session, mixed: list[float], expert: str, plain: str
 ):
     directions = placed(session.service.domain, g=(4, 4), w1=(4, 4), w2=(4, 4))
@@ -124,7 +124,7 @@ def test_a_direction_that_is_nearly_another_says_so(
     directions = replace(directions, vectors=torch.nn.functional.normalize(vectors, dim=1))
     use(session, directions)
     line, title = ways_line(session), direction_title(directions, "w2", None)
-    assert ("nearly" in line) == bool(expert) == ("nearly" in title)
+    assert ("much like" in line) == bool(expert) == ("much like" in title)
     expert = expert.replace("-", "\N{MINUS SIGN}")
     assert expert in line and expert in title and plain in line.lower()
 
@@ -169,7 +169,7 @@ def test_a_folded_direction_that_flips_this_image_is_told(session: Session):
     assert session.weak_directions == ["h1"] and session.image.paths.total == 2
     wait_for_paths(session)
     assert session.image.paths.get("h1").flipped
-    assert "1 more hardly moves this classifier \N{MIDDLE DOT} 1 flips here" in fold_line(session)
+    assert "1 more hardly moves this classifier \N{MIDDLE DOT} flips here" in fold_line(session)
 
 
 def test_the_curve_of_a_search_over_codes_starts_at_the_picture(session: Session):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import gcd_core.ui.views.likeness as module
 from gcd_core.method.directions import DirectionSet
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.likeness import alike_and_elsewhere, changes_of, likeness_line, listed
@@ -60,3 +61,23 @@ def test_it_is_said_of_decoded_paths_and_asks_nothing(session: Session) -> None:
     assert bool(line) == bool(alike or elsewhere)
     assert ("change this picture alike" in line) == bool(alike)
     assert ("other places than" in line) == bool(elsewhere)
+
+
+def test_a_direction_that_is_folded_out_of_sight_is_not_named(monkeypatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    own, other = torch.randn(2, 16, 16, generator=generator)
+    changes = {"g": own, "h1": own, "h2": other.abs() * (own.abs() < 0.2)}
+    monkeypatch.setattr(module, "changes_of", lambda paths: dict(changes))
+    directions = DirectionSet(list(changes), torch.eye(3), {"label": "pneumonia"})
+    domain = SimpleNamespace(label_names={}, change_words={})
+    session = SimpleNamespace(
+        directions=directions,
+        service=SimpleNamespace(domain=domain),
+        image=SimpleNamespace(ready_paths=dict),
+        weak_directions=[],
+    )
+    assert "Way 1" in likeness_line(session) and "Way 2" in likeness_line(session)
+    session.weak_directions = ["h2"]
+    assert "Way 1" in likeness_line(session) and "Way 2" not in likeness_line(session)
+    session.weak_directions = ["h1", "h2"]
+    assert likeness_line(session) == ""

@@ -25,7 +25,7 @@ from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.regions import GCD, METHODS, RCSB, Tried
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.tabs.handler import Answer, Tab, connect, html
+from gcd_core.ui.tabs.handler import Answer, Tab, connect, html, told_while_it_lasts
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.figures import figure, image_tag
@@ -151,7 +151,7 @@ def card(image: OpenImage, tried: Tried) -> str:
     about = f"{charts.percent(tried.share)} of the picture, {chosen_way(image, tried)}"
     return (
         f'<article class="gcd-card gcd-region {css}"><h2><span>{escape(tried.name)}</span>'
-        f"<small>{about}</small></h2><p>{escape(verdict(tried, before, positive, question))}</p>"
+        f"<small><span>{about}</span></small></h2><p>{escape(verdict(tried, before, positive, question))}</p>"
         f'{warning}<div class="trio gcd-pictures" style="--shape: {opened.aspect:.4f}">{pictures}'
         f"</div>{below}{curve}</article>"
     )
@@ -320,14 +320,19 @@ class RegionPanel(Tab):
         """Connects the components."""
         connect(self.mask.input, self.paint_region, self.mask, self.numbers, "paint_region")
         suggested = [self.numbers, self.suggested]
-        connect(self.suggest.click, self.suggest_region, None, suggested, "suggest_region")
-        connect(
+        begun = "gcd.begun('suggest-region')"
+        asked = connect(
+            self.suggest.click, self.suggest_region, None, suggested, "suggest_region", js=begun
+        )
+        told_while_it_lasts(asked, "suggest-region")
+        tried = connect(
             self.attempt.click,
             self.try_region,
             [self.mask, self.method],
             [self.numbers, self.cards],
             "try_region",
-            js="gcd.withMask",
+            js="(...values) => gcd.begun('try-region')(...gcd.withMask(...values))",
         )
+        told_while_it_lasts(tried, "try-region")
         connect(self.cancel.click, self.cancel_region, None, None, "cancel_region")
         connect(self.forget.click, self.forget_regions, None, self.cards, "forget_regions")
