@@ -52,15 +52,17 @@ def main(args: argparse.Namespace) -> None:
     if args.images:
         names = ImageFiles(args.images, args.labels, args.split, args.most)
         given = [image for _, image in names.load(domain.load_picture)]
+    labels = [directions.label for directions in sets.values()]
+    images = {label: given or [*domain.example_images(args.most, label)] for label in labels}
+    for label, own in images.items():
+        if not own:
+            raise GCDError(f"{domain.name} has no examples of {label}; give --images.")
     positive = {label: words for label, (_, words) in domain.label_names.items()}
     changed: dict[str, Any] = {}
     flips: dict[str, Any] = {}
     for file, directions in sets.items():
         label = directions.label
-        images = given or [*domain.example_images(args.most, label)]
-        if not images:
-            raise GCDError(f"{domain.name} has no examples of {label}; give --images.")
-        found = measured(domain, directions, images, args.most)
+        found = measured(domain, directions, images[label], args.most)
         changes = {name: change for name, (_, change) in found.items()}
         metadata = with_changes(directions.metadata, changes)
         if not given:  # of other images the page does not speak
@@ -70,7 +72,8 @@ def main(args: argparse.Namespace) -> None:
         changed[label] = metadata[CHANGES]
         for name, change in changes.items():
             print(f"{label} {name}: {change.sentence(positive, domain.change_words)}")
-    numbers = {"domain": domain.name, "n": len(images), "changes": changed}
+    counts = {label: len(own) for label, own in images.items()}
+    numbers = {"domain": domain.name, "n": counts, "changes": changed}
     write_json(args.json, numbers | ({"tried": flips} if flips else {}))
 
 

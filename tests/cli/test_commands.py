@@ -23,6 +23,7 @@ from gcd_core.evaluation.known_reasons import Region, RegionReader
 from gcd_core.generators.sampling import Sampling
 from gcd_core.method.changes import changes_of
 from gcd_core.method.search_run import Progress
+from gcd_core.method.verification import tried_of
 from gcd_core.training import TRAININGS
 from gcd_core.wording import percent, signed
 from tests.bridge.fakes import known_bridge
@@ -758,4 +759,8 @@ def test_describe_fills_in_what_directions_change_and_leaves_the_rest(tmp_path, 
     changes = changes_of(filled.metadata)
     assert set(changes) == {"g", "h1"} and changes["g"].n == len(found.example_images(8))
     assert f"{label} h1: " in capsys.readouterr().out
-    assert set(json.loads(numbers.read_text())["changes"][label]) == {"g", "h1"}
+    told = json.loads(numbers.read_text())
+    assert set(told["changes"][label]) == {"g", "h1"} and told["n"] == {label: changes["g"].n}
+    tried = tried_of(filled.metadata)
+    assert set(tried) == {"g", "h1"} and tried["h1"].n == changes["g"].n
+    assert told["tried"][label]["h1"]["positives"] == tried["h1"].positives
