@@ -151,7 +151,8 @@ def card(image: OpenImage, tried: Tried) -> str:
     about = f"{charts.percent(tried.share)} of the picture, {chosen_way(image, tried)}"
     return (
         f'<article class="gcd-card gcd-region {css}"><h2><span>{escape(tried.name)}</span>'
-        f"<small><span>{about}</span></small></h2><p>{escape(verdict(tried, before, positive, question))}</p>"
+        f"<small><span>{about}</span></small></h2>"
+        f"<p>{escape(verdict(tried, before, positive, question))}</p>"
         f'{warning}<div class="trio gcd-pictures" style="--shape: {opened.aspect:.4f}">{pictures}'
         f"</div>{below}{curve}</article>"
     )
