@@ -149,7 +149,7 @@ def of_another_kind(only_for: str, statistics: CodeStatistics, z_sem: Tensor) ->
     foreign = None if others is None else others.foreign(z_sem)
     if others is not None and foreign is not None:
         share = float(others.shares(z_sem)[0, others.own].sum())
-        why = f"by its z_sem it is rather of {foreign!r}, {percent(share)} of these"
+        why = f"by its z_sem rather {foreign!r}; {percent(share)} that it is one of these"
     elif statistics.kinds:
         distance = min(kind.distance(z_sem).item() for kind in statistics.kinds)
         if distance <= USUAL:

@@ -27,6 +27,7 @@ from gcd_core.method.places import (
     soft_mask,
     sure_place,
 )
+from gcd_core.wording import enumerated
 
 FIGURE = "changes"  # among a set's metadata: what each direction changes, by its name
 BRIGHTER, DARKER, REDDER, GREENER, BLUER, YELLOWER = AXIS_KINDS = (
@@ -94,7 +95,7 @@ def told(parts: Sequence[Part], words: Mapping[str, str] | None = None) -> str:
     by_place: dict[str | None, list[str]] = {}
     for part in parts:
         by_place.setdefault(part.place, []).append((words or {}).get(part.kind, part.kind))
-    return ", ".join(Part(" and ".join(hows), place).phrase for place, hows in by_place.items())
+    return ", ".join(Part(enumerated(hows), place).phrase for place, hows in by_place.items())
 
 
 @dataclass(frozen=True)

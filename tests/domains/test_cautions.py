@@ -123,6 +123,6 @@ def test_a_picture_of_a_known_other_kind_is_warned_of_though_it_is_near():
     wide = tuple(CodeStatistics(mean, 25 * EYE) for mean in means[:2])
     known = CodeStatistics(torch.zeros(2), EYE, kinds=wide, others=others)
     told = of_another_kind("cats and dogs", known, torch.tensor([[0.0, 6.0]]))
-    assert "rather of 'fox'" in told and "unlike cats and dogs" in told.plain
+    assert "rather 'fox'; " in told and "unlike cats and dogs" in told.plain
     assert of_another_kind("cats and dogs", known, torch.tensor([[2.0, 0.0]])) is None
     assert of_another_kind("", known, torch.tensor([[0.0, 6.0]])) is None

@@ -522,7 +522,7 @@ def test_the_examples_are_walked_and_one_of_them_opened(served: Served, visit):
     page.screenshot(path=ARTEFACTS / "globality.png", full_page=True)
     with page.expect_download() as saved:
         page.locator("#globality-csv").click()
-    assert saved.value.suggested_filename == "globality-pneumonia-g.csv"
+    assert saved.value.suggested_filename == "many-images-pneumonia-g.csv"
     page.locator(".gcd-tile").nth(2).click()
     page.locator("#pictures img.source").wait_for()
     assert page.get_by_role("tab", name="Explore").get_attribute("aria-selected") == "true"

@@ -16,7 +16,7 @@ from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 
 MAX_QUERY_LENGTH = 1000  # letters of a query that are read
-GONE = "Your picture is not kept on the server any more: open it again."
+GONE = "This address is of an own picture, which this tab does not have: open its file again."
 OTHERS_GONE = (
     "The directions that you had found or loaded are gone too: these are the bundled ones."
 )

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from html import escape
-from pathlib import Path as FilePath
 from typing import Any
 
 import gradio as gr
 import torch
 from torch import Tensor
 
-from gcd_core.classifiers.base import preprocessing_of
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import ImageFiles
 from gcd_core.images.drawing import BRIGHTNESS, at_most, encode_png, overlay
 from gcd_core.images.picture import Picture
-from gcd_core.images.reading import shown_name
-from gcd_core.method.composition import SOURCE
 from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
 from gcd_core.method.directions import DirectionSet
 from gcd_core.report.captions import map_meaning, only_for_words
-from gcd_core.ui.frames import CARD_SIDE, SLIDERS, shown_names
+from gcd_core.ui.frames import SLIDERS, shown_names
 from gcd_core.ui.gradio_workarounds import without_temp_copy
 from gcd_core.ui.session.batch_walk import MAX_IMAGES, BatchItem, BatchWalk, start_batch_walk
 from gcd_core.ui.session.direction_sets import BUNDLED
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.session.uploads import UploadTally
+from gcd_core.ui.session.walked_images import WalkedImages
 from gcd_core.ui.tabs.direction_sets import to_explore
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.handler import (
@@ -120,14 +116,6 @@ def progress_html(wall: BatchWalk | None) -> str:
     if done == total:
         what = f"Trying the others: {wall.quick_done} of {wall.quick_total} quick walks"
     return charts.meter(wall.fraction, what, left)
-
-
-def numbered(name: str, taken: list[str]) -> str:
-    """A name that no image before has: files of several patients may all be called "DICOM"."""
-    free, number = name, 2
-    while free in taken:
-        free, number = f"{name} {number}", number + 1
-    return free
 
 
 def tile(piece: BatchItem, number: int, positive: str, question: Question = PLAIN) -> str:
@@ -342,7 +330,7 @@ class GlobalityTab(Tab):
         self, visitors: Visitors, explore: ExploreTab, images: ImageFiles | None = None
     ) -> None:
         super().__init__(visitors)
-        self.own, self.explore = images, explore
+        self.explore, self.images = explore, WalkedImages(self.service, images)
         self.numbers = gr.JSON(label="facts", visible=False)
         self.piece = gr.Number(0, label="piece", precision=0, visible=False)
         self.open = gr.Button(visible="hidden", elem_id="open-piece")
@@ -356,7 +344,7 @@ class GlobalityTab(Tab):
                 self.subject = html("subject", said_first, elem_id="globality-subject")
                 self.files = without_temp_copy(
                     gr.File(
-                        label=f"Images, up to {MAX_IMAGES} (none: {self._others})",
+                        label=f"Images, up to {MAX_IMAGES} (none: {self.images.others})",
                         file_count="multiple",
                         elem_id="globality-files",
                         height=150,
@@ -370,8 +358,9 @@ class GlobalityTab(Tab):
                 )
                 with gr.Row(elem_id="globality-do"):
                     self.start = gr.Button(
-                        "Walk all of them", variant="primary", size="md", elem_id="walk-images"
+                        "Walk all", variant="primary", size="md", elem_id="walk-images"
                     )
+                    self.again = gr.Button("Same again", size="md", elem_id="walk-again")
                     self.cancel = gr.Button("Cancel", size="md", elem_id="cancel-walk")
                 with gr.Row(elem_id="globality-save"):
                     self.saves = SaveButtons("globality", FORMATS)
@@ -379,11 +368,6 @@ class GlobalityTab(Tab):
             with gr.Column(elem_id="globality-shown", min_width=420):
                 self.summary = html("summary", TO_COME, elem_id="globality-summary")
                 self.wall = html("wall", js_on_load="gcd.wall(element)")
-
-    @property
-    def _others(self) -> str:
-        """What is walked where no files are given."""
-        return "the examples" if self.own is None else f"the {len(self.own.names)} of this server"
 
     # -- handlers -------------------------------------------------------------------------------
 
@@ -412,25 +396,45 @@ class GlobalityTab(Tab):
         The last answer holds every image's numbers, the curves' quartiles, and how many images each
         direction flips.
         """
+        session = self._free(request)
+        names, images, skipped = self.images.chosen(files, session.uploads)
+        if skipped:
+            gr.Warning(f"{len(skipped)} could not be opened: {', '.join(skipped)[:300]}")
+        yield from self._walked(session, names, images, direction, skipped, request)
+
+    def walk_again(self, direction: str | None, request: gr.Request) -> Iterator[Answer]:
+        """Walks the images of the last walk once more, along another direction or toward another.
+
+        As `walk_images` else.
+        """
+        session = self._free(request)
+        last = session.wall
+        if last is None:
+            raise GCDError("Nothing was walked yet: choose images and walk all of them first.")
+        yield from self._walked(session, last.names, last.images, direction, [], request)
+
+    def _free(self, request: gr.Request) -> Session:
+        """The visitor's session, if it has directions and nothing is walked."""
         session = self.session(request)
         if not session.names:
             raise GCDError("There are no directions for this label yet: find or load some first.")
         if session.wall is not None and session.wall.running:
             raise GCDError(BatchWalk.busy)
-        names, images, skipped = self._images(files, session.uploads)
-        wall = start_batch_walk(
-            self.service,
-            names,
-            images,
-            session.directions,
-            direction or "g",
-            session.label,
-            session,
-        )
-        session.wall = wall
-        if skipped:
-            gr.Warning(f"{len(skipped)} could not be opened: {', '.join(skipped)[:300]}")
-        yield from self._followed(session, wall, skipped, request)
+        return session
+
+    def _walked(
+        self,
+        session: Session,
+        names: Sequence[str],
+        images: Sequence[Tensor | Picture],
+        direction: str | None,
+        skipped: list[str],
+        request: gr.Request,
+    ) -> Iterator[Answer]:
+        """Begins a walk, and shows it to its end."""
+        task = names, images, session.directions, direction or "g", session.label, session
+        session.wall = start_batch_walk(self.service, *task)
+        yield from self._followed(session, session.wall, skipped, request)
 
     def go_on(self, request: gr.Request) -> Iterator[Answer]:
         """Shows a walk that was begun before the page was loaded anew, to its end."""
@@ -468,56 +472,6 @@ class GlobalityTab(Tab):
                 break
         if wall.state == "failed":
             raise GCDError(wall.error)
-
-    def _images(
-        self, files: list[str] | None, uploads: UploadTally
-    ) -> tuple[list[str], list[Tensor | Picture], list[str]]:
-        """Names and images, and the names of the files that cannot be opened."""
-        if not files and self.own is not None:
-            own = [image for _, image in self.own.load(self._load)]
-            return [f"Image {i + 1}" for i in range(len(own))], own, []
-        if not files:
-            pictures = [self._load(path) for path in self.domain.examples[:MAX_IMAGES]]
-            return [f"Example {i + 1}" for i in range(len(pictures))], pictures, []
-        try:
-            return self._read([FilePath(file) for file in files], uploads)
-        finally:
-            for file in files:  # a visitor's pictures live in the session only
-                FilePath(file).unlink(missing_ok=True)
-
-    def _load(self, file: FilePath | bytes) -> Tensor | Picture:
-        """Read one of the server's own images."""
-        if self.domain.detail == SOURCE:
-            return self.domain.load_picture(file, self._side)
-        return self.domain.load_image(file)
-
-    @property
-    def _side(self) -> int:
-        """Pixels of a picture's longer side that are kept: the wall's, or the classifier's."""
-        return max((CARD_SIDE, *(preprocessing_of(self.domain.classifier).resized_to or ())))
-
-    def _read(
-        self, files: list[FilePath], uploads: UploadTally
-    ) -> tuple[list[str], list[Tensor | Picture], list[str]]:
-        """Do so of a visitor's files."""
-        names, skipped = list[str](), list[str]()
-        images: list[Tensor | Picture] = []
-        if len(files) > MAX_IMAGES:
-            raise GCDError(f"{len(files)} images are too many at a time here; take {MAX_IMAGES}.")
-        for path in files:
-            data = path.read_bytes()
-            uploads.take(len(data))
-            try:
-                read = self.service.read(data, self._side)
-            except GCDError:
-                skipped.append(shown_name(path.name, data))
-                continue
-            whole = self.domain.detail == SOURCE
-            images.append(read.picture if whole else read.picture.view)
-            names.append(numbered(read.name(path.name), names))
-        if not images:
-            raise GCDError("None of these files could be opened as an image.")
-        return names, images, skipped
 
     def stop(self, request: gr.Request) -> Answer:
         """Ends the walk before its next batch; what there is stays."""
@@ -559,11 +513,13 @@ class GlobalityTab(Tab):
         """Connects the components."""
         layout, self.tabs = self.explore.layout, tabs
         connect(tab.select, self.subject_html, None, [self.subject, self.direction])
+        walked = [self.numbers, self.progress, self.summary, self.wall]
+        connect(self.again.click, self.walk_again, self.direction, walked, "walk_again")
         connect(
             self.start.click,
             self.walk_images,
             [self.files, self.direction],
-            [self.numbers, self.progress, self.summary, self.wall],
+            walked,
             "walk_images",
         ).then(lambda: None, None, self.files, api_visibility="private", **LIVE)
         connect(self.cancel.click, self.stop, None, self.numbers, "cancel_walk")
@@ -571,7 +527,7 @@ class GlobalityTab(Tab):
             self.explore.arrived.success,
             self.go_on,
             None,
-            [self.numbers, self.progress, self.summary, self.wall],
+            walked,
         )
         opened = connect(
             self.open.click,

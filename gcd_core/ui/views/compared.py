@@ -54,7 +54,7 @@ def verdict_of(numbers: dict[str, Any]) -> tuple[str, str]:
     if numbers.get("applies") is not None:
         return "no", "now applies" if numbers["applies"] else "not asked here"
     if not numbers["flipped"]:
-        return "no", "no flip: nearest point"
+        return "no", "no flip: nearest"
     return ("yes", "flips") if numbers["met"] else ("barely", "flips, less sure")
 
 

@@ -41,7 +41,7 @@ def row(piece: BatchItem) -> dict[str, Any]:
         "unreproduced": piece.unreproduced,
         "alpha": piece.alpha,
         "lpips": piece.lpips,
-        "completeness_error": piece.completeness_error,
+        "completeness_error_logit": piece.completeness_error,
         "oracle_before": before,
         "oracle_after": after,
         "opinion": piece.opinion,
@@ -90,7 +90,8 @@ def save_wall(session: Session, wall: BatchWalk, file_format: str) -> FilePath:
     As `csv`, a row for each image; as `json` the numbers in full, with the target and with what
     tells the images, the directions and the models from others; as `zip` both, each image before
     and after (whose text says that it is synthetic, and of what), its map, and the mean maps.
-    Images are of their own size, 512 pixels a side at most.
+    Images are of their own size, 512 pixels a side at most. While the walk is running the file's
+    name says that it is of what there is so far.
 
     Raises
     ------
@@ -107,7 +108,8 @@ def save_wall(session: Session, wall: BatchWalk, file_format: str) -> FilePath:
     )
     rows = rows_as_csv([row(piece) | does_here(columns, piece) for piece in wall.pieces])
     in_full = json.dumps(numbers_in_full(wall), indent=1)
-    file = session.folder / f"globality-{wall.label}-{wall.direction}.{file_format}"
+    so_far = "-so-far" if wall.running else ""
+    file = session.folder / f"many-images-{wall.label}-{wall.direction}{so_far}.{file_format}"
     if file_format != "zip":
         with atomic_write(file) as place:
             place.write_text(rows if file_format == "csv" else in_full, encoding="utf-8")

@@ -127,7 +127,7 @@ def test_mean_maps_have_legends_and_say_what_they_leave_unexplained(session: Ses
     assert f">{'below 0.01' if 0 < mean < 0.005 else signed(mean)}<" in text
     assert "not explained" in text
     own = [explain_path(path).completeness_error for path in paths_of(session, wall)]
-    assert [row["completeness_error"] for row in numbers(wall)["rows"]] == pytest.approx(own)
+    assert [row["completeness_error_logit"] for row in numbers(wall)["rows"]] == pytest.approx(own)
 
 
 def paths_of(session: Session, wall: BatchWalk) -> list[Path]:
@@ -157,8 +157,28 @@ def test_a_walls_numbers_say_what_was_asked_and_of_what(session: Session) -> Non
         image = session.open_image(domain.load_image(domain.examples[i]), "e")
         known = fingerprints(image)
         assert piece["fingerprint"] == known.pop("image") and told["fingerprints"] == known
+    assert save_wall(session, wall, "csv").name == f"many-images-{wall.label}-g.csv"
+    wall.state = "running"
+    assert save_wall(session, wall, "csv").name == f"many-images-{wall.label}-g-so-far.csv"
     with pytest.raises(GCDError, match="csv, json, zip"):
         save_wall(session, wall, "../x")
+
+
+def test_the_same_images_are_walked_again_along_another_direction(
+    visitors: Visitors, session: Session
+) -> None:
+    with gr.Blocks():
+        tab = GlobalityTab(visitors, ExploreTab(visitors))
+    request = SimpleNamespace(session_hash="somebody")
+    with pytest.raises(GCDError, match="Nothing was walked yet"):
+        list(tab.walk_again("h1", request))
+    first = walked(session)
+    last = list(tab.walk_again("h1", request))[-1]
+    assert session.wall is not first and session.wall.state == "done"
+    told = last[tab.numbers]
+    assert told["direction"] == "h1" and [row["image"] for row in told["rows"]] == ["c", "d"]
+    own = [piece.before for piece in first.pieces]
+    assert [row["before"] for row in told["rows"]] == pytest.approx(own)
 
 
 def test_rates_are_counted_in_whole_images() -> None:
