@@ -171,6 +171,8 @@ Object.assign(window.gcd, (() => {
     return [count ? flat.toDataURL('image/png') : '', method];
   };
 
+  const triesRegion = (...values) => gcd.begun('try-region')(...withMask(...values));
+
   // What another counterfactual is to leave alone: what is painted, where the painter is open.
   const withAvoided = async (_, ...others) => {
     await gcd.waitForPicture('another');
@@ -196,5 +198,5 @@ Object.assign(window.gcd, (() => {
       outline();
     });
 
-  return { painter, paint, withMask, withAvoided, suggested, outline };
+  return { painter, paint, triesRegion, withAvoided, suggested, outline };
 })());

@@ -296,6 +296,7 @@ def wall(visit: Visit) -> None:
     visit.ask("save_wall", "zip")
     visit.open("open_piece", 1)
     visit.ask("open_piece", 99)
+    visit.ask("walk_again", "h1")
     visit.ask("walk_images", None, "h1")
     visit.ask("walk_images", None, "z9")
 

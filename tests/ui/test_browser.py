@@ -745,7 +745,7 @@ def test_reload_back_and_forward_lead_where_one_was(served: Served, visit, tmp_p
     wait_until(page, lambda: (original(page), changed_picture(page)) == (own, moved))
     another = visit(served.address)
     another.goto(page.url)  # the address alone
-    another.locator(".toast-wrap").get_by_text("open it again").wait_for()
+    another.locator(".toast-wrap").get_by_text("open its file again").wait_for()
     wait_until(another, lambda: original(another) == first)
     page.get_by_role("tab", name="About").click()
     page.get_by_role("button", name="Forget me").click()

@@ -423,7 +423,7 @@ def test_the_address_agrees_where_nothing_can_be_brought_back(
     page.locator("#examples button").nth(2).click()
     page.wait_for_url("**/?example=3&label=pneumonia")
     page.go_back()
-    page.locator(".toast-wrap").get_by_text("open it again").wait_for()
+    page.locator(".toast-wrap").get_by_text("open its file again").wait_for()
     wait_until(page, lambda: agrees(page))
     page.go_back()
     page.wait_for_selector("#pictures [data-address^='example=1&']")

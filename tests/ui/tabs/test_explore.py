@@ -77,7 +77,7 @@ def test_the_generators_drawing_is_shown_where_it_is_chosen(
     torch.testing.assert_close(
         shown(drawn, "the opened radiograph"), image.opened.pixels, atol=half, rtol=0
     )
-    theirs = "are your picture&rsquo;s.</p>"
+    theirs = "of your picture.</p>"
     assert theirs in drawn and "not asked about" in drawn
     assert theirs in handlers.fade(*SHOWN, SOMEBODY)[page], "the choice is kept"
     image.sliders.move({})

@@ -42,7 +42,6 @@ from gcd_core.ui.views.vocabulary import opinion_words, said, term, told
 from gcd_core.wording import Worded
 
 MAX_MASK_LENGTH = 400_000  # letters of a mask's data address
-WITH_MASK = "gcd.withMask"  # the script's function that sends what is painted
 OUTLINE = torch.tensor([0.25, 0.85, 1.0])  # red, green, blue, of a region's border
 PAINTER = (
     ("brush", "Brush", "Paint where the picture may change"),
@@ -321,9 +320,13 @@ class RegionPanel(Tab):
         """Connects the components."""
         connect(self.mask.input, self.paint_region, self.mask, self.numbers, "paint_region")
         suggested = [self.numbers, self.suggested]
-        begun = "gcd.begun('suggest-region')"
         asked = connect(
-            self.suggest.click, self.suggest_region, None, suggested, "suggest_region", js=begun
+            self.suggest.click,
+            self.suggest_region,
+            None,
+            suggested,
+            "suggest_region",
+            js="gcd.begun('suggest-region')",
         )
         told_while_it_lasts(asked, "suggest-region")
         tried = connect(
@@ -332,7 +335,7 @@ class RegionPanel(Tab):
             [self.mask, self.method],
             [self.numbers, self.cards],
             "try_region",
-            js="(...values) => gcd.begun('try-region')(...gcd.withMask(...values))",
+            js="gcd.triesRegion",
         )
         told_while_it_lasts(tried, "try-region")
         connect(self.cancel.click, self.cancel_region, None, None, "cancel_region")
