@@ -50,7 +50,8 @@ def find_over_codes(
     has settled (`weighed_slope`) and flips all examples. With h-directions it goes on to 512;
     with fewer samples there are none. Each direction is tried on eight of the domain's examples:
     at most 64 queries more, 8 for each h-direction, and 16 for each doubling that follows one in
-    which g had settled and did not flip all examples.
+    which g had settled and did not flip all examples. Where the question depends on another one,
+    the classifier is also asked which examples it means something of, each once.
     """
     statistics = run.domain.code_statistics(question.label)
     source = _codes(run, question, settings, statistics, images)

@@ -47,6 +47,10 @@ MASK_OF = re.compile(r"(.+)[ _-]mask([ _-]?\d+)?$", re.IGNORECASE)  # the stem o
 PERSONS = ("patient", "person", "subject")  # columns, with or without "_id"
 TABLE = "labels.csv"
 TABLES, FOLDERS = "table", "folders"  # what says which split a picture is of
+REMEDIES = {  # of splits that are too small
+    TABLES: "Leave the column 'split' out, and they are made here.",
+    FOLDERS: "Put more pictures into the small one, or all into folders of their classes alone.",
+}
 LICENCES = ("license", "licence", "copying", "readme", "dataset_card")
 FORBIDDEN = str.maketrans(dict.fromkeys(",:=+", "-"))  # what separates in the language of tasks
 LOOKED_AT = 64  # pictures that are opened before the plan
@@ -239,7 +243,7 @@ def with_splits(
         told = ", ".join(f"{split} {counted[split]}" for split in SPLITS)
         raise GCDError(
             f"The splits are too small ({told}; {FEWEST_HELD_OUT} of each at least). "
-            "Leave the column 'split' out, and they are made here."
+            f"{REMEDIES[given_by]}"
         )
     by = "person" if person else "file (nobody says which pictures are of one person)"
     how = f"{enumerated(missing)} made here by {by}" if missing else f"those of the {given_by}"

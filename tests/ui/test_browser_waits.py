@@ -198,12 +198,20 @@ def test_nothing_moves_when_the_tone_is_kept(served: Served, visit, size: tuple[
     told = page.get_by_text("Numbers and map: of the whole change")
     told.wait_for()
     assert boxes() == before
-    if size[0] > 600:  # nothing lies over it
-        box = told.bounding_box()
-        middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        at = "at => document.elementFromPoint(...at).textContent"
-        assert page.evaluate(at, middle).startswith("Numbers and map")
-    assert page.locator("#pictures .kept figcaption .note").inner_text().startswith("Pneumonia")
+    number = page.locator("#pictures .kept figcaption .number")
+    title = page.locator("#pictures .kept figcaption b")
+    for one, text in ((told, "Numbers and map"), (number, ""), (title, "")):  # nothing covers it
+        box = one.bounding_box()
+        for part in (0.1, 0.5, 0.9):
+            at = box["x"] + part * box["width"], box["y"] + box["height"] / 2
+            seen = page.evaluate("at => document.elementFromPoint(...at).textContent", at)
+            assert seen.startswith(text) and one.inner_text().split("\n")[0] in seen
+        assert one.evaluate("e => e.scrollWidth <= e.clientWidth + 1 || !e.clientWidth")
+    if size[0] > 600:  # it lies on the picture
+        box, frame = told.bounding_box(), page.locator("#pictures .kept .frame").bounding_box()
+        assert frame["x"] <= box["x"] and frame["y"] <= box["y"]
+        assert box["x"] + box["width"] <= frame["x"] + frame["width"]
+        assert box["y"] + box["height"] <= frame["y"] + frame["height"]
     page.get_by_role("button", name="As changed").click()
     page.wait_for_selector("[data-detail=source][aria-pressed=true]")
     assert boxes() == before

@@ -197,7 +197,7 @@ def fold_line(session: Session) -> str:
     flips = sum(name in paths and paths[name].any_flip for name in weak)
     here = ""
     if flips:
-        which = "" if flips == count else f"{flips} "
+        which = f"{flips} " if flips < count else "all " if count > 1 else ""
         here = f" \N{MIDDLE DOT} {which}flip{'s' if flips == 1 else ''} here"
     ending = "s" if count == 1 else ""
     tried = tried_of(session.directions.metadata)
@@ -253,7 +253,7 @@ def direction_title(
     one = tried_of(directions.metadata).get(name)
     examples = ""
     if one is not None:
-        share = explained(f"{one.flipped}/{one.n}", f"{one.sentence}, as a search draws them.")
+        share = explained(f"{one.flipped}/{one.n}", f"As a search draws them, {one.sentence}.")
         examples = f'<small class="tried">{said("", share)}</small>'
     if path is None:
         return f"<b>{title}</b>{examples}"

@@ -68,6 +68,12 @@ def test_pictures_on_the_wall_and_in_the_zip_are_the_visitors_own(session: Sessi
     assert sizes == [(59, 88)] * 2, "their shape stays"
 
 
+def laid_out(visitors: Visitors) -> GlobalityTab:
+    """The tab on a page."""
+    with gr.Blocks():
+        return GlobalityTab(visitors, ExploreTab(visitors))
+
+
 def walked(session: Session) -> BatchWalk:
     """Two examples along g, finished, as the session's wall."""
     domain = session.service.domain
@@ -108,8 +114,7 @@ def test_a_tile_opens_at_its_counterfactual(
 def test_while_images_are_walked_the_direction_chosen_is_theirs(
     visitors: Visitors, session: Session
 ) -> None:
-    with gr.Blocks():
-        tab = GlobalityTab(visitors, ExploreTab(visitors))
+    tab = laid_out(visitors)
     request = SimpleNamespace(session_hash="somebody")
     session.image.sliders.move({"h2": 1.0}, "h2")
     assert tab.subject_html(request)[tab.direction]["value"] == "h2"
@@ -167,8 +172,7 @@ def test_a_walls_numbers_say_what_was_asked_and_of_what(session: Session) -> Non
 def test_the_same_images_are_walked_again_along_another_direction(
     visitors: Visitors, session: Session
 ) -> None:
-    with gr.Blocks():
-        tab = GlobalityTab(visitors, ExploreTab(visitors))
+    tab = laid_out(visitors)
     request = SimpleNamespace(session_hash="somebody")
     with pytest.raises(GCDError, match="Nothing was walked yet"):
         list(tab.walk_again("h1", request))
@@ -265,8 +269,7 @@ def test_a_picture_that_the_models_do_not_know_is_counted_apart(session: Session
 
 def test_a_walk_goes_on_while_the_page_is_loaded_anew(visitors: Visitors, session: Session) -> None:
     session.service.domain.walk_points = 9
-    with gr.Blocks():
-        tab = GlobalityTab(visitors, ExploreTab(visitors))
+    tab = laid_out(visitors)
     request, key = SimpleNamespace(session_hash="somebody"), "0" * 32
     visitors.come_back("somebody", key)
     first = tab.walk_images(None, "g", request)
@@ -286,8 +289,7 @@ def test_a_walk_goes_on_while_the_page_is_loaded_anew(visitors: Visitors, sessio
 def test_a_walk_is_shown_to_its_end_where_only_the_heartbeat_was_cut_off(
     visitors: Visitors, session: Session
 ) -> None:
-    with gr.Blocks():
-        tab = GlobalityTab(visitors, ExploreTab(visitors))
+    tab = laid_out(visitors)
     visitors.come_back("somebody", "0" * 32)
     answers = tab.walk_images(None, "g", SimpleNamespace(session_hash="somebody"))
     next(answers)
