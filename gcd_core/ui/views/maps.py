@@ -18,6 +18,7 @@ from gcd_core.ui.views.vocabulary import TERMS, explained, said, term, way_names
 from gcd_core.wording import PLAIN, percent, signed, worded
 
 STILL = "nothing moved yet"
+LINE_NAMES = 3  # of a line's directions that are all named
 WAITING = {
     "bb_lig": said("following the way", "following the direction"),
     "cells": "asking the classifier",
@@ -120,6 +121,13 @@ def completeness(error: float, total: float) -> str:
 
 
 def line_words(names: Sequence[str], directions: DirectionSet) -> str:
-    """Return the directions of a line as HTML, called as their sliders: "Main way + Lower left"."""
-    plain = " + ".join(way_names(name, directions)[0] for name in names)
-    return said(escape(plain), escape(" + ".join(names)))
+    """Return the directions of a line as HTML, called as their sliders: "Main way + Lower left".
+
+    Of more than three the first two are named, with how many there are besides.
+    """
+    plain = [way_names(name, directions)[0] for name in names]
+    exact = list(names)
+    if len(exact) <= LINE_NAMES:
+        return said(escape(" + ".join(plain)), escape(" + ".join(exact)))
+    rest = f" + {len(exact) - 2} more"
+    return said(escape(" + ".join(plain[:2]) + rest), escape(" + ".join(exact[:2]) + rest))

@@ -24,6 +24,7 @@ from gcd_core.ui.views.direction_rows import (
     tried_list,
     ways_line,
 )
+from gcd_core.ui.views.maps import line_words
 from gcd_core.ui.views.payload import proxy_curve
 from gcd_core.ui.views.vocabulary import ARROWS
 from tests.ui.fakes import CODE, HAZE, FakeDomain
@@ -255,3 +256,13 @@ def test_a_flip_begins_where_the_answer_turns_between_two_stops(session: Session
     ]
     assert at == pytest.approx(min(crossings, key=abs), abs=1e-4)
     assert abs(at) < path.alphas[path.is_flipped].abs().min()
+
+
+def test_a_line_along_many_directions_names_two_and_counts_the_others(domain):
+    five = found(domain, "g w1 w2 w3 w4")
+    assert line_words(["g", "w1"], five) == (
+        '<span class="plain">Main way + Own way 1</span><span class="expert">g + w1</span>'
+    )
+    assert "Main way + Own way 1 + Own way 2<" in line_words(["g", "w1", "w2"], five)
+    all_five = line_words(five.names, five)
+    assert "Main way + Own way 1 + 3 more<" in all_five and "g + w1 + 3 more<" in all_five
