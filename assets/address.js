@@ -23,8 +23,44 @@ Object.assign(window.gcd, (() => {
     const [was, is] = [new URLSearchParams(location.search), new URLSearchParams(address)];
     const step = location.search && !returning && STEPS.some(key => was.get(key) !== is.get(key));
     returning = false;
+    remember(address);
     if (location.search !== `?${address}`) put(`?${address}${location.hash}`, step);
   };
+
+  // Ctrl+Z goes back to where the sliders of this picture stood before, one move at a time.
+  const KEPT = 50; // moves
+  const places = []; // addresses of one picture, label and set, the present one last
+  const sameButMoved = (one, other) => {
+    const [a, b] = [new URLSearchParams(one), new URLSearchParams(other)];
+    return STEPS.every(key => a.get(key) === b.get(key));
+  };
+  // What was answered about another picture, question or place of the sliders says nothing now.
+  const closeAnswers = () =>
+    document.querySelectorAll('.toast-body.info [data-testid=toast-close]').forEach(one => one.click());
+  const remember = address => {
+    if (places.length && !sameButMoved(places.at(-1), address)) {
+      closeAnswers();
+      places.length = 0;
+    }
+    if (places.at(-1) === address) return;
+    if (places.length) closeAnswers();
+    places.push(address);
+    if (places.length > KEPT) places.shift();
+  };
+  const undo = () => {
+    if (places.length < 2 || gcd.isOpening()) return;
+    places.pop();
+    clearTimeout(timer);
+    put(`?${places.at(-1)}${location.hash}`, false);
+    document.querySelector('#revisit')?.click();
+  };
+  document.addEventListener('keydown', event => {
+    if (!(event.ctrlKey || event.metaKey) || event.shiftKey || event.key !== 'z') return;
+    if (event.target.matches?.('input[type=text], input[type=number], textarea')) return;
+    if (selected() !== 'explore') return;
+    event.preventDefault();
+    undo();
+  });
   const writeAddress = () => {
     clearTimeout(timer);
     timer = setTimeout(follow, MOMENT);
@@ -66,7 +102,10 @@ Object.assign(window.gcd, (() => {
     if (!name) return;
     if (name === wanted()) tries = TRIES;
     else if (tries < TRIES) (tries += 1) && select(wanted());
-    else put(`${location.search}#${name}`, true);
+    else {
+      closeAnswers();
+      put(`${location.search}#${name}`, true);
+    }
   };
   gcd.whenThere(() =>
     new MutationObserver(followTab).observe(document.body, {

@@ -2,23 +2,25 @@
 
 Object.assign(window.gcd, (() => {
   const SOON = 300; // milliseconds, within which nothing needs to be said
+  const FEW = 3; // times, of which the longest says how long it may take
 
   // A kind of work, one at a time. `place` finds the element to write to for a button, or none.
   const work = place => {
     let [began, timer] = [0, 0];
     let [button, words] = [null, ''];
-    const lasts = {}; // seconds that such work took last, by its button
+    const lasts = {}; // seconds that such work took the last few times, by its button
     const tell = () => {
       const seconds = Math.round((performance.now() - began) / 1000);
-      const before = lasts[button.id] ? `; the last took ${lasts[button.id]} s` : '';
+      const most = Math.max(0, ...(lasts[button.id] ?? []));
+      const before = seconds <= most ? `; it took up to ${most} s before` : '';
       const line = place(button);
       if (line) line.innerHTML = `${words}: <b>${seconds} s</b>${before}`;
       button.dataset.doing = `${seconds} s`;
     };
     const ends = () => {
       clearInterval(timer);
-      if (button?.dataset.doing)
-        lasts[button.id] = Math.max(1, Math.round((performance.now() - began) / 1000));
+      const took = Math.max(1, Math.round((performance.now() - began) / 1000));
+      if (button?.dataset.doing) lasts[button.id] = [took, ...(lasts[button.id] ?? [])].slice(0, FEW);
       button?.removeAttribute('data-doing');
       button?.removeAttribute('aria-busy');
       button = null;

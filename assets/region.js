@@ -2,6 +2,7 @@
 // pictures, and goes to the server as a small black and white PNG.
 
 Object.assign(window.gcd, (() => {
+  const LINE = 0.5; // of the outline, in the generator's pixels; 2 of the screen's at least
   const UNDO = 30; // strokes that can be taken back
   const mask = document.createElement('canvas'); // white where the picture may change
   const pen = mask.getContext('2d', { willReadFrequently: true });
@@ -9,6 +10,7 @@ Object.assign(window.gcd, (() => {
   let tool = 'brush';
   let from = null; // where a stroke began, in the picture's pixels
   let before = null; // the mask as it was then
+  let cursor = null; // where the keyboard paints, in the picture's pixels
 
   const stage = () => document.querySelector('#stage');
   const painting = () => Boolean(stage()?.classList.contains('painting'));
@@ -21,25 +23,41 @@ Object.assign(window.gcd, (() => {
     strokes.length = 0;
   };
 
+  const radius = () => Number(document.querySelector('[name=brush-size]')?.value ?? 12) / 2;
+
+  // By the keyboard the changed picture is reached while one paints.
+  const BY_KEYS = {
+    tabindex: 0,
+    role: 'application',
+    'aria-label': 'Region: the arrows move the brush, Enter paints',
+  };
+  const reach = frame => {
+    if (!frame.closest('figure.changed')) return;
+    for (const [name, value] of Object.entries(BY_KEYS))
+      if (painting()) frame.setAttribute(name, value);
+      else frame.removeAttribute(name);
+  };
+
   // The border of what is painted, over every picture.
   const outline = () => {
     const { width } = mask;
     const { data } = pen.getImageData(0, 0, width, width);
     const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < width && data[4 * (y * width + x) + 3] > 127;
     let count = 0;
-    const border = new Path2D();
+    const sides = []; // of its cells: a corner, and where the other one lies from there
     for (let y = 0; y < width; y++)
       for (let x = 0; x < width; x++) {
         if (!inside(x, y)) continue;
         count++;
-        if (!inside(x - 1, y)) border.rect(x, y, 0.35, 1);
-        if (!inside(x + 1, y)) border.rect(x + 0.65, y, 0.35, 1);
-        if (!inside(x, y - 1)) border.rect(x, y, 1, 0.35);
-        if (!inside(x, y + 1)) border.rect(x, y + 0.65, 1, 0.35);
+        if (!inside(x - 1, y)) sides.push([x, y, 0, 1]);
+        if (!inside(x + 1, y)) sides.push([x + 1, y, 0, 1]);
+        if (!inside(x, y - 1)) sides.push([x, y, 1, 0]);
+        if (!inside(x, y + 1)) sides.push([x, y + 1, 1, 0]);
       }
     for (const frame of document.querySelectorAll('#pictures .frame')) {
       let canvas = frame.querySelector('canvas.outline');
-      if (!count || !painting()) {
+      reach(frame);
+      if (!painting() || !(count || frame === document.activeElement)) {
         canvas?.remove();
         continue;
       }
@@ -48,11 +66,24 @@ Object.assign(window.gcd, (() => {
         canvas.className = 'outline';
         frame.append(canvas);
       }
-      canvas.width = canvas.height = 4 * width;
+      // A pixel of the canvas is one of the screen's: a line of it is never lost between two.
+      const shown = frame.clientWidth * (window.devicePixelRatio || 1);
+      const scale = Math.max(1, Math.round(shown)) / width;
+      canvas.width = canvas.height = Math.round(scale * width);
       const context = canvas.getContext('2d');
-      context.scale(4, 4);
-      context.fillStyle = '#3fd8ff';
-      context.fill(border);
+      context.strokeStyle = '#3fd8ff';
+      context.lineWidth = Math.max(LINE * scale, 2);
+      context.beginPath();
+      for (const [x, y, dx, dy] of sides) {
+        context.moveTo(scale * x, scale * y);
+        context.lineTo(scale * (x + dx), scale * (y + dy));
+      }
+      context.stroke();
+      if (cursor && frame === document.activeElement) {
+        context.beginPath();
+        context.arc(scale * cursor[0], scale * cursor[1], scale * radius(), 0, 2 * Math.PI);
+        context.stroke();
+      }
     }
     const share = document.querySelector('.gcd-painter .share');
     if (share) share.textContent = count ? `${Math.max(1, Math.round((100 * count) / width ** 2))} % of the picture` : '';
@@ -72,7 +103,6 @@ Object.assign(window.gcd, (() => {
   };
 
   const draw = (to, erase) => {
-    const radius = Number(document.querySelector('[name=brush-size]')?.value ?? 12) / 2;
     pen.globalCompositeOperation = erase ? 'destination-out' : 'source-over';
     pen.strokeStyle = pen.fillStyle = '#fff';
     if (tool === 'box') {
@@ -80,7 +110,7 @@ Object.assign(window.gcd, (() => {
       const [x, y] = [Math.min(from[0], to[0]), Math.min(from[1], to[1])];
       pen.fillRect(Math.round(x), Math.round(y), Math.round(Math.abs(to[0] - from[0])), Math.round(Math.abs(to[1] - from[1])));
     } else {
-      pen.lineWidth = 2 * radius;
+      pen.lineWidth = 2 * radius();
       pen.lineCap = pen.lineJoin = 'round';
       pen.beginPath();
       pen.moveTo(...from);
@@ -114,6 +144,31 @@ Object.assign(window.gcd, (() => {
     },
     true
   );
+
+  // Arrows move a brush over the picture that has the focus, and Enter or the space bar paints.
+  const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  document.addEventListener('keydown', event => {
+    if (!event.target.matches?.('#pictures .frame') || !painting()) return;
+    const [arrow, paints] = [ARROWS[event.key], ['Enter', ' '].includes(event.key)];
+    if (!arrow && !paints) return;
+    event.preventDefault();
+    fit();
+    const within = place => Math.min(mask.width, Math.max(0, place));
+    cursor ??= [mask.width / 2, mask.width / 2];
+    if (arrow) cursor = cursor.map((place, i) => within(place + arrow[i] * Math.max(1, radius())));
+    else dab(tool === 'eraser');
+    outline();
+  });
+
+  // One round spot where the keyboard's brush is, whichever tool is chosen but the eraser.
+  const dab = erase => {
+    keep();
+    pen.globalCompositeOperation = erase ? 'destination-out' : 'source-over';
+    pen.fillStyle = '#fff';
+    pen.beginPath();
+    pen.arc(...cursor, radius(), 0, 2 * Math.PI);
+    pen.fill();
+  };
 
   const DO = {
     invert: () => {

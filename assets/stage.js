@@ -172,6 +172,7 @@ Object.assign(window.gcd, (() => {
     new ResizeObserver(() => {
       const stuck = getComputedStyle(block).position === 'sticky' ? block.offsetHeight : 0;
       document.documentElement.style.setProperty('--gcd-stuck', `${stuck}px`);
+      gcd.outline();
     }).observe(block);
   };
 

@@ -32,6 +32,9 @@ BRIGHTNESS = Palette(  # of what became darker, and brighter: green and yellow
     torch.tensor([[0.55, 0.90, 0.60], [0.0, 0.60, 0.25]]),
     torch.tensor([[1.0, 0.95, 0.55], [1.0, 0.85, 0.0]]),
 )
+AMOUNT = Palette(  # of how much changed, whichever way: magenta
+    *[torch.tensor([[1.0, 0.75, 0.97], [1.0, 0.0, 0.80]])] * 2
+)
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -89,7 +92,8 @@ def heat_colours(heat: Tensor, scale: float | None = None, palette: Palette = EV
     scale : float, optional
         The |heat| of full strength. Default: `full_strength`.
     palette : Palette
-        `EVIDENCE` for a classifier's, `BRIGHTNESS` for a difference of pictures.
+        `EVIDENCE` for a classifier's, `BRIGHTNESS` for a difference of pictures, `AMOUNT` for the
+        size of one.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Does an image lie on its side or stand upside down? Its code and those of other images say."""
+"""Does an image lie on its side, upside down, or is it a negative? Codes of other images say."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from gcd_core.wording import Worded
 
 NEARER = 1.05  # how many times nearer a turned image has to be
 USUAL = 1.5  # the distance up to which a turned image counts as one of the domain's
-TURNS = ("on its side", "upside down", "on its side")  # undone by 1, 2, 3 quarters
+WRONG = (  # what undoes it makes the image more like the others: 1, 2, 3 quarters, and 1 - image
+    "turned (on its side): the right way up",
+    "turned (upside down): the right way up",
+    "turned (on its side): the right way up",
+    "a negative (black and white swapped): swapped back",
+)
 
 
 @torch.inference_mode()
 def turned(domain: Models, off: OffDistribution, image: Tensor, z_sem: Tensor) -> str:
-    """Say in a sentence that an image looks turned; "" where it does not.
+    """Say in a sentence that an image looks turned, or a negative; "" where it does not.
 
-    It is encoded in its three other positions: z_sem alone, in one batch, without a solver. It
-    looks turned where one of these is an image like the domain's, and clearly more so than the
-    image as it is. Means something where all images of the domain stand the same way up.
+    It is encoded in its three other positions, and in grey as its negative: z_sem alone, in one
+    batch, without a solver. It looks so where one of these is an image like the domain's, and
+    clearly more so than the image as it is. Means something where all images of the domain stand
+    the same way up.
 
     Parameters
     ----------
@@ -32,13 +38,14 @@ def turned(domain: Models, off: OffDistribution, image: Tensor, z_sem: Tensor) -
     z_sem : Tensor (1, D)
         The image's own.
     """
-    others = torch.cat([torch.rot90(image, k, (-2, -1)) for k in range(1, 4)])
-    distances = off.code_distance(domain.generator.encode_semantic(others)).tolist()
+    others = [torch.rot90(image, k, (-2, -1)) for k in range(1, 4)]
+    if image.shape[1] == 1:
+        others.append(1 - image)
+    distances = off.code_distance(domain.generator.encode_semantic(torch.cat(others))).tolist()
     nearest, own = min(distances), off.code_distance(z_sem).item()
     if nearest > USUAL or own < NEARER * nearest:
         return ""
-    how = TURNS[distances.index(nearest)]
-    told = f"It may be turned ({how}): the right way up it is more"
+    told = f"It may be {WRONG[distances.index(nearest)]} it is more"
     return Worded(
         f"{told} like the training images (distance of z_sem {nearest:.2f}, as it is {own:.2f}).",
         f"{told} like the pictures that the models learned from.",

@@ -90,9 +90,9 @@ def what_it_does(
     word, sign = likeness_word(cosine), "\N{MINUS SIGN}" if cosine <= -LITTLE else ""
     plain = f"{'the reverse of ' if sign else ''}{direction_name(other, directions, PLAIN_WORDS)}"
     shown = direction_name(other, directions, EXPERT)
-    like = f"{word} {plain}" if abs(cosine) >= LITTLE else "like no other way"
+    like = f"{word} {plain}" if abs(cosine) >= LITTLE else "little like any other way"
     if word == "rather like" and not stands_out(directions.vectors, directions.names, name):
-        like = "somewhat like several other ways"
+        like = "rather like several other ways"
     return Worded(f"{told}; {word} {sign}{shown} (cosine {signed(cosine)}).", f"{told}; {like}.")
 
 

@@ -50,6 +50,7 @@ class LabelChange:
     after: float
     question: Question = PLAIN  # in whose scale they are told
     premise: LabelChange | None = None  # what must hold for it to mean anything
+    weak: bool = False  # whether the classifier is known to be often wrong at it
 
     @property
     def was(self) -> str:
@@ -64,7 +65,8 @@ class LabelChange:
     @property
     def reversed(self) -> LabelChange:
         """The same of the label's negative answer."""
-        return LabelChange(self.positive, self.negative, 1 - self.before, 1 - self.after)
+        before, after = 1 - self.before, 1 - self.after
+        return LabelChange(self.positive, self.negative, before, after, weak=self.weak)
 
     def flips(self, threshold: float) -> bool:
         """Whether the prediction changed sides; what meant nothing before cannot."""
@@ -257,9 +259,10 @@ def label_changes(
     domain: Domain, explained: str, before: Sequence[float], after: Sequence[float]
 ) -> list[LabelChange]:
     """Return what became of each of a domain's labels, of which both are probabilities."""
+    infos = [domain.label_info[label] for label in domain.labels]
     found = {
-        label: LabelChange(*domain.label_names[label], was, now, domain.label_info[label].question)
-        for label, was, now in zip(domain.labels, before, after, strict=True)
+        label: LabelChange(*domain.label_names[label], was, now, info.question, weak=info.is_weak)
+        for label, was, now, info in zip(domain.labels, before, after, infos, strict=True)
     }
     changes = []
     for label, change in found.items():

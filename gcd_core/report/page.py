@@ -313,7 +313,8 @@ def _bars(sheet: Sheet, report: Report, y: float, which: list[int], row: float) 
         numbers = f"{label.was} \N{RIGHTWARDS ARROW} {label.now}"
         numbers += f" \N{MIDDLE DOT} {outcome}" if outcome else ""
         room = COLUMN - sheet.width(numbers, 8, bold=chosen) - 3
-        sheet.text(MARGIN, y, label.positive, 8, bold=chosen, room=room)
+        name = f"{label.positive} (often wrong)" if label.weak else label.positive
+        sheet.text(MARGIN, y, name, 8, bold=chosen, room=room)
         sheet.text(
             MARGIN + COLUMN, y, numbers, 8, ACCENT if flips else INK, bold=chosen, align="right"
         )

@@ -43,7 +43,7 @@ def told(lengths: dict[int, float], quarters: int = 0) -> str:
     image = torch.rot90(image, -quarters, (-2, -1))
     own = generator.encode_semantic(image)
     sentence = turned(SimpleNamespace(generator=generator), OFF, image, own)
-    assert generator.batches == [1, 3], "one more batch"
+    assert generator.batches == [1, 4], "one more batch"
     return sentence
 
 
@@ -84,3 +84,19 @@ def test_a_domain_that_is_upright_needs_to_know_its_codes(tmp_path):
     found = find_problems(tmp_path, {"upright": True})["file"]
     assert any("'upright' needs 'off_distribution'" in one for one in found)
     assert replace(OFF, threshold=2.0).code_distance(torch.full((1, 4), 2.0)).item() == 2.0
+
+
+class LikesDark:
+    """A generator whose code is long where a picture is bright."""
+
+    def encode_semantic(self, images: Tensor) -> Tensor:
+        return (0.5 + 3 * images.mean((1, 2, 3)))[:, None].expand(-1, 4)
+
+
+@pytest.mark.parametrize("channels, brightness, is_told", [(1, 0.9, 1), (1, 0.2, 0), (3, 0.9, 0)])
+def test_a_negative_is_told_in_grey(channels: int, brightness: float, is_told: bool):
+    domain, image = SimpleNamespace(generator=LikesDark()), torch.zeros(1, channels, 8, 8)
+    image += brightness
+    sentence = turned(domain, OFF, image, domain.generator.encode_semantic(image))
+    assert ("a negative (black and white swapped)" in sentence) == bool(is_told)
+    assert bool(sentence) == bool(is_told)

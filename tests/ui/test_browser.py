@@ -487,7 +487,8 @@ def test_a_region_is_painted_and_tried(served: Served, visit):
         return second.count() or page.get_by_text("Trying the region").count()
 
     wait_until(page, tried_again)
-    second.wait_for()
+    second.wait_for(state="attached")
+    assert page.get_by_text("The region tried before").is_visible() and not second.is_visible()
     assert "rcsb" in page.locator(".gcd-region").first.inner_text()
     page.locator("[data-paint=invert]").click()
     assert 59 <= int(page.locator(".gcd-painter .share").inner_text().split()[0]) <= 64

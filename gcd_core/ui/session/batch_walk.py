@@ -123,8 +123,8 @@ class BatchWalk(Job):
         By direction, how many images flipped so far, of how many that could.
     uncounted : int
         How many images so far count in no rate.
-    began, quick_began : float
-        On the monotonic clock: the walk, and its quick part (None before that).
+    began, quick_began, paced : float
+        On the monotonic clock: the walk, its quick part (None before that), and the last step.
     """
 
     failure = "The walk failed unexpectedly; try again."
@@ -141,6 +141,7 @@ class BatchWalk(Job):
     uncounted: int = 0
     began: float = field(default_factory=time.monotonic)
     quick_began: float | None = None
+    paced: float = 0.0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -173,14 +174,15 @@ class BatchWalk(Job):
     @property
     def eta(self) -> float | None:
         """Seconds until all walks are there, at the pace so far; None before the first one."""
-        now, images, done = time.monotonic(), len(self.images), len(self.pieces)
+        images, done = len(self.images), len(self.pieces)
         if not done or self.fraction >= 1:
             return None
-        pace = ((self.quick_began or now) - self.began) / done  # of an image that is walked in full
+        since = time.monotonic() - self.paced  # the last step, whose time is counted down
+        pace = ((self.quick_began or self.paced) - self.began) / done  # of an image in full
         if self.quick_began is None or not self.quick_done:
-            return pace * (images - done + QUICK * self.quick_total)
+            return max(pace * (images - done + QUICK * self.quick_total) - since, 0.0)
         left = self.quick_total - self.quick_done
-        return (now - self.quick_began) / self.quick_done * left
+        return max((self.paced - self.quick_began) / self.quick_done * left - since, 0.0)
 
     def advance(self) -> bool:
         """Walk all images; along the other directions only where asking costs nothing."""
@@ -192,13 +194,13 @@ class BatchWalk(Job):
             latents.append(latent)
             path = self._walk(image, latent, self.direction, quickly=False)
             piece = piece_of(self.service, name, path, unlike)
-            self.pieces = [*self.pieces, piece]
+            self.pieces, self.paced = [*self.pieces, piece], time.monotonic()
             if piece.counts:
                 self._count(self.direction, piece.flipped)
             else:
                 self.uncounted += 1
                 self.changed()
-        self.quick_began = time.monotonic()
+        self.quick_began = self.paced = time.monotonic()
         if self.service.classifier_is_free:
             for other in self.others:
                 for piece, image, latent in zip(self.pieces, self.images, latents, strict=True):
@@ -220,6 +222,7 @@ class BatchWalk(Job):
     def _count(self, direction: str, flipped: bool) -> None:
         flips, count = self.rates.get(direction, (0, 0))
         self.rates = self.rates | {direction: (flips + flipped, count + 1)}
+        self.paced = time.monotonic()
         self.changed()
 
 

@@ -26,7 +26,7 @@ COUNTERFACTUALS = {  # in plain words and in the field's
     ),
 }
 CHECKED = {  # what each check of `sanity` asks, in plain words
-    "gap": "Does the answer stay as it is when a picture is only drawn again?",
+    "gap": "Does the answer of most pictures stay as it is when they are only drawn again?",
     "repeat": "Does another search find the same main way?",
     "reasons": "Of classifiers that read one place alone: does a map show that place?",
     "marker": "A classifier that learned a marker in the corner: does the page show it or warn?",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from html import escape
@@ -14,8 +15,10 @@ from torch import Tensor
 from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.errors import GCDError
 from gcd_core.images.dataset import ImageFiles
-from gcd_core.images.drawing import BRIGHTNESS, at_most, encode_png, overlay
+from gcd_core.images.drawing import AMOUNT, at_most, encode_png, overlay
 from gcd_core.images.picture import Picture
+from gcd_core.method.bisection import BISECTION_STEPS
+from gcd_core.method.counterfactual import SMALLEST
 from gcd_core.method.curve_quantiles import curve_quantiles, mean_map
 from gcd_core.method.directions import DirectionSet
 from gcd_core.report.captions import map_meaning, only_for_words
@@ -59,6 +62,7 @@ FRAMES = (  # what a tile's frame says, by its CSS class
     '<span><i class="no"></i>no flip</span>'
     '<span><i class="odd"></i>not counted</span></p>'
 )
+TICK = 2.0  # seconds, after which the time is told anew
 FEWEST_FOR_A_BAND = 4  # curves, of which one speaks of the half in the middle
 CHANGE_SCALE = '<div class="scale most"><span>little</span><i></i><span>changed most</span></div>'
 WAYS = said("ways", "directions")
@@ -111,7 +115,8 @@ def progress_html(wall: BatchWalk | None) -> str:
         return charts.meter(wall.fraction, "Cancelled: what there is stays", f"{done} of {total}")
     if wall.state == "done":
         return charts.meter(1, "Done", f"{total} image{'s' if total != 1 else ''}")
-    left = "" if wall.eta is None else f"about {duration(wall.eta)} left"
+    so_far = f"{duration(time.monotonic() - wall.began)} so far"
+    left = so_far if wall.eta is None else f"about {duration(wall.eta)} left"
     what = f"Image {done + 1} of {total}"
     if done == total:
         what = f"Trying the others: {wall.quick_done} of {wall.quick_total} quick walks"
@@ -181,7 +186,7 @@ def not_counted(pieces: list[BatchItem], title: str, only_for: str = "") -> str:
             f"answers may mean nothing of {them}."
         )
     if only_for and len(pieces) > len(missing) + unlike:
-        rest = "Others that resemble them are not noticed, and count."
+        rest = "Images that only resemble them may pass unnoticed, and count."
         told += f'<p class="gcd-quiet">{escape(only_for_words(only_for))} {rest}</p>'
     return told
 
@@ -257,7 +262,7 @@ def summary(
     change = mean_map([piece.change for piece in alike])
     heat = mean_map([piece.heat for piece in alike])
     maps = (
-        f"<figure>{image_tag(drawn(overlay(mean, change, palette=BRIGHTNESS)), 'mean change')}"
+        f"<figure>{image_tag(drawn(overlay(mean, change, palette=AMOUNT)), 'mean change')}"
         f"<figcaption>{said('What changed', 'Mean |difference|')}</figcaption>"
         f"{CHANGE_SCALE}</figure>"
         f"<figure>{image_tag(drawn(overlay(mean, heat)), 'mean heat map')}"
@@ -289,8 +294,21 @@ def summary(
         f"{charts.fan(curves, curve_quantiles(curves), alpha_max)}</div>"
         f'<div class="gcd-card"><h2>{said("Every way", "Every direction")}'
         f"<small>images that flip</small></h2>{charts.rates(bars)}"
-        f'<p class="gcd-quiet">{walked} in full; the others quickly, in a few points.'
-        "</p></div></div>"
+        f'<p class="gcd-quiet">{walked} in full; the others quickly, in a few points. '
+        f"{found_within(wall)}</p></div></div>"
+    )
+
+
+def found_within(wall: BatchWalk) -> str:
+    """Say, as HTML, how exactly the walk finds the smallest change that flips an image."""
+    domain = wall.service.domain
+    if domain.counterfactual != SMALLEST:
+        return ""
+    step = domain.alpha_max / (domain.walk_points - 1) / 2**BISECTION_STEPS
+    alpha = said("strength", "alpha")
+    return (
+        f"What flips an image is found to {step:.2f} of {alpha}; <i>Explore</i> looks closer, and "
+        "may find a slightly smaller change."
     )
 
 
@@ -448,7 +466,7 @@ class GlobalityTab(Tab):
         self, session: Session, wall: BatchWalk, skipped: list[str], request: gr.Request
     ) -> Iterator[Answer]:
         """Shows a walk until it ends, or the page has gone."""
-        label, seen, taken = wall.label, -1, 0
+        label, seen, taken, ticked = wall.label, -1, 0, 0.0
         positive, tiles = label_names(session, label)[1], list[str]()
         info = self.domain.label_info[label]
         asked_of = info.title, partial(way_of, session, directions=wall.directions), info.only_for
@@ -456,7 +474,7 @@ class GlobalityTab(Tab):
             running, now = wall.running, wall.changed_since(seen, 1.0)
             taken = self.taken(taken, session, request)
             if now != seen or taken or not running:
-                seen = now
+                first, seen = seen < 0, now
                 fresh = wall.pieces[len(tiles) :]
                 asked = question_of(session, label)
                 tiles += [tile(p, len(tiles) + i, positive, asked) for i, p in enumerate(fresh)]
@@ -465,9 +483,13 @@ class GlobalityTab(Tab):
                     self.progress: progress_html(wall),
                     self.summary: summary(wall, positive, self.domain.alpha_max, *asked_of),
                 }
-                if fresh:
+                if fresh or first:  # what was walked before goes
                     answer[self.wall] = f'{FRAMES}<div class="gcd-wall">{"".join(tiles)}</div>'
                 yield answer
+                ticked = time.monotonic()
+            elif time.monotonic() - ticked >= TICK:
+                yield {self.progress: progress_html(wall)}
+                ticked = time.monotonic()
             if not running:
                 break
         if wall.state == "failed":

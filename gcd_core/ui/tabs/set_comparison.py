@@ -122,17 +122,23 @@ def table_of(numbers: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def save_sets(folder: FilePath, domain: str, numbers: dict[str, Any], file_format: str) -> FilePath:
+def save_sets(
+    folder: FilePath,
+    domain: str,
+    numbers: dict[str, Any],
+    file_format: str,
+    is_whole: bool = True,
+) -> FilePath:
     """Write a comparison of two sets to the session's folder, as "csv" or "json".
 
-    Raises a GCDError if the format is another.
+    The name of one that is not whole yet says so. Raises a GCDError if the format is another.
     """
     if file_format not in FORMATS:
         raise GCDError(
             f"A comparison of sets is written as {' or '.join(FORMATS)}, not {file_format!r}."
         )
     stem = FilePath(file_name(domain, numbers["label"], "two sets")).stem
-    file = folder / f"{stem}.{file_format}"
+    file = folder / f"{stem}{'' if is_whole else '-so-far'}.{file_format}"
     text = rows_as_csv(table_of(numbers)) if file_format == "csv" else json.dumps(numbers, indent=1)
     with atomic_write(file) as place:
         place.write_text(text, encoding="utf-8")
@@ -417,7 +423,8 @@ class SetComparisonPanel(Tab):
         if image is None or image.compared_sets is None:
             raise GCDError("There is nothing to save yet: compare two sets first.")
         numbers = numbers_of(image, image.compared_sets)
-        file = save_sets(session.folder, self.domain.name, numbers, file_format)
+        is_whole = image.compared_sets.state == "done"
+        file = save_sets(session.folder, self.domain.name, numbers, file_format, is_whole)
         return {self.numbers: numbers, self.saves.file: str(file)}
 
     def bind(self) -> None:

@@ -106,17 +106,20 @@ def ticks(axes: Axes) -> list[str]:
     """Return the numbers of five alphas under the drawing, and what they are of."""
     parts = ((-1, "start"), (-0.5, "middle"), (0, "middle"), (0.5, "middle"), (1, "end"))
     alphas = [(part * axes.alpha_max, anchor) for part, anchor in parts]
-    numbers = [tick(*axes.at(a, 0), anchor, wording.signed(a)) for a, anchor in alphas]
+    numbers = [
+        tick(*axes.at(a, 0), anchor, wording.signed(a), " half" if i % 2 else "")
+        for i, (a, anchor) in enumerate(alphas)
+    ]
     x, y = axes.at(0.25 * axes.alpha_max, 0)
     place = f'x="{x:.1f}" y="{y + 16:.1f}" text-anchor="middle"'
     names = (("plain", "strength"), ("expert", "alpha"))
     return numbers + [f'<text class="tick {css}" {place}>{name}</text>' for css, name in names]
 
 
-def tick(x: float, y: float, anchor: str, text: str) -> str:
+def tick(x: float, y: float, anchor: str, text: str, css: str = "") -> str:
     """Return a number under a place (x, y) of the drawing."""
     place = f'x="{x:.1f}" y="{y + 16:.1f}" text-anchor="{anchor}"'
-    return f'<text class="tick" {place}>{text}</text>'
+    return f'<text class="tick{css}" {place}>{text}</text>'
 
 
 def plot(axes: Axes, parts: Sequence[str], about: str, more: str = "") -> str:

@@ -208,8 +208,11 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
         flip = crosses(before, after) and not premise_missing(image)
     about = charts.ABOUT if current.live and kept is None else ""
     note = answer_note(positive, about + charts.percent(after, question))
-    if kept is None and detail == DECODED and current.decoded is not None:
+    drawing = kept is None and detail == DECODED and current.decoded is not None
+    if drawing:
         shown, note = current.decoded, answer_to_drawing(image)
+        if image.sliders.alphas and opened.compositions is not None:
+            title = term("drawing")
     missed = missed_target(image)
     unseen = reconstruction_caution(image)
     doubtful = flip and bool(
@@ -231,11 +234,14 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     warning = original_notices(image)
     if display.view == "slide":
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
+        first = f"{charts.percent(before, question)} \N{RIGHTWARDS ARROW}"
+        number = '<span class="number"'
+        note = note.replace(number, f'<span class="from">{first}</span> {number}', 1)
         return [figure("Before | after", note, body, f"slide {css}", warning + below)]
     own = answer_note(positive, charts.percent(before, question))
     return [
         figure(original_title(image), own, source, "original", warning),
-        figure(f"<b data-moved>{title}</b>", note, changed, css, below),
+        figure(f"<b{'' if drawing else ' data-moved'}>{title}</b>", note, changed, css, below),
     ]
 
 

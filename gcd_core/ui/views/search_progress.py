@@ -30,7 +30,7 @@ STAGE_TITLES = {
     "proxy": "Learning to predict its answers",
     "carry": "Going to where the answer changes",
     "directions": "Reading the directions off the answers",
-    "verify": "Trying the directions on examples",
+    "verify": "Trying what was found on examples",
 }
 
 
@@ -73,7 +73,8 @@ def _progress(search: Search | None, classifier: BlackBox, ahead: int, wait: flo
         # The mark is for the page's script.
         return f"<div data-found>{done}{told_of_g(search.result)}{told_of_h(search)}</div>"
     if search.state == "cancelled":
-        kept = f"{DOT}what was asked is kept" if search.samples is not None else ""
+        count = 0 if search.samples is None else len(search.samples)
+        kept = f"{DOT}answers to {count} new pictures are kept" if count else ""
         return charts.meter(fraction_done(search), f"Cancelled{kept}", cost) + so_far(search)
     if progress is None:
         return charts.meter(0, STAGE_TITLES["encode"], "")

@@ -59,6 +59,14 @@ TERMS = {
         "The picture at alpha, past the threshold of a question that means nothing of the "
         "original: no flip, as there was no answer before.",
     ),
+    "drawing": Term(
+        "Generator’s",
+        "What the generator draws for this change. Only the difference that it makes is put into "
+        "the picture, and the classifier is asked about that one.",
+        "Decoded",
+        "What the generator decodes at alpha. Only its difference from the decoded source is put "
+        "into the picture that the classifier is asked about.",
+    ),
     "reconstruction": Term(
         "Drawn again",
         "The picture drawn again, nothing changed on purpose. What differs from the original here, "
@@ -118,9 +126,10 @@ TERMS = {
     ),
     "classifier": Term(
         "classifier",
-        "What the classifier answered, measured.",
+        "What the classifier answered to quick drawings on the way; the dot is the picture shown.",
         "classifier",
-        "What the classifier answered, measured at every alpha of the walk.",
+        "What the classifier answered, measured at points of the walk, most of them drawn by the "
+        "distilled decoder where there is one; the dot is the picture shown.",
     ),
     "lpips": Term(
         "How much changed",
@@ -159,7 +168,7 @@ TERMS = {
     "same_colour": Term(
         "Brightness kept",
         "The same change, without what one curve each for red, green and blue explains over the "
-        "whole picture: brightness and stain as they were.",
+        "whole picture: over all of it brightness and stain as they were, not place by place.",
         "Tone kept",
         "The same change, without what one tone curve a channel explains over the whole picture.",
     ),
@@ -374,7 +383,7 @@ WRITTEN = {
     "#region-method input[value=gcd] + span": ("By the ways found", "Black box: directions"),
     "#region-method input[value=rcsb] + span": ("Drawn anew", "White box: bridge (RCSB)"),
     "#sweep:not(.busy)": ("Play", "Sweep"),
-    "#back": ("Back to the first ways", "Back to the bundled directions"),
+    "#back": ("Back to the bundled ways", "Back to the bundled directions"),
     "#start": ("Find ways", "Find directions"),
     "#use-so-far": ("Use this main way now", "Use this g now"),
     "#sampling label:last-child > span": (
@@ -421,7 +430,8 @@ TOUR = (  # CSS selectors of what the tour points at, and its texts
     ("#strip", "Open a picture, or choose one of the examples. Nothing leaves this server."),
     (
         "#direction-g",
-        "Drag a slider: the picture changes in one way, until the classifier changes its mind.",
+        "Drag a slider: the picture changes in one way, until the classifier changes its mind. "
+        "Ctrl+Z takes back one move.",
     ),
     (
         "#pictures",

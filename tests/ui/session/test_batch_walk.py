@@ -136,15 +136,14 @@ def test_one_bar_and_one_time_are_of_all_walks(session: Session, monkeypatch) ->
     walk = BatchWalk(session.service, ["a", "b", "c"], images, directions, "g", "pneumonia")
     assert walk.fraction == 0 and walk.eta is None and walk.quick_total == 12
     monkeypatch.setattr(walk, "pieces", [object()])
-    walk.began = time.monotonic() - 10
+    walk.began, walk.paced = time.monotonic() - 13, time.monotonic() - 3
     assert walk.fraction == pytest.approx(1 / (3 + 12 * QUICK))
-    assert walk.eta == pytest.approx(10 * (2 + 12 * QUICK), rel=0.02)
+    left = 10 * (2 + 12 * QUICK) - 3  # of the image under way three seconds are over
+    assert walk.eta == pytest.approx(left, rel=0.02)
     walk.pieces, walk.rates = [object()] * 3, {"h1": (1, 3), "h2": (0, 1), "g": (3, 3)}
-    walk.quick_began = time.monotonic() - 8
+    walk.quick_began, walk.paced = time.monotonic() - 8, time.monotonic()
     assert walk.fraction == pytest.approx((3 + 4 * QUICK) / (3 + 12 * QUICK))
-    assert walk.eta == pytest.approx(
-        16, rel=0.02
-    )  # two seconds for each of the eight that are left
+    assert walk.eta == pytest.approx(16, rel=0.02), "two seconds for each of the eight left"
     told = progress_html(walk)
     assert "4 of 12 quick walks" in told and "about 16 s left" in told
     walk.rates = {name: (0, 3) for name in directions.names}

@@ -15,8 +15,8 @@ from gcd_core.ui.tabs.handler import Answer, Tab, unless_left
 from gcd_core.ui.views.payload import other_payload, payload_of
 
 NONE_LEFT = (
-    "Each way that remains does nearly what was taken out already. The picture stays as it is; "
-    "Undo all begins anew."
+    "Each way that remains resembles one that was shown, or does not move the answer. The picture "
+    "stays as it is; Undo all begins anew."
 )
 
 

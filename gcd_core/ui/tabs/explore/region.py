@@ -312,9 +312,18 @@ class RegionPanel(Tab):
 
     @staticmethod
     def tried(image: OpenImage) -> str:
-        """The regions that were tried of an image, side by side."""
-        cards = "".join(card(image, tried) for tried in reversed(image.regions.kept))
-        return f'<div class="gcd-cards">{cards}</div>' if cards else ""
+        """The region that was tried last of an image, and the others folded behind it."""
+        cards = [card(image, tried) for tried in reversed(image.regions.kept)]
+        if not cards:
+            return ""
+        earlier = "".join(cards[1:])
+        if earlier:
+            count = "The region" if len(cards) == 2 else f"{len(cards) - 1} regions"
+            earlier = (
+                f'<details class="gcd-earlier"><summary>{count} tried before</summary>'
+                f'<div class="gcd-cards">{earlier}</div></details>'
+            )
+        return f'<div class="gcd-cards">{cards[0]}</div>{earlier}'
 
     def bind(self) -> None:
         """Connects the components."""
