@@ -7,7 +7,7 @@ from html import escape
 from torch import Tensor
 
 from gcd_core.method.composition import DECODED, SOURCE
-from gcd_core.method.loss import crosses
+from gcd_core.method.loss import THRESHOLD, crosses
 from gcd_core.report.captions import caption, only_for_words
 from gcd_core.ui.session.deep_link import address_of
 from gcd_core.ui.session.display import SAME_TONE, Display
@@ -388,8 +388,10 @@ def second_opinion(image: OpenImage) -> str:
         return ""
     question = question_of(image)
     now = "&hellip;" if after is None else charts.percent(after, question)
-    verdict = opinion_words(opinion_of_flip(image))
-    if moves_alone(image):
+    premise, verdict = premise_of(image, image.label), opinion_words(opinion_of_flip(image))
+    if premise is not None and premise.after < THRESHOLD:
+        verdict = ""  # the question means nothing of the picture shown
+    elif moves_alone(image):
         verdict = '<em class="not">changes sides alone</em>'
     return (
         f'<div class="gcd-number oracle"><span>{term("oracle")} {verdict}</span>'

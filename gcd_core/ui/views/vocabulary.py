@@ -453,7 +453,7 @@ WORK = {  # what is said of a file that is being made, and then; in plain words 
     ),
     "file": ("Writing the file", "Writing the file"),
     "made": ("Ready: it is being downloaded.", "Ready: it is being downloaded."),
-    "failed": ("it was not made. Try again.", "it was not made. Try again."),
+    "failed": ("it was not made: the message says why.", "it was not made: the message says why."),
 }
 OPINIONS = {FOLLOWS: "follows", STAYS: "stays", DISAGREED: "disagreed from the start"}
 
