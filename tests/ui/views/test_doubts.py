@@ -15,9 +15,10 @@ from gcd_core.method.composition import SOURCE
 from gcd_core.method.proxy import Proxy
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.views.charts import ABOUT, percent
+from gcd_core.ui.views import html
+from gcd_core.ui.views.charts import ABOUT, Premise, percent
 from gcd_core.ui.views.direction_rows import direction_titles
-from gcd_core.ui.views.html import curve_card, pictures, readout
+from gcd_core.ui.views.html import curve_card, pictures, readout, second_opinion
 from gcd_core.ui.views.payload import flipped, measured_curve, verdict
 from gcd_core.ui.views.vocabulary import TERMS
 from tests.ui.fakes import CODE, FakeDomain, FakeGenerator
@@ -150,3 +151,19 @@ def test_a_region_that_changes_nothing_says_so_in_plain_words(session: Session) 
     assert told[0] == f"{same}99 % falls to 98 % at most in what was tried."
     assert told[1] == f"{same}1 % rises to 98 % at most in what was tried."
     assert verdict(Tried(-1), 0.981, "Eosinophil") == f"{same}stays at 98 %."
+
+
+def test_a_question_that_the_change_takes_away_has_no_second_opinion(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+):
+    image = own_flip(visitors).image
+    assert image is not None
+    for frame in (image.opened.source, image.sliders.current):
+        object.__setattr__(frame, "oracle", list(frame.probabilities))
+    assert "<em" in second_opinion(image)
+    kept, lost = (Premise("pneumonia", "Pneumonia", 0.9, after) for after in (0.8, 0.2))
+    monkeypatch.setattr(html, "premise_of", lambda image, label: kept)
+    assert "<em" in second_opinion(image)
+    monkeypatch.setattr(html, "premise_of", lambda image, label: lost)
+    told = second_opinion(image)
+    assert "<em" not in told and "&rarr;" in told, "its numbers stay"
