@@ -135,6 +135,21 @@ def test_on_a_phone_the_answer_stays_in_sight(served: Served, visit):
     page.screenshot(path=ARTEFACTS / "phone-in-sight.png")
 
 
+def test_on_a_phone_a_warning_of_two_lines_is_seen_whole(served: Served, visit):
+    page = opened(served, visit, (390, 844))
+    page.locator("#pictures figure.original").evaluate(
+        "figure => figure.insertAdjacentHTML('beforeend', '<p class=notice>The second opinion "
+        "disagrees about the original: Pneumonia 44 %, and more than one line says so.</p>')"
+    )
+    notice = page.locator("#pictures .original .notice").last
+    height, needs = notice.evaluate("one => [one.offsetHeight, one.scrollHeight]")
+    assert needs > 25, "two lines"
+    assert height >= needs
+    below = box(page, "#pictures")
+    lies = notice.bounding_box()
+    assert lies["y"] + lies["height"] <= below["y"] + below["height"] + 1
+
+
 def test_the_first_slider_is_near_by_the_keyboard(served: Served, visit):
     page = visit(served.address)
     prepared(page)
