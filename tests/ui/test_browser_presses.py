@@ -215,3 +215,40 @@ def test_another_choice_of_how_sure_flips_anew_and_moves_no_slider_else(served: 
     page.locator("#target").get_by_text("strongest").click()
     page.wait_for_timeout(600)  # a flip would begin after 30 ms
     assert float(alpha.input_value()) == 0.5
+
+
+def test_ctrl_z_takes_back_one_move_at_a_time(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    place = "document.querySelector('#pictures [data-address]').dataset.address"
+    rest = page.evaluate(place)
+    seen = [rest]
+    for name in ("g", "h1"):
+        page.locator(f"#flip-{name}").click()
+        page.wait_for_selector(f"#pictures [data-address*='&{name}=']")
+        page.wait_for_function(f"location.search.includes('&{name}=')")
+        seen.append(page.evaluate(place))
+    for before in reversed(seen[:-1]):
+        page.keyboard.press("Control+z")
+        page.wait_for_function(f"{place} === {before!r}")
+        page.wait_for_function(f"location.search === '?{before}'")
+    page.keyboard.press("Control+z")  # nothing is left to take back
+    assert page.evaluate(place) == rest
+
+
+def test_a_region_is_painted_by_the_keyboard(served: Served, visit):
+    page = visit(served.address)
+    prepared(page)
+    frame = page.locator("#pictures .changed .frame")
+    assert frame.get_attribute("tabindex") is None, "no stop while nothing is painted"
+    page.locator("#tools [data-do=region]").click()
+    page.locator("[name=brush-size]").fill("12")
+    frame.focus()
+    share = page.locator(".gcd-painter .share")
+    for key in (*["ArrowLeft"] * 2, "Enter", *["ArrowRight"] * 4, "Space"):
+        page.keyboard.press(key)
+    side = int(page.locator("#pictures .gcd-pictures").get_attribute("data-side"))
+    spot = 100 * 3.14159 * 6**2 / side**2
+    assert float(share.inner_text().split()[0]) == pytest.approx(2 * spot, rel=0.1, abs=0.6)
+    page.locator("#tools [data-do=region]").click()
+    assert frame.get_attribute("tabindex") is None

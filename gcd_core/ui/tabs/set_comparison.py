@@ -127,7 +127,7 @@ def save_sets(
     domain: str,
     numbers: dict[str, Any],
     file_format: str,
-    is_whole: bool = True,
+    is_whole: bool,
 ) -> FilePath:
     """Write a comparison of two sets to the session's folder, as "csv" or "json".
 

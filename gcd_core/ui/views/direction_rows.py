@@ -33,7 +33,7 @@ from gcd_core.ui.views.vocabulary import (
 )
 from gcd_core.wording import PLAIN, duration, signed, worded
 
-TURNS = "Where the answer turns, by quick drawings; To flip goes on until it is as sure as wanted"
+TURNS = "Where the answer turns on the curve; To flip goes on until it is as sure as wanted"
 SLIDER = f"#slider-{{}} {LABEL}"  # the label of a direction's slider
 FIND = said("Find ways", "Find directions")
 

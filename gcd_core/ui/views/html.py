@@ -207,7 +207,10 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
         title = term("same_tone" if grey else "same_colour")
         flip = crosses(before, after) and not premise_missing(image)
     about = charts.ABOUT if current.live and kept is None else ""
-    note = answer_note(positive, about + charts.percent(after, question))
+    answer = positive  # one picture over the other: what it was before stands here too
+    if display.view == "slide":
+        answer += f" {charts.percent(before, question)} \N{RIGHTWARDS ARROW}"
+    note = answer_note(answer, about + charts.percent(after, question))
     drawing = kept is None and detail == DECODED and current.decoded is not None
     if drawing:
         shown, note = current.decoded, answer_to_drawing(image)
@@ -224,19 +227,16 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     if doubtful and kept is None and detail != DECODED:  # why it is amber
         unlike = "The picture is unlike those that the classifier is for."
         why = unseen or exposure_caution(image) or unlike
-        note = answer_note(positive, about + charts.percent(after, question), worded(why, PLAIN))
+        note = answer_note(answer, about + charts.percent(after, question), worded(why, PLAIN))
     elif flip and kept is None and detail != DECODED and exposure_is_asked(image):
         css += " checking"
-        note = answer_note(positive, about + charts.percent(after, question), CHECKING)
+        note = answer_note(answer, about + charts.percent(after, question), CHECKING)
     below = missed_notice(image, missed) if missed and kept is None else ""
     source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
     changed = image_tag(drawn(shown), f"the changed {image_name(opened.image)}")
     warning = original_notices(image)
     if display.view == "slide":
         body = f'{changed}<div class="before">{source}</div>{DIVIDER}'
-        first = f"{charts.percent(before, question)} \N{RIGHTWARDS ARROW}"
-        number = '<span class="number"'
-        note = note.replace(number, f'<span class="from">{first}</span> {number}', 1)
         return [figure("Before | after", note, body, f"slide {css}", warning + below)]
     own = answer_note(positive, charts.percent(before, question))
     return [

@@ -430,7 +430,8 @@ def verdict(
     )
     if path.counterfactual_flips:
         return f"Changing only this region turns {positive} {before} into {after}."
-    moves = f"{before} {'rises' if path.sign > 0 else 'falls'} to {after} at most in what was tried"
+    way = "rises" if path.sign > 0 else "falls"
+    moves = f"{before} {way} to {after}, and no further in what was tried"
     if before == after:
         moves = f"stays at {after}"
     return f"Changing only this region does not change the answer: {positive} {moves}."

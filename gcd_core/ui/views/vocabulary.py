@@ -126,7 +126,8 @@ TERMS = {
     ),
     "classifier": Term(
         "classifier",
-        "What the classifier answered to quick drawings on the way; the dot is the picture shown.",
+        "What the classifier answered on the way, to quick drawings where the generator makes "
+        "such; the dot is the picture shown.",
         "classifier",
         "What the classifier answered, measured at points of the walk, most of them drawn by the "
         "distilled decoder where there is one; the dot is the picture shown.",

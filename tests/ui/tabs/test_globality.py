@@ -28,6 +28,7 @@ from gcd_core.ui.session.batch_walk import BatchWalk, redrawn, start_batch_walk
 from gcd_core.ui.session.notes import note
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
+from gcd_core.ui.tabs import globality
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.globality import (
     ELSEWHERE,
@@ -183,6 +184,23 @@ def test_the_same_images_are_walked_again_along_another_direction(
     assert told["direction"] == "h1" and [row["image"] for row in told["rows"]] == ["c", "d"]
     own = [piece.before for piece in first.pieces]
     assert [row["before"] for row in told["rows"]] == pytest.approx(own)
+
+
+def test_what_was_walked_before_goes_when_a_walk_begins_and_its_time_is_told(
+    session: Session, visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walked(session)
+    tab, request = laid_out(visitors), SimpleNamespace(session_hash="somebody")
+    before, images = session.wall, list(session.wall.images)
+    begun = BatchWalk(session.service, ["e", "f"], images, before.directions, "h1", "pneumonia")
+    begun.began -= 75
+    session.wall = begun  # nothing of it is there
+    monkeypatch.setattr(globality, "TICK", 0.0)
+    answers = tab.go_on(request)
+    first, second = next(answers), next(answers)
+    assert "gcd-tile" not in first[tab.wall] and not first[tab.summary]
+    assert list(second) == [tab.progress]
+    assert re.search(r"Image 1 of 2<.*>7[5-9] s so far", second[tab.progress])
 
 
 def test_rates_are_counted_in_whole_images() -> None:

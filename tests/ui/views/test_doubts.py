@@ -148,8 +148,8 @@ def test_a_region_that_changes_nothing_says_so_in_plain_words(session: Session) 
 
     same = "Changing only this region does not change the answer: Eosinophil "
     told = [verdict(Tried(sign), was, "Eosinophil") for sign, was in ((-1, 0.99), (1, 0.01))]
-    assert told[0] == f"{same}99 % falls to 98 % at most in what was tried."
-    assert told[1] == f"{same}1 % rises to 98 % at most in what was tried."
+    assert told[0] == f"{same}99 % falls to 98 %, and no further in what was tried."
+    assert told[1] == f"{same}1 % rises to 98 %, and no further in what was tried."
     assert verdict(Tried(-1), 0.981, "Eosinophil") == f"{same}stays at 98 %."
 
 
