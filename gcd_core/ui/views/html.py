@@ -211,11 +211,12 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     if display.view == "slide":
         answer += f" {charts.percent(before, question)} \N{RIGHTWARDS ARROW}"
     note = answer_note(answer, about + charts.percent(after, question))
-    drawing = kept is None and detail == DECODED and current.decoded is not None
-    if drawing:
-        shown, note = current.decoded, answer_to_drawing(image)
+    drawing = current.decoded if kept is None and detail == DECODED else None
+    if drawing is not None:
+        shown, note = drawing, answer_to_drawing(image)
         if image.sliders.alphas and opened.compositions is not None:
             title = term("drawing")
+    moving = " data-moved" if drawing is None else ""
     missed = missed_target(image)
     unseen = reconstruction_caution(image)
     doubtful = flip and bool(
@@ -241,7 +242,7 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     own = answer_note(positive, charts.percent(before, question))
     return [
         figure(original_title(image), own, source, "original", warning),
-        figure(f"<b{'' if drawing else ' data-moved'}>{title}</b>", note, changed, css, below),
+        figure(f"<b{moving}>{title}</b>", note, changed, css, below),
     ]
 
 

@@ -73,8 +73,8 @@ def _progress(search: Search | None, classifier: BlackBox, ahead: int, wait: flo
         # The mark is for the page's script.
         return f"<div data-found>{done}{told_of_g(search.result)}{told_of_h(search)}</div>"
     if search.state == "cancelled":
-        count = 0 if search.samples is None else len(search.samples)
-        kept = f"{DOT}answers to {count} new pictures are kept" if count else ""
+        answered = 0 if search.samples is None else len(search.samples)
+        kept = f"{DOT}answers to {answered} new pictures are kept" if answered else ""
         return charts.meter(fraction_done(search), f"Cancelled{kept}", cost) + so_far(search)
     if progress is None:
         return charts.meter(0, STAGE_TITLES["encode"], "")
