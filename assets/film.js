@@ -163,13 +163,14 @@ Object.assign(window.gcd, (() => {
     if (which < 0) return;
     const p = between(film.probabilities.map(row => row[which]), at);
     const crossed = alpha !== 0 && crosses(Number(bar.dataset.before), p);
-    const flips = crossed && !lacksPremise(bar);
+    const voided = bar.classList.contains('unfounded') && !lacksPremise(bar); // as of drawBars
+    const flips = crossed && !voided && !lacksPremise(bar);
     figure.classList.toggle('flipped', flips);
     figure.classList.remove('doubtful'); // the server says so once the slider rests
     const number = figure.querySelector('figcaption .number');
     if (number) number.textContent = inScale(p, bar.dataset);
     const title = figure.querySelector('figcaption b[data-moved]');
-    const moved = flips ? 'counterfactual' : crossed ? 'unasked' : 'changed';
+    const moved = flips ? 'counterfactual' : !crossed ? 'changed' : voided ? 'voided' : 'unasked';
     if (title) title.innerHTML = gcd.caption(alpha === 0 ? atRest : moved);
     return p;
   };

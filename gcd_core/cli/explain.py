@@ -347,7 +347,9 @@ def cautions_about(domain: Domain, path: Path) -> list[str]:
     at_rest = (path.alphas == 0).nonzero().flatten()
     if len(at_rest):
         again = path.probabilities[at_rest[0]].item()
-        found = [told for told in [unreproduced(path.source_probability, again)] if told] + found
+        question = domain.label_info[path.label].question
+        told = unreproduced(path.source_probability, again, question)
+        found = [told, *found] if told else found
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Self
 
 from torch import Tensor
 
+from gcd_core.classifiers.questions import PLAIN, Question
 from gcd_core.domains.file import Label
 from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.composition import DECODED, SOURCE
@@ -108,13 +109,13 @@ def cautions(
                 f"{info.title} is asked of {condition.positive} only; in the original the "
                 f"classifier sees none ({shown(was)})."
             )
-            found.append(Caution(told, short=f"No {condition.positive} in the original."))
+            found.append(Caution(told, short=f"The classifier sees no {condition.positive} here."))
         elif after is not None and after[info.given] < THRESHOLD:
             told = (
-                f"The change takes {condition.positive} away ({shown(was)} to "
-                f"{shown(after[info.given])}), so it says nothing of {info.title}."
+                f"In the changed picture the classifier sees no {condition.positive} any more "
+                f"({shown(was)} to {shown(after[info.given])}), so it says nothing of {info.title}."
             )
-            found.append(Caution(told, short=f"The change takes {condition.positive} away."))
+            found.append(Caution(told, short=f"Changed, it sees no {condition.positive}."))
     if info.auroc is not None and info.is_weak:
         found.append(
             Caution(
@@ -189,7 +190,7 @@ def of_another_age(age: float | None, ages: tuple[float, float] | None) -> str:
     )
 
 
-def unreproduced(before: float, again: float) -> str:
+def unreproduced(before: float, again: float, question: Question = PLAIN) -> str:
     """Return a warning if encoding and decoding alone moves the classifier; else "".
 
     Of 48 radiographs none moves the bundled classifier by 2 log-odds; a marker in the corner, which
@@ -199,16 +200,22 @@ def unreproduced(before: float, again: float) -> str:
     ----------
     before, again : float
         The label's probability of an image and of its reconstruction.
+    question : Question
+        What the label asks, in whose scale both are told.
     """
+    change = f"{question.shown(before)} to {question.shown(again)}"
     moved = abs(_log_odds(before) - _log_odds(again))
     if (before >= THRESHOLD) != (again >= THRESHOLD):
-        rest = "already changes the answer: this generator does not draw what the classifier saw."
+        rest = (
+            f"already changes the answer, {change}: this generator does not draw what the "
+            "classifier saw."
+        )
         return Worded(f"The reconstruction alone {rest}", f"Drawing the picture again {rest}")
     if moved >= REACTS:
         start = "The classifier reacts to something that the generator does not reproduce:"
         return Worded(
             f"{start} encoding and decoding alone moves its log-odds by {moved:.1f}.",
-            f"{start} drawing the picture again moves its answer.",
+            f"{start} drawing the picture again moves its answer, {change}.",
         )
     return ""
 

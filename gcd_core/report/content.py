@@ -323,8 +323,7 @@ def settings_rows(
     Without directions, domain and label alone. In plain words without those that take the field's.
     """
     if words == wording.PLAIN:
-        rows = [("Pictures", domain.title), ("Question", domain.label_info[label].title)]
-        return rows if directions is None else [*rows, *_plain_search(directions)]
+        return _plain_settings(domain, label, directions, alphas)
     rows = [("Domain", domain.name), ("Label", label)]
     if directions is None:
         return rows
@@ -350,6 +349,24 @@ def settings_rows(
     if type(seed) is int:
         rows.append(("Seed", str(seed)))
     return rows
+
+
+def _plain_settings(
+    domain: Domain,
+    label: str,
+    directions: DirectionSet | None,
+    alphas: Sequence[tuple[str, float]],
+) -> list[tuple[str, str]]:
+    """The settings without those that take the field's words."""
+    rows = [("Pictures", domain.title), ("Question", domain.label_info[label].title)]
+    if directions is None:
+        return rows
+    if len(alphas) > 1:  # else it stands with the numbers
+        called = [
+            (direction_name(name, directions, wording.PLAIN), alpha) for name, alpha in alphas
+        ]
+        rows.append(("Strength", position(called, wording.PLAIN)))
+    return [*rows, *_plain_search(directions)]
 
 
 def _plain_search(directions: DirectionSet) -> list[tuple[str, str]]:

@@ -416,6 +416,9 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
     walked = ("Alpha", position(alphas), "the distance walked along each direction")
     if report.words == PLAIN:
         walked = ("Strength", position(alphas, PLAIN), "how far the picture was changed")
+    if len(alphas) > 1:  # their names are longer than a line
+        several = report.say(f"of {len(alphas)} ways", f"along {len(alphas)} directions")
+        walked = walked[0], several, "each is listed below, under Settings"
     if report.steered:
         made = report.say("of what was drawn anew", "of what the bridge made")
         walked = ("Change", percent(abs(report.curve.here[0])), made)

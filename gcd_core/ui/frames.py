@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import torch
 from cachetools import LRUCache
 from torch import Tensor
 
@@ -217,6 +218,17 @@ class KeptFrames:
 def key_of(alphas: Alphas) -> Key:
     """A position as a key, whatever the order of its directions."""
     return tuple(sorted(alphas.items()))
+
+
+def line_vector(directions: DirectionSet, alphas: Alphas) -> tuple[Tensor, float]:
+    """Return the unit vector (D,) from the image's code to a position, and the distance there.
+
+    The position must not be the one where all sliders stand at 0.
+    """
+    moves = [alpha * directions[name].vector for name, alpha in alphas.items()]
+    vector = torch.stack(moves).sum(0)
+    length = float(vector.norm())
+    return vector / max(length, 1e-12), length
 
 
 def latent_at(opened: Opened, directions: DirectionSet, alphas: Alphas) -> Latent:

@@ -36,7 +36,7 @@ def test_a_condition_that_does_not_hold_is_told():
     first, weak = cautions(LABELS, "kind", {"ill": 0.04}, {"ill": 0.9})
     assert "asked of Pneumonia only; in the original" in first and "none (4" in first
     assert weak == WEAK and (first.short, weak.short) == (
-        "No Pneumonia in the original.",
+        "The classifier sees no Pneumonia here.",
         "AUROC 0.78.",
     )
     assert missing_premise(LABELS, "kind", {"ill": 0.04}) == "Pneumonia"
@@ -46,14 +46,14 @@ def test_a_condition_that_does_not_hold_is_told():
 
 def test_a_change_that_takes_the_condition_away_is_told():
     first, _ = cautions(LABELS, "kind", {"ill": 0.9}, {"ill": 0.2})
-    assert "takes Pneumonia away (90" in first and "20" in first
+    assert "sees no Pneumonia any more (90" in first and "20" in first
     assert cautions(LABELS, "kind", {"ill": 0.9}, None) == [WEAK], "nothing moved yet"
 
 
 @pytest.mark.parametrize(
     ("before", "again", "told"),
     [
-        (0.59, 0.35, "changes the answer"),
+        (0.59, 0.35, "changes the answer, 59 % to 35 %: "),
         (0.6, 0.7, ""),
         (0.95, 0.999, "log-odds by 4.0"),
         (0.001, 0.0001, "log-odds by 2.3"),

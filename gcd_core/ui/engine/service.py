@@ -321,10 +321,13 @@ class ModelService:
             self.context.background.submit(Job(paths.take_found))
         return paths
 
-    def walk_in_full(self, opened: Opened, direction: Direction, label: str) -> Path:
-        """Decode a path by the full decoder; somebody waits for it."""
+    def walk_in_full(
+        self, opened: Opened, direction: Direction, label: str, cancel: Cancel | None = None
+    ) -> Path:
+        """Decode a path by the full decoder; somebody waits for it, unless it can be cancelled."""
+        urgency = Urgency.NEXT if cancel is None else Urgency.PATH
         task = opened, direction, label
-        return self.in_batches(Urgency.NEXT, self.walk, *task, cancel=threading.Event())
+        return self.in_batches(urgency, self.walk, *task, cancel=cancel or threading.Event())
 
     def start_search(self, search: Search) -> None:
         """Put a search in the line of all domains' searches; raises as `JobQueue.submit`."""

@@ -312,7 +312,8 @@ def redrawn(service: ModelService, path: Path) -> str:
     _, asked = compose(path.source).shown_and_asked(baseline, service.domain.classifier)
     answers = service.in_turn(Urgency.SEARCH, service.ask, asked)[0]
     again = answers[service.domain.labels.index(path.label)]
-    return unreproduced(path.source_probability, again)
+    question = service.domain.label_info[path.label].question
+    return unreproduced(path.source_probability, again, question)
 
 
 def _in_8_bits(picture: Tensor) -> Tensor:

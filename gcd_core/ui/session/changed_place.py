@@ -1,8 +1,10 @@
-"""Where the current picture changed most, and the answer where it changes in that place alone."""
+"""Where the current picture changed most, and the answers to that place alone and to the rest."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+import torch
 
 from gcd_core.method.changes import Part, confined, parts_of
 from gcd_core.ui.engine.service import ModelService
@@ -17,6 +19,7 @@ class _Known(NamedTuple):
     frame: Frame
     parts: tuple[Part, ...]
     alone: Probabilities | None = None
+    rest: Probabilities | None = None
 
     @property
     def place(self) -> str | None:
@@ -26,7 +29,7 @@ class _Known(NamedTuple):
 
 
 class ChangedPlace(AboutCurrentPicture):
-    """In words where the current picture changed most; and whether that place alone flips it."""
+    """In words where the current picture changed most; and whether that is what flips it."""
 
     def __init__(self, service: ModelService, sliders: SliderState) -> None:
         super().__init__(service, sliders)
@@ -42,8 +45,15 @@ class ChangedPlace(AboutCurrentPicture):
         """The classifier's answer to the change in that place alone; None if not asked."""
         return self._of(self._sliders.current).alone
 
+    @property
+    def rest(self) -> Probabilities | None:
+        """The classifier's answer to the change everywhere but there; None if not asked."""
+        return self._of(self._sliders.current).rest
+
     def ask(self) -> bool:
-        """Ask the classifier about the change in that place alone, one query; once a picture.
+        """Ask the classifier about the change in that place alone, and about all but that.
+
+        Two queries, once a picture: the place is what flips it only where the rest does not.
 
         Returns whether something new is known. Nothing is asked while the picture is not decoded in
         full, nor where it changed all over.
@@ -53,7 +63,7 @@ class ChangedPlace(AboutCurrentPicture):
         GCDError
             If the classifier does not answer.
         BudgetExceeded
-            If its budget does not allow the query.
+            If its budget does not allow the queries.
         """
         frame, alphas, arrived = self._sliders.position()
         if not alphas or frame.live or not arrived:
@@ -64,8 +74,10 @@ class ChangedPlace(AboutCurrentPicture):
                 return False
             domain = self._service.domain
             source = self._sliders.opened.composition().source_for(domain.classifier)
-            image = confined(source, frame.asked(domain.classifier), known.place, domain.places)
-            self._known = known._replace(alone=self._answer(image))
+            changed = frame.asked(domain.classifier).to(source)
+            there = confined(source, changed, known.place, domain.places)
+            alone, rest = self._answers(torch.cat([there, changed + source - there]).clamp(0, 1))
+            self._known = known._replace(alone=alone, rest=rest)
             return True
 
     def _of(self, frame: Frame) -> _Known:

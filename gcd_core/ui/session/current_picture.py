@@ -27,9 +27,9 @@ class AboutCurrentPicture:
         self._service, self._sliders = service, sliders
         self._asking = threading.Lock()  # held while something is asked, which is asked once
 
-    def _answer(self, image: Tensor) -> Probabilities:
-        """Ask about one image (1, C, h, w) in [0, 1]: one query.
+    def _answers(self, images: Tensor) -> list[Probabilities]:
+        """Ask about images (N, C, h, w) in [0, 1]: N queries.
 
         Raises a GCDError if the classifier does not answer, BudgetExceeded if it may not.
         """
-        return self._service.in_turn(Urgency.MAP, self._service.ask, image)[0]
+        return self._service.in_turn(Urgency.MAP, self._service.ask, images)

@@ -73,7 +73,7 @@ class Exposure(AboutCurrentPicture):
             curve, _ = self._fit(frame)
             source = opened.composition().source_for(classifier)
             image = curve.without(source, frame.asked(classifier))
-            found = SameTone(curve.without(opened.pixels, frame.picture), self._answer(image))
+            found = SameTone(curve.without(opened.pixels, frame.picture), self._answers(image)[0])
             self._asked = frame, found
             return found
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
+from gcd_core.errors import Cancel, Cancelled
 from gcd_core.method.counterfactual import SMALLEST
+from gcd_core.method.directions import Direction
 from gcd_core.method.loss import THRESHOLD, cf_loss
 from gcd_core.method.path import Path
-from gcd_core.ui.frames import POINTS, Frame, Opened, path_frame
+from gcd_core.ui.frames import POINTS, Alphas, Frame, Opened, key_of, line_vector, path_frame
 from gcd_core.ui.session.flip_search import BEYOND, Target, first_flip, met_before, smallest_met
 from gcd_core.ui.session.slider_state import SliderState
 
 STRONGEST = "strongest"  # the target in whose place a margin stands otherwise
 PARTS, WITHIN = 32, 8  # of a slider stop, and how exactly a flip's picture in full is found
 NEARER = 4  # parts: a flip in full that is expected to lie so much nearer to the source is tried
+LINES_KEPT = 8  # by the full decoder
 SAME_ALPHA = 1e-3  # two positions that are nearer than this are one
 
 
@@ -36,7 +41,8 @@ class Flips:
         self._sliders = sliders
         # Paths with their flips drawn in full, and the flips' indices, by direction and target.
         self._found: dict[tuple[str, float | str], tuple[Path, int]] = {}
-        self._in_full: dict[str, Path] = {}  # whole paths by the full decoder, by direction
+        # Whole lines by the full decoder, by direction, or by the position that they lead through.
+        self._in_full: LRUCache[Hashable, Path] = LRUCache(LINES_KEPT)
         # Positions of flips that were found before their paths, by direction and margin.
         self._first: dict[tuple[str, float], float] = {}
         self._looking = threading.Lock()
@@ -127,19 +133,44 @@ class Flips:
             self._found[key] = self._drawn_in_full(path, name, path.counterfactual)
         return self._found[key][0]
 
-    def path_in_full(self, name: str) -> Path:
-        """Wait for the path along a direction; return it, every point by the full decoder.
+    def line_in_full(self, alphas: Alphas, cancel: Cancel | None = None) -> Path:
+        """Wait for the line through a position; return it, every point by the full decoder.
 
-        For what is reported or taken home.
+        For what is reported or taken home. Along one direction it is its path; where no slider
+        moved, that of the direction that moved last. Along several, alpha is the distance in z_sem.
+        With `cancel` all that others wait for goes first, and it raises `Cancelled` once that is
+        set.
         """
-        path = self._sliders.path_now(name)
-        if not self._is_fast(name):
-            return path
-        if name not in self._in_full:
-            sliders = self._sliders
-            task = sliders.opened, sliders.directions[name], path.label
-            self._in_full[name] = sliders.service.walk_in_full(*task)
-        return self._in_full[name]
+        sliders = self._sliders
+        known = self.known_in_full(alphas)
+        if known is not None:
+            return known
+        name, label = next(iter(alphas), sliders.moved), sliders.directions.label
+        if len(alphas) > 1:
+            vector, _ = line_vector(sliders.directions, alphas)
+            direction = Direction(" + ".join(alphas), vector, label)
+        else:
+            path = sliders.path_now(name)
+            if not self._is_fast(name):
+                return path
+            direction = sliders.directions[name]
+        line = sliders.service.walk_in_full(sliders.opened, direction, label, cancel)
+        self._in_full[key_of(alphas) if len(alphas) > 1 else name] = line
+        return line
+
+    def line_here_in_full(self) -> Path | None:
+        """As `line_in_full` of where the sliders stand; None if they go on meanwhile."""
+        wanted = self._sliders.still_wanted()
+        _, alphas, _ = self._sliders.position()
+        try:
+            return self.line_in_full(alphas, SimpleNamespace(is_set=lambda: not wanted()))
+        except Cancelled:
+            return None
+
+    def known_in_full(self, alphas: Alphas) -> Path | None:
+        """Return the line through a position as of `line_in_full`; None while it is not decoded."""
+        one = next(iter(alphas), self._sliders.moved)
+        return self._in_full.get(key_of(alphas) if len(alphas) > 1 else one)
 
     def _is_fast(self, name: str) -> bool:
         """Whether the fast decoder drew the path along a direction."""

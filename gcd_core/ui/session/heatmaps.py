@@ -25,13 +25,12 @@ from gcd_core.method.cells import (
     check_budget,
     explain_cells,
 )
-from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.method.path import Path
 from gcd_core.ui.engine.hosting import PATH, gpu
 from gcd_core.ui.engine.models import BACKGROUND_BATCH
 from gcd_core.ui.engine.worker import Urgency
-from gcd_core.ui.frames import LINE_POINTS, Alphas, Frame, key_of
+from gcd_core.ui.frames import LINE_POINTS, Alphas, Frame, key_of, line_vector
 from gcd_core.ui.session.slider_state import SliderState
 
 RESULTS_KEPT = 32  # maps, and lines, of one image
@@ -312,17 +311,6 @@ class HeatMaps:
             progress=progress,
             cancel=cancel,
         )
-
-
-def line_vector(directions: DirectionSet, alphas: Alphas) -> tuple[Tensor, float]:
-    """Return the unit vector (D,) from the image's code to a position, and the distance there.
-
-    The position must not be the one where all sliders stand at 0.
-    """
-    moves = [alpha * directions[name].vector for name, alpha in alphas.items()]
-    vector = torch.stack(moves).sum(0)
-    length = float(vector.norm())
-    return vector / max(length, 1e-12), length
 
 
 def cut_at(path: Path, alpha: float, frame: Frame, index: int) -> tuple[Path, int]:

@@ -136,8 +136,8 @@ def tile(piece: BatchItem, number: int, positive: str, question: Question = PLAI
         css, verdict = "odd", f"{verdict}. {worded(piece.unlike, PLAIN_WORDS)}"
         mark = '<em class="not">unlike: not counted</em>'
     elif piece.missing:
-        css, verdict = "odd", f", no {piece.missing} in the original"
-        mark = f'<em class="not">no {escape(piece.missing)}</em>'
+        css, verdict = "odd", f", the classifier sees no {piece.missing} in the original"
+        mark = f'<em class="not">{escape(piece.missing)} not seen</em>'
     words = (
         f"{piece.name}: {positive} {question.shown(piece.before)} to "
         f"{question.shown(piece.after)}{verdict}"

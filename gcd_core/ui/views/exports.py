@@ -21,21 +21,21 @@ from gcd_core.method.path import Path
 from gcd_core.report.captions import about_direction, caption, direction_name
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
-from gcd_core.ui.frames import Alphas, Frame
+from gcd_core.ui.frames import Alphas, Frame, line_vector
 from gcd_core.ui.session.flips import SAME_ALPHA
 from gcd_core.ui.session.heatmaps import HeatMap
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
+from gcd_core.ui.views.curve import place_on_line, proxy_curve, proxy_gap
 from gcd_core.ui.views.exposure import exposure_caution, flips_without
 from gcd_core.ui.views.payload import (
     cautions_of,
     doubts_about,
     first_disagreement,
     label_names,
-    place_on_line,
+    moves_alone,
     positives_of,
     premise_missing,
-    proxy_curve,
     question_of,
     reconstruction_caution,
     verdict,
@@ -60,9 +60,7 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
     opened, maps, i = image.opened, image.maps, image.index
     kinds = {session.display.overlay, session.service.leading_map}
     current, positions, heat, error = at_rest(session, image, "cells" in kinds)
-    path = image.flips.path_in_full(image.sliders.moved)
-    if len(positions) > 1:
-        path, _ = maps.line() or (path, 0)
+    path = image.flips.line_in_full(positions)
     before, after = (
         None if frame.oracle is None else frame.oracle[i] for frame in (opened.source, current)
     )
@@ -129,6 +127,10 @@ def warnings_of(image: OpenImage) -> list[str]:
         exposure_caution(image),
         reconstruction_caution(image),
         *cautions,
+        proxy_gap(image),
+        "The second opinion changes its answer where the classifier does not."
+        if moves_alone(image)
+        else "",
         f"The networks see the original {opened.fitted}." if opened.fitted else "",
     ]
     of_regions = [
@@ -203,39 +205,44 @@ def save_comparison(folder: FilePath, image: OpenImage, file_format: str) -> Fil
 
 
 def save_path(session: Session) -> FilePath:
-    """Write the path along the moved direction as CSV to the same folder, a row for each point.
+    """Write the line through the picture shown as CSV to the same folder, a row for each point.
 
-    Columns: `alpha`, the probability of each label, `lpips` to the source, `cf_loss` (the label's
-    logit toward the flip plus lambda times LPIPS, Eq. 1 of the paper), `shown` (1 for the picture
-    shown, which has a row of its own where it lies between two points), `direction`, and `name`,
-    what the page calls that. Raises a GCDError if no image is open, or the path cannot be decoded.
+    Columns: `alpha` (along several directions the distance in z_sem), the probability of each
+    label, `lpips` to the source, `cf_loss` (the label's logit toward the flip plus lambda times
+    LPIPS, Eq. 1 of the paper), `shown` (1 for the picture shown, which has a row of its own where
+    it lies between two points), `direction`, and `name`, what the page calls that. Along several
+    directions a column for each says how far along it the point lies. Raises a GCDError if no image
+    is open, or the line cannot be decoded.
     """
     image = session.open_next("There is no direction to follow yet")
-    path = image.flips.path_in_full(image.sliders.moved)
     frame, alphas = image.sliders.still()
+    path = image.flips.line_in_full(alphas)
     columns = path.all_probabilities.tolist(), path.distances.tolist(), path.losses.tolist()
     points = dict(zip(path.alphas.tolist(), zip(*columns, strict=True), strict=True))
-    here = alphas.get(path.direction_name, 0.0) if len(alphas) < 2 else None
-    if here is not None and all(abs(alpha - here) > SAME_ALPHA for alpha in points):
+    several = len(alphas) > 1
+    here = line_vector(image.directions, alphas)[1] if several else sum(alphas.values())
+    if all(abs(alpha - here) > SAME_ALPHA for alpha in points):
         own = dict(zip(session.service.domain.labels, frame.probabilities, strict=True))
         logit = torch.tensor(own[path.label]).double().clamp(1e-12, 1 - 1e-12).logit()
         distance = torch.tensor(frame.distance)
         loss = cf_loss(logit, distance, path.sign, session.service.domain.search.lam)
         points[here] = [own[label] for label in path.labels], frame.distance, float(loss)
-    called = direction_name(path.direction_name, image.directions, PLAIN)
+    names = list(alphas) if several else [path.direction_name]
+    called = " + ".join(direction_name(name, image.directions, PLAIN) for name in names)
     rows = [
         {
             "alpha": alpha,
             **dict(zip(path.labels, probabilities, strict=True)),
             "lpips": distance,
             "cf_loss": loss,
-            "shown": int(here is not None and abs(alpha - here) <= SAME_ALPHA),
+            "shown": int(abs(alpha - here) <= SAME_ALPHA),
             "direction": path.direction_name,
             "name": called,
         }
+        | {f"alpha_{name}": alpha * alphas[name] / here for name in names if several}
         for alpha, (probabilities, distance, loss) in sorted(points.items())
     ]
-    file = session.folder / f"path-{session.label}-{path.direction_name}.csv"
+    file = session.folder / f"path-{session.label}-{'-'.join(names)}.csv"
     with atomic_write(file) as place:
         place.write_text(rows_as_csv(rows), encoding="utf-8")
     return file

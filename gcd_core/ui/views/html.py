@@ -14,7 +14,6 @@ from gcd_core.ui.session.display import SAME_TONE, Display
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views import charts
-from gcd_core.ui.views.charts import Points
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.exposure import (
     exposure_caution,
@@ -22,8 +21,8 @@ from gcd_core.ui.views.exposure import (
     exposure_line,
     flip_is_doubtful,
 )
-from gcd_core.ui.views.figures import SAVE, figure, image_tag
-from gcd_core.ui.views.maps import MapPanel, line_words, map_figure, map_panel
+from gcd_core.ui.views.figures import figure, image_tag
+from gcd_core.ui.views.maps import MapPanel, map_figure, map_panel
 from gcd_core.ui.views.payload import (
     cautions_of,
     crossed,
@@ -34,20 +33,17 @@ from gcd_core.ui.views.payload import (
     is_unlike,
     label_cautions,
     label_names,
-    measured_curve,
     missed_in_short,
     missed_target,
     moves_alone,
     opinion_of_flip,
     other_cautions,
     other_sentence,
-    place_on_line,
     premise_missing,
     premise_of,
-    proxy_curve,
     question_of,
     reconstruction_caution,
-    value_here,
+    takes_premise,
 )
 from gcd_core.ui.views.vocabulary import explained, opinion_words, said, term, told
 from gcd_core.wording import PLAIN, VOCABULARIES, Worded, joined, worded
@@ -87,8 +83,6 @@ TOOLS = (  # the action of the page's script, the button's sign, and its title
         "Full screen",
     ),
 )
-DRAWN_GAP = 0.05  # of probability, between the measured curve and the picture shown in full
-PROXY_GAP = 0.15  # between the proxy's and the classifier's probability, from which a line says so
 DRAWINGS = {
     SOURCE: "In your picture",
     DECODED: "Generator&rsquo;s",
@@ -197,7 +191,8 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     question, detail = question_of(image), shown_detail(image, display)
     opened, current = image.opened, image.sliders.current
     before, after = opened.source.probabilities[i], current.probabilities[i]
-    moved = "counterfactual" if flip else "unasked" if crossed(image) else "changed"
+    unasked = "voided" if takes_premise(image) else "unasked"
+    moved = "counterfactual" if flip else unasked if crossed(image) else "changed"
     at_rest = "reconstruction" if opened.compositions is None or detail == DECODED else "unchanged"
     title, shown = term(moved if image.sliders.alphas else at_rest), current.picture
     kept = image.exposure.get() if detail == SAME_TONE else None
@@ -408,57 +403,3 @@ def cautions_line(image: OpenImage) -> str:
 def caution(text: str) -> str:
     """Return one warning as HTML; "" of none."""
     return f'<p class="gcd-caution">{told(text)}</p>' if text else ""
-
-
-def curve_card(image: OpenImage) -> str:
-    """Return the curve of classifier and proxy on the line through the current picture."""
-    if not image.names:
-        return ""
-    sliders, alphas = image.sliders, image.sliders.alphas
-    measured, proxy = measured_curve(image), proxy_curve(image)
-    probability = sliders.current.probabilities[image.index]
-    at, most = place_on_line(image)
-    question = question_of(image)
-    plot = charts.curve(
-        measured,
-        proxy,
-        (at, probability),
-        most,
-        label_names(image),
-        sliders.moved if len(alphas) < 2 else "",
-        question,
-    )
-    positive = escape(label_names(image)[1])
-    name = said(": ", " along ") + line_words(list(alphas) or [sliders.moved], image.directions)
-    keys = f'<i class="measured"></i>{term("classifier")}'
-    if proxy:
-        keys += f'<i class="proxy"></i>{term("proxy" if has_networks(image) else "slope")}'
-    return (
-        f'<div class="gcd-card"><h2><span>{positive}{name}</span><small>{keys}</small>'
-        f"{SAVE}</h2>{plot}{curve_gap(image, measured, proxy)}</div>"
-    )
-
-
-def has_networks(image: OpenImage) -> bool:
-    """Whether networks were trained as the proxy of the directions in use, not a line fitted."""
-    proxy = image.directions.proxy
-    return proxy is not None and len(proxy.networks) > 0
-
-
-def curve_gap(image: OpenImage, measured: Points, proxy: Points) -> str:
-    """Return, as HTML, that a curve misses the answer to the picture shown; "" where none does.
-
-    The measured curve is of the fast decoder's pictures where there is one.
-    """
-    current, question = image.sliders.current, question_of(image)
-    probability = current.probabilities[image.index]
-    drawn, expected = value_here(image, measured), value_here(image, proxy)
-    if drawn is not None and not current.live and abs(drawn - probability) >= DRAWN_GAP:
-        start = said("The curve is of quick drawings", "The curve is of the distilled decoder")
-        told = f"{start}: {charts.percent(drawn, question)} here; the picture in full gets"
-    elif expected is not None and abs(expected - probability) >= PROXY_GAP:
-        start = said("The search", "The proxy" if has_networks(image) else "The linear fit")
-        told = f"{start} expected {charts.percent(expected, question)} here; the classifier says"
-    else:
-        return ""
-    return f'<p class="gap">{told} {charts.percent(probability, question)}.</p>'

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from gcd_core.classifiers.base import notice_of
 from gcd_core.classifiers.cache import fingerprint
@@ -29,13 +25,11 @@ from gcd_core.method.no_flip import no_flip
 from gcd_core.method.path import Path
 from gcd_core.method.repeatability import unrepeatable
 from gcd_core.method.second_opinion import DISAGREED, STAYS, second_opinion
-from gcd_core.method.settings import BALL
-from gcd_core.ui.frames import Frame, alpha_grid
-from gcd_core.ui.session.heatmaps import line_vector
+from gcd_core.ui.frames import Frame
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.regions import Tried
 from gcd_core.ui.session.session import Session
-from gcd_core.ui.views.charts import Points, Premise
+from gcd_core.ui.views.charts import Premise
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.vocabulary import way
 from gcd_core.wording import PLAIN as PLAIN_WORDS
@@ -55,9 +49,10 @@ def question_of(shown: Session | OpenImage, label: str | None = None) -> Questio
 def flipped(image: OpenImage) -> bool:
     """Whether a move took the answer to the other side of the source's, which had one.
 
-    A label that means nothing of the source (`missing_premise`) had no answer that could flip.
+    A label that means nothing of the source (`missing_premise`) had no answer that could flip, and
+    one that means nothing of the changed picture has none now.
     """
-    return crossed(image) and not premise_missing(image)
+    return crossed(image) and not premise_missing(image) and not takes_premise(image)
 
 
 def crossed(image: OpenImage) -> bool:
@@ -121,6 +116,12 @@ def premise_missing(image: OpenImage) -> str:
     return missing_premise(domain.label_info, image.label, before)
 
 
+def takes_premise(image: OpenImage) -> bool:
+    """Whether the changed picture lacks what the explained label is asked of only."""
+    premise = premise_of(image, image.label)
+    return premise is not None and premise.after < THRESHOLD <= premise.before
+
+
 def premise_of(image: OpenImage, label: str) -> Premise | None:
     """What must hold for a label to mean anything, before and now; None where nothing must."""
     domain = image.service.domain
@@ -145,7 +146,8 @@ def reconstruction_flips(image: OpenImage) -> bool:
 def reconstruction_caution(image: OpenImage) -> str:
     """Return a warning if the reconstruction alone moves the classifier; else ""."""
     i, opened = image.index, image.opened
-    return unreproduced(opened.source.probabilities[i], opened.reconstruction.probabilities[i])
+    before, again = opened.source.probabilities[i], opened.reconstruction.probabilities[i]
+    return unreproduced(before, again, question_of(image))
 
 
 def opinion_of_flip(image: OpenImage) -> str | None:
@@ -190,14 +192,16 @@ def first_disagreement(image: OpenImage) -> str:
 def flip_clause(image: OpenImage) -> str:
     """Return how the picture changed where it flipped, and in which place; "" where that is unsure.
 
-    "if darker in both lungs" only where the change in that place alone was asked about and flips;
-    else "mostly darker in both lungs".
+    "if darker in both lungs" only where the change in that place alone was asked about and flips,
+    and all of the change but that does not; else "mostly darker in both lungs".
     """
     known = image.changed_place
     if not flipped(image) or not known.parts:
         return ""
-    i, alone = image.index, known.alone
-    flips = alone is not None and crosses(image.opened.source.probabilities[i], alone[i])
+    i, alone, rest = image.index, known.alone, known.rest
+    before, flips = image.opened.source.probabilities[i], False
+    if alone is not None and rest is not None:
+        flips = crosses(before, alone[i]) and not crosses(before, rest[i])
     words = image.service.domain.change_words
     return f"{'if' if flips else 'mostly'} {told(known.parts, words)}"
 
@@ -212,8 +216,10 @@ def flip_sentence(image: OpenImage) -> str:
     change = f"{label_names(image)[1]} {shown(before)} \N{RIGHTWARDS ARROW} {shown(after)}"
     if clause.startswith("if "):
         return f"{change} {clause}."
-    alone = image.changed_place.alone
-    tested = f" That place alone: {shown(alone[i])}." if alone is not None else ""
+    alone, rest = image.changed_place.alone, image.changed_place.rest
+    tested = ""
+    if alone is not None and rest is not None:
+        tested = f" That place alone: {shown(alone[i])}; all but that place: {shown(rest[i])}."
     return f"{change}; {clause}.{tested}"
 
 
@@ -467,77 +473,3 @@ def doubts_about(tried: Tried, question: Question = PLAIN, premise: str = "") ->
 def opinion(frame: Frame, labels: Sequence[str]) -> dict[str, float | None] | None:
     """Return the oracle's probabilities of a picture by label; None if it was not asked."""
     return None if frame.oracle is None else dict(zip(labels, frame.oracle, strict=True))
-
-
-def place_on_line(image: OpenImage) -> tuple[float, float]:
-    """Return where the picture is on its line, and how far the line is drawn to either side.
-
-    Along one direction the place is its alpha. Along several it is the distance in z_sem from the
-    image's code, 0 or more.
-    """
-    sliders, alpha_max = image.sliders, image.service.domain.alpha_max
-    alphas = sliders.alphas
-    if len(alphas) < 2:
-        return alphas.get(sliders.moved, 0.0), alpha_max
-    _, length = line_vector(image.directions, alphas)
-    return length, max(alpha_max, length)
-
-
-def measured_curve(image: OpenImage) -> Points:
-    """Return (alpha, probability) where the classifier was asked on the picture's line.
-
-    Empty before the line is decoded.
-    """
-    alphas = image.sliders.alphas
-    if len(alphas) < 2:
-        path = image.paths.get(next(iter(alphas), image.sliders.moved))
-    else:
-        path, _ = image.maps.line() or (None, 0)
-    if path is None:
-        return []
-    return list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
-
-
-def proxy_curve(image: OpenImage) -> Points:
-    """Return (alpha, probability) as the proxy predicts it on the picture's line.
-
-    Empty if the directions have no proxy. The proxy of a search over codes knows the logit's mean
-    over all z_T; what the picture's own is at rest is known, so the curve starts from there.
-    """
-    directions, name, alphas = image.directions, image.sliders.moved, image.sliders.alphas
-    if name not in image.names:
-        return []
-    _, most = place_on_line(image)
-    if len(alphas) > 1:
-        return _expected(image, line_vector(directions, alphas)[0], most)
-    if name not in image.expected:
-        image.expected[name] = _expected(image, directions[name].vector, most)
-    return image.expected[name]
-
-
-@torch.inference_mode()
-def _expected(image: OpenImage, vector: Tensor, most: float) -> list[tuple[float, float]]:
-    """What the proxy predicts along a unit vector (D,), as far as `most`; empty without one."""
-    directions = image.directions
-    z_sem = image.opened.latent.z_sem
-    steps = torch.tensor(alpha_grid(most)).to(z_sem)
-    places = torch.cat([z_sem, z_sem + steps[:, None] * vector.to(z_sem)])
-    expected = directions.proxy_logit(places)
-    if expected is None:
-        return []
-    at_rest, logits = expected[0], expected[1:]
-    settings = directions.metadata.get("settings")
-    sampling = settings.get("sampling", BALL) if isinstance(settings, dict) else BALL
-    if sampling != BALL:
-        own = image.opened.source.probabilities[image.index]
-        logits = logits + torch.logit(torch.as_tensor(own), eps=1e-6) - at_rest
-    return list(zip(steps.tolist(), torch.sigmoid(logits.float()).tolist(), strict=True))
-
-
-def value_here(image: OpenImage, points: Points) -> float | None:
-    """Return a curve's probability at the picture, linear between its points; None without."""
-    at, _ = place_on_line(image)
-    for (left, low), (right, high) in pairwise(points):
-        if left <= at <= right:
-            return low + (high - low) * (at - left) / (right - left)
-    return None

@@ -59,6 +59,14 @@ TERMS = {
         "The picture at alpha, past the threshold of a question that means nothing of the "
         "original: no flip, as there was no answer before.",
     ),
+    "voided": Term(
+        "Changed",
+        "In the changed picture the classifier no longer sees what the question is asked of: no "
+        "flip, as its answer means nothing there.",
+        "Changed",
+        "The picture at alpha, past the threshold of a question that means nothing of it: no flip, "
+        "as the classifier no longer sees what the question is asked of.",
+    ),
     "drawing": Term(
         "Generator’s",
         "What the generator draws for this change. Only the difference that it makes is put into "
@@ -296,7 +304,7 @@ def written(directions: DirectionSet, selector: str | None = None) -> str:
 
 def captions() -> dict[str, str]:
     """Return as HTML, by name, the changed picture's titles, and what is said of work under way."""
-    titles = ("counterfactual", "changed", "unasked", "reconstruction", "unchanged")
+    titles = ("counterfactual", "changed", "unasked", "voided", "reconstruction", "unchanged")
     flipping = said(
         "Looking for a small change that turns the answer",
         "Searching a near flip by the fast decoder, checked in full",

@@ -18,6 +18,7 @@ from gcd_core.ui.session import heatmaps as module
 from gcd_core.ui.session.display import Display
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
+from gcd_core.ui.tabs.explore.after_moves import AfterMoves
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.explore.handlers import ExploreHandlers
 from gcd_core.ui.tabs.handler import Answer
@@ -35,6 +36,11 @@ REQUEST = SimpleNamespace(session_hash="somebody")
 def handlers(visitors: Visitors) -> ExploreHandlers:
     with gr.Blocks():
         return ExploreTab(visitors).handlers
+
+
+def after(handlers: ExploreHandlers) -> AfterMoves:
+    """What follows a move by itself."""
+    return AfterMoves(handlers.visitors, handlers.layout)
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def test_nothing_is_coloured_or_asked_before_a_move(session: Session, handlers: 
     assert asked(session) == before
     assert numbers["queries"] == 0 and "nothing moved" in pictures
     assert not session.image.maps.get("cells").map.any()
-    assert not handlers.follow(*SHOWN, REQUEST)
+    assert not after(handlers).follow(*SHOWN, REQUEST)
 
 
 def test_a_map_is_asked_once_for_each_position(session: Session, handlers: ExploreHandlers):
@@ -83,9 +89,9 @@ def test_a_map_is_asked_once_for_each_position(session: Session, handlers: Explo
     assert found.map[lungs].abs().sum() > 0.8 * found.map.abs().sum()
     before = asked(session)
     session.image.sliders.move({"g": -4.5})
-    assert handlers.follow(*SHOWN, REQUEST), "it follows the move"
+    assert after(handlers).follow(*SHOWN, REQUEST), "it follows the move"
     session.image.sliders.move({"g": -5.0})
-    assert not handlers.follow(*SHOWN, REQUEST) and session.image.maps.get("cells") is found
+    assert not after(handlers).follow(*SHOWN, REQUEST) and session.image.maps.get("cells") is found
     assert asked(session) - before == QUERIES
     assert domain.labels[0] == session.label
 
@@ -111,7 +117,7 @@ def test_a_larger_classifier_is_asked_about_the_pictures_own_pixels(visitors: Vi
 def test_another_map_is_not_followed(session: Session, handlers: ExploreHandlers):
     session.image.sliders.move({"g": -5.0})
     before = asked(session)
-    assert not handlers.follow(*SHOWN, REQUEST)
+    assert not after(handlers).follow(*SHOWN, REQUEST)
     assert asked(session) == before
 
 
@@ -142,7 +148,7 @@ def test_with_a_budget_it_is_asked_only_when_chosen(
     before = asked(session)
     session.service.domain.classifier.budget = before + left
     _, pictures = map_of(handlers, handlers.fade(*SHOWN, REQUEST))
-    assert not handlers.follow(*SHOWN, REQUEST)
+    assert not after(handlers).follow(*SHOWN, REQUEST)
     assert f"asked about 512 images for this map, and may be asked {left} more times" in pictures
     session.display = Display()
     if left < QUERIES:
@@ -161,7 +167,7 @@ def test_a_remote_classifier_is_not_asked_unless_chosen(
     monkeypatch.setattr(session.service, "runner", Runner())  # as of a remote classifier
     session.image.sliders.move({"g": -5.0})
     before, session.display = asked(session), Display("cells")
-    assert not handlers.follow(*SHOWN, REQUEST) and asked(session) == before
+    assert not after(handlers).follow(*SHOWN, REQUEST) and asked(session) == before
     assert session.image.maps.price("cells").startswith("The classifier is asked about 512 images")
     assert map_of(handlers, handlers.heatmap(*SHOWN, REQUEST))[0]["queries"] == QUERIES
 
@@ -190,11 +196,11 @@ def test_the_better_map_leads_where_asking_is_free(
     assert layout.overlay.value == layout.overlay.choices[0][1] == "cells"
     session = visitors.session("somebody")
     assert session.display.overlay == "cells"
-    assert handlers.follow(*SHOWN, REQUEST) == {}, "nothing is open yet"
+    assert after(handlers).follow(*SHOWN, REQUEST) == {}, "nothing is open yet"
     session.open_example(0)
     wait_for_paths(session)
     session.image.sliders.move({"g": -5.0})
-    assert handlers.follow(*SHOWN, REQUEST) and session.image.maps.get("cells") is not None
+    assert after(handlers).follow(*SHOWN, REQUEST) and session.image.maps.get("cells") is not None
     domain.classifier.budget = asked(session) + 10_000
     with gr.Blocks():
         layout = ExploreTab(visitors).layout

@@ -14,6 +14,7 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.views.html import readout
 from gcd_core.ui.views.payload import flip_clause, flip_sentence, flipped, state_payload
+from gcd_core.wording import percent
 from tests.ui.fakes import FakeClassifier
 
 WHERE = "lower left of the picture"  # the patch of the code's second number
@@ -62,8 +63,8 @@ def opened(
 def answer_of(visitors: Visitors) -> dict:
     """What the page is told once a flip is shown."""
     with gr.Blocks():
-        handlers = ExploreTab(visitors).handlers
-    return handlers.keep_tone("bb_lig", 0.6, "side", SimpleNamespace(session_hash="owner"))
+        tab = ExploreTab(visitors)
+    return tab.after_moves.keep_tone("bb_lig", 0.6, "side", SimpleNamespace(session_hash="owner"))
 
 
 def test_if_is_said_where_the_change_in_that_place_alone_flips(visitors, monkeypatch, asked):
@@ -73,9 +74,11 @@ def test_if_is_said_where_the_change_in_that_place_alone_flips(visitors, monkeyp
     assert flip_clause(image) == f"mostly brighter in the {WHERE}", "not asked yet"
     image.exposure.ask()
     asked.clear()
-    assert answer_of(visitors) and len(asked) == 1
-    moved = (asked[0] - image.opened.image).abs()[0, 0]
-    assert moved[:50].max() == 0 == moved[:, 80:].max() < moved[80:100, 30:50].max()
+    assert answer_of(visitors) and [len(images) for images in asked] == [2]
+    moved = (asked[0] - image.opened.image).abs()[:, 0]
+    assert moved[0, :50].max() == 0 == moved[0, :, 80:].max() < moved[0, 80:100, 30:50].max()
+    whole = image.sliders.current.image - image.opened.image
+    torch.testing.assert_close(moved.sum(0), whole.abs()[0, 0])
     assert flip_clause(image) == f"if brighter in the {WHERE}"
     sentence = state_payload(session)["sentence"]
     assert sentence.startswith("Bacterial ") and sentence.endswith(f" if brighter in the {WHERE}.")
@@ -98,6 +101,18 @@ def test_no_if_where_the_classifier_reads_another_place(visitors, monkeypatch):
     clause = f"mostly brighter in the {WHERE}"
     assert flip_clause(image) == clause and " if " not in flip_sentence(image)
     assert f"; {clause}. That place alone: " in flip_sentence(image)
+
+
+def test_no_if_where_the_rest_of_the_change_flips_as_well(visitors, monkeypatch):
+    image = opened(visitors, monkeypatch, FakeClassifier()).image
+    answer_of(visitors)
+    i, known = image.index, image.changed_place
+    assert flip_clause(image).startswith("if ") and known.rest[i] < 0.5 <= known.alone[i]
+    monkeypatch.setattr(type(known), "rest", property(lambda _: known.alone))
+    clause, told = f"mostly brighter in the {WHERE}", percent(known.alone[i])
+    assert flip_clause(image) == clause
+    ending = f"That place alone: {told}; all but that place: {told}."
+    assert flip_sentence(image).endswith(ending)
 
 
 def test_a_query_that_costs_money_is_never_asked_for_a_sentence(visitors, monkeypatch, asked):

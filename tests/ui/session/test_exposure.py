@@ -16,6 +16,7 @@ from gcd_core.ui.engine.worker import Runner
 from gcd_core.ui.session.display import SAME_TONE
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
+from gcd_core.ui.tabs.explore.after_moves import AfterMoves
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.tabs.explore.handlers import ExploreHandlers
 from gcd_core.ui.views.exports import report_of
@@ -51,6 +52,11 @@ def handlers(visitors: Visitors) -> ExploreHandlers:
         return ExploreTab(visitors).handlers
 
 
+def after(handlers: ExploreHandlers) -> AfterMoves:
+    """What follows a move by itself."""
+    return AfterMoves(handlers.visitors, handlers.layout)
+
+
 @pytest.fixture
 def own(
     visitors: Visitors, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
@@ -80,9 +86,10 @@ def test_the_answer_without_them_is_asked_once(own: Session, handlers: ExploreHa
     }
     assert "of the change is" in readout(image) and "Without it" not in readout(image)
     before = classifier.queries
-    answer = handlers.keep_tone(*SHOWN, REQUEST)
+    answer = after(handlers).keep_tone(*SHOWN, REQUEST)
     place = image.changed_place.alone is not None
-    assert classifier.queries == before + 1 + place, "and once about its place alone"
+    asked_of_place = "about its place alone, and about all but that"
+    assert classifier.queries == before + 1 + 2 * place, asked_of_place
     curve = fit_tone_curve(source, frame.image)
     own_source = image.opened.composition().source_for(classifier)
     asked = curve.without(own_source, frame.asked(classifier))
@@ -99,7 +106,7 @@ def test_the_answer_without_them_is_asked_once(own: Session, handlers: ExploreHa
         assert not flips, "nothing is left of what it reads"
         assert any("Without it" in warning for warning in report_of(own).warnings)
     before = classifier.queries
-    assert handlers.keep_tone(*SHOWN, REQUEST) == {} and classifier.queries == before
+    assert after(handlers).keep_tone(*SHOWN, REQUEST) == {} and classifier.queries == before
 
 
 def test_a_flip_is_no_good_news_before_it_is_known_without_them(
@@ -108,7 +115,7 @@ def test_a_flip_is_no_good_news_before_it_is_known_without_them(
     monkeypatch.setattr(type(own.image.exposure), "share", 0.1)  # more is amber at once
     own.image.sliders.draw_in_full()
     assert "flipped checking" in pictures(own) and CHECKING in pictures(own)
-    handlers.keep_tone(*SHOWN, REQUEST)
+    after(handlers).keep_tone(*SHOWN, REQUEST)
     assert "checking" not in pictures(own) and CHECKING not in pictures(own)
     own.image.sliders.move({"g": 4.9})
     monkeypatch.setattr(own.service, "runner", Runner())  # where it costs it is not asked
@@ -131,7 +138,7 @@ def test_the_change_without_them_is_shown_where_it_is_chosen(
     image.sliders.move({"g": 0.5})
     there = handlers.change_view(*SHOWN, REQUEST)[page]
     assert "Tone kept" not in there, "of a new position nothing is known yet"
-    assert "Tone kept" in handlers.keep_tone(*SHOWN, REQUEST)[page], (
+    assert "Tone kept" in after(handlers).keep_tone(*SHOWN, REQUEST)[page], (
         "it is asked where that is free"
     )
     assert "Tone kept" not in handlers.change_drawing("source", REQUEST)[page]
@@ -151,7 +158,7 @@ def test_where_asking_costs_it_is_asked_on_demand(
     else:
         monkeypatch.setattr(own.service, "runner", Runner())
     before = classifier.queries
-    assert handlers.keep_tone(*SHOWN, REQUEST) == {} and classifier.queries == before
+    assert after(handlers).keep_tone(*SHOWN, REQUEST) == {} and classifier.queries == before
     answer = handlers.change_drawing(SAME_TONE, REQUEST)
     assert classifier.queries == before + 1
     assert answer[handlers.layout.numbers]["exposure"]["without"] is not None

@@ -334,8 +334,23 @@ def test_a_second_opinion_that_changes_with_the_classifier_does_not_change_alone
     assert "changes sides alone" not in readout(image)
 
 
+def test_an_answer_that_means_nothing_of_the_changed_picture_is_no_flip(session: Session):
+    frame = opened_with(session, given=0.99)
+    sliders = session.image.sliders
+    sliders.current = replace(frame, probabilities=(0.8, *frame.probabilities[1:]))
+    assert flipped(session.image)
+    sliders.current = replace(frame, probabilities=(0.2, *frame.probabilities[1:]))
+    shown, told = pictures(session), payload_of(session)
+    assert not told["flipped"] and told["sentence"] == "" and told["premise_missing"] == ""
+    assert term("voided") in shown and 'changed flipped"' not in shown
+    assert term("counterfactual") not in shown and term("unasked") not in shown
+    assert "the classifier sees no Pneumonia any more (99" in shown
+    assert "asked only if Pneumonia" in readout(session.image)
+
+
 def test_the_same_is_a_flip_where_the_original_had_the_premise(session: Session):
-    opened_with(session, given=0.99)
+    frame = opened_with(session, given=0.99)
+    session.image.sliders.current = replace(frame, probabilities=(0.8, *frame.probabilities[1:]))
     told = payload_of(session)
     assert told["flipped"] and told["premise_missing"] == ""
     assert term("counterfactual") in pictures(session)

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 import torch
 
@@ -15,12 +17,15 @@ from gcd_core.method.composition import SOURCE
 from gcd_core.method.proxy import Proxy
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
+from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.views import html
 from gcd_core.ui.views.charts import ABOUT, Premise, percent
+from gcd_core.ui.views.curve import curve_card, measured_curve
 from gcd_core.ui.views.direction_rows import direction_titles
-from gcd_core.ui.views.html import curve_card, pictures, readout, second_opinion
-from gcd_core.ui.views.payload import flipped, measured_curve, verdict
+from gcd_core.ui.views.html import pictures, readout, second_opinion
+from gcd_core.ui.views.payload import flipped, verdict
 from gcd_core.ui.views.vocabulary import TERMS
+from gcd_core.wording import percent as spoken
 from tests.ui.fakes import CODE, FakeDomain, FakeGenerator
 from tests.ui.waiting import wait_for_paths
 
@@ -119,7 +124,14 @@ def test_a_curve_of_quick_drawings_says_where_it_misses_the_picture(weaker: Visi
     full = image.sliders.current.probabilities[image.index]
     assert abs(full - there) > 0.05, "or nothing is tried here"
     gap = curve_card(image).split('class="gap"')[1]
-    assert f"{percent(there)} here; the picture in full gets {percent(full)}." in gap
+    assert f"{spoken(there)} here; the picture in full gets {spoken(full)}." in gap
+    with gr.Blocks():
+        after = ExploreTab(weaker).after_moves
+    request = SimpleNamespace(session_hash="somebody")
+    answer = after.follow_in_full("bb_lig", 0.6, "side", request)
+    assert 'class="gap"' not in answer[after.layout.curve], "it is drawn anew, in full"
+    assert dict(measured_curve(image))[alpha] == pytest.approx(full, abs=1e-4)
+    assert after.follow_in_full("bb_lig", 0.6, "side", request) == {}, "once"
 
 
 def test_a_line_that_was_fitted_is_called_no_network(session: Session) -> None:

@@ -17,6 +17,7 @@ from gcd_core.errors import GCDError
 from gcd_core.method.attribution import explain_path
 from gcd_core.report.captions import exposure_words
 from gcd_core.ui.engine.service import ModelService
+from gcd_core.ui.frames import line_vector
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views.exports import _pictures, report_of, save_path, save_report
@@ -42,9 +43,10 @@ def test_it_holds_what_is_on_screen(session: Session):
     assert report.alphas == [("g", -3.0), ("h2", 1.0)] and report.distance == frame.distance
     assert report.curve.direction == "g + h2" and report.curve.proxy == []
     assert report.curve.here == (
-        pytest.approx(report.curve.measured[-1][0]),
+        pytest.approx(line_vector(image.directions, {"g": -3.0, "h2": 1.0})[1]),
         frame.probabilities[0],
     )
+    assert report.curve.measured[0][0] == -6.0, "the line goes on at either side"
     path, end = image.maps.line()
     attribution = explain_path(path, until=end)
     assert torch.equal(report.heat, attribution.map)
@@ -149,6 +151,28 @@ def test_the_path_goes_home_as_a_table(session: Session):
         "cf_loss": path.losses,
     }.items():
         assert [float(row[name]) for row in rows] == values.tolist()
+
+
+def test_a_mixs_line_goes_home_with_how_far_along_each_direction(session: Session):
+    moved = {"g": -3.0, "h2": 1.0}
+    session.image.sliders.move(moved)
+    file = save_path(session)
+    assert file.name == "path-pneumonia-g-h2.csv"
+    with file.open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert {row["direction"] for row in rows} == {"g + h2"}
+    (shown,) = [row for row in rows if row["shown"] == "1"]
+    vector, length = line_vector(session.directions, moved)
+    assert float(shown["alpha"]) == pytest.approx(length)
+    assert float(shown["pneumonia"]) == session.image.sliders.current.probabilities[0]
+    for row in rows:
+        place = [float(row[f"alpha_{name}"]) * session.directions[name].vector for name in moved]
+        torch.testing.assert_close(sum(place), float(row["alpha"]) * vector)
+    rows.remove(shown)
+    far = rows[-1]  # asked of the picture at that place
+    alone = {name: float(far[f"alpha_{name}"]) for name in moved}
+    expected = session.image.sliders.frame_in_full(alone).probabilities[0]
+    assert float(far["pneumonia"]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_deep_files_counterfactual_goes_home_in_16_bits(visitors: Visitors):

@@ -14,6 +14,7 @@ from gcd_core.method.verification import Tried, with_tried
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.about import about
+from gcd_core.ui.views.curve import proxy_curve
 from gcd_core.ui.views.direction_rows import (
     direction_title,
     first_flip_at,
@@ -25,7 +26,6 @@ from gcd_core.ui.views.direction_rows import (
     ways_line,
 )
 from gcd_core.ui.views.maps import line_words
-from gcd_core.ui.views.payload import proxy_curve
 from gcd_core.ui.views.vocabulary import ARROWS
 from tests.ui.fakes import CODE, HAZE, FakeDomain
 from tests.ui.waiting import wait_for_paths

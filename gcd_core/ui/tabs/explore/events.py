@@ -8,6 +8,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from gcd_core.ui.session.registry import Visitors
+from gcd_core.ui.tabs.explore.after_moves import AfterMoves
 from gcd_core.ui.tabs.explore.another import AnotherWay
 from gcd_core.ui.tabs.explore.handlers import ExploreAnswers, ExploreHandlers
 from gcd_core.ui.tabs.explore.layout import ExploreLayout, choices_of
@@ -31,6 +32,7 @@ class ExploreTab:
         self.layout = ExploreLayout(visitors)
         self.handlers = ExploreHandlers(visitors, self.layout)
         self.answers = ExploreAnswers(visitors, self.layout)
+        self.after_moves = AfterMoves(visitors, self.layout)
         self.another = AnotherWay(visitors, self.layout)
         self.arrived: Dependency  # the event in which a page comes, or comes back
 
@@ -198,17 +200,25 @@ class ExploreTab:
         for ended in (event.success, event.failure) if in_any_case else (event.success,):
             asked = connect(
                 ended,
-                self.handlers.keep_tone,
+                self.after_moves.keep_tone,
                 layout.display,
                 layout.shown,
                 newest_only=True,
                 in_one_thread=True,
             )
-            connect(
+            followed = connect(
                 asked.success,
-                self.handlers.follow,
+                self.after_moves.follow,
                 layout.display,
                 [layout.numbers, layout.pictures, layout.curve],
+                newest_only=True,
+                in_one_thread=True,
+            )
+            connect(
+                followed.success,
+                self.after_moves.follow_in_full,
+                layout.display,
+                layout.curve,
                 newest_only=True,
                 in_one_thread=True,
             )

@@ -32,8 +32,8 @@ from gcd_core.ui.tabs.handler import Answer, Tab, unless_left
 from gcd_core.ui.views.data_urls import data_address
 from gcd_core.ui.views.direction_rows import heading
 from gcd_core.ui.views.exports import save_path, save_report
-from gcd_core.ui.views.html import curve_card, pictures
-from gcd_core.ui.views.payload import flipped, payload_of, state_payload
+from gcd_core.ui.views.html import pictures
+from gcd_core.ui.views.payload import payload_of, state_payload
 from gcd_core.ui.views.vocabulary import told
 
 
@@ -99,7 +99,7 @@ class ExploreAnswers(Tab):
             raise GCDError(f"A sweep is written as gif, not as {file_format!r}.")
         session = self.session(request)
         image = session.open_next("There is no direction to follow yet")
-        path = image.flips.path_in_full(image.sliders.moved)
+        path = image.flips.line_in_full({image.sliders.moved: 1.0})
         file = session.folder / f"sweep-{image.label}-{path.direction_name}.gif"
         frames = [path.picture(k) for k in path.is_walked.nonzero().flatten().tolist()]
         captions = captions_of(self.domain, path, words, image.directions)
@@ -118,7 +118,7 @@ class ExploreAnswers(Tab):
         return self._file(session, save_report(session, file_format, words), report=file_format)
 
     def save_path(self, request: gr.Request) -> Answer:
-        """Writes the path along the moved direction as CSV: alpha, probabilities, LPIPS, loss."""
+        """Writes the line through the picture as CSV: alpha, probabilities, LPIPS, loss."""
         session = self.session(request)
         return self._file(session, save_path(session))
 
@@ -359,46 +359,6 @@ class ExploreHandlers(Tab):
         """Draws the map again at another opacity; what is not known yet is not asked for."""
         session = self.session(request, overlay, opacity, view)
         return {} if session.image is None else self.layout.show_map(session, session.image)
-
-    def follow(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
-        """Draws what a move left open: the line along several directions, the map of cells.
-
-        Only where asking the classifier is free, and of cells, where their map is chosen.
-        """
-        session, answer, new_maps = self.session(request), Answer(), []
-        image = session.image
-        if image is None:
-            return answer
-        maps = image.maps
-        line = len(image.sliders.alphas) > 1 and maps.line() is None
-        if line and not maps.price("bb_lig") and maps.line_now() is not None:
-            answer[self.layout.curve] = curve_card(image)
-            new_maps.append("bb_lig")
-        cells = session.display.overlay == "cells" and maps.get("cells") is None
-        if cells and not maps.price("cells") and maps.cells_now() is not None:
-            new_maps.append("cells")
-        if session.image is not image:  # another one is open: nothing is said of this one
-            return {}
-        if session.display.overlay in new_maps:  # another map may have been chosen meanwhile
-            answer |= self.layout.show_map(session, image)
-        return answer
-
-    def keep_tone(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
-        """Asks about a flip without its brightness, and about its place alone, where that is free.
-
-        About what does not flip only without its brightness, where the visitor chose to see it so.
-        """
-        session = self.session(request)
-        image = session.image
-        if image is None or not image.sliders.alphas or not self.service.classifier_is_free:
-            return {}
-        if image.sliders.current.live:
-            return {}
-        new = flipped(image) and image.changed_place.ask()
-        wanted = flipped(image) or session.display.detail == SAME_TONE
-        if wanted and image.exposure.get() is None:
-            new = image.exposure.ask() is not None or new
-        return self.layout.show(session) if new and session.image is image else {}
 
     def change_view(self, overlay: str, opacity: float, view: str, request: gr.Request) -> Answer:
         """Side by side, or one picture over the other with a divider to drag."""

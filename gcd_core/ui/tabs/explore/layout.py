@@ -20,6 +20,7 @@ from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.region import RegionPanel
 from gcd_core.ui.tabs.handler import Answer, html
+from gcd_core.ui.views.curve import curve_card
 from gcd_core.ui.views.data_urls import thumbnail
 from gcd_core.ui.views.direction_rows import (
     direction_titles,
@@ -29,7 +30,7 @@ from gcd_core.ui.views.direction_rows import (
     is_quick,
     ways_line,
 )
-from gcd_core.ui.views.html import curve_card, pictures, readout, tools
+from gcd_core.ui.views.html import pictures, readout, tools
 from gcd_core.ui.views.likeness import likeness_line
 from gcd_core.ui.views.maps import map_panel
 from gcd_core.ui.views.payload import label_names, payload_of, question_of
