@@ -59,6 +59,8 @@ def _with_others(trials: Trials) -> list[tuple[str, Domain]]:
             search=other.search,
             alpha_max=other.alpha_max,
             walk_points=other.walk_points,
+            z_sem_statistics=other.z_sem_statistics,
+            codes=dict(other.codes),
             off_distribution=None,
             bridge=None,
         )

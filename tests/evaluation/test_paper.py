@@ -26,6 +26,7 @@ from gcd_core.evaluation.published import COLUMNS, OWN, published, published_of
 from gcd_core.evaluation.trials import Trials
 from gcd_core.generators.resized import resized
 from gcd_core.method import proxy
+from gcd_core.method.code_statistics import CodeStatistics
 from gcd_core.method.counterfactual import LOWEST_LOSS
 from gcd_core.method.directions import DirectionSet
 from tests.evaluation.domain import WAY, linear_domain
@@ -274,7 +275,10 @@ def test_samples_come_by_1024_as_in_the_paper():
 
 
 def test_other_generators_are_asked_of_the_same_classifier(domain, directions):
-    other = replace(domain, name="other", generator=LinearGenerator(8, 8))
+    size = domain.generator.z_sem_size
+    seen = CodeStatistics(torch.zeros(size), torch.eye(size), n_images=9)  # of its own codes
+    domain = replace(domain, codes=dict.fromkeys(domain.labels, seen))
+    other = replace(domain, name="other", generator=LinearGenerator(size + 1, 8), codes={})
     trials = Trials(domain, named(domain), directions, samples=64, others=[other])
     rows = make_table("S4", trials)
     models = [(row["model"], row["direction"]) for row in rows]

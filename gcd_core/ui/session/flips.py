@@ -24,6 +24,7 @@ from gcd_core.ui.session.slider_state import SliderState
 STRONGEST = "strongest"  # the target in whose place a margin stands otherwise
 PARTS, WITHIN = 32, 8  # of a slider stop, and how exactly a flip's picture in full is found
 NEARER = 4  # parts: a flip in full that is expected to lie so much nearer to the source is tried
+DECIMALS = 2  # of alpha, where a flip is drawn in full: as many as a slider shows
 LINES_KEPT = 8  # by the full decoder
 SAME_ALPHA = 1e-3  # two positions that are nearer than this are one
 
@@ -231,11 +232,11 @@ class Flips:
         """
         sliders = self._sliders
         alpha_max = sliders.service.domain.alpha_max
-        part = math.copysign(alpha_max / (POINTS // 2) / PARTS, alpha)
+        part = math.copysign(max(alpha_max / (POINTS // 2) / PARTS, 10**-DECIMALS), alpha)
         end = math.ceil((alpha_max - abs(alpha)) / abs(part) - SAME_ALPHA)
 
         def at(place: int) -> float:
-            return round(max(-alpha_max, min(alpha_max, alpha + place * part)), 4)
+            return round(max(-alpha_max, min(alpha_max, alpha + place * part)), DECIMALS)
 
         def missing(place: int) -> float:
             return target.missing(sliders.frame_in_full({name: at(place)}))
