@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -221,14 +222,15 @@ def key_of(alphas: Alphas) -> Key:
 
 
 def line_vector(directions: DirectionSet, alphas: Alphas) -> tuple[Tensor, float]:
-    """Return the unit vector (D,) from the image's code to a position, and the distance there.
+    """Return the unit vector (D,) of the line to a position, and alpha there, the signed distance.
 
-    The position must not be the one where all sliders stand at 0.
+    Alpha has the sign of the direction that moved most, so that a line stays turned as it was while
+    others join. The position must not be the one where all sliders stand at 0.
     """
     moves = [alpha * directions[name].vector for name, alpha in alphas.items()]
     vector = torch.stack(moves).sum(0)
-    length = float(vector.norm())
-    return vector / max(length, 1e-12), length
+    place = math.copysign(float(vector.norm()), max(alphas.values(), key=abs))
+    return vector / math.copysign(max(abs(place), 1e-12), place), place
 
 
 def latent_at(opened: Opened, directions: DirectionSet, alphas: Alphas) -> Latent:

@@ -247,8 +247,9 @@ class HeatMaps:
 
         def walk(cancel: Cancel) -> Path:
             self._check_line_budget()
-            vector, length = line_vector(sliders.directions, alphas)
-            path = self.service.line(sliders.opened, vector, length, self.label, cancel)
+            vector, place = line_vector(sliders.directions, alphas)
+            task = math.copysign(1, place) * vector, abs(place), self.label, cancel
+            path = self.service.line(sliders.opened, *task)
             return replace(path, direction_name=" + ".join(alphas))
 
         return self._make(self._lines, key_of(alphas), wanted, walk)

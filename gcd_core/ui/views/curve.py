@@ -57,14 +57,14 @@ def place_on_line(image: OpenImage) -> tuple[float, float]:
     """Return where the picture is on its line, and how far the line is drawn to either side.
 
     Along one direction the place is its alpha. Along several it is the distance in z_sem from the
-    image's code, 0 or more.
+    image's code, with the sign of the direction that moved most.
     """
     sliders, alpha_max = image.sliders, image.service.domain.alpha_max
     alphas = sliders.alphas
     if len(alphas) < 2:
         return alphas.get(sliders.moved, 0.0), alpha_max
-    _, length = line_vector(image.directions, alphas)
-    return length, max(alpha_max, length)
+    _, place = line_vector(image.directions, alphas)
+    return place, max(alpha_max, abs(place))
 
 
 def measured_curve(image: OpenImage) -> Points:
@@ -80,7 +80,10 @@ def measured_curve(image: OpenImage) -> Points:
         path, _ = image.maps.line() or (None, 0)
     if path is None:
         return []
-    return list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
+    points = list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
+    if place_on_line(image)[0] < 0 == path.alphas.min():  # a line that begins at the image's code
+        return [(-alpha, probability) for alpha, probability in reversed(points)]
+    return points
 
 
 def proxy_curve(image: OpenImage) -> Points:

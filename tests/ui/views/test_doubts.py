@@ -20,7 +20,7 @@ from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
 from gcd_core.ui.views import html
 from gcd_core.ui.views.charts import ABOUT, Premise, percent
-from gcd_core.ui.views.curve import curve_card, measured_curve, value_here
+from gcd_core.ui.views.curve import curve_card, measured_curve, place_on_line, value_here
 from gcd_core.ui.views.direction_rows import direction_titles
 from gcd_core.ui.views.html import pictures, readout, second_opinion
 from gcd_core.ui.views.payload import flipped, verdict
@@ -180,3 +180,22 @@ def test_a_question_that_the_change_takes_away_has_no_second_opinion(
     monkeypatch.setattr(html, "premise_of", lambda image, label: lost)
     told = second_opinion(image)
     assert "<em" not in told and "&rarr;" in told, "its numbers stay"
+
+
+def test_a_second_slider_does_not_turn_the_curve_around(session: Session) -> None:
+    image = session.image
+    wait_for_paths(session)
+    image.sliders.move({"g": -3.0})
+    alone, _ = place_on_line(image)
+    image.sliders.move({"g": -3.0, "h2": 1.0})
+    both, most = place_on_line(image)
+    assert alone == -3.0 and -most <= both < 0
+    line = image.maps.line_now()
+    points = measured_curve(image)
+    assert points == sorted(points) and points[-1][0] == 0, "from the left to the image itself"
+    assert points[0] == (pytest.approx(both), line.probabilities[-1].item())
+    assert value_here(image, points) == pytest.approx(image.sliders.current.probabilities[0])
+    image.flips.line_in_full(image.sliders.alphas)
+    whole = measured_curve(image)
+    assert whole[0][0] < both and whole[-1][0] > 0, "in full it goes on to either side"
+    assert value_here(image, whole) == pytest.approx(value_here(image, points), abs=0.05)
