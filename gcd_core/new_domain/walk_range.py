@@ -18,6 +18,9 @@ from gcd_core.method.walk import walk_many
 LEAST, MOST, STEP = 2.0, 12.0, 0.5  # of alpha_max
 SHARE = 0.95  # of the pictures that flip within alpha_max
 MARGINS = (0.25, 0.35, 0.4, 0.45)  # of which the first is taken that the second opinion follows
+REACHED = (
+    0.75  # share of the pictures that a margin must be in reach of; the others flip less surely
+)
 FOLLOWS = 0.7  # share of flips, on validation images, that it follows for that
 POINTS = 13
 BATCH = 8
@@ -43,8 +46,8 @@ class WalkRange:
 def choose_range(domain: Domain, pictures: Mapping[str, Sequence[Picture]]) -> WalkRange:
     """Walk pictures along each label's g, up to 12, and see where they flip.
 
-    The margin is the smallest at which the second opinion follows in 70 % of the flips (0.4
-    without one); alpha_max the smallest at which 95 % of the pictures flip with that margin,
+    The margin is the smallest at which the second opinion follows in 70 % of the flips, else the
+    largest that 75 % of the pictures reach (0.4 without a second opinion); alpha_max the smallest at which 95 % of the pictures flip with that margin,
     rounded up to a half, 2 to 12; the largest of all labels.
 
     Parameters
@@ -94,13 +97,18 @@ def flip_at(path: Path, margin: float) -> float:
     return own.alphas[convincing].abs().min().item() if bool(convincing.any()) else math.inf
 
 
+def _share(paths: Sequence[Path], margin: float) -> float:
+    """The share of paths that flip with a margin."""
+    return sum(math.isfinite(flip_at(path, margin)) for path in paths) / len(paths)
+
+
 def _margin(domain: Domain, paths: dict[str, list[Path]]) -> float:
     """The smallest margin that the second opinion follows, of those that most pictures reach.
 
     Without one that knows a label: 0.4, or the largest below that they reach.
     """
     every = [path for own in paths.values() for path in own]
-    reached = [m for m in MARGINS if math.isfinite(_quantile([flip_at(p, m) for p in every]))]
+    reached = [m for m in MARGINS if _share(every, m) >= REACHED]
     possible = reached or [MARGINS[0]]
     oracle = domain.oracle
     known = [label for label in paths if oracle is not None and label in oracle.labels]

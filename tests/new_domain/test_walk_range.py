@@ -72,6 +72,24 @@ def test_the_margin_is_the_smallest_that_the_second_opinion_follows(monkeypatch)
     assert choose_range(domain, {"a": images}).margin == first
 
 
+def test_a_margin_that_a_quarter_of_the_pictures_miss_is_taken_and_no_more(monkeypatch) -> None:
+    """The second opinion asks for more than there is: the largest that enough pictures reach."""
+    domain, images, _ = ready(oracle=True)
+    monkeypatch.setattr(module, "FOLLOWS", 1.1)
+    misses = {0.25: 1, 0.35: 1, 0.4: 2, 0.45: 3}  # of ten pictures
+    rank = {}
+
+    def flip_at(path, margin):
+        place = rank.setdefault(id(path), len(rank))
+        return math.inf if place < misses[margin] else 1.0
+
+    monkeypatch.setattr(module, "flip_at", flip_at)
+    assert choose_range(domain, {"a": images}).margin == 0.4, "eight of ten reach it"
+    misses |= dict.fromkeys(misses, 3)
+    rank.clear()
+    assert choose_range(domain, {"a": images}).margin == 0.25, "none is reached by enough"
+
+
 def test_a_domain_without_directions_is_refused() -> None:
     with pytest.raises(GCDError, match="No label of the domain has directions"):
         choose_range(linear_domain(), {"a": []})
