@@ -47,7 +47,8 @@ def choose_range(domain: Domain, pictures: Mapping[str, Sequence[Picture]]) -> W
     """Walk pictures along each label's g, up to 12, and see where they flip.
 
     The margin is the smallest at which the second opinion follows in 70 % of the flips, else the
-    largest that 75 % of the pictures reach (0.4 without a second opinion); alpha_max the smallest at which 95 % of the pictures flip with that margin,
+    largest that 75 % of the pictures reach (0.4 without a second opinion); alpha_max the smallest
+    at which 95 % of the pictures flip with that margin,
     rounded up to a half, 2 to 12; the largest of all labels.
 
     Parameters
