@@ -671,9 +671,12 @@ def test_several_directions_have_one_line_map_and_curve(served: Served, visit):
         "() => { const at = query => document.querySelector('#curve ' + query);"
         " const line = at('polyline.measured'), dot = at('circle.here');"
         " if (!line || !dot || !document.querySelector('#pictures .map img')) return false;"
-        " const [x, y] = line.getAttribute('points').split(' ').at(-1).split(',');"
+        " const points = line.getAttribute('points').split(' ').map(point => point.split(','));"
+        " const [cx, cy] = ['cx', 'cy'].map(name => dot.getAttribute(name));"
+        " const [x, y] = Number(cx) < (points[0][0] - 0 + (points.at(-1)[0] - 0)) / 2"
+        "   ? points[0] : points.at(-1);"  # the line's end on the dot's side
         " return document.querySelector('#curve').innerText.includes('along g + h1')"
-        " && Math.hypot(x - dot.getAttribute('cx'), y - dot.getAttribute('cy')) <= 1; }"
+        " && Math.hypot(x - cx, y - cy) <= 1; }"
     )
     assert page.locator("#curve svg.gcd-plot").get_attribute("data-direction") is None
     page.screenshot(path=ARTEFACTS / "explore-line.png")
