@@ -18,9 +18,7 @@ from gcd_core.method.walk import walk_many
 LEAST, MOST, STEP = 2.0, 12.0, 0.5  # of alpha_max
 SHARE = 0.95  # of the pictures that flip within alpha_max
 MARGINS = (0.25, 0.35, 0.4, 0.45)  # of which the first is taken that the second opinion follows
-REACHED = (
-    0.75  # share of the pictures that a margin must be in reach of; the others flip less surely
-)
+REACHED = 0.75  # share of the pictures that a margin must be in reach of
 FOLLOWS = 0.7  # share of flips, on validation images, that it follows for that
 POINTS = 13
 BATCH = 8
@@ -48,8 +46,8 @@ def choose_range(domain: Domain, pictures: Mapping[str, Sequence[Picture]]) -> W
 
     The margin is the smallest at which the second opinion follows in 70 % of the flips, else the
     largest that 75 % of the pictures reach (0.4 without a second opinion); alpha_max the smallest
-    at which 95 % of the pictures flip with that margin,
-    rounded up to a half, 2 to 12; the largest of all labels.
+    at which 95 % of the pictures flip with that margin, rounded up to a half, 2 to 12; the largest
+    of all labels.
 
     Parameters
     ----------

@@ -9,7 +9,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
-from cachetools import LRUCache
 from torch import Tensor
 
 from gcd_core.errors import Cancel, Cancelled
@@ -43,7 +42,7 @@ class Flips:
         # Paths with their flips drawn in full, and the flips' indices, by direction and target.
         self._found: dict[tuple[str, float | str], tuple[Path, int]] = {}
         # Whole lines by the full decoder, by direction, or by the position that they lead through.
-        self._in_full: LRUCache[Hashable, Path] = LRUCache(LINES_KEPT)
+        self._in_full: dict[Hashable, Path] = {}
         # Positions of flips that were found before their paths, by direction and margin.
         self._first: dict[tuple[str, float], float] = {}
         self._looking = threading.Lock()
@@ -157,6 +156,8 @@ class Flips:
             direction = sliders.directions[name]
         line = sliders.service.walk_in_full(sliders.opened, direction, label, cancel)
         self._in_full[key_of(alphas) if len(alphas) > 1 else name] = line
+        for oldest in list(self._in_full)[:-LINES_KEPT]:
+            self._in_full.pop(oldest, None)
         return line
 
     def line_here_in_full(self) -> Path | None:

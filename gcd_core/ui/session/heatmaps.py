@@ -250,7 +250,9 @@ class HeatMaps:
             vector, place = line_vector(sliders.directions, alphas)
             task = math.copysign(1, place) * vector, abs(place), self.label, cancel
             path = self.service.line(sliders.opened, *task)
-            return replace(path, direction_name=" + ".join(alphas))
+            # Its alphas have the sign of the place where it ends.
+            own = math.copysign(1, place) * path.alphas
+            return replace(path, alphas=own, direction_name=" + ".join(alphas))
 
         return self._make(self._lines, key_of(alphas), wanted, walk)
 

@@ -13,6 +13,7 @@ from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import crosses
 from gcd_core.ui.engine.worker import Urgency
 from gcd_core.ui.frames import Alphas, Frame, rounded
+from gcd_core.ui.session.flips import DECIMALS
 from gcd_core.ui.session.slider_state import SliderState
 
 FARTHER = (1.0, 1.1, 1.2, 1.35)  # times as far, until the full decoder's picture convinces too
@@ -147,7 +148,9 @@ class Others:
     def _held(self, alphas: Alphas) -> Alphas:
         """A position that the sliders can take."""
         most = self._sliders.service.domain.alpha_max
-        held = {name: max(-most, min(most, alpha)) for name, alpha in alphas.items()}
+        held = {
+            name: round(max(-most, min(most, alpha)), DECIMALS) for name, alpha in alphas.items()
+        }
         return rounded(held, self._sliders.names)
 
 

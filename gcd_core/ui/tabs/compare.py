@@ -142,7 +142,8 @@ def tables(
         f"<small>{said('', 'LPIPS between counterfactuals')}</small></h2>"
         f"{charts.matrix(heads, values)}"
         f'<p class="gcd-quiet">The deeper the colour, the more two {ways} change the '
-        f"picture differently. &ndash;: one of the two does not flip it.</p>{told}</div>"
+        f"picture differently. &ndash;: one of the two does not flip it, or "
+        f"the question means nothing of the original.</p>{told}</div>"
         f'<div class="gcd-card"><h2>{term("cosine")}<small>{said("", "between directions")}'
         f"</small></h2>{charts.matrix(heads, cosines.tolist(), digits=2)}"
         f'<p class="gcd-quiet">0: {said("nothing in common", "orthogonal")}. 1 or &minus;1: the '

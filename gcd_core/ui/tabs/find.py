@@ -43,12 +43,12 @@ HOW = {  # a search asks, by where it looks
         "It asks about 32, 64, 128, &hellip; new pictures, at most as many as stand here, and "
         "stops once the main way has settled and flips the examples. Further ways take "
         f"{ANSWERS_FOR_H} pictures. Ways by place (0 to {MAX_W}) are looked for in one "
-        f"quarter of the picture each. On top of that, every way is tried on {MAX_EXAMPLES} "
+        f"quarter of the picture each. On top of that, every way is tried on up to {MAX_EXAMPLES} "
         "examples.",
         "It asks about 32, 64, 128, &hellip; new pictures, at most as many as <b>Samples</b>, and "
         f"stops once g has settled and flips the examples. h-directions take {ANSWERS_FOR_H} "
         f"samples. {WAYS_LABEL} (0 to {MAX_W}) are looked for in one quarter of the picture each; "
-        f"they take no sample. The tries on {MAX_EXAMPLES} examples come on top.",
+        f"they take no sample. The tries on up to {MAX_EXAMPLES} examples come on top.",
     ),
     BALL: said(
         "It asks about so many pictures like the open one; 1,024 are usual.",

@@ -80,10 +80,7 @@ def measured_curve(image: OpenImage) -> Points:
         path, _ = image.maps.line() or (None, 0)
     if path is None:
         return []
-    points = list(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
-    if place_on_line(image)[0] < 0 == path.alphas.min():  # a line that begins at the image's code
-        return [(-alpha, probability) for alpha, probability in reversed(points)]
-    return points
+    return sorted(zip(path.alphas.tolist(), path.probabilities.tolist(), strict=True))
 
 
 def proxy_curve(image: OpenImage) -> Points:

@@ -60,7 +60,7 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
     opened, maps, i = image.opened, image.maps, image.index
     kinds = {session.display.overlay, session.service.leading_map}
     current, positions, heat, error = at_rest(session, image, "cells" in kinds)
-    path = image.flips.line_in_full(positions)
+    path = line_of(image, positions)
     before, after = (
         None if frame.oracle is None else frame.oracle[i] for frame in (opened.source, current)
     )
@@ -113,6 +113,17 @@ def at_rest(
         if heat is not None and heat.completeness_error is not None:
             return current, positions, heat, heat.completeness_error
     raise GCDError("The picture changed while the report was made: ask again once it rests.")
+
+
+def line_of(image: OpenImage, alphas: Alphas) -> Path:
+    """Return the line through a position, every point by the full decoder.
+
+    Along several directions, where asking costs, it is the one that its map and curve asked about.
+    """
+    known = None
+    if len(alphas) > 1 and not image.service.classifier_is_free:
+        known = image.maps.line_now()
+    return known or image.flips.line_in_full(alphas)
 
 
 def warnings_of(image: OpenImage) -> list[str]:
@@ -216,7 +227,7 @@ def save_path(session: Session) -> FilePath:
     """
     image = session.open_next("There is no direction to follow yet")
     frame, alphas = image.sliders.still()
-    path = image.flips.line_in_full(alphas)
+    path = line_of(image, alphas)
     columns = path.all_probabilities.tolist(), path.distances.tolist(), path.losses.tolist()
     points = dict(zip(path.alphas.tolist(), zip(*columns, strict=True), strict=True))
     several = len(alphas) > 1

@@ -25,6 +25,7 @@ from gcd_core.method.no_flip import no_flip
 from gcd_core.method.path import Path
 from gcd_core.method.repeatability import unrepeatable
 from gcd_core.method.second_opinion import DISAGREED, STAYS, second_opinion
+from gcd_core.report.captions import direction_name
 from gcd_core.ui.frames import Frame
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.session.regions import Tried
@@ -33,7 +34,7 @@ from gcd_core.ui.views.charts import Premise
 from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.vocabulary import way
 from gcd_core.wording import PLAIN as PLAIN_WORDS
-from gcd_core.wording import Worded, enumerated, signed, way_name, worded
+from gcd_core.wording import Worded, enumerated, signed, worded
 
 
 def label_names(shown: Session | OpenImage, label: str | None = None) -> tuple[str, str]:
@@ -293,7 +294,7 @@ def missed_target(image: OpenImage) -> str:
     target, sliders = image.sliders.target, image.sliders
     if target is None or not sliders.alphas:
         return ""
-    called = way_name(sliders.moved)
+    called = direction_name(sliders.moved, image.directions, PLAIN_WORDS)
     if not crossed(image):
         path = image.paths.get(sliders.moved)
         found = None if path is None else no_flip(path)
@@ -329,7 +330,8 @@ def other_sentence(image: OpenImage) -> str:
     if other is None:
         return ""
     asked = f"the classifier was asked {other.queries} times"
-    plain, names = enumerated([*map(way_name, other.avoided)]), enumerated(other.avoided)
+    called = [direction_name(name, image.directions, PLAIN_WORDS) for name in other.avoided]
+    plain, names = enumerated(called), enumerated(other.avoided)
     if not flipped(image):
         return Worded(
             f"Without {names} no flip; {other.queries} queries. This is the nearest point.",

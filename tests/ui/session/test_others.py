@@ -9,6 +9,7 @@ import pytest
 
 from gcd_core.classifiers.base import BudgetExceeded
 from gcd_core.errors import GCDError
+from gcd_core.method import notes
 from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.session.deep_link import address_of, restore
 from gcd_core.ui.session.regions import WITHOUT
@@ -65,6 +66,23 @@ def test_what_came_of_it_is_told_as_long_as_it_is_shown(at_flip: Session) -> Non
     assert ("no flip" in told) == (not flipped(image))
     image.sliders.move({"g": 1.0})
     assert other_sentence(image) == "" and other_payload(image) is None
+
+
+def test_what_is_avoided_has_the_name_that_its_row_has(at_flip: Session) -> None:
+    image = at_flip.image
+    note = {"called": "Haze", "remark": "", "mark": ""}
+    image.directions.metadata[notes.FIGURE] = {"g": note}
+    image.others.go_on(0.25)
+    assert worded(other_sentence(image), PLAIN).startswith("Without Haze")
+
+
+def test_strengths_are_as_exact_as_a_slider_shows(at_flip: Session) -> None:
+    image = at_flip.image
+    for _ in range(2):
+        image.others.go_on(0.25)
+        assert image.sliders.alphas
+        for alpha in image.sliders.alphas.values():
+            assert alpha == round(alpha, 2)
 
 
 def test_its_place_is_in_the_address(at_flip: Session) -> None:

@@ -20,8 +20,11 @@ from gcd_core.ui.engine.service import ModelService
 from gcd_core.ui.frames import line_vector
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
+from gcd_core.ui.views import curve, exports
 from gcd_core.ui.views.exports import _pictures, report_of, save_path, save_report
+from gcd_core.wording import PLAIN, percent
 from tests.ui.fakes import own_picture
+from tests.ui.waiting import wait_for_paths
 
 
 @pytest.fixture
@@ -173,6 +176,47 @@ def test_a_mixs_line_goes_home_with_how_far_along_each_direction(session: Sessio
     alone = {name: float(far[f"alpha_{name}"]) for name in moved}
     expected = session.image.sliders.frame_in_full(alone).probabilities[0]
     assert float(far["pneumonia"]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_where_asking_costs_a_mix_goes_home_as_it_was_asked_for_the_curve(session: Session):
+    classifier = session.service.domain.classifier
+    wait_for_paths(session)  # they ask it too
+    classifier.budget = 10_000
+    session.image.sliders.move({"g": -3.0, "h2": 1.0})
+    line = session.image.maps.line_now()
+    session.image.sliders.still()
+    before = classifier.queries
+    with save_path(session).open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert classifier.queries == before, "nothing more is asked"
+    assert [float(row["alpha"]) for row in rows] == sorted(line.alphas.tolist())
+    (shown,) = [row for row in rows if row["shown"] == "1"]
+    assert float(shown["alpha"]) == pytest.approx(float(line.alphas[-1]))
+    assert line.alphas[-1] < 0, "on g's side"
+
+
+def test_a_report_in_plain_words_lists_how_far_along_each_way(session: Session):
+    session.image.sliders.move({"g": -3.0, "h2": 1.0})
+    settings = dict(report_of(session, PLAIN).settings)
+    assert settings["Strength"] == "\N{MINUS SIGN}3.00 Main way, +1.00 Way 2"
+    session.image.sliders.move({"g": -3.0})
+    assert "Strength" not in dict(report_of(session, PLAIN).settings), "with the numbers"
+
+
+def test_a_report_says_what_was_expected_and_a_second_opinion_that_moves_alone(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    session.image.sliders.move({"g": -1.0})
+    quiet = report_of(session).warnings
+    assert not any("expected" in told or "second opinion" in told for told in quiet)
+    frame, _ = session.image.sliders.still()
+    far = 0.9 if frame.probabilities[0] < 0.5 else 0.1
+    monkeypatch.setattr(curve, "proxy_curve", lambda _: [(-6.0, far), (6.0, far)])
+    monkeypatch.setattr(exports, "moves_alone", lambda _: True)
+    told = report_of(session, PLAIN).warnings
+    said = f"The search expected {percent(far)} here; the classifier says "
+    assert any(warning.startswith(said) for warning in told)
+    assert any("second opinion changes its answer where the classifier" in one for one in told)
 
 
 def test_a_deep_files_counterfactual_goes_home_in_16_bits(visitors: Visitors):
