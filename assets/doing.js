@@ -103,6 +103,15 @@ Object.assign(window.gcd, (() => {
   };
   const done = id => () => files[id]?.ends();
 
+  // Nothing that is under way will be answered.
+  const allEnd = () => {
+    flipEnds();
+    for (const [id, work] of Object.entries(files)) {
+      if (work.isUnderWay() && own(document.querySelector(`#${id}`))) ended(id, 'failed');
+      else work.ends();
+    }
+  };
+
   // How long the map of the picture is waited for. Its place is drawn anew by each answer; the time is
   // that of one map, at one place of the sliders.
   const MAP_TOLD = 2; // seconds, from which on it is said
@@ -114,7 +123,7 @@ Object.assign(window.gcd, (() => {
     if (!wait || waited !== `${map} ${where}`) since = 0;
     if (wait) [since, waited] = [since || performance.now(), `${map} ${where}`];
     const seconds = Math.round((performance.now() - since) / 1000);
-    if (wait && seconds >= MAP_TOLD) wait.dataset.seconds = `${seconds} s`;
+    if (wait && seconds >= MAP_TOLD && !gcd.isLost()) wait.dataset.seconds = `${seconds} s`;
   }, 500);
 
   // A second press does nothing while the first one's work lasts; the focus stays on the button.
@@ -129,5 +138,5 @@ Object.assign(window.gcd, (() => {
     true
   );
 
-  return { flipBegins, flipEnds, isFlipping, makes, made, notMade, begun, done };
+  return { flipBegins, flipEnds, isFlipping, makes, made, notMade, begun, done, allEnd };
 })());

@@ -139,7 +139,9 @@ Object.assign(window.gcd, (() => {
       ? `asked only if ${bar.dataset.givenName}`
       : lacksPremise(bar)
         ? `now applies: ${bar.querySelector(`.ends span:${p >= threshold ? 'last' : 'first'}-of-type`).textContent}`
-        : 'prediction flipped';
+        : bar.matches('.chosen')
+          ? 'prediction flipped'
+          : 'changes sides';
   };
 
   const drawBars = (film, at) => {

@@ -3,6 +3,7 @@
 
 Object.assign(window.gcd, (() => {
   const LINE = 0.5; // of the outline, in the generator's pixels; 2 of the screen's at least
+  const SHADE = 'rgb(63 216 255 / 16%)'; // of what may change, over the pictures
   const UNDO = 30; // strokes that can be taken back
   const mask = document.createElement('canvas'); // white where the picture may change
   const pen = mask.getContext('2d', { willReadFrequently: true });
@@ -10,6 +11,7 @@ Object.assign(window.gcd, (() => {
   let tool = 'brush';
   let from = null; // where a stroke began, in the picture's pixels
   let before = null; // the mask as it was then
+  let outside = false; // whether what is marked is what lies outside of what was painted
   let cursor = null; // where the keyboard paints, in the picture's pixels
 
   const stage = () => document.querySelector('#stage');
@@ -44,11 +46,14 @@ Object.assign(window.gcd, (() => {
     const { data } = pen.getImageData(0, 0, width, width);
     const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < width && data[4 * (y * width + x) + 3] > 127;
     let count = 0;
+    const marked = []; // rows of its cells: x, y and how many
     const sides = []; // of its cells: a corner, and where the other one lies from there
     for (let y = 0; y < width; y++)
       for (let x = 0; x < width; x++) {
         if (!inside(x, y)) continue;
         count++;
+        if (inside(x - 1, y)) marked.at(-1)[2]++;
+        else marked.push([x, y, 1]);
         if (!inside(x - 1, y)) sides.push([x, y, 0, 1]);
         if (!inside(x + 1, y)) sides.push([x + 1, y, 0, 1]);
         if (!inside(x, y - 1)) sides.push([x, y, 1, 0]);
@@ -71,6 +76,9 @@ Object.assign(window.gcd, (() => {
       const scale = Math.max(1, Math.round(shown)) / width;
       canvas.width = canvas.height = Math.round(scale * width);
       const context = canvas.getContext('2d');
+      context.fillStyle = SHADE;
+      const at = place => Math.round(scale * place); // whole pixels: no seams between the rows
+      for (const [x, y, wide] of marked) context.fillRect(at(x), at(y), at(x + wide) - at(x), at(y + 1) - at(y));
       context.strokeStyle = '#3fd8ff';
       context.lineWidth = Math.max(LINE * scale, 2);
       context.beginPath();
@@ -98,7 +106,7 @@ Object.assign(window.gcd, (() => {
   };
 
   const keep = () => {
-    strokes.push(pen.getImageData(0, 0, mask.width, mask.width));
+    strokes.push({ picture: pen.getImageData(0, 0, mask.width, mask.width), outside });
     if (strokes.length > UNDO) strokes.shift();
   };
 
@@ -130,7 +138,7 @@ Object.assign(window.gcd, (() => {
       event.stopPropagation();
       fit();
       keep();
-      before = strokes[strokes.length - 1];
+      before = strokes.at(-1).picture;
       from = spot(event, frame);
       frame.setPointerCapture(event.pointerId);
       draw(from, tool === 'eraser');
@@ -176,28 +184,37 @@ Object.assign(window.gcd, (() => {
       const picture = pen.getImageData(0, 0, mask.width, mask.width);
       for (let k = 0; k < picture.data.length; k += 4) picture.data.set([255, 255, 255, picture.data[k + 3] > 127 ? 0 : 255], k);
       pen.putImageData(picture, 0, 0);
+      outside = !outside;
     },
-    undo: () => strokes.length && pen.putImageData(strokes.pop(), 0, 0),
+    undo: () => {
+      if (!strokes.length) return;
+      const last = strokes.pop();
+      pen.putImageData(last.picture, 0, 0);
+      outside = last.outside;
+    },
     clear: () => {
       keep();
+      outside = false;
       pen.clearRect(0, 0, mask.width, mask.width);
     },
   };
+  const markTools = () =>
+    document.querySelectorAll('[data-paint]').forEach(button => {
+      const name = button.dataset.paint;
+      if (name === 'invert') button.setAttribute('aria-pressed', outside);
+      else if (!DO[name]) button.setAttribute('aria-pressed', name === tool);
+    });
   const painter = element => {
-    const mark = () =>
-      element.querySelectorAll('[data-paint]').forEach(button => {
-        if (!DO[button.dataset.paint]) button.setAttribute('aria-pressed', button.dataset.paint === tool);
-      });
     element.addEventListener('click', event => {
       const name = event.target.closest('[data-paint]')?.dataset.paint;
       if (!name) return;
       fit();
       if (DO[name]) DO[name]();
       else tool = name;
-      mark();
+      markTools();
       outline();
     });
-    mark();
+    markTools();
   };
 
   const paint = button => {
@@ -250,6 +267,8 @@ Object.assign(window.gcd, (() => {
       const picture = context.getImageData(0, 0, mask.width, mask.width);
       for (let k = 0; k < picture.data.length; k += 4) picture.data[k + 3] = picture.data[k];
       pen.putImageData(picture, 0, 0);
+      outside = false;
+      markTools();
       outline();
     });
 

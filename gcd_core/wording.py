@@ -8,15 +8,19 @@ from typing import Self
 
 def percent(probability: float) -> str:
     """A probability as a person reads it; never a false 0, 50 or 100."""
-    if 0 < probability < 0.005:
-        return "< 1 %"
-    if 0.995 <= probability < 1:
-        return "> 99 %"
-    whole = f"{100 * probability:.0f}"
-    if whole == "50" and probability != 0.5:  # on one side of the threshold
+    if f"{100 * probability:.0f}" == "50" and probability != 0.5:  # on one side of the threshold
         nearest = min(probability, 0.499) if probability < 0.5 else max(probability, 0.501)
         return f"{100 * nearest:.1f} %"
-    return f"{whole} %"
+    return percent_of_all(probability)
+
+
+def percent_of_all(share: float) -> str:
+    """A share of a whole as a person reads it; never a false 0 or 100."""
+    if 0 < share < 0.005:
+        return "< 1 %"
+    if 0.995 <= share < 1:
+        return "> 99 %"
+    return f"{100 * share:.0f} %"
 
 
 def signed(number: float, digits: int = 2) -> str:

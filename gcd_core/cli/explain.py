@@ -67,7 +67,7 @@ from gcd_core.report.captions import (
 )
 from gcd_core.report.content import Report
 from gcd_core.report.page import write_report
-from gcd_core.wording import percent
+from gcd_core.wording import percent_of_all
 
 SWEEP = 256  # pixels of the animation's longer side at least, so that its captions can be read
 LARGEST_SWEEP = 512  # and at most
@@ -197,7 +197,7 @@ def in_a_line(path: Path, result: dict[str, Any], question: Question) -> str:
     """One line that says what was found."""
     outcome = "flips" if result["flipped"] else "does not flip"
     if path.region is not None:
-        outcome += f" by changing {percent(result['region'])} of the picture alone"
+        outcome += f" by changing {percent_of_all(result['region'])} of the picture alone"
     numbers = [path.source_probability, result["counterfactual_probability"]]
     before, after = (
         f"{n:.3f}" if question.threshold is None else question.shown(n) for n in numbers

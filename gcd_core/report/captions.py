@@ -19,7 +19,7 @@ from gcd_core.method.loss import crosses
 from gcd_core.method.notes import Note, notes_of
 from gcd_core.method.path import Path
 from gcd_core.method.prior_search import places_of
-from gcd_core.wording import EXPERT, Worded, percent, signed, way_name
+from gcd_core.wording import EXPERT, Worded, percent_of_all, signed, way_name
 from gcd_core.wording import PLAIN as PLAIN_WORDS
 
 SYNTHETIC = "SYNTHETIC"
@@ -164,7 +164,9 @@ def exposure_name(channels: int) -> str:
 
 def exposure_words(share: float, channels: int, without: str = "") -> str:
     """How much of a change they are, in a sentence, and one of the change without them."""
-    told = f"{percent(share)} of the change is {exposure_name(channels)} for the whole picture."
+    told = (
+        f"{percent_of_all(share)} of the change is {exposure_name(channels)} for the whole picture."
+    )
     return f"{told} {without}".strip()
 
 

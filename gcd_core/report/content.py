@@ -24,7 +24,7 @@ from gcd_core.report.captions import (
     note_on,
     what_it_does,
 )
-from gcd_core.wording import EXPERT, percent, signed, way_name, worded
+from gcd_core.wording import EXPERT, percent_of_all, signed, way_name, worded
 
 SEARCH_SETTINGS = {
     "sampling": "codes from",
@@ -382,7 +382,7 @@ def region_rows(path: Path, steering: str = "") -> list[tuple[str, str]]:
     rows = [("Bridge", f"RCSB, {steering}")] if steering else []
     if path.region is None:
         return rows
-    share = percent(path.region.double().mean().item())
+    share = percent_of_all(path.region.double().mean().item())
     return [*rows, ("Region", f"{share} of the picture")]
 
 

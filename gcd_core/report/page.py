@@ -35,7 +35,7 @@ from gcd_core.report.layout import (
     WIDTH,
     Sheet,
 )
-from gcd_core.wording import PLAIN, percent, signed
+from gcd_core.wording import PLAIN, percent, percent_of_all, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -204,7 +204,7 @@ def _how(report: Report) -> str:
     if report.steered:
         how = report.say("drawn anew", "drawn anew by the bridge")
     if report.region is not None:
-        how += f", inside {percent(report.region)} of the picture alone"
+        how += f", inside {percent_of_all(report.region)} of the picture alone"
     return how
 
 
@@ -431,7 +431,7 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
         ),
         (
             report.say("What the map leaves out", "Completeness error"),
-            report.say(percent(report.left_out), signed(report.completeness_error, 3)),
+            report.say(percent_of_all(report.left_out), signed(report.completeness_error, 3)),
             _left_out_words(report),
         ),
     ]
@@ -462,7 +462,7 @@ def _numbers(sheet: Sheet, report: Report, x: float, y: float) -> float:
 def _left_out_words(report: Report) -> str:
     """What the completeness error is, or that it is large."""
     if report.left_out >= LARGE_ERROR:
-        share = percent(report.left_out)
+        share = percent_of_all(report.left_out)
         return report.say(
             "large: do not rely on the map alone",
             f"large, {share} of the change of the logit: do not rely on the map alone",
@@ -478,7 +478,7 @@ def _distance_words(report: Report) -> str:
     seen = report.say("how different the two look", "the perceptual change")
     if report.exposure is None:
         return f"{seen}; 0 is the same image"
-    share = percent(report.exposure)
+    share = percent_of_all(report.exposure)
     name = exposure_name(report.source.shape[-3])
     verdict = {True: ": flips without", False: ": no flip without", None: ""}
     return f"{share} is {name}{verdict[report.flips_without]}"

@@ -41,6 +41,7 @@ SCRIPTS = (
     "own.js",
     "doing.js",
     "save.js",
+    "lost.js",
 )  # the first defines `gcd`, the others add to it
 MAX_UPLOAD = "50mb"  # as much as imaging accepts
 CACHE_SECONDS = 3600

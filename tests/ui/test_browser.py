@@ -490,9 +490,17 @@ def test_a_region_is_painted_and_tried(served: Served, visit):
     second.wait_for(state="attached")
     assert page.get_by_text("The region tried before").is_visible() and not second.is_visible()
     assert "rcsb" in page.locator(".gcd-region").first.inner_text()
-    page.locator("[data-paint=invert]").click()
+    outside = page.locator("[data-paint=invert]")
+    tint = """() => [0.5, 0.05].map(part => {
+        const all = document.querySelector('#pictures canvas.outline'), at = part * all.width;
+        return all.getContext('2d').getImageData(at, at, 1, 1).data[3] > 0;
+    })"""
+    assert page.evaluate(tint) == [True, False] and outside.get_attribute("aria-pressed") == "false"
+    outside.click()
+    assert page.evaluate(tint) == [False, True] and outside.get_attribute("aria-pressed") == "true"
     assert 59 <= int(page.locator(".gcd-painter .share").inner_text().split()[0]) <= 64
     page.locator("[data-paint=undo]").click()
+    assert page.evaluate(tint) == [True, False] and outside.get_attribute("aria-pressed") == "false"
     page.locator("[data-paint=clear]").click()
     assert page.locator("#pictures canvas.outline").count() == 0
     page.locator("[data-paint=undo]").click()

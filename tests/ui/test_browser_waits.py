@@ -215,3 +215,30 @@ def test_nothing_moves_when_the_tone_is_kept(served: Served, visit, size: tuple[
     page.get_by_role("button", name="As changed").click()
     page.wait_for_selector("[data-detail=source][aria-pressed=true]")
     assert boxes() == before
+
+
+def test_a_server_that_does_not_answer_is_told_and_nothing_seems_under_way(
+    served: Served, visit, monkeypatch
+):
+    """It says what that means, ends what counts seconds, and takes no press that would wait."""
+    held = Held(handlers.save_report)
+    monkeypatch.setattr(handlers, "save_report", held)
+    page = visit(served.address)
+    prepared(page)
+    report, made = page.locator("#report-pdf"), page.locator("#actions .gcd-making")
+    report.click()
+    wait_until(page, lambda: made.count() and "Making the report" in made.inner_text())
+    page.context.set_offline(True)
+    page.locator("#flip-g").click()
+    told = page.locator(".gcd-lost-words")
+    told.get_by_text("The server does not answer").wait_for()
+    assert told.get_attribute("role") == "alert" and not page.locator(".toast-body").is_visible()
+    assert "it was not made" in made.inner_text() and "Ready" not in made.inner_text()
+    page.locator("#flip-h1").click()
+    page.wait_for_timeout(500)  # longer than a press waits until it tells that it is under way
+    assert page.locator("[aria-busy=true], .gcd-doing").count() == 0
+    held.go_on.set()
+    with page.expect_navigation():
+        page.context.set_offline(False)
+    page.wait_for_selector("#pictures figure")
+    assert told.count() == 0

@@ -11,7 +11,7 @@ from gcd_core.domains.opening import Check, Domain
 from gcd_core.method.counterfactual import LOWEST_LOSS, SMALLEST
 from gcd_core.method.loss import THRESHOLD
 from gcd_core.ui.views.vocabulary import TERMS, said
-from gcd_core.wording import percent
+from gcd_core.wording import percent, percent_of_all
 
 COUNTERFACTUALS = {  # in plain words and in the field's
     SMALLEST: (
@@ -110,7 +110,9 @@ def checked(check: Check, map_mass: Mapping[str, float]) -> str:
     answer = f"{question} {'Yes' if check.passed else f'No. {UNLESS[check.name]}'}"
     if check.name == "reasons" and map_mass:
         first = max(map_mass, key=lambda name: map_mass[name])
-        shares = [f"{TERMS[name].plain} {percent(share)}" for name, share in map_mass.items()]
+        shares = [
+            f"{TERMS[name].plain} {percent_of_all(share)}" for name, share in map_mass.items()
+        ]
         if check.passed:
             answer = f"{question} One does, {TERMS[first].plain}"
         answer = f"{answer.rstrip('.')}. Of each map so much lies there: {', '.join(shares)}"

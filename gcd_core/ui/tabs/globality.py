@@ -49,7 +49,7 @@ from gcd_core.ui.views.payload import label_names, question_of, way_of
 from gcd_core.ui.views.vocabulary import opinion_words, said, way, written
 from gcd_core.ui.views.wall_files import FORMATS, alike_of, numbers, save_wall
 from gcd_core.wording import PLAIN as PLAIN_WORDS
-from gcd_core.wording import Worded, duration, percent, worded
+from gcd_core.wording import Worded, duration, percent_of_all, worded
 
 TILE_SIDE = 88  # of a picture on the wall, in pixels
 ELSEWHERE = Worded(
@@ -214,8 +214,8 @@ def hardly_followed(facts: dict[str, Any]) -> str:
     if share is None or share >= 0.5:
         return ""
     return caution(
-        f"The second opinion follows in {percent(share)} only: most of these flips may be tricks "
-        "on the first classifier."
+        f"The second opinion follows in {percent_of_all(share)} only: most of these flips may be "
+        "tricks on the first classifier."
     )
 
 

@@ -303,16 +303,17 @@ def _state(
 ) -> tuple[str, str]:
     """Return a bar's CSS class for its state, and what is written under the middle of the bar.
 
-    What the original was not asked cannot flip: it applies now, or it still means nothing. The
-    page's script says the same while a film plays.
+    What the original was not asked cannot flip: it applies now, or it still means nothing. A label
+    that is not explained changes sides: the flip is the explained one's. The page's script says the
+    same while a film plays.
     """
-    negative, positive, before, after, _ = row
+    negative, positive, before, after, chosen = row
     if premise is not None and premise.after < THRESHOLD:
         return " unfounded", f"asked only if {escape(premise.name)}"
     if premise is not None and moved and premise.before < THRESHOLD:
         return " applies", f"now applies: {escape(positive if after >= THRESHOLD else negative)}"
     flips = moved and crosses(before, after, THRESHOLD)
-    return " flipped" if flips else "", "prediction flipped"
+    return " flipped" if flips else "", "prediction flipped" if chosen else "changes sides"
 
 
 def _given(premise: Premise | None) -> str:

@@ -19,7 +19,13 @@ from gcd_core.ui.frames import End, shown_names
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.views import charts
 from gcd_core.ui.views.data_urls import end_thumbnail
-from gcd_core.ui.views.payload import label_names, positives_of, why_no_flip
+from gcd_core.ui.views.payload import (
+    answers_yes,
+    label_names,
+    positives_of,
+    premise_missing,
+    why_no_flip,
+)
 from gcd_core.ui.views.vocabulary import (
     LABEL,
     explained,
@@ -31,10 +37,11 @@ from gcd_core.ui.views.vocabulary import (
     way,
     written,
 )
-from gcd_core.wording import PLAIN, duration, signed, worded
+from gcd_core.wording import PLAIN, duration, percent_of_all, signed, worded
 
 TURNS = "Where the answer turns on the curve; To flip goes on until it is as sure as wanted"
 SLIDER = f"#slider-{{}} {LABEL}"  # the label of a direction's slider
+TURNED = " (flips)"  # the end that the answer turns to
 FIND = said("Find ways", "Find directions")
 
 
@@ -48,7 +55,9 @@ def heading(session: Session) -> str:
             "there.</div></div>"
         )
     used = escape(session.sets.used(session.label))
-    state = ""
+    state, turned = "", ("", "")
+    if session.image is not None and not premise_missing(session.image):
+        turned = (TURNED, "") if answers_yes(session.image) else ("", TURNED)
     if session.image is not None and session.image.paths.ready < session.image.paths.total:
         paths, of = session.image.paths, said("ways", "directions")
         text = f"preparing {paths.ready} of {paths.total} {of}{after_others(*paths.before)}"
@@ -60,8 +69,8 @@ def heading(session: Session) -> str:
     return (
         f'<div class="gcd-heading">{written(session.directions, SLIDER)}'
         f'<h2>{term("directions")} <span class="set">{used}</span>{state}</h2>'
-        f'<p>At its ends: <i class="no"></i>{escape(negative)} <i class="yes"></i>'
-        f"{escape(positive)}</p></div>"
+        f'<p>At its ends: <i class="no"></i>{escape(negative)}{turned[0]} <i class="yes"></i>'
+        f"{escape(positive)}{turned[1]}</p></div>"
     )
 
 
@@ -163,7 +172,7 @@ def tried_list(
     table = "".join(f"<tr>{row}</tr>" for row in rows)
     linear, line = found.metadata.get("figures", {}).get("explained"), ""
     if type(linear) is float:
-        share = charts.percent(linear)
+        share = percent_of_all(linear)
         said_of = f"A straight line explains {share} of what the classifier answered to the search."
         line = f'<p class="gcd-info">{said_of}</p>'
     return f'<table class="gcd-tried">{table}</table>{line}{does}'

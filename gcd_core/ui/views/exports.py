@@ -40,7 +40,7 @@ from gcd_core.ui.views.payload import (
     reconstruction_caution,
     verdict,
 )
-from gcd_core.wording import EXPERT, PLAIN, VOCABULARIES, percent
+from gcd_core.wording import EXPERT, PLAIN, VOCABULARIES, percent_of_all
 
 TRIES = 3  # to find the sliders at rest, with the map of where they stand
 
@@ -145,7 +145,7 @@ def warnings_of(image: OpenImage) -> list[str]:
         f"The networks see the original {opened.fitted}." if opened.fitted else "",
     ]
     of_regions = [
-        f"{tried.name}, {percent(tried.share)} of the picture: "
+        f"{tried.name}, {percent_of_all(tried.share)} of the picture: "
         + " ".join(
             [
                 verdict(tried, probability, positive, question_of(image)),

@@ -10,7 +10,7 @@ from gcd_core.report.captions import exposure_words, without_exposure_words
 from gcd_core.ui.session.open_image import OpenImage
 from gcd_core.ui.views.payload import flipped, label_names, question_of
 from gcd_core.ui.views.vocabulary import term
-from gcd_core.wording import percent
+from gcd_core.wording import percent_of_all
 
 
 def exposure_line(image: OpenImage) -> str:
@@ -26,7 +26,7 @@ def exposure_line(image: OpenImage) -> str:
     name = term("exposure" if channels == 1 else "colour_exposure", more)
     flips = flips_without(image)
     verdict = {True: ", flips without it", False: ", no flip without it", None: ""}[flips]
-    share = escape(percent(image.exposure.share))
+    share = escape(percent_of_all(image.exposure.share))
     return (
         f'<div class="gcd-number gcd-exposure{css}"><span>of it {name}</span>'
         f"<b>{share}{verdict}</b></div>"

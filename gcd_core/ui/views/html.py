@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from gcd_core.ui.views.exposure import (
     exposure_is_asked,
     exposure_line,
     flip_is_doubtful,
+    flips_without,
 )
 from gcd_core.ui.views.figures import figure, image_tag
 from gcd_core.ui.views.maps import MapPanel, map_figure, map_panel
@@ -43,6 +45,7 @@ from gcd_core.ui.views.payload import (
     premise_of,
     question_of,
     reconstruction_caution,
+    reconstruction_flips,
     takes_premise,
 )
 from gcd_core.ui.views.vocabulary import explained, opinion_words, said, term, told
@@ -213,17 +216,13 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
             title = term("drawing")
     moving = " data-moved" if drawing is None else ""
     missed = missed_target(image)
-    unseen = reconstruction_caution(image)
-    doubtful = flip and bool(
-        unseen or is_unlike(image) or (kept is None and flip_is_doubtful(image))
-    )
+    doubts = flip_doubts(image, kept is not None) if flip else None
     css = "changed" + (" flipped" if flip else "") + (" missed" if missed else "")
     css += " kept" if kept is not None else ""
-    css += " doubtful" if doubtful else ""
-    if doubtful and kept is None and detail != DECODED:  # why it is amber
-        unlike = "The picture is unlike those that the classifier is for."
-        why = unseen or exposure_caution(image) or unlike
-        note = answer_note(answer, about + charts.percent(after, question), worded(why, PLAIN))
+    css += " doubtful" if doubts else ""
+    if doubts and kept is None and detail != DECODED:  # why it is amber
+        why = worded(doubts.whole, PLAIN)
+        note = answer_note(answer, about + charts.percent(after, question), why)
     elif flip and kept is None and detail != DECODED and exposure_is_asked(image):
         css += " checking"
         note = answer_note(answer, about + charts.percent(after, question), CHECKING)
@@ -241,6 +240,31 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     ]
 
 
+class Doubts(NamedTuple):
+    """Why a flip's frame is amber: in a few words, and whole."""
+
+    short: str
+    whole: str
+
+
+def flip_doubts(image: OpenImage, tone_kept: bool = False) -> Doubts | None:
+    """Return why a flip is not to be relied on, the gravest reason alone; None where none is known.
+
+    With the source's tone kept the change holds no brightness or contrast to doubt.
+    """
+    if unseen := reconstruction_caution(image):
+        moves = "changes" if reconstruction_flips(image) else "moves"
+        return Doubts(f"drawing it again {moves} the answer", unseen)
+    if is_unlike(image):
+        whole = "The picture is unlike those that the classifier is for."
+        return Doubts("unlike the pictures that it is for", whole)
+    if not tone_kept and flip_is_doubtful(image):
+        words = {False: "no flip without its brightness", True: "mostly brightness"}
+        short = words[flips_without(image) is not False]
+        return Doubts(short, exposure_caution(image))
+    return None
+
+
 def original_notices(image: OpenImage) -> str:
     """Return, as HTML, what must be known of the original and of the question asked of it."""
     only_for = image.service.domain.label_info[image.label].only_for
@@ -254,8 +278,9 @@ def original_notices(image: OpenImage) -> str:
     notice = image.opened.notice
     if image.is_far and image.names and not image.sliders.alphas:
         notice = joined(notice, NOT_FLIPPED)
-    known = (notice, first_disagreement(image))
-    return of_label + "".join(f'<p class="notice">{told(one)}</p>' for one in known if one)
+    other = first_disagreement(image)
+    known = [told(notice) if notice else "", explained(told(other.short), other) if other else ""]
+    return of_label + "".join(f'<p class="notice">{one}</p>' for one in known if one)
 
 
 def missed_notice(image: OpenImage, missed: str) -> str:
@@ -348,7 +373,8 @@ def readout(image: OpenImage) -> str:
     moved, premises = bool(image.sliders.alphas), [premise_of(image, x) for x in domain.labels]
     weak = {label for label, info in domain.label_info.items() if info.is_weak}
     bars = charts.bars(rows, domain.labels, moved, questions, premises, weak - {image.label})
-    cautions = "".join(map(caution, (reconstruction_caution(image), *other_cautions(image))))
+    unseen, others = reconstruction_caution(image), other_cautions(image)
+    cautions = caution(unseen, "unseen") + "".join(map(caution, others))
     css = (" unlike" if is_unlike(image) else "") + (" quick" if current.live else "")
     return (
         f'<div class="gcd-card{css}"><h2>{term("prediction")} {change_of(image)}</h2>'
@@ -362,18 +388,23 @@ def change_of(image: OpenImage) -> str:
     """Return how a flipped picture changed, as HTML in one line: `flip_clause`.
 
     The whole sentence stands in the tooltip; the bars below have its numbers. What came of a search
-    for another counterfactual takes its place.
+    for another counterfactual takes its place. Why the picture's frame is amber comes behind it.
     """
     clause, other = flip_clause(image), other_sentence(image)
     if image.sliders.current.live:
         soon = said("drawn quickly; in full soon", "distilled decoder; in full soon")
         return f"<small>{soon}</small>"
+    amber, doubts = "", flip_doubts(image) if flipped(image) else None
+    if doubts is not None:
+        short, whole = escape(doubts.short), doubts.whole
+        words = explained(f"Amber: {short}", worded(whole, PLAIN), whole)
+        amber = f'<small class="gcd-amber">{words}</small>'
     if not clause and not other:
-        return "<small>before &rarr; after</small>"
+        return f"<small>before &rarr; after</small>{amber}"
     title = escape(" ".join(filter(None, [worded(other, PLAIN), flip_sentence(image)])))
     flips = "flips " if clause.startswith("if ") else ""
     line = told(other) if other else escape(flips + clause)
-    return f'<small class="gcd-sentence" title="{title}">{line}</small>'
+    return f'<small class="gcd-sentence" title="{title}">{line}</small>{amber}'
 
 
 def second_opinion(image: OpenImage) -> str:
@@ -400,6 +431,7 @@ def cautions_line(image: OpenImage) -> str:
     return "".join(map(caution, (reconstruction_caution(image), *cautions_of(image))))
 
 
-def caution(text: str) -> str:
-    """Return one warning as HTML; "" of none."""
-    return f'<p class="gcd-caution">{told(text)}</p>' if text else ""
+def caution(text: str, kind: str = "") -> str:
+    """Return one warning as HTML, of a further CSS class; "" of none."""
+    css = f"gcd-caution {kind}".strip()
+    return f'<p class="{css}">{told(text)}</p>' if text else ""

@@ -15,7 +15,7 @@ from gcd_core.ui.views.data_urls import drawn
 from gcd_core.ui.views.figures import figure, image_tag
 from gcd_core.ui.views.payload import label_names
 from gcd_core.ui.views.vocabulary import TERMS, explained, said, term, way_names
-from gcd_core.wording import PLAIN, percent, signed, worded
+from gcd_core.wording import PLAIN, percent_of_all, signed, worded
 
 STILL = "nothing moved yet"
 LINE_NAMES = 3  # of a line's directions that are all named
@@ -54,8 +54,8 @@ def found_reasons(image: OpenImage, kind: str) -> str:
     if mass is None:
         return ""
     return (
-        f"Where a test classifier read one part of the picture alone, {percent(mass)} of this map "
-        "lay in that part."
+        f"Where a test classifier read one part of the picture alone, {percent_of_all(mass)} of "
+        "this map lay in that part."
     )
 
 
@@ -114,7 +114,7 @@ def completeness(error: float, total: float) -> str:
         The map's sum.
     """
     change = abs(total - error)
-    share = percent(abs(error) / change) if change else signed(error)
+    share = percent_of_all(abs(error) / change) if change else signed(error)
     exact = "below 0.01" if 0 < abs(error) < 0.005 else signed(error)
     numbers = said(escape(share), exact)
     return f'<div class="gcd-completeness">{term("completeness")} <b>{numbers}</b></div>'

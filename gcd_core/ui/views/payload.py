@@ -56,6 +56,11 @@ def flipped(image: OpenImage) -> bool:
     return crossed(image) and not premise_missing(image) and not takes_premise(image)
 
 
+def answers_yes(image: OpenImage) -> bool:
+    """Whether the classifier takes the original for the explained label."""
+    return image.opened.source.probabilities[image.index] >= THRESHOLD
+
+
 def crossed(image: OpenImage) -> bool:
     """Whether a move took the probability to the other side of the source's.
 
@@ -179,15 +184,16 @@ def moves_alone(image: OpenImage) -> bool:
     return crosses(before, after)
 
 
-def first_disagreement(image: OpenImage) -> str:
-    """Return a sentence where the second opinion disagrees about the source; else ""."""
+def first_disagreement(image: OpenImage) -> Caution:
+    """Return what is said where the second opinion disagrees about the source; else ""."""
     if opinion_of_flip(image) != DISAGREED:
-        return ""
+        return Caution("")
     opinions = image.opened.source.oracle
     opinion = None if opinions is None else opinions[image.index]
     assert opinion is not None  # or it could not disagree
-    shown = question_of(image).shown(opinion)
-    return f"The second opinion disagrees about the original: {label_names(image)[1]} {shown}."
+    says = f"{label_names(image)[1]} {question_of(image).shown(opinion)}"
+    whole = f"The second opinion disagrees about the original: {says}."
+    return Caution(whole, short=f"The second opinion says {says}.")
 
 
 def flip_clause(image: OpenImage) -> str:

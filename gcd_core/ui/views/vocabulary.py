@@ -451,6 +451,11 @@ TOUR = (  # CSS selectors of what the tour points at, and its texts
 )
 
 
+LOST = (
+    "The server does not answer. The page shows what it was told last, and opens anew by itself "
+    "once the server is back. A flip, a file, a search or a walk that was under way has then to be "
+    "begun again."
+)
 WORK = {  # what is said of a file that is being made, and then; in plain words and in the field's
     "report": (
         "Making the report: drawing in full, testing parts",
@@ -463,6 +468,7 @@ WORK = {  # what is said of a file that is being made, and then; in plain words 
     "file": ("Writing the file", "Writing the file"),
     "made": ("Ready: it is being downloaded.", "Ready: it is being downloaded."),
     "failed": ("it was not made: the message says why.", "it was not made: the message says why."),
+    "lost": (LOST, LOST),
 }
 OPINIONS = {FOLLOWS: "follows", STAYS: "stays", DISAGREED: "disagreed from the start"}
 

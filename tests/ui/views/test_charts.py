@@ -128,7 +128,9 @@ def test_an_answer_that_meant_nothing_before_now_applies_and_never_flips():
     assert "<em>now applies: Viral</em>" in bar_of_kind(0.34, 0.48, (0.1, 0.9))
     assert "applies" not in bar_of_kind(0.34, 0.51, (0.1, 0.9), moved=False)
     held = bar_of_kind(0.34, 0.51, (0.8, 0.9))
-    assert '"gcd-bar flipped"' in held and "<em>prediction flipped</em>" in held
+    assert '"gcd-bar flipped"' in held and "<em>changes sides</em>" in held
+    rows = [("Normal", "Pneumonia", 0.1, 0.9, True)]
+    assert "<em>prediction flipped</em>" in charts.bars(rows, ["pneumonia"])
 
 
 def test_losses_need_two_points():

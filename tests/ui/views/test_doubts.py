@@ -64,6 +64,7 @@ def test_a_flip_of_a_picture_that_the_models_do_not_know_is_no_good_news(
     why = re.search(r'class="number" title="([^"]+)"', pictures(session))
     if unlike:
         assert "doubtful" in figure[0]
+        assert "Amber: unlike the pictures that it is for" in readout(session.image)
         assert why is not None, "amber says why"
 
 
@@ -80,6 +81,8 @@ def test_a_flip_by_what_is_not_drawn_is_amber_beside_its_number(
         object.__setattr__(image.opened, "reconstruction", drawn)
     figure = re.search(r'<figure[^>]*class="[^"]*changed[^"]*"', pictures(session))
     why = re.search(r'class="number" title="([^"]+)"', pictures(session))
+    assert ("Amber: drawing it again changes the answer" in readout(image)) == lost
+    assert ("Drawing the picture again already changes" in readout(image)) == lost
     told = "Drawing the picture again already changes" in (why[1] if why else "")
     assert figure and told == lost and (not lost or "doubtful" in figure[0])
 

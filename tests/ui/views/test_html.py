@@ -14,6 +14,7 @@ from gcd_core.method.verification import Tried, with_tried
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.about import about
+from gcd_core.ui.views import direction_rows
 from gcd_core.ui.views.curve import proxy_curve
 from gcd_core.ui.views.direction_rows import (
     direction_title,
@@ -217,6 +218,17 @@ def test_paths_that_ended_early_are_not_called_under_way(session: Session):
     session.image.paths.total += 1
     told = heading(session)
     assert "busy" not in told and "preparing" not in told and "stopped" in told
+
+
+def test_the_end_that_flips_is_told_over_the_sliders(session: Session, monkeypatch):
+    session.open_example(0)
+    label = session.service.domain.label_info[session.label]
+    negative, positive = label.negative, label.positive
+    yes = session.image.opened.source.probabilities[session.image.index] >= 0.5
+    turned = negative if yes else positive
+    assert heading(session).count("(flips)") == 1 and f"{turned} (flips)" in heading(session)
+    monkeypatch.setattr(direction_rows, "premise_missing", lambda image: "Pneumonia")
+    assert "(flips)" not in heading(session), "where the question means nothing none flips"
 
 
 def test_where_a_check_failed_it_is_said_what_follows(session: Session):

@@ -39,7 +39,7 @@ from gcd_core.ui.views.payload import (
     way_of,
 )
 from gcd_core.ui.views.vocabulary import opinion_words, said, term, told
-from gcd_core.wording import Worded
+from gcd_core.wording import Worded, percent_of_all
 
 MAX_MASK_LENGTH = 400_000  # letters of a mask's data address
 OUTLINE = torch.tensor([0.25, 0.85, 1.0])  # red, green, blue, of a region's border
@@ -147,7 +147,7 @@ def card(image: OpenImage, tried: Tried) -> str:
     numbers = f"{term('lpips')} <b>{float(path.distances[path.counterfactual]):.3f}</b>"
     below = f'<p class="numbers"><span>{numbers}</span><span>{opinion}</span></p>'
     warning = "".join(f'<p class="gcd-caution">{escape(doubt)}</p>' for doubt in doubts)
-    about = f"{charts.percent(tried.share)} of the picture, {chosen_way(image, tried)}"
+    about = f"{percent_of_all(tried.share)} of the picture, {chosen_way(image, tried)}"
     return (
         f'<article class="gcd-card gcd-region {css}"><h2><span>{escape(tried.name)}</span>'
         f"<small><span>{about}</span></small></h2>"
