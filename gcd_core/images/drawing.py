@@ -14,6 +14,7 @@ from torch.nn import functional
 from gcd_core.images.limits import ImageError
 
 TEXT = 12  # pixels, of captions
+OUTLINE = torch.tensor([0.25, 0.85, 1.0])  # red, green, blue, of a region's border
 
 
 class Palette(NamedTuple):
@@ -131,6 +132,19 @@ def overlay(
         heat = functional.interpolate(heat.float().cpu()[None, None], size, mode="bilinear")[0, 0]
     colours = heat_colours(heat, strength, palette)
     return to_pil(image.expand(3, -1, -1).lerp(colours[:3], colours[3:] * opacity))
+
+
+def outlined(image: Tensor, mask: Tensor) -> Tensor:
+    """An image (1, C, H, W) with the border of a mask (h, w) drawn in, as (1, 3, H, W).
+
+    Inside the mask, so that no pixel outside is other than it was; as wide as a pixel of the mask.
+    """
+    size = image.shape[-2:]
+    inside = functional.interpolate(mask[None, None].float(), size, mode="nearest-exact")
+    width = max(1, max(size) // max(mask.shape))
+    shrunk = 1 - functional.max_pool2d(1 - inside, 2 * width + 1, stride=1, padding=width)
+    border = (inside - shrunk)[0].bool()
+    return torch.where(border, OUTLINE[:, None, None], image.expand(1, 3, -1, -1))
 
 
 def captioned(picture: Image.Image, lines: Sequence[str]) -> Image.Image:

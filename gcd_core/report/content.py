@@ -98,6 +98,19 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class TriedRegion:
+    """A region that alone could change, and what came of it."""
+
+    title: str  # its name, and its share of the picture
+    told: str  # what came of it, in sentences
+    direction: str  # that it was changed along; several joined by " + "; "rcsb" of the bridge
+    mask: Tensor  # (h, w), bool: where the picture could change
+    changed: Tensor  # (1, C, H, W) in [0, 1]
+    before: str  # the explained answer, as it is told
+    after: str
+
+
+@dataclass(frozen=True)
 class Report:
     """What there is to report. It names no patient; a file's name is its owner's to give."""
 
@@ -137,6 +150,7 @@ class Report:
     exposure: float | None = None
     flips_without: bool | None = None  # whether a flip stays one without them, if asked
     only_for: str = ""  # of what pictures the explained label means something; "" where of all
+    regions: Sequence[TriedRegion] = ()  # that were tried of the image, the newest first
     steered: bool = False  # whether a bridge made the changed image (RCSB), and no direction
 
     @property

@@ -1,8 +1,12 @@
-"""Two pages to take home: the pictures; what the classifier made of them, and how it was asked."""
+"""Pages to take home: the pictures; what the classifier made of them, and how it was asked.
+
+Regions that were tried alone have pages of their own behind these two.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +39,7 @@ from gcd_core.report.layout import (
     WIDTH,
     Sheet,
 )
+from gcd_core.report.regions import REGIONS_A_PAGE, draw_regions
 from gcd_core.wording import PLAIN, percent, percent_of_all, signed
 
 if TYPE_CHECKING:
@@ -64,7 +69,7 @@ _DRAWING = threading.Lock()  # matplotlib's caches of fonts are shared by all th
 
 
 def write_report(target: str | Path | BinaryIO, report: Report, file_format: str = "pdf") -> None:
-    """Draw a report on two A4 pages; a PNG has one below the other.
+    """Draw a report on A4 pages, two without tried regions; a PNG has one below the other.
 
     Raises a GCDError if the format is another one, or the file cannot be written.
 
@@ -86,9 +91,13 @@ def write_report(target: str | Path | BinaryIO, report: Report, file_format: str
 
     # Hinted letters of a PNG would be set wider or narrower than `Sheet.width` says.
     with _DRAWING, rc_context({"text.hinting": "none"}):
-        sheets = [Sheet(vectors=file_format == "pdf") for _ in range(PAGES)]
+        sheets = [Sheet(vectors=file_format == "pdf") for _ in range(page_count(report))]
         _draw_pictures(sheets[0], report)
         _draw_numbers(sheets[1], report)
+        for number, sheet in enumerate(sheets[PAGES:], PAGES + 1):
+            _eyebrow(sheet, report, number)
+            first = (number - PAGES - 1) * REGIONS_A_PAGE
+            draw_regions(sheet, report, report.regions[first : first + REGIONS_A_PAGE])
         if file_format == "pdf":
             _save_pdf(sheets, buffer)
         else:
@@ -98,6 +107,11 @@ def write_report(target: str | Path | BinaryIO, report: Report, file_format: str
         return
     with atomic_write(target) as place:
         place.write_bytes(buffer.getvalue())
+
+
+def page_count(report: Report) -> int:
+    """How many pages a report has."""
+    return PAGES + math.ceil(len(report.regions) / REGIONS_A_PAGE)
 
 
 def _save_pdf(sheets: Sequence[Sheet], target: BinaryIO) -> None:
@@ -145,7 +159,8 @@ def _eyebrow(sheet: Sheet, report: Report, number: int) -> None:
     """What stands above every page: whose report it is, of when, and which page."""
     sheet.text(MARGIN, 17, "GCD EXPLORER", 7.5, ACCENT, bold=True)
     at = MARGIN + sheet.width("GCD EXPLORER", 7.5, bold=True) + 3
-    title = report.say("Report", "Counterfactual report") + f", page {number} of {PAGES}"
+    which = f"page {number} of {page_count(report)}"
+    title = f"{report.say('Report', 'Counterfactual report')}, {which}"
     sheet.text(at, 17, title, 7.5, SOFT)
     at += sheet.width(title, 7.5) + 6
     day = ""

@@ -21,12 +21,14 @@ from gcd_core.report.content import (
     Curve,
     LabelChange,
     Report,
+    TriedRegion,
     identity_rows,
     label_changes,
     position,
     settings_rows,
 )
 from gcd_core.report.page import NOTICE, notice, shown_labels, write_report
+from gcd_core.report.regions import SIDE, TOP
 from gcd_core.wording import PLAIN
 from tests.fields_words import FIELDS_WORDS
 
@@ -278,6 +280,66 @@ def test_nothing_leaves_the_margins_or_runs_into_the_foot(report, monkeypatch):
     gutter = slice(*(round(x / 210 * width) for x in (102, 109)))
     middle = slice(*(round(y / 297 * height) for y in (185, pages.FOOT - 0.5)))
     assert not ink[middle, gutter].any(), "the columns keep apart"
+
+
+def regions(count: int, words: str = "") -> list[TriedRegion]:
+    """Some whose change is white inside the upper left quarter, and nothing elsewhere."""
+    mask = torch.zeros(32, 32, dtype=torch.bool)
+    mask[:16, 16:] = True
+    changed = example().source.masked_fill(mask, 1.0)
+    return [
+        TriedRegion(
+            f"Region {i}, 25 % of the picture",
+            f"{words}Told {i}.",
+            "g + h1",
+            mask,
+            changed,
+            "90 %",
+            "25 %",
+        )
+        for i in range(1, count + 1)
+    ]
+
+
+@pytest.mark.parametrize(("count", "sheets"), [(0, 2), (1, 3), (3, 3), (4, 4)])
+def test_each_region_that_was_tried_has_its_pictures(count: int, sheets: int, monkeypatch):
+    monkeypatch.setattr(pages, "DPI", 100)
+    report = example(2, regions=regions(count))
+    assert re.search(rb"/Count %d\b" % sheets, pdf(report))
+    image = drawn(report)
+    assert round(image.shape[0] / image.shape[1] * 210 / 297) == sheets
+    if not count:
+        return
+    third = image[2 * len(image) // sheets : 3 * len(image) // sheets]
+    scale = len(third) / 297
+    rows = slice(round((TOP + 3) * scale), round((TOP + 1 + SIDE) * scale))
+    outline = near(third, "#40d9ff")[rows].any(0).nonzero()[0] / scale  # in millimetres
+    for i in range(2):  # original and changed have it
+        left = 17 + i * (SIDE + 4)
+        assert ((outline > left + SIDE / 2 - 1) & (outline < left + SIDE)).any()
+    assert not (outline > 17 + 2 * (SIDE + 4)).any(), "the difference has none"
+    inside = third[round((TOP + 2 + SIDE / 4) * scale), round((17 + 1.75 * SIDE + 4) * scale)]
+    assert (inside > 250).all(), "white, as it was changed"
+
+
+def test_what_came_of_a_region_is_told_in_its_words(monkeypatch):
+    pypdf = pytest.importorskip("pypdf", reason="the package pypdf is missing")
+    for words, name in (("plain", "by Main way + Way 1"), ("expert", "by g + h1")):
+        document = pypdf.PdfReader(io.BytesIO(pdf(example(2, words=words, regions=regions(2)))))
+        told = " ".join(document.pages[2].extract_text().split())
+        assert "page 3 of 3" in told and told.count(name) == 2
+        for part in ("Region 1, 25 % of the picture", "Told 1.", "Region 2", "Told 2."):
+            assert part in told
+        assert told.count("yellow brighter, green darker") == 2
+        assert told.count("Pneumonia 90 %") == told.count("Pneumonia 25 %") == 2
+
+
+def test_regions_stay_within_the_margins(monkeypatch):
+    monkeypatch.setattr(pages, "DPI", 100)
+    ink = (drawn(example(2, regions=regions(3, f"{LONG} " * 9), title=LONG)) < 250).any(-1)
+    third = ink[2 * len(ink) // 3 :]
+    rows, columns = third.any(1).nonzero()[0] / 100 * 25.4, third.any(0).nonzero()[0] / 100 * 25.4
+    assert rows[0] > 12 and rows[-1] < 287 and columns[0] > 15 and columns[-1] < 195
 
 
 @pytest.mark.slow

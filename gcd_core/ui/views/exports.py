@@ -19,7 +19,7 @@ from gcd_core.method.attribution import explain_path
 from gcd_core.method.loss import cf_loss
 from gcd_core.method.path import Path
 from gcd_core.report.captions import about_direction, caption, direction_name
-from gcd_core.report.content import Report
+from gcd_core.report.content import Report, TriedRegion
 from gcd_core.report.page import write_report
 from gcd_core.ui.frames import Alphas, Frame, line_vector
 from gcd_core.ui.session.flips import SAME_ALPHA
@@ -80,6 +80,7 @@ def report_of(session: Session, words: str = EXPERT) -> Report:
         proxy=proxy_curve(image),
         oracle=None if before is None or after is None else (before, after),
         warnings=warnings_of(image),
+        regions=tried_regions(image),
         map_method=heat.kind,
         agreement=maps.agreement(),
         exposure=image.exposure.share if positions else None,
@@ -127,10 +128,8 @@ def line_of(image: OpenImage, alphas: Alphas) -> Path:
 
 
 def warnings_of(image: OpenImage) -> list[str]:
-    """Return what a reader of the report must know, the gravest first; tried regions come last."""
-    opened, i = image.opened, image.index
-    positive, probability = label_names(image)[1], opened.source.probabilities[i]
-    cautions = cautions_of(image)
+    """Return what a reader of the report must know, the gravest first."""
+    opened, cautions = image.opened, cautions_of(image)
     told = [  # the gravest first
         cautions.pop(0) if premise_missing(image) else "",
         opened.notice,
@@ -144,17 +143,28 @@ def warnings_of(image: OpenImage) -> list[str]:
         else "",
         f"The networks see the original {opened.fitted}." if opened.fitted else "",
     ]
-    of_regions = [
-        f"{tried.name}, {percent_of_all(tried.share)} of the picture: "
-        + " ".join(
-            [
-                verdict(tried, probability, positive, question_of(image)),
-                *doubts_about(tried, question_of(image), premise_missing(image)),
-            ]
+    return [*filter(None, told)]
+
+
+def tried_regions(image: OpenImage) -> list[TriedRegion]:
+    """Return what there is to report of the regions that were tried, the newest first."""
+    before, question = image.opened.source.probabilities[image.index], question_of(image)
+    positive, premise, found = label_names(image)[1], premise_missing(image), []
+    for tried in reversed(image.regions.kept):
+        path, doubts = tried.path, doubts_about(tried, question, premise)
+        after = float(path.probabilities[path.counterfactual])
+        found.append(
+            TriedRegion(
+                f"{tried.name}, {percent_of_all(tried.share)} of the picture",
+                " ".join([verdict(tried, before, positive, question), *doubts]),
+                path.direction_name,
+                tried.mask,
+                path.picture(path.counterfactual),
+                question.shown(before),
+                question.shown(after),
+            )
         )
-        for tried in image.regions.kept
-    ]
-    return [*filter(None, told), *of_regions]
+    return found
 
 
 def save_report(session: Session, file_format: str, words: str = EXPERT) -> FilePath:

@@ -397,14 +397,22 @@ def change_of(image: OpenImage) -> str:
     amber, doubts = "", flip_doubts(image) if flipped(image) else None
     if doubts is not None:
         short, whole = escape(doubts.short), doubts.whole
-        words = explained(f"Amber: {short}", worded(whole, PLAIN), whole)
-        amber = f'<small class="gcd-amber">{words}</small>'
+        words = explained(short, worded(whole, PLAIN), whole)
+        amber = f'<small class="gcd-amber"><span>Amber: </span>{words}</small>'
     if not clause and not other:
         return f"<small>before &rarr; after</small>{amber}"
     title = escape(" ".join(filter(None, [worded(other, PLAIN), flip_sentence(image)])))
+    if amber:  # takes a line of the three that there are
+        clause = shortened(clause)
     flips = "flips " if clause.startswith("if ") else ""
     line = told(other) if other else escape(flips + clause)
     return f'<small class="gcd-sentence" title="{title}">{line}</small>{amber}'
+
+
+def shortened(clause: str) -> str:
+    """Return a clause up to its first place, and three dots for the others; whole if it has one."""
+    first, comma, _ = clause.partition(", ")
+    return first + comma + "\N{HORIZONTAL ELLIPSIS}" if comma else clause
 
 
 def second_opinion(image: OpenImage) -> str:

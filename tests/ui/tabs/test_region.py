@@ -2,7 +2,7 @@
 
 import torch
 
-from gcd_core.ui.tabs.explore.region import OUTLINE, outlined
+from gcd_core.images.drawing import OUTLINE, outlined
 
 
 def test_an_outline_lies_within_the_region_at_every_size() -> None:

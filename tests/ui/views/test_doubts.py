@@ -26,6 +26,7 @@ from gcd_core.ui.views.html import pictures, readout, second_opinion
 from gcd_core.ui.views.payload import flipped, verdict
 from gcd_core.ui.views.vocabulary import TERMS
 from gcd_core.wording import percent as spoken
+from tests.ui.answers import text_of
 from tests.ui.fakes import CODE, FakeDomain, FakeGenerator
 from tests.ui.waiting import wait_for_paths
 
@@ -64,7 +65,7 @@ def test_a_flip_of_a_picture_that_the_models_do_not_know_is_no_good_news(
     why = re.search(r'class="number" title="([^"]+)"', pictures(session))
     if unlike:
         assert "doubtful" in figure[0]
-        assert "Amber: unlike the pictures that it is for" in readout(session.image)
+        assert "Amber: unlike the pictures that it is for" in text_of(readout(session.image))
         assert why is not None, "amber says why"
 
 
@@ -81,10 +82,27 @@ def test_a_flip_by_what_is_not_drawn_is_amber_beside_its_number(
         object.__setattr__(image.opened, "reconstruction", drawn)
     figure = re.search(r'<figure[^>]*class="[^"]*changed[^"]*"', pictures(session))
     why = re.search(r'class="number" title="([^"]+)"', pictures(session))
-    assert ("Amber: drawing it again changes the answer" in readout(image)) == lost
+    assert ("Amber: drawing it again changes the answer" in text_of(readout(image))) == lost
     assert ("Drawing the picture again already changes" in readout(image)) == lost
     told = "Drawing the picture again already changes" in (why[1] if why else "")
     assert figure and told == lost and (not lost or "doubtful" in figure[0])
+
+
+@pytest.mark.parametrize("doubtful", [True, False])
+def test_with_an_amber_line_what_a_flip_changed_is_told_up_to_its_first_place(
+    visitors: Visitors, monkeypatch, doubtful: bool
+) -> None:
+    clause = (
+        "mostly more lucent in the centre of the picture, more opaque in the rest of the picture"
+    )
+    doubts = html.Doubts("mostly brightness", "59 % of it.") if doubtful else None
+    monkeypatch.setattr(html, "flip_clause", lambda image: clause)
+    monkeypatch.setattr(html, "flip_doubts", lambda *_: doubts)
+    image = own_flip(visitors).image
+    title = text_of(readout(image))
+    first, _, rest = clause.partition(", ")
+    assert first in title and (rest in title) != doubtful
+    assert (f"{first}, \N{HORIZONTAL ELLIPSIS} Amber: mostly brightness" in title) == doubtful
 
 
 class Weaker(FakeGenerator):

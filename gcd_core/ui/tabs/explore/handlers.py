@@ -110,7 +110,7 @@ class ExploreAnswers(Tab):
         return self._file(session, file, frames=len(frames), gif=animation)
 
     def report(self, file_format: str, words: str, request: gr.Request) -> Answer:
-        """Writes what is on screen to two pages to take home, as `pdf` or `png`.
+        """Writes what is on screen to pages to take home, as `pdf` or `png`.
 
         `words` are "plain" for a reader who knows no word of the field, or "expert".
         """

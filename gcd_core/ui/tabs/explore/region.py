@@ -9,15 +9,13 @@ from html import escape
 from typing import Any
 
 import gradio as gr
-import torch
 from torch import Tensor
-from torch.nn import functional
 from torchvision.transforms.functional import pil_to_tensor
 
 from gcd_core.bridge.paths import bridge_of
 from gcd_core.domains.opening import Domain
 from gcd_core.errors import GCDError
-from gcd_core.images.drawing import BRIGHTNESS, at_most, difference, overlay, to_pil
+from gcd_core.images.drawing import BRIGHTNESS, at_most, difference, outlined, overlay, to_pil
 from gcd_core.images.limits import ImageError
 from gcd_core.method.region import check_region
 from gcd_core.ui.frames import CARD_SIDE
@@ -42,7 +40,6 @@ from gcd_core.ui.views.vocabulary import opinion_words, said, term, told
 from gcd_core.wording import Worded, percent_of_all
 
 MAX_MASK_LENGTH = 400_000  # letters of a mask's data address
-OUTLINE = torch.tensor([0.25, 0.85, 1.0])  # red, green, blue, of a region's border
 PAINTER = (
     ("brush", "Brush", "Paint where the picture may change"),
     ("eraser", "Eraser", "Take away from what is painted"),
@@ -100,19 +97,6 @@ def mask_file(address: object) -> bytes:
 def mask_address(mask: Tensor) -> str:
     """The data address of a mask (S, S), bool, white where it marks."""
     return drawn(to_pil(mask[None].float()))
-
-
-def outlined(image: Tensor, mask: Tensor) -> Tensor:
-    """An image (1, C, H, W) with the border of a mask (h, w) drawn in, as (1, 3, H, W).
-
-    Inside the mask, so that no pixel outside is other than it was; as wide as a pixel of the mask.
-    """
-    size = image.shape[-2:]
-    inside = functional.interpolate(mask[None, None].float(), size, mode="nearest-exact")
-    width = max(1, max(size) // max(mask.shape))
-    shrunk = 1 - functional.max_pool2d(1 - inside, 2 * width + 1, stride=1, padding=width)
-    border = (inside - shrunk)[0].bool()
-    return torch.where(border, OUTLINE[:, None, None], image.expand(1, 3, -1, -1))
 
 
 def card(image: OpenImage, tried: Tried) -> str:
