@@ -51,7 +51,7 @@ def test_another_way_waits_for_the_picture(served: Served, visit, held: Held, fi
     prepared(page)
     page.locator("[data-first-flip]").set_checked(first_flip == "on")
     page.locator("#flip-g").click()
-    page.locator("#flip-another").wait_for()
+    page.wait_for_selector("#pictures .flipped")
     held.called.clear(), held.go_on.clear()
     opening(page, held, 4)
     page.locator("#flip-another").click()
