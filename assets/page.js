@@ -92,6 +92,8 @@ window.gcd = (() => {
     mark();
   };
 
+  const KNOB = 26; // pixels of a slider's, as wide as page.css draws it for fingers
+
   // Moves the slider of a direction as a hand would; its events follow.
   const moveSlider = (name, alpha) => {
     const input = document.querySelector(`#slider-${name} input[type=range]`);
@@ -123,6 +125,21 @@ window.gcd = (() => {
   };
 
   const bars = watch => watch('value', () => gcd.redraw());
+
+  // A finger that scrolls over a slider leaves it (page.css); one that taps its track moves it there.
+  document.addEventListener('click', event => {
+    const row = event.target.closest?.('button, a, input') ? null
+      : event.target.closest?.('.gcd-direction');
+    const input = row?.querySelector('input[type=range]');
+    if (!input || getComputedStyle(input).pointerEvents !== 'none') return;
+    const { left, right, top, bottom } = input.getBoundingClientRect();
+    const outside = event.clientX < left || event.clientX > right;
+    if (outside || event.clientY < top || event.clientY > bottom) return;
+    const share = (event.clientX - left - KNOB / 2) / (right - left - KNOB);
+    const [least, most] = [Number(input.min), Number(input.max)];
+    const alpha = least + (most - least) * Math.min(Math.max(share, 0), 1);
+    moveSlider(input.closest('[id^=slider-]').id.slice('slider-'.length), alpha);
+  });
 
   // The arrow keys move a direction's slider by a tenth; with shift, by its finest step.
   const KEYS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 };

@@ -14,7 +14,7 @@ from gcd_core.bridge.bridge import Bridge, load_bridge
 from gcd_core.bridge.rcsb import Steering
 from gcd_core.classifiers import BlackBox, load_classifier
 from gcd_core.classifiers.questions import as_far_as_it_can, questioned, reading_of
-from gcd_core.domains.cautions import missing_premise
+from gcd_core.domains.cautions import missing_premise, of_another_kind
 from gcd_core.domains.file import (
     DOMAIN_FILE,
     MAX_FILE_BYTES,
@@ -209,8 +209,9 @@ class Domain:
     def example_images(self, most: int, label: str = "") -> list[Tensor]:
         """Return up to so many of its examples, as `load_image` reads them; none it cannot read.
 
-        With a label, only those of which its question means something (`missing_premise`): where
-        that depends on another label, the classifier is asked about each of them.
+        With a label, only those of which its question means something: none of another kind
+        (`of_another_kind`), and where that depends on another label (`missing_premise`), about
+        which the classifier is asked.
         """
         images: list[Tensor] = []
         for path in self.examples:
@@ -224,7 +225,11 @@ class Domain:
 
     def _is_asked(self, image: Tensor, label: str) -> bool:
         """Whether the label means something of an image (1, C, S, S)."""
-        given = self.label_info[label].given
+        only_for, given = self.label_info[label].only_for, self.label_info[label].given
+        if only_for:
+            z_sem = self.generator.encode_semantic(image).float().cpu()
+            if of_another_kind(only_for, self.code_statistics(label), z_sem) is not None:
+                return False
         if given is None:
             return True
         probability = float(self.classifier.probability(self.classifier(image), given))

@@ -137,7 +137,7 @@ class Change:
             if label in names
         ]
         also = f"; also {', '.join(moved[:MAX_OTHERS])}" if moved else ""
-        return f"{seen or f'no one change in {self.n} images'}{alike}{also}"
+        return f"{seen or f'changes each of {self.n} images otherwise'}{alike}{also}"
 
 
 def read_words(table: Mapping[str, object]) -> dict[str, str]:
@@ -431,15 +431,19 @@ def nearest_direction(vectors: Tensor, names: Sequence[str], name: str) -> tuple
     return max(others, key=lambda one: abs(one[1]), default=None)
 
 
-def stands_out(vectors: Tensor, names: Sequence[str], name: str) -> bool:
-    """Whether a direction resembles the nearest other one clearly more than any third.
+def resembles_several(vectors: Tensor, names: Sequence[str], name: str) -> bool:
+    """Whether a direction is like two others, and clearly more like neither.
 
-    As of `nearest_direction`; among two directions it does.
+    As of `nearest_direction`; both cosines are `LITTLE` or more, and differ by less than
+    `STANDS_OUT`.
     """
     at = names.index(name)
     cosines = (vectors @ vectors[at]).abs()
     others = torch.cat([cosines[:at], cosines[at + 1 :]]).sort(descending=True).values
-    return len(others) < 2 or float(others[0] - others[1]) >= STANDS_OUT
+    if len(others) < 2:
+        return False
+    nearest, next_one = others[:2].tolist()
+    return next_one >= LITTLE and nearest - next_one < STANDS_OUT
 
 
 def likeness_word(cosine: float) -> str:

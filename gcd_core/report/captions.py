@@ -12,7 +12,7 @@ from gcd_core.method.changes import (
     changes_of,
     likeness_word,
     nearest_direction,
-    stands_out,
+    resembles_several,
 )
 from gcd_core.method.directions import DirectionSet
 from gcd_core.method.loss import crosses
@@ -91,7 +91,7 @@ def what_it_does(
     plain = f"{'the reverse of ' if sign else ''}{direction_name(other, directions, PLAIN_WORDS)}"
     shown = direction_name(other, directions, EXPERT)
     like = f"{word} {plain}" if abs(cosine) >= LITTLE else "little like any other way"
-    if word == "rather like" and not stands_out(directions.vectors, directions.names, name):
+    if word == "rather like" and resembles_several(directions.vectors, directions.names, name):
         like = "rather like several other ways"
     return Worded(f"{told}; {word} {sign}{shown} (cosine {signed(cosine)}).", f"{told}; {like}.")
 

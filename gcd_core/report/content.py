@@ -103,6 +103,7 @@ class TriedRegion:
 
     title: str  # its name, and its share of the picture
     told: str  # what came of it, in sentences
+    strength: float | None  # alpha of the change; None of the bridge's
     direction: str  # that it was changed along; several joined by " + "; "rcsb" of the bridge
     mask: Tensor  # (h, w), bool: where the picture could change
     changed: Tensor  # (1, C, H, W) in [0, 1]

@@ -14,6 +14,7 @@ from torchvision.models import densenet121
 
 import gcd_core as gcd
 from gcd_core.classifiers.published import architecture
+from gcd_core.domains import opening
 from gcd_core.domains.check import inspect_domain
 from gcd_core.domains.file import read_domain_file
 from gcd_core.domains.finding import BUNDLED, bundled_domains
@@ -247,6 +248,21 @@ def test_an_example_that_is_no_picture_is_left_out(folder: Path) -> None:
     again = domain.example_images(8)
     assert len(again) == len(readable) and all(map(torch.equal, again, readable))
     assert len(domain.example_images(1)) == 1
+
+
+def test_examples_of_another_kind_are_none_of_a_labels(folder: Path, monkeypatch) -> None:
+    domain = load_domain(folder)
+    every = domain.example_images(8)
+    codes = [domain.generator.encode_semantic(image) for image in every]
+
+    def foreign(only_for: str, statistics: object, z_sem: torch.Tensor) -> str | None:
+        return None if not torch.allclose(z_sem, codes[0], atol=1e-5) else f"unlike {only_for}"
+
+    monkeypatch.setattr(opening, "of_another_kind", foreign)
+    assert len(domain.example_images(8, "ill")) == len(every), "it is of all pictures"
+    domain.label_info["ill"] = replace(domain.label_info["ill"], only_for="hands")
+    assert all(map(torch.equal, domain.example_images(8, "ill"), every[1:]))
+    assert len(domain.example_images(8)) == len(every)
 
 
 def test_examples_of_a_label_are_those_of_which_it_means_something(folder: Path) -> None:

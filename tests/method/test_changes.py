@@ -15,7 +15,7 @@ from gcd_core.method.changes import (
     measure_change,
     nearest_direction,
     parts_of,
-    stands_out,
+    resembles_several,
     told,
     with_changes,
 )
@@ -84,7 +84,7 @@ def test_what_hardly_changes_and_what_is_not_alike_says_nothing() -> None:
     signs = torch.tensor([1.0, 1.0, -1.0, -1.0, 1.0])
     up = before + 0.2 * SOFT * torch.tensor([1.0, -1.0, 1.0, -1.0, 0.0]).view(-1, 1, 1, 1)
     none = measure_change(before, up, signs, ATLAS)
-    assert none == Change((), 0, N) and none.sentence({}) == "no one change in 5 images"
+    assert none == Change((), 0, N) and none.sentence({}) == "changes each of 5 images otherwise"
 
 
 def test_both_ways_and_how_many_are_told() -> None:
@@ -214,12 +214,16 @@ def test_which_other_direction_one_resembles() -> None:
     assert nearest_direction(vectors, names, "g") == ("h2", pytest.approx(0.6))
     assert nearest_direction(vectors, names, "h1") == ("h2", pytest.approx(-0.8))
     assert nearest_direction(vectors[:1], ["g"], "g") is None
-    assert stands_out(vectors, names, "g") and stands_out(vectors, names, "h1")
-    assert stands_out(vectors[:2], names[:2], "g")
+    assert not resembles_several(vectors, names, "g"), "0.6 and 0"
+    assert not resembles_several(vectors[:2], names[:2], "g")
     even = torch.nn.functional.normalize(
         torch.tensor([[1.0, 0.05, 0], [0, 1, 0], [1, 1, 0]]), dim=1
     )
-    assert not stands_out(even, names, "h2"), "0.74 and 0.71"
+    assert resembles_several(even, names, "h2"), "0.74 and 0.71"
+    assert not resembles_several(even, names, "g"), "0.71 and 0.05"
+    weak = torch.eye(3)
+    weak[0] = torch.tensor([0.82, -0.42, 0.39])
+    assert not resembles_several(weak, names, "g"), "0.42 and 0.39: the other is little like it"
     words = [likeness_word(c) for c in (0.12, -0.39, 0.5, -0.69, 0.7, -0.9)]
     assert words == [*["little like"] * 2, *["rather like"] * 2, *["much like"] * 2]
 

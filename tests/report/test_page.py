@@ -28,7 +28,7 @@ from gcd_core.report.content import (
     settings_rows,
 )
 from gcd_core.report.page import NOTICE, notice, shown_labels, write_report
-from gcd_core.report.regions import SIDE, TOP
+from gcd_core.report.regions import SIDE, TOP, surrounds
 from gcd_core.wording import PLAIN
 from tests.fields_words import FIELDS_WORDS
 
@@ -291,6 +291,7 @@ def regions(count: int, words: str = "") -> list[TriedRegion]:
         TriedRegion(
             f"Region {i}, 25 % of the picture",
             f"{words}Told {i}.",
+            -2.0 if i > 1 else None,
             "g + h1",
             mask,
             changed,
@@ -328,10 +329,29 @@ def test_what_came_of_a_region_is_told_in_its_words(monkeypatch):
         document = pypdf.PdfReader(io.BytesIO(pdf(example(2, words=words, regions=regions(2)))))
         told = " ".join(document.pages[2].extract_text().split())
         assert "page 3 of 3" in told and told.count(name) == 2
-        for part in ("Region 1, 25 % of the picture", "Told 1.", "Region 2", "Told 2."):
+        for part in (
+            "Region 1, 25 % of the picture: changed inside of the outline",
+            "Told 1.",
+            "Region 2",
+            "Told 2.",
+        ):
             assert part in told
+        strength = {"plain": "strength", "expert": "alpha"}[words]
+        assert told.count(f"{name}, {strength} −2.00") == 1
         assert told.count("yellow brighter, green darker") == 2
         assert told.count("Pneumonia 90 %") == told.count("Pneumonia 25 %") == 2
+
+
+def test_a_region_around_its_outline_is_said_to_lie_outside_of_it() -> None:
+    mask = torch.zeros(24, 24, dtype=torch.bool)
+    mask[4:12, 4:12] = True
+    left = mask.clone()
+    left[:, :8] = True
+    assert [surrounds(one) for one in (mask, ~mask, left)] == [False, True, False]
+    pypdf = pytest.importorskip("pypdf", reason="the package pypdf is missing")
+    around = replace(regions(1)[0], mask=~regions(1)[0].mask)
+    text = pypdf.PdfReader(io.BytesIO(pdf(example(2, regions=[around])))).pages[2].extract_text()
+    assert "changed outside of the outline" in " ".join(text.split())
 
 
 def test_regions_stay_within_the_margins(monkeypatch):

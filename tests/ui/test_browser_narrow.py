@@ -293,6 +293,18 @@ def test_nothing_of_a_search_moves_once_it_is_said_what_it_looks_at(
     assert page.locator("#find-what button").evaluate_all(tops) == before
 
 
+def test_a_tap_on_a_sliders_track_moves_it_there(served: Served, visit):
+    page = visit(served.address, 390, 844, has_touch=True, is_mobile=True)
+    prepared(page)
+    slider = page.locator("#slider-g input[type=range]")
+    slider.scroll_into_view_if_needed()
+    track, most = slider.bounding_box(), float(slider.get_attribute("max"))
+    page.touchscreen.tap(track["x"] + 0.75 * track["width"], track["y"] + track["height"] / 2)
+    wait_until(page, lambda: float(slider.input_value()) != 0)
+    assert 0.4 * most < float(slider.input_value()) < 0.7 * most, "3/4 of the way from -max to max"
+    wait_until(page, lambda: "g=" in page.url)
+
+
 SEEN = """() => [...document.querySelectorAll(
     '#tabs button, #tabs input, #tabs select, #pictures, #readout, #strip'
 )].filter(one => one.offsetParent && one.offsetWidth > 2 && !one.closest('#readout'))

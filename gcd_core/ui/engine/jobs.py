@@ -356,6 +356,7 @@ class Search(Job):
     sampled: int = 0  # how many samples the classifier was asked about
     kept: int = 0  # how many of them it went on from
     began: float | None = None  # when it first told of itself, on the monotonic clock
+    told: float = 0.0  # when it last did
     usable: DirectionSet | None = None  # g, while the search still looks for a better one
     # The newest pictures asked about (C, H, W) first, and the label's probability of each.
     newest: list[tuple[Tensor, float]] = field(default_factory=list)
@@ -389,6 +390,7 @@ class Search(Job):
 
     def report(self, progress: Progress) -> None:
         """Keep what the page shows of the progress."""
+        self.told = time.monotonic()
         if self.began is None:
             self.began = time.monotonic()
             self.kept = self.sampled = 0 if self.samples is None else len(self.samples)

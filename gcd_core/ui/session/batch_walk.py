@@ -123,6 +123,8 @@ class BatchWalk(Job):
         By direction, how many images flipped so far, of how many that could.
     uncounted : int
         How many images so far count in no rate.
+    of_examples : bool
+        Whether the images are the domain's examples, in their order.
     began, quick_began, paced : float
         On the monotonic clock: the walk, its quick part (None before that), and the last step.
     """
@@ -139,6 +141,7 @@ class BatchWalk(Job):
     pieces: list[BatchItem] = field(default_factory=list)
     rates: dict[str, tuple[int, int]] = field(default_factory=dict)
     uncounted: int = 0
+    of_examples: bool = False
     began: float = field(default_factory=time.monotonic)
     quick_began: float | None = None
     paced: float = 0.0

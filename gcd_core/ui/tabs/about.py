@@ -67,8 +67,8 @@ PERTURB = """<svg viewBox="0 0 260 150" role="img" aria-label="Pictures around o
 <circle cx="84" cy="124" r="3.5"/><circle cx="74" cy="66" r="3.5"/></g>
 <path class="arrow" d="M164 76h34m-8-6 8 6-8 6"/>
 <rect class="box" x="206" y="44" width="44" height="64" rx="8"/>
-<path class="lungs" d="M226 56v40M222 62c-10 2-12 18-10 30 6 2 9-2 10-6zM230 62c10 2 12 18 10 30-6
- 2-9-2-10-6z"/></svg>"""
+<path class="view" d="M212 98l10-16 8 10 5-6 9 12z"/>
+<circle class="view" cx="238" cy="62" r="5"/></svg>"""
 
 PROXY = """<svg viewBox="0 0 260 150" role="img" aria-label="Ways that lead to another answer">
 <path class="level" d="M20 120C60 40 110 30 150 20"/>

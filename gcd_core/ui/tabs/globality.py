@@ -138,6 +138,7 @@ def tile(piece: BatchItem, number: int, positive: str, question: Question = PLAI
     elif piece.missing:
         css, verdict = "odd", f", the classifier sees no {piece.missing} in the original"
         mark = f'<em class="not">{escape(piece.missing)} not seen</em>'
+    after = charts.missed if piece.flipped and not piece.convincing else charts.percent
     words = (
         f"{piece.name}: {positive} {question.shown(piece.before)} to "
         f"{question.shown(piece.after)}{verdict}"
@@ -147,7 +148,7 @@ def tile(piece: BatchItem, number: int, positive: str, question: Question = PLAI
         f'title="{escape(words)}" aria-label="{escape(words)}">'
         f"{''.join(_tile_picture(picture) for picture in piece.pictures)}"
         f"<span><b>{escape(piece.name)}</b>{charts.percent(piece.before, question)} &rarr; "
-        f"{charts.percent(piece.after, question)}{mark}</span>"
+        f"{after(piece.after, question)}{mark}</span>"
         "</button>"
     )
 
@@ -418,7 +419,8 @@ class GlobalityTab(Tab):
         names, images, skipped = self.images.chosen(files, session.uploads)
         if skipped:
             gr.Warning(f"{len(skipped)} could not be opened: {', '.join(skipped)[:300]}")
-        yield from self._walked(session, names, images, direction, skipped, request)
+        examples = not files and self.images.own is None
+        yield from self._walked(session, names, images, direction, skipped, request, examples)
 
     def walk_again(self, direction: str | None, request: gr.Request) -> Iterator[Answer]:
         """Walks the images of the last walk once more, along another direction or toward another.
@@ -429,7 +431,8 @@ class GlobalityTab(Tab):
         last = session.wall
         if last is None:
             raise GCDError("Nothing was walked yet: choose images and walk all of them first.")
-        yield from self._walked(session, last.names, last.images, direction, [], request)
+        names, images, examples = last.names, last.images, last.of_examples
+        yield from self._walked(session, names, images, direction, [], request, examples)
 
     def _free(self, request: gr.Request) -> Session:
         """The visitor's session, if it has directions and nothing is walked."""
@@ -448,10 +451,12 @@ class GlobalityTab(Tab):
         direction: str | None,
         skipped: list[str],
         request: gr.Request,
+        of_examples: bool,
     ) -> Iterator[Answer]:
         """Begins a walk, and shows it to its end."""
         task = names, images, session.directions, direction or "g", session.label, session
         session.wall = start_batch_walk(self.service, *task)
+        session.wall.of_examples = of_examples
         yield from self._followed(session, session.wall, skipped, request)
 
     def go_on(self, request: gr.Request) -> Iterator[Answer]:
@@ -518,7 +523,10 @@ class GlobalityTab(Tab):
         height, width = image.size if isinstance(image, Picture) else (1, 1)
         if session.label != wall.label:
             session.explain(wall.label)
-        opened = session.open_image(image, name, aspect=width / height)
+        if wall.of_examples:
+            opened = session.open_example(int(piece))
+        else:
+            opened = session.open_image(image, name, aspect=width / height)
         if opened is not None and not land(opened, wall, wall.pieces[int(piece)]):
             gr.Warning(ELSEWHERE, title="Not at its flip")
         return self.explore.layout.show_everything(session) | {self.tabs: to_explore()}

@@ -25,6 +25,19 @@ def percent(probability: float, question: Question = PLAIN) -> str:
     return escape(question.shown(probability)).replace(" ", "&thinsp;")
 
 
+def roughly(probability: float, question: Question = PLAIN) -> str:
+    """Return the same of what was drawn quickly: as about so, unless it says "> 99 %" itself."""
+    told = percent(probability, question)
+    return ABOUT + told if told[:1].isdigit() else told
+
+
+def missed(probability: float, question: Question = PLAIN) -> str:
+    """Return the same with a digit more, of what misses a target: rounded it may look reached."""
+    if question.threshold is not None or not 0.005 <= probability < 0.995:
+        return percent(probability, question)
+    return f"{100 * probability:.1f}&thinsp;%"
+
+
 def number(probability: float, question: Question = PLAIN) -> str:
     """Return the same without the number's unit."""
     return escape(question.number(probability)).replace(" ", "&thinsp;")

@@ -66,9 +66,10 @@ def numbers_list(numbers: dict[str, Any], positive: str, question: Question = PL
             f'<div class="oracle"><dt>{term("oracle")} {opinion_words(numbers["opinion"])}'
             f"</dt><dd>{charts.percent(numbers['oracle'], question)}</dd></div>"
         )
+    told = charts.percent if numbers["met"] or not numbers["flipped"] else charts.missed
     return (
         f"<dl><div><dt>{escape(positive)}</dt>"
-        f"<dd>{charts.percent(numbers['probability'], question)}</dd></div>"
+        f"<dd>{told(numbers['probability'], question)}</dd></div>"
         f"<div><dt>{said('strength', '&alpha;')}</dt><dd>{signed(numbers['alpha'])}</dd></div>"
         f"<div><dt>{said('change', 'LPIPS')}</dt><dd>{numbers['lpips']:.3f}</dd></div>"
         f"{opinion}</dl>"

@@ -12,6 +12,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import torch
 
+from gcd_core.bridge.paths import NAME as RCSB
 from gcd_core.errors import GCDError
 from gcd_core.files import atomic_write
 from gcd_core.images.drawing import encode_png, overlay, save_png
@@ -157,6 +158,7 @@ def tried_regions(image: OpenImage) -> list[TriedRegion]:
             TriedRegion(
                 f"{tried.name}, {percent_of_all(tried.share)} of the picture",
                 " ".join([verdict(tried, before, positive, question), *doubts]),
+                None if path.direction_name == RCSB else float(path.alphas[path.counterfactual]),
                 path.direction_name,
                 tried.mask,
                 path.picture(path.counterfactual),

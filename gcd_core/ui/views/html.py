@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gcd_core.method.composition import DECODED, SOURCE
 from gcd_core.method.loss import THRESHOLD, crosses
+from gcd_core.method.second_opinion import DISAGREED, STAYS
 from gcd_core.report.captions import caption, only_for_words
 from gcd_core.ui.session.deep_link import address_of
 from gcd_core.ui.session.display import SAME_TONE, Display
@@ -49,8 +50,9 @@ from gcd_core.ui.views.payload import (
     takes_premise,
 )
 from gcd_core.ui.views.vocabulary import explained, opinion_words, said, term, told
-from gcd_core.wording import PLAIN, VOCABULARIES, Worded, joined, worded
+from gcd_core.wording import PLAIN, VOCABULARIES, Worded, joined, percent_of_all, worded
 
+TWO_LINES = 66  # letters, behind the card's title
 NOT_FLIPPED = Worded(
     "Its flip is shown when it is asked for only: press To flip.",
     "Its flip is shown when it is asked for only: press Flip.",
@@ -204,11 +206,11 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
         after, shown = kept.probabilities[i], kept.picture
         title = term("same_tone" if grey else "same_colour")
         flip = crosses(before, after) and not premise_missing(image)
-    about = charts.ABOUT if current.live and kept is None else ""
+    percent = charts.roughly if current.live and kept is None else charts.percent
     answer = positive  # one picture over the other: what it was before stands here too
     if display.view == "slide":
         answer += f" {charts.percent(before, question)} \N{RIGHTWARDS ARROW}"
-    note = answer_note(answer, about + charts.percent(after, question))
+    note = answer_note(answer, percent(after, question))
     drawing = current.decoded if kept is None and detail == DECODED else None
     if drawing is not None:
         shown, note = drawing, answer_to_drawing(image)
@@ -222,10 +224,10 @@ def before_and_after(image: OpenImage, display: Display) -> list[str]:
     css += " doubtful" if doubts else ""
     if doubts and kept is None and detail != DECODED:  # why it is amber
         why = worded(doubts.whole, PLAIN)
-        note = answer_note(answer, about + charts.percent(after, question), why)
+        note = answer_note(answer, percent(after, question), why)
     elif flip and kept is None and detail != DECODED and exposure_is_asked(image):
         css += " checking"
-        note = answer_note(answer, about + charts.percent(after, question), CHECKING)
+        note = answer_note(answer, percent(after, question), CHECKING)
     below = missed_notice(image, missed) if missed and kept is None else ""
     source = image_tag(drawn(opened.pixels), f"the opened {image_name(opened.image)}", "source")
     changed = image_tag(drawn(shown), f"the changed {image_name(opened.image)}")
@@ -247,6 +249,15 @@ class Doubts(NamedTuple):
     whole: str
 
 
+DOUBTED_BY = {
+    STAYS: Doubts("the second opinion stays", "Another classifier does not follow this change."),
+    DISAGREED: Doubts(
+        "the second opinion disagreed from the start",
+        "Another classifier saw the original otherwise; so it says nothing about this change.",
+    ),
+}
+
+
 def flip_doubts(image: OpenImage, tone_kept: bool = False) -> Doubts | None:
     """Return why a flip is not to be relied on, the gravest reason alone; None where none is known.
 
@@ -259,10 +270,14 @@ def flip_doubts(image: OpenImage, tone_kept: bool = False) -> Doubts | None:
         whole = "The picture is unlike those that the classifier is for."
         return Doubts("unlike the pictures that it is for", whole)
     if not tone_kept and flip_is_doubtful(image):
-        words = {False: "no flip without its brightness", True: "mostly brightness"}
-        short = words[flips_without(image) is not False]
+        short = f"{percent_of_all(image.exposure.share)} of it is brightness"
+        if flips_without(image) is False:
+            short = "no flip without its brightness"
         return Doubts(short, exposure_caution(image))
-    return None
+    premise = premise_of(image, image.label)
+    if premise is not None and premise.after < THRESHOLD:  # the question means nothing now
+        return None
+    return DOUBTED_BY.get(opinion_of_flip(image) or "")
 
 
 def original_notices(image: OpenImage) -> str:
@@ -402,10 +417,10 @@ def change_of(image: OpenImage) -> str:
     if not clause and not other:
         return f"<small>before &rarr; after</small>{amber}"
     title = escape(" ".join(filter(None, [worded(other, PLAIN), flip_sentence(image)])))
-    if amber:  # takes a line of the three that there are
-        clause = shortened(clause)
     flips = "flips " if clause.startswith("if ") else ""
     line = told(other) if other else escape(flips + clause)
+    if not other and amber and len(flips + clause) > TWO_LINES:  # amber takes the third
+        line = explained(escape(flips + shortened(clause)), flip_sentence(image))
     return f'<small class="gcd-sentence" title="{title}">{line}</small>{amber}'
 
 

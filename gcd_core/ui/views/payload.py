@@ -92,7 +92,7 @@ def foreign_kind(image: OpenImage) -> Caution | None:
     """Return a warning of a picture unlike both kinds that the explained label tells apart."""
     domain = image.service.domain
     only_for = domain.label_info[image.label].only_for
-    if image.example is not None or not only_for:
+    if not only_for:
         return None
     statistics = domain.code_statistics(image.label)
     return of_another_kind(only_for, statistics, image.opened.latent.z_sem)
@@ -340,8 +340,8 @@ def other_sentence(image: OpenImage) -> str:
     plain, names = enumerated(called), enumerated(other.avoided)
     if not flipped(image):
         return Worded(
-            f"Without {names} no flip; {other.queries} queries. This is the nearest point.",
-            f"Without {plain} no flip; {asked}. This is the nearest point.",
+            f"Without {names} no flip; {other.queries} queries. The nearest found is shown.",
+            f"Without {plain} no flip; {asked}. The nearest found is shown.",
         )
     return Worded(
         f"Without {names}; {other.queries} queries.",

@@ -67,7 +67,7 @@ def _progress(search: Search | None, classifier: BlackBox, ahead: int, wait: flo
     progress = search.progress
     cost = queries(progress, classifier) if progress else ""
     if progress is not None and (tried := tries_examples(search)):
-        cost += f", {tried} of them by trying on examples"
+        cost += f"{DOT}{tried} of all by trying on examples"
     if search.state == "done":
         done = charts.meter(1, "Done: what was found is kept, use it when you like", cost)
         # The mark is for the page's script.
@@ -81,7 +81,8 @@ def _progress(search: Search | None, classifier: BlackBox, ahead: int, wait: flo
     seconds = seconds_left(search)
     at_most = "up to" if may_end_early(search) else "about"
     left = "" if seconds is None else f"{DOT}{at_most} {duration(seconds)} left"
-    stage = progress.stage if progress.directions is None else "perturb"  # it goes on asking
+    asks = progress.directions is not None and search.sampled < search.settings.n_samples
+    stage = "perturb" if asks else progress.stage
     count = f"{progress.done} of {progress.total}" if progress.total > 1 else ""
     if stage == "perturb":
         most = "at most " if may_end_early(search) else ""
@@ -153,9 +154,10 @@ def _work(settings: Settings) -> tuple[float, float, int]:
 
 
 def seconds_left(search: Search) -> float | None:
-    """How long the whole search goes on, at the most; None where nobody knows yet.
+    """How long the whole search goes on, at the most; None where nobody knows.
 
-    At the pace so far. Answers that it went on from took no time.
+    At the pace up to what it last told of, counted down since. Answers that it went on from took no
+    time.
     """
     if search.began is None or search.progress is None:
         return None
@@ -163,7 +165,8 @@ def seconds_left(search: Search) -> float | None:
     done = whole - search.kept / _work(search.settings)[0]
     if done < SHOWN_AFTER:
         return None
-    return (time.monotonic() - search.began) * (1 - whole) / done
+    left = (search.told - search.began) * (1 - whole) / done - (time.monotonic() - search.told)
+    return left if left > 0 else None
 
 
 def gallery_html(search: Search | None, positive: str, question: Question = PLAIN) -> str:

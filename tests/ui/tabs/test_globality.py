@@ -112,6 +112,20 @@ def test_a_tile_opens_at_its_counterfactual(
     assert told == [ELSEWHERE]
 
 
+@pytest.mark.parametrize("of_examples", [True, False])
+def test_a_tile_of_an_example_opens_that_example(
+    visitors: Visitors, session: Session, of_examples: bool
+) -> None:
+    wall = walked(session)
+    wall.of_examples = of_examples
+    with gr.Blocks():
+        tab = GlobalityTab(visitors, ExploreTab(visitors))
+        tab.tabs = gr.Tabs()
+    tab.open_piece(1, "bb_lig", 0.6, "side", SimpleNamespace(session_hash="somebody"))
+    assert session.image.example == (1 if of_examples else None)
+    assert session.image.sliders.alphas["g"] == pytest.approx(wall.pieces[1].alpha, abs=1e-4)
+
+
 def test_while_images_are_walked_the_direction_chosen_is_theirs(
     visitors: Visitors, session: Session
 ) -> None:

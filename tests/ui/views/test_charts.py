@@ -28,6 +28,22 @@ def test_percent_never_claims_certainty(probability: float, text: str):
     assert charts.percent(probability) == text
 
 
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [(0.0240, "2.4&thinsp;%"), (0.745, "74.5&thinsp;%"), (0.001, "&lt;&thinsp;1&thinsp;%")],
+)
+def test_what_misses_a_target_has_a_digit_more(probability: float, text: str):
+    assert charts.missed(probability) == text
+    scaled = Question("age", threshold=50.0, spread=10.0, scale="years")
+    assert charts.missed(0.6, scaled) == charts.percent(0.6, scaled)
+
+
+@pytest.mark.parametrize("probability", [0.001, 0.3, 0.999])
+def test_a_bound_is_not_told_as_about_so(probability: float):
+    told = charts.percent(probability)
+    assert charts.roughly(probability) == (told if told[0] == "&" else charts.ABOUT + told)
+
+
 def test_a_probability_reads_as_elsewhere_but_for_its_spaces():
     for probability in (0.0, 0.004, 0.005, 0.5, 0.994, 0.996, 1.0):
         plain = unescape(charts.percent(probability)).replace("\N{THIN SPACE}", " ")

@@ -12,13 +12,15 @@ import gradio as gr
 import pytest
 import torch
 
+from gcd_core.domains.cautions import Caution
 from gcd_core.generators.base import Latent
 from gcd_core.method.composition import SOURCE
 from gcd_core.method.proxy import Proxy
+from gcd_core.method.second_opinion import DISAGREED, FOLLOWS, STAYS
 from gcd_core.ui.session.registry import Visitors
 from gcd_core.ui.session.session import Session
 from gcd_core.ui.tabs.explore.events import ExploreTab
-from gcd_core.ui.views import html
+from gcd_core.ui.views import html, payload
 from gcd_core.ui.views.charts import ABOUT, Premise, percent
 from gcd_core.ui.views.curve import curve_card, measured_curve, place_on_line, value_here
 from gcd_core.ui.views.direction_rows import direction_titles
@@ -69,6 +71,20 @@ def test_a_flip_of_a_picture_that_the_models_do_not_know_is_no_good_news(
         assert why is not None, "amber says why"
 
 
+def test_an_example_of_another_kind_is_told_as_an_own_picture_is(
+    visitors: Visitors, monkeypatch
+) -> None:
+    session, domain = visitors.session("somebody"), visitors.service.domain
+    session.open_example(1)
+    told = Caution("Unlike cells.", "It looks unlike cells.", "Unlike cells: may mean nothing.")
+    monkeypatch.setattr(payload, "of_another_kind", lambda *_: told)
+    assert not payload.is_unlike(session.image), "the question is of all pictures"
+    label = replace(domain.label_info[session.label], only_for="cells")
+    monkeypatch.setitem(domain.label_info, session.label, label)
+    assert payload.is_unlike(session.image)
+    assert "Unlike cells: may mean nothing." in text_of(pictures(session))
+
+
 @pytest.mark.parametrize("lost", [True, False])
 def test_a_flip_by_what_is_not_drawn_is_amber_beside_its_number(
     visitors: Visitors, lost: bool
@@ -101,8 +117,44 @@ def test_with_an_amber_line_what_a_flip_changed_is_told_up_to_its_first_place(
     image = own_flip(visitors).image
     title = text_of(readout(image))
     first, _, rest = clause.partition(", ")
-    assert first in title and (rest in title) != doubtful
-    assert (f"{first}, \N{HORIZONTAL ELLIPSIS} Amber: mostly brightness" in title) == doubtful
+    shown = re.search(r'<small class="gcd-sentence".*?</small>', readout(image))
+    assert shown and first in title and (f", {rest}" in shown[0]) != doubtful
+    assert (f"{first}, \N{HORIZONTAL ELLIPSIS}" in title) == doubtful
+    assert ("Amber: mostly brightness" in title) == doubtful
+    monkeypatch.setattr(html, "flip_clause", lambda image: "if paler, less blue in the middle")
+    assert "flips if paler, less blue in the middle" in text_of(readout(image)), "it has its room"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("stays", "the second opinion stays"),
+        ("disagreed", "the second opinion disagreed from the start"),
+        ("follows", ""),
+    ],
+)
+def test_a_flip_that_the_second_opinion_does_not_share_is_amber(
+    visitors: Visitors, monkeypatch, verdict: str, words: str
+) -> None:
+    said = {"stays": STAYS, "disagreed": DISAGREED, "follows": FOLLOWS}[verdict]
+    monkeypatch.setattr(html, "opinion_of_flip", lambda image: said)
+    monkeypatch.setattr(html, "flip_is_doubtful", lambda image: False)
+    session = own_flip(visitors)
+    figure = re.search(r'<figure[^>]*class="[^"]*changed[^"]*"', pictures(session))
+    assert figure and ("doubtful" in figure[0]) == bool(words)
+    assert (f"Amber: {words}" in text_of(readout(session.image))) == bool(words)
+
+
+def test_a_share_of_brightness_is_told_and_never_called_most_of_it(
+    visitors: Visitors, monkeypatch
+) -> None:
+    monkeypatch.setattr(html, "flip_is_doubtful", lambda image: True)
+    monkeypatch.setattr(html, "flips_without", lambda image: True)
+    image = own_flip(visitors).image
+    shares = image.exposure.share
+    assert html.flip_doubts(image).short == f"{100 * shares:.0f} % of it is brightness"
+    monkeypatch.setattr(html, "flips_without", lambda image: False)
+    assert html.flip_doubts(image).short == "no flip without its brightness"
 
 
 class Weaker(FakeGenerator):

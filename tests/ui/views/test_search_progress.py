@@ -11,6 +11,7 @@ import pytest
 from gcd_core.method.search_run import Progress
 from gcd_core.method.settings import BALL, PRIOR, Settings
 from gcd_core.ui.session.session import Search
+from gcd_core.ui.views import search_progress
 from gcd_core.ui.views.search_progress import (
     STAGE_TITLES,
     fraction_done,
@@ -65,6 +66,17 @@ def test_the_time_is_that_of_the_whole_search(kept: int) -> None:
     assert f"{kept + 29} of at most 100" in progress_html(search, NO_BUDGET)
 
 
+def test_the_time_is_counted_down_while_nothing_new_is_told(monkeypatch) -> None:
+    search = at(searching(), "encode", 0, 8)
+    at(search, "perturb", 29, 32)
+    search.began = search.told - 29
+    times = []
+    for since in (0, 5, 60, 100):
+        monkeypatch.setattr(search_progress.time, "monotonic", lambda at=search.told + since: at)
+        times.append(seconds_left(search))
+    assert times == [pytest.approx(87), pytest.approx(82), pytest.approx(27), None]
+
+
 def test_no_time_is_told_before_anybody_knows_it() -> None:
     search = searching()
     assert seconds_left(search) is None
@@ -93,7 +105,8 @@ def test_tries_on_examples_are_told_apart_from_the_samples() -> None:
     search = at(searching(), "perturb", 32, 100)
     assert "trying on examples" not in progress_html(search, NO_BUDGET)
     search.report(Progress("verify", 1, 1, None, 0, queries=32 + 18))
-    assert "50 new answers, 18 of them by trying on examples" in progress_html(search, NO_BUDGET)
+    told = progress_html(search, NO_BUDGET)
+    assert "50 new answers \N{MIDDLE DOT} 18 of all by trying on examples" in told
     ball = at(searching(BALL), "perturb", 32, 100)
     ball.report(Progress("perturb", 32, 100, None, 0, queries=50))
     assert "examples" not in progress_html(ball, NO_BUDGET)

@@ -15,7 +15,7 @@ from gcd_core.ui.tabs.handler import Answer, Tab, unless_left
 from gcd_core.ui.views.payload import other_payload, payload_of
 
 NONE_LEFT = (
-    "Each way that remains resembles one that was shown, or does not move the answer. The picture "
+    "What the other ways change beside what was shown already hardly moves the answer. The picture "
     "stays as it is; Undo all begins anew."
 )
 

@@ -37,7 +37,7 @@ from gcd_core.ui.views.payload import (
     way_of,
 )
 from gcd_core.ui.views.vocabulary import opinion_words, said, term, told
-from gcd_core.wording import Worded, percent_of_all
+from gcd_core.wording import Worded, percent_of_all, signed
 
 MAX_MASK_LENGTH = 400_000  # letters of a mask's data address
 PAINTER = (
@@ -69,7 +69,7 @@ def why_no_bridge(domain: Domain) -> str:
     except GCDError as error:
         return Worded(
             f"A region is changed along the directions. {error}",
-            "A region is changed by the ways found: nothing else is set up.",
+            "Paint on a picture above where it may change: the ways are tried in that place alone.",
         )
     return ""
 
@@ -129,6 +129,8 @@ def card(image: OpenImage, tried: Tried) -> str:
         shown = " &rarr; ".join(charts.percent(one, question) for one in tried.oracle)
         opinion = f"{term('oracle')} {opinion_words(tried.opinion)} <b>{shown}</b>"
     numbers = f"{term('lpips')} <b>{float(path.distances[path.counterfactual]):.3f}</b>"
+    if path.direction_name != RCSB:  # more of one way than the whole picture may have needed
+        numbers += f"</span><span>{said('strength', 'alpha')} <b>{signed(here[0])}</b>"
     below = f'<p class="numbers"><span>{numbers}</span><span>{opinion}</span></p>'
     warning = "".join(f'<p class="gcd-caution">{escape(doubt)}</p>' for doubt in doubts)
     about = f"{percent_of_all(tried.share)} of the picture, {chosen_way(image, tried)}"
