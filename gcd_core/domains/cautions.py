@@ -162,7 +162,7 @@ def of_another_kind(only_for: str, statistics: CodeStatistics, z_sem: Tensor) ->
     return Caution(
         f"The picture is {rest[:-1]} ({why}).",
         f"It looks {rest}",
-        f"Unlike {only_for}: may mean nothing.",
+        f"Unlike {only_for}.",
     )
 
 

@@ -252,7 +252,7 @@ class Doubts(NamedTuple):
 DOUBTED_BY = {
     STAYS: Doubts("the second opinion stays", "Another classifier does not follow this change."),
     DISAGREED: Doubts(
-        "the second opinion disagreed from the start",
+        "the second opinion disagreed before",
         "Another classifier saw the original otherwise; so it says nothing about this change.",
     ),
 }

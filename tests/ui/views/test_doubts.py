@@ -129,7 +129,7 @@ def test_with_an_amber_line_what_a_flip_changed_is_told_up_to_its_first_place(
     ("verdict", "words"),
     [
         ("stays", "the second opinion stays"),
-        ("disagreed", "the second opinion disagreed from the start"),
+        ("disagreed", "the second opinion disagreed before"),
         ("follows", ""),
     ],
 )
