@@ -565,9 +565,18 @@ def test_a_phone_has_everything_in_reach(served: Served, visit):
         assert box["x"] >= 0 and box["x"] + box["width"] <= 360
     slider = page.locator("#slider-g input[type=range]")
     slider.scroll_into_view_if_needed()
-    box = slider.bounding_box()
-    page.touchscreen.tap(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
-    assert float(slider.input_value()) == 0, "only its knob takes a slider"
+    box, at = slider.bounding_box(), page.evaluate("scrollY")
+    x, y = box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2
+    touch = page.context.new_cdp_session(page)
+    touch.send(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    )
+    for moved in range(10, 130, 10):
+        points = [{"x": x, "y": y - moved}]
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": points})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    wait_until(page, lambda: page.evaluate("scrollY") > at + 60)  # the finger scrolls
+    assert float(slider.input_value()) == 0, "and moves no slider that it began on"
 
 
 def test_a_slider_stands_between_its_stops(served: Served, visit):

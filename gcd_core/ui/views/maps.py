@@ -67,7 +67,7 @@ def disagreement(image: OpenImage, kind: str) -> str:
     whole = maps_apart(image.maps.agreement() if kind in ("bb_lig", "cells") else None)
     if not whole:
         return ""
-    return f'<p class="apart">{explained("the maps disagree", worded(whole, PLAIN), whole)}</p>'
+    return f'<p class="apart">{explained("maps disagree", worded(whole, PLAIN), whole)}</p>'
 
 
 def map_scale(image: OpenImage, kind: str) -> str:
