@@ -52,7 +52,7 @@ from gcd_core.ui.views.payload import (
 from gcd_core.ui.views.vocabulary import explained, opinion_words, said, term, told
 from gcd_core.wording import PLAIN, VOCABULARIES, Worded, joined, percent_of_all, worded
 
-TWO_LINES = 66  # letters, behind the card's title
+TWO_LINES = 78  # letters, behind the card's title
 NOT_FLIPPED = Worded(
     "Its flip is shown when it is asked for only: press To flip.",
     "Its flip is shown when it is asked for only: press Flip.",
@@ -426,8 +426,9 @@ def change_of(image: OpenImage) -> str:
 
 def shortened(clause: str) -> str:
     """Return a clause up to its first place, and three dots for the others; whole if it has one."""
-    first, comma, _ = clause.partition(", ")
-    return first + comma + "\N{HORIZONTAL ELLIPSIS}" if comma else clause
+    where = clause.find(" in ")
+    first, comma, _ = clause[where:].partition(", ") if where >= 0 else (clause, "", "")
+    return clause[: max(where, 0)] + first + comma + "\N{HORIZONTAL ELLIPSIS}" if comma else clause
 
 
 def second_opinion(image: OpenImage) -> str:

@@ -125,6 +125,14 @@ def test_with_an_amber_line_what_a_flip_changed_is_told_up_to_its_first_place(
     assert "flips if paler, less blue in the middle" in text_of(readout(image)), "it has its room"
 
 
+def test_a_clause_is_cut_behind_a_place_and_not_within_its_kinds() -> None:
+    kinds = "if paler, less pink and less blue in the centre of the picture"
+    assert html.shortened(kinds) == kinds
+    more = f"{kinds}, darker in the rest of the picture"
+    assert html.shortened(more) == f"{kinds}, \N{HORIZONTAL ELLIPSIS}"
+    assert html.shortened("brighter overall") == "brighter overall"
+
+
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
