@@ -18,6 +18,7 @@ NONE_LEFT = (
     "What the other ways change beside what was shown already hardly moves the answer. The picture "
     "stays as it is; Undo all begins anew."
 )
+READ_WITHIN = 15  # seconds that this is seen; asked again it does not pile up
 
 
 class AnotherWay(Tab):
@@ -63,8 +64,8 @@ class AnotherWay(Tab):
                 image.flips.to_flip(image.sliders.moved, margin_of(target))
             try:
                 frame = image.others.go_on(margin_of(target))
-            except NothingLeft:  # an answer, no fault: it is there until the visitor closes it
-                gr.Info(NONE_LEFT, title="No other way", duration=None)
+            except NothingLeft:  # an answer, no fault
+                gr.Info(NONE_LEFT, title="No other way", duration=READ_WITHIN)
         if frame is None or session.image is not image:
             yield {}
             return
