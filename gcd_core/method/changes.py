@@ -137,7 +137,7 @@ class Change:
             if label in names
         ]
         also = f"; also {', '.join(moved[:MAX_OTHERS])}" if moved else ""
-        return f"{seen or f'changes each of {self.n} images otherwise'}{alike}{also}"
+        return f"{seen or f'no common change in {self.n} images'}{alike}{also}"
 
 
 def read_words(table: Mapping[str, object]) -> dict[str, str]:

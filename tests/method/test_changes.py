@@ -84,7 +84,7 @@ def test_what_hardly_changes_and_what_is_not_alike_says_nothing() -> None:
     signs = torch.tensor([1.0, 1.0, -1.0, -1.0, 1.0])
     up = before + 0.2 * SOFT * torch.tensor([1.0, -1.0, 1.0, -1.0, 0.0]).view(-1, 1, 1, 1)
     none = measure_change(before, up, signs, ATLAS)
-    assert none == Change((), 0, N) and none.sentence({}) == "changes each of 5 images otherwise"
+    assert none == Change((), 0, N) and none.sentence({}) == "no common change in 5 images"
 
 
 def test_both_ways_and_how_many_are_told() -> None:
